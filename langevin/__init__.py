@@ -1,0 +1,1 @@
+"""One Langevin engine for glasses and deep networks."""

@@ -1,0 +1,1 @@
+"""Observables computed from results: numpy, scipy and xarray only, never a system."""

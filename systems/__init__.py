@@ -1,0 +1,1 @@
+"""The systems that the engine drives: disordered physical systems and deep networks."""

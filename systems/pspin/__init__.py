@@ -1,0 +1,1 @@
+"""The spherical p-spin model."""
