@@ -1,1 +1,5 @@
-"""The spherical p-spin model."""
+"""The spherical p-spin model by finite-N Langevin dynamics."""
+
+from .model import PSpin
+
+__all__ = ["PSpin"]

@@ -1,0 +1,255 @@
+"""The `langevin` command. Heavy imports stay inside the commands: help answers at once."""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from langevin import __version__
+from langevin.errors import LangevinError, UserError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+class Group(click.Group):
+    """A group of commands that says a `LangevinError` in one line and exits with its code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; with --debug errors keep their traceback."""
+        if ctx.params.get("debug"):
+            return super().invoke(ctx)
+        sys.excepthook = _one_line
+        try:
+            return super().invoke(ctx)
+        except LangevinError as error:
+            click.echo(f"langevin: {error}", err=True)
+            ctx.exit(error.exit_code)
+
+
+def _one_line(kind: type[BaseException], error: BaseException, traceback: types.TracebackType | None) -> None:
+    """Say what nobody foresaw in one line, too."""
+    click.echo(f"langevin: unexpected {kind.__name__}: {error} (langevin --debug … shows where)", err=True)
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="langevin")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def main(debug: bool) -> None:
+    """Simulate glasses and deep networks with one Langevin engine.
+
+    A run file goes in, a netCDF file with energies and two-time correlations comes out.
+    """
+
+
+def overrides_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --set to a command."""
+    return click.option(
+        "--set",
+        "assignments",
+        multiple=True,
+        metavar="SECTION.KEY=VALUE",
+        help="Override one key of the run file.",
+    )(command)
+
+
+def running_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --threads and --quiet to a command."""
+    for option in (
+        click.option("--quiet", "-q", is_flag=True, help="No progress bar, no summary."),
+        click.option(
+            "--threads",
+            type=click.IntRange(min=1),
+            help="Processors to use (default: all). Results do not depend on it.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _overrides(assignments: tuple[str, ...]) -> dict[str, Any]:
+    from langevin.config import parse_assignment
+
+    return dict(parse_assignment(a) for a in assignments)
+
+
+@main.command()
+@click.argument("run_file", type=click.Path(path_type=Path))
+@overrides_option
+@click.option("--force", is_flag=True, help="Overwrite an existing result; discard an unfinished run.")
+@running_options
+def run(run_file: Path, assignments: tuple[str, ...], force: bool, threads: int | None, quiet: bool) -> None:
+    """Run the simulation that RUN_FILE describes."""
+    from langevin import config, simulation
+
+    settings = config.load(run_file, _overrides(assignments))
+    path = simulation.execute(settings, force=force, threads=threads, progress=not quiet)
+    _conclude(path, settings.output.figure, quiet)
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@running_options
+def resume(file: Path, threads: int | None, quiet: bool) -> None:
+    """Continue a stopped or killed run. FILE: the result it was to write, or its checkpoint."""
+    from langevin import simulation
+
+    path = simulation.execute_resume(file, threads=threads, progress=not quiet)
+    _conclude(path, True, quiet)
+
+
+def _conclude(path: Path, draw: bool, quiet: bool) -> None:
+    """Draw the figure and print the summary of a finished run."""
+    from langevin import simulation
+
+    with simulation.open(path) as dataset:
+        drawn = None
+        if draw:
+            from langevin import plotting
+
+            drawn = plotting.save(dataset, path.with_suffix(".png"))
+        if not quiet:
+            _print_summary(dataset)
+            click.echo(f"result  {path}")
+            if drawn:
+                click.echo(f"figure  {drawn}")
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path),
+    help="Figure file (.png, .pdf, .svg); default: FILE with .png.",
+)
+@click.option("--quantity", default="msd", show_default=True, help="Two-time observable of the right panel.")
+def plot(file: Path, output: Path | None, quantity: str) -> None:
+    """Draw energy and two-time curves of a result FILE (or of a checkpoint, while the run goes on)."""
+    from langevin import plotting, simulation
+
+    with simulation.open(file) as dataset:
+        click.echo(plotting.save(dataset, output or file.with_suffix(".png"), quantity))
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+def info(file: Path) -> None:
+    """Say what is in a result FILE, and where it comes from."""
+    from langevin import simulation
+
+    with simulation.open(file) as dataset:
+        _print_info(dataset)
+
+
+def _print_info(dataset: xr.Dataset) -> None:
+    for name in (
+        "title",
+        "status",
+        "system",
+        "source",
+        "commit",
+        "versions",
+        "device",
+        "seed",
+        "wall_time_seconds",
+        "history",
+    ):
+        if name in dataset.attrs:
+            click.echo(f"{name:18} {dataset.attrs[name]}".replace("\n", "\n" + " " * 19))
+    click.echo("dimensions         " + ", ".join(f"{name} {size}" for name, size in dataset.sizes.items()))
+    for name, variable in dataset.data_vars.items():
+        dims = ", ".join(str(d) for d in variable.dims)
+        click.echo(
+            f"  {name}({dims}): {variable.attrs.get('long_name', '')} [{variable.attrs.get('units', '')}]"
+        )
+    _print_summary(dataset)
+
+
+def _print_summary(dataset: xr.Dataset) -> None:
+    """Print a short table: final energy, and the msd at the longest lag of each waiting time."""
+    import numpy as np
+
+    from langevin.observables.statistics import average
+
+    if "energy" in dataset:
+        values = dataset["energy"].dropna("time", how="all")
+        estimate = average(values[:, -1:])
+        line = (
+            f"energy at t = {float(values['time'][-1]):g}: {_plus_minus(estimate.mean[0], estimate.error[0])}"
+        )
+        if "asymptote" in values.attrs:
+            line += f"   ({values.attrs['asymptote_meaning']}: {values.attrs['asymptote']:.6f})"
+        click.echo(line)
+    if "msd" in dataset:
+        estimate = average(dataset["msd"])
+        click.echo(f"{'waiting time':>14}{'lag':>10}{'msd':>22}{'correlation':>22}")
+        both = [average(dataset[name]) if name in dataset else None for name in ("msd", "correlation")]
+        for i, waiting in enumerate(dataset["waiting_time"].to_numpy()):
+            reached = np.flatnonzero(np.isfinite(estimate.mean[i]))
+            if reached.size:
+                j = int(reached[-1])
+                cells = [f"{_plus_minus(e.mean[i, j], e.error[i, j]):>22}" if e else "" for e in both]
+                click.echo(f"{waiting:14.4g}{float(dataset['lag'][j]):10.4g}{''.join(cells)}")
+
+
+def _plus_minus(mean: Any, error: Any) -> str:
+    if not float(error) > 0:
+        return f"{float(mean):.5f}"
+    return f"{float(mean):.5f} ± {float(error):.5f}"
+
+
+@main.command()
+@click.argument("run_file", type=click.Path(path_type=Path))
+@overrides_option
+def validate(run_file: Path, assignments: tuple[str, ...]) -> None:
+    """Check RUN_FILE without running it; report every fault."""
+    from langevin import config
+
+    settings = config.load(run_file, _overrides(assignments))
+    click.echo(f"{run_file}: valid ({settings.system_name}, {settings.ensemble.replicas} replicas)")
+
+
+@main.command()
+@click.argument("name", required=False)
+def systems(name: str | None) -> None:
+    """List the systems; with NAME, its parameters with defaults, units and meaning."""
+    from langevin import config, registry
+
+    if name is not None:
+        _print_parameters(registry.load(name))
+        return
+    for known in sorted(registry.names()):
+        summary = (registry.load(known).__doc__ or "").strip().partition("\n")[0]
+        click.echo(f"{known:12} {summary}")
+    click.echo('\nYour own class: name = "package.module:Class" in the run file (ARCHITECTURE.md).')
+    click.echo(
+        f"Systems have sections {', '.join(config.SECTIONS)}: `langevin systems NAME` shows their keys."
+    )
+
+
+def _print_parameters(system_class: type[Any]) -> None:
+    from langevin import config, keys
+
+    click.echo((system_class.__doc__ or "").strip() + "\n")
+    for table, kind in config.tables(system_class):
+        click.echo(f"[{table}]")
+        for field, info in kind.model_fields.items():
+            click.echo(f"  {field} (default: {keys.default_of(info)})\n      {keys.describe(info)}")
+
+
+@main.command()
+@click.argument("system")
+def init(system: str) -> None:
+    """Print a commented run file for SYSTEM; it validates as it stands."""
+    from langevin import config
+
+    click.echo(config.template(system), nl=False)
+
+
+__all__ = ["UserError", "main"]

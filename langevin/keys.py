@@ -1,0 +1,103 @@
+"""The keys of a run file: how a section declares them, and how they are explained to the user."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from langevin.schedule import Grid
+
+
+def key(
+    meaning: str,
+    *,
+    default: Any = ...,
+    example: Any = None,
+    unit: str | None = None,
+    inf: bool = False,
+    **limits: Any,
+) -> Any:
+    """Declare one key of a run file.
+
+    Parameters
+    ----------
+    meaning : str
+        What the key is, in a few words.
+    default : optional
+        Its value where the run file is silent; without one the key is required.
+    example : optional
+        What `langevin init` writes for it (default: the default).
+    unit : str, optional
+    inf : bool
+        Whether `inf` is a legal value.
+    **limits
+        gt, ge, lt, le as in pydantic.
+    """
+    extra = {"unit": unit, "example": example if example is not None else default}
+    return Field(default, description=meaning, json_schema_extra=extra, allow_inf_nan=inf or None, **limits)
+
+
+class Section(BaseModel):
+    """One table of a run file. Unknown keys and wrong types are faults; `inf` only where declared."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+GridKey = Annotated[Grid, BeforeValidator(Grid.parse)]
+
+
+def describe(info: FieldInfo) -> str:
+    """Say what a key allows: its type, limits, meaning and unit."""
+    limits = [
+        f"{sign} {getattr(rule, name):g}"
+        for rule in info.metadata
+        for name, sign in (("gt", ">"), ("ge", "≥"), ("lt", "<"), ("le", "≤"))
+        if getattr(rule, name, None) is not None
+    ]
+    unit = (info.json_schema_extra or {}).get("unit")  # type: ignore[union-attr]
+    kind = " ".join([_kind(info), ", ".join(limits)]).strip()
+    return f"{kind} ({info.description}{f'; unit: {unit}' if unit else ''})"
+
+
+def _kind(info: FieldInfo) -> str:
+    if info.annotation is Grid:
+        return "list of times, or { start, stop, per_decade }"
+    if get_origin(info.annotation) is Literal:
+        return "one of " + ", ".join(toml(v) for v in get_args(info.annotation))
+    simple = {int: "integer", float: "number", str: "string", bool: "true or false"}
+    if info.annotation in simple:
+        may_be_inf = any(getattr(rule, "allow_inf_nan", None) for rule in info.metadata)
+        return simple[info.annotation] + (" or inf" if may_be_inf else "")
+    return str(info.annotation)
+
+
+def toml(value: Any) -> str:
+    """Write a value as TOML would."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{k} = {toml(v)}" for k, v in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(toml(v) for v in value) + "]"
+    return repr(value)
+
+
+def example_of(info: FieldInfo) -> Any:
+    """Return what a template writes for a key."""
+    return (info.json_schema_extra or {}).get("example")  # type: ignore[union-attr]
+
+
+def default_of(info: FieldInfo) -> str:
+    """Write a key's default as TOML; "required" where it has none."""
+    if info.default is PydanticUndefined:
+        return "required"
+    if isinstance(info.default, Grid):
+        return toml(info.default.as_given())
+    return toml(info.default)

@@ -1,0 +1,284 @@
+"""A run from settings to file: prepare, carry on, checkpoint, resume, finish."""
+
+from __future__ import annotations
+
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from tqdm import tqdm
+
+from langevin import config, engine, provenance, registry, storage
+from langevin.config import Settings
+from langevin.engine import Run
+from langevin.ensemble import Ensemble
+from langevin.errors import Diverged, Interrupted, UserError
+from langevin.noise import Noise
+from langevin.recorder import Recorder
+from langevin.schedule import Schedule, Stop
+from langevin.storage import Paths, Trajectory
+from langevin.system import State
+
+BAR = "{desc} {percentage:3.0f}%|{bar}| t = {n:.4g}/{total:.4g} [{elapsed}, {remaining} left{postfix}]"
+
+#: `configurations = "auto"` stores the trajectory while it stays under this many bytes.
+TRAJECTORY_LIMIT = 1_000_000_000
+
+
+def run(
+    source: str | Path | Mapping[str, Any],
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    force: bool = False,
+    threads: int | None = None,
+    progress: bool = False,
+) -> xr.Dataset:
+    """Run a simulation and return its result.
+
+    Parameters
+    ----------
+    source : path or mapping
+        A run file, or a dict of the same shape. A dict without ``output.path`` leaves no file behind.
+    overrides : mapping, optional
+        "section.key" → value, for instance ``{"dynamics.temperature": 0.6}``.
+    force : bool
+        Overwrite an existing result, discard an unfinished run.
+    threads : int, optional
+        Processors to use (default: all that this process may). The result does not depend on it.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    Dataset
+        Dimensions replica, time, waiting_time, lag; opened lazily from the result file.
+
+    Raises
+    ------
+    ConfigError
+        All faults of the run file at once.
+    Diverged
+        The physics broke; what was measured until then is in the file.
+    """
+    settings = config.load(source, overrides)
+    if settings.output.path:
+        return open(execute(settings, force=force, threads=threads, progress=progress))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "result.nc"
+        with open(execute(settings, path, threads=threads, progress=progress)) as dataset:
+            return dataset.load()
+
+
+def resume(path: str | Path, *, threads: int | None = None, progress: bool = False) -> xr.Dataset:
+    """Continue a run from its checkpoint; the result is bitwise that of an uninterrupted run.
+
+    Parameters
+    ----------
+    path : path
+        The result file that the run was to write, or its checkpoint.
+    threads, progress
+        As for `run`.
+    """
+    return open(execute_resume(path, threads=threads, progress=progress))
+
+
+def open(path: str | Path) -> xr.Dataset:
+    """Open a result file lazily, as `xarray.open_dataset` does; an unreadable one is one clear error."""
+    return storage.open_result(path)
+
+
+def execute(
+    settings: Settings,
+    path: Path | None = None,
+    *,
+    force: bool = False,
+    threads: int | None = None,
+    progress: bool = False,
+) -> Path:
+    """Carry out a run from its start and return the path of the result."""
+    paths = Paths(path or Path(settings.output.path))
+    paths.check(force)
+    run, ensemble = _prepare(settings, threads)
+    run.state = run.system.initial_state(run.noise)
+    # An unfinished run goes only now, when nothing of the new one can be refused any more; an old result
+    # stays until the new one replaces it.
+    paths.discard()
+    return _Session(settings, ensemble, paths, run, progress).carry_out()
+
+
+def execute_resume(path: str | Path, *, threads: int | None = None, progress: bool = False) -> Path:
+    """Carry on a run from its checkpoint and return the path of the result."""
+    paths = _find_checkpoint(Path(path))
+    dataset, arrays, notes = storage.read_checkpoint(paths.checkpoint)
+    settings = config.load(notes["settings"], folder=Path(notes["folder"]))
+    run, ensemble = _prepare(settings, threads)
+    run.recorder.restore(dataset)
+    run.noise.load_state(notes["noise"])
+    run.time, run.position = notes["time"], notes["position"]
+    prefix = "reference_"
+    run.references = {int(n.removeprefix(prefix)): a for n, a in arrays.items() if n.startswith(prefix)}
+    run.state = run.system.load_state({n: a for n, a in arrays.items() if not n.startswith(prefix)})
+    return _Session(settings, ensemble, paths, run, progress, notes).carry_out()
+
+
+def _find_checkpoint(path: Path) -> Paths:
+    if path.name.endswith(".checkpoint.nc"):
+        paths = Paths(path.with_name(path.name.removesuffix(".checkpoint.nc") + ".nc"))
+    else:
+        paths = Paths(path)
+    if not paths.checkpoint.exists():
+        done = f"{paths.result} is complete" if paths.result.exists() else f"there is no {paths.checkpoint}"
+        raise UserError(f"nothing to resume: {done}")
+    return paths
+
+
+def _prepare(settings: Settings, threads: int | None) -> tuple[Run, Ensemble]:
+    keys = settings.ensemble
+    ensemble = Ensemble.regular(keys.replicas, keys.samples, keys.seed, threads)
+    system = registry.build(settings, ensemble)
+    record = settings.record
+    schedule = Schedule.build(
+        record.times, record.waiting_times, record.lags, settings.dynamics.t_max, system.time_step
+    )
+    noise = Noise(keys.seed, ensemble.replica)
+    return Run(system, schedule, Recorder(schedule, ensemble), noise, state=None), ensemble
+
+
+class _Session:
+    """One process's share of a run: its files, its progress bar, its wall time."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        ensemble: Ensemble,
+        paths: Paths,
+        run: Run,
+        progress: bool,
+        notes: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.settings, self.paths, self.run = settings, paths, run
+        self.began = self.saved = time.monotonic()
+        self.wall_before: float = notes["wall_time"] if notes else 0.0
+        self.attributes = provenance.attributes(settings, ensemble)
+        if notes:
+            self.attributes["history"] = f"{notes['history']}\n{provenance.history_line('resume')}"
+        self.trajectory = self._open_trajectory()
+        self.stopped: str | None = None
+        self.bar = tqdm(
+            total=round(float(run.schedule.times[-1]), 9),
+            initial=run.time,
+            # None: only where someone can see it.
+            disable=None if progress else True,
+            bar_format=BAR,
+            desc=settings.title[:40],
+        )
+
+    def carry_out(self) -> Path:
+        """Run to the end; leave a result, or a checkpoint if stopped, or both files' reason why not."""
+        # Written first: a path that cannot be written is known before anything is computed.
+        self._checkpoint()
+        try:
+            with self._listening():
+                engine.run(self.run, self._tick, self._keep)
+        except Diverged as error:
+            self._finish(status=f"diverged: {error}")
+            raise Diverged(f"{error}\nwhat was measured until then is in {self.paths.result}") from None
+        finally:
+            self.bar.close()
+        self._finish(status="complete")
+        return self.paths.result
+
+    def _tick(self, run: Run) -> None:
+        self.bar.n = run.time
+        energy = self._energy()
+        self.bar.set_postfix_str("" if energy is None else f"energy {energy:.4f}", refresh=False)
+        self.bar.update(0)
+        due = time.monotonic() - self.saved >= self.settings.output.checkpoint_interval
+        if due or self.stopped:
+            self._checkpoint()
+        if self.stopped:
+            raise Interrupted(
+                f"stopped by {self.stopped} at t = {run.time:g}; "
+                f"continue with `langevin resume {self.paths.result}`"
+            )
+
+    def _energy(self) -> float | None:
+        energies = self.run.recorder.one_time.get("energy")
+        if energies is None or self.run.position == 0:
+            return None
+        return float(np.mean(energies[:, self.run.position - 1]))
+
+    def _keep(self, stop: Stop, state: State) -> None:
+        if self.trajectory is not None:
+            x = self.run.system.configuration(state)
+            if x is not None:
+                self.trajectory.write(stop.index, x)
+
+    def _open_trajectory(self) -> Trajectory | None:
+        x = self.run.system.configuration(self.run.state)
+        wish = self.settings.record.configurations
+        if x is None or wish == "never":
+            return None
+        size = len(self.run.schedule) * x.size * 8
+        if wish == "auto" and size > TRAJECTORY_LIMIT:
+            return None
+        return Trajectory(self.paths.trajectory, (len(self.run.schedule), *x.shape))
+
+    def _dataset(self, status: str) -> xr.Dataset:
+        dataset = self.run.recorder.dataset(self.run.system.attributes())
+        wall = self.wall_before + time.monotonic() - self.began
+        dataset.attrs = {**self.attributes, "wall_time_seconds": round(wall, 3), "status": status}
+        return dataset
+
+    def _checkpoint(self) -> None:
+        run = self.run
+        if self.trajectory is not None:
+            self.trajectory.flush()
+        dataset = self._dataset(status=f"unfinished: t = {run.time:g}")
+        references = {f"reference_{i}": np.asarray(r) for i, r in run.references.items()}
+        notes = {
+            "settings": self.settings.given,
+            "folder": str(self.settings.folder.resolve()),
+            "noise": run.noise.state_dict(),
+            "time": run.time,
+            "position": run.position,
+            "wall_time": dataset.attrs["wall_time_seconds"],
+            "history": self.attributes["history"],
+        }
+        arrays = {**run.system.state_dict(run.state), **references}
+        storage.write_checkpoint(self.paths.checkpoint, dataset, arrays, notes)
+        self.saved = time.monotonic()
+
+    def _finish(self, status: str) -> None:
+        storage.write_result(self._dataset(status), self.paths.result, self.trajectory, self.run.position)
+        if self.trajectory is not None:
+            self.trajectory.close()
+        self.paths.discard()
+
+    @contextmanager
+    def _listening(self) -> Iterator[None]:
+        """Note Ctrl-C and SIGTERM, for the next tick; a second one acts at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def note(number: int, frame: FrameType | None) -> None:
+            self.stopped = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
+            signal.signal(number, before[signal.Signals(number)])
+
+        before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+        for number in before:
+            signal.signal(number, note)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

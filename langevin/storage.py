@@ -1,0 +1,241 @@
+"""Files: results and checkpoints in netCDF-4, each written aside and renamed, so none is ever half-written.
+
+A run that writes `name.nc` keeps two files beside it until it ends:
+
+- ``name.checkpoint.nc``: a result file as far as the run has come (`xarray.open_dataset` and
+  `langevin plot` read it), with a group ``restart`` that holds what resuming needs;
+- ``name.checkpoint.configurations``: the trajectory as raw float64 (time, replica, dof), if it is stored.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import netCDF4
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from langevin.errors import StorageError, UserError
+
+#: Raised when the layout of checkpoints changes, so that an old one is refused, not misread.
+CHECKPOINT_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Paths:
+    """The files of one run."""
+
+    result: Path
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where the checkpoint stands."""
+        return self.result.with_name(self.result.name.removesuffix(".nc") + ".checkpoint.nc")
+
+    @property
+    def trajectory(self) -> Path:
+        """Where the raw trajectory stands while the run goes on."""
+        return self.checkpoint.with_suffix(".configurations")
+
+    def check(self, force: bool) -> None:
+        """Make sure that a new run may write here; with `force` it may replace what is there.
+
+        Raises
+        ------
+        UserError
+            If the path is a folder, its folder is missing, or something would be overwritten.
+        """
+        if self.result.is_dir():
+            raise UserError(f"output.path = {str(self.result)!r} is a folder; give a file, such as pspin.nc")
+        if not self.result.parent.is_dir():
+            raise UserError(f"output.path = {str(self.result)!r}: there is no folder {self.result.parent}")
+        if self.checkpoint.exists() and not force:
+            raise UserError(
+                f"{self.checkpoint} holds an unfinished run: continue it with `langevin resume {self.result}`, "
+                "or discard it with --force"
+            )
+        if self.result.exists() and not force:
+            raise UserError(f"{self.result} exists; overwrite it with --force, or give another output.path")
+
+    def discard(self) -> None:
+        """Remove the checkpoint and the raw trajectory."""
+        with explained(self.checkpoint):
+            self.checkpoint.unlink(missing_ok=True)
+            self.trajectory.unlink(missing_ok=True)
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn what the file system or the netCDF library says into one line that names the file."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise StorageError(f"cannot write {path}: {reason}") from error
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a path to write to; at the end it becomes `path` in one step, or nothing is left of it."""
+    aside = path.with_name(f".{path.name}.partial")
+    with explained(path):
+        try:
+            yield aside
+            with aside.open("rb+") as file:
+                os.fsync(file.fileno())
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
+
+
+class Trajectory:
+    """Every scheduled configuration, as raw float64 on disk while the run goes on.
+
+    Raw, because a write to a fixed place cannot damage what stands elsewhere in the file: after a kill,
+    resuming writes the same numbers to the same places.
+
+    Parameters
+    ----------
+    path : Path
+    shape : tuple of int
+        (time, replica, dof).
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, int, int]) -> None:
+        self.path = path
+        self.shape = shape
+        with explained(path):
+            self._file = path.open("r+b" if path.exists() else "w+b")
+
+    @property
+    def frame_bytes(self) -> int:
+        """Size of one configuration of all replicas."""
+        return self.shape[1] * self.shape[2] * 8
+
+    def write(self, index: int, x: NDArray[np.float64]) -> None:
+        """Store the configurations, shape (R, dof), of the time with this index."""
+        with explained(self.path):
+            self._file.seek(index * self.frame_bytes)
+            self._file.write(np.ascontiguousarray(x, dtype=np.float64).data)
+
+    def flush(self) -> None:
+        """Bring everything written onto the disk."""
+        with explained(self.path):
+            self._file.flush()
+            os.fsync(self._file.fileno())
+
+    def read(self, index: int) -> NDArray[np.float64]:
+        """Return the configurations of one time, shape (R, dof)."""
+        self._file.seek(index * self.frame_bytes)
+        frame = self._file.read(self.frame_bytes)
+        if len(frame) < self.frame_bytes:
+            raise StorageError(f"{self.path} ends before time {index}: it was cut or replaced")
+        return np.frombuffer(frame).reshape(self.shape[1:])
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def write_result(
+    dataset: xr.Dataset, path: Path, trajectory: Trajectory | None = None, frames: int = 0
+) -> None:
+    """Write a result file.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    path : Path
+    trajectory : Trajectory, optional
+        Becomes `configuration(time, replica, dof)`, one chunk per time.
+    frames : int
+        How many of its times the run has reached; the others are NaN.
+    """
+    with replacing(path) as aside:
+        dataset.to_netcdf(aside, engine="netcdf4", format="NETCDF4")
+        if trajectory is not None:
+            with netCDF4.Dataset(aside, "a") as file:
+                _append_trajectory(file, trajectory, frames)
+
+
+def _append_trajectory(file: Any, trajectory: Trajectory, frames: int) -> None:
+    _, replicas, dof = trajectory.shape
+    file.createDimension("dof", dof)
+    variable = file.createVariable(
+        "configuration", "f8", ("time", "replica", "dof"), chunksizes=(1, replicas, dof), fill_value=np.nan
+    )
+    variable.setncatts({"long_name": "degrees of freedom at every scheduled time", "units": "1"})
+    for index in range(frames):
+        variable[index] = trajectory.read(index)
+
+
+def write_checkpoint(
+    path: Path, dataset: xr.Dataset, arrays: Mapping[str, NDArray[Any]], notes: Mapping[str, Any]
+) -> None:
+    """Write a checkpoint: the result so far, the arrays of the state, and notes that JSON can hold."""
+    text = json.dumps({**notes, "format": CHECKPOINT_FORMAT}).encode()
+    with replacing(path) as aside:
+        dataset.to_netcdf(aside, engine="netcdf4", format="NETCDF4")
+        with netCDF4.Dataset(aside, "a") as file:
+            group = file.createGroup("restart")
+            # A variable, not an attribute: HDF5 limits the size of attributes.
+            for name, array in {**arrays, "notes": np.frombuffer(text, dtype=np.uint8)}.items():
+                dims = [f"{name}_{axis}" for axis in range(array.ndim)]
+                for dim, size in zip(dims, array.shape, strict=True):
+                    group.createDimension(dim, size)
+                group.createVariable(name, array.dtype, dims)[...] = array
+
+
+def read_checkpoint(path: Path) -> tuple[xr.Dataset, dict[str, NDArray[Any]], dict[str, Any]]:
+    """Return the dataset, arrays and notes of a checkpoint.
+
+    Raises
+    ------
+    StorageError
+        If the file is no checkpoint, or one of another version.
+    """
+    try:
+        with netCDF4.Dataset(path, "r") as file:
+            file.set_auto_mask(False)
+            arrays = {name: variable[...] for name, variable in file["restart"].variables.items()}
+        dataset = xr.load_dataset(path, engine="netcdf4")
+    except (OSError, IndexError, RuntimeError) as error:
+        raise StorageError(f"{path} is not a checkpoint that can be read: {error}") from error
+    notes = json.loads(arrays.pop("notes").tobytes())
+    if notes["format"] != CHECKPOINT_FORMAT:
+        raise StorageError(
+            f"{path} was written by another version of langevin (format {notes['format']}, "
+            f"here {CHECKPOINT_FORMAT}); finish it with the version it names: {dataset.attrs.get('source')}"
+        )
+    return dataset, arrays, notes
+
+
+def open_result(path: str | Path) -> xr.Dataset:
+    """Open a result file (or a checkpoint) lazily.
+
+    Raises
+    ------
+    UserError
+        If it is not there or not a netCDF file of this schema.
+    """
+    path = Path(path)
+    if not path.exists():
+        hint = ""
+        if Paths(path).checkpoint.exists():
+            hint = f"; its run is unfinished: open {Paths(path).checkpoint}, or `langevin resume {path}`"
+        raise UserError(f"{path}: no such file{hint}")
+    try:
+        dataset = xr.open_dataset(path, engine="netcdf4")
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UserError(f"{path}: not a netCDF file that can be read: {error}") from None
+    if "energy" not in dataset and "msd" not in dataset:
+        dataset.close()
+        raise UserError(f"{path}: not a result of langevin (neither energy nor msd in it)")
+    return dataset

@@ -1,0 +1,60 @@
+r"""N independent harmonic oscillators: the Ornstein-Uhlenbeck process, solvable in closed form.
+
+H = (k/2) Σ x_i², so dx/dt = −k x + ξ. From a start of variance s² = T_i/k (mean 0), with Δt = t' − t ≥ 0:
+
+    ⟨x²(t)⟩        = T/k + (s² − T/k) e^{−2kt}
+    E(t)           = (k/2) ⟨x²(t)⟩
+    C(t, t')       = ⟨x²(t)⟩ e^{−kΔt}
+    Δ(t, t')       = ⟨x²(t)⟩ + ⟨x²(t')⟩ − 2 C(t, t')
+
+It keeps the engine honest, and shows how small a system can be.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from langevin.config import LangevinDynamics
+from langevin.ensemble import Ensemble
+from langevin.keys import Section, key
+from langevin.noise import Noise
+from langevin.system import Array, Model
+
+
+class Harmonic(Model):
+    """N independent harmonic oscillators: closed forms for energy, correlation and msd."""
+
+    class Parameters(Section):
+        """What stands under [system]."""
+
+        n: int = key("number of oscillators N per replica", example=1000, ge=1)
+        stiffness: float = key("spring constant k", default=1.0, gt=0, unit="energy per squared coordinate")
+
+    class Dynamics(LangevinDynamics):
+        """[dynamics]: an oscillator has no state of infinite temperature to start from."""
+
+        initial_temperature: float = key(
+            "temperature of the equilibrium the start is drawn from", default=1.0, ge=0, unit="energy"
+        )
+
+    def __init__(self, parameters: Any, dynamics: LangevinDynamics, ensemble: Ensemble) -> None:
+        self.n: int = parameters.n
+        self.stiffness: float = parameters.stiffness
+        self.initial_temperature = dynamics.initial_temperature
+        self.ensemble = ensemble
+
+    def initial_configuration(self, noise: Noise) -> Array:
+        """Draw x from the Boltzmann distribution at the initial temperature, shape (R, N)."""
+        width = np.sqrt(self.initial_temperature / self.stiffness)
+        rows = [self.ensemble.quenched("start", k).standard_normal(self.n) for k in self.ensemble.replica]
+        return width * np.array(rows)
+
+    def force(self, x: Array, t: float, noise: Noise | None) -> Array:
+        """Return −k x."""
+        return -self.stiffness * x
+
+    def energy(self, x: Array) -> Array:
+        """Return (k/2N) Σ x_i², shape (R,)."""
+        return 0.5 * self.stiffness * np.mean(x * x, axis=1)

@@ -1,0 +1,176 @@
+r"""The spherical p-spin model: H = −Σ_{i1<…<ip} J_{i1…ip} σ_{i1}…σ_{ip} on the sphere Σσ_i² = N.
+
+⟨J²⟩ = p!/(2N^{p−1}), so that ⟨H H'⟩ = N q^p/2 at overlap q. Energies are per spin. The projection onto the
+sphere after each step supplies the Lagrange multiplier μ = T − pE: with |x + dt f + √(2Tdt) η|² =
+N(1 + 2dt(x·f/N + T)) on average, rescaling by 1 − dt(x·f/N + T) is the drift −μx, and x·f = −pH.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import psutil
+
+from langevin.config import LangevinDynamics, Settings
+from langevin.ensemble import Ensemble
+from langevin.errors import UserError
+from langevin.keys import Section, key
+from langevin.noise import Noise
+from langevin.system import Array, Attributes, Model
+
+from . import theory
+from .planting import equilibrium_configuration, uniform_on_sphere
+
+if TYPE_CHECKING:
+    from .couplings import Couplings
+    from .kernels import ForceField
+
+
+class PSpin(Model):
+    """Spherical p-spin model, p = 2, 3, 4, finite N.
+
+    Replicas of one sample share its couplings. A random start (T_i = ∞) is drawn for each replica; an
+    equilibrium start at finite T_i plants one configuration per sample, from which all its replicas leave.
+    """
+
+    class Parameters(Section):
+        """What stands under [system]."""
+
+        p: Literal[2, 3, 4] = key("number of spins in each interaction", example=3)
+        n: int = key("number of spins N", example=128, ge=4)
+        couplings: Literal["float32", "float64"] = key(
+            "precision of couplings and forces; configurations and results are float64 either way",
+            default="float32",
+        )
+
+    def __init__(self, parameters: Any, dynamics: LangevinDynamics, ensemble: Ensemble) -> None:
+        self.p: int = parameters.p
+        self.n: int = parameters.n
+        self.dtype = np.dtype(parameters.couplings)
+        self.temperature = dynamics.temperature
+        self.beta = 1 / dynamics.initial_temperature  # 0 for T_i = ∞; T_i = 0 does not pass `check`
+        self.ensemble = ensemble
+        self.samples, self._position = np.unique(ensemble.sample, return_inverse=True)
+        self._known: tuple[Array, Array] | None = None
+        self._require_memory()
+
+    @classmethod
+    def check(cls, settings: Settings) -> Iterable[str]:
+        """Yield a start that planting cannot give, and a step that is not stable."""
+        p, dynamics = settings.system.p, settings.dynamics
+        lowest = theory.static_temperature(p)
+        if dynamics.initial_temperature <= lowest:
+            yield (
+                f"dynamics.initial_temperature = {dynamics.initial_temperature:g}: must be above "
+                f"T_K = {lowest:.6f} for p = {p} (below it a planted start is not equilibrium), or inf"
+            )
+        limit = theory.largest_stable_step(p)
+        if dynamics.dt >= limit:
+            yield (
+                f"dynamics.dt = {dynamics.dt:g}: must be below {limit:.4f} for p = {p} "
+                "(explicit steps are unstable from 2/λ_max on; unit: time)"
+            )
+
+    def _require_memory(self) -> None:
+        from .couplings import packed_bytes
+
+        needed = packed_bytes(self.p, self.n, self.dtype) * len(self.samples)
+        free = psutil.virtual_memory().available
+        if needed > free:
+            raise UserError(
+                f"system.n = {self.n}: the {self.dtype} couplings of {len(self.samples)} samples need "
+                f"{needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; take a smaller n or fewer ensemble.samples"
+            )
+
+    def _start(self, role_index: int) -> Array:
+        """Return the start of a replica (T_i = ∞), or of a sample (planted), by label."""
+        if self.beta == 0:
+            return uniform_on_sphere(self.n, self.ensemble.quenched("start", role_index))
+        return equilibrium_configuration(
+            self.p, self.n, self.beta, self.ensemble.quenched("plant", role_index)
+        )
+
+    @cached_property
+    def couplings(self) -> list[Couplings]:
+        """The quenched couplings, one for each sample of the ensemble."""
+        from .couplings import Couplings
+
+        return [
+            Couplings.draw(
+                self.p,
+                self.n,
+                self.ensemble.quenched("disorder", s),
+                dtype=self.dtype,
+                planted=None if self.beta == 0 else self._start(s),
+                beta=self.beta,
+            )
+            for s in self.samples
+        ]
+
+    @cached_property
+    def field(self) -> ForceField:
+        """The compiled forces."""
+        from .kernels import ForceField
+
+        return ForceField(self.couplings, self._position, self.ensemble.threads)
+
+    def initial_configuration(self, noise: Noise) -> Array:
+        """Return the start, shape (R, N)."""
+        labels = self.ensemble.replica if self.beta == 0 else self.ensemble.sample
+        return np.array([self._start(k) for k in labels])
+
+    def force(self, x: Array, t: float = 0.0, noise: Noise | None = None) -> Array:
+        """Return −∂H/∂σ, shape (R, N)."""
+        # Measurements and the next step ask at the same x; configurations are never changed in place.
+        if self._known is None or self._known[0] is not x:
+            self._known = (x, self.field.force(x))
+        return self._known[1]
+
+    def energy(self, x: Array) -> Array:
+        """Return H/N = −σ·f/(pN), shape (R,); Euler's theorem for a homogeneous function of degree p."""
+        return -np.mean(x * self.force(x), axis=1) / self.p
+
+    def constrain(self, x: Array) -> Array:
+        """Rescale onto the sphere Σσ² = N."""
+        scaled: Array = x * np.sqrt(self.n / np.sum(x * x, axis=1, keepdims=True))
+        return scaled
+
+    def fused_steps(self, x: Array, steps: int, dt: float, temperature: float, noise: Noise) -> Array:
+        """Take many steps in compiled code; equal to the plain step to rounding."""
+        return self.field.steps(x, self.force(x), steps, dt, temperature, noise.streams())
+
+    def observables(self, x: Array) -> dict[str, Array]:
+        """Return the overlap of each replica with the next one of its sample, cyclically.
+
+        One replica per sample has no partner: then there is no overlap.
+        """
+        partner = self._partners()
+        return {} if partner is None else {"overlap": np.mean(x * x[partner], axis=1)}
+
+    def _partners(self) -> np.ndarray[Any, np.dtype[np.intp]] | None:
+        partner = np.arange(self.ensemble.size)
+        for s in range(len(self.samples)):
+            members = np.flatnonzero(self._position == s)
+            partner[members] = np.roll(members, -1)
+        return None if (partner == np.arange(partner.size)).any() else partner
+
+    def attributes(self) -> Attributes:
+        """Name the observables; give the limits N, t → ∞ known in closed form, which figures draw."""
+        energy: dict[str, Any] = {"long_name": "energy per spin"}
+        msd: dict[str, Any] = {"long_name": "mean square displacement per spin"}
+        aging = self.beta == 0 and self.temperature < theory.dynamic_temperature(self.p)
+        if self.beta == 0 or self.temperature * self.beta == 1:
+            energy["asymptote"] = theory.asymptotic_energy(self.p, self.temperature)
+            energy["asymptote_meaning"] = "E(t → ∞) for N → ∞, closed form"
+        if aging and self.temperature > 0:
+            msd["plateau"] = 2 * (1 - theory.edwards_anderson(self.p, self.temperature))
+            msd["plateau_meaning"] = "2(1 − q_EA) for N → ∞, closed form"
+        return {
+            "energy": energy,
+            "msd": msd,
+            "correlation": {"long_name": "spin correlation C(t_w, t_w + t)"},
+            "overlap": {"long_name": "overlap with the next replica of the same sample", "units": "1"},
+        }

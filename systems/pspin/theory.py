@@ -1,0 +1,99 @@
+r"""Closed forms of the spherical p-spin model for N → ∞, in the project's normalisation.
+
+H = −Σ_{i1<…<ip} J σ…σ with ⟨J²⟩ = p!/(2N^{p−1}) has ⟨H(σ)H(σ')⟩ = N f(q), f(q) = q^p/2, q the overlap.
+Equilibrium correlations and the aging solution follow from f (Crisanti & Sommers 1992; Cugliandolo &
+Kurchan 1993):
+
+- Above T_d the overlap relaxes to 0 and E = −1/(2T).
+- A metastable overlap q > 0 solves q/(1 − q) = f'(q)/T². As a condition on T² it has a maximum over q at
+  q = (p−2)/(p−1): that is T_d.
+- At T_K its free energy equals the paramagnet's: −ln(1 − q) − q = f(q)/T². Dividing by the first
+  condition, −ln(1 − q) − q = q²/(p(1 − q)) fixes q.
+- The aging state below T_d, reached from T_i = ∞, is marginal: f''(q)(1 − q)² = T².
+"""
+
+from __future__ import annotations
+
+import math
+
+from scipy.optimize import brentq
+
+#: Keeps the root finders away from the trivial roots at q = 0 and q = 1.
+_EDGE = 1e-12
+
+
+def coupling_variance(p: int, n: int) -> float:
+    """Return ⟨J²⟩ = p!/(2 N^{p−1})."""
+    return math.factorial(p) / (2 * float(n) ** (p - 1))
+
+
+def dynamic_temperature(p: int) -> float:
+    """Return T_d, below which the quench from T_i = ∞ ages for ever (p = 2: T_c = 1)."""
+    if p == 2:
+        return 1.0
+    q = (p - 2) / (p - 1)
+    return math.sqrt(p / 2 * q ** (p - 2) * (1 - q))
+
+
+def static_temperature(p: int) -> float:
+    """Return T_K, at or below which planting no longer gives equilibrium (p = 2: T_c = 1)."""
+    if p == 2:
+        return 1.0
+    q = brentq(lambda q: -math.log1p(-q) - q - q * q / (p * (1 - q)), (p - 2) / (p - 1), 1 - _EDGE)
+    return math.sqrt(p / 2 * q ** (p - 2) * (1 - q))
+
+
+def threshold_energy(p: int) -> float:
+    """Return E_th at T = 0, per spin: −√(2(p−1)/p)."""
+    return -math.sqrt(2 * (p - 1) / p)
+
+
+def edwards_anderson(p: int, temperature: float) -> float:
+    """Return q_EA of the aging state: the largest root of p(p−1)/2·q^{p−2}(1−q)² = T²; 0 ≤ T < T_d."""
+    # Beyond its maximum at q = (p−2)/p the left side falls to 0: one root there.
+    return float(
+        brentq(lambda q: p * (p - 1) / 2 * q ** (p - 2) * (1 - q) ** 2 - temperature**2, (p - 2) / p, 1.0)
+    )
+
+
+def fdt_ratio(p: int, temperature: float) -> float:
+    """Return X = (p−2)(1−q)/q, the fluctuation-dissipation ratio of the aging regime; 0 ≤ T < T_d."""
+    q = edwards_anderson(p, temperature)
+    return (p - 2) * (1 - q) / q
+
+
+def asymptotic_energy(p: int, temperature: float) -> float:
+    """Return lim E(t) of a quench from T_i = ∞ to T ≥ 0, per spin.
+
+    −1/(2T) above T_d, else −(1/2T)[1 − (1−X) q^p], which tends to E_th for T → 0.
+    """
+    if temperature == 0:
+        return threshold_energy(p)
+    if temperature >= dynamic_temperature(p):
+        return -1 / (2 * temperature)
+    q = edwards_anderson(p, temperature)
+    return -(1 - (1 - fdt_ratio(p, temperature)) * q**p) / (2 * temperature)
+
+
+def initial_slope(p: int, n: int) -> float:
+    """Return dE/dt at t = 0⁺ from a random start, at finite N and any T.
+
+    dE/dt = −⟨|∇_tangent H|²⟩/N (the Laplacian of H averages to 0 over the couplings), where
+    |∇_tangent H|² = |f|² − (σ·f)²/N and σ·f = −pH. Over the sphere ⟨σ_1²…σ_k²⟩ = N^k/(N(N+2)…(N+2k−2)).
+    """
+
+    def moment(k: int) -> float:
+        return math.prod(n / (n + 2 * i) for i in range(k))
+
+    variance = coupling_variance(p, n)
+    force = n * math.comb(n - 1, p - 1) * variance * moment(p - 1)
+    radial = p**2 * math.comb(n, p) * variance * moment(p) / n
+    return -(force - radial) / n
+
+
+def largest_stable_step(p: int) -> float:
+    """Return 2/λ_max: explicit steps above it grow along the stiffest direction.
+
+    On the threshold at T = 0 the Hessian's spectrum is a semicircle on [0, 4√(f''(1))], f''(1) = p(p−1)/2.
+    """
+    return 2 / (4 * math.sqrt(p * (p - 1) / 2))
