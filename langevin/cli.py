@@ -163,10 +163,10 @@ def _print_info(dataset: xr.Dataset) -> None:
         if name in dataset.attrs:
             click.echo(f"{name:18} {dataset.attrs[name]}".replace("\n", "\n" + " " * 19))
     click.echo("dimensions         " + ", ".join(f"{name} {size}" for name, size in dataset.sizes.items()))
-    for name, variable in dataset.data_vars.items():
+    for variable in dataset.data_vars.values():
         dims = ", ".join(str(d) for d in variable.dims)
         click.echo(
-            f"  {name}({dims}): {variable.attrs.get('long_name', '')} [{variable.attrs.get('units', '')}]"
+            f"  {variable.name}({dims}): {variable.attrs.get('long_name', '')} [{variable.attrs.get('units', '')}]"
         )
     _print_summary(dataset)
 

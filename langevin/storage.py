@@ -58,8 +58,8 @@ class Paths:
             raise UserError(f"output.path = {str(self.result)!r}: there is no folder {self.result.parent}")
         if self.checkpoint.exists() and not force:
             raise UserError(
-                f"{self.checkpoint} holds an unfinished run: continue it with `langevin resume {self.result}`, "
-                "or discard it with --force"
+                f"{self.checkpoint} holds an unfinished run: "
+                f"continue it with `langevin resume {self.result}`, or discard it with --force"
             )
         if self.result.exists() and not force:
             raise UserError(f"{self.result} exists; overwrite it with --force, or give another output.path")

@@ -82,7 +82,8 @@ class PSpin(Model):
         if needed > free:
             raise UserError(
                 f"system.n = {self.n}: the {self.dtype} couplings of {len(self.samples)} samples need "
-                f"{needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; take a smaller n or fewer ensemble.samples"
+                f"{needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; "
+                "take a smaller n or fewer ensemble.samples"
             )
 
     def _start(self, role_index: int) -> Array:
