@@ -165,9 +165,8 @@ def _print_info(dataset: xr.Dataset) -> None:
     click.echo("dimensions         " + ", ".join(f"{name} {size}" for name, size in dataset.sizes.items()))
     for variable in dataset.data_vars.values():
         dims = ", ".join(str(d) for d in variable.dims)
-        click.echo(
-            f"  {variable.name}({dims}): {variable.attrs.get('long_name', '')} [{variable.attrs.get('units', '')}]"
-        )
+        meaning, unit = (variable.attrs.get(name, "") for name in ("long_name", "units"))
+        click.echo(f"  {variable.name}({dims}): {meaning} [{unit}]")
     _print_summary(dataset)
 
 

@@ -1,0 +1,139 @@
+"""Run files: every fault found at once, each saying the key, the value and what is allowed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from langevin import config, registry
+from langevin.errors import ConfigError, UserError
+
+GOOD: dict[str, Any] = {
+    "system": {"name": "pspin", "p": 3, "n": 32},
+    "dynamics": {"temperature": 0.5, "initial_temperature": float("inf"), "dt": 0.02, "t_max": 10.0},
+    "ensemble": {"replicas": 4, "samples": 2, "seed": 1},
+}
+
+
+def faults(overrides: dict[str, Any]) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        config.load(GOOD, overrides)
+    return caught.value.faults
+
+
+def test_a_good_run_file_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "quench.toml"
+    file.write_text(
+        '[system]\nname = "pspin"\np = 3\nn = 32\n[dynamics]\ntemperature = 1\ndt = 0.02\nt_max = 10\n'
+    )
+    settings = config.load(file)
+    assert settings.dynamics.temperature == 1.0
+    assert settings.dynamics.initial_temperature == float("inf")
+    assert settings.output.path == "quench.nc"
+    assert settings.text == file.read_text()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("dynamics.temperature", -0.5, ["-0.5", "≥ 0", "energy"]),
+        ("dynamics.temperature", float("nan"), ["nan"]),
+        ("dynamics.temperature", float("inf"), ["inf", "number ≥ 0"]),
+        ("dynamics.temperature", "cold", ['"cold"', "number"]),
+        ("dynamics.dt", 0, ["0", "> 0", "unit: time"]),
+        ("dynamics.dt", 0.5, ["0.5", "0.2887"]),
+        ("dynamics.dt", 20.0, ["20", "t_max = 10"]),
+        ("dynamics.temprature", 0.5, ["nearest: dynamics.temperature"]),
+        ("dynamics.initial_temperature", 0.5, ["0.5", "T_K = 0.586054"]),
+        ("system.p", 5, ["5", "one of 2, 3, 4"]),
+        ("system.n", 2.5, ["2.5", "integer ≥ 4"]),
+        ("system.n", True, ["true", "integer"]),
+        ("system.name", "pspinn", ["'pspinn'", "nearest: 'pspin'", "harmonic"]),
+        ("system.name", 3, ["3", "allowed: harmonic, pspin"]),
+        ("system.name", "no_such_module:System", ["no_such_module"]),
+        ("system.name", "math:pi", ["no class 'pi'"]),
+        ("system.name", "fractions:Fraction", ["lacks 'Parameters'"]),
+        ("ensemble.samples", 5, ["5", "replicas = 4"]),
+        ("ensemble.seed", -1, ["-1", "≥ 0"]),
+        ("record.lags", {"per_decade": -1}, ["per_decade = -1", "> 0"]),
+        ("record.waiting_times", [1.0, 100.0], ["100", "t_max = 10"]),
+        ("record.configurations", "sometimes", ['"sometimes"', '"auto"', '"never"']),
+        ("output.checkpoint_interval", 100, ["100", "≤ 60"]),
+        ("sytem.n", 3, ["sytem", "nearest: system"]),
+    ],
+)  # fmt: skip
+def test_a_fault_names_key_value_and_what_is_allowed(key: str, value: Any, words: list[str]) -> None:
+    (line,) = faults({key: value})
+    for word in words:
+        assert word in line
+    assert "\n" not in line
+    if not key.startswith(("sytem", "system.name")):
+        assert line.startswith(key)
+
+
+def test_all_faults_come_at_once() -> None:
+    found = faults(
+        {"dynamics.dt": -1, "system.n": "many", "ensemble.seed": 0.5, "record.lags": 3, "output.paht": "x"}
+    )
+    assert len(found) == 5
+
+
+def test_missing_keys_say_what_is_needed() -> None:
+    with pytest.raises(ConfigError) as caught:
+        config.load({"system": {"name": "pspin"}})
+    assert {line.partition(":")[0] for line in caught.value.faults} == {
+        "system.p", "system.n", "dynamics.temperature", "dynamics.dt", "dynamics.t_max",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("table", ["system", "dynamics", "record", "output"])
+def test_a_section_that_is_no_table(table: str) -> None:
+    with pytest.raises(ConfigError, match=table):
+        config.load({**GOOD, table: 3})
+
+
+def test_overrides() -> None:
+    key, value = config.parse_assignment("dynamics.initial_temperature=inf")
+    assert (key, value) == ("dynamics.initial_temperature", float("inf"))
+    assert config.parse_assignment("output.path=a file.nc")[1] == "a file.nc"
+    settings = config.load(GOOD, {"dynamics.temperature": 0.7, "record.lags": {"per_decade": 3}})
+    assert settings.dynamics.temperature == 0.7
+    assert GOOD["dynamics"]["temperature"] == 0.5
+
+
+@pytest.mark.parametrize("bad", ["dynamics.dt", "dt=3", "=3"])
+def test_an_assignment_needs_a_section_and_a_value(bad: str) -> None:
+    with pytest.raises(UserError, match=r"section\.key=value"):
+        config.parse_assignment(bad)
+
+
+@pytest.mark.parametrize(
+    ("content", "word"), [(b"[system\n", "TOML"), (b"\xff\xfe\x00", "UTF-8"), (None, "cannot read")]
+)
+def test_a_file_that_is_no_run_file(tmp_path: Path, content: bytes | None, word: str) -> None:
+    file = tmp_path / "bad.toml"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(UserError, match=word):
+        config.load(file)
+
+
+@pytest.mark.parametrize("name", sorted(registry.names()))
+def test_the_template_of_every_system_validates(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "template.toml"
+    file.write_text(config.template(name))
+    assert config.load(file).system_name == name
+
+
+def test_settings_survive_json() -> None:
+    import json
+
+    settings = config.load(GOOD)
+    again = config.load(json.loads(settings.as_json()))
+    assert (again.system, again.dynamics, again.record) == (
+        settings.system,
+        settings.dynamics,
+        settings.record,
+    )
