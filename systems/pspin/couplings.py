@@ -21,8 +21,8 @@ from numpy.typing import DTypeLike, NDArray
 
 TILE = 8
 ALIGNMENT = 64
-# A block of p = 2 would be the whole matrix; it is cut so that slices and float32 partial sums stay small.
-_MAX_ROWS = 64
+# A block of p = 2 would be the whole matrix; it is cut so that slices can be balanced and float32 sums short.
+_MAX_ROWS = 16
 # Below this many couplings per slice, zeroing and summing the slice buffers would show in the run time.
 _SLICE_SIZE = 65536
 _MAX_SLICES = 16
