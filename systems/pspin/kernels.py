@@ -1,0 +1,327 @@
+"""Forces and fused Langevin steps for replicas of spherical p-spin samples."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from langevin.systems.pspin.couplings import Couplings, Layout, _aligned_zeros
+from langevin.systems.pspin.microkernel import lanes_tag, max_lanes
+from langevin.systems.pspin.stepping import SYNC_WORDS, advance
+
+# Normals drawn ahead for one group, in numbers: short enough to stay in cache and to stop promptly.
+_NOISE_BUFFER = 1 << 17
+# Seconds to wait for all threads of a team to start before giving up.
+_TEAM_TIMEOUT = 60.0
+# Measured cost of a force against that of a single replica, by itemsize and lanes.
+_LANE_COST = {
+    4: {1: 1.0, 4: 3.8, 8: 4.7, 16: 8.0},
+    8: {1: 1.0, 4: 3.8, 8: 7.5},
+}
+
+
+@lru_cache(maxsize=64)
+def lane_widths(replicas: int, itemsize: int) -> tuple[int, ...]:
+    """Cheapest way to share `replicas` of one sample out to vectors.
+
+    Parameters
+    ----------
+    replicas : int
+        Number of replicas.
+    itemsize : int
+        Bytes of one coupling, 4 or 8.
+
+    Returns
+    -------
+    tuple of int
+        Lanes of each vector, widest first; they add up to at least `replicas`.
+    """
+    costs = {w: c for w, c in _LANE_COST[itemsize].items() if w <= max_lanes(itemsize)}
+    widest = max(costs)
+    whole, left = divmod(replicas, widest)
+    best: list[tuple[float, tuple[int, ...]]] = [(0.0, ())]
+    for count in range(1, left + 1):
+        options = ((cost, lanes, best[max(count - lanes, 0)]) for lanes, cost in costs.items())
+        best.append(min((cost + rest[0], (lanes, *rest[1])) for cost, lanes, rest in options))
+    return (widest,) * whole + tuple(sorted(best[left][1], reverse=True))
+
+
+class _Group(NamedTuple):
+    """Replicas of one sample that are advanced together."""
+
+    sample: int
+    lanes: int
+    replicas: NDArray[np.int64]
+
+
+class _Workspace:
+    """Arrays of one call of `advance`."""
+
+    def __init__(self, place: Layout, dtype: np.dtype, lanes: int, team: int) -> None:
+        shape = (place.sites, lanes)
+        size = place.sites * lanes
+        slices = len(place.bounds) - 1
+        self.lanes = lanes
+        self.tag = lanes_tag(lanes)
+        self.s = _aligned_zeros(size, dtype).reshape(shape)
+        self.f = _aligned_zeros(team * size, dtype).reshape(team, *shape)
+        self.parts = _aligned_zeros(slices * size, np.dtype(np.float64)).reshape(slices, *shape)
+        self.sync = np.zeros(SYNC_WORDS, dtype=np.int64)
+        self.x = np.zeros((lanes, place.n))
+        self.chunk = max(1, _NOISE_BUFFER // (lanes * place.n))
+        self.noise = np.zeros(lanes * place.n * self.chunk)
+
+
+class ForceField:
+    """Forces of replicas that live in given samples.
+
+    Results do not depend on `threads`.  They do not depend on the other replicas either, except that rounding
+    differs between replicas computed alone and replicas that share a vector.
+    """
+
+    def __init__(self, couplings: Sequence[Couplings], sample: ArrayLike, threads: int) -> None:
+        """Assign replicas to samples.
+
+        Parameters
+        ----------
+        couplings : sequence of Couplings
+            Samples of equal p, n and dtype.
+        sample : array_like of int, shape (R,)
+            Sample of each replica, an index into `couplings`.
+        threads : int
+            Number of threads, at least 1.
+
+        Raises
+        ------
+        ValueError
+            If the samples differ in p, n or dtype, an index is out of range, or `threads` < 1.
+        """
+        index = np.asarray(sample, dtype=np.int64)
+        if not couplings or index.ndim != 1 or index.size == 0:
+            raise ValueError("need at least one sample and a one-dimensional list of replicas")
+        first = couplings[0]
+        if any((c.p, c.n, c.data.dtype) != (first.p, first.n, first.data.dtype) for c in couplings):
+            raise ValueError("samples differ in p, n or dtype")
+        if index.min() < 0 or index.max() >= len(couplings):
+            raise ValueError(f"replicas refer to samples outside 0..{len(couplings) - 1}")
+        if threads < 1:
+            raise ValueError(f"threads must be at least 1, not {threads}")
+        self.couplings = list(couplings)
+        self.sample = index
+        self.threads = threads
+        self._layout = first.layout
+        self._dtype = first.data.dtype
+        self._groups = self._make_groups()
+        self._free: dict[int, list[_Workspace]] = {g.lanes: [] for g in self._groups}
+        self._pool: tuple[int, ThreadPoolExecutor] | None = None
+
+    def _make_groups(self) -> list[_Group]:
+        groups = []
+        for sample in np.unique(self.sample):
+            members = np.flatnonzero(self.sample == sample)
+            at = 0
+            for lanes in lane_widths(len(members), self._dtype.itemsize):
+                groups.append(_Group(int(sample), lanes, members[at : at + lanes]))
+                at += lanes
+        # Widest first, so that no thread starts a long group when the others are done.
+        return sorted(groups, key=lambda g: -g.lanes)
+
+    def force(self, x: NDArray) -> NDArray[np.float64]:
+        """Force -dH/ds of every replica.
+
+        Parameters
+        ----------
+        x : ndarray, shape (R, N)
+            Configurations.
+
+        Returns
+        -------
+        ndarray, shape (R, N), float64
+
+        Raises
+        ------
+        ValueError
+            If `x` has the wrong shape.
+        """
+        start = self._checked(x, "x")
+        result = np.empty_like(start)
+        pad, n = self._layout.pad, self._layout.n
+
+        def evaluate(group: _Group, work: _Workspace, call: Callable[..., None]) -> None:
+            self._load(group, work, start)
+            call(work, group, work.x, 0, 0.0, 0.0, False)
+            result[group.replicas] = work.parts[0, pad : pad + n, : len(group.replicas)].T
+
+        self._for_groups(evaluate)
+        return result
+
+    def steps(
+        self,
+        x: NDArray,
+        force: NDArray | None,
+        n_steps: int,
+        dt: float,
+        temperature: float,
+        generators: Sequence[np.random.Generator],
+    ) -> NDArray[np.float64]:
+        """Make Langevin steps on the sphere.
+
+        One step is x <- constrain(x + dt f(x) + sqrt(2 T dt) xi) with constrain(x) = x sqrt(N / sum x^2).
+        Per replica and step exactly N numbers are taken from ``generator.standard_normal``, in step order,
+        and none at T = 0.
+
+        Parameters
+        ----------
+        x : ndarray, shape (R, N)
+            Configurations; not changed.
+        force : ndarray, shape (R, N), or None
+            Force at `x` if already known.
+        n_steps : int
+            Number of steps, at least 0.
+        dt, temperature : float
+            Time step and temperature, not negative.
+        generators : sequence of numpy.random.Generator, length R
+            Noise of each replica; not touched at T = 0.
+
+        Returns
+        -------
+        ndarray, shape (R, N), float64
+
+        Raises
+        ------
+        ValueError
+            If a shape is wrong or a number is negative.
+        """
+        result = self._checked(x, "x").copy()
+        known = None if force is None else self._checked(force, "force")
+        if n_steps < 0 or dt < 0.0 or temperature < 0.0:
+            raise ValueError("n_steps, dt and temperature must not be negative")
+        if temperature > 0.0 and len(generators) != len(result):
+            raise ValueError(f"{len(generators)} generators for {len(result)} replicas")
+        if n_steps == 0:
+            return result
+        amplitude = float(np.sqrt(2.0 * temperature * dt))
+        noisy = temperature > 0.0
+
+        def run(group: _Group, work: _Workspace, call: Callable[..., None]) -> None:
+            self._load(group, work, result)
+            if known is not None:
+                pad, n = self._layout.pad, self._layout.n
+                work.parts[0, pad : pad + n, : len(group.replicas)] = known[group.replicas].T
+            done = 0
+            while done < n_steps:
+                count = min(work.chunk, n_steps - done)
+                size = count * self._layout.n
+                noise = work.noise[: work.lanes * size].reshape(work.lanes, size)
+                if noisy:
+                    for row, replica in zip(noise, group.replicas, strict=False):
+                        generators[replica].standard_normal(out=row)
+                call(work, group, noise, count, dt, amplitude, known is not None and done == 0)
+                done += count
+            result[group.replicas] = work.x[: len(group.replicas)]
+
+        self._for_groups(run)
+        return result
+
+    def _checked(self, x: NDArray, name: str) -> NDArray[np.float64]:
+        array = np.asarray(x, dtype=np.float64)
+        shape = (len(self.sample), self._layout.n)
+        if array.shape != shape:
+            raise ValueError(f"{name} has shape {array.shape}, not {shape}")
+        return array
+
+    @staticmethod
+    def _load(group: _Group, work: _Workspace, x: NDArray[np.float64]) -> None:
+        """Copy the replicas to the lanes; spare lanes repeat the first, so they stay finite."""
+        work.x[:] = x[group.replicas[0]]
+        work.x[: len(group.replicas)] = x[group.replicas]
+
+    def _for_groups(self, task: Callable[[_Group, _Workspace, Callable[..., None]], None]) -> None:
+        """Run `task` on every group: groups side by side, those left over with all threads on each."""
+        groups = self._groups
+        shared = len(groups) % self.threads if len(self._layout.bounds) > 2 else 0
+        stop = threading.Event()
+
+        def alone(group: _Group) -> None:
+            work = self._borrow(group.lanes)
+
+            def call(*args: object) -> None:
+                if stop.is_set():
+                    raise CancelledError
+                self._call(0, 1, *args)
+
+            task(group, work, call)
+            self._free[group.lanes].append(work)
+
+        self._side_by_side(alone, groups[shared:], stop)
+        for group in groups[:shared]:
+            work = self._borrow(group.lanes)
+            task(group, work, self._together)
+            self._free[group.lanes].append(work)
+
+    def _side_by_side(
+        self, task: Callable[[_Group], None], groups: list[_Group], stop: threading.Event
+    ) -> None:
+        if self.threads == 1 or len(groups) == 1:
+            for group in groups:
+                task(group)
+            return
+        futures = [self._executor().submit(task, group) for group in groups]
+        try:
+            for future in futures:
+                future.result()
+        except BaseException:
+            stop.set()
+            for future in futures:
+                future.cancel()
+            raise
+
+    def _together(self, *args: object) -> None:
+        """Call `advance` on all threads at once."""
+        # A thread that cannot start must not leave the others spinning in compiled code.
+        gate = threading.Barrier(self.threads)
+
+        def member(rank: int) -> None:
+            gate.wait(_TEAM_TIMEOUT)
+            self._call(rank, self.threads, *args)
+
+        for future in [self._executor().submit(member, rank) for rank in range(self.threads)]:
+            future.result()
+
+    def _call(
+        self,
+        rank: int,
+        team: int,
+        work: _Workspace,
+        group: _Group,
+        noise: NDArray[np.float64],
+        n_steps: int,
+        dt: float,
+        amplitude: float,
+        has_force: bool,
+    ) -> None:
+        place = self._layout
+        data = self.couplings[group.sample].data.ctypes.data
+        advance(
+            data, place.table, place.bounds, place.pad, work.x, noise, n_steps, dt, amplitude, has_force,
+            work.s, work.f, work.parts, work.sync, rank, team, work.tag,
+        )  # fmt: skip
+
+    def _borrow(self, lanes: int) -> _Workspace:
+        try:
+            return self._free[lanes].pop()
+        except IndexError:
+            return _Workspace(self._layout, self._dtype, lanes, self.threads)
+
+    def _executor(self) -> ThreadPoolExecutor:
+        """Pool of this process; a forked child makes its own, since threads do not survive a fork."""
+        if self._pool is None or self._pool[0] != os.getpid():
+            self._pool = (os.getpid(), ThreadPoolExecutor(self.threads, thread_name_prefix="pspin"))
+        return self._pool[1]

@@ -1,0 +1,185 @@
+"""Compiled loop over force evaluations and Langevin steps of one group of replicas.
+
+One function, `advance`, is entered from Python; it runs alone or in a team of threads that share the slices
+of every force.  Slices are claimed in any order but summed in a fixed one, so the team's size does not change
+a bit of the result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numba
+import numpy as np
+
+from langevin.systems.pspin import couplings, microkernel
+from langevin.systems.pspin.microkernel import add_block, atomic_add, atomic_load, relax
+
+_OPTIONS = {"nogil": True, "error_model": "numpy", "boundscheck": False}
+# Rows added in the couplings' precision before the sum moves to float64: keeps the rounding of float32
+# partial sums near that of one block, at the cost of one pass over the sites per FLUSH_ROWS rows.
+FLUSH_ROWS = 384
+# Words of the team's shared memory, a cache line apart.
+_ARRIVED, _ROUND, _CLAIMED = 0, 8, 16
+SYNC_WORDS = 24
+# Spins before a waiting thread offers its core to others, about the length of a short slice.
+_PATIENCE = 1000
+
+
+@numba.njit(**_OPTIONS)
+def _slice_force(data, table, first, stop, end, s, f, total, tag):
+    """Write the force of blocks `first` to `stop` to `total`; `f` is zero on entry and on return."""
+    total[:] = 0.0
+    rows = 0
+    for b in range(first, stop):
+        row = table.ctypes.data + np.uintp(b * table.shape[1] * 8)
+        add_block(data, s, f, row, table.shape[1] - 3, end, tag)
+        rows += table[b, 2] - table[b, 1]
+        if rows >= FLUSH_ROWS or b == stop - 1:
+            rows = 0
+            for i in range(total.shape[0]):
+                for lane in range(total.shape[1]):
+                    total[i, lane] += f[i, lane]
+                    f[i, lane] = 0.0
+
+
+@numba.njit(**_OPTIONS)
+def _meet(sync, team):
+    """Wait until the whole team is here."""
+    if team == 1:
+        return
+    base = sync.ctypes.data
+    arrived, turn = base + np.uintp(8 * _ARRIVED), base + np.uintp(8 * _ROUND)
+    now = atomic_load(turn)
+    if atomic_add(arrived, 1) == team - 1:
+        atomic_add(arrived, -team)
+        atomic_add(turn, 1)
+        return
+    spins = 0
+    while atomic_load(turn) == now:
+        spins += 1
+        relax(spins > _PATIENCE)
+
+
+@numba.njit(fastmath={"reassoc"}, **_OPTIONS)
+def _sum_of_squares(v):
+    # Reassociation only lets the additions of one replica run in vector lanes.
+    total = 0.0
+    for i in range(v.size):
+        total += v[i] * v[i]
+    return total
+
+
+@numba.njit(**_OPTIONS)
+def _update(x, parts, noise, step, pad, dt, amplitude, s):
+    """One step of every lane from the slices' forces; leaves the new spins in `x` and `s`."""
+    n = x.shape[1]
+    for lane in range(x.shape[0]):
+        site = x[lane]
+        if amplitude > 0.0:
+            kick = noise[lane, step * n : (step + 1) * n]
+            for i in range(n):
+                site[i] = site[i] + dt * parts[0, pad + i, lane] + amplitude * kick[i]
+        else:
+            for i in range(n):
+                site[i] = site[i] + dt * parts[0, pad + i, lane]
+        scale = np.sqrt(n / _sum_of_squares(site))
+        for i in range(n):
+            site[i] *= scale
+            s[pad + i, lane] = site[i]
+
+
+@numba.njit(**_OPTIONS)
+def _add_slices(parts):
+    """Sum the slices into the first, in their order."""
+    flat = parts.reshape(parts.shape[0], -1)
+    for k in range(1, flat.shape[0]):
+        for i in range(flat.shape[1]):
+            flat[0, i] += flat[k, i]
+
+
+@numba.njit(**_OPTIONS)
+def _claimed_slices(data, table, bounds, end, s, f, parts, sync, tag):
+    """Compute slices until none is left unclaimed."""
+    claimed = sync.ctypes.data + np.uintp(8 * _CLAIMED)
+    k = atomic_add(claimed, 1)
+    while k < bounds.size - 1:
+        _slice_force(data, table, bounds[k], bounds[k + 1], end, s, f, parts[k], tag)
+        k = atomic_add(claimed, 1)
+
+
+def _fingerprint() -> int:
+    """Digest of the sources that `advance` is compiled from."""
+    digest = hashlib.sha256()
+    for name in (couplings.__file__, microkernel.__file__, __file__):
+        digest.update(Path(name).read_bytes())
+    return 1 + int.from_bytes(digest.digest()[:4], "little")
+
+
+def _compile(fingerprint):
+    # Numba's disk cache looks at the file of the cached function alone, but its key contains the values a
+    # closure captures: through the fingerprint, editing any of the sources invalidates the cache.
+    @numba.njit(cache=True, **_OPTIONS)
+    def advance(
+        data, table, bounds, pad, x, noise, n_steps, dt, amplitude, has_force,
+        s, f, parts, sync, rank, team, tag,
+    ):  # fmt: skip
+        """Make `n_steps` steps, or evaluate the force alone if `n_steps` is 0.
+
+        Parameters
+        ----------
+        data : int
+            Address of the packed couplings.
+        table, bounds : ndarray of int64
+            As in `Layout`.
+        pad : int
+            First site of the kernel's arrays that holds a spin.
+        x : ndarray, shape (lanes, n), float64
+            Spins, replaced by the new ones.
+        noise : ndarray, shape (lanes, n_steps * n), float64
+            Standard normals, not read if `amplitude` is 0.
+        n_steps : int
+            Number of steps.
+        dt, amplitude : float
+            Time step and standard deviation of the noise of one step.
+        has_force : bool
+            Whether ``parts[0]`` already holds the force at `x`.
+        s : ndarray, shape (sites, lanes)
+            Spins in the couplings' precision; zero on the padding.
+        f : ndarray, shape (team, sites, lanes)
+            Accumulators in the couplings' precision, zero on entry and on return.
+        parts : ndarray, shape (slices, sites, lanes), float64
+            Forces of the slices; the force alone is returned in ``parts[0]``.
+        sync : ndarray of int64, shape (SYNC_WORDS,)
+            Zero when the team starts.
+        rank, team : int
+            This thread and the number of threads, all of which must be running.
+        tag : tuple
+            `lanes_tag` of the number of lanes.
+        """
+        if fingerprint == 0:
+            return
+        end = pad + x.shape[1]
+        if rank == 0:
+            for lane in range(x.shape[0]):
+                for i in range(x.shape[1]):
+                    s[pad + i, lane] = x[lane, i]
+        _meet(sync, team)
+        for step in range(max(n_steps, 1)):
+            known = has_force and step == 0
+            if not known:
+                _claimed_slices(data, table, bounds, end, s, f[rank], parts, sync, tag)
+                _meet(sync, team)
+            if rank == 0:
+                if not known:
+                    _add_slices(parts)
+                if n_steps > 0:
+                    _update(x, parts, noise, step, pad, dt, amplitude, s)
+                sync[_CLAIMED] = 0
+            _meet(sync, team)
+
+    return advance
+
+
+advance = _compile(_fingerprint())
