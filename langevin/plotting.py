@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import warnings
 from pathlib import Path
 from typing import Any
@@ -143,7 +144,8 @@ def _label(values: xr.DataArray) -> str:
 def _axis(values: xr.DataArray, symbol: str) -> str:
     name = values.attrs.get("long_name", str(values.name))
     unit = values.attrs.get("units", "1")
-    return f"{name} {symbol}" + ("" if unit == "1" else f" ({unit})")
+    wrapped = "\n".join(textwrap.wrap(name, 28))
+    return f"{wrapped} {symbol}" + ("" if unit == "1" else f" ({unit})")
 
 
 def save(dataset: xr.Dataset, path: Path, quantity: str = "msd") -> Path:

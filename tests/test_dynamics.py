@@ -143,7 +143,7 @@ def test_weak_order_on_nested_paths() -> None:
     errors = differences.std(axis=1, ddof=1) / math.sqrt(replicas)
     assert (np.abs(means) > 10 * errors).all()
     orders = np.log2(means[:-1] / means[1:])
-    # An error a·dt + b·dt² gives the measured order 1 + O(b dt/a), halved from one pair of levels to the next:
+    # An error a·dt + b·dt² gives the order 1 + O(b dt/a), halved from one pair of levels to the next:
     # their extrapolation 2·(second) − (first) is free of it. Errors are propagated at 5 σ.
     error = np.hypot(errors[:-1] / means[:-1], errors[1:] / means[1:]) / math.log(2)
     assert abs(2 * orders[1] - orders[0] - Langevin.weak_order) < 5 * math.hypot(2 * error[1], error[0]), (

@@ -1,0 +1,158 @@
+"""What every registered system promises the engine. A new system is tested here by being registered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import langevin
+from langevin import config, registry
+from langevin.ensemble import Ensemble
+from langevin.noise import Noise
+from langevin.system import System
+
+pytestmark = pytest.mark.parametrize("name", sorted(registry.names()))
+Maker = Callable[..., dict[str, Any]]
+
+
+def built(settings: config.Settings, ensemble: Ensemble) -> tuple[System, Noise]:
+    return registry.build(settings, ensemble), Noise(ensemble.seed, ensemble.replica)
+
+
+@pytest.fixture
+def settings(name: str, small: Maker) -> config.Settings:
+    return config.load(small(name))
+
+
+@pytest.fixture
+def ensemble() -> Ensemble:
+    return Ensemble.regular(4, 2, seed=7, threads=1)
+
+
+def at(system: System, noise: Noise, *times: float) -> Any:
+    """State after advancing from 0 through the given times."""
+    state, now = system.initial_state(noise), 0.0
+    for t in times:
+        state = system.advance(state, now, t, noise)
+        now = t
+    return state
+
+
+def test_shapes_and_values(settings: config.Settings, ensemble: Ensemble) -> None:
+    system, noise = built(settings, ensemble)
+    start = system.initial_state(noise)
+    end = system.advance(start, 0.0, 0.4, noise)
+    measured = system.measure(end)
+    compared = system.compare(system.reference(start), end)
+    assert "energy" in measured
+    assert "msd" in compared
+    for name, value in {**measured, **compared}.items():
+        assert value.shape == (4,), name
+        assert np.isfinite(value).all(), name
+        assert {"long_name", "units"} <= set(system.attributes()[name]), name
+    assert (compared["msd"] > 0).all()
+    np.testing.assert_allclose(system.compare(system.reference(end), end)["msd"], 0, atol=1e-14)
+
+
+def test_advance_leaves_its_argument_alone(settings: config.Settings, ensemble: Ensemble) -> None:
+    system, noise = built(settings, ensemble)
+    start = system.initial_state(noise)
+    before = {k: v.copy() for k, v in system.state_dict(start).items()}
+    system.advance(start, 0.0, 0.4, noise)
+    for key, value in system.state_dict(start).items():
+        np.testing.assert_array_equal(value, before[key])
+
+
+def test_the_seed_decides_everything(settings: config.Settings, ensemble: Ensemble) -> None:
+    def energy(seed: int) -> np.ndarray:
+        system, noise = built(settings, Ensemble.regular(4, 2, seed, threads=1))
+        return system.measure(at(system, noise, 0.4))["energy"]
+
+    np.testing.assert_array_equal(energy(7), energy(7))
+    assert (energy(7) != energy(8)).all()
+
+
+def test_threads_do_not_change_a_bit(settings: config.Settings) -> None:
+    states = []
+    for threads in (1, 2, 3):
+        system, noise = built(settings, Ensemble.regular(4, 2, 7, threads))
+        states.append(system.state_dict(at(system, noise, 0.4)))
+    for other in states[1:]:
+        for key, value in states[0].items():
+            np.testing.assert_array_equal(value, other[key])
+
+
+@pytest.mark.parametrize("keep", [[0, 2], [1, 3], [3], [2, 1]])
+def test_a_replica_is_the_same_in_any_batch(
+    settings: config.Settings, ensemble: Ensemble, keep: list[int]
+) -> None:
+    whole, whole_noise = built(settings, ensemble)
+    part, part_noise = built(settings, ensemble.subset(np.array(keep)))
+    expected = whole.configuration(at(whole, whole_noise, 0.4))
+    if expected is None:
+        pytest.skip("no configuration")
+    # To rounding: sums may run in another order. Single precision forces, 20 steps, no chaos yet.
+    np.testing.assert_allclose(
+        part.configuration(at(part, part_noise, 0.4)), expected[keep], rtol=0, atol=1e-5
+    )
+
+
+def test_a_split_advance_is_bitwise_the_same(settings: config.Settings, ensemble: Ensemble) -> None:
+    system, noise = built(settings, ensemble)
+    if system.time_step is None:
+        pytest.skip("this system may not be split anywhere")
+    whole = system.state_dict(at(system, noise, 0.4))
+    again, noise = built(settings, ensemble)
+    split = again.state_dict(at(again, noise, 0.02, 0.2, 0.4))
+    for key, value in whole.items():
+        np.testing.assert_array_equal(split[key], value)
+
+
+def test_a_state_survives_saving(settings: config.Settings, ensemble: Ensemble) -> None:
+    system, noise = built(settings, ensemble)
+    state = at(system, noise, 0.2)
+    saved, streams = system.state_dict(state), noise.state_dict()
+    expected = system.state_dict(system.advance(state, 0.2, 0.4, noise))
+    other, other_noise = built(settings, ensemble)
+    other_noise.load_state(streams)
+    found = other.state_dict(other.advance(other.load_state(saved), 0.2, 0.4, other_noise))
+    for key, value in expected.items():
+        np.testing.assert_array_equal(found[key], value)
+
+
+def test_the_file_has_the_schema(
+    name: str, small: Maker, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = langevin.run(small(name, output__path="made.nc"))
+    made.close()
+    with xr.open_dataset(tmp_path / "made.nc") as found:
+        assert found["energy"].dims == ("replica", "time")
+        assert found["msd"].dims == ("replica", "waiting_time", "lag")
+        assert found.attrs["Conventions"].startswith("CF-")
+        assert found.attrs["status"] == "complete"
+        for word in ("numpy", "torch"):
+            assert word in found.attrs["versions"]
+        assert np.isfinite(found["energy"]).all()
+        assert (found["energy"].dtype, found["msd"].dtype) == (np.float64, np.float64)
+        for variable in found.data_vars.values():
+            assert {"long_name", "units"} <= set(variable.attrs), variable.name
+        # NaN exactly where t_w + t lies beyond the run.
+        beyond = found["waiting_time"] + found["lag"] > float(found["time"][-1]) + 1e-9
+        assert bool((found["msd"].isnull() == beyond).all())
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["made.nc"]
+
+
+def test_from_the_stored_trajectory_follow_the_same_numbers(name: str, small: Maker) -> None:
+    from langevin.observables import two_time
+
+    found = langevin.run(small(name))
+    if "configuration" not in found:
+        pytest.skip("no configuration")
+    for quantity in ("msd", "correlation"):
+        after = getattr(two_time, quantity)(found["configuration"], found["waiting_time"], found["lag"])
+        np.testing.assert_array_equal(after, found[quantity])
