@@ -7,6 +7,7 @@ N(1 + 2dt(x·f/N + T)) on average, rescaling by 1 − dt(x·f/N + T) is the drif
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -77,8 +78,11 @@ class PSpin(Model):
     def _require_memory(self) -> None:
         from .couplings import packed_bytes
 
-        needed = packed_bytes(self.p, self.n, self.dtype) * len(self.samples)
         free = psutil.virtual_memory().available
+        # The couplings alone first: the exact size, padding included, takes a table of all blocks.
+        needed = math.comb(self.n, self.p) * self.dtype.itemsize * len(self.samples)
+        if needed <= free:
+            needed = packed_bytes(self.p, self.n, self.dtype) * len(self.samples)
         if needed > free:
             raise UserError(
                 f"system.n = {self.n}: the {self.dtype} couplings of {len(self.samples)} samples need "
