@@ -183,10 +183,10 @@ class _Session:
 
     def carry_out(self) -> Path:
         """Run to the end; leave a result, or a checkpoint if stopped, or both files' reason why not."""
-        # Written first: a path that cannot be written is known before anything is computed.
-        self._checkpoint()
         try:
             with self._listening():
+                # Written first: a path that cannot be written is known before anything is computed.
+                self._checkpoint()
                 engine.run(self.run, self._tick, self._keep)
         except Diverged as error:
             self._finish(status=f"diverged: {error}")
@@ -230,7 +230,9 @@ class _Session:
         size = len(self.run.schedule) * x.size * 8
         if wish == "auto" and size > TRAJECTORY_LIMIT:
             return None
-        return Trajectory(self.paths.trajectory, (len(self.run.schedule), *x.shape))
+        trajectory = Trajectory(self.paths.trajectory, (len(self.run.schedule), *x.shape))
+        trajectory.require(self.run.position)
+        return trajectory
 
     def _dataset(self, status: str) -> xr.Dataset:
         dataset = self.run.recorder.dataset(self.run.system.attributes())

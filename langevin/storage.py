@@ -119,6 +119,17 @@ class Trajectory:
         """Size of one configuration of all replicas."""
         return self.shape[1] * self.shape[2] * 8
 
+    def require(self, frames: int) -> None:
+        """Make sure that the first `frames` times are there.
+
+        Raises
+        ------
+        StorageError
+            If the file was removed or cut since they were written.
+        """
+        if self.path.stat().st_size < frames * self.frame_bytes:
+            raise StorageError(f"{self.path} lacks configurations that were stored: it was removed or cut")
+
     def write(self, index: int, x: NDArray[np.float64]) -> None:
         """Store the configurations, shape (R, dof), of the time with this index."""
         with explained(self.path):
@@ -134,10 +145,7 @@ class Trajectory:
     def read(self, index: int) -> NDArray[np.float64]:
         """Return the configurations of one time, shape (R, dof)."""
         self._file.seek(index * self.frame_bytes)
-        frame = self._file.read(self.frame_bytes)
-        if len(frame) < self.frame_bytes:
-            raise StorageError(f"{self.path} ends before time {index}: it was cut or replaced")
-        return np.frombuffer(frame).reshape(self.shape[1:])
+        return np.frombuffer(self._file.read(self.frame_bytes)).reshape(self.shape[1:])
 
     def close(self) -> None:
         """Close the file."""

@@ -1,0 +1,86 @@
+"""Three folders install as one package, and nothing is forgotten."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+FOLDERS = {"langevin": "langevin", "systems": "langevin/systems", "observables": "langevin/observables"}
+
+
+def test_the_wheel_holds_every_module(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    for folder in FOLDERS:
+        shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(tmp_path), str(source)]
+    subprocess.run(build, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    packed = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    expected = {
+        f"{target}/{file.relative_to(ROOT / folder)}"
+        for folder, target in FOLDERS.items()
+        for file in (ROOT / folder).rglob("*.py")
+    } | {"langevin/py.typed"}
+    assert packed == expected
+
+
+def imports(file: Path) -> set[str]:
+    """Names of the modules that a file imports anywhere, `if TYPE_CHECKING` included."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add(node.module or "")
+    return found
+
+
+def test_the_rooms_keep_to_themselves() -> None:
+    for file in (ROOT / "langevin").rglob("*.py"):
+        assert not any(name.startswith("langevin.systems") for name in imports(file)), file
+    for file in (ROOT / "observables").rglob("*.py"):
+        outside = {name.partition(".")[0] for name in imports(file)} - set(sys.stdlib_module_names)
+        assert outside <= {"numpy", "scipy", "xarray"}, file
+    lines = (ROOT / "langevin/engine.py").read_text().splitlines()
+    assert len(lines) <= 100
+
+
+def test_every_dependency_is_pinned() -> None:
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    needed = setup["options"]["install_requires"] + setup["options.extras_require"]["test"]
+    names = {line.partition(">=")[0].lower() for line in needed.split()}
+    pins = (ROOT / "constraints.txt").read_text().splitlines()
+    pinned = {line.partition("==")[0].lower() for line in pins if line and not line.startswith("#")}
+    assert names <= pinned
+
+
+def test_the_version_is_said_once_more_in_the_changelog() -> None:
+    import langevin
+
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    assert setup["metadata"]["version"] == langevin.__version__
+    assert f"## {langevin.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+@pytest.mark.parametrize("file", sorted(p.relative_to(ROOT).as_posix() for p in ROOT.glob("*/**/*.py")))
+def test_functions_fit_in_the_head(file: str) -> None:
+    if file.startswith(("tests/", "benchmarks/", ".")):
+        pytest.skip("not part of the package")
+    text = (ROOT / file).read_text()
+    assert len(text.splitlines()) <= 400
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            assert (node.end_lineno or 0) - node.lineno < 70, node.name

@@ -1,0 +1,191 @@
+"""Kill it, stop it, resume it: the result is bitwise that of an uninterrupted run."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import xarray as xr
+from click.testing import CliRunner
+
+from langevin import cli, config, registry, simulation
+from langevin.errors import Interrupted, StorageError, UserError
+from langevin.storage import Paths
+
+Maker = Callable[..., dict[str, Any]]
+
+#: Long enough for several checkpoints at the engine's two stretches a second.
+SECONDS = 3.0
+
+
+def write_run_file(path: Path, given: dict[str, Any]) -> None:
+    from langevin.keys import toml
+
+    lines = [f"title = {toml(given['title'])}"]
+    for section in config.SECTIONS:
+        lines += [f"[{section}]", *(f"{k} = {toml(v)}" for k, v in given[section].items())]
+    path.write_text("\n".join(lines))
+
+
+def lasting(name: str, small: Maker, folder: Path) -> dict[str, Any]:
+    """Settings of a run that lasts about `SECONDS` on this machine."""
+    given = small(name, output__path=str(folder / "probe.nc"))
+    given["record"]["waiting_times"] = [0.0, 0.1, 0.4]
+    simulation.execute(config.load(given))  # compiles
+    walls = []
+    for t_max in (1.0, 41.0):
+        given["dynamics"]["t_max"] = t_max
+        began = time.monotonic()
+        simulation.execute(config.load(given), force=True)
+        walls.append(time.monotonic() - began)
+    given["dynamics"]["t_max"] = float(round(40 * SECONDS / (walls[1] - walls[0])))
+    given["output"] = {"path": str(folder / "whole.nc"), "figure": False, "checkpoint_interval": 0.0}
+    return given
+
+
+def child(*arguments: str, cwd: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-m", "langevin", *arguments, "--quiet"], cwd=cwd)
+
+
+def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
+    while not path.exists() and process.poll() is None:
+        time.sleep(0.01)
+
+
+def assert_same(left: Path, right: Path) -> None:
+    with xr.open_dataset(left) as a, xr.open_dataset(right) as b:
+        assert a.attrs["status"] == b.attrs["status"] == "complete"
+        xr.testing.assert_identical(a.drop_attrs().load(), b.drop_attrs().load())
+
+
+@pytest.mark.parametrize("name", sorted(registry.names()))
+def test_a_killed_run_resumes_to_the_same_bits(name: str, small: Maker, tmp_path: Path) -> None:
+    given = lasting(name, small, tmp_path)
+    simulation.execute(config.load(given))
+    given["output"]["path"] = "killed.nc"
+    write_run_file(tmp_path / "run.toml", given)
+    paths, moments = Paths(tmp_path / "killed.nc"), random.Random(name)
+    arguments, kills = ("run", "run.toml"), 0
+    for _ in range(3):
+        process = child(*arguments, cwd=tmp_path)
+        wait_for(paths.checkpoint, process)
+        time.sleep(moments.uniform(0.3, 1.5))
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        process.wait()
+        if paths.result.exists():
+            break
+        with xr.open_dataset(paths.checkpoint) as found:
+            assert found.attrs["status"].startswith("unfinished")
+        arguments = ("resume", "killed.nc")
+    assert kills > 0
+    if not paths.result.exists():
+        assert child("resume", "killed.nc", cwd=tmp_path).wait() == 0
+    assert_same(tmp_path / "whole.nc", paths.result)
+    assert not paths.checkpoint.exists()
+    assert not paths.trajectory.exists()
+
+
+@pytest.mark.parametrize(("number", "said"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")])
+def test_a_stopped_run_says_how_to_go_on(number: int, said: str, small: Maker, tmp_path: Path) -> None:
+    given = lasting("harmonic", small, tmp_path)
+    simulation.execute(config.load(given))
+    given["output"]["path"] = str(tmp_path / "stopped.nc")
+    given["output"]["checkpoint_interval"] = 60.0
+    write_run_file(tmp_path / "run.toml", given)
+    command = [sys.executable, "-m", "langevin", "run", "run.toml", "--quiet"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    paths = Paths(tmp_path / "stopped.nc")
+    while not paths.checkpoint.exists():
+        time.sleep(0.01)
+    time.sleep(0.8)
+    process.send_signal(number)
+    _, errors = process.communicate()
+    assert process.returncode == Interrupted.exit_code
+    assert errors.count("\n") == 1
+    assert f"stopped by {said}" in errors
+    assert "langevin resume" in errors
+    with xr.open_dataset(paths.checkpoint) as found:
+        assert float(found.attrs["status"].rpartition("= ")[2]) > 0
+    simulation.resume(paths.checkpoint).close()
+    assert_same(tmp_path / "whole.nc", paths.result)
+
+
+def interrupted(given: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Paths:
+    """Run in this process and stop at the second tick."""
+    ticks = iter(range(100))
+    plain = simulation._Session._tick
+
+    def tick(session: Any, run: Any) -> None:
+        if next(ticks) == 1:
+            session.stopped = "the test"
+        plain(session, run)
+
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        patch.setattr(simulation._Session, "_tick", tick)
+        simulation.execute(config.load(given))
+    return Paths(Path(given["output"]["path"]))
+
+
+def test_an_unfinished_run_is_not_overwritten(
+    small: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = small("harmonic", output__path=str(tmp_path / "a.nc"))
+    paths = interrupted(given, monkeypatch)
+    with pytest.raises(UserError, match=r"unfinished run.*langevin resume"):
+        simulation.execute(config.load(given))
+    with pytest.raises(UserError, match="langevin resume"):
+        simulation.open(paths.result)
+    with simulation.open(paths.checkpoint) as found:
+        assert found["energy"].notnull().any()
+        assert found["energy"].isnull().any()
+    simulation.execute(config.load(given), force=True)
+    with pytest.raises(UserError, match=r"nothing to resume.*is complete"):
+        simulation.resume(paths.result)
+
+
+def test_damaged_checkpoints_are_refused(
+    small: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = interrupted(small("harmonic", output__path=str(tmp_path / "a.nc")), monkeypatch)
+    whole, trajectory = paths.checkpoint.read_bytes(), paths.trajectory.read_bytes()
+    paths.trajectory.unlink()
+    with pytest.raises(StorageError, match="configurations"):
+        simulation.resume(paths.result)
+    paths.trajectory.write_bytes(trajectory)
+    paths.checkpoint.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(StorageError, match="not a checkpoint"):
+        simulation.resume(paths.result)
+    with pytest.raises(UserError, match="nothing to resume: there is no"):
+        simulation.resume(tmp_path / "other.nc")
+
+
+def test_a_full_disk_is_one_line_and_loses_nothing(small: Maker, tmp_path: Path) -> None:
+    """A file-size limit stands in for a full disk: the same failing write."""
+    given = small("harmonic", output__path="big.nc")
+    write_run_file(tmp_path / "run.toml", given)
+    program = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000)); "
+        "from langevin.cli import main; sys.argv = ['langevin', 'run', 'run.toml', '--quiet']; main()"
+    )
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("langevin: cannot write big.")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "big.nc").exists()
+    assert [p.name for p in tmp_path.iterdir() if "partial" in p.name] == []
+    result = CliRunner().invoke(cli.main, ["resume", str(tmp_path / "big.nc"), "--quiet"])
+    assert result.exit_code == 0, result.output
