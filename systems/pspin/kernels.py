@@ -20,6 +20,8 @@ from langevin.systems.pspin.stepping import SYNC_WORDS, advance
 _NOISE_BUFFER = 1 << 17
 # Seconds to wait for all threads of a team to start before giving up.
 _TEAM_TIMEOUT = 60.0
+# Couplings times steps below which waking a team costs more than it saves.
+_TEAM_WORK = 1 << 22
 # Measured cost of a force against that of a single replica, by itemsize and lanes.
 _LANE_COST = {
     4: {1: 1.0, 4: 3.8, 8: 4.7, 16: 8.0},
@@ -159,7 +161,7 @@ class ForceField:
             call(work, group, work.x, 0, 0.0, 0.0, False)
             result[group.replicas] = work.parts[0, pad : pad + n, : len(group.replicas)].T
 
-        self._for_groups(evaluate)
+        self._for_groups(evaluate, 1)
         return result
 
     def steps(
@@ -227,7 +229,7 @@ class ForceField:
                 done += count
             result[group.replicas] = work.x[: len(group.replicas)]
 
-        self._for_groups(run)
+        self._for_groups(run, n_steps)
         return result
 
     def _checked(self, x: NDArray, name: str) -> NDArray[np.float64]:
@@ -243,10 +245,13 @@ class ForceField:
         work.x[:] = x[group.replicas[0]]
         work.x[: len(group.replicas)] = x[group.replicas]
 
-    def _for_groups(self, task: Callable[[_Group, _Workspace, Callable[..., None]], None]) -> None:
+    def _for_groups(
+        self, task: Callable[[_Group, _Workspace, Callable[..., None]], None], forces: int
+    ) -> None:
         """Run `task` on every group: groups side by side, those left over with all threads on each."""
         groups = self._groups
-        shared = len(groups) % self.threads if len(self._layout.bounds) > 2 else 0
+        divisible = len(self._layout.bounds) > 2 and self._layout.size * forces >= _TEAM_WORK
+        shared = len(groups) % self.threads if divisible else 0
         stop = threading.Event()
 
         def alone(group: _Group) -> None:
