@@ -2,7 +2,8 @@
 
 All variants run interleaved in one process; the table shows the fastest repetition.  GFlop/s counts the floor
 of a symmetric product, 4 flops per coupling and replica; GB/s counts the packed couplings read once per pass
-over them.  `of peak` is the share of the FMA peak, or of the memory bandwidth if that is larger and the couplings do not fit in the cache.
+over them.  `of peak` is the share of the FMA peak, or of the memory bandwidth if that is larger and the
+couplings do not fit in the cache.
 
     python benchmarks/pspin_force.py [--quick]
 """

@@ -20,7 +20,7 @@ from langevin.systems.pspin.stepping import SYNC_WORDS, advance
 _NOISE_BUFFER = 1 << 17
 # Seconds to wait for all threads of a team to start before giving up.
 _TEAM_TIMEOUT = 60.0
-# Couplings times steps below which waking a team costs more than it saves.
+# Couplings times lane cost times steps below which waking a team costs more than it saves.
 _TEAM_WORK = 1 << 22
 # Measured cost of a force against that of a single replica, by itemsize and lanes.
 _LANE_COST = {
@@ -250,7 +250,8 @@ class ForceField:
     ) -> None:
         """Run `task` on every group: groups side by side, those left over with all threads on each."""
         groups = self._groups
-        divisible = len(self._layout.bounds) > 2 and self._layout.size * forces >= _TEAM_WORK
+        cost = self._layout.size * _LANE_COST[self._dtype.itemsize][groups[0].lanes]
+        divisible = len(self._layout.bounds) > 2 and cost * forces >= _TEAM_WORK
         shared = len(groups) % self.threads if divisible else 0
         stop = threading.Event()
 
