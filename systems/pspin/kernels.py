@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from functools import lru_cache
@@ -22,6 +23,8 @@ _NOISE_BUFFER = 1 << 17
 _TEAM_TIMEOUT = 60.0
 # Couplings times lane cost times steps below which waking a team costs more than it saves.
 _TEAM_WORK = 1 << 22
+# The same measure per group, below which threads mostly wait for each other's interpreter lock.
+_GROUP_WORK = 1 << 18
 # Measured cost of a force against that of a single replica, by itemsize and lanes.
 _LANE_COST = {
     4: {1: 1.0, 4: 3.8, 8: 4.7, 16: 8.0},
@@ -266,6 +269,10 @@ class ForceField:
             task(group, work, call)
             self._free[group.lanes].append(work)
 
+        if cost * forces < _GROUP_WORK:
+            for group in groups:
+                alone(group)
+            return
         self._side_by_side(alone, groups[shared:], stop)
         for group in groups[:shared]:
             work = self._borrow(group.lanes)
@@ -279,14 +286,23 @@ class ForceField:
             for group in groups:
                 task(group)
             return
-        futures = [self._executor().submit(task, group) for group in groups]
+        waiting = deque(groups)
+
+        def work_off() -> None:
+            while waiting:
+                try:
+                    group = waiting.popleft()
+                except IndexError:  # another thread took the last one
+                    return
+                task(group)
+
+        futures = [self._executor().submit(work_off) for _ in range(min(self.threads, len(groups)))]
         try:
             for future in futures:
                 future.result()
         except BaseException:
             stop.set()
-            for future in futures:
-                future.cancel()
+            waiting.clear()
             raise
 
     def _together(self, *args: object) -> None:
