@@ -190,7 +190,9 @@ def test_many_chunks_of_noise_equal_single_steps(monkeypatch):
     ],
 )
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_threads_do_not_change_bits(n, sample, dtype):
+def test_threads_do_not_change_bits(n, sample, dtype, monkeypatch):
+    monkeypatch.setattr("langevin.systems.pspin.kernels._TEAM_WORK", 0)
+    monkeypatch.setattr("langevin.systems.pspin.kernels._GROUP_WORK", 0)
     couplings = draw(3, n, 2, dtype)
     x = spins(len(sample), n)
     results = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from functools import lru_cache
@@ -20,6 +21,10 @@ from langevin.systems.pspin.stepping import SYNC_WORDS, advance
 _NOISE_BUFFER = 1 << 17
 # Seconds to wait for all threads of a team to start before giving up.
 _TEAM_TIMEOUT = 60.0
+# Couplings times lane cost times steps below which waking a team costs more than it saves.
+_TEAM_WORK = 1 << 22
+# The same measure per group, below which threads mostly wait for each other's interpreter lock.
+_GROUP_WORK = 1 << 18
 # Measured cost of a force against that of a single replica, by itemsize and lanes.
 _LANE_COST = {
     4: {1: 1.0, 4: 3.8, 8: 4.7, 16: 8.0},
@@ -159,7 +164,7 @@ class ForceField:
             call(work, group, work.x, 0, 0.0, 0.0, False)
             result[group.replicas] = work.parts[0, pad : pad + n, : len(group.replicas)].T
 
-        self._for_groups(evaluate)
+        self._for_groups(evaluate, 1)
         return result
 
     def steps(
@@ -227,7 +232,7 @@ class ForceField:
                 done += count
             result[group.replicas] = work.x[: len(group.replicas)]
 
-        self._for_groups(run)
+        self._for_groups(run, n_steps)
         return result
 
     def _checked(self, x: NDArray, name: str) -> NDArray[np.float64]:
@@ -243,10 +248,14 @@ class ForceField:
         work.x[:] = x[group.replicas[0]]
         work.x[: len(group.replicas)] = x[group.replicas]
 
-    def _for_groups(self, task: Callable[[_Group, _Workspace, Callable[..., None]], None]) -> None:
+    def _for_groups(
+        self, task: Callable[[_Group, _Workspace, Callable[..., None]], None], forces: int
+    ) -> None:
         """Run `task` on every group: groups side by side, those left over with all threads on each."""
         groups = self._groups
-        shared = len(groups) % self.threads if len(self._layout.bounds) > 2 else 0
+        cost = self._layout.size * _LANE_COST[self._dtype.itemsize][groups[0].lanes]
+        divisible = len(self._layout.bounds) > 2 and cost * forces >= _TEAM_WORK
+        shared = len(groups) % self.threads if divisible else 0
         stop = threading.Event()
 
         def alone(group: _Group) -> None:
@@ -260,6 +269,10 @@ class ForceField:
             task(group, work, call)
             self._free[group.lanes].append(work)
 
+        if cost * forces < _GROUP_WORK:
+            for group in groups:
+                alone(group)
+            return
         self._side_by_side(alone, groups[shared:], stop)
         for group in groups[:shared]:
             work = self._borrow(group.lanes)
@@ -273,14 +286,23 @@ class ForceField:
             for group in groups:
                 task(group)
             return
-        futures = [self._executor().submit(task, group) for group in groups]
+        waiting = deque(groups)
+
+        def work_off() -> None:
+            while waiting:
+                try:
+                    group = waiting.popleft()
+                except IndexError:  # another thread took the last one
+                    return
+                task(group)
+
+        futures = [self._executor().submit(work_off) for _ in range(min(self.threads, len(groups)))]
         try:
             for future in futures:
                 future.result()
         except BaseException:
             stop.set()
-            for future in futures:
-                future.cancel()
+            waiting.clear()
             raise
 
     def _together(self, *args: object) -> None:
