@@ -75,7 +75,12 @@ def test_links_lead_somewhere(document: str) -> None:
 
 
 def test_readme_has_the_two_commands_that_ci_runs() -> None:
-    commands = [line for block in blocks("README.md", "sh") for line in block.splitlines() if line.startswith("pip install")]
+    commands = [
+        line
+        for block in blocks("README.md", "sh")
+        for line in block.splitlines()
+        if line.startswith("pip install")
+    ]
     assert len(commands) == 2
     assert commands[0].endswith("langevin run runs/pspin.toml")
     assert commands[1].endswith("pytest")

@@ -44,7 +44,16 @@ def test_two_panels_with_limits_and_waiting_times(quench: xr.Dataset) -> None:
     made = plotting.figure(quench)
     assert len(made.axes) == 2
     shown = texts(made)
-    for word in ("time $t$", "lag $t$", "energy per spin", "exponential", "-0.8867", "q_{EA}", "waiting time", "2 samples"):
+    for word in (
+        "time $t$",
+        "lag $t$",
+        "energy per spin",
+        "exponential",
+        "-0.8867",
+        "q_{EA}",
+        "waiting time",
+        "2 samples",
+    ):
         assert word in shown
     curves = [line for line in made.axes[1].lines if line.get_label()[0] != "_"]
     assert len(curves) == np.sum(quench["msd"].notnull().any(("replica", "lag")))
@@ -55,7 +64,11 @@ def test_labels_stay_inside_and_apart(quench: xr.Dataset) -> None:
     made.canvas.draw()
     boxes = [made._suptitle.get_window_extent()]  # type: ignore[attr-defined]
     for ax in made.axes:
-        boxes += [ax.xaxis.label.get_window_extent(), ax.yaxis.label.get_window_extent(), ax.get_window_extent()]
+        boxes += [
+            ax.xaxis.label.get_window_extent(),
+            ax.yaxis.label.get_window_extent(),
+            ax.get_window_extent(),
+        ]
     for i, box in enumerate(boxes):
         assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= made.bbox.x1 and box.y1 <= made.bbox.y1
         for other in boxes[i + 1 :]:
@@ -74,9 +87,9 @@ def test_other_quantities_and_unknown_ones(quench: xr.Dataset, tmp_path: Path) -
 @pytest.mark.parametrize("drop", [["msd", "correlation"], ["energy"]])
 def test_a_file_with_one_kind_of_observable(quench: xr.Dataset, drop: list[str]) -> None:
     part = quench.drop_vars(drop)
-    assert len(plotting.figure(part, "correlation" if "energy" in drop else "msd").axes) == (2 if "msd" in part else 1) - (
-        "energy" in drop
-    )
+    assert len(plotting.figure(part, "correlation" if "energy" in drop else "msd").axes) == (
+        2 if "msd" in part else 1
+    ) - ("energy" in drop)
 
 
 def test_an_unfinished_run_and_a_single_replica(quench: xr.Dataset) -> None:

@@ -13,11 +13,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations, permutations
-from math import comb, factorial
+from math import comb
+from typing import Any
 
 import numba
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+
+from .theory import coupling_variance
 
 TILE = 8
 ALIGNMENT = 64
@@ -151,14 +154,14 @@ def packed_bytes(p: int, n: int, dtype: DTypeLike = np.float32) -> int:
     return layout(p, n).size * _checked_dtype(dtype).itemsize
 
 
-def _checked_dtype(dtype: DTypeLike) -> np.dtype:
+def _checked_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     result = np.dtype(dtype)
     if result not in (np.float32, np.float64):
         raise ValueError(f"couplings are float32 or float64, not {result}")
     return result
 
 
-def _aligned_zeros(size: int, dtype: np.dtype) -> NDArray:
+def aligned_zeros(size: int, dtype: np.dtype[Any]) -> NDArray[Any]:
     """Zeros whose first element lies on an `ALIGNMENT` boundary."""
     raw = np.zeros(size * dtype.itemsize + ALIGNMENT, dtype=np.uint8)
     start = -raw.ctypes.data % ALIGNMENT
@@ -166,7 +169,9 @@ def _aligned_zeros(size: int, dtype: np.dtype) -> NDArray:
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _exchange(data, values, table, end, pack, scale, mean, sigma):
+def _exchange(  # type: ignore[no-untyped-def]  # numba infers the types
+    data, values, table, end, pack, scale, mean, sigma
+):
     """Copy lexicographic `values` of some blocks into the packed `data` (or back), scaled and shifted."""
     count = 0
     shifted = sigma.size > 0
@@ -200,7 +205,7 @@ def _exchange(data, values, table, end, pack, scale, mean, sigma):
 class Couplings:
     """Couplings of one sample: `p`, `n`, the packed array `data` and its `layout`."""
 
-    def __init__(self, p: int, n: int, data: NDArray) -> None:
+    def __init__(self, p: int, n: int, data: NDArray[Any]) -> None:
         """Wrap a packed array.
 
         Parameters
@@ -231,7 +236,7 @@ class Couplings:
         rng: np.random.Generator,
         *,
         dtype: DTypeLike = np.float32,
-        planted: NDArray | None = None,
+        planted: NDArray[Any] | None = None,
         beta: float = 0.0,
     ) -> Couplings:
         """Draw Gaussian couplings of variance p! / (2 n^(p-1)).
@@ -263,14 +268,14 @@ class Couplings:
         """
         place = layout(p, n)
         kind = _checked_dtype(dtype)
-        variance = factorial(p) / (2.0 * float(n) ** (p - 1))
+        variance = coupling_variance(p, n)
         sigma = np.empty(0)
         if planted is not None:
             if np.shape(planted) != (n,):
                 raise ValueError(f"planted configuration has shape {np.shape(planted)}, not ({n},)")
             sigma = np.zeros(place.sites)
             sigma[place.pad : place.pad + n] = planted
-        data = _aligned_zeros(place.size, kind)
+        data = aligned_zeros(place.size, kind)
         for blocks, count in _batches(place):
             values = rng.standard_normal(count)
             _exchange(data, values, blocks, place.pad + n, True, np.sqrt(variance), beta * variance, sigma)

@@ -8,14 +8,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from langevin.systems.pspin.couplings import Couplings, Layout, _aligned_zeros
-from langevin.systems.pspin.microkernel import lanes_tag, max_lanes
-from langevin.systems.pspin.stepping import SYNC_WORDS, advance
+from .couplings import Couplings, Layout, aligned_zeros
+from .microkernel import lanes_tag, max_lanes
+from .stepping import SYNC_WORDS, advance
 
 # Normals drawn ahead for one group, in numbers: short enough to stay in cache and to stop promptly.
 _NOISE_BUFFER = 1 << 17
@@ -69,15 +69,15 @@ class _Group(NamedTuple):
 class _Workspace:
     """Arrays of one call of `advance`."""
 
-    def __init__(self, place: Layout, dtype: np.dtype, lanes: int, team: int) -> None:
+    def __init__(self, place: Layout, dtype: np.dtype[Any], lanes: int, team: int) -> None:
         shape = (place.sites, lanes)
         size = place.sites * lanes
         slices = len(place.bounds) - 1
         self.lanes = lanes
         self.tag = lanes_tag(lanes)
-        self.s = _aligned_zeros(size, dtype).reshape(shape)
-        self.f = _aligned_zeros(team * size, dtype).reshape(team, *shape)
-        self.parts = _aligned_zeros(slices * size, np.dtype(np.float64)).reshape(slices, *shape)
+        self.s = aligned_zeros(size, dtype).reshape(shape)
+        self.f = aligned_zeros(team * size, dtype).reshape(team, *shape)
+        self.parts = aligned_zeros(slices * size, np.dtype(np.float64)).reshape(slices, *shape)
         self.sync = np.zeros(SYNC_WORDS, dtype=np.int64)
         self.x = np.zeros((lanes, place.n))
         self.chunk = max(1, _NOISE_BUFFER // (lanes * place.n))
@@ -138,7 +138,7 @@ class ForceField:
         # Widest first, so that no thread starts a long group when the others are done.
         return sorted(groups, key=lambda g: -g.lanes)
 
-    def force(self, x: NDArray) -> NDArray[np.float64]:
+    def force(self, x: NDArray[Any]) -> NDArray[np.float64]:
         """Force -dH/ds of every replica.
 
         Parameters
@@ -169,8 +169,8 @@ class ForceField:
 
     def steps(
         self,
-        x: NDArray,
-        force: NDArray | None,
+        x: NDArray[Any],
+        force: NDArray[Any] | None,
         n_steps: int,
         dt: float,
         temperature: float,
@@ -235,7 +235,7 @@ class ForceField:
         self._for_groups(run, n_steps)
         return result
 
-    def _checked(self, x: NDArray, name: str) -> NDArray[np.float64]:
+    def _checked(self, x: NDArray[Any], name: str) -> NDArray[np.float64]:
         array = np.asarray(x, dtype=np.float64)
         shape = (len(self.sample), self._layout.n)
         if array.shape != shape:
@@ -261,7 +261,7 @@ class ForceField:
         def alone(group: _Group) -> None:
             work = self._borrow(group.lanes)
 
-            def call(*args: object) -> None:
+            def call(*args: Any) -> None:
                 if stop.is_set():
                     raise CancelledError
                 self._call(0, 1, *args)
@@ -300,12 +300,12 @@ class ForceField:
         try:
             for future in futures:
                 future.result()
-        except BaseException:
+        finally:
+            # After an error or Ctrl-C here: the threads end at their next chunk. Else they have ended.
             stop.set()
             waiting.clear()
-            raise
 
-    def _together(self, *args: object) -> None:
+    def _together(self, *args: Any) -> None:
         """Call `advance` on all threads at once."""
         # A thread that cannot start must not leave the others spinning in compiled code.
         gate = threading.Barrier(self.threads)

@@ -27,7 +27,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from langevin.systems.pspin.couplings import TILE
+from .couplings import TILE
 
 I32 = ir.IntType(32)
 I64 = ir.IntType(64)

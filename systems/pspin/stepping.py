@@ -13,8 +13,8 @@ from pathlib import Path
 import numba
 import numpy as np
 
-from langevin.systems.pspin import couplings, microkernel
-from langevin.systems.pspin.microkernel import add_block, atomic_add, atomic_load, relax
+from . import couplings, microkernel
+from .microkernel import add_block, atomic_add, atomic_load, relax
 
 _OPTIONS = {"nogil": True, "error_model": "numpy", "boundscheck": False}
 # Rows added in the couplings' precision before the sum moves to float64: keeps the rounding of float32
