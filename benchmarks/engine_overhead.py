@@ -1,7 +1,7 @@
 """What the engine costs beyond force, noise and step: whole runs against the bare kernel.
 
-The same steps of the 3-spin model are taken twice: by one call of the fused kernel (force, noise, step), and by
-`langevin.run` with logarithmic measurements, two-time observables, stored configurations, checkpoints and the
+The same steps of the 3-spin model are taken twice: by one call of the fused kernel (force, noise, step), and
+by a whole run with logarithmic measurements, two-time observables, stored configurations, checkpoints and the
 result file. Runs alternate; medians are compared. Printed apart: what building the couplings costs.
 
     python benchmarks/engine_overhead.py [--n 256] [--t-max 40] [--repeat 5]
@@ -83,7 +83,7 @@ def main() -> None:
     k, w, r = (statistics.median(v) for v in (kernel, loop, rest))
     ratios = [b / a for a, b in zip(kernel, loop, strict=True)]
     print(
-        f"3-spin, N = {options.n}, 16 replicas in 4 samples, t = {options.t_max:g}, medians of {options.repeat}"
+        f"3-spin, N = {options.n}, 16 replicas, 4 samples, t = {options.t_max:g}, medians of {options.repeat}"
     )
     print(f"kernel alone (force, noise, step)           {k:9.3f} s")
     print(f"engine loop (measure, compare, store)       {w:9.3f} s")

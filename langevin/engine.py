@@ -39,9 +39,7 @@ class Run:
     references: dict[int, Reference] = field(default_factory=dict)
 
 
-def run(
-    run: Run, tick: Callable[[Run], None], keep: Callable[[Stop, State], None] = lambda stop, state: None
-) -> None:
+def run(run: Run, tick: Callable[[Run], None], keep: Callable[[Stop, State], None]) -> None:
     """Carry a run to its end.
 
     Parameters

@@ -86,15 +86,17 @@ def draw_energy(ax: Axes, dataset: xr.Dataset) -> None:
         _label(energy),
     )
     exponential = matching_exponential(time, estimate.mean)
-    if exponential is not None and shown.any():
+    # In equilibrium there is no decay to compare with: it must exceed the noise.
+    noise = np.nanmax(estimate.error, initial=0.0)
+    if exponential is not None and shown.any() and exponential.start - exponential.end > 5 * noise:
         fine = np.geomspace(time[shown][0], time[shown][-1], 300)
         label = f"exponential, τ = {exponential.tau:.2g}"
         ax.plot(fine, exponential(fine), color=VERMILION, ls="--", label=label)
     if "asymptote" in energy.attrs:
-        label = f"$E_\\infty$ = {energy.attrs['asymptote']:.4f} ($N\\to\\infty$)"
+        label = f"$E_\\infty = {energy.attrs['asymptote']:.4f}$ ($N\\to\\infty$)"
         ax.axhline(energy.attrs["asymptote"], color=GREY, ls=":", lw=1, label=label)
     ax.set(xscale="log", xlabel="time $t$", ylabel=_axis(energy, "$E(t)$"))
-    ax.legend(loc="upper right")
+    ax.legend(loc="best")
 
 
 def draw_two_time(ax: Axes, values: xr.DataArray) -> None:
@@ -109,18 +111,20 @@ def draw_two_time(ax: Axes, values: xr.DataArray) -> None:
     if "plateau" in values.attrs:
         ax.axhline(values.attrs["plateau"], color=GREY, ls=":", lw=1)
         meaning = values.attrs["plateau_meaning"].partition(" for ")[0].replace("q_EA", "$q_{EA}$")
-        place: dict[str, Any] = {
-            "xycoords": ("axes fraction", "data"),
-            "va": "bottom",
-            "fontsize": 7.5,
-            "color": GREY,
-        }
-        ax.annotate(meaning, (0.02, values.attrs["plateau"]), **place)
+        ax.annotate(
+            meaning,
+            (0.02, values.attrs["plateau"]),
+            xycoords=("axes fraction", "data"),
+            va="bottom",
+            fontsize=7.5,
+            color=GREY,
+        )
     symbol = {"msd": r"$\Delta(t_w, t_w+t)$", "correlation": "$C(t_w, t_w+t)$"}.get(str(values.name), "")
     ax.set(xscale="log", xlabel="lag $t$", ylabel=_axis(values, symbol))
     if values.name == "msd":
         ax.set_yscale("log")
-    ax.legend(title="waiting time $t_w$", loc="best", ncols=2 if len(reached) > 4 else 1)
+    if reached:
+        ax.legend(title="waiting time $t_w$", loc="best", ncols=2 if len(reached) > 4 else 1)
 
 
 def _curve(ax: Axes, estimate: Estimate, i: int, colour: Any, label: str) -> None:
@@ -144,7 +148,7 @@ def _label(values: xr.DataArray) -> str:
 def _axis(values: xr.DataArray, symbol: str) -> str:
     name = values.attrs.get("long_name", str(values.name))
     unit = values.attrs.get("units", "1")
-    wrapped = "\n".join(textwrap.wrap(name, 28))
+    wrapped = "\n".join(textwrap.wrap(name, 26))
     return f"{wrapped} {symbol}" + ("" if unit == "1" else f" ({unit})")
 
 

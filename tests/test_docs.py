@@ -53,8 +53,12 @@ def test_python_in_documents_runs(document: str, tmp_path: Path, monkeypatch: py
     monkeypatch.syspath_prepend(tmp_path)
     namespace: dict[str, object] = {"__name__": "documented"}
     for block in blocks(document, "python"):
-        # As in one session: later blocks see the names of earlier ones.
-        exec(compile(block, document, "exec"), namespace)
+        # A block that begins with a file name is that file; the others are one session.
+        file = re.match(r"# (\w+\.py)\n", block)
+        if file:
+            (tmp_path / file[1]).write_text(block)
+        else:
+            exec(compile(block, document, "exec"), namespace)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 import langevin
@@ -61,7 +62,7 @@ def test_two_panels_with_limits_and_waiting_times(quench: xr.Dataset) -> None:
 
 def test_labels_stay_inside_and_apart(quench: xr.Dataset) -> None:
     made = plotting.figure(quench)
-    made.canvas.draw()
+    FigureCanvasAgg(made).draw()
     boxes = [made._suptitle.get_window_extent()]  # type: ignore[attr-defined]
     for ax in made.axes:
         boxes += [

@@ -176,6 +176,6 @@ class PSpin(Model):
         return {
             "energy": energy,
             "msd": msd,
-            "correlation": {"long_name": "spin correlation C(t_w, t_w + t)"},
+            "correlation": {"long_name": "spin correlation"},
             "overlap": {"long_name": "overlap with the next replica of the same sample", "units": "1"},
         }
