@@ -87,7 +87,7 @@ def draw_energy(ax: Axes, dataset: xr.Dataset) -> None:
     )
     exponential = matching_exponential(time, estimate.mean)
     # In equilibrium there is no decay to compare with: it must exceed the noise.
-    noise = np.nanmax(estimate.error, initial=0.0)
+    noise = np.max(np.nan_to_num(estimate.error), initial=0.0)
     if exponential is not None and shown.any() and exponential.start - exponential.end > 5 * noise:
         fine = np.geomspace(time[shown][0], time[shown][-1], 300)
         label = f"exponential, τ = {exponential.tau:.2g}"
