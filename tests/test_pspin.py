@@ -117,6 +117,19 @@ def test_random_starts_are_uniform_on_the_sphere() -> None:
     assert abs(z_score(np.mean(x, axis=1), 0.0)) < SIGMAS
 
 
+def test_start_disorder_and_noise_are_independent() -> None:
+    """Correlation of any two of them over 40 numbers and 50 samples: 1/√2000; 5 σ each."""
+    n, ensemble = 40, Ensemble.regular(50, 50, 1, threads=1)
+    system = model(3, n, 50, 50)
+    starts = system.initial_configuration(Noise(1, ensemble.replica))
+    disorder = np.array([c.values()[:n] for c in system.couplings]) / math.sqrt(
+        theory.coupling_variance(3, n)
+    )
+    noise = Noise(1, ensemble.replica).normal(n)
+    for a, b in itertools.combinations((starts, disorder, noise), 2):
+        assert abs(np.mean(a * b)) < 5 / math.sqrt(a.size)
+
+
 def test_elementary_symmetric_polynomials() -> None:
     y = np.random.default_rng(2).random((3, 7))
     for p in (2, 3, 4):
