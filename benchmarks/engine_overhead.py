@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from langevin import config, engine, registry, simulation
+from langevin import config, engine, simulation
 from langevin.ensemble import Ensemble
 from langevin.noise import Noise
 
@@ -35,7 +35,7 @@ def bare(given: dict[str, Any]) -> float:
     """Seconds of the kernel alone, in one call."""
     checked = config.load(given)
     ensemble = Ensemble.regular(16, 4, 1)
-    model = registry.build(checked, ensemble).model  # type: ignore[attr-defined]
+    model = simulation.build(checked, ensemble).model  # type: ignore[attr-defined]
     noise = Noise(1, ensemble.replica)
     x = model.initial_configuration(noise)
     model.force(x)

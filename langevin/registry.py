@@ -7,14 +7,9 @@ import importlib
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from langevin.errors import UserError
-
-if TYPE_CHECKING:
-    from langevin.config import Settings
-    from langevin.ensemble import Ensemble
-    from langevin.system import System
 
 #: One line per system. Others join through the entry-point group "langevin.systems".
 SYSTEMS = {
@@ -76,14 +71,3 @@ def _import(target: str) -> type[Any]:
     if not hasattr(found, "advance") and not hasattr(found, "force"):
         raise UserError(f"system.name = {target!r}: class {class_name} has neither 'force' nor 'advance'")
     return found
-
-
-def build(settings: Settings, ensemble: Ensemble) -> System:
-    """Build the system of validated settings; a model with a force becomes a `Langevin` system."""
-    made: Any = settings.system_class(settings.system, settings.dynamics, ensemble)
-    if hasattr(made, "advance"):
-        system: System = made
-        return system
-    from langevin.dynamics import Langevin
-
-    return Langevin(made, settings.dynamics.temperature, settings.dynamics.dt)

@@ -16,8 +16,9 @@ import numpy as np
 import xarray as xr
 from tqdm import tqdm
 
-from langevin import config, engine, provenance, registry, storage
+from langevin import config, engine, provenance, storage
 from langevin.config import Settings
+from langevin.dynamics import Langevin
 from langevin.engine import Run
 from langevin.ensemble import Ensemble
 from langevin.errors import Diverged, Interrupted, UserError
@@ -25,7 +26,7 @@ from langevin.noise import Noise
 from langevin.recorder import Recorder
 from langevin.schedule import Schedule, Stop
 from langevin.storage import Paths, Trajectory
-from langevin.system import State
+from langevin.system import State, System
 
 BAR = "{desc} {percentage:3.0f}%|{bar}| t = {n:.4g}/{total:.4g} [{elapsed}, {remaining} left{postfix}]"
 
@@ -140,10 +141,19 @@ def _find_checkpoint(path: Path) -> Paths:
     return paths
 
 
+def build(settings: Settings, ensemble: Ensemble) -> System:
+    """Build the system of validated settings; a model with a force becomes a `Langevin` system."""
+    made: Any = settings.system_class(settings.system, settings.dynamics, ensemble)
+    if hasattr(made, "advance"):
+        system: System = made
+        return system
+    return Langevin(made, settings.dynamics.temperature, settings.dynamics.dt)
+
+
 def _prepare(settings: Settings, threads: int | None) -> tuple[Run, Ensemble]:
     keys = settings.ensemble
     ensemble = Ensemble.regular(keys.replicas, keys.samples, keys.seed, threads)
-    system = registry.build(settings, ensemble)
+    system = build(settings, ensemble)
     record = settings.record
     schedule = Schedule.build(
         record.times, record.waiting_times, record.lags, settings.dynamics.t_max, system.time_step

@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 import langevin
-from langevin import config, registry
+from langevin import config, registry, simulation
 from langevin.ensemble import Ensemble
 from langevin.noise import Noise
 from langevin.system import System
@@ -20,7 +20,7 @@ Maker = Callable[..., dict[str, Any]]
 
 
 def built(settings: config.Settings, ensemble: Ensemble) -> tuple[System, Noise]:
-    return registry.build(settings, ensemble), Noise(ensemble.seed, ensemble.replica)
+    return simulation.build(settings, ensemble), Noise(ensemble.seed, ensemble.replica)
 
 
 @pytest.fixture
