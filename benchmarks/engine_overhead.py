@@ -73,7 +73,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         given = settings(options.n, options.t_max, Path(folder) / "result.nc")
-        bare({**given, "dynamics": {**given["dynamics"], "t_max": 0.2}})
+        bare({**given, "dynamics": {**given["dynamics"], "t_max": 2.0}})
         kernel, loop, rest = [], [], []
         for _ in range(options.repeat):
             kernel.append(bare(given))

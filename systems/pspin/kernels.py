@@ -175,7 +175,7 @@ class ForceField:
         dt: float,
         temperature: float,
         generators: Sequence[np.random.Generator],
-    ) -> NDArray[np.float64]:
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Make Langevin steps on the sphere.
 
         One step is x <- constrain(x + dt f(x) + sqrt(2 T dt) xi) with constrain(x) = x sqrt(N / sum x^2).
@@ -197,7 +197,8 @@ class ForceField:
 
         Returns
         -------
-        ndarray, shape (R, N), float64
+        x, force : ndarray, shape (R, N), float64
+            Configurations after the steps and the force there, which the next step and the energy need.
 
         Raises
         ------
@@ -211,19 +212,20 @@ class ForceField:
         if temperature > 0.0 and len(generators) != len(result):
             raise ValueError(f"{len(generators)} generators for {len(result)} replicas")
         if n_steps == 0:
-            return result
+            return result, self.force(result) if known is None else known.copy()
         amplitude = float(np.sqrt(2.0 * temperature * dt))
         noisy = temperature > 0.0
+        forces = np.empty_like(result)
+        pad, n = self._layout.pad, self._layout.n
 
         def run(group: _Group, work: _Workspace, call: Callable[..., None]) -> None:
             self._load(group, work, result)
             if known is not None:
-                pad, n = self._layout.pad, self._layout.n
                 work.parts[0, pad : pad + n, : len(group.replicas)] = known[group.replicas].T
             done = 0
             while done < n_steps:
                 count = min(work.chunk, n_steps - done)
-                size = count * self._layout.n
+                size = count * n
                 noise = work.noise[: work.lanes * size].reshape(work.lanes, size)
                 if noisy:
                     for row, replica in zip(noise, group.replicas, strict=False):
@@ -231,9 +233,11 @@ class ForceField:
                 call(work, group, noise, count, dt, amplitude, known is not None and done == 0)
                 done += count
             result[group.replicas] = work.x[: len(group.replicas)]
+            call(work, group, work.x, 0, 0.0, 0.0, False)
+            forces[group.replicas] = work.parts[0, pad : pad + n, : len(group.replicas)].T
 
         self._for_groups(run, n_steps)
-        return result
+        return result, forces
 
     def _checked(self, x: NDArray[Any], name: str) -> NDArray[np.float64]:
         array = np.asarray(x, dtype=np.float64)

@@ -145,16 +145,18 @@ class PSpin(Model):
 
     def fused_steps(self, x: Array, steps: int, dt: float, temperature: float, noise: Noise) -> Array:
         """Take many steps in compiled code; equal to the plain step to rounding."""
-        return self.field.steps(x, self.force(x), steps, dt, temperature, noise.streams())
+        self._known = self.field.steps(x, self.force(x), steps, dt, temperature, noise.streams())
+        return self._known[0]
 
     def observables(self, x: Array) -> dict[str, Array]:
         """Return the overlap of each replica with the next one of its sample, cyclically.
 
         One replica per sample has no partner: then there is no overlap.
         """
-        partner = self._partners()
+        partner = self._partners
         return {} if partner is None else {"overlap": np.mean(x * x[partner], axis=1)}
 
+    @cached_property
     def _partners(self) -> np.ndarray[Any, np.dtype[np.intp]] | None:
         partner = np.arange(self.ensemble.size)
         for s in range(len(self.samples)):
