@@ -122,7 +122,9 @@ def cases(n: int, replicas: int, threads: list[int], dense: bool) -> list[Case]:
             dt = 1e-3 / batch
 
             # As many forces as steps: the first is known, one follows the last step.
-            def call(field=field, x=x, force=field.force(x), batch=batch, dt=dt):
+            force = field.force(x)
+
+            def call(field=field, x=x, force=force, batch=batch, dt=dt):
                 return field.steps(x, force, batch, dt, 0.0, [])
 
             result.append(Case(f"{name} x{batch}", n, replicas, count, call, True))

@@ -30,6 +30,11 @@ class Group(click.Group):
         except LangevinError as error:
             click.echo(f"langevin: {error}", err=True)
             ctx.exit(error.exit_code)
+        except MemoryError as error:
+            click.echo(
+                f"langevin: not enough memory ({error}): fewer replicas, or a smaller system", err=True
+            )
+            ctx.exit(1)
 
 
 def _one_line(kind: type[BaseException], error: BaseException, traceback: types.TracebackType | None) -> None:
@@ -89,7 +94,7 @@ def run(run_file: Path, assignments: tuple[str, ...], force: bool, threads: int 
 
     settings = config.load(run_file, _overrides(assignments))
     path = simulation.execute(settings, force=force, threads=threads, progress=not quiet)
-    _conclude(path, settings.output.figure, quiet)
+    _conclude(path, quiet)
 
 
 @main.command()
@@ -100,16 +105,18 @@ def resume(file: Path, threads: int | None, quiet: bool) -> None:
     from langevin import simulation
 
     path = simulation.execute_resume(file, threads=threads, progress=not quiet)
-    _conclude(path, True, quiet)
+    _conclude(path, quiet)
 
 
-def _conclude(path: Path, draw: bool, quiet: bool) -> None:
-    """Draw the figure and print the summary of a finished run."""
+def _conclude(path: Path, quiet: bool) -> None:
+    """Draw the figure, if the run file wants it, and print the summary of a finished run."""
+    import json
+
     from langevin import simulation
 
     with simulation.open(path) as dataset:
         drawn = None
-        if draw:
+        if json.loads(dataset.attrs["settings"]).get("output", {}).get("figure", True):
             from langevin import plotting
 
             drawn = plotting.save(dataset, path.with_suffix(".png"))
@@ -209,8 +216,10 @@ def _plus_minus(mean: Any, error: Any) -> str:
 def validate(run_file: Path, assignments: tuple[str, ...]) -> None:
     """Check RUN_FILE without running it; report every fault."""
     from langevin import config
+    from langevin.storage import Paths
 
     settings = config.load(run_file, _overrides(assignments))
+    Paths(Path(settings.output.path)).check(force=True)
     click.echo(f"{run_file}: valid ({settings.system_name}, {settings.ensemble.replicas} replicas)")
 
 
@@ -221,7 +230,7 @@ def systems(name: str | None) -> None:
     from langevin import config, registry
 
     if name is not None:
-        _print_parameters(registry.load(name))
+        _print_parameters(registry.load(name, Path.cwd()))
         return
     for known in sorted(registry.names()):
         summary = (registry.load(known).__doc__ or "").strip().partition("\n")[0]

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import ValidationError
 
 from langevin import registry
 from langevin.errors import ConfigError, UserError
-from langevin.keys import GridKey, Section, describe, example_of, key, toml
+from langevin.keys import GridKey, ResultPathKey, Section, describe, example_of, key, toml
 from langevin.schedule import Grid
 
 SECTIONS = ("system", "dynamics", "ensemble", "record", "output")
@@ -74,7 +75,7 @@ class RecordKeys(Section):
 class OutputKeys(Section):
     """[output]."""
 
-    path: str = key(
+    path: ResultPathKey = key(
         "result file; without it: the run file's name with .nc, in the working directory", default=""
     )
     figure: bool = key("draw the figure when the run ends", default=True)
@@ -136,16 +137,16 @@ def load(
         With all faults at once.
     """
     if isinstance(source, Mapping):
-        given, text, name, folder = dict(source), "", "settings", folder or Path.cwd()
+        given, text, name, folder = _plain(source), "", "settings", folder or Path.cwd()
     else:
         path = Path(source)
         text = _read(path)
         given, name, folder = _parse(text, path), str(path), path.parent
         output = given.setdefault("output", {})
-        if isinstance(output, dict):
-            output.setdefault("path", path.stem + ".nc")
+        if isinstance(output, dict) and not output.get("path"):
+            output["path"] = path.stem + ".nc"
     faults: list[str] = []
-    given = _override(given, overrides or {}, faults)
+    given = _override(given, _plain(overrides or {}), faults)
     settings = _validate(given, text, folder, faults)
     if faults or settings is None:
         raise ConfigError(faults, name)
@@ -161,7 +162,7 @@ def parse_assignment(assignment: str) -> tuple[str, Any]:
         If there is no "=" or no section.
     """
     dotted, equals, text = assignment.partition("=")
-    if not equals or "." not in dotted.strip("."):
+    if not equals or ("." not in dotted.strip(".") and dotted.strip() != "title"):
         raise UserError(
             f"--set {assignment!r}: write section.key=value, for instance dynamics.temperature=0.6"
         )
@@ -170,6 +171,19 @@ def parse_assignment(assignment: str) -> tuple[str, Any]:
     except tomllib.TOMLDecodeError:
         value = text.strip()
     return dotted.strip(), value
+
+
+def _plain(given: Any) -> Any:
+    """Turn what Python callers like to write (numpy numbers and arrays, paths, grids) into TOML's types."""
+    if isinstance(given, Mapping):
+        return {name: _plain(value) for name, value in given.items()}
+    if isinstance(given, list | tuple):
+        return [_plain(value) for value in given]
+    if isinstance(given, np.ndarray | np.generic):
+        return given.tolist()
+    if isinstance(given, Grid):
+        return given.as_given()
+    return str(given) if isinstance(given, Path) else given
 
 
 def _read(path: Path) -> str:
@@ -213,17 +227,16 @@ def _validate(given: dict[str, Any], text: str, folder: Path, faults: list[str])
         for name, kind in (("ensemble", EnsembleKeys), ("record", RecordKeys), ("output", OutputKeys))
     }
     system_class = _system_class(given, folder, faults)
+    keys = dynamics_keys(system_class) if system_class else LangevinDynamics
+    dynamics = section("dynamics", keys, given.get("dynamics", {}), given, faults)
     if system_class is None:
         return None
+    name = given["system"]["name"]
     parameters = {k: v for k, v in given["system"].items() if k != "name"}
     system = section("system", system_class.Parameters, parameters, given, faults)
-    dynamics = section("dynamics", dynamics_keys(system_class), given.get("dynamics", {}), given, faults)
-    if faults:
-        return None
     settings = Settings(
-        title or f"{given['system']['name']}", given["system"]["name"], system_class, system, dynamics,
-        **fixed, given=given, text=text, folder=folder,
-    )  # fmt: skip
+        title or name, name, system_class, system, dynamics, **fixed, given=given, text=text, folder=folder
+    )
     faults += _cross_checks(settings)
     return settings
 
@@ -246,9 +259,10 @@ def _unknown_sections(given: Mapping[str, Any]) -> list[str]:
 def _system_class(given: Mapping[str, Any], folder: Path, faults: list[str]) -> type[Any] | None:
     table = given.get("system")
     if not isinstance(table, Mapping) or not isinstance(table.get("name"), str):
-        was = table.get("name", "missing") if isinstance(table, Mapping) else "missing"
+        has = isinstance(table, Mapping) and "name" in table
+        was = f" = {toml(table['name'])}: must be a string" if has and table else ": missing"
         allowed = ", ".join(sorted(registry.names()))
-        faults.append(f'system.name: {was!r}; allowed: {allowed}, or your own "package.module:Class"')
+        faults.append(f'system.name{was}; allowed: {allowed}, or your own "package.module:Class"')
         return None
     try:
         return registry.load(table["name"], folder)
@@ -257,26 +271,36 @@ def _system_class(given: Mapping[str, Any], folder: Path, faults: list[str]) -> 
         return None
 
 
-def _cross_checks(settings: Settings) -> list[str]:
-    faults = []
-    if settings.ensemble.samples > settings.ensemble.replicas:
-        faults.append(
-            f"ensemble.samples = {settings.ensemble.samples}: "
-            f"must be ≤ ensemble.replicas = {settings.ensemble.replicas}"
-        )
-    t_max = settings.dynamics.t_max
-    dt = getattr(settings.dynamics, "dt", None)
-    if dt is not None and dt > t_max:
-        faults.append(f"dynamics.dt = {dt:g}: must be ≤ dynamics.t_max = {t_max:g}")
-    for name in ("times", "waiting_times", "lags"):
-        grid: Grid = getattr(settings.record, name)
-        beyond = [v for v in (*grid.values, grid.start or 0.0) if v > t_max]
-        if beyond:
-            faults.append(f"record.{name}: {beyond[0]:g} lies beyond dynamics.t_max = {t_max:g}")
+def _cross_checks(settings: Settings) -> Iterable[str]:
+    """Yield what only several keys together show, as far as each of them is valid alone."""
+    ensemble, record, dynamics = settings.ensemble, settings.record, settings.dynamics
+    if ensemble is not None and ensemble.samples > ensemble.replicas:
+        yield f"ensemble.samples = {ensemble.samples}: must be ≤ ensemble.replicas = {ensemble.replicas}"
+    if dynamics is None:
+        return
+    dt = getattr(dynamics, "dt", None)
+    if dt is not None and dt > dynamics.t_max:
+        yield f"dynamics.dt = {dt:g}: must be ≤ dynamics.t_max = {dynamics.t_max:g}"
+    elif record is not None:
+        for name in ("times", "waiting_times", "lags"):
+            yield from _grid_faults(name, getattr(record, name), dt, dynamics.t_max)
     check = getattr(settings.system_class, "check", None)
-    if check is not None and not faults:
-        faults += check(settings)
-    return faults
+    if check is not None and settings.system is not None and ensemble is not None:
+        yield from check(settings)
+
+
+def _grid_faults(name: str, grid: Grid, dt: float | None, t_max: float) -> Iterable[str]:
+    given = (*grid.values, *([grid.start] if grid.start else []))
+    beyond = [v for v in given if v > t_max]
+    if beyond:
+        yield f"record.{name}: {beyond[0]:g} lies beyond dynamics.t_max = {t_max:g}"
+        return
+    least = (dt or 0) / 2
+    short = [v for v in given if v <= least and (name == "lags" or 0 < v < least)]
+    if short:
+        yield f"record.{name}: {short[0]:g} is no time step (dynamics.dt = {dt:g})"
+    elif grid.per_decade is not None and grid.points(dt or t_max * 1e-6, t_max).size == 0:
+        yield f"record.{name}: stop = {grid.stop:g} leaves no time (the first would be dynamics.dt = {dt:g})"
 
 
 def section(name: str, kind: type[Section], table: Any, given: Mapping[str, Any], faults: list[str]) -> Any:
@@ -325,7 +349,7 @@ def tables(system_class: type[Any]) -> list[tuple[str, type[Section]]]:
 def template(name: str) -> str:
     """Return a commented run file for a system; it validates as it stands."""
     lines = [f"title = {toml(name)}"]
-    for table, kind in tables(registry.load(name)):
+    for table, kind in tables(registry.load(name, Path.cwd())):
         lines += ["", f"[{table}]"]
         if table == "system":
             lines.append(f"name = {toml(name)}")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import date, time
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -48,7 +49,15 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
+def _result_name(given: str) -> str:
+    # The files beside a result are named after it, so the ending must tell them apart.
+    if given and (not given.endswith(".nc") or given.endswith(".checkpoint.nc") or "\0" in given):
+        raise ValueError("must be a file name that ends in .nc, and not in .checkpoint.nc")
+    return given
+
+
 GridKey = Annotated[Grid, BeforeValidator(Grid.parse)]
+ResultPathKey = Annotated[str, AfterValidator(_result_name)]
 
 
 def describe(info: FieldInfo) -> str:
@@ -84,6 +93,8 @@ def toml(value: Any) -> str:
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, Mapping):
         return "{ " + ", ".join(f"{k} = {toml(v)}" for k, v in value.items()) + " }"
+    if isinstance(value, date | time):
+        return value.isoformat()
     if isinstance(value, list | tuple):
         return "[" + ", ".join(toml(v) for v in value) + "]"
     return repr(value)

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from langevin.ensemble import Ensemble
+from langevin.errors import LangevinError
 from langevin.schedule import Schedule, Stop
 from langevin.system import Array, Attributes
 
@@ -42,16 +43,24 @@ class Recorder:
     def measure(self, stop: Stop, values: Mapping[str, Array]) -> None:
         """Store the one-time observables of a stop, shape (R,) each."""
         for name, value in values.items():
-            self._array(self.one_time, name, len(self.schedule))[:, stop.index] = value
+            self._array(self.one_time, name, value, len(self.schedule))[:, stop.index] = value
 
     def compare(self, waiting: int, lag: int, values: Mapping[str, Array]) -> None:
         """Store the two-time observables of the pair with indices (waiting, lag), shape (R,) each."""
         shape = (len(self.schedule.waiting_times), len(self.schedule.lags))
         for name, value in values.items():
-            self._array(self.two_time, name, *shape)[:, waiting, lag] = value
+            self._array(self.two_time, name, value, *shape)[:, waiting, lag] = value
 
-    def _array(self, group: dict[str, Array], name: str, *shape: int) -> Array:
+    def _array(self, group: dict[str, Array], name: str, value: Array, *shape: int) -> Array:
+        if np.shape(value) != (self.ensemble.size,):
+            # Broadcast, it would pass for as many equal measurements.
+            raise LangevinError(
+                f"observable {name!r} has shape {np.shape(value)}; needed: one value per replica, "
+                f"({self.ensemble.size},)"
+            )
         if name not in group:
+            if name in (*COORDINATES, "dof", "configuration") or not name.isidentifier():
+                raise LangevinError(f"observable {name!r}: the name is taken, or not a plain word")
             group[name] = np.full((self.ensemble.size, *shape), np.nan)
         return group[name]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from langevin.errors import UserError
+from langevin.system import Model
 
 #: One line per system. Others join through the entry-point group "langevin.systems".
 SYSTEMS = {
@@ -57,17 +58,18 @@ def _import(target: str) -> type[Any]:
     module_name, _, class_name = target.partition(":")
     try:
         module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        # A module that is there but misses one of its own imports says so itself.
-        raise UserError(f"system.name = {target!r}: cannot import {module_name}: {error}") from error
+    except (ImportError, SyntaxError, ValueError, TypeError) as error:
+        raise UserError(f"system.name = {target!r}: cannot import {module_name!r}: {error}") from error
     found = getattr(module, class_name, None)
     if not isinstance(found, type):
         raise UserError(f"system.name = {target!r}: module {module_name} has no class {class_name!r}")
-    for needed in ("Parameters",):
-        if not hasattr(found, needed):
+    needed = ["Parameters"]
+    if not hasattr(found, "advance"):
+        needed += ["initial_configuration", "force", "energy"]
+    for name in needed:
+        # Inherited from the protocol alone, it is not there.
+        if getattr(found, name, None) in (None, getattr(Model, name, None)):
             raise UserError(
-                f"system.name = {target!r}: class {class_name} lacks {needed!r} (see ARCHITECTURE.md)"
+                f"system.name = {target!r}: class {class_name} lacks {name!r} (see ARCHITECTURE.md)"
             )
-    if not hasattr(found, "advance") and not hasattr(found, "force"):
-        raise UserError(f"system.name = {target!r}: class {class_name} has neither 'force' nor 'advance'")
     return found

@@ -15,6 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+#: Denser logarithmic grids are typing errors, and would fill the memory.
+MOST_PER_DECADE = 1000
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -62,6 +65,8 @@ class Grid:
         for name, value in given.items():
             if not (_is_number(value) and 0 < value < math.inf):
                 raise ValueError(f"{name} = {value!r} must be a finite number > 0")
+        if given["per_decade"] > MOST_PER_DECADE:
+            raise ValueError(f"per_decade = {given['per_decade']:g} must be ≤ {MOST_PER_DECADE}")
         if "start" in given and "stop" in given and given["stop"] < given["start"]:
             raise ValueError(f"stop = {given['stop']:g} lies before start = {given['start']:g}")
         start, stop = (float(given[name]) if name in given else None for name in ("start", "stop"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import tempfile
 import threading
@@ -106,31 +107,43 @@ def execute(
 ) -> Path:
     """Carry out a run from its start and return the path of the result."""
     paths = Paths(path or Path(settings.output.path))
-    paths.check(force)
-    run, ensemble = _prepare(settings, threads)
-    run.state = run.system.initial_state(run.noise)
-    # An unfinished run goes only now, when nothing of the new one can be refused any more; an old result
-    # stays until the new one replaces it.
-    paths.discard()
-    return _Session(settings, ensemble, paths, run, progress).carry_out()
+    paths.check(force, settings.output.figure)
+    with paths.locked():
+        run, ensemble = _prepare(settings, threads)
+        run.state = run.system.initial_state(run.noise)
+        # An unfinished run goes only now, when nothing of the new one can be refused any more; an old
+        # result stays until the new one replaces it.
+        paths.discard()
+        attributes = provenance.attributes(settings, ensemble)
+        return _Session(settings, attributes, paths, run, progress).carry_out()
 
 
 def execute_resume(path: str | Path, *, threads: int | None = None, progress: bool = False) -> Path:
     """Carry on a run from its checkpoint and return the path of the result."""
     paths = _find_checkpoint(Path(path))
+    with paths.locked():
+        return _resume(paths, threads, progress)
+
+
+def _resume(paths: Paths, threads: int | None, progress: bool) -> Path:
     dataset, arrays, notes = storage.read_checkpoint(paths.checkpoint)
     settings = config.load(notes["settings"], folder=Path(notes["folder"]))
-    run, ensemble = _prepare(settings, threads)
+    run, _ = _prepare(settings, threads)
     run.recorder.restore(dataset)
     run.noise.load_state(notes["noise"])
     run.time, run.position = notes["time"], notes["position"]
     prefix = "reference_"
     run.references = {int(n.removeprefix(prefix)): a for n, a in arrays.items() if n.startswith(prefix)}
     run.state = run.system.load_state({n: a for n, a in arrays.items() if not n.startswith(prefix)})
-    return _Session(settings, ensemble, paths, run, progress, notes).carry_out()
+    attributes = notes["attributes"]
+    attributes["history"] += f"\n{provenance.history_line('resume')}, {provenance.versions()}"
+    session = _Session(settings, attributes, paths, run, progress, notes["wall_time"])
+    return session.carry_out()
 
 
 def _find_checkpoint(path: Path) -> Paths:
+    if path.suffix != ".nc":
+        raise UserError(f"{path}: give the result (name.nc) that the run was to write, or its checkpoint")
     if path.name.endswith(".checkpoint.nc"):
         paths = Paths(path.with_name(path.name.removesuffix(".checkpoint.nc") + ".nc"))
     else:
@@ -168,18 +181,15 @@ class _Session:
     def __init__(
         self,
         settings: Settings,
-        ensemble: Ensemble,
+        attributes: Mapping[str, Any],
         paths: Paths,
         run: Run,
         progress: bool,
-        notes: Mapping[str, Any] | None = None,
+        wall_before: float = 0.0,
     ) -> None:
-        self.settings, self.paths, self.run = settings, paths, run
+        self.settings, self.attributes, self.paths, self.run = settings, attributes, paths, run
         self.began = self.saved = time.monotonic()
-        self.wall_before: float = notes["wall_time"] if notes else 0.0
-        self.attributes = provenance.attributes(settings, ensemble)
-        if notes:
-            self.attributes["history"] = f"{notes['history']}\n{provenance.history_line('resume')}"
+        self.wall_before = wall_before
         self.trajectory = self._open_trajectory()
         self.stopped: str | None = None
         self.bar = tqdm(
@@ -197,6 +207,8 @@ class _Session:
             with self._listening():
                 # Written first: a path that cannot be written is known before anything is computed.
                 self._checkpoint()
+                # The next one at the first tick: from then on it can be opened and plotted.
+                self.saved = -math.inf
                 engine.run(self.run, self._tick, self._keep)
         except Diverged as error:
             self._finish(status=f"diverged: {error}")
@@ -263,7 +275,7 @@ class _Session:
             "time": run.time,
             "position": run.position,
             "wall_time": dataset.attrs["wall_time_seconds"],
-            "history": self.attributes["history"],
+            "attributes": dict(self.attributes),
         }
         arrays = {**run.system.state_dict(run.state), **references}
         storage.write_checkpoint(self.paths.checkpoint, dataset, arrays, notes)

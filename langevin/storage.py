@@ -9,6 +9,7 @@ A run that writes `name.nc` keeps two files beside it until it ends:
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -44,8 +45,15 @@ class Paths:
         """Where the raw trajectory stands while the run goes on."""
         return self.checkpoint.with_suffix(".configurations")
 
-    def check(self, force: bool) -> None:
+    @property
+    def figure(self) -> Path:
+        """Where the figure is drawn when the run ends."""
+        return self.result.with_suffix(".png")
+
+    def check(self, force: bool, figure: bool = False) -> None:
         """Make sure that a new run may write here; with `force` it may replace what is there.
+
+        `figure` says whether the run will draw one.
 
         Raises
         ------
@@ -61,8 +69,37 @@ class Paths:
                 f"{self.checkpoint} holds an unfinished run: "
                 f"continue it with `langevin resume {self.result}`, or discard it with --force"
             )
-        if self.result.exists() and not force:
-            raise UserError(f"{self.result} exists; overwrite it with --force, or give another output.path")
+        for path in (self.result, *([self.figure] if figure else [])):
+            if path.exists() and not force:
+                raise UserError(f"{path} exists; overwrite it with --force, or give another output.path")
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep every other process off these files; the lock ends with the process, however it ends.
+
+        Raises
+        ------
+        UserError
+            If another process is working on them.
+        """
+        path = self.result.with_name(f".{self.result.name}.lock")
+        with explained(self.result):
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # Between opening and locking, its last holder may have removed the file.
+                current = path.stat().st_ino == os.fstat(handle).st_ino
+            except (BlockingIOError, FileNotFoundError):
+                current = False
+            if not current:
+                raise UserError(f"another process is working on {self.result}")
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+        finally:
+            os.close(handle)
 
     def discard(self) -> None:
         """Remove the checkpoint and the raw trajectory."""
@@ -214,9 +251,9 @@ def read_checkpoint(path: Path) -> tuple[xr.Dataset, dict[str, NDArray[Any]], di
             file.set_auto_mask(False)
             arrays = {name: variable[...] for name, variable in file["restart"].variables.items()}
         dataset = xr.load_dataset(path, engine="netcdf4")
-    except (OSError, IndexError, RuntimeError) as error:
+        notes = json.loads(arrays.pop("notes").tobytes())
+    except (OSError, IndexError, KeyError, ValueError, RuntimeError) as error:
         raise StorageError(f"{path} is not a checkpoint that can be read: {error}") from error
-    notes = json.loads(arrays.pop("notes").tobytes())
     if notes["format"] != CHECKPOINT_FORMAT:
         raise StorageError(
             f"{path} was written by another version of langevin (format {notes['format']}, "
@@ -243,7 +280,10 @@ def open_result(path: str | Path) -> xr.Dataset:
         dataset = xr.open_dataset(path, engine="netcdf4")
     except (OSError, RuntimeError, ValueError) as error:
         raise UserError(f"{path}: not a netCDF file that can be read: {error}") from None
-    if "energy" not in dataset and "msd" not in dataset:
+    dims = {"energy": ("replica", "time"), "msd": ("replica", "waiting_time", "lag")}
+    if not any(name in dataset and dataset[name].dims == wanted for name, wanted in dims.items()):
         dataset.close()
-        raise UserError(f"{path}: not a result of langevin (neither energy nor msd in it)")
+        if str(dataset.attrs.get("status", "")).startswith("unfinished"):
+            raise UserError(f"{path}: its run has measured nothing yet")
+        raise UserError(f"{path}: not a result of langevin (no energy(replica, time) in it)")
     return dataset

@@ -91,7 +91,10 @@ def test_a_result_is_not_overwritten(quench: Path) -> None:
         (["run", "."], 2, ["cannot read", "Is a directory"]),
         (["run", "quench.toml", "--set", "dynamics.dt=-1"], 2, ["dynamics.dt = -1", "> 0"]),
         (["run", "quench.toml", "--set", "dt"], 2, ["section.key=value"]),
-        (["run", "quench.toml", "--set", "output.path=."], 2, ["'.' is a folder"]),
+        (["run", "quench.toml", "--set", "output.path=."], 2, ['output.path = "."', "ends in .nc"]),
+        (["validate", "quench.toml", "--set", "output.path=no/where.nc"], 2, ["no folder no"]),
+        (["resume", "."], 2, ["name.nc"]),
+        (["systems", "mine:Model"], 2, ["cannot import 'mine'"]),
         (["run", "quench.toml", "--set", "output.path=no/where.nc"], 2, ["no/where.nc", "no folder no"]),
         (["run", "quench.toml", "--set", "system.n=30000"], 2, ["system.n = 30000", "GB"]),
         (["run", "quench.toml", "--threads", "0"], 2, ["--threads"]),
@@ -112,6 +115,81 @@ def test_mistakes_are_one_clear_line(quench: Path, arguments: list[str], code: i
         assert word in done.output
     assert "Traceback" not in done.output
     assert {p.name for p in quench.parent.iterdir()} == {"quench.toml"}
+
+
+def test_a_folder_as_path(quench: Path) -> None:
+    Path("folder.nc").mkdir()
+    done = langevin("run", quench, "--set", "output.path=folder.nc")
+    assert (done.exit_code, "'folder.nc' is a folder" in done.output) == (2, True)
+
+
+def test_a_figure_is_not_overwritten(quench: Path) -> None:
+    Path("quench.png").write_text("precious")
+    done = langevin("run", quench)
+    assert (done.exit_code, "quench.png exists" in done.output) == (2, True)
+    assert Path("quench.png").read_text() == "precious"
+    assert langevin("run", quench, "-q", "--set", "output.figure=false").exit_code == 0
+    assert Path("quench.png").read_text() == "precious"
+
+
+FOREIGN = [
+    xr.Dataset({"energy": ("x", [1.0, 2.0])}),
+    xr.Dataset({"msd": 3.0}),
+    xr.Dataset({"other": ("time", [1.0])}),
+]
+
+
+@pytest.mark.parametrize("dataset", FOREIGN)
+def test_files_of_other_programs(quench: Path, dataset: xr.Dataset) -> None:
+    dataset.to_netcdf("other.nc")
+    for command in ("plot", "info"):
+        done = langevin(command, "other.nc")
+        assert (done.exit_code, "not a result of langevin" in done.output) == (2, True)
+    dataset.to_netcdf("other.checkpoint.nc")
+    done = langevin("resume", "other.nc")
+    assert (done.exit_code, "not a checkpoint" in done.output) == (1, True)
+
+
+MODEL = """
+import numpy as np
+from langevin.keys import Section, key
+from langevin.system import Model
+class Mine(Model):
+    class Parameters(Section):
+        n: int = key("size", example=3)
+    def __init__(self, parameters, dynamics, ensemble):
+        self.shape = ensemble.size, parameters.n
+    def initial_configuration(self, noise):
+        return np.ones(self.shape)
+    def force(self, x, t, noise):
+        return -x
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "words"),
+    [
+        ("", 2, "lacks 'energy'"),
+        ("    def energy(self, x):\n        return x.mean()\n", 1, "'energy' has shape ()"),
+        ("    def energy(self, x):\n        return x.mean(\n", 2, "cannot import 'mine'"),
+        (
+            "    def energy(self, x):\n        return x.mean(axis=1)\n"
+            "    def observables(self, x):\n        return {'time': x.mean(axis=1)}\n",
+            1,
+            "'time': the name is taken",
+        ),
+    ],
+)
+def test_a_users_model_is_held_to_its_contract(quench: Path, body: str, code: int, words: str) -> None:
+    (quench.parent / "mine.py").write_text(MODEL + body)
+    quench.write_text(
+        '[system]\nname = "mine:Mine"\nn = 3\n[dynamics]\ntemperature = 1.0\ndt = 0.1\nt_max = 9.0\n'
+        "[ensemble]\nreplicas = 2\n"
+    )
+    command = [sys.executable, "-m", "langevin", "run", "quench.toml"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=quench.parent, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (code, 1), done.stderr
+    assert words in done.stderr
 
 
 def test_an_unwritable_folder_is_said_before_anything_is_computed(quench: Path) -> None:

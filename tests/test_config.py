@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from langevin import config, registry
 from langevin.errors import ConfigError, UserError
+from langevin.schedule import Grid
 
 GOOD: dict[str, Any] = {
     "system": {"name": "pspin", "p": 3, "n": 32},
@@ -43,15 +46,23 @@ def test_a_good_run_file_is_read(tmp_path: Path) -> None:
         ("dynamics.temperature", float("inf"), ["inf", "number ≥ 0"]),
         ("dynamics.temperature", "cold", ['"cold"', "number"]),
         ("dynamics.dt", 0, ["0", "> 0", "unit: time"]),
-        ("dynamics.dt", 0.5, ["0.5", "0.2887"]),
-        ("dynamics.dt", 20.0, ["20", "t_max = 10"]),
+        ("dynamics.dt", 0.25, ["0.25", "below 0.2000", "T = 0.5"]),
         ("dynamics.temprature", 0.5, ["nearest: dynamics.temperature"]),
         ("dynamics.initial_temperature", 0.5, ["0.5", "T_K = 0.586054"]),
         ("system.p", 5, ["5", "one of 2, 3, 4"]),
         ("system.n", 2.5, ["2.5", "integer ≥ 4"]),
         ("system.n", True, ["true", "integer"]),
         ("system.name", "pspinn", ["'pspinn'", "nearest: 'pspin'", "harmonic"]),
-        ("system.name", 3, ["3", "allowed: harmonic, pspin"]),
+        ("system.name", 3, ["3", "must be a string", "allowed: harmonic, pspin"]),
+        ("system.name", ":", ["cannot import ''"]),
+        ("record.lags", [0.0], ["0", "no time step"]),
+        ("record.lags", [0.005, 1.0], ["0.005", "no time step"]),
+        ("record.waiting_times", [0.0, 0.004], ["0.004", "no time step"]),
+        ("record.waiting_times", {"stop": 0.001, "per_decade": 2}, ["stop = 0.001", "leaves no time"]),
+        ("record.times", {"per_decade": 1e12}, ["1e+12", "≤ 1000"]),
+        ("output.path", "figure.png", ['"figure.png"', "ends in .nc"]),
+        ("output.path", "a.checkpoint.nc", ["not in .checkpoint.nc"]),
+        ("output.path", "a\0b.nc", ["ends in .nc"]),
         ("system.name", "no_such_module:System", ["no_such_module"]),
         ("system.name", "math:pi", ["no class 'pi'"]),
         ("system.name", "fractions:Fraction", ["lacks 'Parameters'"]),
@@ -78,6 +89,33 @@ def test_all_faults_come_at_once() -> None:
         {"dynamics.dt": -1, "system.n": "many", "ensemble.seed": 0.5, "record.lags": 3, "output.paht": "x"}
     )
     assert len(found) == 5
+
+
+def test_faults_of_other_sections_show_beside_an_unknown_system() -> None:
+    found = faults({"system.name": "foo", "dynamics.dt": -1, "ensemble.seed": -3, "junk.a": 1})
+    assert {line.split(":")[0].split(" ")[0] for line in found} == {
+        "system.name",
+        "dynamics.dt",
+        "ensemble.seed",
+        "junk",
+    }
+    assert len(faults({"dynamics.dt": 0.25, "ensemble.samples": 100})) == 2
+
+
+def test_pythons_own_types_are_welcome() -> None:
+    changes = {
+        "system.n": np.int64(40), "ensemble.seed": np.uint8(3), "dynamics.temperature": np.float32(0.5),
+        "record.lags": np.geomspace(0.1, 1, 3), "record.waiting_times": Grid(per_decade=3.0),
+        "output.path": Path("q.nc"),
+    }  # fmt: skip
+    settings = config.load(GOOD, changes)
+    assert (settings.system.n, settings.output.path) == (40, "q.nc")
+    assert config.load(json.loads(settings.as_json())).record == settings.record
+
+
+def test_a_step_longer_than_the_run() -> None:
+    (line,) = faults({"dynamics.t_max": 0.01})
+    assert line == "dynamics.dt = 0.02: must be ≤ dynamics.t_max = 0.01"
 
 
 def test_missing_keys_say_what_is_needed() -> None:
@@ -128,8 +166,6 @@ def test_the_template_of_every_system_validates(name: str, tmp_path: Path) -> No
 
 
 def test_settings_survive_json() -> None:
-    import json
-
     settings = config.load(GOOD)
     again = config.load(json.loads(settings.as_json()))
     assert (again.system, again.dynamics, again.record) == (

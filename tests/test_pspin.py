@@ -14,8 +14,9 @@ import langevin
 from langevin.config import LangevinDynamics
 from langevin.dynamics import Langevin
 from langevin.ensemble import Ensemble
-from langevin.errors import UserError
+from langevin.errors import ConfigError
 from langevin.noise import Noise
+from langevin.observables.statistics import average
 from langevin.systems.pspin import PSpin, theory
 from langevin.systems.pspin.planting import elementary_symmetric, equilibrium_configuration, uniform_on_sphere
 
@@ -238,9 +239,67 @@ def test_overlap_pairs_replicas_of_one_sample_only() -> None:
     assert model(3, 16, replicas=2, samples=2).observables(x[:2]) == {}
 
 
-def test_too_many_couplings_are_refused_with_the_number() -> None:
-    with pytest.raises(UserError, match=r"system\.n = 20000.* need 5\d\d\d\.\d GB, .* GB are free"):
-        model(3, 20_000, couplings="float32")
+@pytest.mark.parametrize(("p", "n", "gigabytes"), [(3, 20_000, r"53\d\d\d"), (4, 3000, r"13\d\d\d\d")])
+def test_too_many_couplings_are_refused_with_the_number(p: int, n: int, gigabytes: str) -> None:
+    settings = {
+        "system": {"name": "pspin", "p": p, "n": n},
+        "dynamics": {"temperature": 0.5, "dt": 0.02, "t_max": 1.0},
+        "ensemble": {"replicas": 10, "samples": 10},
+    }
+    with pytest.raises(ConfigError, match=rf"system\.n = {n}.* need {gigabytes}\.\d GB, .* GB are free"):
+        langevin.run(settings)
+
+
+def attributes(t_i: float, temperature: float) -> dict[str, Any]:
+    dynamics = LangevinDynamics(temperature=temperature, initial_temperature=t_i, dt=0.01, t_max=1.0)
+    made = PSpin(PSpin.Parameters(p=3, n=16), dynamics, Ensemble.regular(1, 1, 1))
+    return {**made.attributes()["energy"], **made.attributes()["msd"]}
+
+
+@pytest.mark.parametrize("temperature", [0.59, 0.6, 0.73, 0.8, 2.0])
+def test_an_equilibrium_start_is_marked_with_the_equilibrium_energy(temperature: float) -> None:
+    # Between T_K and T_d, too, where a quench would stop at the threshold.
+    found = attributes(temperature, temperature)
+    assert found["asymptote"] == -1 / (2 * temperature)
+    assert "plateau" not in found
+
+
+def test_a_quench_is_marked_with_the_aging_limits() -> None:
+    assert attributes(INF, 0.5)["asymptote"] == pytest.approx(-0.886693, abs=5e-7)
+    assert attributes(INF, 0.5)["plateau"] == pytest.approx(2 * (1 - 0.638824), abs=2e-6)
+    assert attributes(INF, 0.8)["asymptote"] == -0.625
+    assert "plateau" not in attributes(INF, 0.8)
+    assert "asymptote" not in attributes(0.9, 0.5)  # no closed form is drawn where none is known
+
+
+@pytest.mark.parametrize("temperature", [0.8, 2.0, 10.0])
+def test_half_the_largest_step_is_near_the_truth(temperature: float) -> None:
+    """E = −1/(2T) to a tenth: the scheme's bias is of relative size T dt < 1/20 there.
+
+    The start says what it is at N = 64 (its own average over the same samples); 5 σ on top.
+    """
+    dt = theory.largest_step(3, temperature) / 2
+    settings = {
+        "system": {"name": "pspin", "p": 3, "n": 64},
+        "dynamics": {
+            "temperature": temperature,
+            "initial_temperature": temperature,
+            "dt": dt,
+            "t_max": 4.0,
+        },
+        "ensemble": {"replicas": 1024, "samples": 128, "seed": 4},
+        "record": {"waiting_times": [0.0], "lags": [4.0], "configurations": "never"},
+    }
+    energy = langevin.run(settings)["energy"]
+    drift, error = (float(v) for v in average(energy[:, 20:].mean("time") - energy[:, 0]))
+    assert abs(drift) < 0.1 / (2 * temperature) + SIGMAS * error
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.3, 0.612, 0.8, 2.0, 10.0])
+def test_the_largest_step_is_stable(temperature: float) -> None:
+    limit = theory.largest_step(3, temperature)
+    assert limit <= 2 / (4 * math.sqrt(3)) + 1e-12
+    assert 2 * temperature * limit <= 0.2 + 1e-12
 
 
 def test_a_quench_ages() -> None:

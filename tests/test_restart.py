@@ -120,7 +120,7 @@ def test_a_stopped_run_says_how_to_go_on(number: int, said: str, small: Maker, t
     assert_same(tmp_path / "whole.nc", paths.result)
 
 
-def interrupted(given: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Paths:
+def interrupted(given: dict[str, Any] | Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
     """Run in this process and stop at the second tick."""
     ticks = iter(range(100))
     plain = simulation._Session._tick
@@ -133,7 +133,7 @@ def interrupted(given: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Paths
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
         patch.setattr(simulation._Session, "_tick", tick)
         simulation.execute(config.load(given))
-    return Paths(Path(given["output"]["path"]))
+    return Paths(Path(config.load(given).output.path))
 
 
 def test_an_unfinished_run_is_not_overwritten(
@@ -151,6 +151,39 @@ def test_an_unfinished_run_is_not_overwritten(
     simulation.execute(config.load(given), force=True)
     with pytest.raises(UserError, match=r"nothing to resume.*is complete"):
         simulation.resume(paths.result)
+
+
+def test_resuming_keeps_the_origin_and_the_wish_for_no_figure(
+    small: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_run_file(tmp_path / "run.toml", small("harmonic", output__path=str(tmp_path / "a.nc")))
+    whole = config.load(tmp_path / "run.toml", {"output.path": str(tmp_path / "whole.nc")})
+    paths = interrupted(tmp_path / "run.toml", monkeypatch)
+    assert CliRunner().invoke(cli.main, ["resume", str(paths.result)]).exit_code == 0
+    with simulation.open(paths.result) as found, simulation.open(simulation.execute(whole)) as expected:
+        assert found.attrs["run_file"] == (tmp_path / "run.toml").read_text()
+        for name in ("commit", "versions", "device", "title", "seed"):
+            assert found.attrs[name] == expected.attrs[name]
+        assert [line.split()[1].rstrip(":") for line in found.attrs["history"].splitlines()] == [
+            "run",
+            "resume",
+        ]
+    assert not paths.figure.exists()
+
+
+def test_two_processes_do_not_share_a_result(small: Maker, tmp_path: Path) -> None:
+    given = lasting("harmonic", small, tmp_path)
+    given["output"]["path"] = "mine.nc"
+    write_run_file(tmp_path / "run.toml", given)
+    paths, process = Paths(tmp_path / "mine.nc"), child("run", "run.toml", cwd=tmp_path)
+    wait_for(paths.checkpoint, process)
+    for intruder in (["resume", "mine.nc"], ["run", "run.toml", "--force"]):
+        assert child(*intruder, cwd=tmp_path).wait() == 2
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    # The lock went with its holder.
+    assert child("resume", "mine.nc", cwd=tmp_path).wait() == 0
+    assert {p.name for p in tmp_path.iterdir()} == {"mine.nc", "probe.nc", "run.toml"}
 
 
 def test_damaged_checkpoints_are_refused(
@@ -189,3 +222,19 @@ def test_a_full_disk_is_one_line_and_loses_nothing(small: Maker, tmp_path: Path)
     assert [p.name for p in tmp_path.iterdir() if "partial" in p.name] == []
     result = CliRunner().invoke(cli.main, ["resume", str(tmp_path / "big.nc"), "--quiet"])
     assert result.exit_code == 0, result.output
+
+
+def test_a_run_can_be_watched(small: Maker, tmp_path: Path) -> None:
+    """From its first half second on, a checkpoint can be plotted by the command line."""
+    given = lasting("harmonic", small, tmp_path)
+    given["output"] = {"path": "live.nc", "figure": False, "checkpoint_interval": 60.0}
+    write_run_file(tmp_path / "run.toml", given)
+    process = child("run", "run.toml", cwd=tmp_path)
+    paths = Paths(tmp_path / "live.nc")
+    wait_for(paths.checkpoint, process)
+    time.sleep(1.5)
+    assert process.poll() is None
+    for command in ("plot", "info"):
+        done = CliRunner().invoke(cli.main, [command, str(paths.checkpoint)])
+        assert done.exit_code == 0, done.output
+    assert process.wait() == 0

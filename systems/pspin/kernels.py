@@ -188,10 +188,8 @@ class ForceField:
             Configurations; not changed.
         force : ndarray, shape (R, N), or None
             Force at `x` if already known.
-        n_steps : int
-            Number of steps, at least 0.
-        dt, temperature : float
-            Time step and temperature, not negative.
+        n_steps, dt, temperature : int, float, float
+            Number of steps, time step and temperature; none of them negative.
         generators : sequence of numpy.random.Generator, length R
             Noise of each replica; not touched at T = 0.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -17,7 +17,6 @@ import psutil
 
 from langevin.config import LangevinDynamics, Settings
 from langevin.ensemble import Ensemble
-from langevin.errors import UserError
 from langevin.keys import Section, key
 from langevin.noise import Noise
 from langevin.system import Array, Attributes, Model
@@ -28,6 +27,21 @@ from .planting import equilibrium_configuration, uniform_on_sphere
 if TYPE_CHECKING:
     from .couplings import Couplings
     from .kernels import ForceField
+
+
+def _memory_faults(p: int, n: int, couplings: str, samples: int) -> Iterable[str]:
+    from .couplings import packed_bytes
+
+    free = psutil.virtual_memory().available
+    # The couplings alone first: the exact size, padding included, takes a table of all blocks.
+    needed = math.comb(n, p) * np.dtype(couplings).itemsize * samples
+    if needed <= free:
+        needed = packed_bytes(p, n, couplings) * samples
+    if needed > free:
+        yield (
+            f"system.n = {n}: the {couplings} couplings of {samples} samples need {needed / 1e9:.1f} GB, "
+            f"{free / 1e9:.1f} GB are free; take a smaller n or fewer ensemble.samples"
+        )
 
 
 class PSpin(Model):
@@ -41,7 +55,7 @@ class PSpin(Model):
         """What stands under [system]."""
 
         p: Literal[2, 3, 4] = key("number of spins in each interaction", example=3)
-        n: int = key("number of spins N", example=128, ge=4)
+        n: int = key("number of spins N", example=128, ge=4, le=1_000_000)
         couplings: Literal["float32", "float64"] = key(
             "precision of couplings and forces; configurations and results are float64 either way",
             default="float32",
@@ -52,11 +66,11 @@ class PSpin(Model):
         self.n: int = parameters.n
         self.dtype = np.dtype(parameters.couplings)
         self.temperature = dynamics.temperature
+        self.initial_temperature = dynamics.initial_temperature
         self.beta = 1 / dynamics.initial_temperature  # 0 for T_i = ∞; T_i = 0 does not pass `check`
         self.ensemble = ensemble
         self.samples, self._position = np.unique(ensemble.sample, return_inverse=True)
         self._known: tuple[Array, Array] | None = None
-        self._require_memory()
 
     @classmethod
     def check(cls, settings: Settings) -> Iterable[str]:
@@ -68,27 +82,13 @@ class PSpin(Model):
                 f"dynamics.initial_temperature = {dynamics.initial_temperature:g}: must be above "
                 f"T_K = {lowest:.6f} for p = {p} (below it a planted start is not equilibrium), or inf"
             )
-        limit = theory.largest_stable_step(p)
+        limit = theory.largest_step(p, dynamics.temperature)
         if dynamics.dt >= limit:
             yield (
-                f"dynamics.dt = {dynamics.dt:g}: must be below {limit:.4f} for p = {p} "
-                "(explicit steps are unstable from 2/λ_max on; unit: time)"
+                f"dynamics.dt = {dynamics.dt:g}: must be below {limit:.4f} for p = {p}, T = "
+                f"{dynamics.temperature:g} (stability, and a kick √(2 T dt) that is small; unit: time)"
             )
-
-    def _require_memory(self) -> None:
-        from .couplings import packed_bytes
-
-        free = psutil.virtual_memory().available
-        # The couplings alone first: the exact size, padding included, takes a table of all blocks.
-        needed = math.comb(self.n, self.p) * self.dtype.itemsize * len(self.samples)
-        if needed <= free:
-            needed = packed_bytes(self.p, self.n, self.dtype) * len(self.samples)
-        if needed > free:
-            raise UserError(
-                f"system.n = {self.n}: the {self.dtype} couplings of {len(self.samples)} samples need "
-                f"{needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; "
-                "take a smaller n or fewer ensemble.samples"
-            )
+        yield from _memory_faults(p, settings.system.n, settings.system.couplings, settings.ensemble.samples)
 
     def _start(self, role_index: int) -> Array:
         """Return the start of a replica (T_i = ∞), or of a sample (planted), by label."""
@@ -169,8 +169,11 @@ class PSpin(Model):
         energy: dict[str, Any] = {"long_name": "energy per spin"}
         msd: dict[str, Any] = {"long_name": "mean square displacement per spin"}
         aging = self.beta == 0 and self.temperature < theory.dynamic_temperature(self.p)
-        if self.beta == 0 or self.temperature * self.beta == 1:
-            energy["asymptote"] = theory.asymptotic_energy(self.p, self.temperature)
+        equilibrium = self.temperature == self.initial_temperature
+        if self.beta == 0 or equilibrium:
+            # Planted in equilibrium it stays there, between T_K and T_d, too.
+            limit = theory.equilibrium_energy if equilibrium else partial(theory.asymptotic_energy, self.p)
+            energy["asymptote"] = limit(self.temperature)
             energy["asymptote_meaning"] = "E(t → ∞) for N → ∞, closed form"
         if aging and self.temperature > 0:
             msd["plateau"] = 2 * (1 - theory.edwards_anderson(self.p, self.temperature))

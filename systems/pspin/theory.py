@@ -62,6 +62,11 @@ def fdt_ratio(p: int, temperature: float) -> float:
     return (p - 2) * (1 - q) / q
 
 
+def equilibrium_energy(temperature: float) -> float:
+    """Return −1/(2T), the energy per spin in equilibrium above T_K."""
+    return -1 / (2 * temperature)
+
+
 def asymptotic_energy(p: int, temperature: float) -> float:
     """Return lim E(t) of a quench from T_i = ∞ to T ≥ 0, per spin.
 
@@ -70,7 +75,7 @@ def asymptotic_energy(p: int, temperature: float) -> float:
     if temperature == 0:
         return threshold_energy(p)
     if temperature >= dynamic_temperature(p):
-        return -1 / (2 * temperature)
+        return equilibrium_energy(temperature)
     q = edwards_anderson(p, temperature)
     return -(1 - (1 - fdt_ratio(p, temperature)) * q**p) / (2 * temperature)
 
@@ -91,9 +96,15 @@ def initial_slope(p: int, n: int) -> float:
     return -(force - radial) / n
 
 
-def largest_stable_step(p: int) -> float:
-    """Return 2/λ_max: explicit steps above it grow along the stiffest direction.
+def largest_step(p: int, temperature: float) -> float:
+    """Return the time step from which on the scheme is unstable, or far too coarse.
 
-    On the threshold at T = 0 the Hessian's spectrum is a semicircle on [0, 4√(f''(1))], f''(1) = p(p−1)/2.
+    - Stability: dt < 2/λ_max, the largest curvature λ_max = μ + 2√f''(1), with μ = T − pE and f''(1) =
+      p(p−1)/2. On the threshold at T = 0 μ = 2√f''(1); in equilibrium μ = T + p/(2T). The larger counts.
+    - Kicks: 2T dt < 1/5, the square of one step's noise against a spin's size 1.
     """
-    return 2 / (4 * math.sqrt(p * (p - 1) / 2))
+    radius = 2 * math.sqrt(p * (p - 1) / 2)
+    if temperature == 0:
+        return 1 / radius
+    mu = max(radius, temperature + p / (2 * max(temperature, dynamic_temperature(p))))
+    return min(2 / (mu + radius), 0.1 / temperature)
