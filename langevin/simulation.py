@@ -212,7 +212,7 @@ class _Session:
                 engine.run(self.run, self._tick, self._keep)
         except Diverged as error:
             self._finish(status=f"diverged: {error}")
-            raise Diverged(f"{error}\nwhat was measured until then is in {self.paths.result}") from None
+            raise Diverged(f"{error}; what was measured until then is in {self.paths.result}") from None
         finally:
             self.bar.close()
         self._finish(status="complete")
