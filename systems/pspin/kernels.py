@@ -228,10 +228,9 @@ class ForceField:
                 if noisy:
                     for row, replica in zip(noise, group.replicas, strict=False):
                         generators[replica].standard_normal(out=row)
-                call(work, group, noise, count, dt, amplitude, known is not None and done == 0)
+                call(work, group, noise, count, dt, amplitude, known is not None or done > 0)
                 done += count
             result[group.replicas] = work.x[: len(group.replicas)]
-            call(work, group, work.x, 0, 0.0, 0.0, False)
             forces[group.replicas] = work.parts[0, pad : pad + n, : len(group.replicas)].T
 
         self._for_groups(run, n_steps)

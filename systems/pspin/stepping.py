@@ -125,7 +125,7 @@ def _compile(fingerprint):
         data, table, bounds, pad, x, noise, n_steps, dt, amplitude, has_force,
         s, f, parts, sync, rank, team, tag,
     ):  # fmt: skip
-        """Make `n_steps` steps, or evaluate the force alone if `n_steps` is 0.
+        """Make `n_steps` steps and evaluate the force after the last; 0 steps: the force alone.
 
         Parameters
         ----------
@@ -150,7 +150,7 @@ def _compile(fingerprint):
         f : ndarray, shape (team, sites, lanes)
             Accumulators in the couplings' precision, zero on entry and on return.
         parts : ndarray, shape (slices, sites, lanes), float64
-            Forces of the slices; the force alone is returned in ``parts[0]``.
+            Forces of the slices; the force after the last step is returned in ``parts[0]``.
         sync : ndarray of int64, shape (SYNC_WORDS,)
             Zero when the team starts.
         rank, team : int
@@ -166,7 +166,7 @@ def _compile(fingerprint):
                 for i in range(x.shape[1]):
                     s[pad + i, lane] = x[lane, i]
         _meet(sync, team)
-        for step in range(max(n_steps, 1)):
+        for step in range(n_steps + 1):
             known = has_force and step == 0
             if not known:
                 _claimed_slices(data, table, bounds, end, s, f[rank], parts, sync, tag)
@@ -174,7 +174,7 @@ def _compile(fingerprint):
             if rank == 0:
                 if not known:
                     _add_slices(parts)
-                if n_steps > 0:
+                if step < n_steps:
                     _update(x, parts, noise, step, pad, dt, amplitude, s)
                 sync[_CLAIMED] = 0
             _meet(sync, team)
