@@ -1,10 +1,11 @@
 """Files: results and checkpoints in netCDF-4, each written aside and renamed, so none is ever half-written.
 
-A run that writes `name.nc` keeps two files beside it until it ends:
+A run that writes `name.nc` keeps these files beside it until it ends:
 
 - ``name.checkpoint.nc``: a result file as far as the run has come (`xarray.open_dataset` and
   `langevin plot` read it), with a group ``restart`` that holds what resuming needs;
-- ``name.checkpoint.configurations``: the trajectory as raw float64 (time, replica, dof), if it is stored.
+- ``name.checkpoint.configurations``: the trajectory as raw float64 (time, replica, dof), if it is stored;
+- ``.name.nc.lock``: empty, locked by the process at work.
 """
 
 from __future__ import annotations
