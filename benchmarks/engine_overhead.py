@@ -22,6 +22,7 @@ from langevin.noise import Noise
 
 
 def settings(n: int, t_max: float, path: Path) -> dict[str, Any]:
+    """Return the settings of the quench that is timed."""
     return {
         "system": {"name": "pspin", "p": 3, "n": n},
         "dynamics": {"temperature": 0.5, "dt": 0.02, "t_max": t_max},
@@ -64,6 +65,7 @@ def whole(given: dict[str, Any]) -> tuple[float, float]:
 
 
 def main() -> None:
+    """Time both, print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

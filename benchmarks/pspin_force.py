@@ -61,10 +61,13 @@ def fma_loop(typingctx, rounds):
 
 @numba.njit
 def run_fma(rounds):
+    """Compile `fma_loop`."""
     return fma_loop(rounds)
 
 
 class Case(NamedTuple):
+    """One row of the table."""
+
     name: str
     n: int
     replicas: int
@@ -93,11 +96,13 @@ def fastest(calls: list[Callable[[], object]], seconds: float) -> list[float]:
 
 
 def spins(replicas: int, n: int) -> np.ndarray:
+    """Return random configurations on the sphere, shape (replicas, n)."""
     x = np.random.default_rng(1).standard_normal((replicas, n))
     return x * np.sqrt(n / np.sum(x**2, axis=1, keepdims=True))
 
 
 def dense_call(tensor: np.ndarray, replicas: int) -> Callable[[], object]:
+    """Return the dense force: J as N × N² times the outer products of the spins."""
     n = tensor.shape[0]
     matrix = tensor.reshape(n, n * n)
     x = spins(replicas, n).astype(tensor.dtype)
@@ -107,6 +112,7 @@ def dense_call(tensor: np.ndarray, replicas: int) -> Callable[[], object]:
 
 
 def cases(n: int, replicas: int, threads: list[int], dense: bool) -> list[Case]:
+    """Return the rows of one (n, replicas), to be timed interleaved."""
     result = []
     for dtype, name in ((np.float32, "packed f32"), (np.float64, "packed f64")):
         sample = Couplings.draw(3, n, np.random.default_rng(0), dtype=dtype)
@@ -132,6 +138,7 @@ def cases(n: int, replicas: int, threads: list[int], dense: bool) -> list[Case]:
 
 
 def report(group: list[Case], times: list[float], bandwidth: list[float], flops: float) -> None:
+    """Print the rows of one group."""
     dense = next((t for c, t in zip(group, times, strict=True) if c.name == "dense f32"), None)
     for case, elapsed in zip(group, times, strict=True):
         batch = int(case.name.split("x")[1]) if case.packed else 1
@@ -173,6 +180,7 @@ def full_step(n: int, replicas: int, seconds: float) -> None:
 
 
 def main() -> None:
+    """Measure the peaks, then every size; print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small sizes only")
     quick = parser.parse_args().quick
