@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from langevin import __version__
-from langevin.errors import LangevinError, UserError
+from langevin.errors import LangevinError
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -258,6 +258,3 @@ def init(system: str) -> None:
     from langevin import config
 
     click.echo(config.template(system), nl=False)
-
-
-__all__ = ["UserError", "main"]
