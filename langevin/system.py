@@ -22,7 +22,9 @@ Attributes: TypeAlias = Mapping[str, Mapping[str, Any]]
 class System(Protocol):
     """What evolves: R replicas at once; the state at t1 follows from the state at t0 and the noise between.
 
-    A state is never changed in place: `advance` returns a new one.
+    A state is never changed in place: `advance` returns a new one. A class whose `compare` returns
+    "integrated_response" says so with the class attribute ``measures_response = True``; without it,
+    ``record.response = true`` is refused.
     """
 
     time_step: float | None
@@ -82,8 +84,21 @@ class Model(Protocol):
         """Return further one-time observables, shape (R,) each. Default: none."""
         return {}
 
-    def fused_steps(self, x: Array, steps: int, dt: float, temperature: float, noise: Noise) -> Array | None:
-        """Return x after many steps at once, from a kernel equal to the plain step; None: there is none."""
+    def fused_steps(
+        self,
+        x: Array,
+        steps: int,
+        dt: float,
+        temperature: float,
+        noise: Noise,
+        accumulated: Array | None = None,
+    ) -> Array | None:
+        """Return x after many steps at once, from a kernel equal to the plain step; None: there is none.
+
+        To `accumulated`, shape (2, R, dof), if given, k = √(2 T dt) η of every step and x k, x as the step
+        finds it, are added in place, step after step. A kernel whose signature lacks the argument serves runs
+        without the response; those with it take the plain step.
+        """
         return None
 
     def attributes(self) -> Attributes:

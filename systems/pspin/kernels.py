@@ -17,6 +17,8 @@ from .couplings import Couplings, Layout, aligned_zeros
 from .microkernel import lanes_tag, max_lanes
 from .stepping import SYNC_WORDS, advance
 
+# In place of the sums that the response needs, where it is not measured.
+_NO_SUMS = np.zeros((2, 0, 0))
 # Normals drawn ahead for one group, in numbers: short enough to stay in cache and to stop promptly.
 _NOISE_BUFFER = 1 << 17
 # Seconds to wait for all threads of a team to start before giving up.
@@ -82,6 +84,11 @@ class _Workspace:
         self.x = np.zeros((lanes, place.n))
         self.chunk = max(1, _NOISE_BUFFER // (lanes * place.n))
         self.noise = np.zeros(lanes * place.n * self.chunk)
+
+    def normals(self, steps: int) -> NDArray[np.float64]:
+        """Return room for the normals of at most `chunk` steps, shape (lanes, steps * n)."""
+        size = steps * self.x.shape[1]
+        return self.noise[: self.lanes * size].reshape(self.lanes, size)
 
 
 class ForceField:
@@ -157,12 +164,11 @@ class ForceField:
         """
         start = self._checked(x, "x")
         result = np.empty_like(start)
-        pad, n = self._layout.pad, self._layout.n
 
         def evaluate(group: _Group, work: _Workspace, call: Callable[..., None]) -> None:
             self._load(group, work, start)
-            call(work, group, work.x, 0, 0.0, 0.0, False)
-            result[group.replicas] = work.parts[0, pad : pad + n, : len(group.replicas)].T
+            call(work, group, work.x, 0, 0.0, 0.0, False, _NO_SUMS)
+            result[group.replicas] = self._force(work, len(group.replicas))
 
         self._for_groups(evaluate, 1)
         return result
@@ -175,6 +181,7 @@ class ForceField:
         dt: float,
         temperature: float,
         generators: Sequence[np.random.Generator],
+        accumulated: NDArray[np.float64] | None = None,
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Make Langevin steps on the sphere.
 
@@ -192,6 +199,8 @@ class ForceField:
             Number of steps, time step and temperature; none of them negative.
         generators : sequence of numpy.random.Generator, length R
             Noise of each replica; not touched at T = 0.
+        accumulated : ndarray, shape (2, R, N), float64, optional
+            To it k = sqrt(2 T dt) xi of every step and x k are added, in place.
 
         Returns
         -------
@@ -209,29 +218,28 @@ class ForceField:
             raise ValueError("n_steps, dt and temperature must not be negative")
         if temperature > 0.0 and len(generators) != len(result):
             raise ValueError(f"{len(generators)} generators for {len(result)} replicas")
+        if accumulated is not None and accumulated.shape != (2, *result.shape):
+            raise ValueError(f"accumulated has shape {accumulated.shape}, not {(2, *result.shape)}")
         if n_steps == 0:
             return result, self.force(result) if known is None else known.copy()
         amplitude = float(np.sqrt(2.0 * temperature * dt))
-        noisy = temperature > 0.0
         forces = np.empty_like(result)
-        pad, n = self._layout.pad, self._layout.n
 
         def run(group: _Group, work: _Workspace, call: Callable[..., None]) -> None:
-            self._load(group, work, result)
-            if known is not None:
-                work.parts[0, pad : pad + n, : len(group.replicas)] = known[group.replicas].T
-            done = 0
-            while done < n_steps:
+            self._load(group, work, result, known)
+            sums = self._sums(group, accumulated)
+            for done in range(0, n_steps, work.chunk):
                 count = min(work.chunk, n_steps - done)
-                size = count * n
-                noise = work.noise[: work.lanes * size].reshape(work.lanes, size)
-                if noisy:
+                noise = work.normals(count)
+                if temperature > 0.0:
                     for row, replica in zip(noise, group.replicas, strict=False):
                         generators[replica].standard_normal(out=row)
-                call(work, group, noise, count, dt, amplitude, known is not None or done > 0)
-                done += count
-            result[group.replicas] = work.x[: len(group.replicas)]
-            forces[group.replicas] = work.parts[0, pad : pad + n, : len(group.replicas)].T
+                call(work, group, noise, count, dt, amplitude, known is not None or done > 0, sums)
+            lanes = len(group.replicas)
+            result[group.replicas] = work.x[:lanes]
+            forces[group.replicas] = self._force(work, lanes)
+            if accumulated is not None:
+                accumulated[:, group.replicas] = sums[:, :lanes]
 
         self._for_groups(run, n_steps)
         return result, forces
@@ -243,11 +251,32 @@ class ForceField:
             raise ValueError(f"{name} has shape {array.shape}, not {shape}")
         return array
 
-    @staticmethod
-    def _load(group: _Group, work: _Workspace, x: NDArray[np.float64]) -> None:
+    def _load(
+        self,
+        group: _Group,
+        work: _Workspace,
+        x: NDArray[np.float64],
+        force: NDArray[np.float64] | None = None,
+    ) -> None:
         """Copy the replicas to the lanes; spare lanes repeat the first, so they stay finite."""
         work.x[:] = x[group.replicas[0]]
         work.x[: len(group.replicas)] = x[group.replicas]
+        if force is not None:
+            self._force(work, len(group.replicas))[:] = force[group.replicas]
+
+    def _force(self, work: _Workspace, replicas: int) -> NDArray[np.float64]:
+        """Return the part of the workspace that holds the force of the replicas, shape (replicas, n)."""
+        pad = self._layout.pad
+        return work.parts[0, pad : pad + self._layout.n, :replicas].T
+
+    @staticmethod
+    def _sums(group: _Group, accumulated: NDArray[np.float64] | None) -> NDArray[np.float64]:
+        """Copy the replicas' sums to lanes. Steps add to them: cut anywhere, they add in the same order."""
+        if accumulated is None:
+            return _NO_SUMS
+        sums = np.zeros((2, group.lanes, accumulated.shape[2]))
+        sums[:, : len(group.replicas)] = accumulated[:, group.replicas]
+        return sums
 
     def _for_groups(
         self, task: Callable[[_Group, _Workspace, Callable[..., None]], None], forces: int
@@ -329,12 +358,13 @@ class ForceField:
         dt: float,
         amplitude: float,
         has_force: bool,
+        sums: NDArray[np.float64],
     ) -> None:
         place = self._layout
         data = self.couplings[group.sample].data.ctypes.data
         advance(
             data, place.table, place.bounds, place.pad, work.x, noise, n_steps, dt, amplitude, has_force,
-            work.s, work.f, work.parts, work.sync, rank, team, work.tag,
+            sums, work.s, work.f, work.parts, work.sync, rank, team, work.tag,
         )  # fmt: skip
 
     def _borrow(self, lanes: int) -> _Workspace:

@@ -143,9 +143,18 @@ class PSpin(Model):
         scaled: Array = x * np.sqrt(self.n / np.sum(x * x, axis=1, keepdims=True))
         return scaled
 
-    def fused_steps(self, x: Array, steps: int, dt: float, temperature: float, noise: Noise) -> Array:
+    def fused_steps(
+        self,
+        x: Array,
+        steps: int,
+        dt: float,
+        temperature: float,
+        noise: Noise,
+        accumulated: Array | None = None,
+    ) -> Array:
         """Take many steps in compiled code; equal to the plain step to rounding."""
-        self._known = self.field.steps(x, self.force(x), steps, dt, temperature, noise.streams())
+        force = self.force(x)
+        self._known = self.field.steps(x, force, steps, dt, temperature, noise.streams(), accumulated)
         return self._known[0]
 
     def observables(self, x: Array) -> dict[str, Array]:

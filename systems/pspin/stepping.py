@@ -72,13 +72,24 @@ def _sum_of_squares(v):
 
 
 @numba.njit(**_OPTIONS)
-def _update(x, parts, noise, step, pad, dt, amplitude, s):
+def _accumulate(kicks, products, site, kick, amplitude):
+    """Add one step's noise k and x k, x before the step, to the sums of one lane."""
+    for i in range(site.size):
+        k = amplitude * kick[i]
+        kicks[i] += k
+        products[i] += site[i] * k
+
+
+@numba.njit(**_OPTIONS)
+def _update(x, parts, noise, step, pad, dt, amplitude, sums, s):
     """One step of every lane from the slices' forces; leaves the new spins in `x` and `s`."""
     n = x.shape[1]
     for lane in range(x.shape[0]):
         site = x[lane]
         if amplitude > 0.0:
             kick = noise[lane, step * n : (step + 1) * n]
+            if sums.size > 0:
+                _accumulate(sums[0, lane], sums[1, lane], site, kick, amplitude)
             for i in range(n):
                 site[i] = site[i] + dt * parts[0, pad + i, lane] + amplitude * kick[i]
         else:
@@ -123,7 +134,7 @@ def _compile(fingerprint):
     @numba.njit(cache=True, **_OPTIONS)
     def advance(
         data, table, bounds, pad, x, noise, n_steps, dt, amplitude, has_force,
-        s, f, parts, sync, rank, team, tag,
+        sums, s, f, parts, sync, rank, team, tag,
     ):  # fmt: skip
         """Make `n_steps` steps and evaluate the force after the last; 0 steps: the force alone.
 
@@ -145,6 +156,8 @@ def _compile(fingerprint):
             Time step and standard deviation of the noise of one step.
         has_force : bool
             Whether ``parts[0]`` already holds the force at `x`.
+        sums : ndarray, shape (2, lanes, n), float64
+            Sums of the steps' noise k and of x k, added to; left alone if it is empty.
         s : ndarray, shape (sites, lanes)
             Spins in the couplings' precision; zero on the padding.
         f : ndarray, shape (team, sites, lanes)
@@ -175,7 +188,7 @@ def _compile(fingerprint):
                 if not known:
                     _add_slices(parts)
                 if step < n_steps:
-                    _update(x, parts, noise, step, pad, dt, amplitude, s)
+                    _update(x, parts, noise, step, pad, dt, amplitude, sums, s)
                 sync[_CLAIMED] = 0
             _meet(sync, team)
 
