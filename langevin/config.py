@@ -67,6 +67,9 @@ class RecordKeys(Section):
         example={"per_decade": 20},
         unit="time",
     )
+    response: bool = key(
+        "measure the integrated response, too; from the noise, without a field (needs T > 0)", default=False
+    )
     configurations: Literal["auto", "always", "never"] = key(
         'store every configuration; "auto": while they stay under 1 GB together', default="auto"
     )
@@ -278,6 +281,8 @@ def _cross_checks(settings: Settings) -> Iterable[str]:
         yield f"ensemble.samples = {ensemble.samples}: must be ≤ ensemble.replicas = {ensemble.replicas}"
     if dynamics is None:
         return
+    if record is not None and record.response:
+        yield from _response_faults(settings)
     dt = getattr(dynamics, "dt", None)
     if dt is not None and dt > dynamics.t_max:
         yield f"dynamics.dt = {dt:g}: must be ≤ dynamics.t_max = {dynamics.t_max:g}"
@@ -287,6 +292,21 @@ def _cross_checks(settings: Settings) -> Iterable[str]:
     check = getattr(settings.system_class, "check", None)
     if check is not None and settings.system is not None and ensemble is not None:
         yield from check(settings)
+
+
+def _response_faults(settings: Settings) -> Iterable[str]:
+    """Yield why no response can be measured; a system with its own `advance` says that it measures one."""
+    if hasattr(settings.system_class, "advance"):
+        if not getattr(settings.system_class, "measures_response", False):
+            yield (
+                "record.response = true: allowed: false (it is measured from the noise of Langevin dynamics, "
+                f"which does not drive {settings.system_name})"
+            )
+    elif settings.dynamics.temperature == 0:
+        yield (
+            "record.response = true: allowed: false at dynamics.temperature = 0 (it is measured from the "
+            "thermal noise: needs dynamics.temperature > 0)"
+        )
 
 
 def _grid_faults(name: str, grid: Grid, dt: float | None, t_max: float) -> Iterable[str]:

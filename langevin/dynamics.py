@@ -14,10 +14,11 @@ rate and f the minibatch force.
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,10 +33,52 @@ BLOW_UP = 1e3
 
 @dataclass(frozen=True)
 class LangevinState:
-    """Configuration x, shape (R, dof), and the energies, shape (R,), above which the run has diverged."""
+    """Configuration x, shape (R, dof), and the energies, shape (R,), above which the run has diverged.
+
+    Where the response is measured, `accumulated` is Σ k_n and Σ x_n k_n of the steps since t = 0, shape
+    (2, R, dof), with k_n = √(2 T dt) η_n the noise of the step that leaves from x_n.
+    """
 
     x: Array
     ceiling: Array
+    accumulated: Array | None = None
+
+
+def integrated_response(x: Array, accumulated: Array, at_waiting: Array, temperature: float) -> Array:
+    r"""Return the integrated response χ(t_w + t, t_w) of a run without a field, shape (R,).
+
+    χ = (1/M) Σ_i ∂⟨x_i(t_w + t)⟩/∂h_i for a constant field h, on from t_w: the force of every later step is
+    f + h. A step moves x by dt·f + k_n, k_n = √(2 T dt) η_n, before the constraint, so that h shifts every
+    kick k_n by dt·h. The kicks are independent Gaussians of variance 2 T dt; integration by parts over one
+    of them (the Furutsu-Novikov theorem), ⟨x k_n⟩ = 2 T dt ⟨∂x/∂k_n⟩, and the sum over the kicks since t_w,
+    W(t_w + t) − W(t_w) = Σ_n k_n = ΔW, give
+
+        χ = (dt/M) Σ_{n,i} ⟨∂x_i(t_w + t)/∂k_{n,i}⟩ = ⟨x(t_w + t)·ΔW⟩/(2 T M).
+
+    This is exact for the scheme at every dt, in and out of equilibrium, with any constraint, and with forces
+    that draw numbers of their own.
+
+    Control variate: x_n, where the step finds it, is independent of k_n, so Σ_n x_n·k_n has mean zero. What
+    is returned is Σ_n (x(t_w + t) − x_n)·k_n/(2 T M): every kick with the displacement since. For Gaussian x,
+    2 T ∫ds ⟨x²⟩ in the variance of 2 T √M χ becomes 2 T ∫ds Δ(s, t_w + t), with Δ the msd: far less at short
+    lags, and at most twice as much once ⟨x x_n⟩ has decayed for most n. x(t_w)·ΔW has mean zero, too, but
+    Δ(t_w, t_w + t) is the largest of the Δ.
+
+    Parameters
+    ----------
+    x : ndarray, shape (R, dof)
+        Configuration at t_w + t.
+    accumulated, at_waiting : ndarray, shape (2, R, dof)
+        Σ k_n and Σ x_n k_n, of the steps up to t_w + t and up to t_w.
+    temperature : float
+        Bath temperature T > 0.
+
+    References
+    ----------
+    E. A. Novikov, Sov. Phys. JETP 20, 1290 (1965).
+    """
+    kicks, products = accumulated - at_waiting
+    return np.mean(x * kicks - products, axis=1) / (2 * temperature)
 
 
 class Langevin:
@@ -49,41 +92,64 @@ class Langevin:
         Bath temperature T ≥ 0, in units of energy (k_B = 1).
     dt : float
         Time step, in units of 1/(friction · energy per squared coordinate).
+    response : bool
+        Measure the integrated response, too (`integrated_response`); needs T > 0.
     """
 
     weak_order = 1
+    measures_response: ClassVar[bool] = True
 
-    def __init__(self, model: Model, temperature: float, dt: float) -> None:
+    def __init__(self, model: Model, temperature: float, dt: float, response: bool = False) -> None:
         self.model = model
         self.temperature = temperature
         self.dt = dt
+        self.response = response
         self.time_step: float | None = dt
+        self._kernel_accumulates = "accumulated" in inspect.signature(model.fused_steps).parameters
 
-    def step(self, x: Array, t: float, noise: Noise) -> Array:
-        """Return x one time step later; x has shape (R, dof)."""
+    def step(self, x: Array, t: float, noise: Noise, accumulated: Array | None = None) -> Array:
+        """Return x one time step later; x has shape (R, dof).
+
+        To `accumulated`, shape (2, R, dof), if given, the noise k of the step and x k are added in place.
+        """
         moved = x + self.dt * self.model.force(x, t, noise)
         if self.temperature > 0:
-            moved += math.sqrt(2 * self.temperature * self.dt) * noise.normal(x.shape[1])
+            kick = math.sqrt(2 * self.temperature * self.dt) * noise.normal(x.shape[1])
+            moved += kick
+            if accumulated is not None:
+                accumulated[0] += kick
+                accumulated[1] += x * kick
         return self.model.constrain(moved)
 
     def initial_state(self, noise: Noise) -> LangevinState:
         """Return the model's start."""
         x = self.model.initial_configuration(noise)
         energy = self.model.energy(x)
-        return LangevinState(x, energy + BLOW_UP * (1 + np.abs(energy) + self.temperature))
+        ceiling = energy + BLOW_UP * (1 + np.abs(energy) + self.temperature)
+        return LangevinState(x, ceiling, np.zeros((2, *x.shape)) if self.response else None)
 
     def advance(self, state: LangevinState, t0: float, t1: float, noise: Noise) -> LangevinState:
         """Take the steps from t0 to t1, by the model's fused kernel where it has one."""
-        first, last = round(t0 / self.dt), round(t1 / self.dt)
+        accumulated = None if state.accumulated is None else state.accumulated.copy()
         # A diverging trajectory overflows on its way; what it became is judged below.
         with np.errstate(over="ignore", invalid="ignore"):
-            x = self.model.fused_steps(state.x, last - first, self.dt, self.temperature, noise)
-            if x is None:
-                x = state.x
-                for n in range(first, last):
-                    x = self.step(x, n * self.dt, noise)
+            x = self._steps(state.x, round(t0 / self.dt), round(t1 / self.dt), noise, accumulated)
             self._check(x, state.ceiling, t0, t1)
-        return LangevinState(x, state.ceiling)
+        return LangevinState(x, state.ceiling, accumulated)
+
+    def _steps(self, x: Array, first: int, last: int, noise: Noise, accumulated: Array | None) -> Array:
+        """Take the steps from number `first` to `last`; add what they add to `accumulated` in place."""
+        if accumulated is None:
+            moved = self.model.fused_steps(x, last - first, self.dt, self.temperature, noise)
+        elif self._kernel_accumulates:
+            moved = self.model.fused_steps(x, last - first, self.dt, self.temperature, noise, accumulated)
+        else:
+            moved = None
+        if moved is not None:
+            return moved
+        for n in range(first, last):
+            x = self.step(x, n * self.dt, noise, accumulated)
+        return x
 
     def _check(self, x: Array, ceiling: Array, t0: float, t1: float) -> None:
         energy = self.model.energy(x)
@@ -100,30 +166,43 @@ class Langevin:
         return {"energy": self.model.energy(state.x), **self.model.observables(state.x)}
 
     def reference(self, state: LangevinState) -> Array:
-        """Return the configuration."""
-        return state.x
+        """Return the configuration; with the response, x and the accumulated sums, shape (3, R, dof)."""
+        return state.x if state.accumulated is None else np.stack([state.x, *state.accumulated])
 
     def compare(self, reference: Array, state: LangevinState) -> dict[str, Array]:
         """Return msd Δ = (1/M) Σ (x_i − x_i')² and correlation C = (1/M) Σ x_i x_i', shape (R,).
 
-        The difference is taken first: at short lags Δ is far smaller than C.
+        The difference is taken first: at short lags Δ is far smaller than C. With the response, its
+        integral χ comes too.
         """
-        difference = state.x - reference
-        return {
+        x = reference if state.accumulated is None else reference[0]
+        difference = state.x - x
+        found = {
             "msd": np.mean(difference * difference, axis=1),
-            "correlation": np.mean(state.x * reference, axis=1),
+            "correlation": np.mean(state.x * x, axis=1),
         }
+        if state.accumulated is not None:
+            found["integrated_response"] = integrated_response(
+                state.x, state.accumulated, reference[1:], self.temperature
+            )
+        return found
 
     def configuration(self, state: LangevinState) -> Array:
         """Return x, shape (R, dof)."""
         return state.x
 
     def attributes(self) -> Attributes:
-        """Return the attributes of energy, msd and correlation, with the model's additions."""
+        """Return the attributes of energy and the two-time observables, with the model's additions."""
         own: dict[str, dict[str, Any]] = {
             "energy": {"long_name": "energy per degree of freedom", "units": "1"},
             "msd": {"long_name": "mean square displacement per degree of freedom", "units": "1"},
             "correlation": {"long_name": "two-time correlation per degree of freedom", "units": "1"},
+            "integrated_response": {
+                "long_name": "integrated response per degree of freedom",
+                "units": "1",
+                "method": "without a field, from the noise: Σ_n (x(t_w + t) − x_n)·k_n/(2TM) over the steps "
+                "since t_w, k_n = √(2T dt) η_n the noise of the step that leaves from x_n",
+            },
         }
         for name, extra in self.model.attributes().items():
             own[name] = {**own.get(name, {}), **extra}
@@ -131,8 +210,9 @@ class Langevin:
 
     def state_dict(self, state: LangevinState) -> dict[str, NDArray[Any]]:
         """Return the arrays of the state."""
-        return {"x": state.x, "ceiling": state.ceiling}
+        saved = {"x": state.x, "ceiling": state.ceiling}
+        return saved if state.accumulated is None else {**saved, "accumulated": state.accumulated}
 
     def load_state(self, saved: Mapping[str, NDArray[Any]]) -> LangevinState:
         """Return the state that `state_dict` saved."""
-        return LangevinState(saved["x"], saved["ceiling"])
+        return LangevinState(saved["x"], saved["ceiling"], saved["accumulated"] if self.response else None)

@@ -160,7 +160,8 @@ def build(settings: Settings, ensemble: Ensemble) -> System:
     if hasattr(made, "advance"):
         system: System = made
         return system
-    return Langevin(made, settings.dynamics.temperature, settings.dynamics.dt)
+    dynamics = settings.dynamics
+    return Langevin(made, dynamics.temperature, dynamics.dt, response=settings.record.response)
 
 
 def _prepare(settings: Settings, threads: int | None) -> tuple[Run, Ensemble]:

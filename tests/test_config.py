@@ -71,6 +71,7 @@ def test_a_good_run_file_is_read(tmp_path: Path) -> None:
         ("record.lags", {"per_decade": -1}, ["per_decade = -1", "> 0"]),
         ("record.waiting_times", [1.0, 100.0], ["100", "t_max = 10"]),
         ("record.configurations", "sometimes", ['"sometimes"', '"auto"', '"never"']),
+        ("record.response", "yes", ['"yes"', "true or false"]),
         ("output.checkpoint_interval", 100, ["100", "≤ 60"]),
         ("sytem.n", 3, ["sytem", "nearest: system"]),
     ],

@@ -12,6 +12,7 @@ import xarray as xr
 import langevin
 from langevin import config, registry, simulation
 from langevin.ensemble import Ensemble
+from langevin.errors import ConfigError
 from langevin.noise import Noise
 from langevin.system import System
 
@@ -23,9 +24,14 @@ def built(settings: config.Settings, ensemble: Ensemble) -> tuple[System, Noise]
     return simulation.build(settings, ensemble), Noise(ensemble.seed, ensemble.replica)
 
 
-@pytest.fixture
-def settings(name: str, small: Maker) -> config.Settings:
-    return config.load(small(name))
+@pytest.fixture(params=[False, True], ids=["", "response"])
+def settings(name: str, small: Maker, request: pytest.FixtureRequest) -> config.Settings:
+    try:
+        return config.load(small(name, record__response=request.param))
+    except ConfigError as error:
+        assert request.param
+        assert error.faults[0].startswith("record.response = true: allowed: false")
+        pytest.skip("measures no response")
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ def oscillators(n: int, replicas: int, seed: int = 1) -> Harmonic:
 class WrongNoise(Langevin):
     """√(T dt) in place of √(2T dt): a factor of 2 in the noise strength."""
 
-    def step(self, x: Array, t: float, noise: Noise) -> Array:
+    def step(self, x: Array, t: float, noise: Noise, accumulated: Array | None = None) -> Array:
         kick = math.sqrt(self.temperature * self.dt) * noise.normal(x.shape[1])
         return x + self.dt * self.model.force(x, t, noise) + kick
 
@@ -35,7 +35,7 @@ class WrongNoise(Langevin):
 class WrongSign(Langevin):
     """The force with the wrong sign."""
 
-    def step(self, x: Array, t: float, noise: Noise) -> Array:
+    def step(self, x: Array, t: float, noise: Noise, accumulated: Array | None = None) -> Array:
         return (
             x
             - self.dt * self.model.force(x, t, noise)
