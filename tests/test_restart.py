@@ -35,9 +35,9 @@ def write_run_file(path: Path, given: dict[str, Any]) -> None:
     path.write_text("\n".join(lines))
 
 
-def lasting(name: str, small: Maker, folder: Path) -> dict[str, Any]:
+def lasting(name: str, small: Maker, folder: Path, response: bool = False) -> dict[str, Any]:
     """Settings of a run that lasts about `SECONDS` on this machine."""
-    given = small(name, output__path=str(folder / "probe.nc"))
+    given = small(name, output__path=str(folder / "probe.nc"), record__response=response)
     given["record"]["waiting_times"] = [0.0, 0.1, 0.4]
     simulation.execute(config.load(given))  # compiles
     walls = []
@@ -68,7 +68,8 @@ def assert_same(left: Path, right: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(registry.names()))
 def test_a_killed_run_resumes_to_the_same_bits(name: str, small: Maker, tmp_path: Path) -> None:
-    given = lasting(name, small, tmp_path)
+    # With the response there is more to lose: it is on in one of them.
+    given = lasting(name, small, tmp_path, response=name == "pspin")
     simulation.execute(config.load(given))
     given["output"]["path"] = "killed.nc"
     write_run_file(tmp_path / "run.toml", given)
@@ -120,13 +121,13 @@ def test_a_stopped_run_says_how_to_go_on(number: int, said: str, small: Maker, t
     assert_same(tmp_path / "whole.nc", paths.result)
 
 
-def interrupted(given: dict[str, Any] | Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
-    """Run in this process and stop at the second tick."""
+def interrupted(given: dict[str, Any] | Path, monkeypatch: pytest.MonkeyPatch, tick_number: int = 1) -> Paths:
+    """Run in this process and stop at a tick, the second by default."""
     ticks = iter(range(100))
     plain = simulation._Session._tick
 
     def tick(session: Any, run: Any) -> None:
-        if next(ticks) == 1:
+        if next(ticks) == tick_number:
             session.stopped = "the test"
         plain(session, run)
 
@@ -134,6 +135,22 @@ def interrupted(given: dict[str, Any] | Path, monkeypatch: pytest.MonkeyPatch) -
         patch.setattr(simulation._Session, "_tick", tick)
         simulation.execute(config.load(given))
     return Paths(Path(config.load(given).output.path))
+
+
+@pytest.mark.parametrize("name", ["harmonic", "pspin"])
+@pytest.mark.parametrize("tick", [1, 7])
+def test_the_response_resumes_to_the_same_bits(
+    name: str, tick: int, small: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped between waiting times: what was summed before is in the state and in the references."""
+    given = small(name, record__response=True, output__path=str(tmp_path / "whole.nc"))
+    simulation.execute(config.load(given))
+    given["output"]["path"] = str(tmp_path / "stopped.nc")
+    paths = interrupted(given, monkeypatch, tick)
+    with simulation.open(paths.checkpoint) as found:
+        assert float(found.attrs["status"].rpartition("= ")[2]) > 0
+    simulation.resume(paths.result).close()
+    assert_same(tmp_path / "whole.nc", paths.result)
 
 
 def test_an_unfinished_run_is_not_overwritten(
