@@ -200,10 +200,14 @@ def test_threads_do_not_change_bits(n, sample, dtype, monkeypatch):
     for threads in (1, 2, 3):
         field = ForceField(couplings, sample, threads)
         force = field.force(x)
-        results.append((force, field.steps(x, force, 7, 0.02, 0.4, streams(len(sample)))[0]))
-    for force, end in results[1:]:
-        np.testing.assert_array_equal(force, results[0][0])
-        np.testing.assert_array_equal(end, results[0][1])
+        sums = np.zeros((2, *x.shape))
+        end, _ = field.steps(x, force, 7, 0.02, 0.4, streams(len(sample)), sums)
+        results.append((force, end, sums))
+        # With the sums and without: the same steps.
+        np.testing.assert_array_equal(end, field.steps(x, force, 7, 0.02, 0.4, streams(len(sample)))[0])
+    for found in results[1:]:
+        for array, expected in zip(found, results[0], strict=True):
+            np.testing.assert_array_equal(array, expected)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -292,6 +296,7 @@ def test_wrong_arguments_are_refused():
         lambda: field.steps(x, None, -1, 0.1, 0.0, []),
         lambda: field.steps(x, None, 1, 0.1, 1.0, streams(1)),
         lambda: field.steps(x, x[:1], 1, 0.1, 0.0, []),
+        lambda: field.steps(x, None, 1, 0.1, 1.0, streams(2), np.zeros((2, 2, 9))),
     ):
         with pytest.raises(ValueError, match=r"\w"):
             bad()
