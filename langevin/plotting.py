@@ -119,7 +119,12 @@ def draw_two_time(ax: Axes, values: xr.DataArray) -> None:
             fontsize=7.5,
             color=GREY,
         )
-    symbol = {"msd": r"$\Delta(t_w, t_w+t)$", "correlation": "$C(t_w, t_w+t)$"}.get(str(values.name), "")
+    symbols = {
+        "msd": r"$\Delta(t_w, t_w+t)$",
+        "correlation": "$C(t_w, t_w+t)$",
+        "integrated_response": r"$\chi(t_w+t, t_w)$",
+    }
+    symbol = symbols.get(str(values.name), "")
     ax.set(xscale="log", xlabel="lag $t$", ylabel=_axis(values, symbol))
     if values.name == "msd":
         ax.set_yscale("log")
