@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -93,3 +95,102 @@ def test_the_matching_exponential_recovers_an_exponential() -> None:
 @pytest.mark.parametrize("energy", [[0.0, 1.0, 2.0], [np.nan, np.nan, np.nan], [1.0, 0.0]])
 def test_no_exponential_where_nothing_falls(energy: list[float]) -> None:
     assert relaxation.matching_exponential(np.arange(len(energy)), energy) is None
+
+
+def energies(values: Any, time: Any) -> xr.DataArray:
+    values = np.atleast_2d(values)
+    return xr.DataArray(values, {"replica": np.arange(len(values)), "time": time}, ("replica", "time"))
+
+
+def test_the_local_power_of_a_power_law() -> None:
+    t = np.concatenate([[0], np.geomspace(0.1, 1e4, 101)])
+    e = np.concatenate([[0.5], -1 + 0.3 * t[1:] ** -0.4])
+    for decades in (None, 0.5):
+        found = relaxation.local_exponent(energies(e, t), -1.0, decades=decades)
+        known = found["exponent"].dropna("time")
+        np.testing.assert_allclose(known, -0.4, rtol=1e-9)
+        assert 0.1 not in known["time"] and 1e4 not in known["time"] and known.size > 80
+        assert found["exponent_error"].isnull().all() and found.sizes["time"] == 101
+    np.testing.assert_allclose(  # from below, too
+        relaxation.local_exponent(energies(-e, t), 1.0)["exponent"].dropna("time"), -0.4, rtol=1e-9
+    )
+    # With u = t^{−0.5}/3 the local power is −(0.4 + 0.9u)/(1 + u), to second order in the step 0.115.
+    corrected = energies(e + 0.1 * np.where(t > 0, np.maximum(t, 0.1), 1) ** -0.9, t)
+    found = relaxation.local_exponent(corrected, -1.0)["exponent"].dropna("time")
+    u = found["time"] ** -0.5 / 3
+    np.testing.assert_allclose(found, -(0.4 + 0.9 * u) / (1 + u), atol=0.115**2 / 6)
+
+
+def test_the_energy_of_the_three_spin_model_at_zero_temperature() -> None:
+    """Cugliandolo-Kurchan equations: local powers of E − E_th are −0.6746 at t = 100, on the way to −2/3."""
+    t = np.array([25.0, 50, 100, 200, 400])
+    e = energies([-1.11593688, -1.13055295, -1.13959640, -1.14522654, -1.14874723], t)
+    found = relaxation.local_exponent(e, -2 / np.sqrt(3))["exponent"]
+    # Between −0.6986 (t = 10) and −0.6693 (400); points a factor 2 apart: error ln²2/6 of 0.005.
+    assert float(found.sel(time=100)) == pytest.approx(-0.6746, abs=5e-4)
+    fit = relaxation.power_law(e, start=20)
+    assert float(fit["limit"]) == pytest.approx(-2 / np.sqrt(3), abs=1e-3)
+    assert float(fit["exponent"]) == pytest.approx(-2 / 3, abs=0.03)
+    assert np.isnan(fit["limit_shift"])
+
+
+def test_a_power_law_with_a_correction() -> None:
+    t = np.geomspace(1, 1e4, 81)
+    pure = relaxation.power_law(energies(-1 + 0.3 * t**-0.5, t), start=1)
+    for name, value in {"limit": -1, "exponent": -0.5, "amplitude": 0.3}.items():
+        assert float(pure[name]) == pytest.approx(value, rel=1e-6)
+        assert abs(float(pure[f"{name}_shift"])) < 1e-6
+    found = relaxation.power_law(energies(-1 + 0.3 * t**-0.5 + 0.1 * t**-1.2, t), start=10)
+    for name, value in {"limit": -1, "exponent": -0.5}.items():
+        left = float(found[name]) - value
+        assert 1e-5 < abs(left) < 2 * abs(float(found[f"{name}_shift"])) < 0.1
+
+
+def test_error_bars_of_the_powers_cover_the_truth() -> None:
+    """±1 standard error of 20 samples holds the truth in 67 % of cases (Student, 19 degrees of freedom)."""
+    rng, t = np.random.default_rng(3), np.geomspace(1, 1e3, 61)
+    exact, hits, tries = -1 + 0.3 * t**-0.5, 0, 0
+    fits = {"limit": -1.0, "exponent": -0.5}
+    fitted = dict.fromkeys(fits, 0)
+    for _ in range(200):
+        noise = 0.005 * (rng.standard_normal((20, 1)) / np.sqrt(t) + rng.standard_normal((20, 61)))
+        e = energies(exact + noise, t)
+        found = relaxation.local_exponent(e, -1.0, decades=1.0).sel(time=t[[10, 20, 30, 40]])
+        hits += int((np.abs(found["exponent"] + 0.5) < found["exponent_error"]).sum())
+        tries += 4
+        fit = relaxation.power_law(e, start=1)
+        for name, value in fits.items():
+            fitted[name] += abs(float(fit[name]) - value) < float(fit[f"{name}_error"])
+    # Binomial errors of 0.67: windows that overlap count as one of three, 0.02; 200 fits, 0.033; 5 σ.
+    assert abs(hits / tries - 0.67) < 0.1, hits / tries
+    for name in fits:
+        assert abs(fitted[name] / 200 - 0.67) < 0.17, (name, fitted[name] / 200)
+
+
+def test_powers_where_the_energy_is_not_known_or_crosses_its_limit() -> None:
+    t = np.geomspace(1, 100, 41)
+    e = energies(-1 + 0.3 / t, t)
+    part = relaxation.local_exponent(e.where(t < 20), -1.0, decades=0.5)["exponent"]
+    np.testing.assert_allclose(part.dropna("time"), -1, rtol=1e-9)
+    assert part[t > 20 / 10**0.25].isnull().all() and part.notnull().sum() > 10
+    crossing = relaxation.local_exponent(e, -0.99, decades=0.5)["exponent"]
+    assert crossing[np.abs(np.log10(t / 30)) < 0.2].isnull().all()
+    assert crossing[np.abs(np.log10(t / 30)) > 0.3].notnull().any()
+    assert relaxation.local_exponent(e * np.nan, -1.0, decades=0.5)["exponent"].isnull().all()
+    straight = relaxation.power_law(energies(np.log(t), t), start=1)
+    assert np.isnan(straight["limit"]), "no power law"
+
+
+def test_bad_arguments_of_powers_are_named() -> None:
+    t = np.geomspace(1, 100, 41)
+    e = energies(1 / t, t)
+    with pytest.raises(ValueError, match="limit = nan"):
+        relaxation.local_exponent(e, np.nan)
+    with pytest.raises(ValueError, match="decades = 0"):
+        relaxation.local_exponent(e, 0.0, decades=0.0)
+    with pytest.raises(ValueError, match=r"start = 5, stop = 2"):
+        relaxation.power_law(e, start=5, stop=2)
+    with pytest.raises(ValueError, match=r"start = 90, .*needed: four"):
+        relaxation.power_law(e, start=90)
+    with pytest.raises(ValueError, match="dimensions"):
+        relaxation.power_law(e.rename(time="t"), start=1)
