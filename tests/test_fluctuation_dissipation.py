@@ -9,6 +9,7 @@ import pytest
 import xarray as xr
 
 from langevin.observables.plateau import plateau
+from langevin.observables.regression import three_points
 from langevin.observables.response import aging_line, fdt_ratio
 from langevin.observables.statistics import average, jackknife
 
@@ -229,3 +230,13 @@ def test_bad_arguments_are_named() -> None:
         plateau(c, exponents=(0.0, 1.0))
     with pytest.raises(ValueError, match="waiting_time"):
         plateau(c[:, 0])
+
+
+def test_three_points_on_an_irregular_grid() -> None:
+    """Exact for a parabola, where weights taken the wrong way round are not."""
+    x = np.cumsum(np.random.default_rng(7).uniform(0.1, 2, 30))
+    np.testing.assert_allclose(three_points(x, x**2)[1:-1], 2 * x[1:-1], rtol=1e-9)
+    c = 1 / (1 + x / 20)
+    correlation, response = (curves(v[None], waiting=[1.0], lags=x) for v in (c, 1 - c**2))
+    found = fdt_ratio(correlation, response, 1.0)
+    np.testing.assert_allclose(found["fdt_ratio"][0, 1:-1], 2 * c[1:-1], rtol=1e-9)
