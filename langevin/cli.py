@@ -135,8 +135,11 @@ def _conclude(path: Path, quiet: bool) -> None:
     type=click.Path(path_type=Path),
     help="Figure file (.png, .pdf, .svg); default: FILE with .png.",
 )
-@click.option("--quantity", default="msd", show_default=True, help="Two-time observable of the right panel.")
-def plot(file: Path, output: Path | None, quantity: str) -> None:
+@click.option(
+    "--quantity",
+    help="Energy and this two-time observable alone (default: msd; four panels where there is a response).",
+)
+def plot(file: Path, output: Path | None, quantity: str | None) -> None:
     """Draw energy and two-time curves of a result FILE (or of a checkpoint, while the run goes on)."""
     from langevin import plotting, simulation
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import xarray as xr
+from click.testing import CliRunner
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
+from two_step import Q, T, X, two_lines, two_step
 
 import langevin
 from langevin import plotting
+from langevin.cli import main
 from langevin.errors import UserError
 
 Maker = Callable[..., dict[str, Any]]
@@ -60,20 +65,30 @@ def test_two_panels_with_limits_and_waiting_times(quench: xr.Dataset) -> None:
     assert len(curves) == np.sum(quench["msd"].notnull().any(("replica", "lag")))
 
 
-def test_labels_stay_inside_and_apart(quench: xr.Dataset) -> None:
-    made = plotting.figure(quench)
+def boxes_of(made: Figure) -> list[Any]:
+    """Boxes of the title, the labels, the legends below and the axes themselves, as drawn."""
     FigureCanvasAgg(made).draw()
     boxes = [made._suptitle.get_window_extent()]  # type: ignore[attr-defined]
+    boxes += [legend.get_window_extent() for legend in made.legends]
     for ax in made.axes:
         boxes += [
             ax.xaxis.label.get_window_extent(),
             ax.yaxis.label.get_window_extent(),
             ax.get_window_extent(),
         ]
+    return boxes
+
+
+def assert_inside_and_apart(made: Figure) -> None:
+    boxes = boxes_of(made)
     for i, box in enumerate(boxes):
         assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= made.bbox.x1 and box.y1 <= made.bbox.y1
         for other in boxes[i + 1 :]:
             assert not box.overlaps(other)
+
+
+def test_labels_stay_inside_and_apart(quench: xr.Dataset) -> None:
+    assert_inside_and_apart(plotting.figure(quench))
 
 
 def test_other_quantities_and_unknown_ones(quench: xr.Dataset, tmp_path: Path) -> None:
@@ -99,3 +114,134 @@ def test_an_unfinished_run_and_a_single_replica(quench: xr.Dataset) -> None:
     plotting.figure(unfinished)
     plotting.figure(quench.isel(replica=[0]))
     plotting.figure(quench.where(quench["time"] < 0).assign(msd=quench["msd"] * np.nan))
+
+
+def with_response(temperature: float = T, waiting_times: int = 12, replicas: int = 1) -> xr.Dataset:
+    """A run over twelve decades with a response; one replica has numerical errors, several have noise."""
+    waiting, lags = np.geomspace(0.1, 1e10, waiting_times), np.geomspace(1e-3, 1e11, 120)
+    time = np.concatenate([[0], np.geomspace(1e-3, 1e12, 150)])
+    rng, c = np.random.default_rng(1), two_step(waiting, lags)
+    noise = 0.01 * rng.standard_normal((2, replicas, *c.shape)) * (replicas > 1)
+    two_time = ("replica", "waiting_time", "lag")
+    limits = {"temperature": temperature} | ({"fdt_ratio": X, "q_ea": Q} if temperature else {})
+    correlation = {"long_name": "spin correlation", "plateau": Q, "plateau_meaning": "q_EA for N → ∞"}
+    chi = two_lines(c, 0.05) if temperature else 1 - c
+    made = xr.Dataset(
+        {
+            "energy": (("replica", "time"), np.tile(-0.9 + 0.9 * (1 + time) ** -0.6, (replicas, 1))),
+            "msd": (two_time, 2 * (1 - c - noise[0])),
+            "correlation": (two_time, c + noise[0], correlation),
+            "response": (two_time, np.gradient(chi, lags, axis=1)[None] + noise[0]),
+            "integrated_response": (two_time, chi + noise[1], {"long_name": "integrated response", **limits}),
+        },
+        {
+            "replica": np.arange(replicas),
+            "sample": ("replica", np.arange(replicas)),
+            "time": time,
+            "waiting_time": waiting,
+            "lag": lags,
+        },
+        {"title": "twelve decades"},
+    )
+    if replicas == 1:
+        made["energy"].attrs["ensemble"] = "N → ∞"
+        for name in ("energy", "correlation", "integrated_response"):
+            made[f"{name}_error"] = xr.full_like(made[name], 0.02)
+    return made
+
+
+def test_four_panels_where_a_response_is_in_the_file() -> None:
+    ds = with_response()
+    made = plotting.figure(ds)
+    msd, correlation, response = made.axes[1:]
+    shown = texts(made)
+    for word in ("N → ∞", "lag $t$", "integrated response", "$C$", "q_{EA}", "X = 0.565", "T = 0.5"):
+        assert word in shown
+    assert "replica" not in shown
+    assert [ax.get_xscale() for ax in made.axes] == ["log", "log", "log", "linear"]
+    (legend,) = made.legends
+    assert len(legend.get_texts()) == 12
+    # The colour of a waiting time is the same in all panels, and in the legend.
+    curves = [
+        [line for line in ax.lines if len(line.get_xdata()) > 50] for ax in (msd, correlation, response)
+    ]
+    for of_one in zip(*curves, strict=True):
+        assert len({to_rgba(line.get_color()) for line in of_one}) == 1
+    colours = {to_rgba(line.get_color()) for line in legend.get_lines()}
+    assert colours == {to_rgba(line.get_color()) for line in curves[0]} and len(colours) == 12
+    # χ against C, no other way round.
+    np.testing.assert_array_equal(curves[2][3].get_xdata(), ds["correlation"][0, 3])
+    np.testing.assert_array_equal(curves[2][3].get_ydata(), ds["integrated_response"][0, 3])
+    assert len(response.collections) == 12 and len(msd.collections) == 0, "bands where there are errors"
+
+
+def test_the_lines_of_theory_in_the_response_panel() -> None:
+    ds = with_response()
+
+    def lines(dataset: xr.Dataset) -> dict[str, np.ndarray[Any, Any]]:
+        found = [line for line in plotting.figure(dataset).axes[3].lines if line.get_label()[0] != "_"]
+        return {str(line.get_label())[:3]: np.array(line.get_data(), float) for line in found}
+
+    both = lines(ds)
+    assert set(both) == {"FDT", "slo"}
+    for c, chi in both["FDT"].T:
+        assert chi == pytest.approx((1 - c) / T)
+    (c0, chi0), (c1, chi1) = both["slo"].T
+    assert (chi1 - chi0) / (c1 - c0) == pytest.approx(-X / T)
+    assert (c1, chi1) == pytest.approx((Q, (1 - Q) / T)), "it leaves the FDT line at q_EA"
+    del ds["integrated_response"].attrs["q_ea"]
+    assert set(lines(ds)) == {"FDT"}
+    del ds["integrated_response"].attrs["temperature"]
+    assert lines(ds) == {}
+    assert lines(with_response(0.0)) == {}, "no division by T = 0"
+
+
+@pytest.mark.parametrize("replicas", [1, 6])
+@pytest.mark.parametrize("waiting_times", [1, 5, 12, 30])
+def test_four_panels_stay_apart(replicas: int, waiting_times: int) -> None:
+    made = plotting.figure(with_response(waiting_times=waiting_times, replicas=replicas))
+    assert_inside_and_apart(made)
+    (legend,) = made.legends
+    assert len(legend.get_texts()) == min(waiting_times, 12)
+    # The legend of theory covers no curve: all of them are below the FDT line, it is above.
+    ax = made.axes[3]
+    box = ax.get_legend().get_window_extent()  # type: ignore[union-attr]
+    for line in ax.lines:
+        points = ax.transData.transform(np.array(line.get_data(), float).T)
+        fine = np.concatenate([np.linspace(a, b, 20) for a, b in pairwise(points)])
+        assert not any(box.contains(*point) for point in fine)
+
+
+def test_the_legend_is_read_along_its_rows() -> None:
+    labels = plotting.figure(with_response(waiting_times=12)).legends[0].get_texts()
+    # Columns are filled first: two rows of six.
+    assert [t.get_text() for t in labels][::2] == ["0.1", "1", "10", "100", "$10^{3}$", "$10^{4}$"]
+
+
+def test_a_quantity_of_a_file_with_a_response() -> None:
+    ds = with_response()
+    made = plotting.figure(ds, "integrated_response")
+    assert len(made.axes) == 2 and len(made.legends) == 1
+    assert made.axes[1].get_xlabel() == "lag $t$" and made.axes[1].collections
+    assert_inside_and_apart(made)
+    with pytest.raises(UserError, match=r"allowed: msd, correlation, response, integrated_response$"):
+        plotting.figure(ds, "correlation_error")
+
+
+def test_parts_of_a_file_with_a_response() -> None:
+    ds = with_response(replicas=4)
+    assert len(plotting.figure(ds.drop_vars("msd")).axes) == 3
+    assert len(plotting.figure(ds.drop_vars("energy")).axes) == 3
+    assert len(plotting.figure(ds.drop_vars("correlation")).axes) == 2, "χ against nothing"
+    plotting.figure(ds * np.nan)
+    partly = ds.assign(integrated_response=ds["integrated_response"].where(ds["lag"] < 1))
+    partly["correlation"] = ds["correlation"].where(ds["waiting_time"] < 100)
+    assert_inside_and_apart(plotting.figure(partly))
+
+
+def test_the_command_draws_both_kinds(tmp_path: Path) -> None:
+    file = tmp_path / "run.nc"
+    with_response().to_netcdf(file)
+    for options in ([], ["--quantity", "correlation"]):
+        done = CliRunner().invoke(main, ["plot", str(file), "-o", str(tmp_path / "figure.png"), *options])
+        assert done.exit_code == 0, done.output
