@@ -9,7 +9,8 @@ Near its plateau C = q + A t^{−a} − B t^b, where B falls with t_w (Bouchaud,
 it lies on the plateau only for a = b, and by how much it misses follows from the slope there. S falls with
 t_w. On the straight line through C against S at the inflections of several t_w, the intercept at S = 0 is
 q_EA, whatever the exponents, and the slope is 1/a − 1/b. Where a and b are known each t_w gives a value: in
-the aging p-spin model b = 1 and Γ(1 − a)²/Γ(1 − 2a) = X/2; for p = 3 at T = 0.5, a = 0.448.
+the aging p-spin model Γ(1 − a)²/Γ(1 − 2a) = X Γ(1 + b)²/Γ(1 + 2b) = T f‴/(2 f″^{3/2}) with f = q^p/2 at q_EA,
+and f″(1 − q)² = T² makes the last X/2: b = 1, and for p = 3 at T = 0.5, a = 0.448.
 """
 
 from __future__ import annotations
