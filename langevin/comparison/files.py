@@ -1,0 +1,212 @@
+"""What a comparison takes from a result file: its curves, its name, its size, its settings."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from langevin.errors import UserError
+from langevin.observables.curves import Curve
+from langevin.observables.statistics import average
+from langevin.recorder import ONE_TIME, TWO_TIME
+
+#: Settings that say how long is watched, not what: files that differ in them are the same physics.
+DURATION = {("dynamics", "t_max")}
+
+#: Below so many independent values an error bar is itself uncertain by more than a quarter.
+FEW = 10
+
+
+@dataclass(frozen=True)
+class Curves:
+    """The curves of one file, or of an extrapolation from several.
+
+    Attributes
+    ----------
+    label : str
+    energy : Curve or None
+        None if there is no finite one.
+    two_time : dict of float to Curve
+        The chosen two-time observable against lag, by waiting time.
+    unreached : list of float
+        Waiting times at which nothing is finite.
+    """
+
+    label: str
+    energy: Curve | None
+    two_time: dict[float, Curve] = field(default_factory=dict)
+    unreached: list[float] = field(default_factory=list)
+
+
+def curves(dataset: xr.Dataset, quantity: str | None, label: str) -> Curves:
+    """Take the energy and, by waiting time, a two-time observable out of a dataset.
+
+    Raises
+    ------
+    UserError
+        If times are negative or stand there twice.
+    """
+    energy = _curve(dataset, "energy", "time") if has(dataset, "energy", ONE_TIME) else None
+    two_time, unreached = {}, []
+    if quantity is not None and has(dataset, quantity, TWO_TIME):
+        waiting = _times(dataset, "waiting_time")
+        for w in sorted(waiting.tolist()):
+            part = dataset.isel(waiting_time=int(np.flatnonzero(waiting == w)[0]))
+            found = _curve(part, quantity, "lag")
+            if found is None:
+                unreached.append(w)
+            else:
+                two_time[w] = found
+    return Curves(label, energy, two_time, unreached)
+
+
+def _curve(dataset: xr.Dataset, name: str, dim: str) -> Curve | None:
+    """Return mean and error of a variable of dimensions (replica, dim); None if nothing is finite.
+
+    The error is the standard error over samples. A numerical solution has one replica and states its own
+    error, in `name`_error; where there are both they add in quadrature.
+    """
+    _times(dataset, dim)
+    # A point that some replica lacks is no average of all of them.
+    values = dataset[name].sortby(dim).dropna(dim, how="any")
+    if values.sizes[dim] == 0:
+        return None
+    mean, error = average(values)
+    stated = f"{name}_error"
+    if stated in dataset and dataset[stated].dims == dataset[name].dims:
+        numerical = dataset[stated].sortby(dim).sel({dim: values[dim]}).mean("replica")
+        error = np.hypot(numerical, error.fillna(0.0))
+    return Curve(*(np.asarray(array, dtype=float) for array in (values[dim], mean, error)))
+
+
+def _times(dataset: xr.Dataset, dim: str) -> NDArray[np.float64]:
+    times = np.asarray(dataset[dim], dtype=float)
+    if not (np.isfinite(times).all() and (times >= 0).all() and np.unique(times).size == times.size):
+        raise UserError(f"{source(dataset)}: {dim} must hold finite values ≥ 0, each once")
+    return times
+
+
+def has(dataset: xr.Dataset, name: str, dims: tuple[str, ...]) -> bool:
+    """Return whether a dataset holds a variable of these dimensions."""
+    return name in dataset and dataset[name].dims == dims
+
+
+def two_time_names(dataset: xr.Dataset) -> list[str]:
+    """Return the names of the two-time observables, those of their errors left out."""
+    names = [str(name) for name, variable in dataset.data_vars.items() if variable.dims == TWO_TIME]
+    return [name for name in names if name.removesuffix("_error") not in names or not name.endswith("_error")]
+
+
+def source(dataset: xr.Dataset) -> str:
+    """Return the path that a dataset was opened from; "dataset" for one made in memory."""
+    return str(dataset.encoding.get("source", "dataset"))
+
+
+def labels(datasets: Sequence[xr.Dataset]) -> list[str]:
+    """Return a name for each file: its title, or its file name where titles repeat; N where it varies."""
+    found = [size(dataset) for dataset in datasets]
+    vary = len({n for n in found if n is not None}) > 1
+    suffix = [f", N = {n:g}" if vary and n is not None else "" for n in found]
+    titles = [str(dataset.attrs.get("title", "")).strip() for dataset in datasets]
+    stems = [Path(source(dataset)).stem for dataset in datasets]
+    for names in (titles, stems, [source(dataset) for dataset in datasets]):
+        made = [
+            textwrap.shorten(n, 44, placeholder=" …") + s if n else ""
+            for n, s in zip(names, suffix, strict=True)
+        ]
+        if all(names) and len(set(made)) == len(made):
+            return made
+    return [f"{chr(ord('A') + k)}{s}" for k, s in enumerate(suffix)]
+
+
+def settings(dataset: xr.Dataset) -> dict[tuple[str, str], Any]:
+    """Return what the run file gave under [system] and [dynamics], by (section, key); {} if unknown."""
+    try:
+        given = json.loads(dataset.attrs.get("settings", "{}"))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{source(dataset)}: attribute settings is not JSON: {error}") from None
+    tables = {name: given.get(name, {}) for name in ("system", "dynamics")} if isinstance(given, dict) else {}
+    return {
+        (section, key): value
+        for section, table in tables.items()
+        if isinstance(table, dict)
+        for key, value in table.items()
+    }
+
+
+def size(dataset: xr.Dataset) -> float | None:
+    """Return the number N of degrees of freedom, system.n of the run file; None where there is none."""
+    n = settings(dataset).get(("system", "n"))
+    return n if isinstance(n, int | float) and n > 0 else None
+
+
+def differing(a: xr.Dataset, b: xr.Dataset) -> list[str]:
+    """Return a line for each setting of the physics that both files know and that differs."""
+    first, second = settings(a), settings(b)
+    return [
+        f"{section}.{key} = {value} in A, {second[section, key]} in B"
+        for (section, key), value in first.items()
+        if (section, key) in second and second[section, key] != value and (section, key) not in DURATION
+    ]
+
+
+def same_physics(datasets: Sequence[xr.Dataset]) -> None:
+    """Make sure that files differ in system.n alone, defaults filled in.
+
+    Raises
+    ------
+    UserError
+        Naming the first key that differs and its values.
+    """
+    found = [settings(dataset) for dataset in datasets]
+    known = {key for given in found for key in given} - DURATION - {("system", "n")}
+    if any(key not in given for given in found for key in known):
+        found = [{**_defaults(given), **given} for given in found]
+    for key in sorted(known):
+        for given, dataset in zip(found[1:], datasets[1:], strict=True):
+            if given.get(key) != found[0].get(key):
+                first, other = (g.get(key, "not given") for g in (found[0], given))
+                raise UserError(
+                    f"--extrapolate: {'.'.join(key)} differs, {first} in {source(datasets[0])} "
+                    f"and {other} in {source(dataset)}; the finite-N files may differ in system.n only"
+                )
+
+
+def _defaults(given: dict[tuple[str, str], Any]) -> dict[tuple[str, str], Any]:
+    """Return the default of every key of a registered system; nothing for a user's own class."""
+    from langevin import config, registry
+
+    name = given.get(("system", "name"))
+    if name not in registry.names():
+        return {}
+    return {
+        (section, key): info.default
+        for section, kind in config.tables(registry.load(name))
+        if section in ("system", "dynamics")
+        for key, info in kind.model_fields.items()
+        if not info.is_required()
+    }
+
+
+def independent(dataset: xr.Dataset, name: str) -> tuple[int, str]:
+    """Return how many independent values an average of `name` has, and what they are."""
+    if "sample" in dataset.coords and (samples := np.unique(dataset["sample"]).size) > 1:
+        return samples, "samples"
+    return int(dataset.sizes.get("replica", 1)), "replicas"
+
+
+def few(dataset: xr.Dataset, name: str, letter: str) -> str | None:
+    """Return a warning if error bars rest on few independent values, else None."""
+    count, kind = independent(dataset, name)
+    if not 1 < count < FEW:
+        return None
+    uncertain = 100 / np.sqrt(2 * (count - 1))
+    return f"{letter}: error bars from {count} {kind} are themselves uncertain by some {uncertain:.0f} %"

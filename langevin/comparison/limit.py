@@ -1,0 +1,141 @@
+"""The limit N → ∞ of several sizes, and how far it lies from a reference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+
+import numpy as np
+import xarray as xr
+
+from langevin.comparison import files
+from langevin.comparison.files import Curves
+from langevin.comparison.pairwise import MATCH, choose_quantity, compare_curves
+from langevin.comparison.results import Array, Comparison, Extrapolation
+from langevin.errors import UserError
+from langevin.observables.curves import Curve, matching
+from langevin.observables.extrapolation import extrapolate as fit_in_inverse_n
+
+
+def extrapolate(
+    datasets: Sequence[xr.Dataset],
+    quantity: str | None = None,
+    match: float = MATCH,
+    order: int | None = None,
+) -> Comparison:
+    """Extrapolate files that differ in system.n alone to N → ∞, and compare the limit with a reference.
+
+    At each time that all finite-N files have, y(N) = y_∞ + c/N (+ c₂/N²) is fitted, weighted by the standard
+    errors; y_∞ is B, and its standard error follows from those of the files.
+
+    Parameters
+    ----------
+    datasets : sequence of Dataset
+        One file without system.n, the reference A; the others with it.
+    quantity, match
+        As for `compare`.
+    order : int, optional
+        Order of the polynomial in 1/N; default: 2 from four sizes on, else 1.
+
+    Raises
+    ------
+    UserError
+        If the files are no such set, or there is nothing to compare.
+    """
+    reference, finite, sizes = _sorted_by_size(datasets)
+    different = np.unique(sizes).size
+    order = (2 if different >= 4 else 1) if order is None else order
+    if different < order + 1:
+        raise UserError(
+            f"--extrapolate: order {order} in 1/N needs {order + 1} different system.n; there are {different}"
+        )
+    files.same_physics(finite)
+    name, note = choose_quantity([reference, *finite], quantity)
+    taken = [files.curves(dataset, name, "") for dataset in finite]
+    fits, unmatched = _fits(finite, taken, name, sizes, order)
+    limit = Curves(
+        f"N → ∞ from N = {', '.join(f'{n:g}' for n in sizes)}",
+        next((_limit(f) for f in fits if f.waiting is None), None),
+        {f.waiting: _limit(f) for f in fits if f.waiting is not None},
+    )
+    made = compare_curves(files.curves(reference, name, files.labels([reference])[0]), limit, name, match)
+    made.unmatched[:0] = unmatched
+    notes = [*files.differing(reference, finite[0]), *note]
+    notes += [w for n, d in zip(sizes, finite, strict=True) if (w := files.few(d, "energy", f"N = {n:g}"))]
+    made.notes[:0] = notes
+    made.fits.extend(fits)
+    return made
+
+
+def _sorted_by_size(datasets: Sequence[xr.Dataset]) -> tuple[xr.Dataset, list[xr.Dataset], Array]:
+    sizes = [files.size(dataset) for dataset in datasets]
+    without = [d for d, n in zip(datasets, sizes, strict=True) if n is None]
+    if len(without) != 1:
+        named = f": {', '.join(files.source(d) for d in without)}" if without else ""
+        raise UserError(
+            "--extrapolate needs one reference, a file without system.n, and several with it; "
+            f"without it are {len(without)}{named}"
+        )
+    pairs = sorted(
+        ((n, k) for k, n in enumerate(sizes) if n is not None),
+    )
+    return without[0], [datasets[k] for _, k in pairs], np.array([n for n, _ in pairs], dtype=float)
+
+
+def _fits(
+    datasets: Sequence[xr.Dataset], taken: Sequence[Curves], quantity: str | None, sizes: Array, order: int
+) -> tuple[list[Extrapolation], list[str]]:
+    """Fit the energy and each waiting time that all files have; the others are said."""
+    fits, unmatched = [], []
+    energies = [c.energy for c in taken if c.energy is not None]
+    if len(energies) == len(taken):
+        fits.append(_fit(datasets, energies, "energy", None, sizes, order))
+    waiting = [np.array(list(c.two_time)) for c in taken]
+    everywhere = reduce(_shared, waiting)
+    for w in sorted({w for c in taken for w in c.two_time}):
+        if not matching(np.array([w]), everywhere)[0].size:
+            unmatched.append(f"t_w = {w:g}: not in all finite-N files")
+    places = [matching(everywhere, w)[1] for w in waiting]
+    for k, w in enumerate(everywhere):
+        members = [list(c.two_time.values())[place[k]] for c, place in zip(taken, places, strict=True)]
+        fits.append(_fit(datasets, members, str(quantity), float(w), sizes, order))
+    return fits, unmatched
+
+
+def _fit(
+    datasets: Sequence[xr.Dataset],
+    members: Sequence[Curve],
+    quantity: str,
+    waiting: float | None,
+    sizes: Array,
+    order: int,
+) -> Extrapolation:
+    x = reduce(_shared, [c.x for c in members])
+    if x.size == 0:
+        raise UserError(
+            f"--extrapolate: the finite-N files share no time of {quantity}; give them the same [record]"
+        )
+    chosen = [matching(x, c.x)[1] for c in members]
+    values = np.array([c.mean[k] for c, k in zip(members, chosen, strict=True)])
+    errors = np.array([c.error[k] for c, k in zip(members, chosen, strict=True)])
+    for dataset, row in zip(datasets, errors, strict=True):
+        if np.isnan(row).all():
+            raise UserError(
+                f"--extrapolate: {files.source(dataset)} has no error bar of {quantity} (one replica); "
+                "the fit is weighted by error bars"
+            )
+    return Extrapolation(
+        quantity, waiting, x, sizes, values, errors, fit_in_inverse_n(sizes, values, errors, order)
+    )
+
+
+def _limit(fitted: Extrapolation) -> Curve:
+    """Return the limit N → ∞ as a curve."""
+    mean, error = fitted.fit.coefficients[0], fitted.fit.errors[0]
+    # NaN where a value is known without error (a start that is no random variable): nothing is fitted.
+    known = np.isfinite(mean)
+    return Curve(fitted.x[known], mean[known], error[known])
+
+
+def _shared(a: Array, b: Array) -> Array:
+    return a[matching(a, b)[0]]
