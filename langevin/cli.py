@@ -148,6 +148,62 @@ def plot(file: Path, output: Path | None, quantity: str | None) -> None:
 
 
 @main.command()
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path),
+    help="Figure file (.png, .pdf, .svg); default: beside the first file, named A-B.png.",
+)
+@click.option("--csv", "table", type=click.Path(path_type=Path), help="Write every compared point there.")
+@click.option("--quantity", help="Two-time observable to compare, besides energies.  [default: msd]")
+@click.option(
+    "--match",
+    default=1.1,
+    show_default=True,
+    help="Pair waiting times that differ by no more than this factor.",
+)
+@click.option(
+    "--extrapolate",
+    is_flag=True,
+    help="Extrapolate files that differ in system.n to N → ∞; the one without it is the reference A.",
+)
+@click.option(
+    "--order", type=click.IntRange(1, 4), help="Order in 1/N (default: 2 from four sizes on, else 1)."
+)
+@click.option("--force", is_flag=True, help="Overwrite an existing figure or table.")
+def compare(
+    files: tuple[Path, ...],
+    output: Path | None,
+    table: Path | None,
+    quantity: str | None,
+    match: float,
+    extrapolate: bool,
+    order: int | None,
+    force: bool,
+) -> None:
+    """Compare results: the first of FILES is the reference A, each other one is a B.
+
+    One figure and one table of energies and msd on common times, with the difference B − A in units of its
+    standard error. Any two files of the schema will do, whatever system wrote them.
+    """
+    from langevin.comparison import command
+
+    click.echo(
+        command.carry_out(
+            files,
+            output,
+            table,
+            quantity=quantity,
+            match=match,
+            limit=extrapolate,
+            order=order,
+            force=force,
+        )
+    )
+
+
+@main.command()
 @click.argument("file", type=click.Path(path_type=Path))
 def info(file: Path) -> None:
     """Say what is in a result FILE, and where it comes from."""

@@ -302,6 +302,19 @@ def _axis(values: xr.DataArray, symbol: str) -> str:
     return f"{wrapped} {symbol}" + ("" if unit == "1" else f" ({unit})")
 
 
+def check_format(path: Path) -> None:
+    """Make sure that matplotlib can write to a name like this.
+
+    Raises
+    ------
+    UserError
+        If it does not know the ending.
+    """
+    known = Figure().canvas.get_supported_filetypes()
+    if path.suffix.lstrip(".") not in known:
+        raise UserError(f"{path}: unknown figure format {path.suffix!r}; allowed: {', '.join(sorted(known))}")
+
+
 def save(dataset: xr.Dataset, path: Path, quantity: str | None = None) -> Path:
     """Draw the figure and write it; the ending names the format (.png, .pdf, .svg).
 
@@ -310,10 +323,8 @@ def save(dataset: xr.Dataset, path: Path, quantity: str | None = None) -> Path:
     UserError
         If matplotlib does not know the ending.
     """
+    check_format(path)
     made = figure(dataset, quantity)
-    known = made.canvas.get_supported_filetypes()
-    if path.suffix.lstrip(".") not in known:
-        raise UserError(f"{path}: unknown figure format {path.suffix!r}; allowed: {', '.join(sorted(known))}")
     with explained(path):
         made.savefig(path)
     return path

@@ -38,12 +38,18 @@ class Curves:
         The chosen two-time observable against lag, by waiting time.
     unreached : list of float
         Waiting times at which nothing is finite.
+    source : str
+        Path of the file.
+    meanings : dict of str to str
+        What the energy and the two-time observable are, with their unit unless it is 1.
     """
 
     label: str
     energy: Curve | None
     two_time: dict[float, Curve] = field(default_factory=dict)
     unreached: list[float] = field(default_factory=list)
+    source: str = ""
+    meanings: dict[str, str] = field(default_factory=dict)
 
 
 def curves(dataset: xr.Dataset, quantity: str | None, label: str) -> Curves:
@@ -65,7 +71,13 @@ def curves(dataset: xr.Dataset, quantity: str | None, label: str) -> Curves:
                 unreached.append(w)
             else:
                 two_time[w] = found
-    return Curves(label, energy, two_time, unreached)
+    meanings = {name: _meaning(dataset[name]) for name in ("energy", quantity) if name and name in dataset}
+    return Curves(label, energy, two_time, unreached, source(dataset), meanings)
+
+
+def _meaning(values: xr.DataArray) -> str:
+    unit = values.attrs.get("units", "1")
+    return f"{values.attrs.get('long_name', values.name)}" + ("" if unit == "1" else f" ({unit})")
 
 
 def _curve(dataset: xr.Dataset, name: str, dim: str) -> Curve | None:
@@ -107,7 +119,9 @@ def two_time_names(dataset: xr.Dataset) -> list[str]:
 
 def source(dataset: xr.Dataset) -> str:
     """Return the path that a dataset was opened from; "dataset" for one made in memory."""
-    return str(dataset.encoding.get("source", "dataset"))
+    path = Path(dataset.encoding.get("source", "dataset"))
+    # xarray keeps the absolute path; a user knows the file by the shorter one.
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def labels(datasets: Sequence[xr.Dataset]) -> list[str]:

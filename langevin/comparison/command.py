@@ -1,0 +1,91 @@
+"""What `langevin compare` does: open the files, compare, write the figure and the table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from langevin import storage
+from langevin.comparison import figure, files, report
+from langevin.comparison.limit import extrapolate
+from langevin.comparison.pairwise import compare
+from langevin.errors import UserError
+from langevin.plotting import check_format
+
+
+def carry_out(
+    paths: Sequence[Path],
+    output: Path | None,
+    table: Path | None,
+    *,
+    quantity: str | None,
+    match: float,
+    limit: bool,
+    order: int | None,
+    force: bool,
+) -> str:
+    """Compare the first file with each other one (or with the limit of all others) and write what is asked.
+
+    Returns
+    -------
+    str
+        The tables and the paths of what was written.
+
+    Raises
+    ------
+    UserError
+        Before anything is written.
+    """
+    _check_inputs(paths)
+    if order is not None and not limit:
+        raise UserError("--order is the order of the fit in 1/N: it needs --extrapolate")
+    output = output or default_figure(paths)
+    check_format(output)
+    for path in (output, *([table] if table else [])):
+        _check_output(path, paths, force)
+    if table and table.resolve() == output.resolve():
+        raise UserError(f"{table}: figure and table cannot be one file")
+    with ExitStack() as opened:
+        datasets = [opened.enter_context(storage.open_result(path)) for path in paths]
+        if limit:
+            made = [extrapolate(datasets, quantity, match, order)]
+        else:
+            names = files.labels(datasets)
+            made = [
+                compare(datasets[0], other, quantity, match, (names[0], name))
+                for other, name in zip(datasets[1:], names[1:], strict=True)
+            ]
+    lines = [report.text(made), ""]
+    lines.append(f"figure  {figure.save(made, output)}")
+    if table:
+        lines.append(f"table   {report.write_csv(made, table)}")
+    return "\n".join(lines)
+
+
+def default_figure(paths: Sequence[Path]) -> Path:
+    """Return where the figure goes: beside the first file, named after both, or after it and their number."""
+    first, *others = paths
+    rest = others[0].stem if len(others) == 1 else f"{len(others)}-others"
+    return first.with_name(f"{first.stem}-{rest}.png")
+
+
+def _check_inputs(paths: Sequence[Path]) -> None:
+    if len(paths) < 2:
+        raise UserError(f"compare needs two files or more; given: {len(paths)}")
+    seen: dict[Path, Path] = {}
+    for path in paths:
+        if path.resolve() in seen:
+            raise UserError(f"{path}: the same file twice")
+        seen[path.resolve()] = path
+
+
+def _check_output(path: Path, inputs: Sequence[Path], force: bool) -> None:
+    if not path.parent.is_dir():
+        raise UserError(f"{path}: there is no folder {path.parent}")
+    if path.is_dir():
+        raise UserError(f"{path} is a folder")
+    if path.resolve() in {given.resolve() for given in inputs}:
+        raise UserError(f"{path} is one of the files to compare")
+    if path.exists() and not force:
+        raise UserError(f"{path} exists; overwrite it with --force, or give another name")
