@@ -158,7 +158,7 @@ def interpolate(curve: Curve, at: Array) -> tuple[Array, Array, Array]:
     -------
     (ndarray, ndarray, ndarray)
         Mean; its standard error, linear between the neighbours' (as if they were fully correlated: never too
-        small); the error of the interpolation, the larger of the neighbours' `misses`.
+        small); the error of the interpolation, the largest of the four nearest `misses`.
     """
     positive = curve.x > 0
     x, y, error = curve.x[positive], curve.mean[positive], curve.error[positive]
@@ -170,7 +170,9 @@ def interpolate(curve: Curve, at: Array) -> tuple[Array, Array, Array]:
     fraction = np.log(inner / x[left]) / np.log(x[left + 1] / x[left])
     spread = (1 - fraction) * error[left] + fraction * error[left + 1]
     mean = PchipInterpolator(np.log(x), y)(np.log(inner))
-    return mean, spread, np.maximum(miss[left], miss[left + 1])
+    # Two on each side: where the curve turns from convex to concave a single miss passes through zero.
+    padded = np.pad(miss, 1, mode="edge")
+    return mean, spread, np.max([padded[left + k] for k in range(4)], axis=0)
 
 
 def _between(x: Array, low: float, high: float) -> NDArray[np.bool_]:

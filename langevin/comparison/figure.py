@@ -75,7 +75,7 @@ def _draw_energies(ax: Axes, comparisons: Sequence[Comparison]) -> None:
         _curve(ax, comparison.b.energy, *_look(k), f"B: {comparison.b.label}")
     ax.set(xscale="log", ylabel=_axis(reference, "energy"))
     handles, names = ax.get_legend_handles_labels()
-    ax.legend(handles, ["\n".join(textwrap.wrap(name, 34)) for name in names], loc="best")
+    ax.legend(handles, [_wrapped(name) for name in names], loc="best")
 
 
 def _draw_sizes(ax: Axes, f: Extrapolation) -> None:
@@ -119,6 +119,8 @@ def _draw_differences(ax: Axes, comparisons: Sequence[Comparison], name: str) ->
             colour = _tinted(colour, _shade(d.waiting[0], waiting)) if d.waiting else colour
             y = d.points.z if in_sigma else d.points.difference
             shown = (d.points.x > 0) & np.isfinite(y)
+            # Many markers would be a smear.
+            marker = marker if shown.sum() <= 60 else ""
             ax.plot(d.points.x[shown], y[shown], color=colour, marker=marker, ms=2, lw=0.8)
     ax.axhline(0, color=REFERENCE, lw=0.8)
     if in_sigma:
@@ -164,8 +166,13 @@ def _curve(ax: Axes, curve: Curve | None, colour: Any, marker: str | None, label
     ax.fill_between(x, mean - error, mean + error, where=known, color=colour, alpha=0.25, lw=0)
 
 
+def _wrapped(label: str) -> str:
+    # "T = 0.5" stays on one line.
+    return "\n".join(textwrap.wrap(label.replace(" = ", "\u00a0=\u00a0"), 34))
+
+
 def _axis(curves: Curves, name: str) -> str:
-    meaning = "\n".join(textwrap.wrap(curves.meanings.get(name, name), 34))
+    meaning = "\n".join(textwrap.wrap(curves.meanings.get(name, name), 26))
     return f"{meaning} {SYMBOLS.get(name, '')}".strip()
 
 

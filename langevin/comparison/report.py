@@ -16,7 +16,7 @@ from langevin.storage import replacing
 #: Rows shown of the energy, and of each waiting time. The CSV file has all.
 ENERGY_ROWS, LAG_ROWS = 8, 4
 
-CORRELATED = "neighbouring times are correlated: no p-value follows"
+CORRELATED = "(values at neighbouring times are correlated: no p-value follows from these)"
 
 
 def text(comparisons: Sequence[Comparison]) -> str:
@@ -48,6 +48,8 @@ def _quantity_lines(comparison: Comparison, quantity: str) -> Iterator[str]:
     if any((d.points.interpolated != "").any() for d in differences):
         yield "  ~ interpolated (PCHIP in log t); its error, by leaving out every second point, is part of σ"
     yield "  " + _summary(comparison, quantity)
+    if comparison.summary(quantity).with_error:
+        yield f"  {CORRELATED}"
     yield from (f"  {line}" for line in _fit_lines(comparison, quantity))
 
 
@@ -99,10 +101,7 @@ def _summary(comparison: Comparison, quantity: str) -> str:
     what = "time" if s.waiting is None else "pair"
     if s.with_error == 0:
         return f"no error bar; largest |B − A| = {abs(s.largest):.3g} at {where}, of {s.points} {what}s"
-    return (
-        f"rms z = {s.rms_z:.2f}, max |z| = {abs(s.largest):.2f} at {where}, over {s.with_error} {what}s "
-        f"({CORRELATED})"
-    )
+    return f"rms z = {s.rms_z:.2f}, max |z| = {abs(s.largest):.2f} at {where}, over {s.with_error} {what}s"
 
 
 def _fit_lines(comparison: Comparison, quantity: str) -> Iterator[str]:
