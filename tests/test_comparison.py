@@ -432,3 +432,15 @@ def test_mistakes_are_one_clear_line(folder: Path, arguments: list[str], words: 
     assert done.output.startswith("langevin: ")
     assert words in done.output
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+
+
+def test_the_figure_of_a_limit_with_only_some_things_in_common() -> None:
+    finite = [made(n=n, seed=n) for n in (16, 24, 32)]
+    # Energies at late times only in the reference, the msd as before; and the other way round.
+    late = numerical().assign_coords(time=TIMES + 1e6)
+    drawn = figure.figure([comparison.extrapolate([late, *finite])])
+    assert len(drawn.axes) == 2
+    drawn = figure.figure([comparison.extrapolate([numerical(waiting=[5.0]), *finite])])
+    assert [ax.get_xlabel() for ax in drawn.axes] == ["", "time $t$", "$1/N$"]
+    # Three sizes, fit and limit at four times.
+    assert len(drawn.axes[2].containers) == 8

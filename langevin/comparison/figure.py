@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from langevin.comparison.files import Curves
 from langevin.comparison.report import spread
 from langevin.comparison.results import Comparison, Extrapolation
-from langevin.observables.curves import Curve, align
+from langevin.observables.curves import Aligned, Curve, matching
 from langevin.plotting import BLUE, GREY, STYLE, VERMILION, check_format
 from langevin.storage import replacing
 
@@ -42,7 +42,12 @@ def figure(comparisons: Sequence[Comparison]) -> Figure:
     """
     energy = any(c.of("energy") for c in comparisons)
     quantity = next((c.quantity for c in comparisons if c.quantity and c.of(c.quantity)), None)
-    fitted = [f for c in comparisons for f in c.fits if f.quantity == "energy"]
+    fitted = [
+        (f, c.of("energy")[0].points)
+        for c in comparisons
+        for f in c.fits
+        if f.quantity == "energy" and c.of("energy")
+    ]
     names = (["energy"] if energy else []) + ([quantity] if quantity else [])
     columns = len(names) + bool(fitted)
     with matplotlib.rc_context(STYLE):
@@ -58,9 +63,9 @@ def figure(comparisons: Sequence[Comparison]) -> Figure:
             _draw_differences(lower, comparisons, name)
             upper.tick_params(labelbottom=False)
             upper.set_title(f"({'abc'[k]})", loc="left")
-        if fitted and comparisons[0].a.energy is not None:
+        if fitted:
             ax = made.add_subplot(grid[:, -1])
-            _draw_fits(ax, fitted[0], comparisons[0].a.energy)
+            _draw_fits(ax, *fitted[0])
             ax.set_title(f"({'abc'[columns - 1]})", loc="left")
     return made
 
@@ -116,12 +121,11 @@ def _draw_differences(ax: Axes, comparisons: Sequence[Comparison], name: str) ->
             if d.waiting and d.waiting[0] not in waiting:
                 continue
             colour, marker = _look(k)
-            colour = _tinted(colour, _shade(d.waiting[0], waiting)) if d.waiting else colour
+            tint = _tinted(colour, _shade(d.waiting[0], waiting) if d.waiting else 0.0)
             y = d.points.z if in_sigma else d.points.difference
             shown = (d.points.x > 0) & np.isfinite(y)
-            # Many markers would be a smear.
-            marker = marker if shown.sum() <= 60 else ""
-            ax.plot(d.points.x[shown], y[shown], color=colour, marker=marker, ms=2, lw=0.8)
+            x = d.points.x[shown]
+            ax.plot(x, y[shown], color=tint, marker=marker, ms=2.5, lw=0.8, markevery=spread(x, 10))
     ax.axhline(0, color=REFERENCE, lw=0.8)
     if in_sigma:
         ax.axhspan(-2, 2, color=GREY, alpha=0.15, lw=0)
@@ -132,12 +136,11 @@ def _draw_differences(ax: Axes, comparisons: Sequence[Comparison], name: str) ->
     ax.set_ylabel("$(B-A)/\\sigma$" if in_sigma else "$B-A$")
 
 
-def _draw_fits(ax: Axes, f: Extrapolation, reference: Curve) -> None:
+def _draw_fits(ax: Axes, f: Extrapolation, points: Aligned) -> None:
     """Draw energies against 1/N as distances from the reference, with fits and limits, at a few times."""
-    points = align(reference, Curve(f.x, f.fit.coefficients[0], f.fit.errors[0]))
-    places = [
-        (k, int(np.flatnonzero(f.x == points.x[k])[0])) for k in spread(points.x, 4) if points.x[k] in f.x
-    ]
+    # Where the limit itself was interpolated there is no fit to draw.
+    here, there = matching(points.x, f.x)
+    places = [(here[k], there[k]) for k in spread(f.x[there], 4)]
     colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.8, max(len(places), 2)))
     fine = np.linspace(0, 1.05 / f.sizes.min(), 100)
     for colour, marker, (k, j) in zip(colours, MARKERS, places, strict=False):

@@ -95,7 +95,7 @@ def _curve(dataset: xr.Dataset, name: str, dim: str) -> Curve | None:
     stated = f"{name}_error"
     if stated in dataset and dataset[stated].dims == dataset[name].dims:
         numerical = dataset[stated].sortby(dim).sel({dim: values[dim]}).mean("replica")
-        error = np.hypot(numerical, error.fillna(0.0))
+        error = (numerical**2 + error.fillna(0.0) ** 2) ** 0.5
     return Curve(*(np.asarray(array, dtype=float) for array in (values[dim], mean, error)))
 
 

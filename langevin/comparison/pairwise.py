@@ -13,6 +13,7 @@ from langevin.comparison.files import Curves
 from langevin.comparison.results import Comparison, Difference
 from langevin.errors import UserError
 from langevin.observables.curves import ROUNDING, NothingInCommon, align
+from langevin.recorder import TWO_TIME
 
 #: Waiting times of two files are paired if they differ by no more than this factor.
 MATCH = 1.1
@@ -143,14 +144,14 @@ def _log_distance(u: float, w: float) -> float:
 def choose_quantity(datasets: Sequence[xr.Dataset], asked: str | None) -> tuple[str | None, list[str]]:
     """Return the two-time observable to compare, and a note if there is none."""
     name = asked or "msd"
-    lacking = [d for d in datasets if not files.has(d, name, files.TWO_TIME)]
+    lacking = [d for d in datasets if not files.has(d, name, TWO_TIME)]
     if not lacking:
         return name, []
     if asked is None:
         where = ", ".join(files.source(d) for d in lacking)
         return None, [f"no msd in {where}: energies only (--quantity compares another)"]
     common = [
-        n for n in files.two_time_names(datasets[0]) if all(files.has(d, n, files.TWO_TIME) for d in datasets)
+        n for n in files.two_time_names(datasets[0]) if all(files.has(d, n, TWO_TIME) for d in datasets)
     ]
     allowed = ", ".join(common) or "none, the files share no two-time observable"
     raise UserError(f"--quantity {name!r}: not in {files.source(lacking[0])}; allowed: {allowed}")

@@ -151,7 +151,7 @@ def table(comparisons: Sequence[Comparison]) -> xr.Dataset:
             p, n = d.points, d.points.x.size
             u, w = d.waiting or (math.nan, math.nan)
             nothing = np.full(n, math.nan)
-            columns = {
+            columns: dict[str, Any] = {
                 "a": [comparison.a.label] * n,
                 "b": [comparison.b.label] * n,
                 "quantity": [d.quantity] * n,
