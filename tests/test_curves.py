@@ -40,6 +40,8 @@ def test_the_denser_curve_is_interpolated_and_nothing_is_extrapolated(swapped: b
     np.testing.assert_allclose(found.x, [0.13, 1.7, 5.0, 40.0])
     assert set(found.interpolated) == {"A" if swapped else "B"}
     np.testing.assert_array_less(np.abs(found.difference), 2 * found.interpolation)
+    np.testing.assert_allclose(found.sigma**2 - 2 * 1e-3**2, found.interpolation**2, atol=1e-18)
+    assert found.interpolation.max() > 1e-6
 
 
 def test_the_smoother_curve_is_interpolated_though_it_is_sparser() -> None:

@@ -180,7 +180,8 @@ def _axis(curves: Curves, name: str) -> str:
 
 
 def _look(k: int) -> tuple[str, str]:
-    return COLOURS[k % len(COLOURS)], MARKERS[k % len(MARKERS)]
+    # When colours repeat, they come with other markers.
+    return COLOURS[k % len(COLOURS)], MARKERS[(k + k // len(COLOURS)) % len(MARKERS)]
 
 
 def _waiting(comparisons: Sequence[Comparison], name: str) -> list[float]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import langevin
+from langevin.observables.extrapolation import least_squares
 from langevin.observables.statistics import average
 
 TIMES = [1.0, 5.0, 10.0]
@@ -57,11 +58,9 @@ def limit(values: np.ndarray, errors: np.ndarray) -> tuple[float, float, float]:
         y_∞, its standard error, χ² per degree of freedom.
     """
     n, dt = (np.array([size[k] for size in SIZES], dtype=float) for k in (0, 1))
-    terms = np.stack([np.ones_like(n), 1 / n, 1 / n**2, dt, dt**2], axis=1) / errors[:, None]
-    covariance = np.linalg.inv(terms.T @ terms)
-    solution = covariance @ terms.T @ (values / errors)
-    chi2 = float(np.sum((values / errors - terms @ solution) ** 2)) / (len(SIZES) - terms.shape[1])
-    return float(solution[0]), float(np.sqrt(covariance[0, 0])), chi2
+    terms = np.stack([np.ones_like(n), 1 / n, 1 / n**2, dt, dt**2], axis=1)
+    fit = least_squares(terms, values, errors)
+    return float(fit.coefficients[0]), float(fit.errors[0]), float(fit.chi2) / fit.degrees
 
 
 @pytest.mark.slow
