@@ -223,6 +223,14 @@ def test_an_unfinished_run_is_compared_as_far_as_it_has_come() -> None:
     assert "t_w = 10 in B: not reached" in found.unmatched
 
 
+def test_runs_that_share_a_seed_are_said_not_to_be_independent() -> None:
+    a, b = (made(seed=k).assign_attrs(seed="7") for k in (1, 2))
+    assert any("seed 7 in several" in note for note in comparison.compare(a, b).notes)
+    assert not any("seed" in note for note in comparison.compare(a, b.assign_attrs(seed="8")).notes)
+    finite = [made(n=n, seed=n).assign_attrs(seed="7") for n in (16, 24)]
+    assert any("seed 7 in several" in note for note in comparison.extrapolate([numerical(), *finite]).notes)
+
+
 def test_quantities() -> None:
     a, b = made(seed=1), made(seed=2)
     renamed = [d.rename(msd="response") for d in (a, b)]
@@ -408,6 +416,7 @@ def test_three_files_and_an_extrapolation(folder: Path) -> None:
         (["a.nc"], "two files or more; given: 1"),
         (["a.nc", "a.nc"], "the same file twice"),
         (["a.nc", "./a.nc"], "the same file twice"),
+        ([".", "a.nc"], ". is a folder"),
         (["a.nc", "missing.nc"], "missing.nc: no such file"),
         (["a.nc", "text.nc"], "text.nc: not a netCDF file"),
         (["a.nc", "foreign.nc"], "not a result of langevin"),

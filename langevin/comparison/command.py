@@ -75,6 +75,8 @@ def _check_inputs(paths: Sequence[Path]) -> None:
         raise UserError(f"compare needs two files or more; given: {len(paths)}")
     seen: dict[Path, Path] = {}
     for path in paths:
+        if path.is_dir():
+            raise UserError(f"{path} is a folder; give result files")
         if path.resolve() in seen:
             raise UserError(f"{path}: the same file twice")
         seen[path.resolve()] = path

@@ -210,6 +210,15 @@ def _defaults(given: dict[tuple[str, str], Any]) -> dict[tuple[str, str], Any]:
     }
 
 
+def same_seed(datasets: Sequence[xr.Dataset]) -> list[str]:
+    """Return a warning if runs share a seed: σ takes them for independent."""
+    seeds = [str(d.attrs["seed"]) for d in datasets if "seed" in d.attrs and d.sizes.get("replica", 1) > 1]
+    twice = sorted({seed for seed in seeds if seeds.count(seed) > 1})
+    return [
+        f"seed {seed} in several files: σ takes them for independent; give each its own" for seed in twice
+    ]
+
+
 def independent(dataset: xr.Dataset, name: str) -> tuple[int, str]:
     """Return how many independent values an average of `name` has, and what they are."""
     if "sample" in dataset.coords and (samples := np.unique(dataset["sample"]).size) > 1:

@@ -62,7 +62,7 @@ def extrapolate(
     made.unmatched[:0] = unmatched
     notes = [*files.differing(reference, finite[0]), *note]
     notes += [w for n, d in zip(sizes, finite, strict=True) if (w := files.few(d, "energy", f"N = {n:g}"))]
-    made.notes[:0] = notes
+    made.notes[:0] = [*notes, *files.same_seed(finite)]
     made.fits.extend(fits)
     return made
 

@@ -58,7 +58,7 @@ def compare(
     made = compare_curves(files.curves(a, name, first), files.curves(b, name, second), name, match)
     notes = [*files.differing(a, b), *note, *_units(a, b, ["energy", *([name] if name else [])])]
     notes += [warning for d, letter in ((a, "A"), (b, "B")) if (warning := files.few(d, "energy", letter))]
-    made.notes[:0] = notes
+    made.notes[:0] = [*notes, *files.same_seed([a, b])]
     return made
 
 
