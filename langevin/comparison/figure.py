@@ -143,16 +143,19 @@ def _draw_fits(ax: Axes, f: Extrapolation, points: Aligned) -> None:
     places = [(here[k], there[k]) for k in spread(f.x[there], 4)]
     colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.8, max(len(places), 2)))
     fine = np.linspace(0, 1.05 / f.sizes.min(), 100)
-    for colour, marker, (k, j) in zip(colours, MARKERS, places, strict=False):
+    for i, (colour, marker, (k, j)) in enumerate(zip(colours, MARKERS, places, strict=False)):
         zero = points.a[k]
         powers = fine[:, None] ** np.arange(f.fit.coefficients.shape[0])
         ax.plot(fine, powers @ f.fit.coefficients[:, j] - zero, color=colour, lw=1)
         look: Any = {"color": colour, "marker": marker, "ms": 4, "ls": "", "capsize": 2}
         ax.errorbar(1 / f.sizes, f.values[:, j] - zero, f.errors[:, j], label=f"{f.x[j]:.3g}", **look)
-        ax.errorbar(0, f.fit.coefficients[0, j] - zero, f.fit.errors[0, j], **{**look, "mfc": "white"})
+        # Limits side by side, left of the origin: agreement would put them on top of each other.
+        at, limit, error = -0.025 * (i + 1) / f.sizes.min(), f.fit.coefficients[0, j], f.fit.errors[0, j]
+        ax.errorbar(at, limit - zero, error, **{**look, "mfc": "white"})
     ax.axhline(0, color=REFERENCE, lw=0.8)
     ax.set(xlabel="$1/N$", ylabel=r"$E_N(t) - E_{\mathrm{A}}(t)$")
-    ax.set_xlim(-0.04 / f.sizes.min(), fine[-1])
+    ax.axvline(0, color=GREY, lw=0.8, ls=":")
+    ax.set_xlim(-0.14 / f.sizes.min(), fine[-1])
     ax.legend(title="time $t$ (open: limit)", loc="best")
 
 
