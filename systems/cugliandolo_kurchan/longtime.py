@@ -1,0 +1,142 @@
+r"""The long-time solver: slices at times that grow like a geometric series, each solved implicitly.
+
+At late times C(t, t') changes on the scale of ln t only, and so does the step: the cost grows with the number of
+decades. One `tolerance` sets all else:
+
+- the step in λ: the local error in C, and in R dt'/du, stays near `LOCAL`·tolerance. The step grows and shrinks
+  smoothly, as the stability of a backward differentiation formula asks for;
+- the panels: their interpolation error decreases with the eighth power of their width, so the width goes like
+  tolerance^{1/8};
+- two rules that no local error can see. Errors of neighbouring slices and nodes feed back through the soft clock of
+  the aging solution, the more strongly the later: from `LATE` on, steps do not fall below `SMALLEST` (smaller ones
+  resolve, and amplify, what larger ones damp), and panels stay narrower than `PANELS_PER_STEP` steps.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from langevin.errors import Diverged
+from langevin.system import Array
+
+from .history import CLOCK, SPAN, History, clock_of, lagrange, lookup
+from .panels import GAUSS, GAUSS_POINTS, GAUSS_WEIGHTS, SCALE, Grid
+from .series import Series
+from .stepping import ORDER, Problem, Stepper
+
+#: Local error of a step, in units of the tolerance.
+LOCAL = 0.3
+#: Width of panels at tolerance 10⁻⁷.
+WIDTH = 0.55
+LATE, SMALLEST, PANELS_PER_STEP = 1e4, 0.05, 7.0
+#: Limits of a step in λ, and of its change from one step to the next.
+LARGEST, GROWTH, SHRINKAGE = 0.2, 1.15, 0.6
+#: Degree of the power series that starts the solution.
+SERIES_DEGREE = 20
+
+
+class LongTime:
+    """C(t, t') and R(t, t') from t = 0 to any time, to a tolerance.
+
+    Parameters
+    ----------
+    problem : Problem
+    tolerance : float
+    """
+
+    def __init__(self, problem: Problem, tolerance: float, history: History | None = None) -> None:
+        self.problem, self.tolerance = problem, tolerance
+        self.width = WIDTH * (tolerance / 1e-7) ** 0.125
+        self.stepper = Stepper(problem, self.width)
+        self.history = self._start() if history is None else history
+
+    def _start(self) -> History:
+        """Return slices of the power series, as far as it holds to rounding."""
+        p = self.problem
+        series = Series(p.covariance, p.temperature, p.beta, SERIES_DEGREE)
+        end = clock_of(series.radius(1e-14))
+        count = max(SPAN + ORDER, math.ceil(end / (0.012 * (self.tolerance / 1e-7) ** 0.2)))
+        history = History()
+        for clock in end * np.arange(count + 1) / count:
+            t = CLOCK * math.expm1(clock)
+            grid = Grid.at(t, self.width) if t else Grid.of(0.0, 1)
+            c, r = series.at(t, grid.earlier)
+            history.append(grid, c, r, *series.one_time(t), step=end / count)
+        return history
+
+    def reach(self, t: float) -> int:
+        """Compute slices until one lies at or beyond t; return how many there are then.
+
+        Raises
+        ------
+        Diverged
+            If no step is small enough.
+        """
+        history = self.history
+        while history.grids[-1].t < t:
+            self._advance()
+        return int(np.searchsorted(history.slices().time[: history.size], t)) + 1
+
+    def _advance(self) -> None:
+        history = self.history
+        before = clock_of(history.grids[-1].t)
+        step = history.step[-1]
+        target = LOCAL * self.tolerance
+        for _ in range(12):
+            t = CLOCK * math.expm1(before + step)
+            least = SMALLEST * min(1.0, (t / LATE) ** 0.25) if t > 10 else 0.0
+            grid = Grid.at(t, self._panel_width(t, step))
+            made = self.stepper.step(history.slices(), history.size, before + step, grid, 1e-3 * target)
+            factor = 0.9 * (target / max(made.error, 1e-30)) ** (1 / (ORDER + 1))
+            following = step * min(max(factor, SHRINKAGE), GROWTH)
+            if made.error < 3 * target or step <= least:
+                following = min(max(following, least), LARGEST)
+                one_time = (f(made.c, made.r, grid.weight) for f in (self.problem.energy, self.problem.mu))
+                history.append(grid, made.c, made.r, *one_time, step=following)
+                return
+            step = max(following, least)
+        raise Diverged(f"no step is small enough at t = {history.grids[-1].t:g}")
+
+    def _panel_width(self, t: float, step: float) -> float:
+        return min(self.width, PANELS_PER_STEP * step * max(1.0, math.sqrt(LATE / t)))
+
+    def one_time(self, t: float, size: int) -> tuple[float, float]:
+        """Return E(t) and μ(t), interpolated between the first `size` slices."""
+        times = self.history.slices().time[:size]
+        first = max(0, min(int(np.searchsorted(times, t)) - SPAN // 2, size - SPAN))
+        weights = np.empty(SPAN)
+        lagrange(clock_of(t), self.history.slices().clock, first, SPAN, weights)
+        around = slice(first, first + SPAN)
+        return float(weights @ self.history.energy[around]), float(weights @ self.history.mu[around])
+
+    def two_time(self, later: float, earlier: float, size: int) -> tuple[float, float, float]:
+        """Return C, R and χ = ∫_{earlier}^{later} ds R(later, s)."""
+        found: tuple[float, float, float] = _two_time(
+            self.history.slices(), size, later, earlier, later - earlier, self.width
+        )
+        return found
+
+    def state_dict(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays of the history."""
+        return self.history.state_dict()
+
+
+@njit(cache=True, error_model="numpy")
+def _two_time(slices, size, later, earlier, lag, width):  # type: ignore[no-untyped-def]
+    c, r = lookup(slices, size, later, earlier, lag)
+    half = math.log1p(lag / SCALE)
+    panels = max(2, int(math.ceil(2 * half / width)))
+    span = lag + 2 * SCALE
+    chi = 0.0
+    for k in range(panels * GAUSS):
+        panel = k // GAUSS
+        u = -half + (panel + 0.5 * (1 + GAUSS_POINTS[k - panel * GAUSS])) * 2 * half / panels
+        low, high = span / (1 + math.exp(-u)), span / (1 + math.exp(u))
+        weight = GAUSS_WEIGHTS[k - panel * GAUSS] * half / panels * low * high / span
+        chi += weight * lookup(slices, size, later, earlier + low - SCALE, high - SCALE)[1]
+    return c, r, chi
