@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 
 from langevin import registry
 from langevin.errors import ConfigError, UserError
@@ -250,6 +251,11 @@ def dynamics_keys(system_class: type[Any]) -> type[Section]:
     return kind
 
 
+def is_deterministic(system_class: type[Any]) -> bool:
+    """Return whether a system says that it has neither noise nor disorder: one replica is all."""
+    return bool(getattr(system_class, "deterministic", False))
+
+
 def _unknown_sections(given: Mapping[str, Any]) -> list[str]:
     allowed = ("title", *SECTIONS)
     return [
@@ -279,6 +285,8 @@ def _cross_checks(settings: Settings) -> Iterable[str]:
     ensemble, record, dynamics = settings.ensemble, settings.record, settings.dynamics
     if ensemble is not None and ensemble.samples > ensemble.replicas:
         yield f"ensemble.samples = {ensemble.samples}: must be ≤ ensemble.replicas = {ensemble.replicas}"
+    if ensemble is not None and ensemble.replicas > 1 and is_deterministic(settings.system_class):
+        yield f"ensemble.replicas = {ensemble.replicas}: must be 1 (all replicas of this system are the same)"
     if dynamics is None:
         return
     if record is not None and record.response:
@@ -369,13 +377,17 @@ def tables(system_class: type[Any]) -> list[tuple[str, type[Section]]]:
 def template(name: str) -> str:
     """Return a commented run file for a system; it validates as it stands."""
     lines = [f"title = {toml(name)}"]
-    for table, kind in tables(registry.load(name, Path.cwd())):
+    system_class = registry.load(name, Path.cwd())
+    for table, kind in tables(system_class):
         lines += ["", f"[{table}]"]
         if table == "system":
             lines.append(f"name = {toml(name)}")
         for field, info in kind.model_fields.items():
-            value = (
-                f"{name.rpartition(':')[2]}.nc" if (table, field) == ("output", "path") else example_of(info)
-            )
-            lines += [f"# {describe(info)}", f"{field} = {toml(value)}"]
+            lines += [f"# {describe(info)}", f"{field} = {toml(_example(name, system_class, field, info))}"]
     return "\n".join(lines) + "\n"
+
+
+def _example(name: str, system_class: type[Any], field: str, info: FieldInfo) -> Any:
+    if field == "path":
+        return f"{name.rpartition(':')[2]}.nc"
+    return 1 if field in ("replicas", "samples") and is_deterministic(system_class) else example_of(info)

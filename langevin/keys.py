@@ -21,6 +21,7 @@ def key(
     example: Any = None,
     unit: str | None = None,
     inf: bool = False,
+    kind: str | None = None,
     **limits: Any,
 ) -> Any:
     """Declare one key of a run file.
@@ -36,10 +37,12 @@ def key(
     unit : str, optional
     inf : bool
         Whether `inf` is a legal value.
+    kind : str, optional
+        What to call the type, where it is not a plain one.
     **limits
         gt, ge, lt, le as in pydantic.
     """
-    extra = {"unit": unit, "example": example if example is not None else default}
+    extra = {"unit": unit, "example": example if example is not None else default, "kind": kind}
     return Field(default, description=meaning, json_schema_extra=extra, allow_inf_nan=inf or None, **limits)
 
 
@@ -74,6 +77,9 @@ def describe(info: FieldInfo) -> str:
 
 
 def _kind(info: FieldInfo) -> str:
+    named = (info.json_schema_extra or {}).get("kind")  # type: ignore[union-attr]
+    if named:
+        return str(named)
     if info.annotation is Grid:
         return "list of times, or { start, stop, per_decade }"
     if get_origin(info.annotation) is Literal:

@@ -15,6 +15,7 @@ from langevin.system import Model
 #: One line per system. Others join through the entry-point group "langevin.systems".
 SYSTEMS = {
     "pspin": "langevin.systems.pspin:PSpin",
+    "cugliandolo_kurchan": "langevin.systems.cugliandolo_kurchan:CugliandoloKurchan",
     "harmonic": "langevin.systems.harmonic:Harmonic",
 }
 

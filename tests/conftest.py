@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from langevin import config
+from langevin import config, registry
 
 ROOT = Path(__file__).parent.parent
 
@@ -33,6 +33,8 @@ def small() -> Callable[..., dict[str, Any]]:
         given = tomllib.loads(config.template(name))
         given["dynamics"]["t_max"] = 1.0
         given["ensemble"] = {"replicas": 4, "samples": 2, "seed": 7}
+        if config.is_deterministic(registry.load(name)):
+            given["ensemble"] = {"replicas": 1, "samples": 1}
         given["record"] = {"waiting_times": [0.0, 0.1, 0.4], "lags": {"per_decade": 5}}
         given["output"] = {"figure": False}
         for dotted, value in overrides.items():

@@ -6,6 +6,7 @@ is f = q^p/2; a mixed model is a sum of such terms.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -40,6 +41,29 @@ class Covariance:
         powers = tuple(sorted(strengths))
         return cls(powers, tuple(strengths[p] / 2 for p in powers))
 
+    @classmethod
+    def parse(cls, given: object) -> Covariance:
+        """Read what stands in a run file: p, or a table of strengths by p.
+
+        Raises
+        ------
+        ValueError
+            If it is neither.
+        """
+        table = {given: 1.0} if _is_power(given) else given
+        problem = "must be an integer ≥ 2, or a table of them with strengths > 0, { 3 = 0.5, 4 = 0.5 }"
+        if not isinstance(table, Mapping) or not table:
+            raise ValueError(problem)
+        strengths = {}
+        for power, strength in table.items():
+            power = int(power) if isinstance(power, str) and power.isdecimal() else power
+            if not _is_power(power) or isinstance(strength, bool) or not isinstance(strength, int | float):
+                raise ValueError(problem)
+            if not (0 < strength < math.inf):
+                raise ValueError(problem)
+            strengths[power] = float(strength)
+        return cls.mixed(strengths)
+
     def derivative(self, order: int, q: Array | float) -> Array:
         """Return the derivative of the given order at q, same shape as q."""
         q = np.asarray(q, dtype=float)
@@ -49,3 +73,7 @@ class Covariance:
                 factor = weight * np.prod(np.arange(p, p - order, -1.0))
                 total += factor * q ** (p - order)
         return total
+
+
+def _is_power(given: object) -> bool:
+    return isinstance(given, int) and not isinstance(given, bool) and 2 <= given <= 100

@@ -8,6 +8,7 @@ they age: functions of θ mostly). Along these lines late slices can be far apar
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -101,20 +102,20 @@ class History:
         n = self.size + 1
         return Slices(*(row[:n] for row in (*self._real, *self._whole)), self._coefficients)
 
-    def state_dict(self) -> dict[str, NDArray[Any]]:
-        """Return arrays from which `load` restores the history exactly."""
+    def state_dict(self, size: int) -> dict[str, NDArray[Any]]:
+        """Return arrays from which `load` restores the first `size` slices exactly."""
         return {
-            "time": np.array([g.t for g in self.grids]),
-            "panels": np.array([g.panels for g in self.grids]),
-            "c": np.concatenate(self.c),
-            "r": np.concatenate(self.r),
-            "energy": np.array(self.energy),
-            "mu": np.array(self.mu),
-            "step": np.array(self.step),
+            "time": np.array([g.t for g in self.grids[:size]]),
+            "panels": np.array([g.panels for g in self.grids[:size]]),
+            "c": np.concatenate(self.c[:size]),
+            "r": np.concatenate(self.r[:size]),
+            "energy": np.array(self.energy[:size]),
+            "mu": np.array(self.mu[:size]),
+            "step": np.array(self.step[:size]),
         }
 
     @classmethod
-    def load(cls, saved: dict[str, NDArray[Any]]) -> History:
+    def load(cls, saved: Mapping[str, NDArray[Any]]) -> History:
         """Return the history that `state_dict` saved."""
         made, start = cls(), 0
         for k, (t, panels) in enumerate(zip(saved["time"], saved["panels"], strict=True)):

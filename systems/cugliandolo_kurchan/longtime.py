@@ -8,13 +8,16 @@ decades. One `tolerance` sets all else:
 - the panels: their interpolation error decreases with the eighth power of their width, so the width goes like
   tolerance^{1/8};
 - two rules that no local error can see. Errors of neighbouring slices and nodes feed back through the soft clock of
-  the aging solution, the more strongly the later: from `LATE` on, steps do not fall below `SMALLEST` (smaller ones
-  resolve, and amplify, what larger ones damp), and panels stay narrower than `PANELS_PER_STEP` steps.
+  the aging solution, the more strongly the later: steps do not fall below `least_step`, which grows slowly from
+  `LATE` on (smaller ones resolve, and amplify, what larger ones damp), and panels stay narrower than
+  `PANELS_PER_STEP` steps. This bounds the tolerance that can be had at late times, and the time that can be reached:
+  where the local error runs away, the solver stops and says so.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -33,11 +36,20 @@ from .stepping import ORDER, Problem, Stepper
 LOCAL = 0.3
 #: Width of panels at tolerance 10⁻⁷.
 WIDTH = 0.55
-LATE, SMALLEST, PANELS_PER_STEP = 1e4, 0.05, 7.0
+LATE, SMALLEST, PANELS_PER_STEP = 1e4, 0.05, 6.0
+#: Local error at which the solver has lost control.
+LOST = 1e-3
 #: Limits of a step in λ, and of its change from one step to the next.
 LARGEST, GROWTH, SHRINKAGE = 0.2, 1.15, 0.6
 #: Degree of the power series that starts the solution.
 SERIES_DEGREE = 20
+
+
+def least_step(t: float) -> float:
+    """Return the smallest step in λ at time t."""
+    if t < 10:
+        return 0.0
+    return SMALLEST * min((t / LATE) ** 0.25, (t / LATE) ** 0.1)
 
 
 class LongTime:
@@ -49,11 +61,11 @@ class LongTime:
     tolerance : float
     """
 
-    def __init__(self, problem: Problem, tolerance: float, history: History | None = None) -> None:
+    def __init__(self, problem: Problem, tolerance: float) -> None:
         self.problem, self.tolerance = problem, tolerance
         self.width = WIDTH * (tolerance / 1e-7) ** 0.125
         self.stepper = Stepper(problem, self.width)
-        self.history = self._start() if history is None else history
+        self.history = self._start()
 
     def _start(self) -> History:
         """Return slices of the power series, as far as it holds to rounding."""
@@ -80,7 +92,8 @@ class LongTime:
         history = self.history
         while history.grids[-1].t < t:
             self._advance()
-        return int(np.searchsorted(history.slices().time[: history.size], t)) + 1
+        # At least what a time interpolation spans: the series has laid that many.
+        return max(SPAN, int(np.searchsorted(history.slices().time[: history.size], t)) + 1)
 
     def _advance(self) -> None:
         history = self.history
@@ -89,18 +102,23 @@ class LongTime:
         target = LOCAL * self.tolerance
         for _ in range(12):
             t = CLOCK * math.expm1(before + step)
-            least = SMALLEST * min(1.0, (t / LATE) ** 0.25) if t > 10 else 0.0
+            least = least_step(t)
             grid = Grid.at(t, self._panel_width(t, step))
             made = self.stepper.step(history.slices(), history.size, before + step, grid, 1e-3 * target)
             factor = 0.9 * (target / max(made.error, 1e-30)) ** (1 / (ORDER + 1))
             following = step * min(max(factor, SHRINKAGE), GROWTH)
+            if made.error > max(LOST, 3 * target):
+                break
             if made.error < 3 * target or step <= least:
                 following = min(max(following, least), LARGEST)
                 one_time = (f(made.c, made.r, grid.weight) for f in (self.problem.energy, self.problem.mu))
                 history.append(grid, made.c, made.r, *one_time, step=following)
                 return
             step = max(following, least)
-        raise Diverged(f"no step is small enough at t = {history.grids[-1].t:g}")
+        raise Diverged(
+            f"the long-time solver lost control of its error at t = {history.grids[-1].t:g}: late errors grow faster "
+            f"than steps can shrink; a looser dynamics.tolerance (now {self.tolerance:g}) may go further"
+        )
 
     def _panel_width(self, t: float, step: float) -> float:
         return min(self.width, PANELS_PER_STEP * step * max(1.0, math.sqrt(LATE / t)))
@@ -121,9 +139,13 @@ class LongTime:
         )
         return found
 
-    def state_dict(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays of the history."""
-        return self.history.state_dict()
+    def state_dict(self, size: int) -> dict[str, NDArray[Any]]:
+        """Return the arrays of the first `size` slices."""
+        return self.history.state_dict(size)
+
+    def load_state(self, saved: Mapping[str, NDArray[Any]]) -> None:
+        """Take over the slices that `state_dict` saved."""
+        self.history = History.load(saved)
 
 
 @njit(cache=True, error_model="numpy")

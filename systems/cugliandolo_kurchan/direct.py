@@ -1,0 +1,200 @@
+r"""The direct solver: a uniform grid in both times, the trapezoidal rule, Richardson extrapolation.
+
+On t_n = n·dt, every integral is a trapezoidal sum over grid points and every step in t is
+
+    X(t_n, t_j) = X(t_{n−1}, t_j) + (dt/2) [∂_t X(t_{n−1}, t_j) + ∂_t X(t_n, t_j)],
+
+implicit in the whole row n, which fixed-point iteration solves to rounding (it contracts by O(dt)). Integrands are
+smooth inside [0, t'] and [t', t], so by Euler and Maclaurin, and by the symmetry of the rule, the error is a series in
+even powers of dt: two extrapolations of runs at dt, dt/2 and dt/4 leave O(dt⁶). The cost is O(t³/dt³), the memory
+O(t²/dt²): the reference for early times, not a way to late ones.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numba import njit, prange
+from numpy.typing import NDArray
+
+from langevin.system import Array
+
+from .stepping import Problem
+
+#: Grids: dt, dt/2, dt/4.
+LEVELS = 3
+#: Iterations end when a row moves less than this.
+ROUNDING = 1e-14
+
+
+def bytes_needed(t_max: float, dt: float) -> float:
+    """Return the memory that C and R take on all grids."""
+    return float(sum(16.0 * (round(t_max / dt) * 2**level + 1) ** 2 for level in range(LEVELS)))
+
+
+class Lattice:
+    """C and R on one uniform grid, row by row.
+
+    Parameters
+    ----------
+    problem : Problem
+    dt : float
+    steps : int
+        Rows to hold.
+    """
+
+    def __init__(self, problem: Problem, dt: float, steps: int) -> None:
+        self.problem, self.dt, self.steps = problem, dt, steps
+        self.c, self.r = np.zeros((2, steps + 1, steps + 1))
+        self.energy, self.mu = np.zeros((2, steps + 1))
+        self.rows = 0
+        self._put(0, np.ones(1), np.ones(1))
+        self._slope = self._slopes(0, self.c[0, :1], self.r[0, :1])
+
+    def _put(self, n: int, c: Array, r: Array) -> None:
+        self.c[n, : n + 1], self.r[n, : n + 1] = c, r
+        weight = self._weight(n)
+        self.energy[n] = self.problem.energy(c, r, weight)
+        self.mu[n] = self.problem.mu(c, r, weight)
+        self.rows = n + 1
+
+    def _weight(self, n: int) -> Array:
+        weight = np.full(n + 1, self.dt)
+        weight[[0, -1]] *= 0.5
+        return weight if n else np.zeros(1)
+
+    def _slopes(self, n: int, c: Array, r: Array) -> tuple[Array, Array]:
+        """Return ∂_t C and ∂_t R in row n, shape (n + 1,), for trial values of the row."""
+        f, beta = self.problem.covariance.derivative, self.problem.beta
+        first, kernel = f(1, c), f(2, c) * r
+        mu = self.problem.mu(c, r, self._weight(n))
+        for_c, for_r = np.empty((2, n + 1))
+        _sums(self.c, self.r, n, self.dt, c, r, first, kernel, for_c, for_r)
+        for_c -= mu * c
+        for_r -= mu * r
+        if beta:
+            starts = np.append(self.c[:n, 0], c[0])
+            for_c += beta * first[0] * starts
+        return for_c, for_r
+
+    def advance(self, n: int) -> None:
+        """Compute rows up to n."""
+        for row in range(self.rows, n + 1):
+            self._row(row)
+
+    def restore(self, rows: int) -> None:
+        """Make everything else anew from the first rows of C and R."""
+        for n in range(rows):
+            self._put(n, self.c[n, : n + 1].copy(), self.r[n, : n + 1].copy())
+        last = rows - 1
+        self._slope = self._slopes(last, self.c[last, :rows].copy(), self.r[last, :rows].copy())
+
+    def _row(self, n: int) -> None:
+        base = [
+            old[n - 1, :n] + 0.5 * self.dt * slope for old, slope in zip((self.c, self.r), self._slope, strict=True)
+        ]
+        new = [np.append(b + 0.5 * self.dt * s, 1.0) for b, s in zip(base, self._slope, strict=True)]
+        moved = np.inf
+        while moved > ROUNDING:
+            slopes = self._slopes(n, *new)
+            better = [np.append(b + 0.5 * self.dt * s[:n], 1.0) for b, s in zip(base, slopes, strict=True)]
+            change = max(float(np.max(np.abs(b - a))) for a, b in zip(new, better, strict=True))
+            new = better
+            if change >= moved:
+                break  # Rounding: it does not get closer.
+            moved = change
+        self._put(n, *new)
+        self._slope = self._slopes(n, *new)
+
+
+@njit(cache=True, error_model="numpy", parallel=True)
+def _sums(c, r, n, dt, row_c, row_r, first, kernel, for_c, for_r):  # type: ignore[no-untyped-def]
+    """Write the memory integrals of row n to `for_c` and `for_r`; older rows in `c` and `r`, row n in `row_…`."""
+    blocks = 8
+    for block in prange(blocks):
+        # Columns are cut so that no sum is split between threads.
+        low, high = block * (n + 1) // blocks, (block + 1) * (n + 1) // blocks
+        for j in range(low, high):
+            total = 0.0
+            if j > 0:
+                source_r = r[j] if j < n else row_r
+                source_c = c[j] if j < n else row_c
+                for s in range(1, j):
+                    total += first[s] * source_r[s] + kernel[s] * source_c[s]
+                total += 0.5 * (first[0] * source_r[0] + kernel[0] * source_c[0])
+                total += 0.5 * (first[j] + kernel[j])
+            for_c[j] = dt * total
+            for_r[j] = 0.0
+            if j < n:
+                for_c[j] += 0.5 * dt * (kernel[j] + kernel[n] * row_c[j])
+                for_r[j] += 0.5 * dt * (kernel[j] + kernel[n] * row_r[j])
+        for s in range(low + 1, n):
+            weight = dt * kernel[s]
+            for j in range(low, min(high, s)):
+                for_c[j] += weight * c[s, j]
+                for_r[j] += weight * r[s, j]
+
+
+class Direct:
+    """C and R on a grid, extrapolated to dt → 0.
+
+    Parameters
+    ----------
+    problem : Problem
+    dt : float
+        Coarsest step: times are its multiples.
+    steps : int
+        Coarsest steps to hold.
+    """
+
+    def __init__(self, problem: Problem, dt: float, steps: int) -> None:
+        self.dt = dt
+        self.lattices = [Lattice(problem, dt / 2**k, steps * 2**k) for k in range(LEVELS)]
+
+    def reach(self, t: float) -> int:
+        """Compute up to time t, a multiple of dt; return how many steps that is."""
+        n = round(t / self.dt)
+        for k, lattice in enumerate(self.lattices):
+            lattice.advance(n << k)
+        return n
+
+    def one_time(self, t: float, n: int) -> tuple[Array, Array]:
+        """Return (E, μ) at time t = n·dt, and their errors."""
+        values = [np.array([x.energy[n << k], x.mu[n << k]]) for k, x in enumerate(self.lattices)]
+        return extrapolated(values)
+
+    def two_time(self, t: float, earlier: float, n: int) -> tuple[Array, Array]:
+        """Return (C, R, χ) between t = n·dt and an earlier time, and their errors."""
+        w, values = round(earlier / self.dt), []
+        for k, x in enumerate(self.lattices):
+            last, first = n << k, w << k
+            span = x.r[last, first : last + 1]
+            chi = x.dt * (span.sum() - 0.5 * (span[0] + span[-1])) if last > first else 0.0
+            values.append(np.array([x.c[last, first], x.r[last, first], chi]))
+        return extrapolated(values)
+
+    def state_dict(self, n: int) -> dict[str, NDArray[Any]]:
+        """Return the rows up to time n·dt."""
+        saved: dict[str, NDArray[Any]] = {}
+        for k, x in enumerate(self.lattices):
+            lower = np.tril_indices((n << k) + 1)
+            saved[f"c{k}"], saved[f"r{k}"] = x.c[lower], x.r[lower]
+        return saved
+
+    def load_state(self, saved: Mapping[str, NDArray[Any]]) -> None:
+        """Take over the rows that `state_dict` saved."""
+        for k, x in enumerate(self.lattices):
+            rows = math.isqrt(2 * saved[f"c{k}"].size)
+            lower = np.tril_indices(rows)
+            x.c[lower], x.r[lower] = saved[f"c{k}"], saved[f"r{k}"]
+            x.restore(rows)
+
+
+def extrapolated(values: list[Array]) -> tuple[Array, Array]:
+    """Return Romberg's extrapolation of values at dt, dt/2 and dt/4, and how far the last step moved it."""
+    coarse, fine = ((4 * b - a) / 3 for a, b in zip(values, values[1:], strict=False))
+    best = (16 * fine - coarse) / 15
+    return best, np.abs(best - fine)

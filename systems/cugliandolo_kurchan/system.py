@@ -1,0 +1,269 @@
+r"""The Cugliandolo-Kurchan equations as a `System`: the dynamics of the spherical p-spin model for N → ∞.
+
+For covariance f (docs/cugliandolo_kurchan.md derives them), t > t':
+
+    ∂_t C(t,t') = −μ(t) C(t,t') + ∫_0^{t'} ds f'(C(t,s)) R(t',s) + ∫_0^t ds f''(C(t,s)) R(t,s) C(s,t')
+                  + β_i f'(C(t,0)) C(t',0)
+    ∂_t R(t,t') = −μ(t) R(t,t') + ∫_{t'}^t ds f''(C(t,s)) R(t,s) R(s,t'),    R(t⁺,t) = 1
+    μ(t) = T + ∫_0^t ds [f'(C(t,s)) + f''(C(t,s)) C(t,s)] R(t,s) + β_i f'(C(t,0)) C(t,0)
+    E(t) = −∫_0^t ds f'(C(t,s)) R(t,s) − β_i f(C(t,0))
+
+Cugliandolo & Kurchan, PRL 71, 173 (1993); β_i = 1/T_i of the start. Nothing is random, and there is one replica.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+from pydantic import BeforeValidator
+
+from langevin.config import Settings
+from langevin.ensemble import Ensemble
+from langevin.keys import Section, key
+from langevin.noise import Noise
+from langevin.system import Array, Attributes
+
+from . import theory
+from .covariance import Covariance
+
+if TYPE_CHECKING:
+    from .direct import Direct
+    from .longtime import LongTime
+
+#: The companion solution, whose distance estimates the error, has this many times the tolerance.
+COMPANION = 8.0
+#: Its distance is the sum of both errors; they are in proportion to the tolerances.
+SHARE = 1 / (COMPANION - 1)
+
+
+@dataclass(frozen=True)
+class State:
+    """A time, and how much of the solution belongs to it: slices of either solver, or rows."""
+
+    t: float
+    sizes: tuple[int, ...]
+
+
+class CugliandoloKurchan:
+    """Spherical p-spin model, N → ∞: correlation, response and energy from closed equations.
+
+    Two solvers: "long-time" steps implicitly in ln t, with errors controlled by `tolerance`, to t = 10⁷ in less than a
+    minute; "direct" fills a uniform grid with extrapolation in its step, the reference for early times.
+    """
+
+    #: One replica, no noise.
+    deterministic = True
+    measures_response = True
+
+    class Parameters(Section):
+        """What stands under [system]."""
+
+        p: Annotated[Covariance, BeforeValidator(Covariance.parse)] = key(
+            "spins in each interaction; several with their strengths a_p, f(q) = Σ a_p q^p/2: a mixed model",
+            example=3,
+            kind="integer ≥ 2, or a table { 3 = 0.5, 4 = 0.5 }",
+        )
+
+    class Dynamics(Section):
+        """[dynamics]."""
+
+        temperature: float = key("bath temperature T", example=0.5, ge=0, unit="energy")
+        initial_temperature: float = key(
+            "temperature of the equilibrium start; inf: a random configuration",
+            default=float("inf"),
+            ge=0,
+            inf=True,
+            unit="energy",
+        )
+        t_max: float = key("end of the run", example=1000.0, gt=0, le=1e9, unit="time")
+        solver: Literal["long-time", "direct"] = key("how the equations are solved", default="long-time")
+        tolerance: float = key(
+            "error aimed at in the energy, by the long-time solver", default=1e-7, ge=1e-9, le=1e-3
+        )
+        grid_step: float = key(
+            "coarsest step of the direct solver, which extrapolates from it, its half and its quarter",
+            default=0.05,
+            gt=0,
+            le=0.2,
+            unit="time",
+        )
+
+    def __init__(self, parameters: Any, dynamics: Any, ensemble: Ensemble) -> None:
+        self.covariance: Covariance = parameters.p
+        self.temperature: float = dynamics.temperature
+        self.beta = 1 / dynamics.initial_temperature  # 0 for T_i = ∞; T_i = 0 does not pass `check`
+        self.tolerance: float = dynamics.tolerance
+        self.t_max: float = dynamics.t_max
+        self.threads = ensemble.threads
+        self.time_step: float | None = dynamics.grid_step if dynamics.solver == "direct" else None
+
+    @classmethod
+    def check(cls, settings: Settings) -> Iterable[str]:
+        """Yield a start that is no equilibrium, and a grid that does not fit."""
+        f, dynamics = settings.system.p, settings.dynamics
+        lowest = theory.static_temperature(f)
+        if dynamics.initial_temperature <= lowest:
+            yield (
+                f"dynamics.initial_temperature = {dynamics.initial_temperature:g}: must be above "
+                f"T_K = {lowest:.6f} of this model (below it a planted start is not equilibrium), or inf"
+            )
+        if dynamics.solver == "direct":
+            yield from _direct_faults(dynamics)
+            yield from _lag_faults(settings)
+
+    @cached_property
+    def solvers(self) -> tuple[LongTime, ...] | tuple[Direct]:
+        """The solution and its companion, or the one that extrapolates."""
+        from .stepping import Problem
+
+        problem = Problem(self.covariance, self.temperature, self.beta)
+        with self._threads():
+            if self.time_step is None:
+                from .longtime import LongTime
+
+                return tuple(LongTime(problem, self.tolerance * factor) for factor in (1.0, COMPANION))
+            from .direct import Direct
+
+            return (Direct(problem, self.time_step, round(self.t_max / self.time_step)),)
+
+    def initial_state(self, noise: Noise) -> State:
+        """Return the start, t = 0."""
+        return self._at(0.0)
+
+    def advance(self, state: State, t0: float, t1: float, noise: Noise) -> State:
+        """Return the state at t1. Slices and rows are only ever added: earlier states stay valid."""
+        return self._at(t1)
+
+    def _at(self, t: float) -> State:
+        with self._threads():
+            return State(t, tuple(solver.reach(t) for solver in self.solvers))
+
+    @contextmanager
+    def _threads(self) -> Iterator[None]:
+        """Use as many processors as asked for. BLAS stays on one: its sums depend on how many there are."""
+        import numba
+        from threadpoolctl import threadpool_limits
+
+        before = numba.get_num_threads()
+        numba.set_num_threads(min(self.threads, numba.config.NUMBA_NUM_THREADS))
+        try:
+            with threadpool_limits(1, user_api="blas"):
+                yield
+        finally:
+            numba.set_num_threads(before)
+
+    def _one_time(self, state: State) -> tuple[Array, Array]:
+        """Return (E, μ) and their errors."""
+        found = [s.one_time(state.t, size) for s, size in zip(self.solvers, state.sizes, strict=True)]
+        return self._with_error(found)
+
+    def _two_time(self, earlier: float, state: State) -> tuple[Array, Array]:
+        """Return (C, R, χ) and their errors."""
+        if earlier == state.t:
+            return np.array([1.0, 1.0, 0.0]), np.zeros(3)
+        found = [s.two_time(state.t, earlier, size) for s, size in zip(self.solvers, state.sizes, strict=True)]
+        return self._with_error(found)
+
+    def _with_error(self, found: list[Any]) -> tuple[Array, Array]:
+        if self.time_step is not None:
+            best, error = found[0]
+            return best, error
+        fine, coarse = (np.array(values) for values in found)
+        return fine, SHARE * np.abs(fine - coarse)
+
+    def measure(self, state: State) -> dict[str, Array]:
+        """Return energy, μ and the estimated error of the energy, shape (1,) each."""
+        (energy, mu), (error, _) = self._one_time(state)
+        return {"energy": np.array([energy]), "energy_error": np.array([error]), "mu": np.array([mu])}
+
+    def reference(self, state: State) -> float:
+        """Return the time."""
+        return state.t
+
+    def compare(self, reference: float, state: State) -> dict[str, Array]:
+        """Return C, R, χ and Δ = 2(1 − C) with their estimated errors, shape (1,) each."""
+        values, errors = self._two_time(float(reference), state)
+        made = {}
+        for name, value, error in zip(("correlation", "response", "integrated_response"), values, errors, strict=True):
+            made[name], made[f"{name}_error"] = np.array([value]), np.array([error])
+        made["msd"], made["msd_error"] = 2 * (1 - made["correlation"]), 2 * made["correlation_error"]
+        return made
+
+    def configuration(self, state: State) -> None:
+        """Return nothing: for N → ∞ there is no configuration."""
+
+    def attributes(self) -> Attributes:
+        """Name the variables, and give the limits that figures draw."""
+        f, temperature = self.covariance, self.temperature
+        equilibrium = self.beta > 0 and temperature * self.beta == 1
+        aging = self.beta == 0 and len(f.powers) == 1 and f.powers[0] > 2
+        aging = aging and temperature < theory.dynamic_temperature(f)
+        own: dict[str, dict[str, Any]] = {
+            "energy": {"long_name": "energy per spin", "units": "1", "ensemble": "N → ∞"},
+            "mu": {"long_name": "Lagrange multiplier of the sphere", "units": "1"},
+            "msd": {"long_name": "mean square displacement per spin", "units": "1"},
+            "correlation": {"long_name": "spin correlation", "units": "1"},
+            "response": {"long_name": "linear response", "units": "1"},
+            "integrated_response": {"long_name": "integrated response", "units": "1", "temperature": temperature},
+        }
+        if aging or equilibrium:
+            limit = theory.equilibrium_energy if equilibrium else theory.asymptotic_energy
+            own["energy"]["asymptote"] = limit(f, temperature)
+            own["energy"]["asymptote_meaning"] = "E(t → ∞), closed form"
+        if aging and temperature > 0:
+            q = theory.edwards_anderson(f, temperature)
+            for name, plateau, meaning in (("msd", 2 * (1 - q), "2(1 − q_EA)"), ("correlation", q, "q_EA")):
+                own[name].update(plateau=plateau, plateau_meaning=f"{meaning} for t_w → ∞, closed form")
+            own["integrated_response"].update(q_ea=q, fdt_ratio=theory.fdt_ratio(f, temperature))
+        for name in ("energy", "msd", "correlation", "response", "integrated_response"):
+            own[f"{name}_error"] = {"long_name": f"estimated numerical error of {name}", "units": "1"}
+        return own
+
+    def state_dict(self, state: State) -> dict[str, NDArray[Any]]:
+        """Return the slices or rows up to the state's time."""
+        saved: dict[str, NDArray[Any]] = {"t": np.array(state.t)}
+        for k, (solver, size) in enumerate(zip(self.solvers, state.sizes, strict=True)):
+            saved.update({f"solution{k}_{name}": a for name, a in solver.state_dict(size).items()})
+        return saved
+
+    def load_state(self, saved: Mapping[str, NDArray[Any]]) -> State:
+        """Return the state that `state_dict` saved."""
+        with self._threads():
+            for k, solver in enumerate(self.solvers):
+                prefix = f"solution{k}_"
+                solver.load_state({n.removeprefix(prefix): a for n, a in saved.items() if n.startswith(prefix)})
+        return self._at(float(saved["t"]))
+
+
+def _direct_faults(dynamics: Any) -> Iterable[str]:
+    from .direct import bytes_needed
+
+    if dynamics.grid_step > dynamics.t_max:
+        yield f"dynamics.grid_step = {dynamics.grid_step:g}: must be ≤ dynamics.t_max = {dynamics.t_max:g}"
+        return
+    needed, free = bytes_needed(dynamics.t_max, dynamics.grid_step), psutil.virtual_memory().available
+    if needed > free:
+        yield (
+            f"dynamics.t_max = {dynamics.t_max:g}: the direct solver needs {needed / 1e9:.1f} GB at grid_step = "
+            f'{dynamics.grid_step:g}, {free / 1e9:.1f} GB are free; take solver = "long-time", or a larger step'
+        )
+
+
+def _lag_faults(settings: Settings) -> Iterable[str]:
+    """Yield times that a grid of the direct solver does not have."""
+    step = settings.dynamics.grid_step
+    if settings.record is None:
+        return
+    for name in ("times", "waiting_times", "lags"):
+        grid = getattr(settings.record, name)
+        given = (*grid.values, *([grid.start] if grid.start else []))
+        short = [v for v in given if v < step / 2 and (name == "lags" or v > 0)]
+        if short:
+            yield f"record.{name}: {short[0]:g} is no step of the grid (dynamics.grid_step = {step:g})"
