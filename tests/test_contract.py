@@ -35,8 +35,14 @@ def settings(name: str, small: Maker, request: pytest.FixtureRequest) -> config.
 
 
 @pytest.fixture
-def ensemble() -> Ensemble:
-    return Ensemble.regular(4, 2, seed=7, threads=1)
+def ensemble(name: str) -> Ensemble:
+    return regular(name)
+
+
+def regular(name: str, seed: int = 7, threads: int = 1) -> Ensemble:
+    """Four replicas in two samples; the one replica of a deterministic system."""
+    replicas, samples = (1, 1) if config.is_deterministic(registry.load(name)) else (4, 2)
+    return Ensemble.regular(replicas, samples, seed, threads)
 
 
 def at(system: System, noise: Noise, *times: float) -> Any:
@@ -57,7 +63,7 @@ def test_shapes_and_values(settings: config.Settings, ensemble: Ensemble) -> Non
     assert "energy" in measured
     assert "msd" in compared
     for name, value in {**measured, **compared}.items():
-        assert value.shape == (4,), name
+        assert value.shape == (ensemble.size,), name
         assert np.isfinite(value).all(), name
         assert {"long_name", "units"} <= set(system.attributes()[name]), name
     assert (compared["msd"] > 0).all()
@@ -73,19 +79,19 @@ def test_advance_leaves_its_argument_alone(settings: config.Settings, ensemble: 
         np.testing.assert_array_equal(value, before[key])
 
 
-def test_the_seed_decides_everything(settings: config.Settings, ensemble: Ensemble) -> None:
+def test_the_seed_decides_everything(name: str, settings: config.Settings) -> None:
     def energy(seed: int) -> np.ndarray:
-        system, noise = built(settings, Ensemble.regular(4, 2, seed, threads=1))
+        system, noise = built(settings, regular(name, seed))
         return system.measure(at(system, noise, 0.4))["energy"]
 
     np.testing.assert_array_equal(energy(7), energy(7))
-    assert (energy(7) != energy(8)).all()
+    assert (energy(7) != energy(8)).all() or config.is_deterministic(settings.system_class)
 
 
-def test_threads_do_not_change_a_bit(settings: config.Settings) -> None:
+def test_threads_do_not_change_a_bit(name: str, settings: config.Settings) -> None:
     states = []
     for threads in (1, 2, 3):
-        system, noise = built(settings, Ensemble.regular(4, 2, 7, threads))
+        system, noise = built(settings, regular(name, threads=threads))
         states.append(system.state_dict(at(system, noise, 0.4)))
     for other in states[1:]:
         for key, value in states[0].items():
@@ -97,6 +103,8 @@ def test_a_replica_is_the_same_in_any_batch(
     settings: config.Settings, ensemble: Ensemble, keep: list[int]
 ) -> None:
     whole, whole_noise = built(settings, ensemble)
+    if config.is_deterministic(settings.system_class):
+        pytest.skip("one replica is all")
     part, part_noise = built(settings, ensemble.subset(np.array(keep)))
     expected = whole.configuration(at(whole, whole_noise, 0.4))
     if expected is None:
@@ -109,8 +117,6 @@ def test_a_replica_is_the_same_in_any_batch(
 
 def test_a_split_advance_is_bitwise_the_same(settings: config.Settings, ensemble: Ensemble) -> None:
     system, noise = built(settings, ensemble)
-    if system.time_step is None:
-        pytest.skip("this system may not be split anywhere")
     whole = system.state_dict(at(system, noise, 0.4))
     again, noise = built(settings, ensemble)
     split = again.state_dict(at(again, noise, 0.02, 0.2, 0.4))

@@ -94,7 +94,8 @@ class Lattice:
 
     def _row(self, n: int) -> None:
         base = [
-            old[n - 1, :n] + 0.5 * self.dt * slope for old, slope in zip((self.c, self.r), self._slope, strict=True)
+            old[n - 1, :n] + 0.5 * self.dt * slope
+            for old, slope in zip((self.c, self.r), self._slope, strict=True)
         ]
         new = [np.append(b + 0.5 * self.dt * s, 1.0) for b, s in zip(base, self._slope, strict=True)]
         moved = np.inf

@@ -100,14 +100,14 @@ class LongTime:
         before = clock_of(history.grids[-1].t)
         step = history.step[-1]
         target = LOCAL * self.tolerance
-        for _ in range(12):
+        while True:
             t = CLOCK * math.expm1(before + step)
             least = least_step(t)
             grid = Grid.at(t, self._panel_width(t, step))
             made = self.stepper.step(history.slices(), history.size, before + step, grid, 1e-3 * target)
             factor = 0.9 * (target / max(made.error, 1e-30)) ** (1 / (ORDER + 1))
             following = step * min(max(factor, SHRINKAGE), GROWTH)
-            if made.error > max(LOST, 3 * target):
+            if made.error > max(LOST, 3 * target) and (step <= least or step < 1e-6):
                 break
             if made.error < 3 * target or step <= least:
                 following = min(max(following, least), LARGEST)

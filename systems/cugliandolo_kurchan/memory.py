@@ -196,7 +196,20 @@ def _fill_between(slices, size, t, half, panels, earlier, lag, width, memory, j)
         if known < SPAN:
             share = times[SPAN - 1]
             _keep(
-                memory, j, BETWEEN, own, own_weights, weight, share, t, half, panels, line, later, earlier, low
+                memory,
+                j,
+                BETWEEN,
+                own,
+                own_weights,
+                weight,
+                share,
+                t,
+                half,
+                panels,
+                line,
+                later,
+                earlier,
+                low,
             )
 
 

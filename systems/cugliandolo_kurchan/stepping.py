@@ -21,7 +21,6 @@ from numba import njit, prange
 from numpy.typing import NDArray
 from scipy.linalg import lu_factor, lu_solve
 
-from langevin.errors import Diverged
 from langevin.system import Array
 
 from .covariance import Covariance
@@ -93,7 +92,9 @@ def _older(slices, first, count, t, earlier, lag, oldest, velocity, out):  # typ
 
 def _extrapolation(clock: Array, now: float) -> Array:
     """Return the weights of the polynomial through `clock` at `now`."""
-    return np.array([np.prod((now - np.delete(clock, i)) / (x - np.delete(clock, i))) for i, x in enumerate(clock)])
+    return np.array(
+        [np.prod((now - np.delete(clock, i)) / (x - np.delete(clock, i))) for i, x in enumerate(clock)]
+    )
 
 
 def _differentiation(clock: Array) -> Array:
@@ -108,7 +109,9 @@ def _differentiation(clock: Array) -> Array:
 
 
 @njit(cache=True, error_model="numpy", parallel=True)
-def _equations(memory, row_c, row_r, velocity, slope, leading, rate, start_beta, c, r, f, g, mu, jacobian, out):  # type: ignore[no-untyped-def]
+def _equations(
+    memory, row_c, row_r, velocity, slope, leading, rate, start_beta, c, r, f, g, mu, jacobian, out
+):  # type: ignore[no-untyped-def]
     """Write the residuals to `out`, and, if it is not empty, the derivatives by F, G, C, R to `jacobian`.
 
     `jacobian` has shape (N, 6, N + 1): of ∂_t C by F, G, C, R; of ∂_t R by G, R.
@@ -177,18 +180,14 @@ class Stepper:
     def step(self, slices: Slices, size: int, clock: float, grid: Grid, tolerance: float) -> Step:
         """Return the slice at `grid.t`, clock λ, that follows `size` known ones.
 
-        Newton's update ends below `tolerance`.
-
-        Raises
-        ------
-        Diverged
-            If Newton's method does not converge.
+        Newton's update ends below `tolerance`; where it does not, the error is infinite.
         """
         slices.time[size], slices.clock[size] = grid.t, clock
         row, c, r = self._predict(slices, size, grid)
         guess_c, guess_r = c.copy(), r.copy()
         memory = memory_of(slices, size, grid, self.width)
-        self._newton(memory, row, grid, c, r, tolerance)
+        if not self._newton(memory, row, grid, c, r, tolerance):
+            return Step(grid, c, r, np.inf)
         clocks = slices.clock[: size + 1]
         share = (clocks[-1] - clocks[-2]) / (clocks[-1] - clocks[-2 - ORDER])
         off = max(np.max(np.abs(c - guess_c)), np.max(np.abs(r - guess_r) * grid.density))
@@ -207,7 +206,8 @@ class Stepper:
         row = np.tensordot(weights[:-1], older[1:], axes=1)
         return _Row(row[0], row[1], velocity, float(weights[-1])), guess[0], guess[1]
 
-    def _newton(self, memory: Memory, row: _Row, grid: Grid, c: Array, r: Array, tolerance: float) -> None:
+    def _newton(self, memory: Memory, row: _Row, grid: Grid, c: Array, r: Array, tolerance: float) -> bool:
+        """Solve for the slice in place; return whether that succeeded."""
         size = len(grid.lag) - 1
         scale = np.concatenate([np.ones(size), grid.density[:size]])
         residual = np.empty(2 * size)
@@ -221,13 +221,13 @@ class Stepper:
             r[:size] -= change[size:]
             moved = float(np.max(np.abs(change) * scale))
             if moved <= tolerance:
-                return
+                return True
             if not np.isfinite(moved):
                 break
             if moved > 0.05 * before:
                 factors = None  # The old factors no longer contract well.
             before = moved
-        raise Diverged(f"Newton's method does not converge at t = {grid.t:g}")
+        return False
 
     def _residual(
         self, memory: Memory, row: _Row, grid: Grid, c: Array, r: Array, out: Array, wanted: bool
@@ -248,7 +248,20 @@ class Stepper:
         mu_by_c[0] += beta * (f[2][0] * c[0] + f[1][0])
         mu_by_r = grid.weight * (f[1] + f[2] * c)
         made = np.empty((2 * size, 2 * size))
-        _assemble(parts, c, r, f[2], f[3] * r, mu, mu_by_c, mu_by_r, row.velocity, grid.slope, row.leading * rate, made)
+        _assemble(
+            parts,
+            c,
+            r,
+            f[2],
+            f[3] * r,
+            mu,
+            mu_by_c,
+            mu_by_r,
+            row.velocity,
+            grid.slope,
+            row.leading * rate,
+            made,
+        )
         starts = memory.start + memory.start_weight * c[0]
         made[:size, 0] -= beta * (f[2][0] * starts + f[1][0] * memory.start_weight)
         return made

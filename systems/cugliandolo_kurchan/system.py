@@ -168,7 +168,9 @@ class CugliandoloKurchan:
         """Return (C, R, χ) and their errors."""
         if earlier == state.t:
             return np.array([1.0, 1.0, 0.0]), np.zeros(3)
-        found = [s.two_time(state.t, earlier, size) for s, size in zip(self.solvers, state.sizes, strict=True)]
+        found = [
+            s.two_time(state.t, earlier, size) for s, size in zip(self.solvers, state.sizes, strict=True)
+        ]
         return self._with_error(found)
 
     def _with_error(self, found: list[Any]) -> tuple[Array, Array]:
@@ -191,7 +193,9 @@ class CugliandoloKurchan:
         """Return C, R, χ and Δ = 2(1 − C) with their estimated errors, shape (1,) each."""
         values, errors = self._two_time(float(reference), state)
         made = {}
-        for name, value, error in zip(("correlation", "response", "integrated_response"), values, errors, strict=True):
+        for name, value, error in zip(
+            ("correlation", "response", "integrated_response"), values, errors, strict=True
+        ):
             made[name], made[f"{name}_error"] = np.array([value]), np.array([error])
         made["msd"], made["msd_error"] = 2 * (1 - made["correlation"]), 2 * made["correlation_error"]
         return made
@@ -211,7 +215,11 @@ class CugliandoloKurchan:
             "msd": {"long_name": "mean square displacement per spin", "units": "1"},
             "correlation": {"long_name": "spin correlation", "units": "1"},
             "response": {"long_name": "linear response", "units": "1"},
-            "integrated_response": {"long_name": "integrated response", "units": "1", "temperature": temperature},
+            "integrated_response": {
+                "long_name": "integrated response",
+                "units": "1",
+                "temperature": temperature,
+            },
         }
         if aging or equilibrium:
             limit = theory.equilibrium_energy if equilibrium else theory.asymptotic_energy
@@ -238,7 +246,9 @@ class CugliandoloKurchan:
         with self._threads():
             for k, solver in enumerate(self.solvers):
                 prefix = f"solution{k}_"
-                solver.load_state({n.removeprefix(prefix): a for n, a in saved.items() if n.startswith(prefix)})
+                solver.load_state(
+                    {n.removeprefix(prefix): a for n, a in saved.items() if n.startswith(prefix)}
+                )
         return self._at(float(saved["t"]))
 
 
