@@ -37,6 +37,8 @@ LOCAL = 0.3
 #: Width of panels at tolerance 10⁻⁷.
 WIDTH = 0.55
 LATE, SMALLEST, PANELS_PER_STEP = 1e4, 0.05, 6.0
+#: Widest panels from `LATE` on.
+LATE_WIDTH = 0.45
 #: Local error at which the solver has lost control.
 LOST = 1e-3
 #: Limits of a step in λ, and of its change from one step to the next.
@@ -121,7 +123,10 @@ class LongTime:
         )
 
     def _panel_width(self, t: float, step: float) -> float:
-        return min(self.width, PANELS_PER_STEP * step * max(1.0, math.sqrt(LATE / t)))
+        if t < 10:
+            return self.width
+        narrow = PANELS_PER_STEP * max(step, least_step(t)) * max(1.0, math.sqrt(LATE / t))
+        return min(self.width, narrow, LATE_WIDTH if t > LATE else math.inf)
 
     def one_time(self, t: float, size: int) -> tuple[float, float]:
         """Return E(t) and μ(t), interpolated between the first `size` slices."""

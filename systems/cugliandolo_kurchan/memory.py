@@ -91,9 +91,10 @@ def memory_of(slices: Slices, size: int, grid: Grid, width: float) -> Memory:
         np.empty((nodes, most)),
         np.empty((nodes, most, NODES)),
         np.empty((nodes, most, NODES)),
-        np.empty(nodes),
-        np.empty(nodes),
+        np.zeros(nodes),
+        np.zeros(nodes),
     )
+    memory.start[0] = 1.0  # C(0, 0)
     _fill(slices, size, grid.t, grid.half, grid.panels, grid.earlier, grid.lag, width, memory)
     return memory
 
@@ -216,9 +217,6 @@ def _fill_between(slices, size, t, half, panels, earlier, lag, width, memory, j)
 @njit(cache=True, error_model="numpy", parallel=True)
 def _fill(slices, size, t, half, panels, earlier, lag, width, memory):  # type: ignore[no-untyped-def]
     for j in prange(len(memory.points)):
-        if j == 0:
-            memory.start[j] = 1.0
-            memory.start_weight[j] = 0.0
-        else:
+        if j > 0:
             _fill_below(slices, size, t, half, panels, earlier[j], lag[j], width, memory, j)
         _fill_between(slices, size, t, half, panels, earlier[j], lag[j], width, memory, j)
