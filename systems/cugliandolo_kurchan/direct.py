@@ -22,10 +22,13 @@ from numpy.typing import NDArray
 
 from langevin.system import Array
 
+from .crew import crew
 from .stepping import Problem
 
 #: Grids: dt, dt/2, dt/4.
 LEVELS = 3
+#: Rows from which on one is worth more than one processor.
+PARALLEL = 400
 #: Iterations end when a row moves less than this.
 ROUNDING = 1e-14
 
@@ -83,7 +86,8 @@ class Lattice:
     def advance(self, n: int) -> None:
         """Compute rows up to n."""
         for row in range(self.rows, n + 1):
-            self._row(row)
+            with crew(row >= PARALLEL):
+                self._row(row)
 
     def restore(self, rows: int) -> None:
         """Make everything else anew from the first rows of C and R."""

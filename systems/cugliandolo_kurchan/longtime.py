@@ -33,7 +33,7 @@ from .series import Series
 from .stepping import ORDER, Problem, Stepper
 
 #: Local error of a step, in units of the tolerance.
-LOCAL = 0.3
+LOCAL = 0.1
 #: Width of panels at tolerance 10⁻⁷.
 WIDTH = 0.55
 LATE, SMALLEST, PANELS_PER_STEP = 1e4, 0.05, 6.0
@@ -51,7 +51,7 @@ def least_step(t: float) -> float:
     """Return the smallest step in λ at time t."""
     if t < 10:
         return 0.0
-    return SMALLEST * min((t / LATE) ** 0.25, (t / LATE) ** 0.1)
+    return SMALLEST * min((t / LATE) ** 0.25, (t / LATE) ** 0.05)
 
 
 class LongTime:
@@ -61,10 +61,13 @@ class LongTime:
     ----------
     problem : Problem
     tolerance : float
+    coarser : float
+        What the smallest steps' errors are multiplied by: they do not follow the tolerance by themselves.
     """
 
-    def __init__(self, problem: Problem, tolerance: float) -> None:
+    def __init__(self, problem: Problem, tolerance: float, coarser: float = 1.0) -> None:
         self.problem, self.tolerance = problem, tolerance
+        self.stride = coarser ** (1 / (ORDER + 1))
         self.width = WIDTH * (tolerance / 1e-7) ** 0.125
         self.stepper = Stepper(problem, self.width)
         self.history = self._start()
@@ -104,7 +107,7 @@ class LongTime:
         target = LOCAL * self.tolerance
         while True:
             t = CLOCK * math.expm1(before + step)
-            least = least_step(t)
+            least = self.stride * least_step(t)
             grid = Grid.at(t, self._panel_width(t, step))
             made = self.stepper.step(history.slices(), history.size, before + step, grid, 1e-3 * target)
             factor = 0.9 * (target / max(made.error, 1e-30)) ** (1 / (ORDER + 1))
@@ -125,7 +128,7 @@ class LongTime:
     def _panel_width(self, t: float, step: float) -> float:
         if t < 10:
             return self.width
-        narrow = PANELS_PER_STEP * max(step, least_step(t)) * max(1.0, math.sqrt(LATE / t))
+        narrow = PANELS_PER_STEP * max(step, self.stride * least_step(t)) * max(1.0, math.sqrt(LATE / t))
         return min(self.width, narrow, LATE_WIDTH if t > LATE else math.inf)
 
     def one_time(self, t: float, size: int) -> tuple[float, float]:

@@ -24,12 +24,15 @@ from scipy.linalg import lu_factor, lu_solve
 from langevin.system import Array
 
 from .covariance import Covariance
+from .crew import crew
 from .history import CLOCK, FIXED_EARLIER, FIXED_LAG, SPAN, Slices, along, at_slice, line_of
 from .memory import BELOW, Memory, memory_of
 from .panels import DEGREE, DERIVATIVE, NODES, Grid
 
 #: Order of the backward differentiation formula.
 ORDER = 4
+#: Nodes from which on a slice is worth more than one processor.
+PARALLEL = 120
 #: Newton's iterations before a step counts as failed.
 ITERATIONS = 12
 
@@ -182,6 +185,10 @@ class Stepper:
 
         Newton's update ends below `tolerance`; where it does not, the error is infinite.
         """
+        with crew(len(grid.lag) >= PARALLEL):
+            return self._step(slices, size, clock, grid, tolerance)
+
+    def _step(self, slices: Slices, size: int, clock: float, grid: Grid, tolerance: float) -> Step:
         slices.time[size], slices.clock[size] = grid.t, clock
         row, c, r = self._predict(slices, size, grid)
         guess_c, guess_r = c.copy(), r.copy()

@@ -128,7 +128,7 @@ class CugliandoloKurchan:
             if self.time_step is None:
                 from .longtime import LongTime
 
-                return tuple(LongTime(problem, self.tolerance * factor) for factor in (1.0, COMPANION))
+                return tuple(LongTime(problem, self.tolerance * k, coarser=k) for k in (1.0, COMPANION))
             from .direct import Direct
 
             return (Direct(problem, self.time_step, round(self.t_max / self.time_step)),)
