@@ -1,19 +1,37 @@
-"""How many processors a piece of work is worth."""
+"""How many processors a piece of work may use."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import numba
+from threadpoolctl import ThreadpoolController
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    # Looked for once: it takes a walk through all loaded libraries.
+    return ThreadpoolController()
+
+
+@contextmanager
+def at_most(threads: int) -> Iterator[None]:
+    """Use no more processors than this."""
+    before = numba.get_num_threads()
+    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)
 
 
 @contextmanager
 def crew(enough: bool) -> Iterator[None]:
-    """Stay on one processor unless there is enough work: waking and joining others costs more than small loops."""
-    before = numba.get_num_threads()
-    try:
-        numba.set_num_threads(before if enough else 1)
+    """Stay on one processor unless there is enough work: waking and joining others costs more than small loops.
+
+    BLAS always stays on one: the order of its sums depends on how many there are.
+    """
+    with at_most(numba.get_num_threads() if enough else 1), _libraries().limit(limits=1, user_api="blas"):
         yield
-    finally:
-        numba.set_num_threads(before)

@@ -28,7 +28,7 @@ from .stepping import Problem
 #: Grids: dt, dt/2, dt/4.
 LEVELS = 3
 #: Rows from which on one is worth more than one processor.
-PARALLEL = 400
+PARALLEL = 800
 #: Iterations end when a row moves less than this.
 ROUNDING = 1e-14
 

@@ -32,7 +32,7 @@ from .panels import DEGREE, DERIVATIVE, NODES, Grid
 #: Order of the backward differentiation formula.
 ORDER = 4
 #: Nodes from which on a slice is worth more than one processor.
-PARALLEL = 120
+PARALLEL = 250
 #: Newton's iterations before a step counts as failed.
 ITERATIONS = 12
 

@@ -13,8 +13,7 @@ Cugliandolo & Kurchan, PRL 71, 173 (1993); β_i = 1/T_i of the start. Nothing is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -124,14 +123,13 @@ class CugliandoloKurchan:
         from .stepping import Problem
 
         problem = Problem(self.covariance, self.temperature, self.beta)
-        with self._threads():
-            if self.time_step is None:
-                from .longtime import LongTime
+        if self.time_step is None:
+            from .longtime import LongTime
 
-                return tuple(LongTime(problem, self.tolerance * k, coarser=k) for k in (1.0, COMPANION))
-            from .direct import Direct
+            return tuple(LongTime(problem, self.tolerance * k, coarser=k) for k in (1.0, COMPANION))
+        from .direct import Direct
 
-            return (Direct(problem, self.time_step, round(self.t_max / self.time_step)),)
+        return (Direct(problem, self.time_step, round(self.t_max / self.time_step)),)
 
     def initial_state(self, noise: Noise) -> State:
         """Return the start, t = 0."""
@@ -142,22 +140,10 @@ class CugliandoloKurchan:
         return self._at(t1)
 
     def _at(self, t: float) -> State:
-        with self._threads():
+        from .crew import at_most
+
+        with at_most(self.threads):
             return State(t, tuple(solver.reach(t) for solver in self.solvers))
-
-    @contextmanager
-    def _threads(self) -> Iterator[None]:
-        """Use as many processors as asked for. BLAS stays on one: its sums depend on how many there are."""
-        import numba
-        from threadpoolctl import threadpool_limits
-
-        before = numba.get_num_threads()
-        numba.set_num_threads(min(self.threads, numba.config.NUMBA_NUM_THREADS))
-        try:
-            with threadpool_limits(1, user_api="blas"):
-                yield
-        finally:
-            numba.set_num_threads(before)
 
     def _one_time(self, state: State) -> tuple[Array, Array]:
         """Return (E, μ) and their errors."""
