@@ -228,7 +228,7 @@ def test_the_jacobian_is_the_derivative_of_the_residual(start: float) -> None:
     grid = Grid.at(3.6, 1.2)
     slices.time[size], slices.clock[size] = grid.t, clock_of(grid.t)
     row, c, r = stepper._predict(slices, size, grid)
-    memory = memory_of(slices, size, grid, 1.2)
+    memory = memory_of(slices, size, grid)
     n = len(c) - 1
     residual = np.empty(2 * n)
     jacobian = stepper._residual(memory, row, grid, c, r, residual, wanted=True)

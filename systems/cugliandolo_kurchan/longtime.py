@@ -69,7 +69,7 @@ class LongTime:
         self.problem, self.tolerance = problem, tolerance
         self.stride = coarser ** (1 / (ORDER + 1))
         self.width = WIDTH * (tolerance / 1e-7) ** 0.125
-        self.stepper = Stepper(problem, self.width)
+        self.stepper = Stepper(problem)
         self.history = self._start()
 
     def _start(self) -> History:

@@ -70,16 +70,15 @@ class Memory(NamedTuple):
     start_weight: Array
 
 
-def memory_of(slices: Slices, size: int, grid: Grid, width: float) -> Memory:
+def memory_of(slices: Slices, size: int, grid: Grid) -> Memory:
     """Return the memory of the slice at `grid.t`, which follows `size` known slices.
 
     Parameters
     ----------
     slices : Slices
         With time and clock of the new slice in entry `size`.
-    width : float
-        Largest width of a quadrature panel.
     """
+    width = grid.width  # of quadrature panels: as fine as the slice's own
     nodes = len(grid.earlier) - 1
     most = GAUSS * (2 * math.ceil(2 * grid.half / width) + 4)
     memory = Memory(

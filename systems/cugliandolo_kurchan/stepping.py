@@ -168,17 +168,10 @@ def _equations(
 
 
 class Stepper:
-    """Steps of one problem.
+    """Steps of one problem."""
 
-    Parameters
-    ----------
-    problem : Problem
-    width : float
-        Width of quadrature panels in u.
-    """
-
-    def __init__(self, problem: Problem, width: float) -> None:
-        self.problem, self.width = problem, width
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
 
     def step(self, slices: Slices, size: int, clock: float, grid: Grid, tolerance: float) -> Step:
         """Return the slice at `grid.t`, clock λ, that follows `size` known ones.
@@ -192,7 +185,7 @@ class Stepper:
         slices.time[size], slices.clock[size] = grid.t, clock
         row, c, r = self._predict(slices, size, grid)
         guess_c, guess_r = c.copy(), r.copy()
-        memory = memory_of(slices, size, grid, self.width)
+        memory = memory_of(slices, size, grid)
         if not self._newton(memory, row, grid, c, r, tolerance):
             return Step(grid, c, r, np.inf)
         clocks = slices.clock[: size + 1]
