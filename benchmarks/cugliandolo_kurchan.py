@@ -1,10 +1,11 @@
 """Cost, memory and error of the Cugliandolo-Kurchan solvers, decade by decade.
 
-Each row is one process, so that CPU time and memory are those of a whole run, start-up included. Errors are distances
-from the run of the finest tolerance in the table (its own is estimated from the second finest): largest over t ≥ 0.1
-up to the row's time. The direct solver runs beside the long-time one where it can.
+Each row is one process, so that CPU time and memory are those of a whole run, start-up included. Errors are
+distances from the run of the finest tolerance in the table (its own is estimated from the second finest):
+largest over t ≥ 0.1 up to the row's time. The direct solver runs beside the long-time one where it can.
 
-    python benchmarks/cugliandolo_kurchan.py [--temperature 0] [--t-max 1e7] [--tolerances 1e-4 1e-6 1e-7 1e-8]
+    python benchmarks/cugliandolo_kurchan.py [--temperature 0] [--t-max 1e7] [--tolerances 1e-4 1e-6 1e-7
+    1e-8]
 """
 
 from __future__ import annotations
@@ -52,7 +53,9 @@ def solve(temperature: float, tolerance: float, t_max: float) -> None:
 def in_own_process(temperature: float, tolerance: float, t_max: float) -> dict[str, list[dict[str, float]]]:
     """Return what `solve` printed in a process of its own."""
     command = [sys.executable, __file__, "--solve", *map(str, (temperature, tolerance, t_max))]
-    found: dict[str, list[dict[str, float]]] = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    found: dict[str, list[dict[str, float]]] = json.loads(
+        subprocess.run(command, capture_output=True, check=True).stdout
+    )
     return found
 
 
@@ -73,12 +76,15 @@ def table(temperature: float, tolerances: list[float], t_max: float) -> None:
                 f"{row['slices']:7d} {row['nodes']:6d}   {off[: 20 * k + 1].max():11.1e} {half[20 * k]:12.1e}"
             )
     for row, energy, (c, r) in zip(best["rows"], best["energies"][::20], best["halves"][::20], strict=True):
-        print(f"t = {row['t']:8.0e}  E = {energy:.10f}  C(t,0) = {row['start']:.9f}  C(t,t/2) = {c:.8f}  R = {r:.7e}")
+        print(f"t = {row['t']:8.0e}  E = {energy:.10f}  C(t,0) = {row['start']:.9f}", end="")
+        print(f"  C(t,t/2) = {c:.8f}  R(t,t/2) = {r:.7e}")
 
 
 def main() -> None:
     """Read the arguments."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--temperature", type=float, default=0.0)
     parser.add_argument("--t-max", type=float, default=1e7)
     parser.add_argument("--tolerances", type=float, nargs="+", default=[1e-4, 1e-5, 1e-6, 1e-7, 1e-8])

@@ -1,11 +1,12 @@
-"""The N → ∞ dynamics of the p-spin model: against golden values, exact identities, and one solver against the other.
+"""The N → ∞ dynamics of the p-spin model: golden values, exact identities, one solver against the other.
 
-Golden values: a second-order solver with three Richardson levels, printed to 1e-9 (T = 0 beyond t = 10: another
-solver at tolerance 1e-7).
+Golden values: a second-order solver with three Richardson levels, printed to 1e-9 (T = 0 beyond t = 10:
+another solver at tolerance 1e-7).
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -95,7 +96,7 @@ def test_the_direct_solver_is_of_second_order_with_even_errors() -> None:
     for level, lattice in enumerate(solver.lattices):
         last, first = 50 << level, 25 << level
         errors.append(np.array([lattice.c[last, first], lattice.r[last, first]]) - exact[:2])
-    for coarse, fine in zip(errors, errors[1:], strict=False):
+    for coarse, fine in pairwise(errors):
         # e = a dt² + b dt⁴: the ratio is 4 up to 3·(b/a)·dt², a few per cent here.
         np.testing.assert_allclose(coarse / fine, 4, atol=0.05)
     best, error = extrapolated([np.array([1 + d**2 + d**4]) for d in (0.4, 0.2, 0.1)])
@@ -159,7 +160,9 @@ def test_both_solvers_agree_for_any_model_and_start(f: Covariance, temperature: 
 @pytest.mark.parametrize("solver", ["long-time", "direct"])
 def test_the_multiplier_and_the_energy_obey_euler(solver: str) -> None:
     for p in (3, 4):
-        found = langevin.run(settings(system__p=p, dynamics__solver=solver, dynamics__t_max=2.0, record__waiting_times=[0.0]))
+        found = langevin.run(
+            settings(system__p=p, dynamics__solver=solver, dynamics__t_max=2.0, record__waiting_times=[0.0])
+        )
         # Both are sums over the same points: to rounding.
         np.testing.assert_allclose(found["mu"], 0.5 - p * found["energy"], atol=1e-12)
 
@@ -216,7 +219,9 @@ def test_panels_interpolate_and_integrate_polynomials_of_u() -> None:
     np.testing.assert_allclose(np.sum(grid.weight * grid.lag), 450.0, rtol=1e-8)
     # The negative control: a polynomial of higher degree is not exact.
     first = node_weights(14.0, 16.0, grid.half, grid.panels, weights)
-    assert abs(weights @ np.exp(9 * u[first : first + DEGREE + 1]) / np.exp(9 * np.log(14.3 / 16.3)) - 1) > 1e-6
+    assert (
+        abs(weights @ np.exp(9 * u[first : first + DEGREE + 1]) / np.exp(9 * np.log(14.3 / 16.3)) - 1) > 1e-6
+    )
 
 
 @pytest.mark.parametrize("start", [np.inf, 0.8])
@@ -335,13 +340,15 @@ def test_bad_input_is_one_clear_line(override: dict[str, Any], words: list[str])
         assert word in line
 
 
-def test_lost_control_is_said_and_keeps_what_was_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+def test_lost_control_is_said_and_keeps_what_was_measured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
     from langevin.systems.cugliandolo_kurchan import longtime
 
     monkeypatch.setattr(longtime, "LOST", 1e-9)
     monkeypatch.setattr(longtime, "least_step", lambda t: 0.0 if t < 3 else 0.2)
     path = tmp_path / "lost.nc"
-    with pytest.raises(Diverged, match="lost control of its error at t = .*tolerance"):
+    with pytest.raises(Diverged, match=r"lost control of its error at t = .*tolerance"):
         langevin.run(settings(output__path=str(path)))
     with xr.open_dataset(path) as kept:
         assert kept.attrs["status"].startswith("diverged")

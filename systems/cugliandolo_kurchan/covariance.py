@@ -37,7 +37,7 @@ class Covariance:
 
     @classmethod
     def mixed(cls, strengths: Mapping[int, float]) -> Covariance:
-        """Return f = Σ_p (strength_p/2) q^p: each term as strong as that many times a pure model's variance."""
+        """Return f = Σ_p (strength_p/2) q^p; strength 1 is a pure model's."""
         powers = tuple(sorted(strengths))
         return cls(powers, tuple(strengths[p] / 2 for p in powers))
 

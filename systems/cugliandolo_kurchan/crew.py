@@ -29,7 +29,7 @@ def at_most(threads: int) -> Iterator[None]:
 
 @contextmanager
 def crew(enough: bool) -> Iterator[None]:
-    """Stay on one processor unless there is enough work: waking and joining others costs more than small loops.
+    """Stay on one processor unless there is enough work: waking others costs more than a small loop.
 
     BLAS always stays on one: the order of its sums depends on how many there are.
     """

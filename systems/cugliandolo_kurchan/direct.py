@@ -4,16 +4,17 @@ On t_n = n·dt, every integral is a trapezoidal sum over grid points and every s
 
     X(t_n, t_j) = X(t_{n−1}, t_j) + (dt/2) [∂_t X(t_{n−1}, t_j) + ∂_t X(t_n, t_j)],
 
-implicit in the whole row n, which fixed-point iteration solves to rounding (it contracts by O(dt)). Integrands are
-smooth inside [0, t'] and [t', t], so by Euler and Maclaurin, and by the symmetry of the rule, the error is a series in
-even powers of dt: two extrapolations of runs at dt, dt/2 and dt/4 leave O(dt⁶). The cost is O(t³/dt³), the memory
-O(t²/dt²): the reference for early times, not a way to late ones.
+implicit in the whole row n, which fixed-point iteration solves to rounding (it contracts by O(dt)).
+Integrands are smooth inside [0, t'] and [t', t], so by Euler and Maclaurin, and by the symmetry of the rule,
+the error is a series in even powers of dt: two extrapolations of runs at dt, dt/2 and dt/4 leave O(dt⁶). The
+cost is O(t³/dt³), the memory O(t²/dt²): the reference for early times, not a way to late ones.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -117,7 +118,7 @@ class Lattice:
 
 @njit(cache=True, error_model="numpy", parallel=True)
 def _sums(c, r, n, dt, row_c, row_r, first, kernel, for_c, for_r):  # type: ignore[no-untyped-def]
-    """Write the memory integrals of row n to `for_c` and `for_r`; older rows in `c` and `r`, row n in `row_…`."""
+    """Write row n's memory integrals to `for_c` and `for_r`; older rows in `c`, `r`, its own in `row_…`."""
     blocks = 8
     for block in prange(blocks):
         # Columns are cut so that no sum is split between threads.
@@ -200,6 +201,6 @@ class Direct:
 
 def extrapolated(values: list[Array]) -> tuple[Array, Array]:
     """Return Romberg's extrapolation of values at dt, dt/2 and dt/4, and how far the last step moved it."""
-    coarse, fine = ((4 * b - a) / 3 for a, b in zip(values, values[1:], strict=False))
+    coarse, fine = ((4 * b - a) / 3 for a, b in pairwise(values))
     best = (16 * fine - coarse) / 15
     return best, np.abs(best - fine)

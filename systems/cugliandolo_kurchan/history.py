@@ -1,8 +1,8 @@
 r"""The slices so far, and C and R between them.
 
-Between slices, fields are interpolated in the clock λ = ln(1 + t/t₀) along lines on which they vary slowly: at fixed
-lag τ where τ ≪ t (there they are almost stationary), at fixed t' where t' ≪ t, and at fixed θ = t'/t between (there
-they age: functions of θ mostly). Along these lines late slices can be far apart.
+Between slices, fields are interpolated in the clock λ = ln(1 + t/t₀) along lines on which they vary slowly:
+at fixed lag τ where τ ≪ t (there they are almost stationary), at fixed t' where t' ≪ t, and at fixed θ = t'/t
+between (there they age: functions of θ mostly). Along these lines late slices can be far apart.
 """
 
 from __future__ import annotations

@@ -1,17 +1,17 @@
 r"""The long-time solver: slices at times that grow like a geometric series, each solved implicitly.
 
-At late times C(t, t') changes on the scale of ln t only, and so does the step: the cost grows with the number of
-decades. One `tolerance` sets all else:
+At late times C(t, t') changes on the scale of ln t only, and so does the step: the cost grows with the number
+of decades. One `tolerance` sets all else:
 
-- the step in λ: the local error in C, and in R dt'/du, stays near `LOCAL`·tolerance. The step grows and shrinks
-  smoothly, as the stability of a backward differentiation formula asks for;
+- the step in λ: the local error in C, and in R dt'/du, stays near `LOCAL`·tolerance. The step grows and
+  shrinks smoothly, as the stability of a backward differentiation formula asks for;
 - the panels: their interpolation error decreases with the eighth power of their width, so the width goes like
   tolerance^{1/8};
-- two rules that no local error can see. Errors of neighbouring slices and nodes feed back through the soft clock of
-  the aging solution, the more strongly the later: steps do not fall below `least_step`, which grows slowly from
-  `LATE` on (smaller ones resolve, and amplify, what larger ones damp), and panels stay narrower than
-  `PANELS_PER_STEP` steps. This bounds the tolerance that can be had at late times, and the time that can be reached:
-  where the local error runs away, the solver stops and says so.
+- two rules that no local error can see. Errors of neighbouring slices and nodes feed back through the soft
+  clock of the aging solution, the more strongly the later: steps do not fall below `least_step`, which grows
+  slowly from `LATE` on (smaller ones resolve, and amplify, what larger ones damp), and panels stay narrower
+  than `PANELS_PER_STEP` steps. This bounds the tolerance that can be had at late times, and the time that can
+  be reached: where the local error runs away, the solver stops and says so.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from numba import njit
 from numpy.typing import NDArray
 
 from langevin.errors import Diverged
-from langevin.system import Array
 
 from .history import CLOCK, SPAN, History, clock_of, lagrange, lookup
 from .panels import GAUSS, GAUSS_POINTS, GAUSS_WEIGHTS, SCALE, Grid
@@ -121,8 +120,8 @@ class LongTime:
                 return
             step = max(following, least)
         raise Diverged(
-            f"the long-time solver lost control of its error at t = {history.grids[-1].t:g}: late errors grow faster "
-            f"than steps can shrink; a looser dynamics.tolerance (now {self.tolerance:g}) may go further"
+            f"the long-time solver lost control of its error at t = {history.grids[-1].t:g}, tolerance = "
+            f"{self.tolerance:g}: end the run before (dynamics.t_max), or try another dynamics.tolerance"
         )
 
     def _panel_width(self, t: float, step: float) -> float:
@@ -160,7 +159,7 @@ class LongTime:
 def _two_time(slices, size, later, earlier, lag, width):  # type: ignore[no-untyped-def]
     c, r = lookup(slices, size, later, earlier, lag)
     half = math.log1p(lag / SCALE)
-    panels = max(2, int(math.ceil(2 * half / width)))
+    panels = max(2, math.ceil(2 * half / width))
     span = lag + 2 * SCALE
     chi = 0.0
     for k in range(panels * GAUSS):

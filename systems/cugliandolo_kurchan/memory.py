@@ -1,23 +1,27 @@
 r"""The memory integrals of one slice, split into what is known and what the slice itself enters.
 
-With F = f'(C(t, ·)) and G = f''(C(t, ·)) R(t, ·) on the slice's own nodes, the integrals at node j, t' = t'_j, are
+With F = f'(C(t, ·)) and G = f''(C(t, ·)) R(t, ·) on the slice's own nodes, the integrals at node j, t' =
+t'_j, are
 
     below:    ∫_0^{t'} ds [F(s) R(t', s) + G(s) C(t', s)],        into ∂_t C,
     between:  ∫_{t'}^t ds G(s) C(s, t')  and  ∫_{t'}^t ds G(s) R(s, t'),    into ∂_t C and ∂_t R.
 
-Each interval gets Gauss points in panels of its own coordinate u (`panels`), which resolves both of its ends. F and G
-are interpolated between nodes of the slice; C and R at earlier times come from the history, interpolated along
-lines. Up to the last slice known they are numbers, and their products with the weights become three matrices,
+Each interval gets Gauss points in panels of its own coordinate u (`panels`), which resolves both of its ends.
+F and G are interpolated between nodes of the slice; C and R at earlier times come from the history,
+interpolated along lines. Up to the last slice known they are numbers, and their products with the weights
+become three matrices,
 
     M_F (F → below), M_G (G → ∂_t C), M_R (G → ∂_t R),    shape (node, node),
 
-once per slice. Between the last slice and this one the interpolation contains this slice as well: at these points the
-integrals are bilinear in it, and interpolation weights are kept, for the residual and its exact Jacobian.
+once per slice. Between the last slice and this one the interpolation contains this slice as well: at these
+points the integrals are bilinear in it, and interpolation weights are kept, for the residual and its exact
+Jacobian.
 
-Interpolation there is the polynomial through the newest slices plus `DAMPING`·4ξ(1 − ξ)·∇^5, ξ the place between the
-two slices and ∇^5 the fifth backward difference. At late times the clock of an aging solution is soft (the equations
-become invariant under t → h(t)), so that they fix the newest slice like a Volterra equation of the first kind. There
-quadratures of Adams' type amplify alternating errors: more weight on the newest value damps them, to the same order.
+Interpolation there is the polynomial through the newest slices plus `DAMPING`·4ξ(1 − ξ)·∇^5, ξ the place
+between the two slices and ∇^5 the fifth backward difference. At late times the clock of an aging solution is
+soft (the equations become invariant under t → h(t)), so that they fix the newest slice like a Volterra
+equation of the first kind. There quadratures of Adams' type amplify alternating errors: more weight on the
+newest value damps them, to the same order.
 """
 
 from __future__ import annotations
@@ -100,7 +104,7 @@ def memory_of(slices: Slices, size: int, grid: Grid) -> Memory:
 
 @njit(cache=True, error_model="numpy")
 def _stencil(slices, size, t, weights):  # type: ignore[no-untyped-def]
-    """Return (first slice, known slices) to interpolate at time t; write the weights, the new slice's last."""
+    """Return (first slice, known slices) to interpolate at t; write the weights, the new slice's last."""
     known = np.searchsorted(slices.time[:size], t, side="right") - 1
     clock = math.log1p(t / CLOCK)
     if known < size - 1:
@@ -152,7 +156,7 @@ def _keep(memory, j, kind, own, own_weights, weight, share, t, half, panels, lin
 
 @njit(cache=True, error_model="numpy")
 def _fill_below(slices, size, t, half, panels, earlier, lag, width, memory, j):  # type: ignore[no-untyped-def]
-    """∫_0^{t'}: the history is the slice at t', interpolated between slices with the same weights all along."""
+    """∫_0^{t'}: the history is the slice at t', interpolated in time with the same weights all along."""
     times, own_weights = np.empty(SPAN), np.empty(NODES)
     first, known = _stencil(slices, size, earlier, times)
     recent = known < SPAN
@@ -161,7 +165,7 @@ def _fill_below(slices, size, t, half, panels, earlier, lag, width, memory, j): 
     memory.start[j] = between(slices, first, known, times, line, earlier, 0.0, earlier)[0]
     memory.start_weight[j] = times[SPAN - 1] if recent else 0.0
     own_half = math.log1p(earlier / SCALE)
-    own_panels = max(2, int(math.ceil(2 * own_half / width)))
+    own_panels = max(2, math.ceil(2 * own_half / width))
     for k in range(own_panels * GAUSS):
         low, high, weight = _quadrature(earlier, own_half, own_panels, k)
         line = line_of(earlier, low, high, oldest)
@@ -182,7 +186,7 @@ def _fill_between(slices, size, t, half, panels, earlier, lag, width, memory, j)
     """∫_{t'}^t: the history is (s, t'), at another time for every point."""
     times, own_weights = np.empty(SPAN), np.empty(NODES)
     own_half = math.log1p(lag / SCALE)
-    own_panels = max(2, int(math.ceil(2 * own_half / width)))
+    own_panels = max(2, math.ceil(2 * own_half / width))
     for k in range(own_panels * GAUSS):
         low, high, weight = _quadrature(lag, own_half, own_panels, k)
         later = earlier + low

@@ -4,14 +4,14 @@ With τ = t − t' and one scale τ₀ of microscopic relaxation,
 
     u = ln[(t' + τ₀) / (τ + τ₀)],    t' + τ₀ = (t + 2τ₀) σ(u),    τ + τ₀ = (t + 2τ₀) σ(−u),
 
-σ the logistic function, runs from −U at t' = 0 to U = ln(1 + t/τ₀) at τ = 0: linear in t' and in τ at either end,
-logarithmic between. The width grows as 2 ln t, so the number of nodes grows with the number of decades.
+σ the logistic function, runs from −U at t' = 0 to U = ln(1 + t/τ₀) at τ = 0: linear in t' and in τ at either
+end, logarithmic between. The width grows as 2 ln t, so the number of nodes grows with the number of decades.
 
-[−U, U] is cut into equal panels. In each, a polynomial of degree 7 runs through the Radau points counted from the
-right end: for fixed t', information enters at τ = 0 and flows to smaller θ = t'/t, and collocation at these points
-is the fully implicit, A-stable scheme for that flow (centred differences on equidistant nodes are not stable with
-their one-sided closures: their spectra reach into the right half plane). Polynomials are written in Chebyshev's
-basis, which stays well conditioned.
+[−U, U] is cut into equal panels. In each, a polynomial of degree 7 runs through the Radau points counted from
+the right end: for fixed t', information enters at τ = 0 and flows to smaller θ = t'/t, and collocation at
+these points is the fully implicit, A-stable scheme for that flow (centred differences on equidistant nodes
+are not stable with their one-sided closures: their spectra reach into the right half plane). Polynomials are
+written in Chebyshev's basis, which stays well conditioned.
 """
 
 from __future__ import annotations

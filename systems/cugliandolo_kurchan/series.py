@@ -8,9 +8,9 @@ Cugliandolo-Kurchan equations is one of monomials,
     ∫_0^{t'} ds G(t, s) C(t', s)    likewise,
     ∫_{t'}^t ds G(t, s) C(s, t')    = Σ G_ab C_cd t^a t'^d [t^{b+c+1} − t'^{b+c+1}] / (b+c+1),
 
-and the right sides at total degree n follow from C and R up to degree n. Then ∂_t fixes c_ab for a ≥ 1 at degree
-n + 1, and C(t, t) = R(t, t) = 1 the remaining c_0,n+1. No step, no start-up error: the solver begins where the
-series still holds to rounding.
+and the right sides at total degree n follow from C and R up to degree n. Then ∂_t fixes c_ab for a ≥ 1 at
+degree n + 1, and C(t, t) = R(t, t) = 1 the remaining c_0,n+1. No step, no start-up error: the solver begins
+where the series still holds to rounding.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class Series:
         right_c = -product(self._of_t(self.mu), self.c)
         right_r = -product(self._of_t(self.mu), self.r)
         size = len(self.c)
-        for x, y, to_c in ((first, self.r, True), (kernel, self.c, True)):
+        for x, y in ((first, self.r), (kernel, self.c)):
             right_c += _below(x, y)
         right_c += _between(kernel, self.c)
         right_r += _between(kernel, self.r)

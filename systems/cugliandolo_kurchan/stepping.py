@@ -4,8 +4,8 @@ At node j, along its line (velocity v = dt'/dt: 1 at fixed lag, θ at fixed rati
 
     ∂_t X = (dλ/dt) D_λ X − v ∂_t' X,
 
-D_λ the backward differentiation formula of fourth order in the clock λ, from older slices read off on the line; ∂_t'
-by the panel's polynomial. The residuals
+D_λ the backward differentiation formula of fourth order in the clock λ, from older slices read off on the
+line; ∂_t' by the panel's polynomial. The residuals
 
     ∂_t C + μ C − below − between − β_i f'(C(t,0)) C(t',0)    and    ∂_t R + μ R − between
 
@@ -269,7 +269,7 @@ class Stepper:
 
 @njit(cache=True, error_model="numpy", parallel=True)
 def _assemble(parts, c, r, f2, f3r, mu, mu_by_c, mu_by_r, velocity, slope, leading, out):  # type: ignore[no-untyped-def]
-    """Write the Jacobian of the residuals by (C, R) from the derivatives by F, G, C, R: F' = f'', G' = f''' R + f''."""
+    """Write the Jacobian by (C, R), from derivatives by F, G, C, R: F_C = f'', G_C = f''' R, G_R = f''."""
     size = len(parts)
     for j in prange(size):
         for n in range(size):

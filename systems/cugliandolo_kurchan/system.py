@@ -8,7 +8,8 @@ For covariance f (docs/cugliandolo_kurchan.md derives them), t > t':
     μ(t) = T + ∫_0^t ds [f'(C(t,s)) + f''(C(t,s)) C(t,s)] R(t,s) + β_i f'(C(t,0)) C(t,0)
     E(t) = −∫_0^t ds f'(C(t,s)) R(t,s) − β_i f(C(t,0))
 
-Cugliandolo & Kurchan, PRL 71, 173 (1993); β_i = 1/T_i of the start. Nothing is random, and there is one replica.
+Cugliandolo & Kurchan, PRL 71, 173 (1993); β_i = 1/T_i of the start. Nothing is random, and there is one
+replica.
 """
 
 from __future__ import annotations
@@ -53,8 +54,9 @@ class State:
 class CugliandoloKurchan:
     """Spherical p-spin model, N → ∞: correlation, response and energy from closed equations.
 
-    Two solvers: "long-time" steps implicitly in ln t, with errors controlled by `tolerance`, to t = 10⁷ in less than a
-    minute; "direct" fills a uniform grid with extrapolation in its step, the reference for early times.
+    Two solvers: "long-time" steps implicitly in ln t, with errors controlled by `tolerance`, to t = 10⁷ in
+    less than a minute; "direct" fills a uniform grid with extrapolation in its step, the reference for early
+    times.
     """
 
     #: One replica, no noise.
@@ -247,8 +249,9 @@ def _direct_faults(dynamics: Any) -> Iterable[str]:
     needed, free = bytes_needed(dynamics.t_max, dynamics.grid_step), psutil.virtual_memory().available
     if needed > free:
         yield (
-            f"dynamics.t_max = {dynamics.t_max:g}: the direct solver needs {needed / 1e9:.1f} GB at grid_step = "
-            f'{dynamics.grid_step:g}, {free / 1e9:.1f} GB are free; take solver = "long-time", or a larger step'
+            f"dynamics.t_max = {dynamics.t_max:g}: the direct solver needs {needed / 1e9:.1f} GB at "
+            f"grid_step = {dynamics.grid_step:g}, {free / 1e9:.1f} GB are free; "
+            'take solver = "long-time", or a larger step'
         )
 
 

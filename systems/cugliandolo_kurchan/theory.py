@@ -1,17 +1,18 @@
-r"""Statics and asymptotics of the spherical model with covariance f, in closed form up to roots of one equation.
+r"""Statics and asymptotics of the spherical model with covariance f, in closed form up to roots.
 
-As in `langevin.systems.pspin.theory`, for any f(q) = Σ a_p q^p (Crisanti & Sommers 1992; Cugliandolo & Kurchan 1993):
+As in `langevin.systems.pspin.theory`, for any f(q) = Σ a_p q^p (Crisanti & Sommers 1992; Cugliandolo &
+Kurchan 1993):
 
-- a metastable overlap q of equilibrium at T solves q/(1 − q) = f'(q)/T²; T_d is the largest T with a root q > 0,
-  T_d² = max_q f'(q)(1 − q)/q;
+- a metastable overlap q of equilibrium at T solves q/(1 − q) = f'(q)/T²; T_d is the largest T with a root q >
+  0, T_d² = max_q f'(q)(1 − q)/q;
 - at T_K its free energy meets the paramagnet's, f(q)/T² = −ln(1 − q) − q;
-- the aging state of a quench from T_i = ∞ is marginal, f''(q)(1 − q)² = T², and its fluctuation-dissipation ratio is
-  X = [q f''(q)/f'(q) − 1](1 − q)/q, for pure p equal to (p − 2)(1 − q)/q;
+- the aging state of a quench from T_i = ∞ is marginal, f''(q)(1 − q)² = T², and its fluctuation-dissipation
+  ratio is X = [q f''(q)/f'(q) − 1](1 − q)/q, for pure p equal to (p − 2)(1 − q)/q;
 - its energy is −[f(1) − (1 − X) f(q)]/T, for T → 0 with X/T = [f''(1)/f'(1) − 1]/√f''(1):
   E_th = −[f'(1) + f(1)(f''(1)/f'(1) − 1)]/√f''(1).
 
-For mixed f the aging part assumes that memory of the start is lost, which is exact for pure p only (Folena, Franz &
-Ricci-Tersenghi 2020); limits of mixed models are therefore not drawn.
+For mixed f the aging part assumes that memory of the start is lost, which is exact for pure p only (Folena,
+Franz & Ricci-Tersenghi 2020); limits of mixed models are therefore not drawn.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ def static_temperature(f: Covariance) -> float:
     """Return T_K; T_d where the two coincide (p = 2)."""
 
     def excess(q: float) -> float:
-        # Free energy of the metastable state above the paramagnet's, times 2β, at the T where q is an overlap.
+        # Free energy of the metastable state above the paramagnet's, times 2β, at the T where q is an
+        # overlap.
         return -math.log1p(-q) - q - float(f.derivative(0, q)) / _metastable_square(f, q)
 
     low, high = _overlap_at_dynamic(f), 1 - _EDGE
