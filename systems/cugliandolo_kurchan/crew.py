@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import cache
 
 import numba
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 
 @cache
@@ -20,7 +20,8 @@ def _libraries() -> ThreadpoolController:
 def at_most(threads: int) -> Iterator[None]:
     """Use no more processors than this."""
     before = numba.get_num_threads()
-    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    available: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+    numba.set_num_threads(min(threads, available))
     try:
         yield
     finally:

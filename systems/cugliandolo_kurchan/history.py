@@ -82,12 +82,12 @@ class History:
             self._coefficients[self._used : self._used + grid.panels, which] = blocks @ TO_CHEBYSHEV.T
         self._used += grid.panels
         self.size += 1
-        for kept, value in zip(
-            (self.grids, self.c, self.r, self.energy, self.mu, self.step),
-            (grid, c, r, energy, mu, step),
-            strict=True,
-        ):
-            kept.append(value)
+        self.grids.append(grid)
+        self.c.append(c)
+        self.r.append(r)
+        self.energy.append(energy)
+        self.mu.append(mu)
+        self.step.append(step)
 
     def _reserve(self, panels: int) -> None:
         if self.size == self._real.shape[1]:
@@ -100,7 +100,9 @@ class History:
         """Return the arrays for compiled code, with one spare entry for the slice that is being computed."""
         self._reserve(0)
         n = self.size + 1
-        return Slices(*(row[:n] for row in (*self._real, *self._whole)), self._coefficients)
+        time, clock, half = self._real[:, :n]
+        panels, first = self._whole[:, :n]
+        return Slices(time, clock, half, panels, first, self._coefficients)
 
     def state_dict(self, size: int) -> dict[str, NDArray[Any]]:
         """Return arrays from which `load` restores the first `size` slices exactly."""

@@ -115,8 +115,8 @@ class LongTime:
                 break
             if made.error < 3 * target or step <= least:
                 following = min(max(following, least), LARGEST)
-                one_time = (f(made.c, made.r, grid.weight) for f in (self.problem.energy, self.problem.mu))
-                history.append(grid, made.c, made.r, *one_time, step=following)
+                energy, mu = (f(made.c, made.r, grid.weight) for f in (self.problem.energy, self.problem.mu))
+                history.append(grid, made.c, made.r, energy, mu, following)
                 return
             step = max(following, least)
         raise Diverged(

@@ -86,7 +86,9 @@ def memory_of(slices: Slices, size: int, grid: Grid) -> Memory:
     nodes = len(grid.earlier) - 1
     most = GAUSS * (2 * math.ceil(2 * grid.half / width) + 4)
     memory = Memory(
-        *(np.zeros((nodes, nodes + 1)) for _ in range(3)),
+        np.zeros((nodes, nodes + 1)),
+        np.zeros((nodes, nodes + 1)),
+        np.zeros((nodes, nodes + 1)),
         np.zeros(nodes, np.int64),
         np.empty((nodes, most), np.int8),
         np.empty((nodes, most), np.int32),

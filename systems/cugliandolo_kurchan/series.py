@@ -128,7 +128,8 @@ class Series:
     def at(self, t: float, earlier: Array) -> tuple[Array, Array]:
         """Return C(t, t') and R(t, t') at an array of t'."""
         powers = t ** np.arange(len(self.c))
-        return polynomial.polyval(earlier, powers @ self.c), polynomial.polyval(earlier, powers @ self.r)
+        c, r = (np.asarray(polynomial.polyval(earlier, powers @ x), dtype=float) for x in (self.c, self.r))
+        return c, r
 
     def one_time(self, t: float) -> tuple[float, float]:
         """Return E(t) and μ(t)."""

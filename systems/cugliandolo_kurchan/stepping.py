@@ -112,9 +112,9 @@ def _differentiation(clock: Array) -> Array:
 
 
 @njit(cache=True, error_model="numpy", parallel=True)
-def _equations(
+def _equations(  # type: ignore[no-untyped-def]
     memory, row_c, row_r, velocity, slope, leading, rate, start_beta, c, r, f, g, mu, jacobian, out
-):  # type: ignore[no-untyped-def]
+):
     """Write the residuals to `out`, and, if it is not empty, the derivatives by F, G, C, R to `jacobian`.
 
     `jacobian` has shape (N, 6, N + 1): of ∂_t C by F, G, C, R; of ∂_t R by G, R.

@@ -120,7 +120,7 @@ class CugliandoloKurchan:
             yield from _lag_faults(settings)
 
     @cached_property
-    def solvers(self) -> tuple[LongTime, ...] | tuple[Direct]:
+    def solvers(self) -> tuple[LongTime | Direct, ...]:
         """The solution and its companion, or the one that extrapolates."""
         from .stepping import Problem
 
@@ -231,12 +231,10 @@ class CugliandoloKurchan:
 
     def load_state(self, saved: Mapping[str, NDArray[Any]]) -> State:
         """Return the state that `state_dict` saved."""
-        with self._threads():
-            for k, solver in enumerate(self.solvers):
-                prefix = f"solution{k}_"
-                solver.load_state(
-                    {n.removeprefix(prefix): a for n, a in saved.items() if n.startswith(prefix)}
-                )
+        for k, solver in enumerate(self.solvers):
+            prefix = f"solution{k}_"
+            own = {name.removeprefix(prefix): a for name, a in saved.items() if name.startswith(prefix)}
+            solver.load_state(own)
         return self._at(float(saved["t"]))
 
 
@@ -258,10 +256,11 @@ def _direct_faults(dynamics: Any) -> Iterable[str]:
 def _lag_faults(settings: Settings) -> Iterable[str]:
     """Yield times that a grid of the direct solver does not have."""
     step = settings.dynamics.grid_step
-    if settings.record is None:
+    record: Any = settings.record  # None where it has faults of its own
+    if record is None:
         return
     for name in ("times", "waiting_times", "lags"):
-        grid = getattr(settings.record, name)
+        grid = getattr(record, name)
         given = (*grid.values, *([grid.start] if grid.start else []))
         short = [v for v in given if v < step / 2 and (name == "lags" or v > 0)]
         if short:
