@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 import warnings
 from collections.abc import Mapping
@@ -254,7 +255,8 @@ def _waiting_time_legend(made: Figure, waiting: Any, colours: Mapping[int, Any])
     indices = np.array(list(colours))
     named = indices[np.unique(np.linspace(0, indices.size - 1, min(indices.size, NAMED)).round().astype(int))]
     title = "waiting time $t_w$" + (f" ({named.size} of {indices.size})" if named.size < indices.size else "")
-    columns = min(named.size, NAMED // 2)
+    rows = math.ceil(named.size / (NAMED // 2))
+    columns = math.ceil(named.size / rows)
     # A legend fills its columns one after the other; times are read along the rows.
     named = np.concatenate([named[k::columns] for k in range(columns)])
     made.legend(

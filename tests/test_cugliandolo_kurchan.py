@@ -251,13 +251,15 @@ def test_the_jacobian_is_the_derivative_of_the_residual(start: float) -> None:
         np.testing.assert_allclose(jacobian[:, unknown], (shifted[0] - shifted[1]) / (2 * step), atol=1e-7)
 
 
-def test_a_history_survives_saving() -> None:
+@pytest.mark.parametrize("t", [0.001, 0.3, 5.0])
+def test_a_history_survives_saving(t: float) -> None:
     solver = LongTime(problem(0.5), 1e-5)
-    size = solver.reach(5.0)
+    size = solver.reach(t)
     again = LongTime(problem(0.5), 1e-5)
     again.load_state(solver.state_dict(size))
     assert isinstance(again.history, History)
-    assert again.two_time(5.0, 1.0, size) == solver.two_time(5.0, 1.0, size)
+    assert again.history.size == size
+    assert again.two_time(t, t / 2, size) == solver.two_time(t, t / 2, size)
     assert again.two_time(20.0, 1.0, again.reach(20.0)) == solver.two_time(20.0, 1.0, solver.reach(20.0))
 
 

@@ -70,6 +70,7 @@ class LongTime:
         self.width = WIDTH * (tolerance / 1e-7) ** 0.125
         self.stepper = Stepper(problem)
         self.history = self._start()
+        self.laid = self.history.size
 
     def _start(self) -> History:
         """Return slices of the power series, as far as it holds to rounding."""
@@ -96,8 +97,8 @@ class LongTime:
         history = self.history
         while history.grids[-1].t < t:
             self._advance()
-        # At least what a time interpolation spans: the series has laid that many.
-        return max(SPAN, int(np.searchsorted(history.slices().time[: history.size], t)) + 1)
+        # The series' slices belong to every state: without them a restored one would go on in another way.
+        return max(self.laid, int(np.searchsorted(history.slices().time[: history.size], t)) + 1)
 
     def _advance(self) -> None:
         history = self.history

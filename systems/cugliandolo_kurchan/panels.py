@@ -9,8 +9,9 @@ end, logarithmic between. The width grows as 2 ln t, so the number of nodes grow
 
 [−U, U] is cut into equal panels. In each, a polynomial of degree 7 runs through the Radau points counted from
 the right end: for fixed t', information enters at τ = 0 and flows to smaller θ = t'/t, and collocation at
-these points is the fully implicit, A-stable scheme for that flow (centred differences on equidistant nodes
-are not stable with their one-sided closures: their spectra reach into the right half plane). Polynomials are
+these points is the fully implicit, A-stable scheme for that flow (centred differences of more than
+second order on equidistant nodes are not stable with one-sided closures: their spectra reach into the right
+half plane). Polynomials are
 written in Chebyshev's basis, which stays well conditioned.
 """
 
