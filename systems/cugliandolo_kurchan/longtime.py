@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,12 @@ LOST = 1e-3
 LARGEST, GROWTH, SHRINKAGE = 0.2, 1.15, 0.6
 #: Degree of the power series that starts the solution.
 SERIES_DEGREE = 20
+
+
+@lru_cache(maxsize=16)
+def _series(problem: Problem) -> Series:
+    # A solution and its companion start alike.
+    return Series(problem.covariance, problem.temperature, problem.beta, SERIES_DEGREE)
 
 
 def least_step(t: float) -> float:
@@ -74,8 +81,7 @@ class LongTime:
 
     def _start(self) -> History:
         """Return slices of the power series, as far as it holds to rounding."""
-        p = self.problem
-        series = Series(p.covariance, p.temperature, p.beta, SERIES_DEGREE)
+        series = _series(self.problem)
         end = clock_of(series.radius(1e-14))
         count = max(SPAN + ORDER, math.ceil(end / (0.012 * (self.tolerance / 1e-7) ** 0.2)))
         history = History()
