@@ -99,6 +99,7 @@ class CugliandoloKurchan:
     def __init__(self, parameters: Any, dynamics: Any, ensemble: Ensemble) -> None:
         self.covariance: Covariance = parameters.p
         self.temperature: float = dynamics.temperature
+        self.initial_temperature: float = dynamics.initial_temperature
         self.beta = 1 / dynamics.initial_temperature  # 0 for T_i = ∞; T_i = 0 does not pass `check`
         self.tolerance: float = dynamics.tolerance
         self.t_max: float = dynamics.t_max
@@ -193,8 +194,12 @@ class CugliandoloKurchan:
 
     def attributes(self) -> Attributes:
         """Name the variables, and give the limits that figures draw."""
+        return self._attributes
+
+    @cached_property
+    def _attributes(self) -> Attributes:
         f, temperature = self.covariance, self.temperature
-        equilibrium = self.beta > 0 and temperature * self.beta == 1
+        equilibrium = temperature == self.initial_temperature
         aging = self.beta == 0 and len(f.powers) == 1 and f.powers[0] > 2
         aging = aging and temperature < theory.dynamic_temperature(f)
         own: dict[str, dict[str, Any]] = {

@@ -35,7 +35,7 @@ def _metastable_square(f: Covariance, q: float) -> float:
 def _overlap_at_dynamic(f: Covariance) -> float:
     # The maximum may be at q → 0 (terms with p = 2): look at a grid first, then close in.
     grid = np.linspace(1e-6, 1 - 1e-6, 2001)
-    best = int(np.argmax([_metastable_square(f, q) for q in grid]))
+    best = int(np.argmax(f.derivative(1, grid) * (1 - grid) / grid))
     low, high = grid[max(best - 1, 0)], grid[min(best + 1, grid.size - 1)]
     return float(minimize_scalar(lambda q: -_metastable_square(f, q), bounds=(low, high), method="bounded",
                                  options={"xatol": 1e-13}).x)  # fmt: skip
@@ -67,7 +67,7 @@ def edwards_anderson(f: Covariance, temperature: float) -> float:
         return float(f.derivative(2, q)) * (1 - q) ** 2
 
     grid = np.linspace(0, 1, 2001)
-    peak = float(grid[int(np.argmax([square(q) for q in grid]))])
+    peak = float(grid[int(np.argmax(f.derivative(2, grid) * (1 - grid) ** 2))])
     return float(brentq(lambda q: square(q) - temperature**2, peak, 1.0))
 
 
