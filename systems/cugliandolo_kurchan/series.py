@@ -15,8 +15,11 @@ where the series still holds to rounding.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.polynomial import polynomial
+from numpy.typing import NDArray
 
 from langevin.system import Array
 
@@ -146,31 +149,29 @@ class Series:
         return 1 / largest if largest else 1.0
 
 
-def _below(x: Array, y: Array) -> Array:
-    """Return ∫_0^{t'} ds x(t, s) y(t', s)."""
+def _terms(x: Array) -> Iterator[tuple[int, int, int, NDArray[np.intp]]]:
+    """Yield (a, b, c) and all d of products x_ab y_cd ≠ 0 whose integral stays within the degree."""
     size = len(x)
-    out = np.zeros_like(x)
     for a in range(size):
         for b in range(size - a):
-            if x[a, b] == 0:
-                continue
-            for c in range(size - a - b - 1):
-                d = np.arange(size - a - b - c - 1)
-                out[a, b + c + d + 1] += x[a, b] * y[c, d] / (b + d + 1)
+            if x[a, b] != 0:
+                for c in range(size - a - b - 1):
+                    yield a, b, c, np.arange(size - a - b - c - 1)
+
+
+def _below(x: Array, y: Array) -> Array:
+    """Return ∫_0^{t'} ds x(t, s) y(t', s)."""
+    out = np.zeros_like(x)
+    for a, b, c, d in _terms(x):
+        out[a, b + c + d + 1] += x[a, b] * y[c, d] / (b + d + 1)
     return out
 
 
 def _between(x: Array, y: Array) -> Array:
     """Return ∫_{t'}^t ds x(t, s) y(s, t')."""
-    size = len(x)
     out = np.zeros_like(x)
-    for a in range(size):
-        for b in range(size - a):
-            if x[a, b] == 0:
-                continue
-            for c in range(size - a - b - 1):
-                d = np.arange(size - a - b - c - 1)
-                term = x[a, b] * y[c, d] / (b + c + 1)
-                out[a + b + c + 1, d] += term
-                out[a, d + b + c + 1] -= term
+    for a, b, c, d in _terms(x):
+        term = x[a, b] * y[c, d] / (b + c + 1)
+        out[a + b + c + 1, d] += term
+        out[a, d + b + c + 1] -= term
     return out
