@@ -14,16 +14,18 @@ import numpy as np
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from langevin import registry
+from langevin import checks, registry
 from langevin.errors import ConfigError, UserError
-from langevin.keys import GridKey, ResultPathKey, Section, describe, example_of, key, toml
+from langevin.keys import DynamicsKeys, GridKey, ResultPathKey, Section, describe, example_of, key, toml
 from langevin.schedule import Grid
 
 SECTIONS = ("system", "dynamics", "ensemble", "record", "output")
 
 
-class LangevinDynamics(Section):
+class LangevinDynamics(DynamicsKeys):
     """[dynamics] of every system that Langevin dynamics drives."""
+
+    time_step_key = "dt"
 
     temperature: float = key("bath temperature T", example=0.5, ge=0, unit="energy")
     initial_temperature: float = key(
@@ -226,11 +228,12 @@ def _validate(given: dict[str, Any], text: str, folder: Path, faults: list[str])
     title = given.get("title", "")
     if not isinstance(title, str):
         faults.append(f"title = {title!r}: must be a string")
+    system_class = _system_class(given, folder, faults)
+    record = record_keys(system_class) if system_class else RecordKeys
     fixed = {
         name: section(name, kind, given.get(name, {}), given, faults)
-        for name, kind in (("ensemble", EnsembleKeys), ("record", RecordKeys), ("output", OutputKeys))
+        for name, kind in (("ensemble", EnsembleKeys), ("record", record), ("output", OutputKeys))
     }
-    system_class = _system_class(given, folder, faults)
     keys = dynamics_keys(system_class) if system_class else LangevinDynamics
     dynamics = section("dynamics", keys, given.get("dynamics", {}), given, faults)
     if system_class is None:
@@ -248,6 +251,20 @@ def _validate(given: dict[str, Any], text: str, folder: Path, faults: list[str])
 def dynamics_keys(system_class: type[Any]) -> type[Section]:
     """Return the class that declares [dynamics] for a system: its own, else Langevin dynamics."""
     kind: type[Section] = getattr(system_class, "Dynamics", LangevinDynamics)
+    return kind
+
+
+def record_keys(system_class: type[Any]) -> type[RecordKeys]:
+    """Return the class that declares [record] for a system: its own, else that of every system.
+
+    Raises
+    ------
+    UserError
+        If its own does not derive from `RecordKeys`, whose keys every run needs.
+    """
+    kind = getattr(system_class, "Record", RecordKeys)
+    if not (isinstance(kind, type) and issubclass(kind, RecordKeys)):
+        raise UserError(f"{system_class.__name__}.Record: must derive from langevin.config.RecordKeys")
     return kind
 
 
@@ -282,53 +299,18 @@ def _system_class(given: Mapping[str, Any], folder: Path, faults: list[str]) -> 
 
 def _cross_checks(settings: Settings) -> Iterable[str]:
     """Yield what only several keys together show, as far as each of them is valid alone."""
-    ensemble, record, dynamics = settings.ensemble, settings.record, settings.dynamics
+    ensemble, dynamics = settings.ensemble, settings.dynamics
     if ensemble is not None and ensemble.samples > ensemble.replicas:
         yield f"ensemble.samples = {ensemble.samples}: must be ≤ ensemble.replicas = {ensemble.replicas}"
     if ensemble is not None and ensemble.replicas > 1 and is_deterministic(settings.system_class):
         yield f"ensemble.replicas = {ensemble.replicas}: must be 1 (all replicas of this system are the same)"
     if dynamics is None:
         return
-    if record is not None and record.response:
-        yield from _response_faults(settings)
-    dt = getattr(dynamics, "dt", None)
-    if dt is not None and dt > dynamics.t_max:
-        yield f"dynamics.dt = {dt:g}: must be ≤ dynamics.t_max = {dynamics.t_max:g}"
-    elif record is not None:
-        for name in ("times", "waiting_times", "lags"):
-            yield from _grid_faults(name, getattr(record, name), dt, dynamics.t_max)
+    yield from checks.response_faults(settings)
+    yield from checks.time_faults(settings)
     check = getattr(settings.system_class, "check", None)
     if check is not None and settings.system is not None and ensemble is not None:
         yield from check(settings)
-
-
-def _response_faults(settings: Settings) -> Iterable[str]:
-    """Yield why no response can be measured; a system with its own `advance` says that it measures one."""
-    if hasattr(settings.system_class, "advance"):
-        if not getattr(settings.system_class, "measures_response", False):
-            yield (
-                "record.response = true: allowed: false (it is measured from the noise of Langevin dynamics, "
-                f"which does not drive {settings.system_name})"
-            )
-    elif settings.dynamics.temperature == 0:
-        yield (
-            "record.response = true: allowed: false at dynamics.temperature = 0 (it is measured from the "
-            "thermal noise: needs dynamics.temperature > 0)"
-        )
-
-
-def _grid_faults(name: str, grid: Grid, dt: float | None, t_max: float) -> Iterable[str]:
-    given = (*grid.values, *([grid.start] if grid.start else []))
-    beyond = [v for v in given if v > t_max]
-    if beyond:
-        yield f"record.{name}: {beyond[0]:g} lies beyond dynamics.t_max = {t_max:g}"
-        return
-    least = (dt or 0) / 2
-    short = [v for v in given if v <= least and (name == "lags" or 0 < v < least)]
-    if short:
-        yield f"record.{name}: {short[0]:g} is no time step (dynamics.dt = {dt:g})"
-    elif grid.per_decade is not None and grid.points(dt or t_max * 1e-6, t_max).size == 0:
-        yield f"record.{name}: stop = {grid.stop:g} leaves no time (the first would be dynamics.dt = {dt:g})"
 
 
 def section(name: str, kind: type[Section], table: Any, given: Mapping[str, Any], faults: list[str]) -> Any:
@@ -369,7 +351,7 @@ def tables(system_class: type[Any]) -> list[tuple[str, type[Section]]]:
         ("system", system_class.Parameters),
         ("dynamics", dynamics_keys(system_class)),
         ("ensemble", EnsembleKeys),
-        ("record", RecordKeys),
+        ("record", record_keys(system_class)),
         ("output", OutputKeys),
     ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import date, time
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.fields import FieldInfo
@@ -50,6 +50,21 @@ class Section(BaseModel):
     """One table of a run file. Unknown keys and wrong types are faults; `inf` only where declared."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class DynamicsKeys(Section):
+    """[dynamics] of a system; it says, too, on multiples of what all times of a run lie.
+
+    A system whose step is a key names it in `time_step_key`. One that has no such key overrides `time_step`:
+    SGD counts time in steps and returns 1. A key `t_max` must be among the keys.
+    """
+
+    time_step_key: ClassVar[str | None] = None
+
+    @property
+    def time_step(self) -> float | None:
+        """Time step, in units of time; None where any time can be reached."""
+        return None if self.time_step_key is None else float(getattr(self, self.time_step_key))
 
 
 def _result_name(given: str) -> str:

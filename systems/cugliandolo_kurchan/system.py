@@ -26,9 +26,9 @@ from pydantic import BeforeValidator
 
 from langevin.config import Settings
 from langevin.ensemble import Ensemble
-from langevin.keys import Section, key
+from langevin.keys import DynamicsKeys, Section, key
 from langevin.noise import Noise
-from langevin.system import Array, Attributes
+from langevin.system import Array, Attributes, System
 
 from . import theory
 from .covariance import Covariance
@@ -51,7 +51,7 @@ class State:
     sizes: tuple[int, ...]
 
 
-class CugliandoloKurchan:
+class CugliandoloKurchan(System):
     """Spherical p-spin model, N → ∞: correlation, response and energy from closed equations.
 
     Two solvers: "long-time" steps implicitly in ln t, with errors controlled by `tolerance`, to t = 10⁷ in
@@ -72,8 +72,10 @@ class CugliandoloKurchan:
             kind="integer ≥ 2, or a table { 3 = 0.5, 4 = 0.5 }",
         )
 
-    class Dynamics(Section):
-        """[dynamics]."""
+    class Dynamics(DynamicsKeys):
+        """[dynamics]: the direct solver has a step, the other reaches any time."""
+
+        time_step_key = "grid_step"
 
         temperature: float = key("bath temperature T", example=0.5, ge=0, unit="energy")
         initial_temperature: float = key(
@@ -96,6 +98,11 @@ class CugliandoloKurchan:
             unit="time",
         )
 
+        @property
+        def time_step(self) -> float | None:
+            """Step of the uniform grid, where there is one."""
+            return self.grid_step if self.solver == "direct" else None
+
     def __init__(self, parameters: Any, dynamics: Any, ensemble: Ensemble) -> None:
         self.covariance: Covariance = parameters.p
         self.temperature: float = dynamics.temperature
@@ -104,7 +111,7 @@ class CugliandoloKurchan:
         self.tolerance: float = dynamics.tolerance
         self.t_max: float = dynamics.t_max
         self.threads = ensemble.threads
-        self.time_step: float | None = dynamics.grid_step if dynamics.solver == "direct" else None
+        self.time_step: float | None = dynamics.time_step
 
     @classmethod
     def check(cls, settings: Settings) -> Iterable[str]:
@@ -118,7 +125,6 @@ class CugliandoloKurchan:
             )
         if dynamics.solver == "direct":
             yield from _direct_faults(dynamics)
-            yield from _lag_faults(settings)
 
     @cached_property
     def solvers(self) -> tuple[LongTime | Direct, ...]:
@@ -246,9 +252,6 @@ class CugliandoloKurchan:
 def _direct_faults(dynamics: Any) -> Iterable[str]:
     from .direct import bytes_needed
 
-    if dynamics.grid_step > dynamics.t_max:
-        yield f"dynamics.grid_step = {dynamics.grid_step:g}: must be ≤ dynamics.t_max = {dynamics.t_max:g}"
-        return
     needed, free = bytes_needed(dynamics.t_max, dynamics.grid_step), psutil.virtual_memory().available
     if needed > free:
         yield (
@@ -256,17 +259,3 @@ def _direct_faults(dynamics: Any) -> Iterable[str]:
             f"grid_step = {dynamics.grid_step:g}, {free / 1e9:.1f} GB are free; "
             'take solver = "long-time", or a larger step'
         )
-
-
-def _lag_faults(settings: Settings) -> Iterable[str]:
-    """Yield times that a grid of the direct solver does not have."""
-    step = settings.dynamics.grid_step
-    record: Any = settings.record  # None where it has faults of its own
-    if record is None:
-        return
-    for name in ("times", "waiting_times", "lags"):
-        grid = getattr(record, name)
-        given = (*grid.values, *([grid.start] if grid.start else []))
-        short = [v for v in given if v < step / 2 and (name == "lags" or v > 0)]
-        if short:
-            yield f"record.{name}: {short[0]:g} is no step of the grid (dynamics.grid_step = {step:g})"
