@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from langevin.errors import Diverged
 from langevin.noise import Noise
-from langevin.system import Array, Attributes, Model
+from langevin.system import Array, Attributes, Model, System
 
 #: A run counts as diverged once an energy exceeds its start by this many times the energy scale.
 BLOW_UP = 1e3
@@ -81,7 +81,7 @@ def integrated_response(x: Array, accumulated: Array, at_waiting: Array, tempera
     return np.mean(x * kicks - products, axis=1) / (2 * temperature)
 
 
-class Langevin:
+class Langevin(System):
     """Langevin dynamics of a model: a `System`.
 
     Parameters

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from langevin.noise import Noise
 from langevin.recorder import Recorder
 from langevin.schedule import Schedule, Stop
-from langevin.system import Reference, State, System
+from langevin.system import Reference, State, System, optional
 
 #: Wall time, in seconds, of one call to `advance`: how soon progress shows and Ctrl-C is heard.
 STRETCH = 0.5
@@ -68,14 +68,14 @@ def record(run: Run, stop: Stop) -> None:
     for waiting, lag in stop.pairs:
         run.recorder.compare(waiting, lag, run.system.compare(run.references[waiting], run.state))
     if stop.waiting is not None:
+        run.recorder.wait(stop.waiting, optional(run.system, "at_waiting")(run.state))
         run.references[stop.waiting] = run.system.reference(run.state)
 
 
 class Pace:
     """Cuts long gaps between stops into stretches of about `STRETCH` seconds.
 
-    Where it cuts depends on the clock, the result does not: the noise of a step is the same numbers
-    wherever a stretch ends.
+    Where it cuts depends on the clock, the result does not: the noise of a step is the same in any stretch.
     """
 
     def __init__(self, time_step: float | None) -> None:

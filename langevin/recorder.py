@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,10 @@ import xarray as xr
 from langevin.ensemble import Ensemble
 from langevin.errors import LangevinError
 from langevin.schedule import Schedule, Stop
-from langevin.system import Array, Attributes
+from langevin.system import Array, Attributes, Coordinates
 
 ONE_TIME = ("replica", "time")
+AT_WAITING = ("replica", "waiting_time")
 TWO_TIME = ("replica", "waiting_time", "lag")
 
 COORDINATES = {
@@ -23,6 +24,9 @@ COORDINATES = {
     "waiting_time": {"long_name": "waiting time t_w", "units": "1"},
     "lag": {"long_name": "lag t of the pair (t_w, t_w + t)", "units": "1"},
 }
+
+#: Names that observables and further coordinates may not have.
+TAKEN = (*COORDINATES, "dof", "configuration")
 
 
 class Recorder:
@@ -37,43 +41,72 @@ class Recorder:
     def __init__(self, schedule: Schedule, ensemble: Ensemble) -> None:
         self.schedule = schedule
         self.ensemble = ensemble
-        self.one_time: dict[str, Array] = {}
-        self.two_time: dict[str, Array] = {}
+        self._sizes = {
+            "replica": ensemble.size,
+            "time": len(schedule),
+            "waiting_time": len(schedule.waiting_times),
+            "lag": len(schedule.lags),
+        }
+        self._groups: dict[tuple[str, ...], dict[str, Array]] = {ONE_TIME: {}, AT_WAITING: {}, TWO_TIME: {}}
+
+    @property
+    def one_time(self) -> Mapping[str, Array]:
+        """Name of a one-time observable → its array, shape (R, time)."""
+        return self._groups[ONE_TIME]
 
     def measure(self, stop: Stop, values: Mapping[str, Array]) -> None:
         """Store the one-time observables of a stop, shape (R,) each."""
         for name, value in values.items():
-            self._array(self.one_time, name, value, len(self.schedule))[:, stop.index] = value
+            self._array(ONE_TIME, name, value)[:, stop.index] = value
+
+    def wait(self, waiting: int, values: Mapping[str, Array]) -> None:
+        """Store what was measured where the waiting time with this index begins, shape (R,) each."""
+        for name, value in values.items():
+            self._array(AT_WAITING, name, value)[:, waiting] = value
 
     def compare(self, waiting: int, lag: int, values: Mapping[str, Array]) -> None:
         """Store the two-time observables of the pair with indices (waiting, lag), shape (R,) each."""
-        shape = (len(self.schedule.waiting_times), len(self.schedule.lags))
         for name, value in values.items():
-            self._array(self.two_time, name, value, *shape)[:, waiting, lag] = value
+            self._array(TWO_TIME, name, value)[:, waiting, lag] = value
 
-    def _array(self, group: dict[str, Array], name: str, value: Array, *shape: int) -> Array:
+    def _array(self, dims: tuple[str, ...], name: str, value: Array) -> Array:
+        """Return the array of an observable; make it, all NaN, at its first value."""
         if np.shape(value) != (self.ensemble.size,):
             # Broadcast, it would pass for as many equal measurements.
             raise LangevinError(
                 f"observable {name!r} has shape {np.shape(value)}; needed: one value per replica, "
                 f"({self.ensemble.size},)"
             )
+        group = self._groups[dims]
         if name not in group:
-            if name in (*COORDINATES, "dof", "configuration") or not name.isidentifier():
-                raise LangevinError(f"observable {name!r}: the name is taken, or not a plain word")
-            group[name] = np.full((self.ensemble.size, *shape), np.nan)
+            if any(name in other for other in self._groups.values()):
+                raise LangevinError(f"observable {name!r} is measured twice, with other dimensions")
+            _check_name(f"observable {name!r}", name)
+            group[name] = np.full([self._sizes[dim] for dim in dims], np.nan)
         return group[name]
 
     def restore(self, saved: xr.Dataset) -> None:
         """Take over what an earlier `dataset` holds."""
-        self.one_time = {n: v.to_numpy().copy() for n, v in _with_dims(saved, ONE_TIME)}
-        self.two_time = {n: v.to_numpy().copy() for n, v in _with_dims(saved, TWO_TIME)}
+        for dims in self._groups:
+            self._groups[dims] = {
+                str(name): variable.to_numpy().copy()
+                for name, variable in saved.data_vars.items()
+                if variable.dims == dims
+            }
 
-    def dataset(self, attributes: Attributes) -> xr.Dataset:
-        """Return everything as a dataset of the schema; `attributes` by variable."""
+    def dataset(self, attributes: Attributes, further: Coordinates | None = None) -> xr.Dataset:
+        """Return everything as a dataset of the schema.
+
+        Parameters
+        ----------
+        attributes : mapping
+            Name of a variable → its attributes.
+        further : mapping, optional
+            Coordinates of the system, besides those of the schema.
+        """
         variables = {
             name: (dims, array, dict(attributes.get(name, {})))
-            for dims, group in ((ONE_TIME, self.one_time), (TWO_TIME, self.two_time))
+            for dims, group in self._groups.items()
             for name, array in group.items()
         }
         coordinates: dict[str, Any] = {
@@ -83,11 +116,20 @@ class Recorder:
             "waiting_time": self.schedule.waiting_times,
             "lag": self.schedule.lags,
         }
+        for name, (dim, values, about) in (further or {}).items():
+            _check_name(f"coordinate {name!r}", name, *variables)
+            if np.shape(values) != (self._sizes.get(dim),):
+                raise LangevinError(
+                    f"coordinate {name!r} has shape {np.shape(values)} along {dim!r}; needed: one value for "
+                    f"each of {', '.join(f'{d} ({n})' for d, n in self._sizes.items())}"
+                )
+            coordinates[name] = (dim, np.asarray(values, dtype=np.float64), dict(about))
         made = xr.Dataset(variables, coordinates)
         for name, extra in COORDINATES.items():
             made[name].attrs.update(extra)
         return made
 
 
-def _with_dims(saved: xr.Dataset, dims: tuple[str, ...]) -> Iterable[tuple[str, xr.DataArray]]:
-    return ((str(name), variable) for name, variable in saved.data_vars.items() if variable.dims == dims)
+def _check_name(what: str, name: str, *others: str) -> None:
+    if name in (*TAKEN, *others) or not name.isidentifier():
+        raise LangevinError(f"{what}: the name is taken, or not a plain word")

@@ -27,7 +27,7 @@ from langevin.noise import Noise
 from langevin.recorder import Recorder
 from langevin.schedule import Schedule, Stop
 from langevin.storage import Paths, Trajectory
-from langevin.system import State, System
+from langevin.system import State, System, optional
 
 BAR = "{desc} {percentage:3.0f}%|{bar}| t = {n:.4g}/{total:.4g} [{elapsed}, {remaining} left{postfix}]"
 
@@ -156,7 +156,8 @@ def _find_checkpoint(path: Path) -> Paths:
 
 def build(settings: Settings, ensemble: Ensemble) -> System:
     """Build the system of validated settings; a model with a force becomes a `Langevin` system."""
-    made: Any = settings.system_class(settings.system, settings.dynamics, ensemble)
+    further = {"record": settings.record} if hasattr(settings.system_class, "Record") else {}
+    made: Any = settings.system_class(settings.system, settings.dynamics, ensemble, **further)
     if hasattr(made, "advance"):
         system: System = made
         return system
@@ -258,7 +259,9 @@ class _Session:
         return trajectory
 
     def _dataset(self, status: str) -> xr.Dataset:
-        dataset = self.run.recorder.dataset(self.run.system.attributes())
+        system = self.run.system
+        coordinates = optional(system, "coordinates")(self.run.schedule)
+        dataset = self.run.recorder.dataset(system.attributes(), coordinates)
         wall = self.wall_before + time.monotonic() - self.began
         dataset.attrs = {**self.attributes, "wall_time_seconds": round(wall, 3), "status": status}
         return dataset

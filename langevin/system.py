@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 import numpy as np
@@ -11,12 +12,15 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from langevin.config import Settings
     from langevin.noise import Noise
+    from langevin.schedule import Schedule
 
 Array: TypeAlias = NDArray[np.float64]
 State: TypeAlias = Any
 Reference: TypeAlias = Any
 Attributes: TypeAlias = Mapping[str, Mapping[str, Any]]
 """Name of a variable → its netCDF attributes (`long_name`, `units`, …)."""
+Coordinates: TypeAlias = Mapping[str, tuple[str, Array, Mapping[str, Any]]]
+"""Name of a coordinate → its dimension, its values there, its netCDF attributes."""
 
 
 class System(Protocol):
@@ -24,7 +28,11 @@ class System(Protocol):
 
     A state is never changed in place: `advance` returns a new one. A class whose `compare` returns
     "integrated_response" says so with the class attribute ``measures_response = True``; without it,
-    ``record.response = true`` is refused.
+    ``record.response = true`` is refused. What is built from a run file is built as
+    ``System(parameters, dynamics, ensemble)``; a class `Record`, derived from `langevin.config.RecordKeys`,
+    declares further keys of [record], and the constructor is then given that section as ``record=``.
+
+    The methods with a default are optional: a class that does not derive from this one may lack them.
     """
 
     time_step: float | None
@@ -45,8 +53,23 @@ class System(Protocol):
     def compare(self, reference: Reference, state: State) -> dict[str, Array]:
         """Return the two-time observables between a reference and now, shape (R,) each."""
 
+    def at_waiting(self, state: State) -> Mapping[str, Array]:
+        """Return what is measured only where a waiting time begins, shape (R,) each. Default: nothing.
+
+        It is called once for every waiting time, after `measure`, and may cost far more than that does.
+        """
+        return {}
+
     def configuration(self, state: State) -> Array | None:
         """Return the degrees of freedom, shape (R, dof); None if the system has no configuration."""
+
+    def coordinates(self, schedule: Schedule) -> Coordinates:
+        """Return further coordinates along time, waiting_time, lag or replica. Default: none.
+
+        For instance ``{"scaled_time": ("time", rate * schedule.times, {"long_name": …, "units": "1"})}``.
+        They follow from the schedule and the settings alone, and are not part of the state.
+        """
+        return {}
 
     def attributes(self) -> Attributes:
         """Return the netCDF attributes of the variables that the system measures."""
@@ -56,6 +79,12 @@ class System(Protocol):
 
     def load_state(self, saved: Mapping[str, NDArray[Any]]) -> State:
         """Return the state that `state_dict` saved."""
+
+
+def optional(system: System, method: str) -> Callable[..., Any]:
+    """Return a method of a system; the default that `System` has where the class lacks it."""
+    default: Callable[..., Any] = partial(getattr(System, method), system)
+    return getattr(system, method, default)
 
 
 class Model(Protocol):
