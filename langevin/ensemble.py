@@ -56,9 +56,9 @@ class Ensemble:
         """Number of replicas R."""
         return len(self.replica)
 
-    def quenched(self, role: str, index: int) -> np.random.Generator:
+    def quenched(self, role: str, *index: int) -> np.random.Generator:
         """Return the stream of a quenched role, at its beginning: the same numbers at every call."""
-        return stream(self.seed, role, index)
+        return stream(self.seed, role, *index)
 
     def subset(self, keep: NDArray[np.int64]) -> Ensemble:
         """Return the ensemble of the replicas at positions `keep`, with their labels and streams."""

@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def stream(seed: int, role: str, index: int) -> np.random.Generator:
-    """Return the stream of `role` and `index` at its beginning.
+def stream(seed: int, role: str, *index: int) -> np.random.Generator:
+    """Return the stream of `role` and `index` (one label or several) at its beginning.
 
     The role enters as the CRC-32 of its name: a number that no release of Python or of this package
     changes, so that a seed means the same run everywhere.
     """
-    key = (zlib.crc32(role.encode()), int(index))
+    key = (zlib.crc32(role.encode()), *(int(i) for i in index))
     return np.random.Generator(np.random.PCG64DXSM(np.random.SeedSequence(seed, spawn_key=key)))
 
 

@@ -1,0 +1,1 @@
+"""Deep networks under stochastic gradient descent, as systems of the same engine."""

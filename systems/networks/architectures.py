@@ -1,0 +1,189 @@
+"""The networks by name: what stands under [system], and the module that it means."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+from torch import nn
+
+from langevin.errors import UserError
+from langevin.keys import Section, key
+
+from .modules import LeNet, ResNet18, SmallNet, multilayer
+from .network import Network
+
+LOSS = 'loss: of torch.nn.functional, or your own "package.module:function"'
+
+
+class Toy(Network):
+    """One hidden layer of ReLU, sigmoid outputs, squared error: the toy model of Baity-Jesi et al. 2018."""
+
+    data: ClassVar[str] = "cifar10"
+
+    class Parameters(Section):
+        """What stands under [system]."""
+
+        hidden: int = key("hidden units; 10 makes it under-parametrised", default=10_000, ge=1)
+        loss: str = key(LOSS, default="mse_loss")
+
+    @property
+    def loss_name(self) -> str:
+        """The loss that the run file names."""
+        return str(self.parameters.loss)
+
+    def build(self) -> nn.Module:
+        """Return a new network."""
+        return multilayer(self.shape, [self.parameters.hidden], self.classes, "relu", nn.Sigmoid())
+
+
+class FullyConnected(Network):
+    """Two hidden layers of 100 ReLU: the fully connected net of Baity-Jesi et al. 2018."""
+
+    class Parameters(Section):
+        """What stands under [system]."""
+
+        hidden: int = key("units in each of the two hidden layers", default=100, ge=1)
+
+    def build(self) -> nn.Module:
+        """Return a new network."""
+        return multilayer(self.shape, [self.parameters.hidden] * 2, self.classes, "relu")
+
+
+class SmallConvolutional(Network):
+    """Two small convolutions with pooling, 100 hidden units: the small net of Baity-Jesi et al. 2018."""
+
+    data: ClassVar[str] = "cifar10"
+
+    class Parameters(Section):
+        """What stands under [system]."""
+
+        filters: tuple[int, int] = key(
+            "filters of the two convolutions", default=(10, 20), kind="[integer, integer], each ≥ 1"
+        )
+        hidden: int = key("units in the hidden layer", default=100, ge=1)
+
+    def build(self) -> nn.Module:
+        """Return a new network."""
+        return SmallNet(self.shape, self.classes, self.parameters.filters, self.parameters.hidden)
+
+
+class LeNet5(Network):
+    """LeNet-5 with ReLU and max-pooling (footnote 12 of Baity-Jesi et al. 2018)."""
+
+    class Parameters(Section):
+        """What stands under [system]."""
+
+    def build(self) -> nn.Module:
+        """Return a new network."""
+        return LeNet(self.shape, self.classes)
+
+
+class ResNet(Network):
+    """ResNet-18 with the stem for small images (CIFAR), batch-norm included."""
+
+    data: ClassVar[str] = "cifar100"
+
+    class Parameters(Section):
+        """What stands under [system]."""
+
+        width: int = key("channels of the first stage", default=64, ge=1)
+
+    def build(self) -> nn.Module:
+        """Return a new network."""
+        return ResNet18(self.shape, self.classes, self.parameters.width)
+
+
+class MultilayerPerceptron(Network):
+    """A fully connected net of any widths, with ReLU or tanh."""
+
+    class Parameters(Section):
+        """What stands under [system]."""
+
+        widths: list[Annotated[int, Field(ge=1)]] = key(
+            "units of the hidden layers, in turn", default=[7, 7, 7], kind="list of integers ≥ 1"
+        )
+        activation: Literal["relu", "tanh"] = key("activation of the hidden units", default="tanh")
+        loss: str = key(LOSS, default="cross_entropy")
+
+    @property
+    def loss_name(self) -> str:
+        """The loss that the run file names."""
+        return str(self.parameters.loss)
+
+    def build(self) -> nn.Module:
+        """Return a new network."""
+        return multilayer(self.shape, self.parameters.widths, self.classes, self.parameters.activation)
+
+
+class UserNetwork(Network):
+    """Any torch.nn.Module of yours, named in the run file."""
+
+    class Parameters(Section):
+        """What stands under [system]."""
+
+        module: str = key(
+            '"package.module:factory": a function or class that returns a torch.nn.Module; it is given `shape` '
+            "(of one input) and `classes` if its arguments have these names",
+            default="torch.nn:Linear",
+            example="langevin.systems.networks.modules:LeNet",
+        )
+        arguments: dict[str, Any] = key("its keyword arguments", default={}, kind="table")
+        loss: str = key(LOSS, default="cross_entropy")
+
+    @property
+    def loss_name(self) -> str:
+        """The loss that the run file names."""
+        return str(self.parameters.loss)
+
+    def build(self) -> nn.Module:
+        """Return a new network from the user's factory."""
+        factory = find_factory(self.parameters.module)
+        known = {"shape": self.shape, "classes": self.classes}
+        names = inspect.signature(factory).parameters
+        given = {n: v for n, v in known.items() if n in names} | self.parameters.arguments
+        try:
+            module = factory(**given)
+        except (TypeError, ValueError) as error:
+            raise UserError(
+                f"system.module = {self.parameters.module!r}: called with {given}: {error}"
+            ) from None
+        if not isinstance(module, nn.Module):
+            raise UserError(
+                f"system.module = {self.parameters.module!r}: gave a {type(module).__name__}; needed: a torch.nn.Module"
+            )
+        return module
+
+    @classmethod
+    def check(cls, settings: Any) -> Iterable[str]:
+        """Yield the fault of a factory that cannot be imported; its folder is that of the run file."""
+        folder = str(Path(settings.folder).resolve())
+        if folder not in sys.path:
+            sys.path.append(folder)
+        try:
+            find_factory(settings.system.module)
+        except UserError as error:
+            yield str(error)
+
+
+def find_factory(target: str) -> Callable[..., Any]:
+    """Return the callable that "package.module:factory" names.
+
+    Raises
+    ------
+    UserError
+        If it is not there.
+    """
+    name, _, attribute = target.partition(":")
+    try:
+        found = getattr(importlib.import_module(name), attribute, None) if name and attribute else None
+    except (ImportError, SyntaxError) as error:
+        raise UserError(f"system.module = {target!r}: cannot import {name!r}: {error}") from None
+    if not callable(found):
+        raise UserError(f'system.module = {target!r}: allowed: "package.module:factory", a callable')
+    return found

@@ -1,0 +1,177 @@
+r"""How mini-batches are drawn: positions in the replica's training set, from streams of its own.
+
+All draws are made by numpy on the host, so that a seed means the same batches on every device; the examples
+themselves are gathered where the data set lives. With P examples and batches of B:
+
+epochs
+    Without replacement: one random permutation of the P examples follows another, and batch n takes the places
+    nB … (n+1)B − 1 of this endless sequence. Every batch has B examples; one may straddle two epochs.
+iid
+    With replacement.
+full
+    All P examples, every time.
+persistent
+    Each example is in or out of the batch by itself, a two-state Markov process in continuous time with fraction
+    b = B/P, observed at every step: the mean time in the batch is τ (`persistence`), out of it τ(1 − b)/b, both
+    exponential. With the rate Γ = 1/τ + b/(τ(1 − b)) = 1/(τ(1 − b)), from step to step
+
+        P(in → out) = (1 − b)(1 − e^{−Γ}),    P(out → in) = b (1 − e^{−Γ}),
+
+    so that ⟨s⟩ = b and ⟨δs(n) δs(n + k)⟩ = b(1 − b) e^{−Γk} hold exactly. The start is stationary. The force is
+    normalised by B, not by the number of examples that happen to be in: it stays unbiased.
+    F. Mignacco and P. Urbani, The effective noise of stochastic gradient descent, J. Stat. Mech. 083405 (2022).
+
+Batches of the first three kinds are functions of (seed, replica, n) alone: nothing of them has to be saved.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from langevin.ensemble import Ensemble
+
+Index = NDArray[np.int64]
+Mask = NDArray[np.int8]
+
+#: Batches drawn at once with replacement.
+BLOCK = 256
+
+
+class Batches(Protocol):
+    """A source of batches for every replica."""
+
+    fixed: bool
+    """Whether every batch has the same size."""
+
+    def start(self, replica: int, noise: np.random.Generator | None) -> Mask:
+        """Return what has to be remembered from step to step at t = 0; may be empty."""
+
+    def draw(
+        self, replica: int, memory: Mask, first: int, last: int, noise: np.random.Generator | None
+    ) -> Iterator[Index]:
+        """Yield the batches of the steps first … last − 1; `memory` is kept up to date in place."""
+
+
+class Epochs:
+    """Without replacement."""
+
+    fixed = True
+
+    def __init__(self, examples: int, size: int, ensemble: Ensemble) -> None:
+        self.examples, self.size, self.ensemble = examples, size, ensemble
+        self._kept: dict[int, tuple[int, Index]] = {}
+
+    def start(self, replica: int, noise: np.random.Generator | None) -> Mask:
+        """Return nothing: a batch follows from its number."""
+        return np.empty(0, np.int8)
+
+    def _permutation(self, replica: int, epoch: int) -> Index:
+        known, order = self._kept.get(replica, (-1, np.empty(0, np.int64)))
+        if known != epoch:
+            order = self.ensemble.quenched("batch", replica, epoch).permutation(self.examples)
+            self._kept[replica] = (epoch, order)
+        return order
+
+    def draw(
+        self, replica: int, memory: Mask, first: int, last: int, noise: np.random.Generator | None
+    ) -> Iterator[Index]:
+        """Yield the batches of the steps first … last − 1."""
+        for n in range(first, last):
+            place, parts, missing = n * self.size, [], self.size
+            while missing:
+                epoch, offset = divmod(place, self.examples)
+                part = self._permutation(replica, epoch)[offset : offset + missing]
+                parts.append(part)
+                place, missing = place + part.size, missing - part.size
+            yield parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+class Independent:
+    """With replacement."""
+
+    fixed = True
+
+    def __init__(self, examples: int, size: int, ensemble: Ensemble) -> None:
+        self.examples, self.size, self.ensemble = examples, size, ensemble
+
+    def start(self, replica: int, noise: np.random.Generator | None) -> Mask:
+        """Return nothing: a batch follows from its number."""
+        return np.empty(0, np.int8)
+
+    def draw(
+        self, replica: int, memory: Mask, first: int, last: int, noise: np.random.Generator | None
+    ) -> Iterator[Index]:
+        """Yield the batches of the steps first … last − 1."""
+        for block in range(first // BLOCK, -(-last // BLOCK)):
+            stream = self.ensemble.quenched("batch", replica, block)
+            drawn = stream.integers(self.examples, size=(BLOCK, self.size))
+            yield from drawn[max(first - block * BLOCK, 0) : last - block * BLOCK]
+
+
+class Full:
+    """The whole training set."""
+
+    fixed = True
+
+    def __init__(self, examples: int) -> None:
+        self.size = self.examples = examples
+
+    def start(self, replica: int, noise: np.random.Generator | None) -> Mask:
+        """Return nothing."""
+        return np.empty(0, np.int8)
+
+    def draw(
+        self, replica: int, memory: Mask, first: int, last: int, noise: np.random.Generator | None
+    ) -> Iterator[Index]:
+        """Yield all examples, last − first times."""
+        everything = np.arange(self.examples)
+        for _ in range(first, last):
+            yield everything
+
+
+class Persistent:
+    """Each example in or out for an exponential time; `memory` says which are in (1) now."""
+
+    fixed = False
+
+    def __init__(self, examples: int, size: int, persistence: float) -> None:
+        self.examples, self.size = examples, size
+        self.fraction = b = size / examples
+        # All are in, always, where B = P: no rate then, and no change.
+        change = -math.expm1(-1 / (persistence * (1 - b))) if b < 1 else 0.0
+        self.leaves, self.enters = (1 - b) * change, b * change
+
+    def start(self, replica: int, noise: np.random.Generator | None) -> Mask:
+        """Draw who is in at t = 0 from the stationary distribution."""
+        assert noise is not None
+        return (noise.random(self.examples) < self.fraction).astype(np.int8)
+
+    def draw(
+        self, replica: int, memory: Mask, first: int, last: int, noise: np.random.Generator | None
+    ) -> Iterator[Index]:
+        """Yield the batches of the steps first … last − 1, and move `memory` on to step `last`."""
+        assert noise is not None
+        for _ in range(first, last):
+            inside = np.flatnonzero(memory)
+            yield inside
+            outside = np.flatnonzero(memory == 0)
+            # How many change, then which: two draws instead of one for each example.
+            leaving = noise.choice(inside, noise.binomial(inside.size, self.leaves), replace=False)
+            entering = noise.choice(outside, noise.binomial(outside.size, self.enters), replace=False)
+            memory[leaving], memory[entering] = 0, 1
+
+
+def make(kind: str, examples: int, size: int, persistence: float, ensemble: Ensemble) -> Batches:
+    """Return the source of batches that `dynamics.batches` names."""
+    if kind == "epochs":
+        return Epochs(examples, size, ensemble)
+    if kind == "iid":
+        return Independent(examples, size, ensemble)
+    if kind == "persistent":
+        return Persistent(examples, size, persistence)
+    return Full(examples)

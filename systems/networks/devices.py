@@ -1,0 +1,61 @@
+"""Where a network lives, and what to say when there is no room."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from langevin.errors import LangevinError, UserError
+
+
+def prepare(name: str, deterministic: bool) -> torch.device:
+    """Return the device that `dynamics.device` names.
+
+    Parameters
+    ----------
+    name : str
+        "auto" (the GPU where there is one), "cpu", "cuda" or "cuda:1".
+    deterministic : bool
+        On a GPU, allow deterministic algorithms only.
+
+    Raises
+    ------
+    UserError
+        If there is no such device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise UserError(f'dynamics.device = {name!r}: allowed: "auto", "cpu", "cuda", "cuda:1", …')
+    if device.type == "cuda":
+        count = torch.cuda.device_count()
+        if (device.index or 0) >= count:
+            raise UserError(
+                f'dynamics.device = {name!r}: this machine has {count} GPUs; allowed: "auto", "cpu"'
+            )
+        if deterministic:
+            # cuBLAS reads it when it starts.
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+            torch.use_deterministic_algorithms(True)
+            torch.backends.cudnn.benchmark = False
+    return device
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turn "out of memory" into one line that says what to reduce."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        said = str(error).splitlines()[0]
+        raise LangevinError(
+            f"the GPU is out of memory ({said}): reduce ensemble.replicas, dynamics.batch_size, the number of "
+            "record.waiting_times, or the size of the network"
+        ) from None

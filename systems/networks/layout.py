@@ -1,0 +1,84 @@
+"""A module's trainable weights as one vector, and its running statistics beside it.
+
+The degrees of freedom are the trainable parameters alone, in the order of ``module.parameters()``. Buffers, such
+as the running mean and variance of batch-norm, follow from the weights and the batches seen; they are part of the
+state, not degrees of freedom.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Block:
+    """Where one parameter stands in the vector."""
+
+    name: str
+    shape: tuple[int, ...]
+    start: int
+
+    @property
+    def stop(self) -> int:
+        """One past its last element."""
+        return self.start + math.prod(self.shape)
+
+
+class Layout:
+    """How the trainable parameters of a module lie in a vector of M numbers.
+
+    Parameters
+    ----------
+    module : Module
+        Any copy of the network.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.blocks: list[Block] = []
+        start = 0
+        for name, parameter in module.named_parameters():
+            if parameter.requires_grad:
+                self.blocks.append(Block(name, tuple(parameter.shape), start))
+                start += parameter.numel()
+        self.dof = start
+        self.names = [block.name for block in self.blocks]
+
+    def views(self, x: Tensor) -> list[Tensor]:
+        """Return the parameters as views of x: shape (M,) gives their own shapes, (R, M) stacks them over R."""
+        lead = x.shape[:-1]
+        return [x[..., b.start : b.stop].view(*lead, *b.shape) for b in self.blocks]
+
+    def flat(self, tensors: list[Tensor]) -> Tensor:
+        """Join parameters, or their gradients, to a vector of shape (M,)."""
+        return torch.cat([t.reshape(-1) for t in tensors])
+
+    def of(self, module: nn.Module) -> Tensor:
+        """Return a copy of the module's trainable parameters, shape (M,)."""
+        return self.flat([p.detach() for p in module.parameters() if p.requires_grad])
+
+    def bind(self, module: nn.Module, x: Tensor) -> list[nn.Parameter]:
+        """Let the module's parameters be views of x, shape (M,); return them."""
+        parameters = [p for p in module.parameters() if p.requires_grad]
+        for parameter, view in zip(parameters, self.views(x), strict=True):
+            parameter.data = view
+        return parameters
+
+
+def buffers_of(module: nn.Module) -> list[Tensor]:
+    """Return copies of the buffers, in the module's order."""
+    return [b.detach().clone() for b in module.buffers()]
+
+
+def seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
+    """Build a module with torch's default generator at `seed`; its state elsewhere is left as it was.
+
+    The module is built on the CPU, so that a seed means the same start on every device.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build()

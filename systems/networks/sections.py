@@ -1,0 +1,67 @@
+"""The keys of a network's run file, beyond those of every system."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from langevin.config import RecordKeys
+from langevin.keys import DynamicsKeys, key
+
+
+class Descent(DynamicsKeys):
+    """[dynamics]: stochastic gradient descent. Time is counted in steps."""
+
+    @property
+    def time_step(self) -> float:
+        """One step."""
+        return 1.0
+
+    learning_rate: float = key("learning rate α: the time step dt of the engine", default=0.01, gt=0)
+    batch_size: int = key(
+        "examples B in a mini-batch (persistent: on average; full: not used)", default=100, ge=1
+    )
+    batches: Literal["epochs", "iid", "persistent", "full"] = key(
+        "how batches are drawn: without replacement, with it, each example in or out for a random time, all",
+        default="epochs",
+    )
+    persistence: float = key(
+        'mean time that an example stays in a batch; batches = "persistent" alone uses it',
+        default=10.0,
+        gt=0,
+        unit="steps",
+    )
+    momentum: float = key("momentum μ", default=0.0, ge=0, lt=1)
+    weight_decay: float = key("weight decay λ: −λ w is added to the force", default=0.0, ge=0)
+    temperature: float = key(
+        "temperature T of additional Gaussian noise √(2Tα) (stochastic gradient Langevin dynamics)",
+        default=0.0,
+        ge=0,
+        unit="loss",
+    )
+    t_max: float = key("end of the run", example=1000.0, ge=1, unit="steps")
+    device: str = key('"auto": the GPU where there is one; or "cpu", "cuda", "cuda:1"', default="auto")
+    precision: Literal["single", "double"] = key(
+        "floating point numbers of weights and data", default="single"
+    )
+    execution: Literal["auto", "sequential", "stacked"] = key(
+        "replicas one by one, or many in each call; auto: what is fast for the size of the net",
+        default="auto",
+    )
+    cuda_graph: bool = key("on a GPU, capture the step in a CUDA graph", default=True)
+    deterministic: bool = key("on a GPU, deterministic algorithms only: the same bits again", default=False)
+
+
+class RecordDescent(RecordKeys):
+    """[record] of a network."""
+
+    energy_examples: int = key(
+        "training examples, and test examples, that loss and accuracy are averaged over (a seeded subset; "
+        "all, if there are no more)",
+        default=10_000,
+        ge=1,
+    )
+    gradient_examples: int = key(
+        "training examples that the gradient's norm and its noise are estimated from (a seeded subset)",
+        default=1000,
+        ge=20,
+    )
