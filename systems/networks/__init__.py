@@ -1,0 +1,1 @@
+"""Deep networks that learn by stochastic gradient descent."""
