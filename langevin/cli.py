@@ -78,7 +78,7 @@ def running_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _overrides(assignments: tuple[str, ...]) -> dict[str, Any]:
-    from langevin.config import parse_assignment
+    from langevin.run_file import parse_assignment
 
     return dict(parse_assignment(a) for a in assignments)
 
@@ -295,8 +295,9 @@ def systems(name: str | None) -> None:
         summary = (registry.load(known).__doc__ or "").strip().partition("\n")[0]
         click.echo(f"{known:12} {summary}")
     click.echo('\nYour own class: name = "package.module:Class" in the run file (ARCHITECTURE.md).')
+    sections = ", ".join(name for name in config.SECTIONS if name != "data")
     click.echo(
-        f"Systems have sections {', '.join(config.SECTIONS)}: `langevin systems NAME` shows their keys."
+        f"Systems have sections {sections} (networks: data, too): `langevin systems NAME` shows their keys."
     )
 
 
@@ -304,8 +305,10 @@ def _print_parameters(system_class: type[Any]) -> None:
     from langevin import config, keys
 
     click.echo((system_class.__doc__ or "").strip() + "\n")
-    for table, kind in config.tables(system_class):
+    for table, kind in config.tables(system_class, Path.cwd()):
         click.echo(f"[{table}]")
+        if table == "data":
+            click.echo(f'  name (default: "{system_class.data}")\n      `langevin data list` shows them')
         for field, info in kind.model_fields.items():
             click.echo(f"  {field} (default: {keys.default_of(info)})\n      {keys.describe(info)}")
 

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import difflib
 import json
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from langevin import checks, registry
+from langevin import checks, registry, run_file
 from langevin.errors import ConfigError, UserError
 from langevin.keys import DynamicsKeys, GridKey, ResultPathKey, Section, describe, example_of, key, toml
 from langevin.schedule import Grid
 
-SECTIONS = ("system", "dynamics", "ensemble", "record", "output")
+#: [data] stands only in run files of systems that learn from data.
+SECTIONS = ("system", "data", "dynamics", "ensemble", "record", "output")
 
 
 class LangevinDynamics(DynamicsKeys):
@@ -98,6 +97,10 @@ class Settings:
     system_name : str
     system_class : type
     system, dynamics, ensemble, record, output : Section
+    data_name : str
+        Empty for a system that takes no data; `data_class` and `data` are None then.
+    data_class : type or None
+    data : Section or None
     given : dict
         What was given, overrides included: enough to validate again (a checkpoint keeps it).
     text : str
@@ -117,6 +120,9 @@ class Settings:
     given: dict[str, Any]
     text: str = ""
     folder: Path = Path()
+    data_name: str = ""
+    data_class: type[Any] | None = None
+    data: Any = None
 
     def as_json(self) -> str:
         """Return what was given as JSON (with `Infinity`, which Python reads back)."""
@@ -143,84 +149,20 @@ def load(
         With all faults at once.
     """
     if isinstance(source, Mapping):
-        given, text, name, folder = _plain(source), "", "settings", folder or Path.cwd()
+        given, text, name, folder = run_file.plain(source), "", "settings", folder or Path.cwd()
     else:
         path = Path(source)
-        text = _read(path)
-        given, name, folder = _parse(text, path), str(path), path.parent
+        text = run_file.read(path)
+        given, name, folder = run_file.parse(text, path), str(path), path.parent
         output = given.setdefault("output", {})
         if isinstance(output, dict) and not output.get("path"):
             output["path"] = path.stem + ".nc"
     faults: list[str] = []
-    given = _override(given, _plain(overrides or {}), faults)
+    given = run_file.override(given, run_file.plain(overrides or {}), faults)
     settings = _validate(given, text, folder, faults)
     if faults or settings is None:
         raise ConfigError(faults, name)
     return settings
-
-
-def parse_assignment(assignment: str) -> tuple[str, Any]:
-    """Split "section.key=value"; the value is TOML, or a plain string where it is not.
-
-    Raises
-    ------
-    UserError
-        If there is no "=" or no section.
-    """
-    dotted, equals, text = assignment.partition("=")
-    if not equals or ("." not in dotted.strip(".") and dotted.strip() != "title"):
-        raise UserError(
-            f"--set {assignment!r}: write section.key=value, for instance dynamics.temperature=0.6"
-        )
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text.strip()
-    return dotted.strip(), value
-
-
-def _plain(given: Any) -> Any:
-    """Turn what Python callers like to write (numpy numbers and arrays, paths, grids) into TOML's types."""
-    if isinstance(given, Mapping):
-        return {name: _plain(value) for name, value in given.items()}
-    if isinstance(given, list | tuple):
-        return [_plain(value) for value in given]
-    if isinstance(given, np.ndarray | np.generic):
-        return given.tolist()
-    if isinstance(given, Grid):
-        return given.as_given()
-    return str(given) if isinstance(given, Path) else given
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: not a run file (not UTF-8 text)") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot read the run file: {error.strerror}") from None
-
-
-def _parse(text: str, path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{path}: not valid TOML: {error}") from None
-
-
-def _override(given: dict[str, Any], overrides: Mapping[str, Any], faults: list[str]) -> dict[str, Any]:
-    merged = {name: dict(value) if isinstance(value, Mapping) else value for name, value in given.items()}
-    for dotted, value in overrides.items():
-        *parents, last = dotted.split(".")
-        table = merged
-        for parent in parents:
-            inner = table.setdefault(parent, {})
-            table[parent] = table = dict(inner) if isinstance(inner, Mapping) else {}
-        if not parents and last != "title":
-            faults.append(f"override {dotted!r}: write section.key, for instance dynamics.temperature")
-        else:
-            table[last] = value
-    return merged
 
 
 def _validate(given: dict[str, Any], text: str, folder: Path, faults: list[str]) -> Settings | None:
@@ -241,8 +183,18 @@ def _validate(given: dict[str, Any], text: str, folder: Path, faults: list[str])
     name = given["system"]["name"]
     parameters = {k: v for k, v in given["system"].items() if k != "name"}
     system = section("system", system_class.Parameters, parameters, given, faults)
+    data = _data(system_class, given, folder, faults)
     settings = Settings(
-        title or name, name, system_class, system, dynamics, **fixed, given=given, text=text, folder=folder
+        title or name,
+        name,
+        system_class,
+        system,
+        dynamics,
+        **fixed,
+        given=given,
+        text=text,
+        folder=folder,
+        **data,
     )
     faults += _cross_checks(settings)
     return settings
@@ -268,6 +220,11 @@ def record_keys(system_class: type[Any]) -> type[RecordKeys]:
     return kind
 
 
+def takes_data(system_class: type[Any]) -> bool:
+    """Return whether a system learns from data: its class says ``data = "name of the default data set"``."""
+    return isinstance(getattr(system_class, "data", None), str)
+
+
 def is_deterministic(system_class: type[Any]) -> bool:
     """Return whether a system says that it has neither noise nor disorder: one replica is all."""
     return bool(getattr(system_class, "deterministic", False))
@@ -284,17 +241,42 @@ def _unknown_sections(given: Mapping[str, Any]) -> list[str]:
 
 def _system_class(given: Mapping[str, Any], folder: Path, faults: list[str]) -> type[Any] | None:
     table = given.get("system")
-    if not isinstance(table, Mapping) or not isinstance(table.get("name"), str):
-        has = isinstance(table, Mapping) and "name" in table
-        was = f" = {toml(table['name'])}: must be a string" if has and table else ": missing"
-        allowed = ", ".join(sorted(registry.names()))
-        faults.append(f'system.name{was}; allowed: {allowed}, or your own "package.module:Class"')
+    if isinstance(table, Mapping) and "name" in table:
+        return _named(registry.SYSTEM, table["name"], folder, faults)
+    faults.append(f"system.name: missing; allowed: {registry.allowed()}")
+    return None
+
+
+def _named(kind: registry.Kind, name: Any, folder: Path, faults: list[str]) -> type[Any] | None:
+    if not isinstance(name, str):
+        faults.append(f"{kind.key} = {toml(name)}: must be a string; allowed: {registry.allowed(kind)}")
         return None
     try:
-        return registry.load(table["name"], folder)
+        return registry.load(name, folder, kind)
     except UserError as error:
         faults.append(str(error))
         return None
+
+
+def _data(
+    system_class: type[Any], given: Mapping[str, Any], folder: Path, faults: list[str]
+) -> dict[str, Any]:
+    """Return what `Settings` holds of [data]; nothing for a system that takes none."""
+    if not takes_data(system_class):
+        if "data" in given:
+            faults.append(f"data: {given['system']['name']} takes no data; allowed: no section [data]")
+        return {}
+    table = given.get("data", {})
+    if not isinstance(table, Mapping):
+        faults.append(f"data = {table!r}: must be a table, [data]")
+        return {}
+    name = table.get("name", system_class.data)
+    data_class = _named(registry.DATA, name, folder, faults)
+    if data_class is None:
+        return {}
+    keys = {k: v for k, v in table.items() if k != "name"}
+    data = section("data", data_class.Parameters, keys, given, faults)
+    return {"data_name": name, "data_class": data_class, "data": data}
 
 
 def _cross_checks(settings: Settings) -> Iterable[str]:
@@ -304,12 +286,16 @@ def _cross_checks(settings: Settings) -> Iterable[str]:
         yield f"ensemble.samples = {ensemble.samples}: must be ≤ ensemble.replicas = {ensemble.replicas}"
     if ensemble is not None and ensemble.replicas > 1 and is_deterministic(settings.system_class):
         yield f"ensemble.replicas = {ensemble.replicas}: must be 1 (all replicas of this system are the same)"
+    data_check = getattr(settings.data_class, "check", None)
+    if data_check is not None and settings.data is not None and ensemble is not None:
+        yield from data_check(settings)
     if dynamics is None:
         return
     yield from checks.response_faults(settings)
     yield from checks.time_faults(settings)
     check = getattr(settings.system_class, "check", None)
-    if check is not None and settings.system is not None and ensemble is not None:
+    needed = [settings.system, ensemble, *([settings.data] if takes_data(settings.system_class) else [])]
+    if check is not None and None not in needed:
         yield from check(settings)
 
 
@@ -331,7 +317,7 @@ def _fault(name: str, kind: type[Section], item: Any, given: Mapping[str, Any]) 
     dotted = f"{name}.{last}"
     fields = kind.model_fields
     if item["type"] == "extra_forbidden":
-        own = list(fields) + (["name"] if name == "system" else [])
+        own = list(fields) + (["name"] if name in ("system", "data") else [])
         return f"{dotted}: unknown key; nearest: {name}.{_nearest(last, own)}; allowed: {', '.join(own)}"
     described = describe(fields[last])
     if item["type"] == "missing":
@@ -345,10 +331,15 @@ def _nearest(word: str, allowed: Iterable[str]) -> str:
     return difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.0)[0]
 
 
-def tables(system_class: type[Any]) -> list[tuple[str, type[Section]]]:
-    """Return the sections of a system's run file with the classes that declare them."""
+def tables(system_class: type[Any], folder: Path | None = None) -> list[tuple[str, type[Section]]]:
+    """Return the sections of a system's run file with the classes that declare them.
+
+    [data] is that of the system's default data set; a user's own is looked for in `folder`, too.
+    """
+    data = registry.load(system_class.data, folder, registry.DATA) if takes_data(system_class) else None
     return [
         ("system", system_class.Parameters),
+        *([("data", data.Parameters)] if data else []),
         ("dynamics", dynamics_keys(system_class)),
         ("ensemble", EnsembleKeys),
         ("record", record_keys(system_class)),
@@ -360,10 +351,11 @@ def template(name: str) -> str:
     """Return a commented run file for a system; it validates as it stands."""
     lines = [f"title = {toml(name)}"]
     system_class = registry.load(name, Path.cwd())
-    for table, kind in tables(system_class):
+    names = {"system": name, "data": getattr(system_class, "data", "")}
+    for table, kind in tables(system_class, Path.cwd()):
         lines += ["", f"[{table}]"]
-        if table == "system":
-            lines.append(f"name = {toml(name)}")
+        if table in names:
+            lines.append(f"name = {toml(names[table])}")
         for field, info in kind.model_fields.items():
             lines += [f"# {describe(info)}", f"{field} = {toml(_example(name, system_class, field, info))}"]
     return "\n".join(lines) + "\n"
@@ -372,4 +364,7 @@ def template(name: str) -> str:
 def _example(name: str, system_class: type[Any], field: str, info: FieldInfo) -> Any:
     if field == "path":
         return f"{name.rpartition(':')[2]}.nc"
-    return 1 if field in ("replicas", "samples") and is_deterministic(system_class) else example_of(info)
+    # All of an archive is one quenched sample.
+    single = field == "samples" and takes_data(system_class)
+    single = single or (field in ("replicas", "samples") and is_deterministic(system_class))
+    return 1 if single else example_of(info)

@@ -13,17 +13,24 @@ from pathlib import Path
 import langevin
 from langevin.config import Settings
 from langevin.ensemble import Ensemble
+from langevin.system import Data
 
 PACKAGES = ("numpy", "numba", "scipy", "xarray", "netCDF4", "torch")
 
 
-def attributes(settings: Settings, ensemble: Ensemble) -> dict[str, str | int | float]:
+def attributes(
+    settings: Settings, ensemble: Ensemble, data: Data | None = None
+) -> dict[str, str | int | float]:
     """Return the global attributes that say how to make the file again."""
+    learned = {}
+    if data is not None:
+        learned = {"data": settings.data_name, **{f"data_{k}": v for k, v in data.attributes.items()}}
     return {
         "Conventions": "CF-1.11",
         "title": settings.title,
         "source": f"langevin {langevin.__version__}",
         "system": settings.system_name,
+        **learned,
         "run_file": settings.text,
         "settings": settings.as_json(),
         # netCDF's widest integer has 64 bits, a seed may have more.

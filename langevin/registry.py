@@ -1,16 +1,18 @@
-"""Names of systems → where their classes are. Nothing is imported before it is asked for."""
+"""Names → where their classes are. Nothing is imported before it is asked for."""
 
 from __future__ import annotations
 
 import difflib
 import importlib
 import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from langevin.errors import UserError
-from langevin.system import Model
+from langevin.system import DataSet, Model
 
 #: One line per system. Others join through the entry-point group "langevin.systems".
 SYSTEMS = {
@@ -19,15 +21,68 @@ SYSTEMS = {
     "harmonic": "langevin.systems.harmonic:Harmonic",
 }
 
+#: One line per data set of network systems. Others join through the entry-point group "langevin.datasets".
+DATASETS = {
+    "synthetic": "langevin.systems.networks.datasets.synthetic:Synthetic",
+}
 
-def names() -> dict[str, str]:
+
+def _of_a_system(found: type[Any]) -> tuple[str, ...]:
+    """Return the names that a system's class must define."""
+    own_steps = hasattr(found, "advance")
+    return ("Parameters",) if own_steps else ("Parameters", "initial_configuration", "force", "energy")
+
+
+def _of_a_data_set(found: type[Any]) -> tuple[str, ...]:
+    """Return the names that a data set's class must define."""
+    return ("Parameters", "load")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of thing that run files name.
+
+    Attributes
+    ----------
+    word : str
+        What it is called in messages.
+    key : str
+        The key of a run file that names it.
+    group : str
+        Entry-point group through which other packages register theirs.
+    ours : mapping
+        Name → "module:Class".
+    protocol : type
+        What its classes may inherit; a name that a class has from there alone, it lacks.
+    needs : callable
+        Class → the names that it must define.
+    """
+
+    word: str
+    key: str
+    group: str
+    ours: Mapping[str, str]
+    protocol: type[Any]
+    needs: Callable[[type[Any]], tuple[str, ...]]
+
+
+SYSTEM = Kind("system", "system.name", "langevin.systems", SYSTEMS, Model, _of_a_system)
+DATA = Kind("data set", "data.name", "langevin.datasets", DATASETS, DataSet, _of_a_data_set)
+
+
+def names(kind: Kind = SYSTEM) -> dict[str, str]:
     """Return every registered name with its "module:Class"; ours win over an entry point's."""
-    others = {point.name: point.value for point in entry_points(group="langevin.systems")}
-    return {**others, **SYSTEMS}
+    others = {point.name: point.value for point in entry_points(group=kind.group)}
+    return {**others, **kind.ours}
 
 
-def load(name: str, near: Path | None = None) -> type[Any]:
-    """Return the class of a registered system, or of a user's "package.module:Class".
+def allowed(kind: Kind = SYSTEM) -> str:
+    """Say what may stand for a name."""
+    return f'{", ".join(sorted(names(kind)))}, or your own "package.module:Class"'
+
+
+def load(name: str, near: Path | None = None, kind: Kind = SYSTEM) -> type[Any]:
+    """Return the class of a registered name, or of a user's "package.module:Class".
 
     Parameters
     ----------
@@ -35,42 +90,40 @@ def load(name: str, near: Path | None = None) -> type[Any]:
         Registered name or "package.module:Class".
     near : Path, optional
         Folder of the run file; a user's module is looked for there too.
+    kind : Kind
+        `SYSTEM` or `DATA`.
 
     Raises
     ------
     UserError
-        If there is no such system; the message names the nearest one.
+        If there is no such class; the message names the nearest one.
     """
-    known = names()
+    known = names(kind)
     if name in known:
-        return _import(known[name])
+        return _import(known[name], kind)
     if ":" not in name:
         nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
         raise UserError(
-            f"system.name = {name!r}: no such system; nearest: {nearest[0]!r}; "
-            f'allowed: {", ".join(sorted(known))}, or your own "package.module:Class"'
+            f"{kind.key} = {name!r}: no such {kind.word}; nearest: {nearest[0]!r}; allowed: {allowed(kind)}"
         )
     if near is not None and str(near.resolve()) not in sys.path:
         sys.path.append(str(near.resolve()))
-    return _import(name)
+    return _import(name, kind)
 
 
-def _import(target: str) -> type[Any]:
+def _import(target: str, kind: Kind) -> type[Any]:
     module_name, _, class_name = target.partition(":")
     try:
         module = importlib.import_module(module_name)
     except (ImportError, SyntaxError, ValueError, TypeError) as error:
-        raise UserError(f"system.name = {target!r}: cannot import {module_name!r}: {error}") from error
+        raise UserError(f"{kind.key} = {target!r}: cannot import {module_name!r}: {error}") from error
     found = getattr(module, class_name, None)
     if not isinstance(found, type):
-        raise UserError(f"system.name = {target!r}: module {module_name} has no class {class_name!r}")
-    needed = ["Parameters"]
-    if not hasattr(found, "advance"):
-        needed += ["initial_configuration", "force", "energy"]
-    for name in needed:
+        raise UserError(f"{kind.key} = {target!r}: module {module_name} has no class {class_name!r}")
+    for name in kind.needs(found):
         # Inherited from the protocol alone, it is not there.
-        if getattr(found, name, None) in (None, getattr(Model, name, None)):
+        if getattr(found, name, None) in (None, getattr(kind.protocol, name, None)):
             raise UserError(
-                f"system.name = {target!r}: class {class_name} lacks {name!r} (see ARCHITECTURE.md)"
+                f"{kind.key} = {target!r}: class {class_name} lacks {name!r} (see ARCHITECTURE.md)"
             )
     return found

@@ -27,7 +27,7 @@ from langevin.noise import Noise
 from langevin.recorder import Recorder
 from langevin.schedule import Schedule, Stop
 from langevin.storage import Paths, Trajectory
-from langevin.system import State, System, optional
+from langevin.system import Data, State, System, optional
 
 BAR = "{desc} {percentage:3.0f}%|{bar}| t = {n:.4g}/{total:.4g} [{elapsed}, {remaining} left{postfix}]"
 
@@ -109,12 +109,12 @@ def execute(
     paths = Paths(path or Path(settings.output.path))
     paths.check(force, settings.output.figure)
     with paths.locked():
-        run, ensemble = _prepare(settings, threads)
+        run, ensemble, data = _prepare(settings, threads)
         run.state = run.system.initial_state(run.noise)
         # An unfinished run goes only now, when nothing of the new one can be refused any more; an old
         # result stays until the new one replaces it.
         paths.discard()
-        attributes = provenance.attributes(settings, ensemble)
+        attributes = provenance.attributes(settings, ensemble, data)
         return _Session(settings, attributes, paths, run, progress).carry_out()
 
 
@@ -128,7 +128,8 @@ def execute_resume(path: str | Path, *, threads: int | None = None, progress: bo
 def _resume(paths: Paths, threads: int | None, progress: bool) -> Path:
     dataset, arrays, notes = storage.read_checkpoint(paths.checkpoint)
     settings = config.load(notes["settings"], folder=Path(notes["folder"]))
-    run, _ = _prepare(settings, threads)
+    run, _, data = _prepare(settings, threads)
+    _require_same(data, notes["attributes"], paths)
     run.recorder.restore(dataset)
     run.noise.load_state(notes["noise"])
     run.time, run.position = notes["time"], notes["position"]
@@ -139,6 +140,13 @@ def _resume(paths: Paths, threads: int | None, progress: bool) -> Path:
     attributes["history"] += f"\n{provenance.history_line('resume')}, {provenance.versions()}"
     session = _Session(settings, attributes, paths, run, progress, notes["wall_time"])
     return session.carry_out()
+
+
+def _require_same(data: Data | None, attributes: Mapping[str, Any], paths: Paths) -> None:
+    """Refuse to go on with other data than the run began with."""
+    found = "" if data is None else data.attributes.get("hash", "")
+    if found != (began := attributes.get("data_hash", "")):
+        raise UserError(f"{paths.checkpoint}: the run began with data of hash {began}; those found: {found}")
 
 
 def _find_checkpoint(path: Path) -> Paths:
@@ -154,10 +162,24 @@ def _find_checkpoint(path: Path) -> Paths:
     return paths
 
 
-def build(settings: Settings, ensemble: Ensemble) -> System:
-    """Build the system of validated settings; a model with a force becomes a `Langevin` system."""
-    further = {"record": settings.record} if hasattr(settings.system_class, "Record") else {}
-    made: Any = settings.system_class(settings.system, settings.dynamics, ensemble, **further)
+def load_data(settings: Settings, ensemble: Ensemble) -> Data | None:
+    """Load what [data] names, for every quenched sample of the ensemble; None for a system without data."""
+    if settings.data_class is None:
+        return None
+    data: Data = settings.data_class(settings.data).load(ensemble)
+    return data
+
+
+def build(settings: Settings, ensemble: Ensemble, data: Data | None = None) -> System:
+    """Build the system of validated settings; a model with a force becomes a `Langevin` system.
+
+    A system that learns from data is given them as a fourth argument: `data`, or what `load_data` returns.
+    """
+    if data is None:
+        data = load_data(settings, ensemble)
+    further = [] if data is None else [data]
+    record = {"record": settings.record} if hasattr(settings.system_class, "Record") else {}
+    made: Any = settings.system_class(settings.system, settings.dynamics, ensemble, *further, **record)
     if hasattr(made, "advance"):
         system: System = made
         return system
@@ -165,16 +187,17 @@ def build(settings: Settings, ensemble: Ensemble) -> System:
     return Langevin(made, dynamics.temperature, dynamics.dt, response=settings.record.response)
 
 
-def _prepare(settings: Settings, threads: int | None) -> tuple[Run, Ensemble]:
+def _prepare(settings: Settings, threads: int | None) -> tuple[Run, Ensemble, Data | None]:
     keys = settings.ensemble
     ensemble = Ensemble.regular(keys.replicas, keys.samples, keys.seed, threads)
-    system = build(settings, ensemble)
+    data = load_data(settings, ensemble)
+    system = build(settings, ensemble, data)
     record = settings.record
     schedule = Schedule.build(
         record.times, record.waiting_times, record.lags, settings.dynamics.t_max, system.time_step
     )
     noise = Noise(keys.seed, ensemble.replica)
-    return Run(system, schedule, Recorder(schedule, ensemble), noise, state=None), ensemble
+    return Run(system, schedule, Recorder(schedule, ensemble), noise, state=None), ensemble, data
 
 
 class _Session:

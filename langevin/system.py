@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from langevin.config import Settings
+    from langevin.ensemble import Ensemble
     from langevin.noise import Noise
     from langevin.schedule import Schedule
 
@@ -133,6 +134,31 @@ class Model(Protocol):
     def attributes(self) -> Attributes:
         """Return netCDF attributes, added to the engine's own for each variable. Default: none."""
         return {}
+
+    @classmethod
+    def check(cls, settings: Settings) -> Iterable[str]:
+        """Yield the faults that only several sections of a run file together show. Default: none."""
+        return ()
+
+
+class Data(Protocol):
+    """What a data set loads. The engine looks only at its attributes; a system takes it as it is."""
+
+    @property
+    def attributes(self) -> Mapping[str, str]:
+        """Where the data come from, for the result file; "hash", if there, identifies the contents."""
+
+
+class DataSet(Protocol):
+    """Where the data of a system come from: what [data] names, for system classes that say ``data = "…"``.
+
+    It is built as ``DataSet(parameters)``; `Parameters` declares what stands under [data] besides the name.
+    """
+
+    Parameters: ClassVar[type[Any]]
+
+    def load(self, ensemble: Ensemble) -> Data:
+        """Return the data in memory: the share of every quenched sample of `ensemble`."""
 
     @classmethod
     def check(cls, settings: Settings) -> Iterable[str]:

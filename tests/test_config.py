@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from langevin import config, registry
+from langevin import config, registry, run_file
 from langevin.errors import ConfigError, UserError
 from langevin.schedule import Grid
 
@@ -134,9 +134,9 @@ def test_a_section_that_is_no_table(table: str) -> None:
 
 
 def test_overrides() -> None:
-    key, value = config.parse_assignment("dynamics.initial_temperature=inf")
+    key, value = run_file.parse_assignment("dynamics.initial_temperature=inf")
     assert (key, value) == ("dynamics.initial_temperature", float("inf"))
-    assert config.parse_assignment("output.path=a file.nc")[1] == "a file.nc"
+    assert run_file.parse_assignment("output.path=a file.nc")[1] == "a file.nc"
     settings = config.load(GOOD, {"dynamics.temperature": 0.7, "record.lags": {"per_decade": 3}})
     assert settings.dynamics.temperature == 0.7
     assert GOOD["dynamics"]["temperature"] == 0.5
@@ -145,7 +145,7 @@ def test_overrides() -> None:
 @pytest.mark.parametrize("bad", ["dynamics.dt", "dt=3", "=3"])
 def test_an_assignment_needs_a_section_and_a_value(bad: str) -> None:
     with pytest.raises(UserError, match=r"section\.key=value"):
-        config.parse_assignment(bad)
+        run_file.parse_assignment(bad)
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def write_run_file(path: Path, given: dict[str, Any]) -> None:
     from langevin.keys import toml
 
     lines = [f"title = {toml(given['title'])}"]
-    for section in config.SECTIONS:
+    for section in filter(given.__contains__, config.SECTIONS):
         lines += [f"[{section}]", *(f"{k} = {toml(v)}" for k, v in given[section].items())]
     path.write_text("\n".join(lines))
 

@@ -1,0 +1,1 @@
+"""What networks learn from: archives of labelled images, and synthetic ones."""

@@ -1,0 +1,209 @@
+"""What every data set gives: labelled examples, and which of them each quenched sample learns from.
+
+The quenched disorder of a network run is its data. Examples stay as they are stored (bytes, for images);
+what enters the network is scale · inputs + shift, channel by channel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import PlainValidator
+
+from langevin.ensemble import Ensemble
+from langevin.errors import UserError
+from langevin.keys import Section, key
+
+Inputs = NDArray[np.uint8] | NDArray[np.float32]
+
+#: Images whose moments are summed at once: bounds the memory that sums take, not their values.
+BLOCK = 4096
+
+
+def _count(given: Any) -> Any:
+    if given == "all" or (isinstance(given, int) and not isinstance(given, bool) and given >= 1):
+        return given
+    raise ValueError('must be an integer ≥ 1, or "all"')
+
+
+CountKey = Annotated[int | Literal["all"], PlainValidator(_count)]
+
+
+class DataKeys(Section):
+    """Keys of [data] that all data sets share."""
+
+    train: CountKey = key(
+        "training examples: all, or a random subset, each quenched sample its own",
+        default="all",
+        kind='integer ≥ 1, or "all"',
+    )
+    test: CountKey = key(
+        "test examples: all, or a random subset, each quenched sample its own",
+        default="all",
+        kind='integer ≥ 1, or "all"',
+    )
+    scaling: Literal["standard", "unit"] = key(
+        'inputs of each channel: "standard" mean 0 and variance 1 over the full training set, '
+        '"unit" between 0 and 1',
+        default="standard",
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Labelled examples.
+
+    Attributes
+    ----------
+    inputs : ndarray, shape (P, channels, height, width) of uint8, or (P, channels, …) of float32
+    labels : ndarray of int64, shape (P,)
+    """
+
+    inputs: Inputs
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """Return the number of examples P."""
+        return len(self.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """A data set in memory, and the share of each quenched sample.
+
+    Attributes
+    ----------
+    name : str
+    train, test : Examples
+        Everything that any sample uses, and perhaps more: ask `rows` and `test_rows`.
+    classes : int
+        Labels are 0 … classes − 1.
+    scale, shift : ndarray of float32, shape (channels,)
+        What enters the network is scale · inputs + shift.
+    rows, test_rows : dict
+        Label of a quenched sample → indices into `train` (`test`) of the examples that it uses, int64.
+    attributes : dict of str
+        For the result file, where each name gets the prefix "data_". "hash" identifies the contents:
+        a run is resumed only with data of the same hash.
+
+    Raises
+    ------
+    UserError
+        If sizes, shapes or types disagree, a set is empty, an input is not finite, or a label or an index
+        is out of range.
+    """
+
+    name: str
+    train: Examples
+    test: Examples
+    classes: int
+    scale: NDArray[np.float32]
+    shift: NDArray[np.float32]
+    rows: Mapping[int, NDArray[np.int64]]
+    test_rows: Mapping[int, NDArray[np.int64]]
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check what a network could only stumble over."""
+        faults = [
+            *self._faults("training", self.train, self.rows),
+            *self._faults("test", self.test, self.test_rows),
+        ]
+        if self.train.inputs.shape[1:] != self.test.inputs.shape[1:]:
+            shapes = f"{self.train.inputs.shape[1:]} and {self.test.inputs.shape[1:]}"
+            faults.append(f"training and test inputs differ in shape, {shapes}")
+        channels = self.train.inputs.shape[1:2]
+        if self.scale.shape != channels or self.shift.shape != channels:
+            faults.append(f"scale {self.scale.shape} and shift {self.shift.shape} must have shape {channels}")
+        if faults:
+            raise UserError(f"data {self.name!r}: {faults[0]}")
+
+    def _faults(self, which: str, examples: Examples, rows: Mapping[int, NDArray[np.int64]]) -> Iterable[str]:
+        inputs, labels = examples.inputs, examples.labels
+        if inputs.dtype not in (np.uint8, np.float32) or inputs.ndim < (4 if inputs.dtype == np.uint8 else 2):
+            yield (
+                f"{which} inputs are {inputs.dtype} of shape {inputs.shape}; allowed: uint8 of shape "
+                "(P, channels, height, width), or float32 of shape (P, channels, …)"
+            )
+        elif labels.dtype != np.int64 or labels.shape != inputs.shape[:1]:
+            yield (
+                f"{which} labels are {labels.dtype} of shape {labels.shape}, of {len(inputs)} inputs; "
+                f"allowed: int64 of shape ({len(inputs)},)"
+            )
+        elif inputs.size == 0:
+            yield f"the {which} set is empty, shape {inputs.shape}"
+        elif labels.min() < 0 or labels.max() >= self.classes:
+            wrong = labels[(labels < 0) | (labels >= self.classes)][0]
+            yield f"a {which} label is {wrong}; allowed: 0 to {self.classes - 1}"
+        elif inputs.dtype == np.float32 and not np.isfinite(inputs).all():
+            yield f"the {which} inputs are not all finite"
+        else:
+            for sample, share in rows.items():
+                if len(share) == 0 or share.min() < 0 or share.max() >= len(inputs):
+                    yield f"{which} rows of sample {sample} are none, or not all in 0 to {len(inputs) - 1}"
+
+    def scaled(self, inputs: Inputs) -> NDArray[np.float32]:
+        """Return scale · inputs + shift: what enters the network, same shape, float32."""
+        ones = (1,) * (inputs.ndim - 2)
+        scale, shift = (a.reshape(-1, *ones) for a in (self.scale, self.shift))
+        return scale * inputs.astype(np.float32) + shift
+
+
+def shares(
+    ensemble: Ensemble, role: str, available: int, wanted: int | Literal["all"]
+) -> dict[int, NDArray[np.int64]]:
+    """Return which examples each quenched sample uses: sample label → indices, shape (wanted,).
+
+    A subset is the beginning of a random order that depends on (seed, role, sample) alone, so that a larger
+    one contains the smaller.
+
+    Parameters
+    ----------
+    ensemble : Ensemble
+    role : str
+        Of the quenched stream: "data" for training, "test data" for test examples.
+    available : int
+        Examples there are.
+    wanted : int or "all"
+    """
+    samples = sorted({int(s) for s in ensemble.sample})
+    if wanted == "all" or wanted >= available:
+        return {s: np.arange(available) for s in samples}
+    return {s: ensemble.quenched(role, s).permutation(available)[:wanted] for s in samples}
+
+
+def scaling(inputs: NDArray[np.uint8], how: Literal["standard", "unit"]) -> tuple[NDArray[np.float32], ...]:
+    """Return (scale, shift), float32 of shape (channels,) each, for images of bytes.
+
+    Parameters
+    ----------
+    inputs : ndarray of uint8, shape (P, channels, height, width)
+    how : {"standard", "unit"}
+        Mean 0 and variance 1 of each channel over all P images, or 0 … 255 → 0 … 1.
+
+    Raises
+    ------
+    UserError
+        If a channel to standardise is constant.
+    """
+    channels = inputs.shape[1]
+    if how == "unit":
+        return np.full(channels, 1 / 255, dtype=np.float32), np.zeros(channels, dtype=np.float32)
+    # Sums of integers: exact, whatever the order.
+    sums = np.zeros((2, channels), dtype=np.uint64)
+    for first in range(0, len(inputs), BLOCK):
+        block = inputs[first : first + BLOCK]
+        sums[0] += block.sum(axis=(0, 2, 3), dtype=np.uint64)
+        sums[1] += np.square(block, dtype=np.uint16).sum(axis=(0, 2, 3), dtype=np.uint64)
+    mean, square = sums.astype(np.float64) / (inputs.size // channels)
+    deviation = np.sqrt(square - mean**2)
+    if not (deviation > 0).all():
+        channel = int(np.argmin(deviation))
+        raise UserError(
+            f'data.scaling = "standard": channel {channel} is {mean[channel]:g} everywhere; allowed: "unit"'
+        )
+    return (1 / deviation).astype(np.float32), (-mean / deviation).astype(np.float32)
