@@ -128,7 +128,7 @@ class UserNetwork(Network):
         """What stands under [system]."""
 
         module: str = key(
-            '"package.module:factory": a function or class that returns a torch.nn.Module; it is given `shape` '
+            '"package.module:factory": what returns a torch.nn.Module when called; it is given `shape` '
             "(of one input) and `classes` if its arguments have these names",
             default="torch.nn:Linear",
             example="langevin.systems.networks.modules:LeNet",
@@ -155,13 +155,15 @@ class UserNetwork(Network):
             ) from None
         if not isinstance(module, nn.Module):
             raise UserError(
-                f"system.module = {self.parameters.module!r}: gave a {type(module).__name__}; needed: a torch.nn.Module"
+                f"system.module = {self.parameters.module!r}: gave a {type(module).__name__}; needed: a "
+                "torch.nn.Module"
             )
         return module
 
     @classmethod
     def check(cls, settings: Any) -> Iterable[str]:
-        """Yield the fault of a factory that cannot be imported; its folder is that of the run file."""
+        """Yield the fault of a factory that cannot be imported; the run file's folder is searched, too."""
+        yield from super().check(settings)
         folder = str(Path(settings.folder).resolve())
         if folder not in sys.path:
             sys.path.append(folder)

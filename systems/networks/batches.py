@@ -4,22 +4,22 @@ All draws are made by numpy on the host, so that a seed means the same batches o
 themselves are gathered where the data set lives. With P examples and batches of B:
 
 epochs
-    Without replacement: one random permutation of the P examples follows another, and batch n takes the places
-    nB … (n+1)B − 1 of this endless sequence. Every batch has B examples; one may straddle two epochs.
+    Without replacement: one random permutation of the P examples follows another, and batch n takes the
+    places nB … (n+1)B − 1 of this endless sequence. Every batch has B examples; one may straddle two epochs.
 iid
     With replacement.
 full
     All P examples, every time.
 persistent
-    Each example is in or out of the batch by itself, a two-state Markov process in continuous time with fraction
-    b = B/P, observed at every step: the mean time in the batch is τ (`persistence`), out of it τ(1 − b)/b, both
-    exponential. With the rate Γ = 1/τ + b/(τ(1 − b)) = 1/(τ(1 − b)), from step to step
+    Each example is in or out of the batch by itself, a two-state Markov process in continuous time with
+    fraction b = B/P, observed at every step: the mean time in the batch is τ (`persistence`), out of it
+    τ(1 − b)/b, both exponential. With the rate Γ = 1/τ + b/(τ(1 − b)) = 1/(τ(1 − b)), from step to step
 
         P(in → out) = (1 − b)(1 − e^{−Γ}),    P(out → in) = b (1 − e^{−Γ}),
 
-    so that ⟨s⟩ = b and ⟨δs(n) δs(n + k)⟩ = b(1 − b) e^{−Γk} hold exactly. The start is stationary. The force is
-    normalised by B, not by the number of examples that happen to be in: it stays unbiased.
-    F. Mignacco and P. Urbani, The effective noise of stochastic gradient descent, J. Stat. Mech. 083405 (2022).
+    so that ⟨s⟩ = b and ⟨δs(n) δs(n + k)⟩ = b(1 − b) e^{−Γk} hold exactly. The start is stationary. The force
+    is normalised by B, not by the number of examples that happen to be in: it stays unbiased.
+    Mignacco and Urbani, The effective noise of stochastic gradient descent, J. Stat. Mech. 083405 (2022).
 
 Batches of the first three kinds are functions of (seed, replica, n) alone: nothing of them has to be saved.
 """

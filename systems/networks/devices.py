@@ -56,6 +56,6 @@ def explained() -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         said = str(error).splitlines()[0]
         raise LangevinError(
-            f"the GPU is out of memory ({said}): reduce ensemble.replicas, dynamics.batch_size, the number of "
-            "record.waiting_times, or the size of the network"
+            f"the GPU is out of memory ({said}): reduce ensemble.replicas, dynamics.batch_size, the number "
+            "of record.waiting_times, or the size of the network"
         ) from None

@@ -16,8 +16,8 @@ PIECE = 2**21
 class Examples:
     """Inputs and labels on a device.
 
-    Images stay bytes, a quarter of the memory of single precision, and become scale·byte + shift when a batch is
-    gathered.
+    Images stay bytes, a quarter of the memory of single precision, and become scale·byte + shift when a batch
+    is gathered.
 
     Parameters
     ----------

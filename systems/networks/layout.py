@@ -1,8 +1,8 @@
 """A module's trainable weights as one vector, and its running statistics beside it.
 
-The degrees of freedom are the trainable parameters alone, in the order of ``module.parameters()``. Buffers, such
-as the running mean and variance of batch-norm, follow from the weights and the batches seen; they are part of the
-state, not degrees of freedom.
+The degrees of freedom are the trainable parameters alone, in the order of ``module.parameters()``. Buffers,
+such as the running mean and variance of batch-norm, follow from the weights and the batches seen; they are
+part of the state, not degrees of freedom.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Layout:
         self.names = [block.name for block in self.blocks]
 
     def views(self, x: Tensor) -> list[Tensor]:
-        """Return the parameters as views of x: shape (M,) gives their own shapes, (R, M) stacks them over R."""
+        """Return the parameters as views of x, shape (M,); of x with shape (R, M), stacked over R."""
         lead = x.shape[:-1]
         return [x[..., b.start : b.stop].view(*lead, *b.shape) for b in self.blocks]
 

@@ -25,8 +25,8 @@ class Loss:
     Parameters
     ----------
     name : str
-        A function of torch.nn.functional that takes `reduction`, or "package.module:function" with the arguments
-        (outputs, targets, reduction). Classification losses get the labels, others one-hot vectors.
+        A function of torch.nn.functional that takes `reduction`: those for classification get the labels,
+        others one-hot vectors. Or "package.module:function" with the arguments (outputs, labels, reduction).
     classes : int
         Length K of the one-hot vectors.
     """
@@ -65,8 +65,8 @@ def _find(name: str) -> Callable[..., Any]:
         found = getattr(F, name, None)
     if not callable(found) or "reduction" not in inspect.signature(found).parameters:
         raise UserError(
-            f"system.loss = {name!r}: allowed: a loss of torch.nn.functional with the argument reduction, such as "
-            'cross_entropy or mse_loss, or your own "package.module:function"'
+            f"system.loss = {name!r}: allowed: a loss of torch.nn.functional with the argument reduction, "
+            'such as cross_entropy or mse_loss, or your own "package.module:function"'
         )
     return found
 

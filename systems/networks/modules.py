@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -23,14 +24,14 @@ def multilayer(
     """Return a fully connected net: `widths` hidden units in turn, and `outputs` outputs."""
     sizes = [math.prod(shape), *widths, outputs]
     layers: list[nn.Module] = [nn.Flatten()]
-    for a, b in zip(sizes, sizes[1:], strict=False):
+    for a, b in pairwise(sizes):
         layers += [nn.Linear(a, b), ACTIVATIONS[activation]()]
     layers.pop()
     return nn.Sequential(*layers, *([last] if last is not None else []))
 
 
 class SmallNet(nn.Module):
-    """Two convolutions (10 and 20 filters of 5×5, each pooled by 2), 100 hidden units, one output per class."""
+    """Two convolutions (10 and 20 filters of 5×5, each pooled by 2), hidden units, an output per class."""
 
     def __init__(
         self, shape: tuple[int, ...], classes: int, filters: tuple[int, int] = (10, 20), hidden: int = 100
@@ -96,10 +97,10 @@ class Residual(nn.Module):
 
 
 class ResNet18(nn.Module):
-    """ResNet-18 (He et al. 2016) with the stem for small images: one 3×3 convolution, no pooling before the blocks.
+    """ResNet-18 (He et al. 2016) with the stem for small images: one 3×3 convolution, no pooling.
 
-    Four stages of two basic blocks with width, 2, 4 and 8 times width channels; 1.12·10⁷ weights at width 64 and
-    100 classes.
+    Four stages of two basic blocks with width, 2, 4 and 8 times width channels; 1.12·10⁷ weights at width 64
+    and 100 classes.
     """
 
     def __init__(self, shape: tuple[int, ...], classes: int, width: int = 64) -> None:
@@ -109,7 +110,7 @@ class ResNet18(nn.Module):
         )
         widths = [width, width, 2 * width, 4 * width, 8 * width]
         blocks: list[nn.Module] = []
-        for stage, (before, after) in enumerate(zip(widths, widths[1:], strict=False)):
+        for stage, (before, after) in enumerate(pairwise(widths)):
             blocks += [Residual(before, after, 1 if stage == 0 else 2), Residual(after, after, 1)]
         self.blocks = nn.Sequential(*blocks)
         self.output = nn.Linear(8 * width, classes)

@@ -2,9 +2,10 @@
 
 On a CPU a unit runs on one thread of torch, and several units run on as many Python threads: torch leaves the
 interpreter's lock while it computes, and for nets of this size that is faster than two threads inside each
-operation. How replicas are grouped depends on the network and their number alone, so that results do not depend
-on the number of threads. Only when there are fewer units than threads, and a step is large, do operations
-themselves use several threads; sums may then run in another order, and the last bits follow the number of threads.
+operation. How replicas are grouped depends on the network and their number alone, so that results do not
+depend on the number of threads. Only when there are fewer units than threads, and a step is large, do
+operations themselves use several threads; sums may then run in another order, and the last bits follow the
+number of threads.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import torch
 
 Result = TypeVar("Result")
 
-#: On a CPU, replicas of nets with up to this many weights are stacked: each operation is then mostly overhead.
+#: On a CPU, replicas of nets with up to this many weights are stacked: operations are mostly overhead then.
 SMALL = 6000
 #: Replicas in a stack on a CPU: enough to hide the overhead, few enough to occupy every processor.
 STACK = 16

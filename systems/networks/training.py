@@ -1,15 +1,16 @@
 r"""The step of gradient descent, for one network alone or for several in one call.
 
-With g the gradient of the mean loss of a mini-batch, μ the momentum, λ the weight decay and α the learning rate,
+With g the gradient of the mean loss of a mini-batch, μ the momentum, λ the weight decay and α the learning
+rate,
 
     g ← g + λ w,    v ← μ v + g,    w ← w − α v + √(2 T α) η,
 
-that is torch.optim.SGD at T = 0. Without momentum it is the Euler-Maruyama step of `langevin.dynamics` with the
-force −g and dt = α (a test holds that); T > 0 without momentum is stochastic gradient Langevin dynamics
-(Welling and Teh 2011), which samples exp(−(L + λ|w|²/2)/T) as α → 0.
+that is torch.optim.SGD at T = 0. Without momentum it is the Euler-Maruyama step of `langevin.dynamics` with
+the force −g and dt = α (a test holds that); T > 0 is stochastic gradient Langevin dynamics (Welling and Teh
+2011), which samples exp(−(L + λ|w|²/2)/T) for full batches and α → 0.
 
-A unit owns the working copy of the weights of its replicas. Loaded with a state it takes steps in place; between
-advances it serves the measurements.
+A unit owns the working copy of the weights of its replicas. Loaded with a state it takes steps in place;
+between advances it serves the measurements.
 """
 
 from __future__ import annotations
@@ -19,18 +20,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from .examples import Examples
 from .layout import Layout
 from .losses import Loss
-
-#: The most steps whose batches are drawn, and whose losses are judged, at once; and the most indices among them.
-STEPS, INDICES = 256, 2**20
 
 #: Examples of a batch that go through the network at once; a larger batch is a sum of such pieces.
 LARGEST = 4096
@@ -41,9 +37,9 @@ class Rule:
     """The numbers of the step: learning rate α, momentum μ, weight decay λ, temperature T."""
 
     learning_rate: float
-    momentum: float
-    weight_decay: float
-    temperature: float
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    temperature: float = 0.0
 
     @property
     def kick(self) -> float:
@@ -61,6 +57,28 @@ class Rule:
         torch._foreach_add_(weights, gradients, alpha=-self.learning_rate)
 
 
+@dataclass(frozen=True)
+class Problem:
+    """What all units of a system share.
+
+    Attributes
+    ----------
+    layout : Layout
+    loss : Loss
+    examples : Examples
+        The training set.
+    batch_size : int
+        B, by which the sum over a batch is divided.
+    rule : Rule
+    """
+
+    layout: Layout
+    loss: Loss
+    examples: Examples
+    batch_size: int
+    rule: Rule
+
+
 class Unit:
     """Replicas that share a call: their weights in one working copy, shape (r, M).
 
@@ -68,110 +86,92 @@ class Unit:
     ----------
     module : Module
         The network, on its device.
-    layout : Layout
-    loss : Loss
-    examples : Examples
-        The training set.
-    batch_size : int
-        B, by which the sum over a batch is divided.
+    problem : Problem
     replicas : int
         How many replicas r the unit holds.
-    rule : Rule
     """
 
-    def __init__(
-        self,
-        module: nn.Module,
-        layout: Layout,
-        loss: Loss,
-        examples: Examples,
-        batch_size: int,
-        replicas: int,
-        rule: Rule,
-    ) -> None:
-        self.module, self.layout, self.loss, self.examples, self.rule = module, layout, loss, examples, rule
-        self.batch_size = batch_size
-        parameter = next(p for p in module.parameters() if p.requires_grad)
-        self.weights = torch.empty(replicas, layout.dof, dtype=parameter.dtype, device=parameter.device)
-        self.velocity = torch.zeros_like(self.weights) if rule.momentum else None
-        self._views: list[Tensor] = []
+    def __init__(self, module: nn.Module, problem: Problem, replicas: int = 1) -> None:
+        self.module, self.problem = module, problem
+        self.layout, self.examples = problem.layout, problem.examples
+        like = next(p for p in module.parameters() if p.requires_grad)
+        self.weights = torch.empty(replicas, self.layout.dof, dtype=like.dtype, device=like.device)
+        self.velocity = torch.zeros_like(self.weights) if problem.rule.momentum else None
+        self.buffers = list(module.buffers())
+        # Batch-norm makes one example's loss depend on the others of its batch.
+        self.couples = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in module.modules())
+        self._weights: list[Tensor] = []
         self._velocities: list[Tensor] = []
 
     def step(self, index: Tensor) -> Tensor:
-        """Take one step on the batches `index`, shape (r, B); return the loss that it found, shape (r,)."""
-        found, gradients = self.gradient(index)
+        """Take one step on the batches `index`, shape (r, B); return the losses that it found, shape (r,)."""
+        losses, gradients = self.gradient(index)
         with torch.no_grad():
-            self.rule.apply(self._views, gradients, self._velocities)
-        return found
+            self.problem.rule.apply(self._weights, gradients, self._velocities)
+        return losses
 
     def kick(self, noise: Tensor) -> None:
         """Add the thermal noise √(2Tα) η, η of shape (r, M)."""
-        self.weights.add_(noise, alpha=self.rule.kick)
-
-    def pieces(self, index: Tensor) -> Iterator[tuple[Tensor, float]]:
-        """Cut batches (r, n) along their examples; each piece with its weight in the mean over B."""
-        for piece in index.split(LARGEST, dim=-1) if index.shape[-1] else ():
-            yield piece, piece.shape[-1] / self.batch_size
+        self.weights.add_(noise, alpha=self.problem.rule.kick)
 
     def gradient(self, index: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return the loss, shape (r,), on the batches `index`, shape (r, n), and its gradient."""
-        raise NotImplementedError
+        """Return the losses, shape (r,), on batches (r, n), and their gradient with the parameters' shapes.
 
-    def outputs(self, inputs: Tensor) -> Tensor:
-        """Return the outputs in evaluation mode for inputs (n, …) that all replicas share, shape (r, n, K)."""
+        Both are sums over the n examples divided by B.
+        """
+        gradients: list[Tensor] = []
+        total = torch.zeros(len(index), dtype=self.weights.dtype, device=self.weights.device)
+        for piece in self._pieces(index):
+            losses, found = self._piece(piece)
+            share = piece.shape[-1] / self.problem.batch_size
+            if share != 1:
+                losses = losses * share
+                torch._foreach_mul_(found, share)
+            if gradients:
+                torch._foreach_add_(gradients, found)
+            else:
+                gradients = found
+            total += losses
+        return total, gradients or [torch.zeros_like(w) for w in self._weights]
+
+    def _pieces(self, index: Tensor) -> tuple[Tensor, ...]:
+        if index.shape[-1] == 0:
+            return ()
+        # Batch-norm couples the examples of a batch: it cannot be cut.
+        return (index,) if self.couples else index.split(LARGEST, dim=-1)
+
+    def _piece(self, index: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return the mean loss and its gradient on batches that go through the network at once."""
         raise NotImplementedError
 
 
 class Alone(Unit):
     """One replica: the module's own parameters are views of the working copy."""
 
-    def __init__(self, *arguments: object, **keywords: object) -> None:
-        super().__init__(*arguments, **keywords)  # type: ignore[arg-type]
-        self.parameters = self.layout.bind(self.module, self.weights[0])
-        self.buffers = list(self.module.buffers())
-        # Batch-norm makes one example's loss depend on the others of its batch.
-        self.couples = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.module.modules())
-        self.images_last = self.weights.device.type == "cpu" and any(
-            isinstance(m, nn.Conv2d) for m in self.module.modules()
-        )
-        self._views = self.layout.views(self.weights[0])
+    def __init__(self, module: nn.Module, problem: Problem) -> None:
+        super().__init__(module, problem)
+        self.parameters = self.layout.bind(module, self.weights[0])
+        self._weights = self.layout.views(self.weights[0])
         self._velocities = [] if self.velocity is None else self.layout.views(self.velocity[0])
-        self._compiled = [m for m in self.module.modules() if hasattr(m, "compiled")]
+        on_cpu = self.weights.device.type == "cpu"
+        self.channels_last = on_cpu and any(isinstance(m, nn.Conv2d) for m in module.modules())
+        self._compiled = [m for m in module.modules() if hasattr(m, "compiled")]
         for part in self._compiled:
-            part.compiled = self.weights.device.type == "cpu" and self.weights.dtype == torch.float32
+            part.compiled = on_cpu and self.weights.dtype == torch.float32
 
-    def _gather(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        inputs, labels = self.examples.gather(index)
-        if self.images_last and inputs.ndim == 4:
+    def gather(self, index: Tensor, examples: Examples | None = None) -> tuple[Tensor, Tensor]:
+        """Return inputs and labels of the examples `index`, shape (n,), by default of the training set."""
+        inputs, labels = (examples or self.examples).gather(index)
+        if self.channels_last and inputs.ndim == 4:
             # The order in which the CPU's convolutions are fastest.
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         return inputs, labels
 
-    def gradient(self, index: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return the loss, shape (1,), of the batch index[0], and the gradient."""
-        gradients: list[Tensor] = []
-        # Batch-norm couples the examples of a batch: it cannot be cut.
-        whole = self.couples and index.shape[-1]
-        cut = [(index, index.shape[-1] / self.batch_size)] if whole else self.pieces(index)
-        total = torch.zeros(1, dtype=self.weights.dtype, device=self.weights.device)
-        for piece, share in cut:
-            inputs, labels = self._gather(piece[0])
-            loss = self.loss.mean(self.module(inputs), labels)
-            if share != 1.0:
-                loss = loss * share
-            found = torch.autograd.grad(loss, self.parameters, materialize_grads=True)
-            if gradients:
-                torch._foreach_add_(gradients, list(found))
-            else:
-                gradients = list(found)
-            total = total + loss.detach()
-        return total, gradients or [torch.zeros_like(v) for v in self._views]
-
-    def outputs(self, inputs: Tensor) -> Tensor:
-        """Return the outputs in evaluation mode, shape (1, n, K)."""
-        with self.evaluating(), torch.no_grad():
-            found: Tensor = self.module(inputs)
-        return found[None]
+    def _piece(self, index: Tensor) -> tuple[Tensor, list[Tensor]]:
+        inputs, labels = self.gather(index[0])
+        loss = self.problem.loss.mean(self.module(inputs), labels)
+        found = torch.autograd.grad(loss, self.parameters, materialize_grads=True)
+        return loss.detach()[None], list(found)
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
@@ -208,59 +208,55 @@ class Alone(Unit):
 class Stacked(Unit):
     """Several replicas in each call: parameters stacked along the first axis, torch.func.vmap over it."""
 
-    def __init__(self, *arguments: object, **keywords: object) -> None:
-        super().__init__(*arguments, **keywords)  # type: ignore[arg-type]
-        self.leaves = [v.requires_grad_() for v in self.layout.views(self.weights.detach())]
-        self._views = self.layout.views(self.weights)
+    def __init__(self, module: nn.Module, problem: Problem, replicas: int) -> None:
+        super().__init__(module, problem, replicas)
+        self._weights = self.layout.views(self.weights)
         self._velocities = [] if self.velocity is None else self.layout.views(self.velocity)
+        self._leaves = [v.detach().requires_grad_() for v in self._weights]
         self._losses = vmap(self._loss)
-        self._outputs = vmap(self._forward, in_dims=(0, None))
-
-    def _forward(self, parameters: list[Tensor], inputs: Tensor) -> Tensor:
-        named = dict(zip(self.layout.names, parameters, strict=True))
-        found: Tensor = functional_call(self.module, named, (inputs,))
-        return found
 
     def _loss(self, parameters: list[Tensor], inputs: Tensor, labels: Tensor) -> Tensor:
-        return self.loss.mean(self._forward(parameters, inputs), labels)
+        named = dict(zip(self.layout.names, parameters, strict=True))
+        return self.problem.loss.mean(functional_call(self.module, named, (inputs,)), labels)
 
-    def gradient(self, index: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return the losses, shape (r,), of the batches index, shape (r, n), and the stacked gradients."""
-        gradients: list[Tensor] = []
-        total = torch.zeros(len(index), dtype=self.weights.dtype, device=self.weights.device)
-        for piece, share in self.pieces(index):
-            losses = self._losses(self.leaves, *self.examples.gather(piece))
-            if share != 1.0:
-                losses = losses * share
-            # Replicas do not meet: the gradient of the sum holds the gradient of each.
-            found = torch.autograd.grad(losses.sum(), self.leaves, materialize_grads=True)
-            if gradients:
-                torch._foreach_add_(gradients, list(found))
-            else:
-                gradients = list(found)
-            total = total + losses.detach()
-        return total, gradients
+    def _piece(self, index: Tensor) -> tuple[Tensor, list[Tensor]]:
+        losses = self._losses(self._leaves, *self.examples.gather(index))
+        # Replicas do not meet: the gradient of the sum holds the gradient of each.
+        found = torch.autograd.grad(losses.sum(), self._leaves, materialize_grads=True)
+        return losses.detach(), list(found)
 
-    def outputs(self, inputs: Tensor) -> Tensor:
-        """Return the outputs in evaluation mode, shape (r, n, K)."""
-        self.module.eval()
+
+class Captured:
+    """A unit's step as a CUDA graph: one launch instead of hundreds.
+
+    Parameters
+    ----------
+    unit : Unit
+        On a GPU, holding the weights from which the next step is to be taken.
+    index : Tensor, shape (r, B)
+        Any batches of the size of all others.
+    """
+
+    def __init__(self, unit: Unit, index: Tensor) -> None:
+        self.index = index.clone()
+        changed = [unit.weights, *([] if unit.velocity is None else [unit.velocity]), *unit.buffers]
+        kept = [t.clone() for t in changed]
+        # Libraries choose algorithms and take memory in their first calls: not while a graph is recorded.
+        aside = torch.cuda.Stream()
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            for _ in range(3):
+                unit.step(self.index)
+        torch.cuda.current_stream().wait_stream(aside)
         with torch.no_grad():
-            found: Tensor = self._outputs(self.leaves, inputs)
-        self.module.train()
-        return found
+            for tensor, value in zip(changed, kept, strict=True):
+                tensor.copy_(value)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self.losses = unit.step(self.index)
 
-
-def chunk(first: int, last: int, size: int) -> Iterator[tuple[int, int]]:
-    """Cut the steps first … last − 1 into runs whose batches are drawn together."""
-    most = max(1, min(STEPS, INDICES // max(size, 1)))
-    for start in range(first, last, most):
-        yield start, min(start + most, last)
-
-
-def first_bad(losses: Tensor) -> NDArray[np.int64] | None:
-    """Return, for losses of shape (steps, r), the earliest (step, replica) that is not finite; None if all are."""
-    bad = ~torch.isfinite(losses)
-    if not bool(bad.any()):
-        return None
-    where = bad.nonzero()[0].cpu().numpy()
-    return np.asarray(where, dtype=np.int64)
+    def step(self, index: Tensor) -> Tensor:
+        """Take one step on the batches `index`, shape (r, B); return the losses that it found, shape (r,)."""
+        self.index.copy_(index)
+        self.graph.replay()
+        return self.losses.clone()

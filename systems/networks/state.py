@@ -1,0 +1,88 @@
+"""The state of a network system, and what is kept of it at a waiting time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+#: Weights whose difference is held in double precision at once on a GPU.
+HELD = 2**22
+
+
+@dataclass(frozen=True)
+class NetworkState:
+    """Weights, and what else the next step needs.
+
+    Attributes
+    ----------
+    weights : Tensor, shape (R, M)
+    velocity : Tensor, shape (R, M), or None
+        With momentum only.
+    buffers : list of Tensor, shape (R, …) each
+        Running statistics, in the module's order.
+    memory : ndarray of int8, shape (R, P) or (R, 0)
+        Who is in the batch, where batches are persistent.
+    """
+
+    weights: Tensor
+    velocity: Tensor | None
+    buffers: list[Tensor]
+    memory: NDArray[np.int8]
+
+    def saved(self) -> dict[str, NDArray[Any]]:
+        """Return arrays from which `restored` makes the same state."""
+        arrays: dict[str, NDArray[Any]] = {"weights": self.weights.cpu().numpy(), "memory": self.memory}
+        if self.velocity is not None:
+            arrays["velocity"] = self.velocity.cpu().numpy()
+        return arrays | {f"buffer_{i}": b.cpu().numpy() for i, b in enumerate(self.buffers)}
+
+
+def restored(saved: Mapping[str, NDArray[Any]], device: torch.device) -> NetworkState:
+    """Return the state whose `saved` arrays these are, on a device."""
+
+    def back(name: str) -> Tensor:
+        return torch.from_numpy(np.array(saved[name])).to(device)
+
+    count = sum(name.startswith("buffer_") for name in saved)
+    return NetworkState(
+        back("weights"),
+        back("velocity") if "velocity" in saved else None,
+        [back(f"buffer_{i}") for i in range(count)],
+        np.array(saved["memory"], dtype=np.int8),
+    )
+
+
+class Reference:
+    """Weights kept at a waiting time, shape (R, M), on their device; `numpy.asarray` copies them."""
+
+    def __init__(self, weights: Tensor) -> None:
+        self.weights = weights
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """Return the weights."""
+        return np.asarray(self.weights.cpu().numpy(), dtype=dtype)
+
+
+def compare(a: Tensor, b: Tensor) -> tuple[float, float]:
+    """Return the means of (a − b)² and of a b over all elements.
+
+    Two single precision numbers are subtracted, squared and summed in double precision; of
+    |a|² + |b|² − 2 a·b nothing would be left where the distance is small.
+    """
+    if a.device.type == "cpu":
+        # numpy's sum does not depend on the number of threads.
+        x, y = a.numpy().astype(np.float64), b.numpy().astype(np.float64)
+        difference = x - y
+        return float(np.mean(difference * difference)), float(np.mean(x * y))
+    distance = product = 0.0
+    for p, q in zip(a.split(HELD), b.split(HELD), strict=True):
+        u, v = p.double(), q.double()
+        distance += float(torch.sum((u - v) ** 2))
+        product += float(torch.sum(u * v))
+    return distance / a.numel(), product / a.numel()

@@ -1,0 +1,159 @@
+"""All replicas of a system, dealt over units: loading a state, taking steps, handing the state back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from langevin.ensemble import Ensemble
+
+from .batches import Batches
+from .state import NetworkState
+from .team import Team, groups
+from .training import Alone, Captured, Problem, Stacked, Unit
+
+#: The most steps whose batches are drawn, and whose losses are judged, at once; the most indices among them.
+STEPS, INDICES = 256, 2**20
+
+
+class Units:
+    """The replicas of a system in groups, each with its working copy.
+
+    Parameters
+    ----------
+    modules : sequence of Module
+        One for each replica, on the device.
+    problem : Problem
+    batches : Batches
+    rows : mapping
+        Label of a quenched sample → indices of its examples.
+    ensemble : Ensemble
+    execution : {"auto", "sequential", "stacked"}
+    capture : bool
+        Whether a GPU's steps are captured in CUDA graphs.
+    """
+
+    def __init__(
+        self,
+        modules: Sequence[nn.Module],
+        problem: Problem,
+        batches: Batches,
+        rows: Mapping[int, NDArray[np.int64]],
+        ensemble: Ensemble,
+        execution: str,
+        capture: bool,
+    ) -> None:
+        self.problem, self.batches, self.rows, self.ensemble = problem, batches, rows, ensemble
+        dof = problem.layout.dof
+        self.device = problem.examples.device
+        self.groups = groups(len(modules), dof, execution, self.device.type)
+        self.units: list[Unit] = []
+        self.probes: list[Alone] = []
+        for group in self.groups:
+            alone = Alone(modules[group[0]], problem)
+            self.probes.append(alone)
+            many = len(group) > 1
+            self.units.append(Stacked(modules[group[1]], problem, len(group)) if many else alone)
+        self.team = Team(len(self.groups), ensemble.threads, dof * batches.size, self.device.type)
+        fixed = batches.fixed and not problem.rule.temperature
+        self._capture = capture and fixed and self.device.type == "cuda"
+        self._captured: dict[int, Captured] = {}
+
+    def load(self, number: int, state: NetworkState) -> None:
+        """Copy the state of a group's replicas into its unit."""
+        unit, group = self.units[number], self.groups[number]
+        rows = slice(group[0], group[-1] + 1)
+        with torch.no_grad():
+            unit.weights.copy_(state.weights[rows])
+            if unit.velocity is not None and state.velocity is not None:
+                unit.velocity.copy_(state.velocity[rows])
+            # Copied into place: a captured step knows its tensors by their addresses.
+            for own, saved in zip(unit.buffers, state.buffers, strict=False):
+                own.copy_(saved[group[0]])
+
+    def state(self, memory: NDArray[np.int8]) -> NetworkState:
+        """Return what the units hold, as a new state."""
+        weights = torch.cat([u.weights for u in self.units])
+        velocities = [u.velocity for u in self.units if u.velocity is not None]
+        buffers = [torch.stack(each) for each in zip(*(u.buffers for u in self.units), strict=True)]
+        return NetworkState(weights, torch.cat(velocities) if velocities else None, buffers, memory)
+
+    def probe(self, number: int, position: int) -> Alone:
+        """Return a unit that holds the replica at `position` alone, as its group was loaded."""
+        probe, unit = self.probes[number], self.units[number]
+        if probe is not unit:
+            with torch.no_grad():
+                probe.weights[0].copy_(unit.weights[position - self.groups[number][0]])
+        return probe
+
+    def steps(
+        self, number: int, first: int, last: int, memory: NDArray[np.int8], streams: Sequence[Any]
+    ) -> tuple[int, int] | None:
+        """Let a loaded unit take the steps first … last − 1.
+
+        Returns
+        -------
+        (int, int) or None
+            Step and replica's position of the first loss that is not finite; what follows it is not computed.
+        """
+        group = self.groups[number]
+        most = max(1, min(STEPS, INDICES // self.batches.size))
+        for start in range(first, last, most):
+            stop = min(start + most, last)
+            losses = torch.stack(list(self._chunk(number, start, stop, memory, streams)))
+            bad = ~torch.isfinite(losses)
+            if bool(bad.any()):
+                step, row = bad.nonzero()[0].tolist()
+                return start + step, group[row]
+        return None
+
+    def _chunk(
+        self, number: int, start: int, stop: int, memory: NDArray[np.int8], streams: Sequence[Any]
+    ) -> Iterator[Tensor]:
+        unit, group = self.units[number], self.groups[number]
+        take = unit.step
+        for n, index in enumerate(self._batches(group, start, stop, memory, streams), start):
+            if self._capture:
+                if number not in self._captured:
+                    self._captured[number] = Captured(unit, index)
+                take = self._captured[number].step
+            yield take(index)
+            if self.problem.rule.temperature:
+                with torch.no_grad():
+                    unit.kick(self._thermal(group, n, unit.weights.dtype))
+
+    def _batches(
+        self, group: range, start: int, stop: int, memory: NDArray[np.int8], streams: Sequence[Any]
+    ) -> Iterator[Tensor]:
+        """Yield the batches of every step, shape (r, B), on the device; uploaded together if of one size."""
+        labels, samples = self.ensemble.replica, self.ensemble.sample
+        drawn = [self.batches.draw(int(labels[p]), memory[p], start, stop, streams[p]) for p in group]
+        rows = [self.rows[int(samples[p])] for p in group]
+        upload = self.problem.examples.upload
+        if self.batches.fixed:
+            yield from upload(
+                np.stack([r[np.stack(list(d))] for r, d in zip(rows, drawn, strict=True)], axis=1)
+            )
+        else:
+            for index in drawn[0]:
+                yield upload(rows[0][index][None])
+
+    def _thermal(self, group: range, step: int, dtype: torch.dtype) -> Tensor:
+        """Return standard normals of one step, shape (r, M), from the stream of (seed, replica, step)."""
+        dof = self.problem.layout.dof
+        streams = [self.ensemble.quenched("thermal", int(self.ensemble.replica[p]), step) for p in group]
+        if self.device.type == "cpu":
+            kind = np.float32 if dtype == torch.float32 else np.float64
+            return torch.from_numpy(np.stack([s.standard_normal(dof, dtype=kind) for s in streams]))
+        # Eleven million numbers a step are drawn where they are needed; the stream gives the seed.
+        generator = torch.Generator(self.device)
+        rows = []
+        for stream in streams:
+            generator.manual_seed(int(stream.integers(2**63)))
+            rows.append(torch.randn(dof, generator=generator, dtype=dtype, device=self.device))
+        return torch.stack(rows)
