@@ -19,9 +19,9 @@ without bias. Of the products of two terms of the last sum, ⟨σ(i)σ(j)σ(k)σ
     Var(|s|²/M) = 4 Σ_{i<j} d_i² d_j²/(k M²) = (2/k)(‖d‖⁴ − ‖d‖₄⁴)/M²,    ‖d‖₄⁴ = Σ_i d_i⁴,
 
 so the relative standard error is at most √(2/k), for every displacement: 1 % takes k = 20000. In the same
-way the errors of two displacements d, e have the covariance (2/k)((d·e)² − Σ_i d_i² e_i²)/M²: they are
-independent for uncorrelated replicas, and nearly equal along a slow curve. The error does not shrink in an
-average over times of one replica; it does over replicas.
+way the errors of two displacements d, e have the covariance (2/k)((d·e)² − Σ_i d_i² e_i²)/M²: where fourth
+moments are small, their correlation is the squared cosine of the angle between d and e. Errors average out
+over replicas, whose displacements are uncorrelated; neighbouring lags of one replica err together.
 
 The hash is the finaliser of splitmix64 (Steele, Lea & Flood, OOPSLA 2014) of a Weyl sequence i·γ + key. Bit 0
 is the sign; the upper 32 bits u give the component ⌊u k/2³²⌋, whose probabilities differ by less than k/2³²
