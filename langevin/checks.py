@@ -29,6 +29,18 @@ def response_faults(settings: Settings) -> Iterable[str]:
         )
 
 
+def configuration_faults(settings: Settings) -> Iterable[str]:
+    """Yield what is to be stored of the configuration of a system that says it has none."""
+    record: Any = settings.record
+    if record is None or getattr(settings.system_class, "dof", None) != 0:
+        return
+    why = f"({settings.system_name} has no configuration)"
+    if record.sketch:
+        yield f"record.sketch = {record.sketch}: allowed: 0 {why}"
+    if record.configurations == "always":
+        yield f'record.configurations = "always": allowed: "auto", "never" {why}'
+
+
 def time_faults(settings: Settings) -> Iterable[str]:
     """Yield times that no step meets, or that lie beyond the end of the run."""
     record: Any = settings.record

@@ -14,7 +14,18 @@ from pydantic.fields import FieldInfo
 
 from langevin import checks, registry, run_file
 from langevin.errors import ConfigError, UserError
-from langevin.keys import DynamicsKeys, GridKey, ResultPathKey, Section, describe, example_of, key, toml
+from langevin.keys import (
+    MOST_COMPONENTS,
+    DynamicsKeys,
+    GridKey,
+    ResultPathKey,
+    Section,
+    SketchKey,
+    describe,
+    example_of,
+    key,
+    toml,
+)
 from langevin.schedule import Grid
 
 #: [data] stands only in run files of systems that learn from data.
@@ -74,6 +85,13 @@ class RecordKeys(Section):
     )
     configurations: Literal["auto", "always", "never"] = key(
         'store every configuration; "auto": while they stay under 1 GB together', default="auto"
+    )
+    sketch: SketchKey = key(
+        "numbers k stored for a configuration at every time; from them follows the msd of any two times, "
+        "with relative error √(2/k); 0: none",
+        default=0,
+        ge=0,
+        le=MOST_COMPONENTS,
     )
 
 
@@ -292,6 +310,7 @@ def _cross_checks(settings: Settings) -> Iterable[str]:
     if dynamics is None:
         return
     yield from checks.response_faults(settings)
+    yield from checks.configuration_faults(settings)
     yield from checks.time_faults(settings)
     check = getattr(settings.system_class, "check", None)
     needed = [settings.system, ensemble, *([settings.data] if takes_data(settings.system_class) else [])]

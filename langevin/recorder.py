@@ -26,7 +26,7 @@ COORDINATES = {
 }
 
 #: Names that observables and further coordinates may not have.
-TAKEN = (*COORDINATES, "dof", "configuration")
+TAKEN = (*COORDINATES, "dof", "configuration", "sketch", "sketch_component")
 
 
 class Recorder:

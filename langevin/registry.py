@@ -19,13 +19,13 @@ SYSTEMS = {
     "pspin": "langevin.systems.pspin:PSpin",
     "cugliandolo_kurchan": "langevin.systems.cugliandolo_kurchan:CugliandoloKurchan",
     "harmonic": "langevin.systems.harmonic:Harmonic",
-    "toy": "langevin.systems.networks:Toy",
-    "fully_connected": "langevin.systems.networks:FullyConnected",
-    "small_net": "langevin.systems.networks:SmallConvolutional",
-    "resnet18": "langevin.systems.networks:ResNet",
-    "lenet": "langevin.systems.networks:LeNet5",
-    "mlp": "langevin.systems.networks:MultilayerPerceptron",
-    "network": "langevin.systems.networks:UserNetwork",
+    "toy": "langevin.systems.networks.architectures:Toy",
+    "fully_connected": "langevin.systems.networks.architectures:FullyConnected",
+    "small_net": "langevin.systems.networks.architectures:SmallConvolutional",
+    "resnet18": "langevin.systems.networks.architectures:ResNet",
+    "lenet": "langevin.systems.networks.architectures:LeNet5",
+    "mlp": "langevin.systems.networks.architectures:MultilayerPerceptron",
+    "network": "langevin.systems.networks.architectures:UserNetwork",
 }
 
 #: One line per data set of network systems. Others join through the entry-point group "langevin.datasets".

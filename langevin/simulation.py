@@ -7,7 +7,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -17,22 +17,19 @@ import numpy as np
 import xarray as xr
 from tqdm import tqdm
 
-from langevin import config, engine, provenance, storage
+from langevin import config, engine, provenance, storage, trajectories
 from langevin.config import Settings
 from langevin.dynamics import Langevin
 from langevin.engine import Run
 from langevin.ensemble import Ensemble
-from langevin.errors import Diverged, Interrupted, UserError
+from langevin.errors import Diverged, Interrupted, LangevinError, UserError
 from langevin.noise import Noise
 from langevin.recorder import Recorder
 from langevin.schedule import Schedule, Stop
-from langevin.storage import Paths, Trajectory
+from langevin.storage import Paths, Stored, Trajectory
 from langevin.system import Data, State, System, optional
 
 BAR = "{desc} {percentage:3.0f}%|{bar}| t = {n:.4g}/{total:.4g} [{elapsed}, {remaining} left{postfix}]"
-
-#: `configurations = "auto"` stores the trajectory while it stays under this many bytes.
-TRAJECTORY_LIMIT = 1_000_000_000
 
 
 def run(
@@ -111,11 +108,12 @@ def execute(
     with paths.locked():
         run, ensemble, data = _prepare(settings, threads)
         run.state = run.system.initial_state(run.noise)
+        stored = trajectories.plan(settings.record, run)
         # An unfinished run goes only now, when nothing of the new one can be refused any more; an old
         # result stays until the new one replaces it.
         paths.discard()
         attributes = provenance.attributes(settings, ensemble, data)
-        return _Session(settings, attributes, paths, run, progress).carry_out()
+        return _Session(settings, attributes, paths, run, stored, progress).carry_out()
 
 
 def execute_resume(path: str | Path, *, threads: int | None = None, progress: bool = False) -> Path:
@@ -138,7 +136,8 @@ def _resume(paths: Paths, threads: int | None, progress: bool) -> Path:
     run.state = run.system.load_state({n: a for n, a in arrays.items() if not n.startswith(prefix)})
     attributes = notes["attributes"]
     attributes["history"] += f"\n{provenance.history_line('resume')}, {provenance.versions()}"
-    session = _Session(settings, attributes, paths, run, progress, notes["wall_time"])
+    stored = trajectories.plan(settings.record, run)
+    session = _Session(settings, attributes, paths, run, stored, progress, notes["wall_time"])
     return session.carry_out()
 
 
@@ -209,13 +208,16 @@ class _Session:
         attributes: Mapping[str, Any],
         paths: Paths,
         run: Run,
+        stored: Sequence[Stored],
         progress: bool,
         wall_before: float = 0.0,
     ) -> None:
         self.settings, self.attributes, self.paths, self.run = settings, attributes, paths, run
         self.began = self.saved = time.monotonic()
         self.wall_before = wall_before
-        self.trajectory = self._open_trajectory()
+        self.trajectories = [Trajectory(paths.raw(s.name), s, run.recorder.ensemble.size) for s in stored]
+        for trajectory in self.trajectories:
+            trajectory.require(run.position)
         self.stopped: str | None = None
         self.bar = tqdm(
             total=round(float(run.schedule.times[-1]), 9),
@@ -264,22 +266,13 @@ class _Session:
         return float(np.mean(energies[:, self.run.position - 1]))
 
     def _keep(self, stop: Stop, state: State) -> None:
-        if self.trajectory is not None:
+        if self.trajectories:
+            # Asked for only if someone wants it: of a large network it is a copy of every weight.
             x = self.run.system.configuration(state)
-            if x is not None:
-                self.trajectory.write(stop.index, x)
-
-    def _open_trajectory(self) -> Trajectory | None:
-        x = self.run.system.configuration(self.run.state)
-        wish = self.settings.record.configurations
-        if x is None or wish == "never":
-            return None
-        size = len(self.run.schedule) * x.size * 8
-        if wish == "auto" and size > TRAJECTORY_LIMIT:
-            return None
-        trajectory = Trajectory(self.paths.trajectory, (len(self.run.schedule), *x.shape))
-        trajectory.require(self.run.position)
-        return trajectory
+            if x is None:
+                raise LangevinError("the system has no configuration, though it stated its size, `dof`")
+            for trajectory in self.trajectories:
+                trajectory.write(stop.index, x)
 
     def _dataset(self, status: str) -> xr.Dataset:
         system = self.run.system
@@ -291,8 +284,8 @@ class _Session:
 
     def _checkpoint(self) -> None:
         run = self.run
-        if self.trajectory is not None:
-            self.trajectory.flush()
+        for trajectory in self.trajectories:
+            trajectory.flush()
         dataset = self._dataset(status=f"unfinished: t = {run.time:g}")
         references = {f"reference_{i}": np.asarray(r) for i, r in run.references.items()}
         notes = {
@@ -309,9 +302,9 @@ class _Session:
         self.saved = time.monotonic()
 
     def _finish(self, status: str) -> None:
-        storage.write_result(self._dataset(status), self.paths.result, self.trajectory, self.run.position)
-        if self.trajectory is not None:
-            self.trajectory.close()
+        storage.write_result(self._dataset(status), self.paths.result, self.trajectories, self.run.position)
+        for trajectory in self.trajectories:
+            trajectory.close()
         self.paths.discard()
 
     @contextmanager

@@ -5,6 +5,7 @@ A run that writes `name.nc` keeps these files beside it until it ends:
 - ``name.checkpoint.nc``: a result file as far as the run has come (`xarray.open_dataset` and
   `langevin plot` read it), with a group ``restart`` that holds what resuming needs;
 - ``name.checkpoint.configurations``: the trajectory as raw float64 (time, replica, dof), if it is stored;
+- ``name.checkpoint.sketches``: likewise the sketches (time, replica, sketch_component);
 - ``.name.nc.lock``: empty, locked by the process at work.
 """
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +25,14 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from langevin.errors import StorageError, UserError
+from langevin.errors import LangevinError, StorageError, UserError
+from langevin.system import Configuration
 
 #: Raised when the layout of checkpoints changes, so that an old one is refused, not misread.
 CHECKPOINT_FORMAT = 1
+
+#: Variables that stand raw beside an unfinished run → how their files end, and what messages call them.
+STORED = {"configuration": "configurations", "sketch": "sketches"}
 
 
 @dataclass(frozen=True)
@@ -41,10 +46,9 @@ class Paths:
         """Where the checkpoint stands."""
         return self.result.with_name(self.result.name.removesuffix(".nc") + ".checkpoint.nc")
 
-    @property
-    def trajectory(self) -> Path:
-        """Where the raw trajectory stands while the run goes on."""
-        return self.checkpoint.with_suffix(".configurations")
+    def raw(self, variable: str) -> Path:
+        """Where a variable that is stored at every scheduled time stands while the run goes on."""
+        return self.checkpoint.with_suffix(f".{STORED[variable]}")
 
     @property
     def figure(self) -> Path:
@@ -103,10 +107,11 @@ class Paths:
             os.close(handle)
 
     def discard(self) -> None:
-        """Remove the checkpoint and the raw trajectory."""
+        """Remove the checkpoint and what stands raw beside it."""
         with explained(self.checkpoint):
             self.checkpoint.unlink(missing_ok=True)
-            self.trajectory.unlink(missing_ok=True)
+            for variable in STORED:
+                self.raw(variable).unlink(missing_ok=True)
 
 
 @contextmanager
@@ -133,8 +138,31 @@ def replacing(path: Path) -> Iterator[Path]:
             aside.unlink(missing_ok=True)
 
 
+@dataclass(frozen=True)
+class Stored:
+    """A variable (time, replica, component) that is stored at every scheduled time.
+
+    Attributes
+    ----------
+    name, dim : str
+        Names of the variable and of its last dimension in the file.
+    size : int
+        Length of the last dimension.
+    attributes : mapping
+        netCDF attributes.
+    of : callable
+        Gives it, shape (R, size), from a configuration, shape (R, dof).
+    """
+
+    name: str
+    dim: str
+    size: int
+    attributes: Mapping[str, Any]
+    of: Callable[[Configuration], Configuration]
+
+
 class Trajectory:
-    """Every scheduled configuration, as raw float64 on disk while the run goes on.
+    """One `Stored` variable, as raw float64 on disk while the run goes on.
 
     Raw, because a write to a fixed place cannot damage what stands elsewhere in the file: after a kill,
     resuming writes the same numbers to the same places.
@@ -142,20 +170,22 @@ class Trajectory:
     Parameters
     ----------
     path : Path
-    shape : tuple of int
-        (time, replica, dof).
+    stored : Stored
+    replicas : int
+        R.
     """
 
-    def __init__(self, path: Path, shape: tuple[int, int, int]) -> None:
+    def __init__(self, path: Path, stored: Stored, replicas: int) -> None:
         self.path = path
-        self.shape = shape
+        self.stored = stored
+        self.shape = (replicas, stored.size)
         with explained(path):
             self._file = path.open("r+b" if path.exists() else "w+b")
 
     @property
     def frame_bytes(self) -> int:
-        """Size of one configuration of all replicas."""
-        return self.shape[1] * self.shape[2] * 8
+        """Size of what one time holds, of all replicas."""
+        return self.shape[0] * self.shape[1] * 8
 
     def require(self, frames: int) -> None:
         """Make sure that the first `frames` times are there.
@@ -166,13 +196,19 @@ class Trajectory:
             If the file was removed or cut since they were written.
         """
         if self.path.stat().st_size < frames * self.frame_bytes:
-            raise StorageError(f"{self.path} lacks configurations that were stored: it was removed or cut")
+            raise StorageError(
+                f"{self.path} lacks {STORED[self.stored.name]} that were stored: it was removed or cut"
+            )
 
-    def write(self, index: int, x: NDArray[np.float64]) -> None:
-        """Store the configurations, shape (R, dof), of the time with this index."""
+    def write(self, index: int, x: Configuration) -> None:
+        """Store what belongs to the configuration x, shape (R, dof), at the time with this index."""
+        frame = np.ascontiguousarray(self.stored.of(x), dtype=np.float64)
+        if frame.shape != self.shape:
+            # Written all the same, it would shift every later time.
+            raise LangevinError(f"{self.stored.name} has shape {frame.shape}; needed: {self.shape}")
         with explained(self.path):
             self._file.seek(index * self.frame_bytes)
-            self._file.write(np.ascontiguousarray(x, dtype=np.float64).data)
+            self._file.write(frame.data)
 
     def flush(self) -> None:
         """Bring everything written onto the disk."""
@@ -181,9 +217,9 @@ class Trajectory:
             os.fsync(self._file.fileno())
 
     def read(self, index: int) -> NDArray[np.float64]:
-        """Return the configurations of one time, shape (R, dof)."""
+        """Return what one time holds, shape (R, size)."""
         self._file.seek(index * self.frame_bytes)
-        return np.frombuffer(self._file.read(self.frame_bytes)).reshape(self.shape[1:])
+        return np.frombuffer(self._file.read(self.frame_bytes)).reshape(self.shape)
 
     def close(self) -> None:
         """Close the file."""
@@ -191,7 +227,7 @@ class Trajectory:
 
 
 def write_result(
-    dataset: xr.Dataset, path: Path, trajectory: Trajectory | None = None, frames: int = 0
+    dataset: xr.Dataset, path: Path, trajectories: Sequence[Trajectory] = (), frames: int = 0
 ) -> None:
     """Write a result file.
 
@@ -199,25 +235,25 @@ def write_result(
     ----------
     dataset : Dataset
     path : Path
-    trajectory : Trajectory, optional
-        Becomes `configuration(time, replica, dof)`, one chunk per time.
+    trajectories : sequence of Trajectory
+        Each becomes a variable (time, replica, component), one chunk per time.
     frames : int
         How many of its times the run has reached; the others are NaN.
     """
     with replacing(path) as aside:
         dataset.to_netcdf(aside, engine="netcdf4", format="NETCDF4")
-        if trajectory is not None:
+        if trajectories:
             with netCDF4.Dataset(aside, "a") as file:
-                _append_trajectory(file, trajectory, frames)
+                for trajectory in trajectories:
+                    _append_trajectory(file, trajectory, frames)
 
 
 def _append_trajectory(file: Any, trajectory: Trajectory, frames: int) -> None:
-    _, replicas, dof = trajectory.shape
-    file.createDimension("dof", dof)
-    variable = file.createVariable(
-        "configuration", "f8", ("time", "replica", "dof"), chunksizes=(1, replicas, dof), fill_value=np.nan
-    )
-    variable.setncatts({"long_name": "degrees of freedom at every scheduled time", "units": "1"})
+    stored = trajectory.stored
+    file.createDimension(stored.dim, stored.size)
+    dims, chunks = ("time", "replica", stored.dim), (1, *trajectory.shape)
+    variable = file.createVariable(stored.name, "f8", dims, chunksizes=chunks, fill_value=np.nan)
+    variable.setncatts(dict(stored.attributes))
     for index in range(frames):
         variable[index] = trajectory.read(index)
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from langevin.schedule import Schedule
 
 Array: TypeAlias = NDArray[np.float64]
+Configuration: TypeAlias = NDArray[np.float64] | NDArray[np.float32]
 State: TypeAlias = Any
 Reference: TypeAlias = Any
 Attributes: TypeAlias = Mapping[str, Mapping[str, Any]]
@@ -38,6 +39,8 @@ class System(Protocol):
 
     time_step: float | None
     """Times are multiples of it, and `advance` may be split at any of them. None: any time can be reached."""
+    dof: int | None = None
+    """Degrees of freedom M of a replica; 0: no configuration. None: `configuration` is called to see."""
 
     def initial_state(self, noise: Noise) -> State:
         """Return the state at t = 0."""
@@ -61,8 +64,12 @@ class System(Protocol):
         """
         return {}
 
-    def configuration(self, state: State) -> Array | None:
-        """Return the degrees of freedom, shape (R, dof); None if the system has no configuration."""
+    def configuration(self, state: State) -> Configuration | None:
+        """Return the degrees of freedom, shape (R, dof); None if the system has no configuration.
+
+        In single precision if they live in it; the file holds float64. It is called at every scheduled time
+        if configurations or sketches are stored, else not at all where `dof` is stated.
+        """
 
     def coordinates(self, schedule: Schedule) -> Coordinates:
         """Return further coordinates along time, waiting_time, lag or replica. Default: none.

@@ -26,22 +26,39 @@ def msd(configuration: xr.DataArray, waiting_times: Any, lags: Any) -> xr.DataAr
     DataArray
         Dimensions replica, waiting_time, lag; NaN where t_w or t_w + t was not stored.
     """
-    return _two_time(configuration, waiting_times, lags, lambda a, b: np.mean((a - b) ** 2, axis=1), "msd")
+    return over_pairs(configuration, waiting_times, lags, lambda a, b: np.mean((a - b) ** 2, axis=1), "msd")
 
 
 def correlation(configuration: xr.DataArray, waiting_times: Any, lags: Any) -> xr.DataArray:
     """Correlation C(t_w, t_w + t) = (1/M) Σ_i x_i(t_w) x_i(t_w + t); arguments as for `msd`."""
-    return _two_time(configuration, waiting_times, lags, lambda a, b: np.mean(a * b, axis=1), "correlation")
+    return over_pairs(configuration, waiting_times, lags, lambda a, b: np.mean(a * b, axis=1), "correlation")
 
 
-def _two_time(
-    configuration: xr.DataArray,
+def over_pairs(
+    stored: xr.DataArray,
     waiting_times: Any,
     lags: Any,
     pair: Callable[[Array, Array], Array],
     name: str,
 ) -> xr.DataArray:
-    x = configuration.transpose("time", "replica", "dof")
+    """Take a function of what is stored at t_w and at t_w + t, for every pair of times.
+
+    Parameters
+    ----------
+    stored : DataArray
+        Dimensions time, replica and one more; may be lazy: one time is read at a time.
+    waiting_times, lags : array_like, shape (waiting_time,) and (lag,)
+    pair : callable
+        Two arrays of shape (R, size), at t_w and at t_w + t → shape (R,).
+    name : str
+        Name of the result.
+
+    Returns
+    -------
+    DataArray
+        Dimensions replica, waiting_time, lag; NaN where t_w or t_w + t was not stored.
+    """
+    x = stored.transpose("time", "replica", ...)
     times = x["time"].to_numpy()
     waiting, lag = np.asarray(waiting_times, dtype=float), np.asarray(lags, dtype=float)
     out = np.full((x.sizes["replica"], waiting.size, lag.size), np.nan)

@@ -14,7 +14,7 @@ from langevin import config, registry, simulation
 from langevin.ensemble import Ensemble
 from langevin.errors import ConfigError
 from langevin.noise import Noise
-from langevin.system import System
+from langevin.system import System, optional
 
 pytestmark = pytest.mark.parametrize("name", sorted(registry.names()))
 Maker = Callable[..., dict[str, Any]]
@@ -62,11 +62,14 @@ def test_shapes_and_values(settings: config.Settings, ensemble: Ensemble) -> Non
     compared = system.compare(system.reference(start), end)
     assert "energy" in measured
     assert "msd" in compared
-    for name, value in {**measured, **compared}.items():
+    waited = optional(system, "at_waiting")(end)
+    for name, value in {**measured, **compared, **waited}.items():
         assert value.shape == (ensemble.size,), name
         assert np.isfinite(value).all(), name
         assert {"long_name", "units"} <= set(system.attributes()[name]), name
     assert (compared["msd"] > 0).all()
+    x = system.configuration(end)
+    assert getattr(system, "dof", None) in (None, 0 if x is None else x.shape[1])
     np.testing.assert_allclose(system.compare(system.reference(end), end)["msd"], 0, atol=1e-14)
 
 

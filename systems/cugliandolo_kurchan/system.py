@@ -62,6 +62,8 @@ class CugliandoloKurchan(System):
     #: One replica, no noise.
     deterministic = True
     measures_response = True
+    #: For N → ∞ there is no configuration.
+    dof = 0
 
     class Parameters(Section):
         """What stands under [system]."""

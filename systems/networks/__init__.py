@@ -1,21 +1,4 @@
-"""Deep networks under stochastic gradient descent, as systems of the same engine."""
+"""Deep networks under stochastic gradient descent, as systems of the same engine.
 
-from .architectures import (
-    FullyConnected,
-    LeNet5,
-    MultilayerPerceptron,
-    ResNet,
-    SmallConvolutional,
-    Toy,
-    UserNetwork,
-)
-
-__all__ = [
-    "FullyConnected",
-    "LeNet5",
-    "MultilayerPerceptron",
-    "ResNet",
-    "SmallConvolutional",
-    "Toy",
-    "UserNetwork",
-]
+Nothing is imported here: the data sets below serve commands that need no torch.
+"""

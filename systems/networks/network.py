@@ -1,8 +1,8 @@
 """A network under stochastic gradient descent: a `System` whose degrees of freedom are its weights.
 
 Time is counted in steps. The energy is the training loss, the force minus its gradient on a mini-batch, and
-the step is that of `training`. Weights, data and references stay on the device; batches are drawn by streams of
-each replica. Running statistics of batch-norm are no degrees of freedom: they follow the weights, are saved
+the step is that of `training`. Weights, data and references stay on the device; batches are drawn by streams
+of each replica. Running statistics of batch-norm are no degrees of freedom: they follow the weights, are saved
 with the state, and enter neither msd nor correlation.
 """
 

@@ -1,0 +1,74 @@
+"""What of the configuration a run stores at every scheduled time: all of it, a sketch, both or nothing."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from langevin.config import RecordKeys
+from langevin.engine import Run
+from langevin.ensemble import Ensemble
+from langevin.errors import UserError
+from langevin.storage import Stored
+from langevin.system import Configuration
+
+#: `configurations = "auto"` stores the trajectory while it stays under this many bytes.
+TRAJECTORY_LIMIT = 1_000_000_000
+
+
+def plan(record: RecordKeys, run: Run) -> list[Stored]:
+    """Return the variables that a run stores at every scheduled time.
+
+    Raises
+    ------
+    UserError
+        If a sketch is asked for, and the system has no configuration.
+    """
+    if record.configurations == "never" and not record.sketch:
+        return []
+    dof = degrees_of_freedom(run)
+    if dof == 0:
+        if record.sketch:
+            raise UserError(f"record.sketch = {record.sketch}: allowed: 0 (the system has no configuration)")
+        return []
+    planned = []
+    size = len(run.schedule) * run.recorder.ensemble.size * dof * 8
+    if record.configurations == "always" or (record.configurations == "auto" and size <= TRAJECTORY_LIMIT):
+        about = {"long_name": "degrees of freedom at every scheduled time", "units": "1"}
+        planned.append(Stored("configuration", "dof", dof, about, lambda x: x))
+    if record.sketch:
+        planned.append(_sketch(record.sketch, dof, run.recorder.ensemble))
+    return planned
+
+
+def degrees_of_freedom(run: Run) -> int:
+    """Return M, 0 if there is no configuration; a system that does not say it is asked for one."""
+    stated: int | None = getattr(run.system, "dof", None)
+    if stated is not None:
+        return stated
+    x = run.system.configuration(run.state)
+    return 0 if x is None else x.shape[1]
+
+
+def _sketch(components: int, dof: int, ensemble: Ensemble) -> Stored:
+    # Imported here: it loads numba.
+    from langevin.sketch import sketch
+
+    key = int(ensemble.quenched("sketch", 0).integers(2**64, dtype=np.uint64))
+
+    def of(x: Configuration) -> Configuration:
+        return sketch(x, components, key)
+
+    about: dict[str, Any] = {
+        "long_name": "count-sketch of the configuration at every scheduled time",
+        "units": "1",
+        "method": "s_b = Σ σ(i) x_i over the i with h(i) = b, seeded hashes h and σ = ±1; "
+        "|s(t) − s(t')|²/M estimates the msd",
+        "relative_error": math.sqrt(2 / components),
+        "degrees_of_freedom": dof,
+        # netCDF's integers are signed.
+        "hash_key": str(key),
+    }
+    return Stored("sketch", "sketch_component", components, about, of)

@@ -1,0 +1,64 @@
+"""Msd from stored sketches (`record.sketch = k`): for any pair of stored times, scheduled or not.
+
+A sketch s is k numbers that stand for the M degrees of freedom of a configuration x, and linear in x.
+|s(t) − s(t')|²/M estimates the msd without bias, with a relative standard error of at most √(2/k); the
+derivation stands in `langevin.sketch`. The error is that of the hash, one for the whole run: replicas err
+independently where their displacements are uncorrelated, neighbouring lags of one replica err together.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from .two_time import Array, over_pairs
+
+
+def msd(sketch: xr.Dataset | xr.DataArray, waiting_times: Any, lags: Any) -> xr.DataArray:
+    """Estimate the mean square displacement Δ(t_w, t_w + t) = (1/M) Σ_i (x_i(t_w) − x_i(t_w + t))².
+
+    Parameters
+    ----------
+    sketch : Dataset or DataArray
+        A result, or its variable `sketch`, dimensions time, replica, sketch_component. It is loaded whole.
+    waiting_times, lags : array_like, shape (waiting_time,) and (lag,)
+
+    Returns
+    -------
+    DataArray
+        Dimensions replica, waiting_time, lag; NaN where t_w or t_w + t was not stored. The attribute
+        `relative_error` is the relative standard error of every value, at most √(2/k).
+
+    Raises
+    ------
+    ValueError
+        If there is no sketch.
+    """
+    found = _sketch_of(sketch)
+    dof = float(found.attrs["degrees_of_freedom"])
+
+    def pair(a: Array, b: Array) -> Array:
+        return np.asarray(np.sum((a - b) ** 2, axis=1) / dof)
+
+    made = over_pairs(found.compute(), waiting_times, lags, pair, "msd")
+    made.attrs = {
+        "long_name": "mean square displacement per degree of freedom, estimated from sketches",
+        "units": "1",
+        "relative_error": float(np.sqrt(2 / found.sizes["sketch_component"])),
+    }
+    return made
+
+
+def _sketch_of(given: xr.Dataset | xr.DataArray) -> xr.DataArray:
+    if isinstance(given, xr.Dataset):
+        if "sketch" not in given:
+            raise ValueError("no variable 'sketch' in this dataset; needed: a run with record.sketch = k > 0")
+        given = given["sketch"]
+    if set(given.dims) != {"time", "replica", "sketch_component"} or "degrees_of_freedom" not in given.attrs:
+        raise ValueError(
+            f"{given.name!r} with dimensions {given.dims} is no sketch; needed: (time, replica, "
+            "sketch_component), with the attribute degrees_of_freedom"
+        )
+    return given
