@@ -132,7 +132,8 @@ def _resume(paths: Paths, threads: int | None, progress: bool) -> Path:
     run.noise.load_state(notes["noise"])
     run.time, run.position = notes["time"], notes["position"]
     prefix = "reference_"
-    run.references = {int(n.removeprefix(prefix)): a for n, a in arrays.items() if n.startswith(prefix)}
+    load = optional(run.system, "load_reference")
+    run.references = {int(n.removeprefix(prefix)): load(a) for n, a in arrays.items() if n.startswith(prefix)}
     run.state = run.system.load_state({n: a for n, a in arrays.items() if not n.startswith(prefix)})
     attributes = notes["attributes"]
     attributes["history"] += f"\n{provenance.history_line('resume')}, {provenance.versions()}"

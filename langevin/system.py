@@ -64,6 +64,10 @@ class System(Protocol):
         """
         return {}
 
+    def load_reference(self, saved: NDArray[Any]) -> Reference:
+        """Return the reference of which `numpy.asarray` made the array `saved`. Default: the array itself."""
+        return saved
+
     def configuration(self, state: State) -> Configuration | None:
         """Return the degrees of freedom, shape (R, dof); None if the system has no configuration.
 

@@ -25,6 +25,15 @@ def z_score(values: Any, expected: float, axis: int = 0) -> np.ndarray:
     return np.asarray((values.mean(axis=axis) - expected) / error)
 
 
+#: What keeps the networks of a template small, and without a download.
+SMALL_DATA = {"name": "synthetic", "train": 64, "test": 32}
+SMALL_SYSTEMS: dict[str, dict[str, Any]] = {
+    "toy": {"hidden": 10},
+    "resnet18": {"width": 2},
+    "mlp": {"widths": [3]},
+}
+
+
 @pytest.fixture
 def small() -> Callable[..., dict[str, Any]]:
     """Return a maker of small settings for any registered system, from its own template."""
@@ -37,6 +46,15 @@ def small() -> Callable[..., dict[str, Any]]:
             given["ensemble"] = {"replicas": 1, "samples": 1}
         given["record"] = {"waiting_times": [0.0, 0.1, 0.4], "lags": {"per_decade": 5}}
         given["output"] = {"figure": False}
+        if config.takes_data(registry.load(name)):
+            given["system"] |= SMALL_SYSTEMS.get(name, {})
+            given["data"] = {**SMALL_DATA, "like": "mnist"}
+            given["dynamics"] |= {"t_max": 50, "batch_size": 8}
+            given["record"] |= {
+                "waiting_times": [0, 5, 20],
+                "energy_examples": 20,
+                "gradient_examples": 20,
+            }
         if "data" in given:
             # Nothing to download, and of the shape that the system expects.
             like = given["data"]["name"]

@@ -45,10 +45,15 @@ def regular(name: str, seed: int = 7, threads: int = 1) -> Ensemble:
     return Ensemble.regular(replicas, samples, seed, threads)
 
 
-def at(system: System, noise: Noise, *times: float) -> Any:
-    """State after advancing from 0 through the given times."""
+def steps(system: System, number: int) -> float:
+    """Time after so many steps; of 0.02 each, if any time can be reached."""
+    return number * (system.time_step or 0.02)
+
+
+def at(system: System, noise: Noise, *numbers: int) -> Any:
+    """State after advancing from 0 through the times after these numbers of steps."""
     state, now = system.initial_state(noise), 0.0
-    for t in times:
+    for t in (steps(system, n) for n in numbers):
         state = system.advance(state, now, t, noise)
         now = t
     return state
@@ -57,7 +62,7 @@ def at(system: System, noise: Noise, *times: float) -> Any:
 def test_shapes_and_values(settings: config.Settings, ensemble: Ensemble) -> None:
     system, noise = built(settings, ensemble)
     start = system.initial_state(noise)
-    end = system.advance(start, 0.0, 0.4, noise)
+    end = system.advance(start, 0.0, steps(system, 20), noise)
     measured = system.measure(end)
     compared = system.compare(system.reference(start), end)
     assert "energy" in measured
@@ -77,7 +82,7 @@ def test_advance_leaves_its_argument_alone(settings: config.Settings, ensemble: 
     system, noise = built(settings, ensemble)
     start = system.initial_state(noise)
     before = {k: v.copy() for k, v in system.state_dict(start).items()}
-    system.advance(start, 0.0, 0.4, noise)
+    system.advance(start, 0.0, steps(system, 20), noise)
     for key, value in system.state_dict(start).items():
         np.testing.assert_array_equal(value, before[key])
 
@@ -85,7 +90,7 @@ def test_advance_leaves_its_argument_alone(settings: config.Settings, ensemble: 
 def test_the_seed_decides_everything(name: str, settings: config.Settings) -> None:
     def energy(seed: int) -> np.ndarray:
         system, noise = built(settings, regular(name, seed))
-        return system.measure(at(system, noise, 0.4))["energy"]
+        return system.measure(at(system, noise, 20))["energy"]
 
     np.testing.assert_array_equal(energy(7), energy(7))
     assert (energy(7) != energy(8)).all() or config.is_deterministic(settings.system_class)
@@ -95,7 +100,7 @@ def test_threads_do_not_change_a_bit(name: str, settings: config.Settings) -> No
     states = []
     for threads in (1, 2, 3):
         system, noise = built(settings, regular(name, threads=threads))
-        states.append(system.state_dict(at(system, noise, 0.4)))
+        states.append(system.state_dict(at(system, noise, 20)))
     for other in states[1:]:
         for key, value in states[0].items():
             np.testing.assert_array_equal(value, other[key])
@@ -109,32 +114,33 @@ def test_a_replica_is_the_same_in_any_batch(
     if config.is_deterministic(settings.system_class):
         pytest.skip("one replica is all")
     part, part_noise = built(settings, ensemble.subset(np.array(keep)))
-    expected = whole.configuration(at(whole, whole_noise, 0.4))
+    expected = whole.configuration(at(whole, whole_noise, 20))
     if expected is None:
         pytest.skip("no configuration")
     # To rounding: sums may run in another order. Single precision forces, 20 steps, no chaos yet.
     np.testing.assert_allclose(
-        part.configuration(at(part, part_noise, 0.4)), expected[keep], rtol=0, atol=1e-5
+        part.configuration(at(part, part_noise, 20)), expected[keep], rtol=0, atol=1e-5
     )
 
 
 def test_a_split_advance_is_bitwise_the_same(settings: config.Settings, ensemble: Ensemble) -> None:
     system, noise = built(settings, ensemble)
-    whole = system.state_dict(at(system, noise, 0.4))
+    whole = system.state_dict(at(system, noise, 20))
     again, noise = built(settings, ensemble)
-    split = again.state_dict(at(again, noise, 0.02, 0.2, 0.4))
+    split = again.state_dict(at(again, noise, 1, 10, 20))
     for key, value in whole.items():
         np.testing.assert_array_equal(split[key], value)
 
 
 def test_a_state_survives_saving(settings: config.Settings, ensemble: Ensemble) -> None:
     system, noise = built(settings, ensemble)
-    state = at(system, noise, 0.2)
+    state = at(system, noise, 10)
+    middle, end = steps(system, 10), steps(system, 20)
     saved, streams = system.state_dict(state), noise.state_dict()
-    expected = system.state_dict(system.advance(state, 0.2, 0.4, noise))
+    expected = system.state_dict(system.advance(state, middle, end, noise))
     other, other_noise = built(settings, ensemble)
     other_noise.load_state(streams)
-    found = other.state_dict(other.advance(other.load_state(saved), 0.2, 0.4, other_noise))
+    found = other.state_dict(other.advance(other.load_state(saved), middle, end, other_noise))
     for key, value in expected.items():
         np.testing.assert_array_equal(found[key], value)
 

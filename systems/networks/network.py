@@ -2,8 +2,8 @@
 
 Time is counted in steps. The energy is the training loss, the force minus its gradient on a mini-batch, and
 the step is that of `training`. Weights, data and references stay on the device; batches are drawn by streams
-of each replica. Running statistics of batch-norm are no degrees of freedom: they follow the weights, are saved
-with the state, and enter neither msd nor correlation.
+of each replica. Running statistics of batch-norm are no degrees of freedom: they follow the weights, are
+saved with the state, and enter neither msd nor correlation.
 """
 
 from __future__ import annotations
@@ -247,9 +247,9 @@ class Network:
         msd, correlation = np.array(rows).T
         return {"msd": msd, "correlation": correlation}
 
-    def configuration(self, state: NetworkState) -> Array:
-        """Return the weights in double precision, shape (R, M)."""
-        return state.weights.cpu().numpy().astype(np.float64)
+    def configuration(self, state: NetworkState) -> NDArray[Any]:
+        """Return the weights, shape (R, M)."""
+        return state.weights.cpu().numpy()
 
     @property
     def dof(self) -> int:
