@@ -25,10 +25,11 @@ def z_score(values: Any, expected: float, axis: int = 0) -> np.ndarray:
     return np.asarray((values.mean(axis=axis) - expected) / error)
 
 
-#: What keeps the networks of a template small, and without a download.
-SMALL_DATA = {"name": "synthetic", "train": 64, "test": 32}
+#: What keeps the networks of a template small.
 SMALL_SYSTEMS: dict[str, dict[str, Any]] = {
     "toy": {"hidden": 10},
+    "fully_connected": {"hidden": 10},
+    "small_net": {"filters": [2, 3], "hidden": 10},
     "resnet18": {"width": 2},
     "mlp": {"widths": [3]},
 }
@@ -48,8 +49,7 @@ def small() -> Callable[..., dict[str, Any]]:
         given["output"] = {"figure": False}
         if config.takes_data(registry.load(name)):
             given["system"] |= SMALL_SYSTEMS.get(name, {})
-            given["data"] = {**SMALL_DATA, "like": "mnist"}
-            given["dynamics"] |= {"t_max": 50, "batch_size": 8}
+            given["dynamics"] |= {"t_max": 30, "batch_size": 8}
             given["record"] |= {
                 "waiting_times": [0, 5, 20],
                 "energy_examples": 20,
@@ -57,7 +57,7 @@ def small() -> Callable[..., dict[str, Any]]:
             }
         if "data" in given:
             # Nothing to download, and of the shape that the system expects.
-            like = given["data"]["name"]
+            like = "mnist" if given["data"]["name"] == "synthetic" else given["data"]["name"]
             given["data"] = {"name": "synthetic", "like": like, "train": 64, "test": 32}
         for dotted, value in overrides.items():
             section, key = dotted.split("__")

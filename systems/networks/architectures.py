@@ -63,8 +63,8 @@ class SmallConvolutional(Network):
     class Parameters(Section):
         """What stands under [system]."""
 
-        filters: tuple[int, int] = key(
-            "filters of the two convolutions", default=(10, 20), kind="[integer, integer], each ≥ 1"
+        filters: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=2, max_length=2)] = key(
+            "filters of the two convolutions", default=[10, 20], kind="two integers ≥ 1"
         )
         hidden: int = key("units in the hidden layer", default=100, ge=1)
 

@@ -31,6 +31,8 @@ from .training import Alone
 
 #: Parts of the subset from whose scatter the error of D follows.
 PARTS = 10
+#: Mini-batches at least, for estimates from them: two pairs have a scatter.
+FEWEST = 4
 #: Numbers in the per-sample gradients that are held at once.
 HELD = 2**23
 
@@ -109,9 +111,9 @@ def _noise_from_examples(unit: Alone, index: Tensor) -> list[float]:
 
 
 def _batches(unit: Alone, index: Tensor) -> list[Tensor]:
-    """Cut the subset into whole mini-batches; at least two, from the beginning again if it is too short."""
+    """Cut the subset into whole mini-batches; if there are too few examples, from the beginning again."""
     size = unit.problem.batch_size
-    count = max(2, len(index) // size)
+    count = max(FEWEST, len(index) // size)
     places = torch.arange(count * size, device=index.device) % len(index)
     return list(index[places].split(size))
 

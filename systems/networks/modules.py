@@ -34,7 +34,7 @@ class SmallNet(nn.Module):
     """Two convolutions (10 and 20 filters of 5×5, each pooled by 2), hidden units, an output per class."""
 
     def __init__(
-        self, shape: tuple[int, ...], classes: int, filters: tuple[int, int] = (10, 20), hidden: int = 100
+        self, shape: tuple[int, ...], classes: int, filters: Sequence[int] = (10, 20), hidden: int = 100
     ):
         super().__init__()
         channels, height, width = shape

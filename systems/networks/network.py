@@ -71,6 +71,7 @@ class Network:
                 dynamics.execution if self._stackable(modules[0]) else "sequential",
                 dynamics.cuda_graph,
             )
+            self._choose(data)
 
     # What a subclass says.
 
@@ -96,12 +97,17 @@ class Network:
     # Preparation.
 
     def _load(self, data: Data) -> None:
-        """Bring the data set to the device, and choose the subsets on which is measured."""
+        """Bring the data set to the device."""
         self.train, self.test = (
             Examples(part.inputs, part.labels, data.scale, data.shift, self.device, self.dtype)
             for part in (data.train, data.test)
         )
+
+    def _choose(self, data: Data) -> None:
+        """Choose the examples on which is measured."""
         energy, gradient = self.record.energy_examples, self.record.gradient_examples
+        if self.units.probes[0].couples:
+            gradient = max(gradient, measurement.FEWEST * self.batches.size)
         self._trained = {s: self._subset(rows, energy, s) for s, rows in data.rows.items()}
         self._tested = {s: self._subset(rows, energy, s) for s, rows in data.test_rows.items()}
         self._probed = {s: self._subset(rows, gradient, s) for s, rows in data.rows.items()}
