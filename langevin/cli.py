@@ -308,9 +308,9 @@ def _print_parameters(system_class: type[Any]) -> None:
     for table, kind in config.tables(system_class, Path.cwd()):
         click.echo(f"[{table}]")
         if table == "data":
-            click.echo(f'  name (default: "{system_class.data}")\n      `langevin data list` shows them')
-        for field, info in kind.model_fields.items():
-            click.echo(f"  {field} (default: {keys.default_of(info)})\n      {keys.describe(info)}")
+            click.echo(f"  name (default: {keys.toml(system_class.data)})\n      see `langevin data list`")
+        for line in keys.explain(kind):
+            click.echo(line)
 
 
 @main.command()
@@ -320,3 +320,31 @@ def init(system: str) -> None:
     from langevin import config
 
     click.echo(config.template(system), nl=False)
+
+
+@main.group()
+def data() -> None:
+    """List the data sets that networks learn from; get them."""
+
+
+@data.command("list")
+@click.argument("name", required=False)
+def list_data(name: str | None) -> None:
+    """List the data sets; with NAME, its keys with defaults and meaning."""
+    from langevin import data_command
+
+    click.echo(data_command.listing() if name is None else data_command.explanation(name))
+
+
+@data.command()
+@click.argument("name")
+@click.option(
+    "--directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Keep the files in DIRECTORY/NAME (default: where they are found, else the cache).",
+)
+def fetch(name: str, directory: Path | None) -> None:
+    """Download the data set NAME, unless it is here; check its hashes; print where its files are."""
+    from langevin import data_command
+
+    click.echo(data_command.fetched(name, directory))

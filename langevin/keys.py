@@ -145,3 +145,11 @@ def default_of(info: FieldInfo) -> str:
     if isinstance(info.default, Grid):
         return toml(info.default.as_given())
     return toml(info.default)
+
+
+def explain(kind: type[Section]) -> list[str]:
+    """Return lines that say what a section's keys are: default, type, limits, meaning, unit."""
+    return [
+        f"  {field} (default: {default_of(info)})\n      {describe(info)}"
+        for field, info in kind.model_fields.items()
+    ]

@@ -30,6 +30,10 @@ SYSTEMS = {
 
 #: One line per data set of network systems. Others join through the entry-point group "langevin.datasets".
 DATASETS = {
+    "mnist": "langevin.systems.networks.datasets.archives:MNIST",
+    "fashion_mnist": "langevin.systems.networks.datasets.archives:FashionMNIST",
+    "cifar10": "langevin.systems.networks.datasets.archives:CIFAR10",
+    "cifar100": "langevin.systems.networks.datasets.archives:CIFAR100",
     "synthetic": "langevin.systems.networks.datasets.synthetic:Synthetic",
 }
 

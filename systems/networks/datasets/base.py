@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from pydantic import PlainValidator
 from langevin.ensemble import Ensemble
 from langevin.errors import UserError
 from langevin.keys import Section, key
+
+if TYPE_CHECKING:
+    from langevin.config import Settings
 
 Inputs = NDArray[np.uint8] | NDArray[np.float32]
 
@@ -174,6 +177,29 @@ def shares(
     if wanted == "all" or wanted >= available:
         return {s: np.arange(available) for s in samples}
     return {s: ensemble.quenched(role, s).permutation(available)[:wanted] for s in samples}
+
+
+def count_faults(settings: Settings, name: str, sizes: tuple[int, int]) -> Iterable[str]:
+    """Yield what is wrong with the numbers of examples and of samples, for a set that is always the same.
+
+    Parameters
+    ----------
+    settings : Settings
+    name : str
+        Name of the data set.
+    sizes : (int, int)
+        How many training and test examples there are.
+    """
+    for which, size in zip(("train", "test"), sizes, strict=True):
+        wanted = getattr(settings.data, which)
+        if wanted != "all" and wanted > size:
+            yield f"data.{which} = {wanted}: must be ≤ {size}, all of {name}"
+    samples = settings.ensemble.samples
+    if samples > 1 and settings.data.train in ("all", sizes[0]):
+        yield (
+            f"ensemble.samples = {samples}: must be 1 with all of {name} (all samples would be the same); "
+            f"allowed with a random subset, data.train < {sizes[0]}"
+        )
 
 
 def scaling(inputs: NDArray[np.uint8], how: Literal["standard", "unit"]) -> tuple[NDArray[np.float32], ...]:
