@@ -22,8 +22,8 @@ class Family:
         self.x, self.judged = x, judged
         self.shares = shares(x) if x.size > 1 else np.ones(x.size)
         self.curves = int(judged.any(1).sum())
-        # Where a curve is alone there is nothing to compare.
-        self.common = judged & (judged.sum(0) >= 2)
+        #: Curves to compare at each lag; of n, n − 1 differ from their mean: a single one counts for nothing.
+        self.count = judged.sum(0)
 
     def quality(self, log_d: Array, log_y: Array) -> Array:
         """Return five numbers from ln Δ and ln(Δ/D), shape (waiting_time, lag) each.
@@ -37,24 +37,24 @@ class Family:
 
     def by_lag(self, values: Array) -> Array:
         """Return the spread of the values, shape (waiting_time, lag), at each lag; NaN for a single curve."""
-        return np.sqrt(self._squares(values) * inverse(np.maximum(self.common.sum(0) - 1.0, 0.0)))
+        return np.sqrt(self._squares(values) * inverse(np.maximum(self.count - 1.0, 0.0)))
 
     def _spread(self, values: Array) -> Array:
         return np.sqrt(_sum(self.shares, self._squares(values)) * self._freedom())
 
     def _squares(self, values: Array) -> Array:
         """Return the sum over curves of the squared deviations from their mean, at each lag."""
-        mean = _sum(self.common, values, 0) / np.maximum(self.common.sum(0), 1)
-        return _sum(self.common, (values - mean) ** 2, 0)
+        mean = _sum(self.judged, values, 0) / np.maximum(self.count, 1)
+        return _sum(self.judged, (values - mean) ** 2, 0)
 
     def expected(self, errors: Array) -> float:
         """Return the spread that independent errors, shape (waiting_time, lag), make of equal curves."""
-        alone = inverse(np.maximum(self.common.sum(0), 1).astype(float))
-        squares = _sum(self.common * self.shares * (1 - alone), errors**2)
+        weight = self.judged * self.shares * (1 - 1 / np.maximum(self.count, 1))
+        squares = _sum(weight, errors**2)
         return float(np.sqrt(squares * self._freedom()))
 
     def _freedom(self) -> Array:
-        return inverse(np.sum(self.shares * np.maximum(self.common.sum(0) - 1, 0)))
+        return inverse(np.sum(self.shares * np.maximum(self.count - 1, 0)))
 
     def _exponent(self, log_d: Array) -> Array:
         """Return the slope of ln Δ against ln t, one for all curves, each with its own offset."""
