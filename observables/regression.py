@@ -39,3 +39,12 @@ def line(x: Array, y: Array, chosen: Mask) -> tuple[Array, Array, Array]:
 def inverse(values: Array) -> Array:
     """Return 1/values, NaN where they are 0."""
     return np.divide(1.0, values, out=np.full(np.shape(values), np.nan), where=np.asarray(values) != 0)
+
+
+def shares(x: Array) -> Array:
+    """Return the length of the axis that belongs to each of two or more ascending points.
+
+    As weights these make a sum over points an integral over x, however dense they are.
+    """
+    step = np.diff(x)
+    return np.concatenate([step[:1], step[:-1] + step[1:], step[-1:]]) / 2
