@@ -70,6 +70,7 @@ class SmallConvolutional(Network):
 
     def build(self) -> nn.Module:
         """Return a new network."""
+        require_images("small_net", self.shape, 16)
         return SmallNet(self.shape, self.classes, self.parameters.filters, self.parameters.hidden)
 
 
@@ -81,6 +82,7 @@ class LeNet5(Network):
 
     def build(self) -> nn.Module:
         """Return a new network."""
+        require_images("lenet", self.shape, 16)
         return LeNet(self.shape, self.classes)
 
 
@@ -96,6 +98,7 @@ class ResNet(Network):
 
     def build(self) -> nn.Module:
         """Return a new network."""
+        require_images("resnet18", self.shape, 1)
         return ResNet18(self.shape, self.classes, self.parameters.width)
 
 
@@ -171,6 +174,16 @@ class UserNetwork(Network):
             find_factory(settings.system.module)
         except UserError as error:
             yield str(error)
+
+
+def require_images(name: str, shape: tuple[int, ...], least: int) -> None:
+    """Make sure that inputs are images of at least so many pixels along each side."""
+    if len(shape) != 3 or min(shape[1:]) < least:
+        given = "×".join(str(n) for n in shape)
+        raise UserError(
+            f"system.name = {name!r}: {name} needs images, channels×height×width, of at least {least}×{least} "
+            f"pixels; those of this data set are {given}"
+        )
 
 
 def find_factory(target: str) -> Callable[..., Any]:

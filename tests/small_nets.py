@@ -1,0 +1,104 @@
+"""Networks and data whose training is known in closed form, for the tests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from langevin import config, simulation
+from langevin.ensemble import Ensemble
+from langevin.noise import Noise
+from langevin.systems.networks.architectures import UserNetwork
+from langevin.systems.networks.datasets.base import Data, DataKeys, Examples
+from langevin.systems.networks.network import Network
+
+#: Inputs and labels of `Line`, few enough to sum over.
+X = np.array([0.3, -1.1, 0.8, 1.7, -0.4, 0.9, -1.5, 0.2], dtype=np.float32)
+Y = np.array([0, 1, 1, 0, 1, 0, 0, 1])
+
+
+class Line:
+    """Eight points on a line, in two classes."""
+
+    class Parameters(DataKeys):
+        """Nothing of its own."""
+
+    def __init__(self, parameters: Any) -> None:
+        self.parameters = parameters
+
+    def load(self, ensemble: Ensemble) -> Data:
+        """Return the points."""
+        points = Examples(X[:, None], Y.astype(np.int64))
+        rows = {int(s): np.arange(X.size) for s in np.unique(ensemble.sample)}
+        one = np.ones(1, np.float32)
+        return Data("line", points, points, 2, one, 0 * one, rows, rows)
+
+
+def linear() -> nn.Module:
+    """One weight for each of two outputs, no bias."""
+    return nn.Linear(1, 2, bias=False)
+
+
+class Normalised(nn.Module):
+    """A small net with batch-norm."""
+
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(int(np.prod(shape)), 5),
+            nn.BatchNorm1d(5),
+            nn.ReLU(),
+            nn.Linear(5, classes),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the outputs."""
+        found: Tensor = self.layers(x)
+        return found
+
+
+def dropping(shape: Sequence[int], classes: int) -> nn.Module:
+    """A net with something random inside."""
+    return nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(int(np.prod(shape)), classes))
+
+
+def settings(
+    system: dict[str, Any],
+    data: dict[str, Any] | None = None,
+    replicas: int = 3,
+    samples: int = 1,
+    record: dict[str, Any] | None = None,
+    **dynamics: Any,
+) -> config.Settings:
+    """Return settings of a small network run."""
+    given = {
+        "system": system,
+        "data": {"name": "synthetic", "train": 64, "test": 32} if data is None else data,
+        "dynamics": {"t_max": 40, "batch_size": 8, "device": "cpu", **dynamics},
+        "ensemble": {"replicas": replicas, "samples": samples, "seed": 3},
+        "record": {"energy_examples": 40, "gradient_examples": 40, **(record or {})},
+        "output": {"figure": False},
+    }
+    return config.load(given)
+
+
+def built(made: config.Settings, threads: int = 2) -> tuple[Network, Noise]:
+    """Return the system of settings, and its noise."""
+    keys = made.ensemble
+    ensemble = Ensemble.regular(keys.replicas, keys.samples, keys.seed, threads)
+    system = simulation.build(made, ensemble)
+    assert isinstance(system, Network)
+    return system, Noise(keys.seed, ensemble.replica)
+
+
+def on_a_line(replicas: int = 3, **dynamics: Any) -> tuple[Network, Noise]:
+    """Return the linear net on `Line`, squared error, double precision."""
+    keys = {"precision": "double", "batch_size": 2, **dynamics}
+    system = {"name": "network", "module": "small_nets:linear", "loss": "mse_loss"}
+    made = settings(system, {"name": "small_nets:Line"}, replicas, **keys)
+    assert made.system_class is UserNetwork
+    return built(made)

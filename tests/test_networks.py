@@ -1,0 +1,394 @@
+"""Networks under SGD: the step, its batches, what is measured, against closed forms and naive loops."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import SIGMAS, z_score
+from small_nets import X, Y, built, on_a_line, settings
+from torch import nn
+
+from langevin.dynamics import Langevin
+from langevin.ensemble import Ensemble
+from langevin.noise import Noise
+from langevin.system import Model
+from langevin.systems.networks import batches, measurement
+from langevin.systems.networks.network import Network
+
+MLP = {"name": "mlp", "widths": [4], "activation": "tanh"}
+
+
+def trained(network: Network, noise: Noise, steps: int) -> Any:
+    return network.advance(network.initial_state(noise), 0, steps, noise)
+
+
+def batch(network: Network, position: int, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Inputs and labels of a replica's batch at a step."""
+    replica, sample = (int(a[position]) for a in (network.ensemble.replica, network.ensemble.sample))
+    (index,) = network.batches.draw(replica, np.empty(0, np.int8), step, step + 1, None)
+    return network.train.gather(torch.from_numpy(network.units.rows[sample][index]))
+
+
+# The step.
+
+
+@pytest.mark.parametrize("execution", ["sequential", "stacked"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"momentum": 0.9}, {"weight_decay": 0.1}, {"momentum": 0.5, "weight_decay": 0.01}],
+    ids=["plain", "momentum", "decay", "both"],
+)
+def test_the_step_is_that_of_torch_optim_sgd(execution: str, options: dict[str, float]) -> None:
+    network, noise = built(
+        settings(MLP, execution=execution, precision="double", learning_rate=0.1, **options)
+    )
+    end = trained(network, noise, 20)
+    for position, replica in enumerate(network.ensemble.replica):
+        module = network._module(replica)
+        optimizer = torch.optim.SGD(module.parameters(), lr=0.1, **options)
+        for step in range(20):
+            inputs, labels = batch(network, position, step)
+            optimizer.zero_grad()
+            F.cross_entropy(module(inputs), labels).backward()
+            optimizer.step()
+        # Twenty steps of double precision arithmetic in another order.
+        torch.testing.assert_close(end.weights[position], network.layout.of(module), rtol=1e-12, atol=1e-13)
+
+
+class MinusGradient(Model):
+    """The network's force as `Langevin` sees it; kicks from the network's own streams."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+
+    def force(self, x: np.ndarray, t: float, noise: Any) -> np.ndarray:
+        """Return minus the gradient on the batches of step t."""
+        rows = []
+        for position, weights in enumerate(x):
+            probe = self.network.units.probes[position]
+            probe.weights[0] = torch.from_numpy(weights)
+            inputs, labels = batch(self.network, position, round(t))
+            loss = F.cross_entropy(probe.module(inputs), labels)
+            rows.append(self.network.layout.flat(list(torch.autograd.grad(loss, probe.parameters))))
+        return -torch.stack(rows).numpy()
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.01])
+def test_sgd_is_the_langevin_step_at_dt_equal_to_the_learning_rate(temperature: float) -> None:
+    made = settings(MLP, execution="sequential", precision="double", temperature=temperature)
+    network, noise = built(made)
+    end = trained(network, noise, 10).weights.numpy()
+    rule = Langevin(MinusGradient(network), temperature, network.dynamics.learning_rate)
+    x = network.initial_state(noise).weights.numpy().copy()
+    for step in range(10):
+        x = rule.step(x, step, Kicks(network, step))
+    np.testing.assert_allclose(end, x, rtol=1e-12, atol=1e-13)
+
+
+class Kicks(Noise):
+    """The normals that the network draws for one step."""
+
+    def __init__(self, network: Network, step: int) -> None:
+        self.network, self.step = network, step
+
+    def normal(self, dof: int, role: str = "thermal") -> np.ndarray:
+        """Return them, shape (R, dof)."""
+        ensemble = self.network.ensemble
+        return np.array(
+            [ensemble.quenched(role, k, self.step).standard_normal(dof) for k in ensemble.replica]
+        )
+
+
+def test_replicas_in_one_call_are_replicas_one_by_one() -> None:
+    ends = []
+    for execution in ("sequential", "stacked"):
+        network, noise = built(settings(MLP, execution=execution, precision="double", replicas=20))
+        assert len(network.units.groups) == (20 if execution == "sequential" else 2)
+        ends.append(trained(network, noise, 30).weights)
+    torch.testing.assert_close(*ends, rtol=1e-12, atol=1e-13)
+
+
+def test_a_large_batch_is_the_sum_of_its_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    for execution in ("sequential", "stacked"):
+        made = settings(MLP, execution=execution, batches="full", precision="double")
+        network, noise = built(made)
+        whole = trained(network, noise, 5).weights
+        with monkeypatch.context() as patch:
+            patch.setattr("langevin.systems.networks.training.LARGEST", 7)
+            torch.testing.assert_close(trained(network, noise, 5).weights, whole, rtol=1e-12, atol=1e-13)
+
+
+# Closed forms.
+
+FLOW = X.astype(float) ** 2, X.astype(float) * Y
+
+
+def moments(steps: int, rate: float, size: int, m: np.ndarray) -> tuple[float, float]:
+    r"""Mean and mean square of output 1's weight w after SGD with replacement, from starts m, shape (R,).
+
+    The mean over two outputs of the squared error has the gradient a w − b for this weight, a = ⟨x²⟩ and
+    b = ⟨x y⟩ over a batch. So w' = (1 − α a) w + α b with (a, b) drawn anew each step, and
+
+        ⟨w'⟩ = (1 − α⟨a⟩)⟨w⟩ + α⟨b⟩,
+        ⟨w'²⟩ = ⟨(1 − α a)²⟩⟨w²⟩ + 2 α ⟨(1 − α a) b⟩⟨w⟩ + α²⟨b²⟩.
+    """
+    a, b = FLOW
+    A, B = a.mean(), b.mean()
+    aa, ab, bb = (
+        np.mean(p * q) / size + (1 - 1 / size) * p.mean() * q.mean() for p, q in ((a, a), (a, b), (b, b))
+    )
+    first, second = m.mean(), np.mean(m**2)
+    for _ in range(steps):
+        first, second = (
+            (1 - rate * A) * first + rate * B,
+            (1 - 2 * rate * A + rate**2 * aa) * second + 2 * rate * (B - rate * ab) * first + rate**2 * bb,
+        )
+    return float(first), float(second)
+
+
+@pytest.mark.parametrize("steps", [3, 60])
+def test_a_linear_net_has_the_mean_and_variance_of_its_closed_form(steps: int) -> None:
+    """Two z-tests over 600 replicas at 5 σ: false alarm once in 10⁶."""
+    network, noise = on_a_line(600, batches="iid", learning_rate=0.4)
+    start = network.initial_state(noise).weights.numpy()[:, 1]
+    w = network.advance(network.initial_state(noise), 0, steps, noise).weights.numpy()[:, 1]
+    first, second = moments(steps, 0.4, 2, start)
+    assert abs(z_score(w, first)) < SIGMAS
+    assert abs(z_score(w**2, second)) < SIGMAS
+
+
+def test_drawn_without_replacement_the_variance_is_another() -> None:
+    """The negative control: what the closed form says of batches with replacement fails for epochs."""
+    network, noise = on_a_line(600, batches="epochs", learning_rate=0.4)
+    w = trained(network, noise, 60).weights.numpy()[:, 1]
+    _, second = moments(60, 0.4, 2, network.initial_state(noise).weights.numpy()[:, 1])
+    assert abs(z_score(w**2, second)) > SIGMAS
+
+
+def test_sgld_samples_boltzmann() -> None:
+    r"""On a parabola of curvature a the stationary variance is T/(a(1 − α a/2)): Boltzmann's as α → 0.
+
+    Full batches; 600 replicas, two z-tests at 5 σ: false alarm once in 10⁶. Noise of half the variance fails.
+    """
+    temperature, rate, a = 0.3, 0.2, FLOW[0].mean()
+    network, noise = on_a_line(600, batches="full", learning_rate=rate, temperature=temperature)
+    w = trained(network, noise, 60).weights.numpy()[:, 1]
+    rest = FLOW[1].mean() / a
+    variance = temperature / (a * (1 - rate * a / 2))
+    # What is left of the start after 60 steps.
+    assert (1 - rate * a) ** 60 < 1e-5
+    assert abs(z_score(w, rest)) < SIGMAS
+    assert abs(z_score((w - rest) ** 2, variance)) < SIGMAS
+    assert abs(z_score((w - rest) ** 2, variance / 2)) > SIGMAS
+
+
+# Batches.
+
+
+def test_epochs_use_every_example_once() -> None:
+    source = batches.Epochs(10, 4, Ensemble.regular(2, 1, 5))
+    drawn = list(source.draw(0, np.empty(0, np.int8), 0, 25, None))
+    assert {b.size for b in drawn} == {4}
+    for epoch in np.concatenate(drawn).reshape(-1, 10):
+        assert sorted(epoch) == list(range(10))
+    other = np.concatenate(list(source.draw(1, np.empty(0, np.int8), 0, 25, None)))
+    assert (other != np.concatenate(drawn)).any()
+
+
+@pytest.mark.parametrize("kind", ["epochs", "iid", "full", "persistent"])
+def test_batches_do_not_depend_on_where_a_run_was_cut(kind: str) -> None:
+    source = batches.make(kind, 30, 4, 5.0, Ensemble.regular(1, 1, 5))
+
+    def drawn(*cuts: int) -> list[np.ndarray]:
+        noise = Noise(1, [0]).streams("batch")[0]
+        memory, found = source.start(0, noise), []
+        for first, last in zip((0, *cuts), (*cuts, 300), strict=True):
+            found += list(source.draw(0, memory, first, last, noise))
+        return found
+
+    for a, b in zip(drawn(), drawn(1, 7, 256, 257), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_batches_with_replacement_are_uniform_and_independent() -> None:
+    """χ² of 10⁴ draws over 10 examples at the 10⁻⁶ quantile, 54.9 for 9 degrees of freedom."""
+    drawn = np.concatenate(
+        list(
+            batches.Independent(10, 5, Ensemble.regular(1, 1, 2)).draw(0, np.empty(0, np.int8), 0, 2000, None)
+        )
+    )
+    counts = np.bincount(drawn, minlength=10)
+    assert np.sum((counts - 1000) ** 2 / 1000) < 54.9
+    repeats = np.mean([np.unique(b).size < 5 for b in drawn.reshape(-1, 5)])
+    expected = 1 - 10 * 9 * 8 * 7 * 6 / 10**5
+    assert abs(repeats - expected) < SIGMAS * math.sqrt(expected * (1 - expected) / 2000)
+
+
+@pytest.mark.parametrize("persistence", [1.0, 12.0])
+def test_persistent_batches_have_their_size_and_correlation_time(persistence: float) -> None:
+    r"""⟨s⟩ = b, ⟨δs(n) δs(n + k)⟩ = b(1 − b) e^{−Γk}, Γ = 1/(τ(1 − b)); z-tests over 400 examples at 5 σ."""
+    examples, size, steps = 400, 100, 600
+    b, rate = size / examples, 1 / (persistence * (1 - size / examples))
+    source = batches.Persistent(examples, size, persistence)
+    noise = np.random.default_rng(4)
+    inside = np.zeros((steps, examples))
+    for row, index in zip(inside, source.draw(0, source.start(0, noise), 0, steps, noise), strict=True):
+        row[index] = 1
+    assert abs(z_score(inside.mean(0), b)) < SIGMAS
+    for k in (1, 3, 10):
+        products = np.mean((inside[k:] - b) * (inside[:-k] - b), axis=0)
+        assert abs(z_score(products, b * (1 - b) * math.exp(-rate * k))) < SIGMAS
+    # The negative control: τ itself, not τ(1 − b), as the correlation time.
+    k = math.ceil(persistence)
+    wrong = b * (1 - b) * math.exp(-k / persistence)
+    assert abs(z_score(np.mean((inside[k:] - b) * (inside[:-k] - b), axis=0), wrong)) > SIGMAS
+
+
+def test_a_persistent_force_is_normalised_by_the_mean_size() -> None:
+    network, noise = on_a_line(1, batches="persistent", batch_size=4, persistence=3.0)
+    unit = network.units.units[0]
+    network.units.load(0, network.initial_state(noise))
+    w = unit.weights[0, 1].item()
+    for index in ([], [2], [0, 1, 2, 3, 5, 7]):
+        _, (gradient,) = unit.gradient(torch.tensor([index], dtype=torch.int64))
+        expected = sum((w * X[i] - Y[i]) * X[i] for i in index) / 4
+        assert gradient[1, 0].item() == pytest.approx(expected, rel=1e-6)
+
+
+# Measurements.
+
+
+def naive(network: Network, position: int, state: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Per-sample gradients on the probed examples, shape (n, M), and the indices, one example at a time."""
+    module = network._module(int(network.ensemble.replica[position]))
+    network.layout.bind(module, state.weights[position].clone())
+    index = network._probed[int(network.ensemble.sample[position])]
+    rows = []
+    for i in index:
+        inputs, labels = network.train.gather(i[None])
+        loss = network.loss.mean(module(inputs), labels)
+        rows.append(network.layout.flat(list(torch.autograd.grad(loss, list(module.parameters())))).numpy())
+    return np.array(rows), index.numpy()
+
+
+@pytest.mark.parametrize(
+    "system", [MLP, {"name": "small_net", "filters": [2, 3], "hidden": 5}], ids=["mlp", "conv"]
+)
+def test_gradient_noise_and_norm_are_those_of_a_loop_over_examples(system: dict[str, Any]) -> None:
+    data = {"name": "synthetic", "like": "mnist", "train": 64, "test": 32}
+    network, noise = built(settings(system, data, samples=3, precision="double"))
+    state = trained(network, noise, 5)
+    noises, norms = network.at_waiting(state), network.measure(state)["gradient_norm"]
+    for position in range(3):
+        gradients, _ = naive(network, position, state)
+        parts = np.array_split(gradients, measurement.PARTS)
+        found = [np.mean(p.var(axis=0, ddof=1)) for p in parts]
+        assert noises["gradient_noise"][position] == pytest.approx(np.mean(found), rel=1e-10)
+        error = np.std(found, ddof=1) / math.sqrt(len(found))
+        assert noises["gradient_noise_error"][position] == pytest.approx(error, rel=1e-8)
+        assert norms[position] == pytest.approx(np.linalg.norm(gradients.mean(0)), rel=1e-10)
+
+
+def test_with_batch_norm_both_come_from_mini_batches() -> None:
+    system = {"name": "network", "module": "small_nets:Normalised"}
+    network, noise = built(settings(system, precision="double", replicas=2))
+    state = trained(network, noise, 5)
+    before = [b.clone() for b in state.buffers]
+    noises, norms = network.at_waiting(state), network.measure(state)["gradient_norm"]
+    for a, b in zip(before, state.buffers, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+    for position in range(2):
+        probe = network.units.probes[position]
+        network.units.load(position, state)
+        rows = []
+        for index in network._probed[0][:40].split(8):
+            inputs, labels = network.train.gather(index)
+            loss = F.cross_entropy(probe.module(inputs), labels)
+            rows.append(network.layout.flat(list(torch.autograd.grad(loss, probe.parameters))).numpy())
+        g = np.array(rows)
+        pairs = [8 / 2 * np.mean((g[i] - g[i + 1]) ** 2) for i in (0, 2)]
+        assert noises["gradient_noise"][position] == pytest.approx(np.mean(pairs), rel=1e-10)
+        square = (np.sum(g.sum(0) ** 2) - np.sum(g**2)) / (5 * 4)
+        assert norms[position] == pytest.approx(math.sqrt(max(0, square)), rel=1e-8, abs=1e-12)
+
+
+def test_losses_and_accuracies_are_those_of_a_loop() -> None:
+    data = {"name": "synthetic", "train": 64, "test": 32}
+    network, noise = built(settings({"name": "toy", "hidden": 6}, data, precision="double", samples=2))
+    state = trained(network, noise, 5)
+    measured = network.measure(state)
+    for position, sample in enumerate(network.ensemble.sample):
+        module = network._module(int(network.ensemble.replica[position]))
+        network.layout.bind(module, state.weights[position].clone())
+        for names, examples, index in (
+            (("energy", "train_accuracy"), network.train, network._trained[int(sample)]),
+            (("test_loss", "test_accuracy"), network.test, network._tested[int(sample)]),
+        ):
+            losses, hits = [], []
+            for i in index:
+                inputs, labels = examples.gather(i[None])
+                outputs = module(inputs)[0].detach().numpy()
+                target = np.eye(10)[int(labels[0])]
+                losses.append(np.mean((outputs - target) ** 2))
+                hits.append(outputs.argmax() == int(labels[0]))
+            assert measured[names[0]][position] == pytest.approx(np.mean(losses), rel=1e-12)
+            assert measured[names[1]][position] == np.mean(hits)
+
+
+def test_the_msd_of_single_precision_weights_keeps_its_digits() -> None:
+    """Weights of order one that move by 10⁻⁶: |a|² + |b|² − 2 a·b in single precision would give noise."""
+    network, noise = built(settings({"name": "fully_connected", "hidden": 20}))
+    state = network.initial_state(noise)
+    step = 1e-6 * torch.randn(state.weights.shape, generator=torch.Generator().manual_seed(0))
+    moved = type(state)(state.weights + step, None, [], state.memory)
+    found = network.compare(network.reference(state), moved)
+    for position in range(3):
+        a, b = (s.weights[position].numpy().astype(float) for s in (state, moved))
+        expected = sum((p - q) ** 2 for p, q in zip(a.tolist(), b.tolist(), strict=True)) / a.size
+        assert found["msd"][position] == pytest.approx(expected, rel=1e-12)
+        a32, b32 = a.astype(np.float32), b.astype(np.float32)
+        gram = (a32 @ a32 + b32 @ b32 - 2 * (a32 @ b32)) / a.size
+        assert abs(gram - expected) > 0.1 * expected
+
+
+# Architectures.
+
+
+@pytest.mark.parametrize(
+    ("system", "like", "weights"),
+    [
+        ({"name": "toy"}, "cifar10", 3072 * 10**4 + 10**4 + 10**5 + 10),
+        ({"name": "toy", "hidden": 10}, "cifar10", 30840),
+        ({"name": "fully_connected"}, "mnist", 89610),
+        ({"name": "small_net"}, "cifar10", 56890),
+        ({"name": "lenet"}, "mnist", 61706),
+        ({"name": "resnet18"}, "cifar100", 11220132),
+        ({"name": "mlp", "widths": [5, 5, 5]}, "mnist", 3925 + 30 + 30 + 60),
+    ],
+    ids=lambda v: v["name"] if isinstance(v, dict) else "",
+)
+def test_the_nets_have_their_number_of_weights(system: dict[str, Any], like: str, weights: int) -> None:
+    data = {"name": "synthetic", "like": like, "train": 16, "test": 4}
+    network, _ = built(settings(system, data, replicas=1))
+    assert network.dof == weights
+
+
+def test_a_start_is_pytorchs_own() -> None:
+    network, noise = built(settings({"name": "lenet"}))
+    state = network.initial_state(noise)
+    seed = int(network.ensemble.quenched("start", 1).integers(2**63))
+    torch.manual_seed(seed)
+    layers = [
+        nn.Conv2d(1, 6, 5),
+        nn.Conv2d(6, 16, 5),
+        nn.Linear(400, 120),
+        nn.Linear(120, 84),
+        nn.Linear(84, 10),
+    ]
+    expected = torch.cat([p.detach().reshape(-1) for layer in layers for p in layer.parameters()])
+    torch.testing.assert_close(state.weights[1], expected, rtol=0, atol=0)
