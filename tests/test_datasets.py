@@ -68,6 +68,9 @@ def test_idx_of_floats_or_with_bytes_to_spare() -> None:
         UserError, match=r"file: not an IDX file.*begins with 00 00 0d 03; allowed: 00 00 08 01"
     ):
         idx.parse(b"\0\0\x0d\x03" + idx_bytes(TINY)[4:], "file")
+    # Sizes that agree with each other, but more dimensions than arrays can have.
+    with pytest.raises(UserError, match=r"file: not an IDX file.*with 00 00 08 ff"):
+        idx.parse(b"\0\0\x08\xff" + bytes(4 * 255), "file")
     with pytest.raises(UserError, match=r"file: trailing bytes: 29 bytes, 28 for the shape \(3, 2, 2\)"):
         idx.parse(idx_bytes(TINY) + b"\0", "file")
 
