@@ -103,7 +103,8 @@ class Model(Protocol):
     """Anything with a force: what `langevin.dynamics.Langevin` turns into a `System`.
 
     Subclass it for the defaults (no constraint, no further observables, no fused kernel). It is built as
-    ``Model(parameters, dynamics, ensemble)``; `Parameters` declares what stands under [system].
+    ``Model(parameters, dynamics, ensemble)``; `Parameters` declares what stands under [system]. A class, of a
+    `System` too, that says ``data = "name of a data set"`` is given the loaded data as a fourth argument.
     """
 
     Parameters: ClassVar[type[Any]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Iterable
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -201,6 +202,17 @@ def test_a_resumed_run_learns_from_the_same_data(tmp_path: Path, monkeypatch: py
         langevin.resume(tmp_path / "a.nc")
     with langevin.resume(tmp_path / "a.nc") as found:
         assert found.attrs["data_hash"] == "first"
+
+
+def test_other_packages_register_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = [
+        EntryPoint("theirs", "test_data_section:Own", "langevin.datasets"),
+        EntryPoint("synthetic", "test_data_section:Own", "langevin.datasets"),
+    ]
+    monkeypatch.setattr(registry, "entry_points", lambda group: [p for p in points if p.group == group])
+    assert config.load({**GOOD, "data": {"name": "theirs"}}).data_class is Own
+    assert config.load(GOOD).data_class is Synthetic
+    assert "theirs" not in registry.names()
 
 
 def test_registered_data_sets_keep_the_contract() -> None:

@@ -58,8 +58,6 @@ def _records(
     if entry is None or stream is None:
         raise UserError(f"{where}: truncated or damaged: there is no {name} in it")
     content = stream.read()
-    if len(content) < entry.size:
-        raise UserError(f"{where}: truncated: {name} has {len(content)} of {entry.size} bytes")
     if not content or len(content) % size:
         raise UserError(
             f"{where}: {name} has {len(content)} bytes, no multiple of {size}, the size of a record"
