@@ -1,0 +1,123 @@
+"""Which panels a file gives, and where they stand."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+from langevin.errors import UserError
+from langevin.storage import explained
+
+from .panels import draw_energy, draw_response, draw_two_time, estimate, reached_times
+from .style import STYLE, colours_of, waiting_time_legend
+
+
+def figure(dataset: xr.Dataset, quantity: str | None = None) -> Figure:
+    """Draw the energy and a two-time observable, as Fig. 1 of Baity-Jesi et al. 2018.
+
+    Where the response was measured, and no quantity is asked for, four panels: energy, mean square
+    displacement, correlation, and the fluctuation-dissipation plot of χ against C.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        A result, or a checkpoint of an unfinished run.
+    quantity : str, optional
+        Two-time observable of the right panel of two; by default msd.
+
+    Raises
+    ------
+    UserError
+        If there is nothing of that name to draw.
+    """
+    two_time = quantities(dataset)
+    four = quantity is None and {"correlation", "integrated_response"} <= set(two_time)
+    quantity = quantity or "msd"
+    if two_time and quantity not in two_time and not four:
+        raise UserError(f"--quantity {quantity!r}: not in the file; allowed: {', '.join(two_time)}")
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        # Means over what the run did not reach: NaN, and left out of the curves.
+        warnings.filterwarnings("ignore", "Mean of empty slice", RuntimeWarning)
+        made = _four_panels(dataset) if four else _two_panels(dataset, [quantity] if two_time else [])
+        made.suptitle(dataset.attrs.get("title", ""), fontsize=10)
+    return made
+
+
+def quantities(dataset: xr.Dataset) -> list[str]:
+    """Return the two-time observables that can be drawn; the error of another is none."""
+    two_time = [str(n) for n, v in dataset.data_vars.items() if v.dims == ("replica", "waiting_time", "lag")]
+    return [n for n in two_time if not (n.endswith("_error") and n.removesuffix("_error") in dataset)]
+
+
+def _two_panels(dataset: xr.Dataset, two_time: list[str]) -> Figure:
+    panels = (["energy"] if "energy" in dataset else []) + two_time
+    reached = [i for n in two_time for i in reached_times(estimate(dataset, n))]
+    # Runs with a response have many waiting times over many decades: no room for a legend among the curves.
+    colours = colours_of(reached) if reached and "integrated_response" in dataset else None
+    made = Figure(figsize=(4.1 * len(panels), 4.1 if colours else 3.5), layout="constrained")
+    axes = np.atleast_1d(np.asarray(made.subplots(1, len(panels))))
+    for ax, panel, letter in zip(axes, panels, "ab", strict=False):
+        if panel == "energy":
+            draw_energy(ax, dataset)
+        else:
+            draw_two_time(ax, dataset, panel, colours)
+        ax.set_title(f"({letter})", loc="left")
+    if colours:
+        waiting_time_legend(made, dataset["waiting_time"].to_numpy(), colours)
+    return made
+
+
+def _four_panels(dataset: xr.Dataset) -> Figure:
+    panels = [n for n in ("energy", "msd", "correlation", "integrated_response") if n in dataset]
+    rows = (len(panels) + 1) // 2
+    made = Figure(figsize=(8.2, 3.4 * rows + 0.5), layout="constrained")
+    axes = np.asarray(made.subplots(rows, 2, squeeze=False)).ravel()
+    # One colour for a waiting time in every panel, whichever of them it has reached.
+    reached = sorted({i for n in panels if n != "energy" for i in reached_times(estimate(dataset, n))})
+    colours = colours_of(reached)
+    for ax, panel, letter in zip(axes, panels, "abcd", strict=False):
+        if panel == "energy":
+            draw_energy(ax, dataset)
+        elif panel == "integrated_response":
+            draw_response(ax, dataset, colours)
+        else:
+            draw_two_time(ax, dataset, panel, colours)
+        ax.set_title(f"({letter})", loc="left")
+    for ax in axes[len(panels) :]:
+        ax.remove()
+    if reached:
+        waiting_time_legend(made, dataset["waiting_time"].to_numpy(), colours)
+    return made
+
+
+def check_format(path: Path) -> None:
+    """Make sure that matplotlib can write to a name like this.
+
+    Raises
+    ------
+    UserError
+        If it does not know the ending.
+    """
+    known = Figure().canvas.get_supported_filetypes()
+    if path.suffix.lstrip(".") not in known:
+        raise UserError(f"{path}: unknown figure format {path.suffix!r}; allowed: {', '.join(sorted(known))}")
+
+
+def save(dataset: xr.Dataset, path: Path, quantity: str | None = None) -> Path:
+    """Draw the figure and write it; the ending names the format (.png, .pdf, .svg).
+
+    Raises
+    ------
+    UserError
+        If matplotlib does not know the ending.
+    """
+    check_format(path)
+    made = figure(dataset, quantity)
+    with explained(path):
+        made.savefig(path)
+    return path

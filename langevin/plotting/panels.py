@@ -1,0 +1,142 @@
+"""One panel: a quantity of a dataset on axes that are given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.patheffects import withStroke
+
+from langevin.observables.relaxation import matching_exponential
+from langevin.observables.statistics import Estimate, average
+
+from .style import BLUE, GREY, SYMBOLS, VERMILION, axis_label, colours_of, ensemble_label
+
+
+def draw_energy(ax: Axes, dataset: xr.Dataset) -> None:
+    """Draw energy against log time, its standard error, the matching exponential and the asymptote."""
+    energy = dataset["energy"]
+    found = estimate(dataset, "energy")
+    time = dataset["time"].to_numpy()
+    shown = (time > 0) & np.isfinite(found.mean.to_numpy())
+    _band(
+        ax,
+        time[shown],
+        found.mean.to_numpy()[shown],
+        found.error.to_numpy()[shown],
+        BLUE,
+        ensemble_label(energy),
+    )
+    exponential = matching_exponential(time, found.mean)
+    # In equilibrium there is no decay to compare with: it must exceed the noise.
+    noise = np.max(np.nan_to_num(found.error), initial=0.0)
+    if exponential is not None and shown.any() and exponential.start - exponential.end > 5 * noise:
+        fine = np.geomspace(time[shown][0], time[shown][-1], 300)
+        label = f"exponential, τ = {exponential.tau:.2g}"
+        ax.plot(fine, exponential(fine), color=VERMILION, ls="--", label=label)
+    if "asymptote" in energy.attrs:
+        label = f"$E_\\infty = {energy.attrs['asymptote']:.4f}$ ($N\\to\\infty$)"
+        ax.axhline(energy.attrs["asymptote"], color=GREY, ls=":", lw=1, label=label)
+    ax.set(xscale="log", xlabel="time $t$", ylabel=axis_label(energy, "$E(t)$"))
+    ax.legend(loc="best")
+
+
+def draw_two_time(ax: Axes, dataset: xr.Dataset, name: str, colours: Mapping[int, Any] | None = None) -> None:
+    """Draw a two-time observable against lag, one curve for each waiting time, early to late.
+
+    With `colours`, by index of the waiting time, a legend is the caller's.
+    """
+    values, found = dataset[name], estimate(dataset, name)
+    waiting = values["waiting_time"].to_numpy()
+    reached = reached_times(found)
+    for i, colour in (colours_of(reached) if colours is None else colours).items():
+        if i in reached:
+            _curve(ax, found, i, colour, f"{waiting[i]:.3g}")
+    if "plateau" in values.attrs:
+        ax.axhline(values.attrs["plateau"], color=GREY, ls=":", lw=1)
+        meaning = values.attrs["plateau_meaning"].partition(" for ")[0].replace("q_EA", "$q_{EA}$")
+        ax.annotate(
+            meaning,
+            (0.02, values.attrs["plateau"]),
+            xycoords=("axes fraction", "data"),
+            va="bottom",
+            fontsize=7.5,
+            color=GREY,
+            path_effects=[] if colours is None else [withStroke(linewidth=2, foreground="white")],
+        )
+    ax.set(xscale="log", xlabel="lag $t$", ylabel=axis_label(values, SYMBOLS.get(name, "")))
+    if name == "msd":
+        ax.set_yscale("log")
+    if reached and colours is None:
+        ax.legend(title="waiting time $t_w$", loc="best", ncols=2 if len(reached) > 4 else 1)
+
+
+def draw_response(ax: Axes, dataset: xr.Dataset, colours: Mapping[int, Any]) -> None:
+    """Draw χ against C along the lag, one curve for each waiting time; bands are the error of χ.
+
+    The temperature and the limits X and q_EA are those of the attributes of `integrated_response`
+    (`temperature`, `fdt_ratio`, `q_ea`); of the lines (1 − C)/T and of slope −X/T below q_EA those are drawn
+    that they give. At T = 0 neither exists.
+    """
+    values = dataset["integrated_response"]
+    response, correlation = (estimate(dataset, n) for n in ("integrated_response", "correlation"))
+    for i, colour in colours.items():
+        x, mean, error = (v[i].to_numpy() for v in (correlation.mean, response.mean, response.error))
+        shown = np.isfinite(x) & np.isfinite(mean)
+        _band(ax, x[shown], mean[shown], error[shown], colour, "_")
+    ax.margins(0.03)
+    left = min(0.0, ax.get_xlim()[0])
+    # The line of the theorem leaves the panel where no curve follows it.
+    ax.set(xlim=(left, 1.02), ylim=(None, 1.05 * ax.get_ylim()[1]))
+    temperature = values.attrs.get("temperature", 0.0)
+    if temperature > 0:
+        ends = np.array([left, 1.0])
+        ax.plot(
+            ends,
+            (1 - ends) / temperature,
+            color=GREY,
+            ls=":",
+            lw=1.2,
+            label=f"FDT, $(1-C)/T$, $T = {temperature:g}$",
+        )
+        _aging_line(ax, values, left)
+        ax.legend(loc="upper right")
+    ax.set(xlabel=axis_label(dataset["correlation"], "$C$"), ylabel=axis_label(values, r"$\chi$"))
+
+
+def _aging_line(ax: Axes, values: xr.DataArray, left: float) -> None:
+    if not {"fdt_ratio", "q_ea"} <= set(values.attrs):
+        return
+    temperature, ratio, q = (float(values.attrs[n]) for n in ("temperature", "fdt_ratio", "q_ea"))
+    ends = np.array([left, q])
+    label = f"slope $-X/T$, $X = {ratio:.3f}$,\nbelow $q_{{EA}} = {q:.3f}$ ($N\\to\\infty$)"
+    line = ((1 - q) + ratio * (q - ends)) / temperature
+    ax.plot(ends, line, color=VERMILION, ls="--", lw=1.2, label=label)
+
+
+def estimate(dataset: xr.Dataset, name: str) -> Estimate:
+    """Return the average over replicas; of a single replica with the error that the file gives for it."""
+    found = average(dataset[name])
+    if f"{name}_error" in dataset and dataset.sizes["replica"] == 1:
+        return Estimate(found.mean, dataset[f"{name}_error"].isel(replica=0))
+    return found
+
+
+def reached_times(found: Estimate) -> list[int]:
+    """Return the indices of the waiting times with anything to draw."""
+    return np.flatnonzero(np.isfinite(found.mean.to_numpy()).any(-1)).tolist()
+
+
+def _curve(ax: Axes, found: Estimate, i: int, colour: Any, label: str) -> None:
+    mean, error = found.mean[i].to_numpy(), found.error[i].to_numpy()
+    shown = np.isfinite(mean)
+    _band(ax, found.mean["lag"].to_numpy()[shown], mean[shown], error[shown], colour, label)
+
+
+def _band(ax: Axes, x: Any, mean: Any, error: Any, colour: Any, label: str) -> None:
+    ax.plot(x, mean, color=colour, label=label)
+    if np.isfinite(error).all() and error.size:
+        ax.fill_between(x, mean - error, mean + error, color=colour, alpha=0.25, lw=0)

@@ -1,0 +1,93 @@
+"""Colours, fonts and words that all figures share."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+#: Okabe and Ito's colours: distinct to every kind of colour vision.
+BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#555555"
+
+STYLE: Any = {
+    "font.size": 9,
+    "axes.labelsize": 10,
+    "axes.titlesize": 10,
+    "legend.fontsize": 7.5,
+    "legend.frameon": False,
+    "xtick.direction": "in",
+    "ytick.direction": "in",
+    "xtick.top": True,
+    "ytick.right": True,
+    "lines.linewidth": 1.4,
+    "figure.dpi": 150,
+    "savefig.dpi": 200,
+}
+
+#: Entries that a legend holds at most; of more waiting times it names a part.
+NAMED = 12
+
+SYMBOLS = {
+    "msd": r"$\Delta(t_w, t_w+t)$",
+    "correlation": "$C(t_w, t_w+t)$",
+    "response": "$R(t_w+t, t_w)$",
+    "integrated_response": r"$\chi(t_w+t, t_w)$",
+}
+
+
+def colours_of(indices: Sequence[int]) -> dict[int, Any]:
+    """Return a colour for each index of a waiting time, early to late from dark to light."""
+    # The last tenth of viridis is too light on white.
+    shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, max(len(indices), 2)))
+    return dict(zip(indices, shades, strict=False))
+
+
+def waiting_time_legend(made: Figure, waiting: Any, colours: Mapping[int, Any]) -> None:
+    """Name the waiting times below the panels, once for all of them."""
+    indices = np.array(list(colours))
+    named = indices[np.unique(np.linspace(0, indices.size - 1, min(indices.size, NAMED)).round().astype(int))]
+    title = "waiting time $t_w$" + (f" ({named.size} of {indices.size})" if named.size < indices.size else "")
+    rows = math.ceil(named.size / (NAMED // 2))
+    columns = math.ceil(named.size / rows)
+    # A legend fills its columns one after the other; times are read along the rows.
+    named = np.concatenate([named[k::columns] for k in range(columns)])
+    made.legend(
+        [Line2D([], [], color=colours[i]) for i in named],
+        [number(waiting[i]) for i in named],
+        title=title,
+        loc="outside lower center",
+        ncols=columns,
+    )
+
+
+def number(value: float) -> str:
+    """Return three digits as they are printed: 0.1, 31.6, 3.16 × 10⁶."""
+    if value == 0 or 1e-2 <= abs(value) < 999.5:
+        return f"{value:.3g}"
+    digits, _, power = f"{value:.2e}".partition("e")
+    digits = digits.rstrip("0").rstrip(".")
+    return "$" + (rf"{digits}\times " if digits != "1" else "") + f"10^{{{int(power)}}}$"
+
+
+def ensemble_label(values: xr.DataArray) -> str:
+    """Say what was averaged over: replicas and samples, or what the attribute `ensemble` says."""
+    if "ensemble" in values.attrs:
+        return str(values.attrs["ensemble"])
+    replicas = values.sizes["replica"]
+    samples = np.unique(values["sample"]).size if "sample" in values.coords else 1
+    return f"{replicas} replica{'s' * (replicas > 1)}, {samples} sample{'s' * (samples > 1)}"
+
+
+def axis_label(values: xr.DataArray, symbol: str) -> str:
+    """Return name, symbol and unit of a quantity, in lines that an axis has room for."""
+    name = values.attrs.get("long_name", str(values.name))
+    unit = values.attrs.get("units", "1")
+    wrapped = "\n".join(textwrap.wrap(name, 26))
+    return f"{wrapped} {symbol}" + ("" if unit == "1" else f" ({unit})")
