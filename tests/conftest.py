@@ -57,7 +57,7 @@ def small() -> Callable[..., dict[str, Any]]:
             }
         if "data" in given:
             # Nothing to download, and of the shape that the system expects.
-            like = "mnist" if given["data"]["name"] == "synthetic" else given["data"]["name"]
+            like = given["data"].get("like", given["data"]["name"])
             given["data"] = {"name": "synthetic", "like": like, "train": 64, "test": 32}
         for dotted, value in overrides.items():
             section, key = dotted.split("__")
