@@ -6,15 +6,12 @@ import sys
 import types
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from langevin import __version__
 from langevin.errors import LangevinError
-
-if TYPE_CHECKING:
-    import xarray as xr
 
 
 class Group(click.Group):
@@ -112,7 +109,7 @@ def _conclude(path: Path, quiet: bool) -> None:
     """Draw the figure, if the run file wants it, and print the summary of a finished run."""
     import json
 
-    from langevin import simulation
+    from langevin import simulation, summary
 
     with simulation.open(path) as dataset:
         drawn = None
@@ -121,7 +118,7 @@ def _conclude(path: Path, quiet: bool) -> None:
 
             drawn = plotting.save(dataset, path.with_suffix(".png"))
         if not quiet:
-            _print_summary(dataset)
+            click.echo(summary.results(dataset))
             click.echo(f"result  {path}")
             if drawn:
                 click.echo(f"figure  {drawn}")
@@ -137,7 +134,8 @@ def _conclude(path: Path, quiet: bool) -> None:
 )
 @click.option(
     "--quantity",
-    help="Energy and this two-time observable alone (default: msd; four panels where there is a response).",
+    help="Energy and this two-time observable (default: msd, and more panels where the file holds more); "
+    "msd_over_noise: msd over the gradient noise, alone.",
 )
 def plot(file: Path, output: Path | None, quantity: str | None) -> None:
     """Draw energy and two-time curves of a result FILE (or of a checkpoint, while the run goes on)."""
@@ -207,66 +205,10 @@ def compare(
 @click.argument("file", type=click.Path(path_type=Path))
 def info(file: Path) -> None:
     """Say what is in a result FILE, and where it comes from."""
-    from langevin import simulation
+    from langevin import simulation, summary
 
     with simulation.open(file) as dataset:
-        _print_info(dataset)
-
-
-def _print_info(dataset: xr.Dataset) -> None:
-    for name in (
-        "title",
-        "status",
-        "system",
-        "source",
-        "commit",
-        "versions",
-        "device",
-        "seed",
-        "wall_time_seconds",
-        "history",
-    ):
-        if name in dataset.attrs:
-            click.echo(f"{name:18} {dataset.attrs[name]}".replace("\n", "\n" + " " * 19))
-    click.echo("dimensions         " + ", ".join(f"{name} {size}" for name, size in dataset.sizes.items()))
-    for variable in dataset.data_vars.values():
-        dims = ", ".join(str(d) for d in variable.dims)
-        meaning, unit = (variable.attrs.get(name, "") for name in ("long_name", "units"))
-        click.echo(f"  {variable.name}({dims}): {meaning} [{unit}]")
-    _print_summary(dataset)
-
-
-def _print_summary(dataset: xr.Dataset) -> None:
-    """Print a short table: final energy, and the msd at the longest lag of each waiting time."""
-    import numpy as np
-
-    from langevin.observables.statistics import average
-
-    if "energy" in dataset:
-        values = dataset["energy"].dropna("time", how="all")
-        estimate = average(values[:, -1:])
-        line = (
-            f"energy at t = {float(values['time'][-1]):g}: {_plus_minus(estimate.mean[0], estimate.error[0])}"
-        )
-        if "asymptote" in values.attrs:
-            line += f"   ({values.attrs['asymptote_meaning']}: {values.attrs['asymptote']:.6f})"
-        click.echo(line)
-    if "msd" in dataset:
-        estimate = average(dataset["msd"])
-        click.echo(f"{'waiting time':>14}{'lag':>10}{'msd':>22}{'correlation':>22}")
-        both = [average(dataset[name]) if name in dataset else None for name in ("msd", "correlation")]
-        for i, waiting in enumerate(dataset["waiting_time"].to_numpy()):
-            reached = np.flatnonzero(np.isfinite(estimate.mean[i]))
-            if reached.size:
-                j = int(reached[-1])
-                cells = [f"{_plus_minus(e.mean[i, j], e.error[i, j]):>22}" if e else "" for e in both]
-                click.echo(f"{waiting:14.4g}{float(dataset['lag'][j]):10.4g}{''.join(cells)}")
-
-
-def _plus_minus(mean: Any, error: Any) -> str:
-    if not float(error) > 0:
-        return f"{float(mean):.5f}"
-    return f"{float(mean):.5f} ± {float(error):.5f}"
+        click.echo(summary.contents(dataset))
 
 
 @main.command()

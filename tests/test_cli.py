@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import xarray as xr
 from click.testing import CliRunner, Result
+from training_course import training
 
 from langevin import registry
 from langevin.cli import main
@@ -62,6 +64,22 @@ def test_run_plot_info(quench: Path) -> None:
         assert word in told
     assert langevin("plot", "quench.nc", "-o", "c.pdf", "--quantity", "correlation").output == "c.pdf\n"
     assert Path("c.pdf").stat().st_size > 1000
+
+
+def test_what_a_training_run_says(tmp_path: Path) -> None:
+    training().to_netcdf(tmp_path / "net.nc")
+    training(1, bottom=False).to_netcdf(tmp_path / "small.nc")
+    told = langevin("info", tmp_path / "net.nc").output
+    for words in (
+        r"at t = 1e\+06 +training +test\n +loss +1\.\d\de-04 ± .*0\.30",
+        r"accuracy +0\.9999\d ± .* 0\.88",
+        r"t1  1\d\d(\.\d)? \(± [\d.]+ statistical, .* systematic\): the loss begins to fall",
+        r"t2  1\.?\d*e\+04 \(±",
+    ):
+        assert re.search(words, told), (words, told)
+    assert "energy at" not in told
+    told = langevin("info", tmp_path / "small.nc").output
+    assert "t2  none: the loss has not come to a last level" in told
 
 
 def test_overrides_and_quiet(quench: Path) -> None:

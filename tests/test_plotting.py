@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
+from training_course import ALPHA, BATCH, T1, T2, training
 from two_step import Q, T, X, two_lines, two_step
 
 import langevin
@@ -245,3 +246,136 @@ def test_the_command_draws_both_kinds(tmp_path: Path) -> None:
     for options in ([], ["--quantity", "correlation"]):
         done = CliRunner().invoke(main, ["plot", str(file), "-o", str(tmp_path / "figure.png"), *options])
         assert done.exit_code == 0, done.output
+
+
+def legend_of(ax: Any) -> list[str]:
+    legend = ax.get_legend()
+    return [] if legend is None else [t.get_text() for t in legend.get_texts()]
+
+
+def titles(made: Figure) -> list[str]:
+    return [ax.get_title(loc="left") for ax in made.axes]
+
+
+def dashed(ax: Any) -> np.ndarray[Any, Any]:
+    """Return the line of slope 1 in a panel of Δ/D."""
+    (line,) = (line for line in ax.lines if line.get_linestyle() == "--")
+    return np.array(line.get_data(), float)
+
+
+def test_the_course_of_training() -> None:
+    made = plotting.figure(training())
+    assert titles(made) == ["(a)", "(b)", "(c)", r"(d) $t_w \leq t_2$", "(e) $t_w > t_2$"]
+    losses, accuracies, msd, before, after = made.axes
+    assert losses.get_xlabel() == "time $t$ (steps)"
+    assert msd.get_xlabel() == after.get_xlabel() == "lag $t$ (steps)"
+    assert (losses.get_yscale(), accuracies.get_yscale()) == ("log", "linear")
+    names = legend_of(losses)
+    assert names[:2] == ["training", "test"] and names[2].startswith("$t_1$ = 10") and "t_2" in names[3]
+    assert legend_of(accuracies) == ["training", "test"]
+    # A line at t₁ and one at t₂ in both, with bands.
+    for ax in (losses, accuracies):
+        marks = [line.get_xdata()[0] for line in ax.lines if len(line.get_xdata()) == 2]  # type: ignore[index, arg-type]
+        assert marks == pytest.approx([T1, T2], rel=0.05)
+        assert len(ax.patches) == 2
+    early = int(np.sum(training()["waiting_time"] <= T2))
+    assert [len(ax.lines) - 1 for ax in (before, after)] == [early, 6 - early]
+    assert before.get_ylim() == after.get_ylim()
+    assert "waiting time $t_w$ (steps)" in made.legends[0].get_title().get_text()
+
+
+def test_displacements_over_noise_are_those_of_the_file() -> None:
+    ds = training()
+    made = plotting.figure(ds, "msd_over_noise")
+    assert titles(made) == [r"$t_w \leq t_2$", "$t_w > t_2$"] and len(made.legends) == 1
+    curves = [line for ax in made.axes for line in ax.lines if line.get_linestyle() == "-"]
+    for i, line in enumerate(curves):
+        ratio = ds["msd"].mean("replica")[i] / ds["gradient_noise"].mean("replica")[i]
+        np.testing.assert_allclose(np.asarray(line.get_ydata(), float), ratio)
+    for ax in made.axes:
+        np.testing.assert_allclose(*(v / v[0] for v in dashed(ax)))
+        np.testing.assert_allclose(dashed(ax)[1] / dashed(ax)[0], ALPHA**2 / BATCH)
+        assert legend_of(ax) == [r"$\alpha^2 t/B$"]
+    assert_inside_and_apart(made)
+
+
+def test_a_slope_stands_free_where_no_law_is_known() -> None:
+    ds = training(bottom=False)
+    ds["gradient_noise"].attrs.clear()
+    far = training(bottom=False)
+    far["gradient_noise"].attrs["learning_rate"] = 1e6
+    for given in (ds, far):
+        (ax,) = plotting.figure(given, "msd_over_noise").axes
+        (x0, x1), (y0, y1) = dashed(ax)
+        assert y1 / y0 == pytest.approx(x1 / x0) and x1 / x0 > 100
+        low = np.min([np.interp([x0, x1], *line.get_data()) for line in ax.lines[:-1]], axis=0)  # type: ignore[call-overload]
+        assert np.all(low > 2 * np.array([y0, y1])), "below every curve"
+        assert legend_of(ax) == [r"$\propto t$"] and ax.get_ylim()[1] < 1e3
+
+
+def test_without_a_last_level_there_is_one_panel() -> None:
+    made = plotting.figure(training(bottom=False))
+    assert titles(made) == ["(a)", "(b)", "(c)", "(d)"]
+    assert len(made.axes[3].lines) == 7
+    assert not any("t_2" in name for name in legend_of(made.axes[0]))
+    assert made.axes[0].get_yscale() == "linear", "less than a decade and a half"
+
+
+@pytest.mark.parametrize(
+    ("waiting_times", "replicas", "bottom"), [(3, 8, True), (12, 1, True), (6, 1, False), (12, 8, False)]
+)
+def test_the_panels_of_training_stay_apart(waiting_times: int, replicas: int, bottom: bool) -> None:
+    made = plotting.figure(training(waiting_times, replicas, bottom=bottom))
+    assert_inside_and_apart(made)
+    frames = [ax.get_window_extent() for ax in made.axes]
+    letters = [ax._left_title.get_window_extent() for ax in made.axes]  # type: ignore[attr-defined]
+    for ax in made.axes:
+        legend = ax.get_legend()
+        if legend is not None:
+            box = legend.get_window_extent()
+            assert not any(box.overlaps(other) for other in frames + letters), "legends are outside"
+    left = [round(frame.x0) for frame in frames]
+    assert left[0] == left[2] and left[1] == left[3] == left[-1], "frames line up"
+
+
+def test_parts_of_a_training_run() -> None:
+    ds = training()
+    correlation = plotting.figure(ds.drop_vars("gradient_noise"))
+    assert len(correlation.axes) == 4 and "weight correlation" in correlation.axes[3].get_ylabel().replace(
+        "\n", " "
+    )
+    assert len(plotting.figure(ds.drop_vars(["gradient_noise", "correlation"])).axes) == 3
+    curves = ["msd", "correlation", "gradient_noise", "train_accuracy", "test_accuracy"]
+    assert len(plotting.figure(ds.drop_vars(curves)).axes) == 1
+    assert len(plotting.figure(ds, "correlation").axes) == 2, "energy and one quantity, as for any file"
+    unfinished = ds.assign(
+        energy=ds["energy"].where(ds["time"] < 50),
+        msd=ds["msd"].where(ds["lag"] < 20),
+        gradient_noise=ds["gradient_noise"].where(ds["waiting_time"] < 20),
+    )
+    assert_inside_and_apart(plotting.figure(unfinished))
+    for given in (unfinished, ds * np.nan, ds.assign(energy=0 * ds["energy"])):
+        for quantity in (None, "msd_over_noise"):
+            plotting.figure(given, quantity)
+
+
+def test_noise_that_vanishes_is_left_out() -> None:
+    ds = training()
+    ds["gradient_noise"][:, -1] = 0.0
+    made = plotting.figure(ds, "msd_over_noise")
+    assert sum(len(ax.lines) for ax in made.axes) == 5 + 2
+
+
+def test_what_is_allowed_names_the_scaled_displacement(quench: xr.Dataset) -> None:
+    with pytest.raises(UserError, match=r"allowed: msd, correlation, msd_over_noise$"):
+        plotting.figure(training(), "entropy")
+    with pytest.raises(UserError, match="'msd_over_noise': not in the file; allowed: msd, correlation"):
+        plotting.figure(quench, "msd_over_noise")
+
+
+def test_the_command_draws_the_scaled_displacement(tmp_path: Path) -> None:
+    file = tmp_path / "net.nc"
+    training(bottom=False).to_netcdf(file)
+    done = CliRunner().invoke(main, ["plot", str(file), "--quantity", "msd_over_noise"])
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "net.png").exists()

@@ -15,35 +15,47 @@ from langevin.storage import explained
 
 from .panels import draw_energy, draw_response, draw_two_time, estimate, reached_times
 from .style import STYLE, colours_of, waiting_time_legend
+from .training import MSD_OVER_NOISE, collapse_figure, has_noise, training_figure
 
 
 def figure(dataset: xr.Dataset, quantity: str | None = None) -> Figure:
     """Draw the energy and a two-time observable, as Fig. 1 of Baity-Jesi et al. 2018.
 
-    Where the response was measured, and no quantity is asked for, four panels: energy, mean square
-    displacement, correlation, and the fluctuation-dissipation plot of χ against C.
+    Where no quantity is asked for, some files give more: with a response four panels, energy, mean square
+    displacement, correlation, and the fluctuation-dissipation plot of χ against C; with a test loss, the
+    course of training (`training.training_figure`).
 
     Parameters
     ----------
     dataset : Dataset
         A result, or a checkpoint of an unfinished run.
     quantity : str, optional
-        Two-time observable of the right panel of two; by default msd.
+        Two-time observable of the right panel of two; by default msd. Or msd_over_noise, which stands alone.
 
     Raises
     ------
     UserError
         If there is nothing of that name to draw.
     """
-    two_time = quantities(dataset)
-    four = quantity is None and {"correlation", "integrated_response"} <= set(two_time)
-    quantity = quantity or "msd"
-    if two_time and quantity not in two_time and not four:
-        raise UserError(f"--quantity {quantity!r}: not in the file; allowed: {', '.join(two_time)}")
+    allowed = quantities(dataset)
+    two_time = [n for n in allowed if n != MSD_OVER_NOISE]
+    richer = quantity is None and (
+        {"correlation", "integrated_response"} <= set(two_time) or _trains(dataset)
+    )
+    wanted = quantity or "msd"
+    if allowed and wanted not in allowed and not richer:
+        raise UserError(f"--quantity {wanted!r}: not in the file; allowed: {', '.join(allowed)}")
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         # Means over what the run did not reach: NaN, and left out of the curves.
         warnings.filterwarnings("ignore", "Mean of empty slice", RuntimeWarning)
-        made = _four_panels(dataset) if four else _two_panels(dataset, [quantity] if two_time else [])
+        if wanted == MSD_OVER_NOISE:
+            made = collapse_figure(dataset)
+        elif not richer:
+            made = _two_panels(dataset, [wanted] if two_time else [])
+        elif _trains(dataset):
+            made = training_figure(dataset, two_time)
+        else:
+            made = _four_panels(dataset)
         made.suptitle(dataset.attrs.get("title", ""), fontsize=10)
     return made
 
@@ -51,7 +63,12 @@ def figure(dataset: xr.Dataset, quantity: str | None = None) -> Figure:
 def quantities(dataset: xr.Dataset) -> list[str]:
     """Return the two-time observables that can be drawn; the error of another is none."""
     two_time = [str(n) for n, v in dataset.data_vars.items() if v.dims == ("replica", "waiting_time", "lag")]
-    return [n for n in two_time if not (n.endswith("_error") and n.removesuffix("_error") in dataset)]
+    found = [n for n in two_time if not (n.endswith("_error") and n.removesuffix("_error") in dataset)]
+    return found + [MSD_OVER_NOISE] * has_noise(dataset)
+
+
+def _trains(dataset: xr.Dataset) -> bool:
+    return all(n in dataset and dataset[n].dims == ("replica", "time") for n in ("energy", "test_loss"))
 
 
 def _two_panels(dataset: xr.Dataset, two_time: list[str]) -> Figure:
@@ -68,7 +85,7 @@ def _two_panels(dataset: xr.Dataset, two_time: list[str]) -> Figure:
             draw_two_time(ax, dataset, panel, colours)
         ax.set_title(f"({letter})", loc="left")
     if colours:
-        waiting_time_legend(made, dataset["waiting_time"].to_numpy(), colours)
+        waiting_time_legend(made, dataset["waiting_time"], colours)
     return made
 
 
@@ -91,7 +108,7 @@ def _four_panels(dataset: xr.Dataset) -> Figure:
     for ax in axes[len(panels) :]:
         ax.remove()
     if reached:
-        waiting_time_legend(made, dataset["waiting_time"].to_numpy(), colours)
+        waiting_time_legend(made, dataset["waiting_time"], colours)
     return made
 
 

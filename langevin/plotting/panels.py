@@ -13,7 +13,7 @@ from matplotlib.patheffects import withStroke
 from langevin.observables.relaxation import matching_exponential
 from langevin.observables.statistics import Estimate, average
 
-from .style import BLUE, GREY, SYMBOLS, VERMILION, axis_label, colours_of, ensemble_label
+from .style import BLUE, GREY, SYMBOLS, VERMILION, axis_label, colours_of, ensemble_label, time_label
 
 
 def draw_energy(ax: Axes, dataset: xr.Dataset) -> None:
@@ -22,7 +22,7 @@ def draw_energy(ax: Axes, dataset: xr.Dataset) -> None:
     found = estimate(dataset, "energy")
     time = dataset["time"].to_numpy()
     shown = (time > 0) & np.isfinite(found.mean.to_numpy())
-    _band(
+    band(
         ax,
         time[shown],
         found.mean.to_numpy()[shown],
@@ -40,7 +40,7 @@ def draw_energy(ax: Axes, dataset: xr.Dataset) -> None:
     if "asymptote" in energy.attrs:
         label = f"$E_\\infty = {energy.attrs['asymptote']:.4f}$ ($N\\to\\infty$)"
         ax.axhline(energy.attrs["asymptote"], color=GREY, ls=":", lw=1, label=label)
-    ax.set(xscale="log", xlabel="time $t$", ylabel=axis_label(energy, "$E(t)$"))
+    ax.set(xscale="log", xlabel=time_label(dataset["time"], "time $t$"), ylabel=axis_label(energy, "$E(t)$"))
     ax.legend(loc="best")
 
 
@@ -54,7 +54,7 @@ def draw_two_time(ax: Axes, dataset: xr.Dataset, name: str, colours: Mapping[int
     reached = reached_times(found)
     for i, colour in (colours_of(reached) if colours is None else colours).items():
         if i in reached:
-            _curve(ax, found, i, colour, f"{waiting[i]:.3g}")
+            curve(ax, found, i, colour, f"{waiting[i]:.3g}")
     if "plateau" in values.attrs:
         ax.axhline(values.attrs["plateau"], color=GREY, ls=":", lw=1)
         meaning = values.attrs["plateau_meaning"].partition(" for ")[0].replace("q_EA", "$q_{EA}$")
@@ -67,11 +67,19 @@ def draw_two_time(ax: Axes, dataset: xr.Dataset, name: str, colours: Mapping[int
             color=GREY,
             path_effects=[] if colours is None else [withStroke(linewidth=2, foreground="white")],
         )
-    ax.set(xscale="log", xlabel="lag $t$", ylabel=axis_label(values, SYMBOLS.get(name, "")))
+    ax.set(
+        xscale="log",
+        xlabel=time_label(dataset["lag"], "lag $t$"),
+        ylabel=axis_label(values, SYMBOLS.get(name, "")),
+    )
     if name == "msd":
         ax.set_yscale("log")
     if reached and colours is None:
-        ax.legend(title="waiting time $t_w$", loc="best", ncols=2 if len(reached) > 4 else 1)
+        ax.legend(
+            title=time_label(dataset["waiting_time"], "waiting time $t_w$"),
+            loc="best",
+            ncols=2 if len(reached) > 4 else 1,
+        )
 
 
 def draw_response(ax: Axes, dataset: xr.Dataset, colours: Mapping[int, Any]) -> None:
@@ -86,7 +94,7 @@ def draw_response(ax: Axes, dataset: xr.Dataset, colours: Mapping[int, Any]) -> 
     for i, colour in colours.items():
         x, mean, error = (v[i].to_numpy() for v in (correlation.mean, response.mean, response.error))
         shown = np.isfinite(x) & np.isfinite(mean)
-        _band(ax, x[shown], mean[shown], error[shown], colour, "_")
+        band(ax, x[shown], mean[shown], error[shown], colour, "_")
     ax.margins(0.03)
     left = min(0.0, ax.get_xlim()[0])
     # The line of the theorem leaves the panel where no curve follows it.
@@ -130,13 +138,15 @@ def reached_times(found: Estimate) -> list[int]:
     return np.flatnonzero(np.isfinite(found.mean.to_numpy()).any(-1)).tolist()
 
 
-def _curve(ax: Axes, found: Estimate, i: int, colour: Any, label: str) -> None:
+def curve(ax: Axes, found: Estimate, i: int, colour: Any, label: str) -> None:
+    """Draw one waiting time against the lag, where it is known."""
     mean, error = found.mean[i].to_numpy(), found.error[i].to_numpy()
     shown = np.isfinite(mean)
-    _band(ax, found.mean["lag"].to_numpy()[shown], mean[shown], error[shown], colour, label)
+    band(ax, found.mean["lag"].to_numpy()[shown], mean[shown], error[shown], colour, label)
 
 
-def _band(ax: Axes, x: Any, mean: Any, error: Any, colour: Any, label: str) -> None:
+def band(ax: Axes, x: Any, mean: Any, error: Any, colour: Any, label: str) -> None:
+    """Draw a curve and, where all its errors are known, their band."""
     ax.plot(x, mean, color=colour, label=label)
     if np.isfinite(error).all() and error.size:
         ax.fill_between(x, mean - error, mean + error, color=colour, alpha=0.25, lw=0)

@@ -10,6 +10,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -49,22 +50,45 @@ def colours_of(indices: Sequence[int]) -> dict[int, Any]:
     return dict(zip(indices, shades, strict=False))
 
 
-def waiting_time_legend(made: Figure, waiting: Any, colours: Mapping[int, Any]) -> None:
+def waiting_time_legend(made: Figure, waiting: xr.DataArray, colours: Mapping[int, Any]) -> None:
     """Name the waiting times below the panels, once for all of them."""
     indices = np.array(list(colours))
     named = indices[np.unique(np.linspace(0, indices.size - 1, min(indices.size, NAMED)).round().astype(int))]
-    title = "waiting time $t_w$" + (f" ({named.size} of {indices.size})" if named.size < indices.size else "")
+    title = time_label(waiting, "waiting time $t_w$")
+    title += f" ({named.size} of {indices.size})" if named.size < indices.size else ""
     rows = math.ceil(named.size / (NAMED // 2))
     columns = math.ceil(named.size / rows)
     # A legend fills its columns one after the other; times are read along the rows.
     named = np.concatenate([named[k::columns] for k in range(columns)])
     made.legend(
         [Line2D([], [], color=colours[i]) for i in named],
-        [number(waiting[i]) for i in named],
+        [number(float(waiting[i])) for i in named],
         title=title,
         loc="outside lower center",
         ncols=columns,
     )
+
+
+def legend_above(ax: Axes, rows: int = 1) -> None:
+    """Put the legend on top of the frame, at its right end: no curve runs there."""
+    handles, labels = ax.get_legend_handles_labels()
+    if handles:
+        ax.legend(
+            handles,
+            labels,
+            loc="lower right",
+            bbox_to_anchor=(1.0, 1.0),
+            borderaxespad=0.2,
+            ncols=math.ceil(len(handles) / rows),
+            columnspacing=1.2,
+            handlelength=1.8,
+        )
+
+
+def time_label(times: xr.DataArray, words: str) -> str:
+    """Return the words with the unit of the times, where they have one."""
+    unit = times.attrs.get("units", "1")
+    return words if unit in ("", "1") else f"{words} ({unit})"
 
 
 def number(value: float) -> str:

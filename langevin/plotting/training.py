@@ -1,0 +1,233 @@
+"""The course of training: losses, accuracies, displacements, and these over the gradient noise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.gridspec import SubplotSpec
+
+from langevin.observables.aging import msd_over_noise
+from langevin.observables.regimes import regimes
+from langevin.observables.statistics import Array, Estimate
+
+from .panels import band, curve, draw_two_time, estimate, reached_times
+from .style import BLUE, GREY, VERMILION, colours_of, legend_above, number, time_label, waiting_time_legend
+
+#: The name that asks for Δ/D alone; it is not in the file, but made of what is.
+MSD_OVER_NOISE = "msd_over_noise"
+
+#: A line is in sight over this factor of the lag; a slope stands this factor below the curves.
+_SEEN, _BELOW = 10.0, 4.0
+
+_SCALED = r"$\Delta(t_w, t_w+t)\,/\,D(t_w)$"
+
+#: Losses that span more decades than this are drawn on a logarithmic axis.
+_DECADES = 1.5
+
+#: Variables of the panel of accuracies, and how the legend calls them.
+_ACCURACIES = {"train_accuracy": "training", "test_accuracy": "test"}
+
+
+def training_figure(dataset: xr.Dataset, two_time: Sequence[str]) -> Figure:
+    """Draw losses and accuracies with t₁ and t₂, displacements, and their collapse by the gradient noise.
+
+    As Figs. 2 to 5 of Baity-Jesi et al. 2018. Without gradient noise the correlation has the last place.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        With energy and test_loss.
+    two_time : sequence of str
+        The two-time observables in it.
+    """
+    corners, scaled = regimes(dataset), _scaled(dataset)
+    t2 = float(corners["t2"])
+    upper = ["losses"] + ["accuracies"] * any(n in dataset for n in _ACCURACIES)
+    lower = [
+        n for n in ("msd", "correlation" if scaled is None else "collapse") if n in (*two_time, "collapse")
+    ]
+    colours = colours_of(sorted({i for n in two_time for i in reached_times(estimate(dataset, n))}))
+    stacked = scaled is not None and len(_groups(scaled, t2)) > 1
+    heights = (1.0,) + ((0.65, 0.65) if stacked else (1.3,)) * bool(lower)
+    made = Figure(figsize=(8.2, 8.2 if lower else 3.5), layout="constrained")
+    # One grid for all: frames of nested ones would not line up.
+    grid = made.add_gridspec(len(heights), 2, height_ratios=heights)
+    letters = iter("abcde")
+    for rows, panels in ((slice(0, 1), upper), (slice(1, None), lower)):
+        for k, panel in enumerate(panels):
+            columns = slice(k, k + 1) if len(panels) > 1 else slice(None)
+            if panel == "collapse" and scaled is not None:
+                cells = [grid[row, columns] for row in (1, 2)] if stacked else [grid[rows, columns]]
+                _draw_collapse(made, cells, dataset, scaled, t2, colours, letters)
+                continue
+            ax = made.add_subplot(grid[rows, columns])
+            if panel == "losses":
+                draw_losses(ax, dataset, corners)
+            elif panel == "accuracies":
+                draw_accuracies(ax, dataset, corners)
+            else:
+                draw_two_time(ax, dataset, panel, colours)
+            ax.set_title(f"({next(letters)})", loc="left")
+    if colours:
+        waiting_time_legend(made, dataset["waiting_time"], colours)
+    return made
+
+
+def collapse_figure(dataset: xr.Dataset) -> Figure:
+    """Draw Δ/D alone, as Figs. 4 and 5 of Baity-Jesi et al. 2018.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        With msd and gradient_noise.
+    """
+    scaled = msd_over_noise(dataset)
+    t2 = float(regimes(dataset)["t2"]) if "energy" in dataset else np.nan
+    colours = colours_of(reached_times(scaled))
+    rows = len(_groups(scaled, t2))
+    made = Figure(figsize=(6.0, 2.8 + 1.6 * rows), layout="constrained")
+    grid = made.add_gridspec(rows, 1)
+    _draw_collapse(made, [grid[row, 0] for row in range(rows)], dataset, scaled, t2, colours, iter(()))
+    if colours:
+        waiting_time_legend(made, dataset["waiting_time"], colours)
+    return made
+
+
+def draw_losses(ax: Axes, dataset: xr.Dataset, corners: xr.Dataset) -> None:
+    """Draw training and test loss against log time, and the times between the regimes.
+
+    Parameters
+    ----------
+    ax : Axes
+    dataset : Dataset
+        With energy and test_loss.
+    corners : Dataset
+        Of `observables.regimes`.
+    """
+    drawn = [
+        _course(ax, dataset, *line)
+        for line in (("energy", "training", BLUE), ("test_loss", "test", VERMILION))
+    ]
+    known = np.concatenate(drawn)
+    if known.size and known.min() > 0 and np.log10(known.max() / known.min()) > _DECADES:
+        ax.set_yscale("log")
+    _mark(ax, corners, named=True)
+    ax.set(xscale="log", xlabel=time_label(dataset["time"], "time $t$"), ylabel="loss")
+    legend_above(ax, rows=2)
+
+
+def draw_accuracies(ax: Axes, dataset: xr.Dataset, corners: xr.Dataset) -> None:
+    """Draw the accuracies against log time; parameters as of `draw_losses`."""
+    for (name, label), colour in zip(_ACCURACIES.items(), (BLUE, VERMILION), strict=True):
+        if name in dataset:
+            _course(ax, dataset, name, label, colour)
+    _mark(ax, corners, named=False)
+    ax.set(xscale="log", xlabel=time_label(dataset["time"], "time $t$"), ylabel="accuracy")
+    legend_above(ax)
+
+
+def _course(ax: Axes, dataset: xr.Dataset, name: str, label: str, colour: str) -> Array:
+    """Draw one quantity against time; return what was drawn."""
+    found, time = estimate(dataset, name), dataset["time"].to_numpy()
+    mean, error = found.mean.to_numpy(), found.error.to_numpy()
+    shown = (time > 0) & np.isfinite(mean)
+    band(ax, time[shown], mean[shown], error[shown], colour, label)
+    return np.asarray(mean[shown])
+
+
+def _mark(ax: Axes, corners: xr.Dataset, named: bool) -> None:
+    """Draw t₁ and t₂ where there are, with statistical and systematic error in quadrature."""
+    for name, symbol, style in (("t1", "t_1", "--"), ("t2", "t_2", "-.")):
+        t = float(corners[name])
+        if not np.isfinite(t):
+            continue
+        errors = np.array([float(corners[f"{name}_{kind}"]) for kind in ("error", "shift")]) / t
+        relative = float(np.sqrt(np.nansum(errors**2))) if np.isfinite(errors).any() else np.nan
+        label = f"${symbol}$ = {number(t)}"
+        if np.isfinite(relative):
+            label += f" ± {max(100 * relative, 0.1):.2g}%"
+        ax.axvline(t, color=GREY, ls=style, lw=1, label=label if named else None)
+        if np.isfinite(relative):
+            ax.axvspan(t * np.exp(-relative), t * np.exp(relative), color=GREY, alpha=0.15, lw=0)
+
+
+def has_noise(dataset: xr.Dataset) -> bool:
+    """Say whether the file has what Δ/D is made of."""
+    dims = {"msd": ("replica", "waiting_time", "lag"), "gradient_noise": ("replica", "waiting_time")}
+    return all(name in dataset and dataset[name].dims == wanted for name, wanted in dims.items())
+
+
+def _scaled(dataset: xr.Dataset) -> Estimate | None:
+    """Return Δ/D where any of it is known."""
+    found = msd_over_noise(dataset) if has_noise(dataset) else None
+    return found if found is not None and reached_times(found) else None
+
+
+def _groups(scaled: Estimate, t2: float) -> dict[str, list[int]]:
+    """Return the indices of the waiting times to draw, those until t₂ and those after it apart."""
+    reached = reached_times(scaled)
+    late = [i for i in reached if scaled.mean["waiting_time"][i] > t2]
+    groups = {r"$t_w \leq t_2$": [i for i in reached if i not in late], "$t_w > t_2$": late}
+    # Without any, an empty panel.
+    return {name: indices for name, indices in groups.items() if indices} or {"": []}
+
+
+def _draw_collapse(
+    made: Figure,
+    cells: Sequence[SubplotSpec],
+    dataset: xr.Dataset,
+    scaled: Estimate,
+    t2: float,
+    colours: Mapping[int, Any],
+    letters: Iterator[str],
+) -> None:
+    """Draw Δ/D against the lag: waiting times until t₂ above, those after it below, on the same axes."""
+    groups = _groups(scaled, t2)
+    axes: list[Axes] = []
+    for (name, indices), cell in zip(groups.items(), cells, strict=True):
+        shared = axes[0] if axes else None
+        ax = made.add_subplot(cell, sharex=shared, sharey=shared)
+        for i in indices:
+            curve(ax, scaled, i, colours[i], "_")
+        ax.set(xscale="log", yscale="log", ylabel=_SCALED)
+        letter = next(letters, None)
+        title = [f"({letter})"] * (letter is not None) + [name] * bool(name and np.isfinite(t2))
+        ax.set_title(" ".join(title), loc="left")
+        ax.tick_params(labelbottom=cell is cells[-1])
+        axes.append(ax)
+    # Limits are known when all curves are drawn.
+    for ax, indices in zip(axes, groups.values(), strict=True):
+        _draw_diffusion(ax, scaled, indices, dataset["gradient_noise"].attrs)
+        legend_above(ax)
+    axes[-1].set_xlabel(time_label(dataset["lag"], "lag $t$"))
+
+
+def _draw_diffusion(
+    ax: Axes, scaled: Estimate, indices: Sequence[int], attributes: Mapping[str, Any]
+) -> None:
+    """Draw α² t/B, diffusion in frozen noise; where that is unknown or out of sight, a slope of 1."""
+    (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
+    lag, curves = scaled.mean["lag"].to_numpy().astype(float), scaled.mean[indices].to_numpy()
+    look: Any = {"color": GREY, "ls": "--", "lw": 1.0, "zorder": 3}
+    if {"learning_rate", "batch_size"} <= set(attributes):
+        scale = float(attributes["learning_rate"]) ** 2 / float(attributes["batch_size"])
+        seen = min(right, high / scale) / max(left, low / scale)
+        if seen > _SEEN:
+            ax.plot([left, right], [scale * left, scale * right], label=r"$\alpha^2 t/B$", **look)
+            ax.set(xlim=(left, right), ylim=(low, high))
+            return
+    known = np.isfinite(curves).any(0)
+    if not known.any():
+        return
+    # Over the middle half of the lags, below all curves.
+    first, last = lag[known][[0, -1]]
+    ends = first * (last / first) ** np.array([0.25, 0.75])
+    between = known & (lag >= ends[0]) & (lag <= ends[1])
+    if between.any():
+        level = np.nanmin(curves[:, between] / lag[between]) / _BELOW
+        ax.plot(ends, level * ends, label=r"$\propto t$", **look)

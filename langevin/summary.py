@@ -1,0 +1,112 @@
+"""What a result says in a few lines of text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from langevin.observables.regimes import regimes
+from langevin.observables.statistics import average
+
+#: Global attributes that say what a file is and where it comes from.
+_ORIGIN = (
+    "title",
+    "status",
+    "system",
+    "source",
+    "commit",
+    "versions",
+    "device",
+    "seed",
+    "wall_time_seconds",
+    "history",
+)
+
+#: Rows of the table of training: the variables of training set and test set.
+_TRAINING = {"loss": ("energy", "test_loss"), "accuracy": ("train_accuracy", "test_accuracy")}
+
+
+def contents(dataset: xr.Dataset) -> str:
+    """Return where a result comes from, what is in it, and its `results`."""
+    lines = [
+        f"{name:18} {dataset.attrs[name]}".replace("\n", "\n" + " " * 19)
+        for name in _ORIGIN
+        if name in dataset.attrs
+    ]
+    lines.append("dimensions         " + ", ".join(f"{name} {size}" for name, size in dataset.sizes.items()))
+    for variable in dataset.data_vars.values():
+        dims = ", ".join(str(d) for d in variable.dims)
+        meaning, unit = (variable.attrs.get(name, "") for name in ("long_name", "units"))
+        lines.append(f"  {variable.name}({dims}): {meaning} [{unit}]")
+    return "\n".join([*lines, results(dataset)])
+
+
+def results(dataset: xr.Dataset) -> str:
+    """Return the final energy, or losses and accuracies of a training, and the msd at the longest lags."""
+    lines: list[str] = []
+    if {"energy", "test_accuracy"} <= set(dataset):
+        lines += [*_training(dataset), *_regimes(dataset)]
+    elif "energy" in dataset:
+        lines += _energy(dataset["energy"])
+    if "msd" in dataset:
+        lines += _two_time(dataset)
+    return "\n".join(lines)
+
+
+def _energy(energy: xr.DataArray) -> Iterator[str]:
+    time, value = _final(energy)
+    line = f"energy at t = {time:g}: {value}"
+    if "asymptote" in energy.attrs:
+        line += f"   ({energy.attrs['asymptote_meaning']}: {energy.attrs['asymptote']:.6f})"
+    yield line
+
+
+def _training(dataset: xr.Dataset) -> Iterator[str]:
+    time, _ = _final(dataset["energy"])
+    yield f"{f'at t = {time:g}':>14}{'training':>22}{'test':>22}"
+    for row, names in _TRAINING.items():
+        cells = [_final(dataset[name])[1] if name in dataset else "" for name in names]
+        yield f"{row:>14}{cells[0]:>22}{cells[1]:>22}".rstrip()
+
+
+def _regimes(dataset: xr.Dataset) -> Iterator[str]:
+    """Say where the loss begins to fall and where it ends to, or why that is not known."""
+    found = regimes(dataset)
+    for name, meaning in (("t1", "the loss begins to fall"), ("t2", "the loss is at its last level")):
+        if "reason" in found[name].attrs:
+            yield f"{name:>14}  none: {found[name].attrs['reason']}"
+            continue
+        t, error, shift = (float(found[f"{name}{kind}"]) for kind in ("", "_error", "_shift"))
+        known = [f"± {error:.2g} statistical"] * bool(np.isfinite(error))
+        known += [f"{shift if abs(shift) > 1e-3 * t else 0:+.2g} systematic"] * bool(np.isfinite(shift))
+        yield f"{name:>14}  {t:.4g}" + f" ({', '.join(known)})" * bool(known) + f": {meaning}"
+
+
+def _two_time(dataset: xr.Dataset) -> Iterator[str]:
+    yield f"{'waiting time':>14}{'lag':>10}{'msd':>22}{'correlation':>22}"
+    both = [average(dataset[name]) if name in dataset else None for name in ("msd", "correlation")]
+    for i, waiting in enumerate(dataset["waiting_time"].to_numpy()):
+        reached = np.flatnonzero(dataset["msd"][:, i].notnull().any("replica"))
+        if reached.size:
+            j = int(reached[-1])
+            cells = [f"{_plus_minus(e.mean[i, j], e.error[i, j]):>22}" if e else "" for e in both]
+            yield f"{waiting:14.4g}{float(dataset['lag'][j]):10.4g}{''.join(cells)}"
+
+
+def _final(values: xr.DataArray) -> tuple[float, str]:
+    """Return the last known time, and the average there with its error."""
+    values = values.dropna("time", how="all")
+    if not values.sizes["time"]:
+        return float("nan"), "unknown"
+    estimate = average(values[:, -1:])
+    return float(values["time"][-1]), _plus_minus(estimate.mean[0], estimate.error[0])
+
+
+def _plus_minus(mean: Any, error: Any) -> str:
+    mean, error = float(mean), float(error)
+    # Displacements of weights, and losses at the bottom, are small.
+    digits = ".2e" if 0 < abs(mean) < 1e-3 else ".5f"
+    return f"{mean:{digits}}" + (f" ± {error:{digits}}" if error > 0 else "")
