@@ -181,8 +181,8 @@ def require_images(name: str, shape: tuple[int, ...], least: int) -> None:
     if len(shape) != 3 or min(shape[1:]) < least:
         given = "×".join(str(n) for n in shape)
         raise UserError(
-            f"system.name = {name!r}: {name} needs images, channels×height×width, of at least {least}×{least} "
-            f"pixels; those of this data set are {given}"
+            f"system.name = {name!r}: needs images, channels×height×width, of at least {least}×{least} "
+            f"pixels; inputs of this data set are {given}"
         )
 
 

@@ -47,6 +47,8 @@ class Batches(Protocol):
 
     fixed: bool
     """Whether every batch has the same size."""
+    size: int
+    """Number of examples B in a batch, on average."""
 
     def start(self, replica: int, noise: np.random.Generator | None) -> Mask:
         """Return what has to be remembered from step to step at t = 0; may be empty."""

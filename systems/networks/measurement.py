@@ -48,7 +48,7 @@ def loss_and_accuracy(unit: Alone, examples: Examples, index: Tensor) -> NDArray
     """Return the mean loss and the accuracy on the examples `index`, shape (2,)."""
     total = torch.zeros(2, dtype=torch.float64, device=index.device)
     with unit.evaluating(), torch.no_grad():
-        for piece in index.split(examples.piece):
+        for piece in torch.split(index, examples.piece):
             inputs, labels = unit.gather(piece, examples)
             outputs = unit.module(inputs)
             total[0] += unit.problem.loss.each(outputs, labels).double().sum()
@@ -67,7 +67,7 @@ def gradient_norm(unit: Alone, index: Tensor) -> float:
         return _norm_from_batches(unit, index)
     sums: list[Tensor] = []
     with unit.evaluating():
-        for piece in index.split(unit.examples.piece):
+        for piece in torch.split(index, unit.examples.piece):
             _, found = unit.gradient(piece[None])
             sums = [s + g for s, g in zip(sums, found, strict=True)] if sums else found
     # The unit divides by B.
@@ -100,7 +100,7 @@ def _noise_from_examples(unit: Alone, index: Tensor) -> list[float]:
     with unit.evaluating(), unit.plain():
         for part in index.tensor_split(min(PARTS, len(index) // 2)):
             squares, sums = 0.0, [torch.zeros_like(w, dtype=torch.float64) for w in weights.values()]
-            for piece in part.split(held):
+            for piece in torch.split(part, held):
                 found = list(per_sample(weights, *unit.examples.gather(piece)).values())
                 squares += squared(found)
                 for total, g in zip(sums, found, strict=True):
@@ -115,7 +115,7 @@ def _batches(unit: Alone, index: Tensor) -> list[Tensor]:
     size = unit.problem.batch_size
     count = max(FEWEST, len(index) // size)
     places = torch.arange(count * size, device=index.device) % len(index)
-    return list(index[places].split(size))
+    return list(torch.split(index[places], size))
 
 
 def _norm_from_batches(unit: Alone, index: Tensor) -> float:

@@ -81,7 +81,7 @@ def compare(a: Tensor, b: Tensor) -> tuple[float, float]:
         difference = x - y
         return float(np.mean(difference * difference)), float(np.mean(x * y))
     distance = product = 0.0
-    for p, q in zip(a.split(HELD), b.split(HELD), strict=True):
+    for p, q in zip(torch.split(a, HELD), torch.split(b, HELD), strict=True):
         u, v = p.double(), q.double()
         distance += float(torch.sum((u - v) ** 2))
         product += float(torch.sum(u * v))

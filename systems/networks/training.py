@@ -19,6 +19,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -138,7 +139,7 @@ class Unit:
         if index.shape[-1] == 0:
             return ()
         # Batch-norm couples the examples of a batch: it cannot be cut.
-        return (index,) if self.couples else index.split(LARGEST, dim=-1)
+        return (index,) if self.couples else torch.split(index, LARGEST, dim=-1)
 
     def _piece(self, index: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return the mean loss and its gradient on batches that go through the network at once."""
@@ -155,7 +156,7 @@ class Alone(Unit):
         self._velocities = [] if self.velocity is None else self.layout.views(self.velocity[0])
         on_cpu = self.weights.device.type == "cpu"
         self.channels_last = on_cpu and any(isinstance(m, nn.Conv2d) for m in module.modules())
-        self._compiled = [m for m in module.modules() if hasattr(m, "compiled")]
+        self._compiled: list[Any] = [m for m in module.modules() if hasattr(m, "compiled")]
         for part in self._compiled:
             part.compiled = on_cpu and self.weights.dtype == torch.float32
 
@@ -242,7 +243,7 @@ class Captured:
         changed = [unit.weights, *([] if unit.velocity is None else [unit.velocity]), *unit.buffers]
         kept = [t.clone() for t in changed]
         # Libraries choose algorithms and take memory in their first calls: not while a graph is recorded.
-        aside = torch.cuda.Stream()
+        aside: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(aside):
             for _ in range(3):
