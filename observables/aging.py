@@ -141,10 +141,10 @@ def collapse(
     expected = np.array([g.expected(error / mean) for g in groups])
     made["spread_expected"] = ("regime", expected, {"long_name": _EXPECTED, "units": "1"})
     made["curves"] = ("regime", [g.curves for g in groups], {"long_name": "waiting times in the group"})
-    made = made.merge(_frozen_noise(made, dataset["gradient_noise"].attrs))
+    made = made.merge(_frozen_noise(made, dataset["gradient_noise"].attrs), compat="no_conflicts")
     made["msd_over_noise"], made["msd_over_noise_error"] = scaled
     made["after_t2"] = ("waiting_time", after, {"long_name": "whether the waiting time is after t2"})
-    return made.merge(_local_exponent(msd, decades)).assign_attrs(t2=t2, method=METHOD)
+    return made.merge(_local_exponent(msd, decades), compat="no_conflicts").assign_attrs(t2=t2, method=METHOD)
 
 
 def _judgement(msd: xr.DataArray, noise: xr.DataArray, groups: Sequence[Family]) -> xr.Dataset:
@@ -163,7 +163,7 @@ def _judgement(msd: xr.DataArray, noise: xr.DataArray, groups: Sequence[Family])
     by_lag = by_group.expand_dims(lag=msd["lag"], axis=1)
     spread = jackknife(lambda d, n: np.array([g.by_lag(_log_ratio(d, n)) for g in groups]), msd, noise)
     about = {"spread_by_lag": "spread of ln(msd/D) over the waiting times at each lag"}
-    return made.merge(tabulate({"spread_by_lag": spread}, by_lag, _labels(about)))
+    return made.merge(tabulate({"spread_by_lag": spread}, by_lag, _labels(about)), compat="no_conflicts")
 
 
 def _local_exponent(msd: xr.DataArray, decades: float) -> xr.Dataset:

@@ -127,7 +127,7 @@ def test_systems_that_cannot_be(system: dict[str, Any], said: str) -> None:
 
 def test_convolutions_need_images_of_their_size() -> None:
     data = {"name": "small_nets:Line"}
-    with pytest.raises(UserError, match="small_net.: needs images"):
+    with pytest.raises(UserError, match=r"small_net.: needs images"):
         built(settings({"name": "small_net"}, data, batch_size=2))
 
 
