@@ -13,6 +13,7 @@ from conftest import SIGMAS, z_score
 from small_nets import X, Y, built, on_a_line, settings
 from torch import nn
 
+from langevin import simulation
 from langevin.dynamics import Langevin
 from langevin.ensemble import Ensemble
 from langevin.noise import Noise
@@ -392,3 +393,20 @@ def test_a_start_is_pytorchs_own() -> None:
     ]
     expected = torch.cat([p.detach().reshape(-1) for layer in layers for p in layer.parameters()])
     torch.testing.assert_close(state.weights[1], expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"temperature": 0.1}, {"batches": "iid"}, {"batches": "persistent"}],
+    ids=lambda o: next(iter(o)),
+)
+def test_a_replica_sees_its_own_data_and_noise_in_any_company(options: dict[str, Any]) -> None:
+    """Replicas of two samples, in one call or alone, and without the others."""
+    made = settings(MLP, execution="stacked", precision="double", replicas=4, samples=2, **options)
+    network, noise = built(made)
+    whole = trained(network, noise, 20).weights
+    for keep in ([3], [2, 1]):
+        ensemble = network.ensemble.subset(np.array(keep))
+        part = simulation.build(made, ensemble)
+        found = trained(part, Noise(ensemble.seed, ensemble.replica), 20).weights  # type: ignore[arg-type]
+        torch.testing.assert_close(found, whole[keep], rtol=1e-12, atol=1e-13)
