@@ -1,19 +1,142 @@
-"""Convolution, pooling and ReLU in one layer."""
+"""Convolution, max-pooling over 2×2 windows and ReLU in one layer.
+
+Of a window's four sums the layer needs the largest alone, forward and backward. On a CPU the compiled kernels
+of `pooled_kernels` use that; elsewhere the layer is three operations of torch.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 
-class ConvPool(nn.Conv2d):
-    """relu(max_pool2d(conv2d(x)))."""
+def _images_as_lanes(x: Tensor, padding: int) -> tuple[Tensor, tuple[int, int, int, int]]:
+    """Return images with samples innermost, and the floats between blocks, channels, lines and pixels.
 
-    compiled = False
+    What another `ConvPool` returned is used as it is.
+    """
+    from . import pooled_kernels as kernels
+
+    samples, channels, height, width = x.shape
+    blocks = -(-samples // kernels.LANES)
+    pixel = blocks * kernels.LANES
+    stride = (1, height * width * pixel, width * pixel, pixel)
+    size = channels * height * width * pixel
+    if padding == 0 and x.stride() == stride and x.untyped_storage().nbytes() >= 4 * (x.storage_offset() + size):
+        return x, (kernels.LANES, *stride[1:])
+    framed = torch.empty(blocks, channels, height + 2 * padding, width + 2 * padding, kernels.LANES)
+    kernels.to_lanes(x.numpy(), padding, framed.numpy())
+    return framed, framed.stride()[:4]  # type: ignore[return-value]
+
+
+class _ConvPool(torch.autograd.Function):
+    """`pooled_kernels` for torch: float32 on a CPU."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, padding: int) -> Tensor:
+        from . import pooled_kernels as kernels
+
+        x, weight, bias = x.detach(), weight.detach().contiguous(), bias.detach().contiguous()
+        samples, _, height, width = x.shape
+        outputs, _, rows, columns = weight.shape
+        size = kernels.group_size(outputs)
+        channels = -(-outputs // size) * size
+        images, stride = _images_as_lanes(x, padding)
+        blocks = -(-samples // kernels.LANES)
+        pooled = [(n + 2 * padding - k + 1) // 2 for n, k in ((height, rows), (width, columns))]
+        y = torch.empty(channels, *pooled, blocks * kernels.LANES)
+        code = torch.empty(blocks, channels, *pooled, kernels.LANES, dtype=torch.uint8)
+        kernels.forward(
+            images.data_ptr(),
+            samples,
+            stride,
+            weight.numpy(),
+            bias.numpy(),
+            y.numpy(),
+            code.numpy(),
+            kernels.tag(size),
+        )
+        ctx.save_for_backward(x, weight, code)
+        ctx.padding = padding
+        return y[:outputs].permute(3, 0, 1, 2)[:samples]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        from . import pooled_kernels as kernels
+
+        x, weight, code = ctx.saved_tensors
+        padding, wanted = ctx.padding, ctx.needs_input_grad[0]
+        dw, db = torch.empty_like(weight), torch.empty(len(weight))
+        framed = kernels.backward(
+            x.detach().numpy(),
+            weight.detach().numpy(),
+            code.numpy(),
+            g.numpy(),
+            padding,
+            wanted,
+            dw.numpy(),
+            db.numpy(),
+        )
+        if not wanted:
+            return None, dw, db, None
+        samples, channels, height, width = x.shape
+        shape = samples, height + 2 * padding, width + 2 * padding, channels
+        dx = torch.from_numpy(framed).narrow(0, 0, samples * shape[1] * shape[2] * channels).view(shape)
+        dx = dx.permute(0, 3, 1, 2).narrow(2, padding, height).narrow(3, padding, width)
+        return dx, dw, db, None
+
+
+class ConvPool(nn.Module):
+    """max(0, max-pool(convolution)), with stride 1 and windows of 2×2.
+
+    Equal to ``MaxPool2d(2)(ReLU()(Conv2d(…)(x)))``: its start has the same numbers for the same seed, the first
+    of equal maxima gets the gradient, and a maximum of zero gets none.
+
+    Parameters
+    ----------
+    before, after : int
+        Channels of the input and of the output.
+    kernel : int
+        Rows and columns of the kernel.
+    padding : int
+        Zeros around the input.
+
+    Attributes
+    ----------
+    weight : Parameter, shape (after, before, kernel, kernel)
+    bias : Parameter, shape (after,)
+    compiled : bool
+        Whether float32 on a CPU takes the compiled kernels. torch.func cannot look into them, and they have no
+        second derivative.
+    """
+
+    compiled: bool = False
 
     def __init__(self, before: int, after: int, kernel: int, padding: int = 0) -> None:
-        super().__init__(before, after, kernel, padding=padding)
+        super().__init__()
+        start = nn.Conv2d(before, after, kernel)
+        assert start.bias is not None
+        self.weight, self.bias, self.padding = start.weight, start.bias, padding
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the layer's output."""
-        return F.relu(F.max_pool2d(super().forward(x), 2))
+        """Return the pooled maxima, shape (B, after, ⌊h/2⌋, ⌊w/2⌋), h and w being the convolution's size."""
+        if self.compiled and self._takes(x):
+            return _ConvPool.apply(x, self.weight, self.bias, self.padding)
+        return F.relu(F.max_pool2d(F.conv2d(x, self.weight, self.bias, padding=self.padding), 2))
+
+    def _takes(self, x: Tensor) -> bool:
+        """Whether the kernels are for this input; what torch would refuse, torch shall refuse."""
+        right = all(t.dtype == torch.float32 and t.device.type == "cpu" for t in (x, self.weight))
+        if not right or x.ndim != 4 or 0 in x.shape or x.shape[1] != self.weight.shape[1]:
+            return False
+        return min(x.shape[2:]) + 2 * self.padding > max(self.weight.shape[2:])
+
+    def extra_repr(self) -> str:
+        """Return the sizes, for print."""
+        after, before, kernel, _ = self.weight.shape
+        return f"{before}, {after}, kernel={kernel}, padding={self.padding}"
