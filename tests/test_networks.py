@@ -237,6 +237,8 @@ def test_persistent_batches_have_their_size_and_correlation_time(persistence: fl
     b, rate = size / examples, 1 / (persistence * (1 - size / examples))
     source = batches.Persistent(examples, size, persistence)
     noise = np.random.default_rng(4)
+    start = np.concatenate([source.start(0, noise) for _ in range(20)])
+    assert abs(z_score(start, b)) < SIGMAS
     inside = np.zeros((steps, examples))
     for row, index in zip(inside, source.draw(0, source.start(0, noise), 0, steps, noise), strict=True):
         row[index] = 1

@@ -26,7 +26,11 @@ def _images_as_lanes(x: Tensor, padding: int) -> tuple[Tensor, tuple[int, int, i
     pixel = blocks * kernels.LANES
     stride = (1, height * width * pixel, width * pixel, pixel)
     size = channels * height * width * pixel
-    if padding == 0 and x.stride() == stride and x.untyped_storage().nbytes() >= 4 * (x.storage_offset() + size):
+    if (
+        padding == 0
+        and x.stride() == stride
+        and x.untyped_storage().nbytes() >= 4 * (x.storage_offset() + size)
+    ):
         return x, (kernels.LANES, *stride[1:])
     framed = torch.empty(blocks, channels, height + 2 * padding, width + 2 * padding, kernels.LANES)
     kernels.to_lanes(x.numpy(), padding, framed.numpy())

@@ -55,9 +55,7 @@ class _Vectors:
     def __init__(self, builder: ir.IRBuilder, width: int):
         self.b, self.width, self.kind = builder, width, ir.VectorType(F32, width)
         signature = ir.FunctionType(self.kind, [self.kind] * 3)
-        self._fma = cgutils.get_or_insert_function(
-            builder.module, signature, f"llvm.fmuladd.v{width}f32"
-        )
+        self._fma = cgutils.get_or_insert_function(builder.module, signature, f"llvm.fmuladd.v{width}f32")
 
     def fma(self, x: ir.Value, y: ir.Value, slot: ir.Value) -> None:
         """Add x y to the accumulator in `slot`."""
@@ -89,7 +87,12 @@ def _pointers(b: ir.IRBuilder, kind: ir.Type, *addresses: ir.Value) -> list[ir.V
 
 
 def _sum_over_kernel(
-    v: _Vectors, acc: list[list[ir.Value]], x: ir.Value, w: ir.Value, size: list[ir.Value], stride: list[ir.Value]
+    v: _Vectors,
+    acc: list[list[ir.Value]],
+    x: ir.Value,
+    w: ir.Value,
+    size: list[ir.Value],
+    stride: list[ir.Value],
 ) -> None:
     """Add the products of all weights with the pixels below the four positions."""
     b = v.b
