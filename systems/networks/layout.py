@@ -74,6 +74,27 @@ def buffers_of(module: nn.Module) -> list[Tensor]:
     return [b.detach().clone() for b in module.buffers()]
 
 
+def multiplications(module: nn.Module, inputs: Tensor) -> int:
+    """Return roughly how many multiplications one example costs in the layers that have weights.
+
+    Each element of a layer's weight, (outputs, …), is used once for every place of its output.
+    """
+    counted: list[int] = []
+
+    def count(layer: nn.Module, _: object, output: object) -> None:
+        weight = getattr(layer, "weight", None)
+        if isinstance(weight, Tensor) and isinstance(output, Tensor) and weight.ndim > 1:
+            counted.append(weight.numel() * output.numel() // (weight.shape[0] * len(inputs)))
+
+    hooks = [layer.register_forward_hook(count) for layer in module.modules()]
+    try:
+        module(inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return sum(counted)
+
+
 def seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
     """Build a module with torch's default generator at `seed`; its state elsewhere is left as it was.
 

@@ -27,7 +27,7 @@ from . import batches, measurement
 from .datasets.base import Data
 from .devices import explained, prepare
 from .examples import Examples
-from .layout import Layout, buffers_of, seeded
+from .layout import Layout, buffers_of, multiplications, seeded
 from .losses import Loss
 from .sections import Descent, RecordDescent
 from .state import NetworkState, Reference, compare, restored
@@ -70,6 +70,7 @@ class Network:
                 ensemble,
                 dynamics.execution if self._stackable(modules[0]) else "sequential",
                 dynamics.cuda_graph,
+                self._work,
             )
             self._choose(data)
 
@@ -146,7 +147,9 @@ class Network:
         inputs, _ = self.train.gather(torch.zeros(2, dtype=torch.int64, device=self.device))
         module.eval()
         try:
-            outputs = module(inputs)
+            with torch.no_grad():
+                outputs = module(inputs)
+                self._work = multiplications(module, inputs)
         except (RuntimeError, ValueError, TypeError) as error:
             wanted, said = "×".join(str(n) for n in self.shape), str(error).splitlines()[0]
             raise UserError(f"system: {name} does not take inputs of shape {wanted}: {said}") from None

@@ -24,7 +24,7 @@ SMALL = 6000
 STACK = 16
 #: On a GPU stacks hold up to this many weights together.
 STACK_WEIGHTS = 10**7
-#: Multiplications of a step (weights × batch) from which on a single unit uses all threads.
+#: Multiplications of a step, forward, from which on a unit uses all threads that no other needs.
 LARGE = 10**8
 
 

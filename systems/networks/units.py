@@ -36,6 +36,8 @@ class Units:
     execution : {"auto", "sequential", "stacked"}
     capture : bool
         Whether a GPU's steps are captured in CUDA graphs.
+    work : int
+        Multiplications for one example, roughly.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Units:
         ensemble: Ensemble,
         execution: str,
         capture: bool,
+        work: int,
     ) -> None:
         self.problem, self.batches, self.rows, self.ensemble = problem, batches, rows, ensemble
         dof = problem.layout.dof
@@ -59,7 +62,7 @@ class Units:
             self.probes.append(alone)
             many = len(group) > 1
             self.units.append(Stacked(modules[group[1]], problem, len(group)) if many else alone)
-        self.team = Team(len(self.groups), ensemble.threads, dof * batches.size, self.device.type)
+        self.team = Team(len(self.groups), ensemble.threads, work * batches.size, self.device.type)
         fixed = batches.fixed and not problem.rule.temperature
         self._capture = capture and fixed and self.device.type == "cuda"
         self._captured: dict[int, Captured] = {}
