@@ -9,6 +9,7 @@ descent in ln t, lower level" that is nearest to the mean loss L(t) in least squ
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -52,7 +53,7 @@ class _Curve(NamedTuple):
     width: Array
 
 
-def regimes(loss: xr.Dataset | xr.DataArray, *, least: float = 0.1) -> xr.Dataset:
+def regimes(loss: xr.Dataset | xr.DataArray, *, least: float = 0.1, bottom: float = 0.2) -> xr.Dataset:
     """Return t₁ and t₂, begin and end of the logarithmic descent of a loss.
 
     Measured on curves with known corners at 10² and 10⁴, 20 times a decade up to 10⁶: exact on a ramp; noise
@@ -69,6 +70,9 @@ def regimes(loss: xr.Dataset | xr.DataArray, *, least: float = 0.1) -> xr.Datase
         which it descends much later, has two descents: select the times of one.
     least : float
         A fall by less than this part of the first level is no descent.
+    bottom : float
+        A last level above this part of the first is not the bottom of the landscape, and its begin is no t2:
+        an under-parametrised network slows down there and goes on to age. 1 takes any level.
 
     Returns
     -------
@@ -79,15 +83,16 @@ def regimes(loss: xr.Dataset | xr.DataArray, *, least: float = 0.1) -> xr.Datase
         middle half of the descent is extended to the levels; NaN where that half has fewer than three times.
         Where there is no such time it is NaN, and its attribute `reason` says why: there is no descent; no
         level before it, or none after it, of at least a factor 2 in time and three times, with less than a
-        quarter of the descent's slope.
+        quarter of the descent's slope; the last level is not the bottom (it is given all the same).
 
     Raises
     ------
     ValueError
-        If the dimensions are others, or `least` is not between 0 and 1.
+        If the dimensions are others, or `least` or `bottom` is out of range.
     """
-    if not 0 < least < 1:
-        raise ValueError(f"least = {least}: must be between 0 and 1 (part of the first loss)")
+    for name, part in (("least", least), ("bottom", bottom)):
+        if not 0 < part <= 1:
+            raise ValueError(f"{name} = {part}: must be in (0, 1] (part of the first level)")
     energy = loss["energy"] if isinstance(loss, xr.Dataset) else loss
     if not {"time"} <= set(energy.dims) <= {"time", "replica"}:
         raise ValueError(f"dimensions {energy.dims}: needed: time, and replica or not")
@@ -97,15 +102,14 @@ def regimes(loss: xr.Dataset | xr.DataArray, *, least: float = 0.1) -> xr.Datase
     curve = _cells(time, mean.to_numpy())
     ramp = fit_ramp(*curve)
     value, error = jackknife(lambda e: _numbers(fit_ramp(*_cells(time, e))), energy)
-    reasons = _faults(curve, ramp, least)
-    for reason, lost in zip(reasons, ([0, 1, 2, 3, 4], [0, 3], [1, 4]), strict=True):
-        if reason:
-            value[lost] = error[lost] = np.nan
+    missing = _missing(curve, ramp, least, bottom)
+    lost = [name in missing for name in _ABOUT]
+    value[lost] = error[lost] = np.nan
     # The error of ln t is the relative one of t.
     value[:2] = np.exp(value[:2])
     error[:2] *= value[:2]
     shift = value[:2] * np.expm1(_extended(curve, ramp) - np.log(value[:2]))
-    return _report(mean, value, error, shift, reasons)
+    return _report(mean, value, error, shift, missing)
 
 
 def _cells(time: Array, loss: Array) -> _Curve:
@@ -145,19 +149,22 @@ def _extended(curve: _Curve, ramp: Ramp | None) -> Array:
     return np.array([at + (level - height) / slope for level in (ramp.high, ramp.low)])
 
 
-def _faults(curve: _Curve, ramp: Ramp | None, least: float) -> tuple[str, str, str]:
-    """Say why there is no descent, no level before it, none after it; "" where there is."""
+def _missing(curve: _Curve, ramp: Ramp | None, least: float, bottom: float) -> dict[str, str]:
+    """Say which numbers there are not, and why."""
     if curve.x.size < 2 * _POINTS:
-        return "too few times", "", ""
+        return dict.fromkeys(_ABOUT, "too few times")
     if ramp is None or ramp.high - ramp.low < least * abs(ramp.high):
-        return f"the loss does not fall by {least:.0%}", "", ""
+        return dict.fromkeys(_ABOUT, f"the loss does not fall by {least:.0%}")
     if ramp.unexplained > _UNEXPLAINED:
-        return "no descent that stands out of the other changes of the loss", "", ""
-    return (
-        "",
-        "" if _is_level(curve, ramp, before=True) else "the loss descends from the first times on",
-        "" if _is_level(curve, ramp, before=False) else "the loss has not come to a last level",
-    )
+        return dict.fromkeys(_ABOUT, "no descent that stands out of the other changes of the loss")
+    missing = {}
+    if not _is_level(curve, ramp, before=True):
+        missing |= dict.fromkeys(("t1", "level_start"), "the loss descends from the first times on")
+    if not _is_level(curve, ramp, before=False):
+        missing |= dict.fromkeys(("t2", "level_end"), "the loss has not come to a last level")
+    elif ramp.low > bottom * ramp.high:
+        missing["t2"] = f"the last level is {ramp.low / ramp.high:.0%} of the first, not the bottom"
+    return missing
 
 
 def _is_level(curve: _Curve, ramp: Ramp, before: bool) -> bool:
@@ -171,7 +178,7 @@ def _is_level(curve: _Curve, ramp: Ramp, before: bool) -> bool:
 
 
 def _report(
-    mean: xr.DataArray, value: Array, error: Array, shift: Array, reasons: tuple[str, str, str]
+    mean: xr.DataArray, value: Array, error: Array, shift: Array, missing: Mapping[str, str]
 ) -> xr.Dataset:
     unit, loss_unit = (str(v.attrs.get("units", "1")) for v in (mean["time"], mean))
     about = {
@@ -182,10 +189,10 @@ def _report(
     made = tabulate({name: (value[k], error[k]) for k, name in enumerate(_ABOUT)}, scalar, about)
     for name in _ABOUT:
         made[f"{name}_error"].attrs["units"] = about[name]["units"]
-    for name, moved, reason in zip(("t1", "t2"), shift, reasons[1:], strict=True):
+        if name in missing:
+            made[name].attrs["reason"] = missing[name]
+    for name, moved in zip(("t1", "t2"), shift, strict=True):
         attributes = {"long_name": f"systematic error of {name}", "units": unit}
         made[f"{name}_shift"] = ((), moved, attributes)
-        if reasons[0] or reason:
-            made[name].attrs["reason"] = reasons[0] or reason
     made.attrs["method"] = METHOD
     return made

@@ -160,6 +160,7 @@ REASONS: dict[str, tuple[Any, str, str]] = {
     "not at its floor": (lambda t: np.where(t > 3e3, np.nan, descent(t)), "", "last level"),
     "a floor too short": (lambda t: np.where(t > 1.5e4, np.nan, descent(t)), "", "last level"),
     "a slow power": (lambda t: HIGH * (1 + t / 1000) ** -0.3, "", "last level"),
+    "above the bottom": (lambda t: descent(t, low=0.25 * HIGH), "", "25% of the first"),
     "no level at first": (lambda t: np.where(t == 0, HIGH, descent(t, 0.3)), "first times", ""),
     "constant": (lambda t: 0 * t + HIGH, "does not fall by 10%", "does not fall"),
     "hardly falls": (lambda t: HIGH + 0.03 * descent(t), "does not fall", "does not fall"),
@@ -185,7 +186,14 @@ def test_what_is_not_there_is_nan_with_a_reason(kind: str) -> None:
     both = reasons[0] and reasons[1]
     assert np.isnan(found["slope"]) == bool(both)
     assert np.isnan(found["level_start"]) == bool(reasons[0])
-    assert np.isnan(found["level_end"]) == bool(reasons[1])
+    assert np.isnan(found["level_end"]) == bool(reasons[1] and kind != "above the bottom")
+
+
+def test_any_level_is_the_bottom_if_one_says_so() -> None:
+    high = losses(descent(grid(), low=0.25 * HIGH), grid())
+    assert float(regimes(high, bottom=0.3)["t2"]) == pytest.approx(T2, rel=1e-6)
+    negative = regimes(high - HIGH - 1)
+    assert float(negative["t2"]) == pytest.approx(T2, rel=1e-6), "an energy is no loss"
 
 
 def test_a_spike_and_a_late_divergence_leave_the_corners() -> None:
@@ -216,8 +224,9 @@ def test_shares_integrate() -> None:
 
 def test_bad_arguments_of_regimes() -> None:
     t = grid(100)
-    with pytest.raises(ValueError, match="least = 1"):
-        regimes(losses(descent(t), t), least=1)
+    for name in ("least", "bottom"):
+        with pytest.raises(ValueError, match=f"{name} = 1.5"):
+            regimes(losses(descent(t), t), **{name: 1.5})
     with pytest.raises(ValueError, match="dimensions"):
         regimes(losses(descent(t), t).rename(time="t"))
 
