@@ -157,7 +157,7 @@ def _missing(curve: _Curve, ramp: Ramp | None, least: float, bottom: float) -> d
         return dict.fromkeys(_ABOUT, f"the loss does not fall by {least:.0%}")
     if ramp.unexplained > _UNEXPLAINED:
         return dict.fromkeys(_ABOUT, "no descent that stands out of the other changes of the loss")
-    missing = {}
+    missing: dict[str, str] = {}
     if not _is_level(curve, ramp, before=True):
         missing |= dict.fromkeys(("t1", "level_start"), "the loss descends from the first times on")
     if not _is_level(curve, ramp, before=False):
