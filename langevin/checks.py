@@ -72,7 +72,7 @@ def _grid_faults(name: str, grid: Grid, step: float | None, said: str, t_max: fl
         yield f"record.{name}: {beyond[0]:g} lies beyond dynamics.t_max = {t_max:g}"
         return
     least = (step or 0) / 2
-    short = [v for v in given if v <= least and (name == "lags" or 0 < v < least)]
+    short = [v for v in given if v <= least and (name == "lags" or v > 0)]
     if short and step is None:
         # Only zero, and only as a lag.
         yield f"record.{name}: {short[0]:g} is no lag; must be > 0"
