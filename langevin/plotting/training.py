@@ -13,7 +13,7 @@ from matplotlib.gridspec import SubplotSpec
 
 from langevin.observables.aging import msd_over_noise
 from langevin.observables.regimes import regimes
-from langevin.observables.statistics import Array, Estimate
+from langevin.observables.statistics import Estimate
 
 from .panels import band, curve, draw_two_time, estimate, reached_times
 from .style import BLUE, GREY, VERMILION, colours_of, legend_above, number, time_label, waiting_time_legend
@@ -25,9 +25,6 @@ MSD_OVER_NOISE = "msd_over_noise"
 _SEEN, _BELOW = 10.0, 4.0
 
 _SCALED = r"$\Delta(t_w, t_w+t)\,/\,D(t_w)$"
-
-#: Losses that span more decades than this are drawn on a logarithmic axis.
-_DECADES = 1.5
 
 #: Variables of the panel of accuracies, and how the legend calls them.
 _ACCURACIES = {"train_accuracy": "training", "test_accuracy": "test"}
@@ -101,6 +98,8 @@ def collapse_figure(dataset: xr.Dataset) -> Figure:
 def draw_losses(ax: Axes, dataset: xr.Dataset, corners: xr.Dataset) -> None:
     """Draw training and test loss against log time, and the times between the regimes.
 
+    The axis of the loss is linear: t₁ and t₂ are the corners of a descent that is straight on it.
+
     Parameters
     ----------
     ax : Axes
@@ -109,13 +108,8 @@ def draw_losses(ax: Axes, dataset: xr.Dataset, corners: xr.Dataset) -> None:
     corners : Dataset
         Of `observables.regimes`.
     """
-    drawn = [
+    for line in (("energy", "training", BLUE), ("test_loss", "test", VERMILION)):
         _course(ax, dataset, *line)
-        for line in (("energy", "training", BLUE), ("test_loss", "test", VERMILION))
-    ]
-    known = np.concatenate(drawn)
-    if known.size and known.min() > 0 and np.log10(known.max() / known.min()) > _DECADES:
-        ax.set_yscale("log")
     _mark(ax, corners, named=True)
     ax.set(xscale="log", xlabel=time_label(dataset["time"], "time $t$"), ylabel="loss")
     legend_above(ax, rows=2)
@@ -131,13 +125,12 @@ def draw_accuracies(ax: Axes, dataset: xr.Dataset, corners: xr.Dataset) -> None:
     legend_above(ax)
 
 
-def _course(ax: Axes, dataset: xr.Dataset, name: str, label: str, colour: str) -> Array:
-    """Draw one quantity against time; return what was drawn."""
+def _course(ax: Axes, dataset: xr.Dataset, name: str, label: str, colour: str) -> None:
+    """Draw one quantity against time."""
     found, time = estimate(dataset, name), dataset["time"].to_numpy()
     mean, error = found.mean.to_numpy(), found.error.to_numpy()
     shown = (time > 0) & np.isfinite(mean)
     band(ax, time[shown], mean[shown], error[shown], colour, label)
-    return np.asarray(mean[shown])
 
 
 def _mark(ax: Axes, corners: xr.Dataset, named: bool) -> None:
