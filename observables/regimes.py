@@ -3,7 +3,8 @@ r"""The three regimes of training by stochastic gradient descent, and the times 
 Over-parametrised networks explore at first, and the loss hardly changes; between t₁ and t₂ it falls about as
 the logarithm of time; after t₂ it stays low, and the weights diffuse at the bottom of the landscape
 (Baity-Jesi et al. 2018, arXiv:1803.06969). Here t₁ and t₂ are the corners of the ramp "level, straight
-descent in ln t, lower level" that is nearest to the mean loss L(t) in least squares over ln t.
+descent in ln t, lower level" that is nearest to the mean loss L(t) in least squares over ln t. Where the
+descent is clearly in two parts, fast and slow, it is given a knee: t₂ is then the end of the slow part.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
+from .bent import Bent, fit_bent
 from .ramp import Ramp, fit_ramp
 from .regression import line, shares
 from .statistics import Array, average, jackknife, tabulate
@@ -30,19 +32,27 @@ _FLAT = 0.25
 #: A ramp leaves at most this part of the variance: noise alone does not look like one.
 _UNEXPLAINED = 0.2
 
+#: A descent has a knee if that explains at least this factor more, of a ramp that leaves at least this part
+#: of the variance, and if each of its two parts is at least this part of the fall.
+_BETTER, _POOR, _PART = 4.0, 0.01, 0.1
+
 METHOD = (
     "corners of the ramp (level, straight descent in ln t, lower level) that is nearest to the mean loss in "
-    "least squares over ln t; _error: jackknife over samples; _shift: corners of the straight line through "
+    "least squares over ln t, its descent with a knee where that explains much more; _error: jackknife over samples; _shift: corners of the straight line through "
     "the middle half of the descent, minus these"
 )
 
 _ABOUT = {
     "t1": "end of the first level, begin of the descent",
     "t2": "end of the descent, begin of the last level",
-    "slope": "dL/d ln t of the descent",
+    "slope": "dL/d ln t of the descent (of its first part, where it has a knee)",
     "level_start": "loss before t1",
     "level_end": "loss after t2",
+    "knee": "time at which the descent slows down",
+    "level_knee": "loss at the knee",
 }
+#: Those whose unit is that of time, and whose logarithm is fitted.
+_TIMES = ("t1", "t2", "knee")
 
 
 class _Curve(NamedTuple):
@@ -77,7 +87,8 @@ def regimes(loss: xr.Dataset | xr.DataArray, *, least: float = 0.1, bottom: floa
     Returns
     -------
     Dataset
-        t1 and t2 (unit: that of time); slope, dL/d ln t; level_start and level_end. Each with its standard
+        t1 and t2 (unit: that of time); slope, dL/d ln t; level_start and level_end; knee and level_knee, the
+        time and the loss where a fast descent turns into a slow one, if there is one. Each with its standard
         error over samples as `<name>_error` (jackknife; NaN for a single replica). t1 and t2 have a
         systematic error besides, `<name>_shift`: by how much they move if the straight line through the
         middle half of the descent is extended to the levels; NaN where that half has fewer than three times.
@@ -100,14 +111,21 @@ def regimes(loss: xr.Dataset | xr.DataArray, *, least: float = 0.1, bottom: floa
     time = mean["time"].to_numpy().astype(float)
 
     curve = _cells(time, mean.to_numpy())
-    ramp = fit_ramp(*curve)
-    value, error = jackknife(lambda e: _numbers(fit_ramp(*_cells(time, e))), energy)
+    ramp = _nearest(curve)
+
+    def again(values: Array) -> Array:
+        # Knee or not, and where, was decided for the mean of all.
+        part = _cells(time, values)
+        return _numbers(fit_bent(*part, near=ramp) if isinstance(ramp, Bent) else fit_ramp(*part))
+
+    value, error = jackknife(again, energy)
     missing = _missing(curve, ramp, least, bottom)
     lost = [name in missing for name in _ABOUT]
     value[lost] = error[lost] = np.nan
     # The error of ln t is the relative one of t.
-    value[:2] = np.exp(value[:2])
-    error[:2] *= value[:2]
+    times = [name in _TIMES for name in _ABOUT]
+    value[times] = np.exp(value[times])
+    error[times] *= value[times]
     shift = value[:2] * np.expm1(_extended(curve, ramp) - np.log(value[:2]))
     return _report(mean, value, error, shift, missing)
 
@@ -126,30 +144,63 @@ def _cells(time: Array, loss: Array) -> _Curve:
     return _Curve(x, loss, shares(x) if x.size > 1 else np.ones(x.size))
 
 
-def _numbers(ramp: Ramp | None) -> Array:
-    """Return ln t₁, ln t₂, slope, first and last level."""
+def _nearest(curve: _Curve) -> Ramp | Bent | None:
+    """Return the nearest ramp; one with a knee if the descent is clearly in two parts."""
+    ramp = fit_ramp(*curve)
+    if ramp is None or ramp.unexplained < _POOR:
+        return ramp
+    bent = fit_bent(*curve)
+    if bent is None or bent.unexplained > ramp.unexplained / _BETTER:
+        return ramp
+    first = (bent.high - bent.height) / (bent.high - bent.low)
+    return bent if _PART <= first <= 1 - _PART else ramp
+
+
+def _numbers(ramp: Ramp | Bent | None) -> Array:
+    """Return ln t₁, ln t₂, slope, first and last level, ln t and level of the knee."""
     if ramp is None:
-        return np.full(5, np.nan)
-    return np.array([ramp.begin, ramp.end, _slope(ramp), ramp.high, ramp.low])
+        return np.full(len(_ABOUT), np.nan)
+    knee = (ramp.knee, ramp.height) if isinstance(ramp, Bent) else (np.nan, np.nan)
+    return np.array([ramp.begin, ramp.end, _slope(_piece(ramp, before=True)), ramp.high, ramp.low, *knee])
 
 
-def _slope(ramp: Ramp) -> float:
-    return (ramp.low - ramp.high) / (ramp.end - ramp.begin)
+class _Piece(NamedTuple):
+    """A straight part of the descent: where it begins and ends, and its heights there."""
+
+    begin: float
+    end: float
+    high: float
+    low: float
 
 
-def _extended(curve: _Curve, ramp: Ramp | None) -> Array:
+def _piece(ramp: Ramp | Bent, before: bool) -> _Piece:
+    """Return the part of the descent that begins at t₁, or that which ends at t₂; without a knee, all of it."""
+    if isinstance(ramp, Ramp):
+        return _Piece(ramp.begin, ramp.end, ramp.high, ramp.low)
+    if before:
+        return _Piece(ramp.begin, ramp.knee, ramp.high, ramp.height)
+    return _Piece(ramp.knee, ramp.end, ramp.height, ramp.low)
+
+
+def _slope(piece: _Piece) -> float:
+    return (piece.low - piece.high) / (piece.end - piece.begin)
+
+
+def _extended(curve: _Curve, ramp: Ramp | Bent | None) -> Array:
     """Return ln t₁ and ln t₂ where the line through the middle half of the descent meets the levels."""
     if ramp is None:
         return np.full(2, np.nan)
-    quarter = (ramp.end - ramp.begin) / 4
-    middle = np.abs(curve.x - (ramp.begin + ramp.end) / 2) <= quarter
-    slope, at, height = line(curve.x, curve.loss, middle)
-    if not (middle.sum() >= _POINTS and slope < 0):
-        return np.full(2, np.nan)
-    return np.array([at + (level - height) / slope for level in (ramp.high, ramp.low)])
+    met = np.full(2, np.nan)
+    for k, level in enumerate((ramp.high, ramp.low)):
+        piece = _piece(ramp, before=k == 0)
+        middle = np.abs(curve.x - (piece.begin + piece.end) / 2) <= (piece.end - piece.begin) / 4
+        slope, at, height = line(curve.x, curve.loss, middle)
+        if middle.sum() >= _POINTS and slope < 0:
+            met[k] = at + (level - height) / slope
+    return met
 
 
-def _missing(curve: _Curve, ramp: Ramp | None, least: float, bottom: float) -> dict[str, str]:
+def _missing(curve: _Curve, ramp: Ramp | Bent | None, least: float, bottom: float) -> dict[str, str]:
     """Say which numbers there are not, and why."""
     if curve.x.size < 2 * _POINTS:
         return dict.fromkeys(_ABOUT, "too few times")
@@ -158,6 +209,8 @@ def _missing(curve: _Curve, ramp: Ramp | None, least: float, bottom: float) -> d
     if ramp.unexplained > _UNEXPLAINED:
         return dict.fromkeys(_ABOUT, "no descent that stands out of the other changes of the loss")
     missing: dict[str, str] = {}
+    if isinstance(ramp, Ramp):
+        missing |= dict.fromkeys(("knee", "level_knee"), "the descent is in one part")
     if not _is_level(curve, ramp, before=True):
         missing |= dict.fromkeys(("t1", "level_start"), "the loss descends from the first times on")
     if not _is_level(curve, ramp, before=False):
@@ -167,14 +220,14 @@ def _missing(curve: _Curve, ramp: Ramp | None, least: float, bottom: float) -> d
     return missing
 
 
-def _is_level(curve: _Curve, ramp: Ramp, before: bool) -> bool:
+def _is_level(curve: _Curve, ramp: Ramp | Bent, before: bool) -> bool:
     """Say whether the curve before or after the descent is long and flat enough to be called a level."""
     part = curve.x <= ramp.begin if before else curve.x >= ramp.end
     length = ramp.begin - curve.x[0] if before else curve.x[-1] - ramp.end
     if part.sum() < _POINTS or length < math.log(_LEVEL):
         return False
     slope, _, _ = line(curve.x, curve.loss, part)
-    return bool(abs(slope) <= _FLAT * abs(_slope(ramp)))
+    return bool(abs(slope) <= _FLAT * abs(_slope(_piece(ramp, before))))
 
 
 def _report(
@@ -182,7 +235,7 @@ def _report(
 ) -> xr.Dataset:
     unit, loss_unit = (str(v.attrs.get("units", "1")) for v in (mean["time"], mean))
     about = {
-        name: {"long_name": meaning, "units": unit if name in ("t1", "t2") else loss_unit}
+        name: {"long_name": meaning, "units": unit if name in _TIMES else loss_unit}
         for name, meaning in _ABOUT.items()
     }
     scalar = mean.isel(time=0, drop=True)
