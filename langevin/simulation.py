@@ -112,7 +112,7 @@ def execute(
         # An unfinished run goes only now, when nothing of the new one can be refused any more; an old
         # result stays until the new one replaces it.
         paths.discard()
-        attributes = provenance.attributes(settings, ensemble, data)
+        attributes = provenance.attributes(settings, ensemble, run.system, data)
         return _Session(settings, attributes, paths, run, stored, progress).carry_out()
 
 
@@ -136,7 +136,7 @@ def _resume(paths: Paths, threads: int | None, progress: bool) -> Path:
     run.references = {int(n.removeprefix(prefix)): load(a) for n, a in arrays.items() if n.startswith(prefix)}
     run.state = run.system.load_state({n: a for n, a in arrays.items() if not n.startswith(prefix)})
     attributes = notes["attributes"]
-    attributes["history"] += f"\n{provenance.history_line('resume')}, {provenance.versions()}"
+    attributes["history"] += f"\n{provenance.history_line('resume')}, {provenance.where(run.system)}"
     stored = trajectories.plan(settings.record, run)
     session = _Session(settings, attributes, paths, run, stored, progress, notes["wall_time"])
     return session.carry_out()
