@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import signal
 import tempfile
 import threading
@@ -15,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from tqdm import tqdm
 
 from langevin import config, engine, provenance, storage, trajectories
 from langevin.config import Settings
@@ -24,13 +22,11 @@ from langevin.engine import Run
 from langevin.ensemble import Ensemble
 from langevin.errors import Diverged, Interrupted, LangevinError, UserError
 from langevin.noise import Noise
+from langevin.progress import Progress
 from langevin.recorder import Recorder
 from langevin.schedule import Schedule, Stop
 from langevin.storage import Paths, Stored, Trajectory
 from langevin.system import Data, State, System, optional
-
-BAR = "{desc} {percentage:3.0f}%|{bar}| t = {n:.4g}/{total:.4g} [{elapsed}, {remaining} left{postfix}]"
-
 
 def run(
     source: str | Path | Mapping[str, Any],
@@ -201,7 +197,7 @@ def _prepare(settings: Settings, threads: int | None) -> tuple[Run, Ensemble, Da
 
 
 class _Session:
-    """One process's share of a run: its files, its progress bar, its wall time."""
+    """One process's share of a run: its files, its progress, its wall time."""
 
     def __init__(
         self,
@@ -214,20 +210,14 @@ class _Session:
         wall_before: float = 0.0,
     ) -> None:
         self.settings, self.attributes, self.paths, self.run = settings, attributes, paths, run
-        self.began = self.saved = time.monotonic()
+        self.began = self.due = time.monotonic()
         self.wall_before = wall_before
         self.trajectories = [Trajectory(paths.raw(s.name), s, run.recorder.ensemble.size) for s in stored]
         for trajectory in self.trajectories:
             trajectory.require(run.position)
         self.stopped: str | None = None
-        self.bar = tqdm(
-            total=round(float(run.schedule.times[-1]), 9),
-            initial=run.time,
-            # None: only where someone can see it.
-            disable=None if progress else True,
-            bar_format=BAR,
-            desc=settings.title[:40],
-        )
+        result = paths.result if settings.output.path else None
+        self.progress = Progress(run, settings.title, result, progress)
 
     def carry_out(self) -> Path:
         """Run to the end; leave a result, or a checkpoint if stopped, or both files' reason why not."""
@@ -235,36 +225,27 @@ class _Session:
             with self._listening():
                 # Written first: a path that cannot be written is known before anything is computed.
                 self._checkpoint()
-                # The next one at the first tick: from then on it can be opened and plotted.
-                self.saved = -math.inf
+                # The next one soon: from then on it can be opened and plotted.
+                self.due = min(self.due, self.began + engine.STRETCH)
                 engine.run(self.run, self._tick, self._keep)
         except Diverged as error:
             self._finish(status=f"diverged: {error}")
             raise Diverged(f"{error}; what was measured until then is in {self.paths.result}") from None
         finally:
-            self.bar.close()
+            self.progress.close()
         self._finish(status="complete")
         return self.paths.result
 
     def _tick(self, run: Run) -> None:
-        self.bar.n = run.time
-        energy = self._energy()
-        self.bar.set_postfix_str("" if energy is None else f"energy {energy:.4f}", refresh=False)
-        self.bar.update(0)
-        due = time.monotonic() - self.saved >= self.settings.output.checkpoint_interval
-        if due or self.stopped:
+        self.progress.stretch(run)
+        if self.stopped or time.monotonic() >= self.due:
             self._checkpoint()
+            self.progress.skip()
         if self.stopped:
             raise Interrupted(
                 f"stopped by {self.stopped} at t = {run.time:g}; "
                 f"continue with `langevin resume {self.paths.result}`"
             )
-
-    def _energy(self) -> float | None:
-        energies = self.run.recorder.one_time.get("energy")
-        if energies is None or self.run.position == 0:
-            return None
-        return float(np.mean(energies[:, self.run.position - 1]))
 
     def _keep(self, stop: Stop, state: State) -> None:
         if self.trajectories:
@@ -274,6 +255,7 @@ class _Session:
                 raise LangevinError("the system has no configuration, though it stated its size, `dof`")
             for trajectory in self.trajectories:
                 trajectory.write(stop.index, x)
+        self.progress.stop()
 
     def _dataset(self, status: str) -> xr.Dataset:
         system = self.run.system
@@ -300,7 +282,7 @@ class _Session:
         }
         arrays = {**run.system.state_dict(run.state), **references}
         storage.write_checkpoint(self.paths.checkpoint, dataset, arrays, notes)
-        self.saved = time.monotonic()
+        self.due = time.monotonic() + self.settings.output.checkpoint_interval
 
     def _finish(self, status: str) -> None:
         storage.write_result(self._dataset(status), self.paths.result, self.trajectories, self.run.position)
