@@ -12,7 +12,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
 from langevin import config, engine, provenance, storage, trajectories
@@ -24,9 +23,14 @@ from langevin.errors import Diverged, Interrupted, LangevinError, UserError
 from langevin.noise import Noise
 from langevin.progress import Progress
 from langevin.recorder import Recorder
+from langevin.references import References
 from langevin.schedule import Schedule, Stop
 from langevin.storage import Paths, Stored, Trajectory
 from langevin.system import Data, State, System, optional
+
+#: Part of its wall time that a run may spend on writing checkpoints.
+CHECKPOINT_SHARE = 0.01
+
 
 def run(
     source: str | Path | Mapping[str, Any],
@@ -109,7 +113,8 @@ def execute(
         # result stays until the new one replaces it.
         paths.discard()
         attributes = provenance.attributes(settings, ensemble, run.system, data)
-        return _Session(settings, attributes, paths, run, stored, progress).carry_out()
+        references = References(paths.references)
+        return _Session(settings, attributes, paths, run, stored, references, progress).carry_out()
 
 
 def execute_resume(path: str | Path, *, threads: int | None = None, progress: bool = False) -> Path:
@@ -127,14 +132,14 @@ def _resume(paths: Paths, threads: int | None, progress: bool) -> Path:
     run.recorder.restore(dataset)
     run.noise.load_state(notes["noise"])
     run.time, run.position = notes["time"], notes["position"]
-    prefix = "reference_"
+    references = References(paths.references, notes["references"])
     load = optional(run.system, "load_reference")
-    run.references = {int(n.removeprefix(prefix)): load(a) for n, a in arrays.items() if n.startswith(prefix)}
-    run.state = run.system.load_state({n: a for n, a in arrays.items() if not n.startswith(prefix)})
+    run.references = {index: load(array) for index, array in references.read().items()}
+    run.state = run.system.load_state(arrays)
     attributes = notes["attributes"]
     attributes["history"] += f"\n{provenance.history_line('resume')}, {provenance.where(run.system)}"
     stored = trajectories.plan(settings.record, run)
-    session = _Session(settings, attributes, paths, run, stored, progress, notes["wall_time"])
+    session = _Session(settings, attributes, paths, run, stored, references, progress, notes["wall_time"])
     return session.carry_out()
 
 
@@ -196,6 +201,25 @@ def _prepare(settings: Settings, threads: int | None) -> tuple[Run, Ensemble, Da
     return Run(system, schedule, Recorder(schedule, ensemble), noise, state=None), ensemble, data
 
 
+def rest(interval: float, took: float) -> float:
+    """Return the seconds from the end of a checkpoint to the start of the next.
+
+    Parameters
+    ----------
+    interval : float
+        `output.checkpoint_interval`.
+    took : float
+        Seconds that writing the checkpoint took.
+
+    Returns
+    -------
+    float
+        The interval; longer if writing would take more than `CHECKPOINT_SHARE` of the time. Of 0 nothing is
+        made longer: whoever gives it wants a checkpoint after every stretch, at any price.
+    """
+    return max(interval, took / CHECKPOINT_SHARE) if interval else 0.0
+
+
 class _Session:
     """One process's share of a run: its files, its progress, its wall time."""
 
@@ -206,10 +230,12 @@ class _Session:
         paths: Paths,
         run: Run,
         stored: Sequence[Stored],
+        references: References,
         progress: bool,
         wall_before: float = 0.0,
     ) -> None:
         self.settings, self.attributes, self.paths, self.run = settings, attributes, paths, run
+        self.references = references
         self.began = self.due = time.monotonic()
         self.wall_before = wall_before
         self.trajectories = [Trajectory(paths.raw(s.name), s, run.recorder.ensemble.size) for s in stored]
@@ -266,28 +292,31 @@ class _Session:
         return dataset
 
     def _checkpoint(self) -> None:
-        run = self.run
+        run, began = self.run, time.monotonic()
+        # What the checkpoint relies on is on the disk before it.
         for trajectory in self.trajectories:
             trajectory.flush()
+        self.references.write(run.references)
         dataset = self._dataset(status=f"unfinished: t = {run.time:g}")
-        references = {f"reference_{i}": np.asarray(r) for i, r in run.references.items()}
         notes = {
             "settings": self.settings.given,
             "folder": str(self.settings.folder.resolve()),
             "noise": run.noise.state_dict(),
             "time": run.time,
             "position": run.position,
+            "references": self.references.places,
             "wall_time": dataset.attrs["wall_time_seconds"],
             "attributes": dict(self.attributes),
         }
-        arrays = {**run.system.state_dict(run.state), **references}
-        storage.write_checkpoint(self.paths.checkpoint, dataset, arrays, notes)
-        self.due = time.monotonic() + self.settings.output.checkpoint_interval
+        storage.write_checkpoint(self.paths.checkpoint, dataset, run.system.state_dict(run.state), notes)
+        now = time.monotonic()
+        self.due = now + rest(self.settings.output.checkpoint_interval, now - began)
 
     def _finish(self, status: str) -> None:
         storage.write_result(self._dataset(status), self.paths.result, self.trajectories, self.run.position)
         for trajectory in self.trajectories:
             trajectory.close()
+        self.references.close()
         self.paths.discard()
 
     @contextmanager
