@@ -102,7 +102,14 @@ class OutputKeys(Section):
         "result file; without it: the run file's name with .nc, in the working directory", default=""
     )
     figure: bool = key("draw the figure when the run ends", default=True)
-    checkpoint_interval: float = key("time between checkpoints", default=30.0, ge=0, le=60, unit="s")
+    checkpoint_interval: float = key(
+        "time between checkpoints; longer where writing them would take more than 1 % of the run; "
+        "0: twice a second, whatever it takes",
+        default=30.0,
+        ge=0,
+        le=60,
+        unit="s",
+    )
 
 
 @dataclass(frozen=True)

@@ -73,14 +73,14 @@ def record(run: Run, stop: Stop) -> None:
 
 
 class Pace:
-    """Cuts long gaps between stops into stretches of about `STRETCH` seconds.
+    """Cuts long gaps into stretches of about `STRETCH` seconds; the first is one step, which may be long.
 
     Where it cuts depends on the clock, the result does not: the noise of a step is the same in any stretch.
     """
 
     def __init__(self, time_step: float | None) -> None:
         self.time_step = time_step
-        self.steps = 16
+        self.steps = 1
 
     def stretches(self, start: float, end: float) -> Iterator[float]:
         """Yield the ends of the stretches from `start` to `end`; nothing if they coincide."""
@@ -94,6 +94,6 @@ class Pace:
             now += asked
             began = time.perf_counter()
             yield end if now == last else now * self.time_step
-            # At most fourfold up: one quick stretch must not promise a long one. Compilation shrinks it once.
+            # At most fourfold up: one quick stretch must not promise a long one.
             ratio = STRETCH * asked / (self.steps * max(time.perf_counter() - began, 1e-6))
             self.steps = max(1, int(self.steps * min(4.0, max(0.25, ratio))))

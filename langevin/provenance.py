@@ -13,13 +13,13 @@ from pathlib import Path
 import langevin
 from langevin.config import Settings
 from langevin.ensemble import Ensemble
-from langevin.system import Data
+from langevin.system import Data, System
 
 PACKAGES = ("numpy", "numba", "scipy", "xarray", "netCDF4", "torch")
 
 
 def attributes(
-    settings: Settings, ensemble: Ensemble, data: Data | None = None
+    settings: Settings, ensemble: Ensemble, system: System, data: Data | None = None
 ) -> dict[str, str | int | float]:
     """Return the global attributes that say how to make the file again."""
     learned = {}
@@ -37,7 +37,7 @@ def attributes(
         "seed": str(settings.ensemble.seed),
         "versions": versions(),
         "commit": commit(),
-        "device": device(),
+        "device": device_of(system),
         "threads": ensemble.threads,
         "history": history_line("run"),
     }
@@ -65,6 +65,16 @@ def commit() -> str:
     except (OSError, subprocess.TimeoutExpired):
         return "unknown"
     return said.stdout.strip() or "unknown"
+
+
+def device_of(system: System) -> str:
+    """Return the name of what the system runs on: the processor's, where the system does not say it."""
+    return getattr(system, "device_name", None) or device()
+
+
+def where(system: System) -> str:
+    """Return what may have changed when a run goes on: the versions, and the device."""
+    return f"{versions()}, on {device_of(system)}"
 
 
 def device() -> str:

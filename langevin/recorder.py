@@ -100,7 +100,7 @@ class Recorder:
         Parameters
         ----------
         attributes : mapping
-            Name of a variable → its attributes.
+            Name of a variable → its attributes. A coordinate's are added to those of the schema.
         further : mapping, optional
             Coordinates of the system, besides those of the schema.
         """
@@ -126,7 +126,7 @@ class Recorder:
             coordinates[name] = (dim, np.asarray(values, dtype=np.float64), dict(about))
         made = xr.Dataset(variables, coordinates)
         for name, extra in COORDINATES.items():
-            made[name].attrs.update(extra)
+            made[name].attrs.update({**extra, **attributes.get(name, {})})
         return made
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import signal
 import tempfile
 import threading
@@ -13,9 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import numpy as np
 import xarray as xr
-from tqdm import tqdm
 
 from langevin import config, engine, provenance, storage, trajectories
 from langevin.config import Settings
@@ -24,12 +21,15 @@ from langevin.engine import Run
 from langevin.ensemble import Ensemble
 from langevin.errors import Diverged, Interrupted, LangevinError, UserError
 from langevin.noise import Noise
+from langevin.progress import Progress
 from langevin.recorder import Recorder
+from langevin.references import References
 from langevin.schedule import Schedule, Stop
 from langevin.storage import Paths, Stored, Trajectory
 from langevin.system import Data, State, System, optional
 
-BAR = "{desc} {percentage:3.0f}%|{bar}| t = {n:.4g}/{total:.4g} [{elapsed}, {remaining} left{postfix}]"
+#: Part of its wall time that a run may spend on writing checkpoints.
+CHECKPOINT_SHARE = 0.01
 
 
 def run(
@@ -112,8 +112,9 @@ def execute(
         # An unfinished run goes only now, when nothing of the new one can be refused any more; an old
         # result stays until the new one replaces it.
         paths.discard()
-        attributes = provenance.attributes(settings, ensemble, data)
-        return _Session(settings, attributes, paths, run, stored, progress).carry_out()
+        attributes = provenance.attributes(settings, ensemble, run.system, data)
+        references = References(paths.references)
+        return _Session(settings, attributes, paths, run, stored, references, progress).carry_out()
 
 
 def execute_resume(path: str | Path, *, threads: int | None = None, progress: bool = False) -> Path:
@@ -131,14 +132,14 @@ def _resume(paths: Paths, threads: int | None, progress: bool) -> Path:
     run.recorder.restore(dataset)
     run.noise.load_state(notes["noise"])
     run.time, run.position = notes["time"], notes["position"]
-    prefix = "reference_"
+    references = References(paths.references, notes["references"])
     load = optional(run.system, "load_reference")
-    run.references = {int(n.removeprefix(prefix)): load(a) for n, a in arrays.items() if n.startswith(prefix)}
-    run.state = run.system.load_state({n: a for n, a in arrays.items() if not n.startswith(prefix)})
+    run.references = {index: load(array) for index, array in references.read().items()}
+    run.state = run.system.load_state(arrays)
     attributes = notes["attributes"]
-    attributes["history"] += f"\n{provenance.history_line('resume')}, {provenance.versions()}"
+    attributes["history"] += f"\n{provenance.history_line('resume')}, {provenance.where(run.system)}"
     stored = trajectories.plan(settings.record, run)
-    session = _Session(settings, attributes, paths, run, stored, progress, notes["wall_time"])
+    session = _Session(settings, attributes, paths, run, stored, references, progress, notes["wall_time"])
     return session.carry_out()
 
 
@@ -200,8 +201,27 @@ def _prepare(settings: Settings, threads: int | None) -> tuple[Run, Ensemble, Da
     return Run(system, schedule, Recorder(schedule, ensemble), noise, state=None), ensemble, data
 
 
+def rest(interval: float, took: float) -> float:
+    """Return the seconds from the end of a checkpoint to the start of the next.
+
+    Parameters
+    ----------
+    interval : float
+        `output.checkpoint_interval`.
+    took : float
+        Seconds that writing the checkpoint took.
+
+    Returns
+    -------
+    float
+        The interval; longer if writing would take more than `CHECKPOINT_SHARE` of the time. Of 0 nothing is
+        made longer: whoever gives it wants a checkpoint after every stretch, at any price.
+    """
+    return max(interval, took / CHECKPOINT_SHARE) if interval else 0.0
+
+
 class _Session:
-    """One process's share of a run: its files, its progress bar, its wall time."""
+    """One process's share of a run: its files, its progress, its wall time."""
 
     def __init__(
         self,
@@ -210,24 +230,20 @@ class _Session:
         paths: Paths,
         run: Run,
         stored: Sequence[Stored],
+        references: References,
         progress: bool,
         wall_before: float = 0.0,
     ) -> None:
         self.settings, self.attributes, self.paths, self.run = settings, attributes, paths, run
-        self.began = self.saved = time.monotonic()
+        self.references = references
+        self.began = self.due = time.monotonic()
         self.wall_before = wall_before
         self.trajectories = [Trajectory(paths.raw(s.name), s, run.recorder.ensemble.size) for s in stored]
         for trajectory in self.trajectories:
             trajectory.require(run.position)
         self.stopped: str | None = None
-        self.bar = tqdm(
-            total=round(float(run.schedule.times[-1]), 9),
-            initial=run.time,
-            # None: only where someone can see it.
-            disable=None if progress else True,
-            bar_format=BAR,
-            desc=settings.title[:40],
-        )
+        result = paths.result if settings.output.path else None
+        self.progress = Progress(run, settings.title, result, progress)
 
     def carry_out(self) -> Path:
         """Run to the end; leave a result, or a checkpoint if stopped, or both files' reason why not."""
@@ -235,36 +251,27 @@ class _Session:
             with self._listening():
                 # Written first: a path that cannot be written is known before anything is computed.
                 self._checkpoint()
-                # The next one at the first tick: from then on it can be opened and plotted.
-                self.saved = -math.inf
+                # The next one soon: from then on it can be opened and plotted.
+                self.due = min(self.due, self.began + engine.STRETCH)
                 engine.run(self.run, self._tick, self._keep)
         except Diverged as error:
             self._finish(status=f"diverged: {error}")
             raise Diverged(f"{error}; what was measured until then is in {self.paths.result}") from None
         finally:
-            self.bar.close()
+            self.progress.close()
         self._finish(status="complete")
         return self.paths.result
 
     def _tick(self, run: Run) -> None:
-        self.bar.n = run.time
-        energy = self._energy()
-        self.bar.set_postfix_str("" if energy is None else f"energy {energy:.4f}", refresh=False)
-        self.bar.update(0)
-        due = time.monotonic() - self.saved >= self.settings.output.checkpoint_interval
-        if due or self.stopped:
+        self.progress.stretch(run)
+        if self.stopped or time.monotonic() >= self.due:
             self._checkpoint()
+            self.progress.skip()
         if self.stopped:
             raise Interrupted(
                 f"stopped by {self.stopped} at t = {run.time:g}; "
                 f"continue with `langevin resume {self.paths.result}`"
             )
-
-    def _energy(self) -> float | None:
-        energies = self.run.recorder.one_time.get("energy")
-        if energies is None or self.run.position == 0:
-            return None
-        return float(np.mean(energies[:, self.run.position - 1]))
 
     def _keep(self, stop: Stop, state: State) -> None:
         if self.trajectories:
@@ -274,6 +281,7 @@ class _Session:
                 raise LangevinError("the system has no configuration, though it stated its size, `dof`")
             for trajectory in self.trajectories:
                 trajectory.write(stop.index, x)
+        self.progress.stop()
 
     def _dataset(self, status: str) -> xr.Dataset:
         system = self.run.system
@@ -284,28 +292,31 @@ class _Session:
         return dataset
 
     def _checkpoint(self) -> None:
-        run = self.run
+        run, began = self.run, time.monotonic()
+        # What the checkpoint relies on is on the disk before it.
         for trajectory in self.trajectories:
             trajectory.flush()
+        self.references.write(run.references)
         dataset = self._dataset(status=f"unfinished: t = {run.time:g}")
-        references = {f"reference_{i}": np.asarray(r) for i, r in run.references.items()}
         notes = {
             "settings": self.settings.given,
             "folder": str(self.settings.folder.resolve()),
             "noise": run.noise.state_dict(),
             "time": run.time,
             "position": run.position,
+            "references": self.references.places,
             "wall_time": dataset.attrs["wall_time_seconds"],
             "attributes": dict(self.attributes),
         }
-        arrays = {**run.system.state_dict(run.state), **references}
-        storage.write_checkpoint(self.paths.checkpoint, dataset, arrays, notes)
-        self.saved = time.monotonic()
+        storage.write_checkpoint(self.paths.checkpoint, dataset, run.system.state_dict(run.state), notes)
+        now = time.monotonic()
+        self.due = now + rest(self.settings.output.checkpoint_interval, now - began)
 
     def _finish(self, status: str) -> None:
         storage.write_result(self._dataset(status), self.paths.result, self.trajectories, self.run.position)
         for trajectory in self.trajectories:
             trajectory.close()
+        self.references.close()
         self.paths.discard()
 
     @contextmanager

@@ -6,6 +6,7 @@ A run that writes `name.nc` keeps these files beside it until it ends:
   `langevin plot` read it), with a group ``restart`` that holds what resuming needs;
 - ``name.checkpoint.configurations``: the trajectory as raw float64 (time, replica, dof), if it is stored;
 - ``name.checkpoint.sketches``: likewise the sketches (time, replica, sketch_component);
+- ``name.checkpoint.references``: what is kept at the waiting times (`langevin.references`);
 - ``.name.nc.lock``: empty, locked by the process at work.
 """
 
@@ -29,7 +30,7 @@ from langevin.errors import LangevinError, StorageError, UserError
 from langevin.system import Configuration
 
 #: Raised when the layout of checkpoints changes, so that an old one is refused, not misread.
-CHECKPOINT_FORMAT = 1
+CHECKPOINT_FORMAT = 2
 
 #: Variables that stand raw beside an unfinished run → how their files end, and what messages call them.
 STORED = {"configuration": "configurations", "sketch": "sketches"}
@@ -49,6 +50,11 @@ class Paths:
     def raw(self, variable: str) -> Path:
         """Where a variable that is stored at every scheduled time stands while the run goes on."""
         return self.checkpoint.with_suffix(f".{STORED[variable]}")
+
+    @property
+    def references(self) -> Path:
+        """Where the references stand while the run goes on."""
+        return self.checkpoint.with_suffix(".references")
 
     @property
     def figure(self) -> Path:
@@ -107,11 +113,10 @@ class Paths:
             os.close(handle)
 
     def discard(self) -> None:
-        """Remove the checkpoint and what stands raw beside it."""
+        """Remove the checkpoint, and then what it relies on."""
         with explained(self.checkpoint):
-            self.checkpoint.unlink(missing_ok=True)
-            for variable in STORED:
-                self.raw(variable).unlink(missing_ok=True)
+            for path in (self.checkpoint, self.references, *map(self.raw, STORED)):
+                path.unlink(missing_ok=True)
 
 
 @contextmanager

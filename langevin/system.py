@@ -41,6 +41,8 @@ class System(Protocol):
     """Times are multiples of it, and `advance` may be split at any of them. None: any time can be reached."""
     dof: int | None = None
     """Degrees of freedom M of a replica; 0: no configuration. None: `configuration` is called to see."""
+    device_name: str | None = None
+    """What it runs on, such as a GPU's name, for the attribute `device` of the file. None: the processor."""
 
     def initial_state(self, noise: Noise) -> State:
         """Return the state at t = 0."""
@@ -84,7 +86,11 @@ class System(Protocol):
         return {}
 
     def attributes(self) -> Attributes:
-        """Return the netCDF attributes of the variables that the system measures."""
+        """Return the netCDF attributes of the variables that the system measures.
+
+        Those of "time", "waiting_time" and "lag" are added to the schema's own and go before them: for
+        instance ``{"time": {"units": "steps"}}``.
+        """
 
     def state_dict(self, state: State) -> dict[str, NDArray[Any]]:
         """Return arrays from which `load_state` restores the state exactly."""

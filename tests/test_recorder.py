@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import walkers
 import xarray as xr
 from click.testing import CliRunner
 from test_restart import assert_same, interrupted
 
 import langevin
-from langevin import config, simulation
+from langevin import config, provenance, simulation
 from langevin.cli import main
 from langevin.ensemble import Ensemble
 from langevin.errors import ConfigError, LangevinError, UserError
@@ -59,6 +60,80 @@ def test_they_survive_a_checkpoint(tick: int, tmp_path: Path, monkeypatch: pytes
         assert "scaled_time" in found.coords
     simulation.resume(paths.result).close()
     assert_same(tmp_path / "whole.nc", paths.result)
+
+
+def counted_in_steps(self: Any) -> Any:
+    axes = {name: {"units": "steps"} for name in ("time", "waiting_time", "lag")}
+    return {**walkers.Bare.attributes(self), **axes, "sample": {"made_of": "nothing"}}
+
+
+def test_a_system_says_the_units_of_its_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(walkers.Walkers, "attributes", counted_in_steps)
+    paths = interrupted({**walking(), "output": {"path": str(tmp_path / "a.nc")}}, monkeypatch, 5)
+
+    def check(path: Path) -> None:
+        with xr.open_dataset(path) as found:
+            for name in ("time", "waiting_time", "lag"):
+                assert found[name].attrs["units"] == "steps"
+                # Not taken for a date or a duration.
+                assert found[name].dtype == np.float64
+                assert found[name].attrs["long_name"]
+            assert found["sample"].attrs["made_of"] == "nothing"
+            assert found["scaled_time"].attrs["units"] == "1"
+            assert float(found["energy"].sel(time=4.0, replica=0)) > 0
+
+    check(paths.checkpoint)
+    simulation.resume(paths.result).close()
+    check(paths.result)
+    with langevin.run(walking("Bare")) as plain:
+        assert plain["time"].attrs == {"long_name": "time", "units": "1"}
+
+
+def test_files_whose_times_have_other_units_are_shown_and_compared(
+    small: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    small_spins = small("pspin", system__n=8, output__path="spins.nc", dynamics__t_max=30.0)
+    small_spins["record"] |= {"waiting_times": [1.0, 5.0], "lags": [1.0, 4.0]}
+    net = small("mlp", output__path="net.nc", dynamics__t_max=30)
+    net["record"] |= {"waiting_times": [1, 5], "lags": [1, 4]}
+    for given in (small_spins, net):
+        langevin.run(given).close()
+    with langevin.open("net.nc") as found:
+        assert [found[name].attrs["units"] for name in ("time", "waiting_time", "lag")] == ["steps"] * 3
+        assert found.attrs["device"] == provenance.device()
+    said = CliRunner().invoke(main, ["compare", "spins.nc", "net.nc"])
+    assert said.exit_code == 0, said.output
+    assert "time: units differ, '1' in A, 'steps' in B; values are compared as they are" in said.output
+    for command in ("info", "plot"):
+        assert CliRunner().invoke(main, [command, "net.nc"]).exit_code == 0
+
+
+def test_the_file_names_the_device_that_the_system_ran_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with langevin.run(walking("Bare")) as found:
+        assert found.attrs["device"] == provenance.device()
+    with langevin.run(walking()) as found:
+        assert found.attrs["device"] == provenance.device()
+    monkeypatch.setattr(walkers.Walkers, "device_name", "one abacus")
+    paths = interrupted({**walking(), "output": {"path": str(tmp_path / "a.nc")}}, monkeypatch, 5)
+    monkeypatch.setattr(walkers.Walkers, "device_name", "another abacus")
+    with simulation.resume(paths.result) as found:
+        began, went_on = found.attrs["history"].splitlines()
+        assert found.attrs["device"] == "one abacus"
+        assert "abacus" not in began
+        assert went_on.endswith("on another abacus")
+
+
+def test_a_network_names_its_gpu(small: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    system = simulation.build(config.load(small("mlp")), Ensemble.regular(4, 2, 7))
+    assert system.device_name == provenance.device()
+    monkeypatch.setattr(system, "device", torch.device("cuda:1"))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU number {device.index}")
+    assert system.device_name == "GPU number 1"
 
 
 def test_a_class_without_what_is_optional_runs() -> None:
@@ -161,8 +236,6 @@ def test_own_keys_of_record_stand_in_template_and_help(tmp_path: Path) -> None:
 
 
 def test_own_keys_of_record_add_to_those_of_every_system(monkeypatch: pytest.MonkeyPatch) -> None:
-    import walkers
-
     monkeypatch.setattr(walkers.Walkers, "Record", walkers.Walkers.Parameters)
     with pytest.raises(UserError, match=r"Walkers\.Record: must derive from langevin\.config\.RecordKeys"):
         config.load(walking())

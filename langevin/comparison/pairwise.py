@@ -56,7 +56,7 @@ def compare(
     name, note = choose_quantity([a, b], quantity)
     first, second = labels or files.labels([a, b])
     made = compare_curves(files.curves(a, name, first), files.curves(b, name, second), name, match)
-    notes = [*files.differing(a, b), *note, *_units(a, b, ["energy", *([name] if name else [])])]
+    notes = [*files.differing(a, b), *note, *_units(a, b, ["time", "energy", *([name] if name else [])])]
     notes += [warning for d, letter in ((a, "A"), (b, "B")) if (warning := files.few(d, "energy", letter))]
     made.notes[:0] = [*notes, *files.same_seed([a, b])]
     return made

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from langevin import provenance
 from langevin.ensemble import Ensemble
 from langevin.errors import Diverged, UserError
 from langevin.keys import Section
@@ -265,6 +266,13 @@ class Network:
         """Number of degrees of freedom M."""
         return self.layout.dof
 
+    @property
+    def device_name(self) -> str:
+        """Name of the GPU; the processor's without one."""
+        if self.device.type == "cuda":
+            return str(torch.cuda.get_device_name(self.device))
+        return provenance.device()
+
     def attributes(self) -> Attributes:
         """Return the attributes of everything that a network measures."""
         trained, tested, probed = (
@@ -283,7 +291,8 @@ class Network:
             "msd": {"long_name": "mean square displacement per weight", "dof": self.dof},
             "correlation": {"long_name": "two-time correlation per weight", "dof": self.dof},
         }
-        return {name: {"units": "1", **about} for name, about in own.items()}
+        steps = {axis: {"units": "steps"} for axis in ("time", "waiting_time", "lag")}
+        return {name: {"units": "1", **about} for name, about in own.items()} | steps
 
     def coordinates(self, schedule: Schedule) -> Coordinates:
         """Return time, waiting time and lag times the learning rate: the time of gradient flow."""
