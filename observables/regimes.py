@@ -38,8 +38,8 @@ _BETTER, _POOR, _PART = 4.0, 0.01, 0.1
 
 METHOD = (
     "corners of the ramp (level, straight descent in ln t, lower level) that is nearest to the mean loss in "
-    "least squares over ln t, its descent with a knee where that explains much more; _error: jackknife over samples; _shift: corners of the straight line through "
-    "the middle half of the descent, minus these"
+    "least squares over ln t, its descent with a knee where that explains much more; _error: jackknife over "
+    "samples; _shift: corners of the straight line through the middle half of the descent, minus these"
 )
 
 _ABOUT = {
@@ -174,7 +174,7 @@ class _Piece(NamedTuple):
 
 
 def _piece(ramp: Ramp | Bent, before: bool) -> _Piece:
-    """Return the part of the descent that begins at t₁, or that which ends at t₂; without a knee, all of it."""
+    """Return the part of the descent that begins at t₁, or that ends at t₂; without a knee, all of it."""
     if isinstance(ramp, Ramp):
         return _Piece(ramp.begin, ramp.end, ramp.high, ramp.low)
     if before:

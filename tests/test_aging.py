@@ -112,6 +112,32 @@ def test_corners_are_exact_on_a_ramp(per_decade: int) -> None:
     assert float(alone["t2"]) == float(found["t2"])
 
 
+@pytest.mark.parametrize(("knee", "level"), [(300.0, 0.7), (3000.0, 1.5)])
+def test_a_descent_in_two_parts_has_a_knee(knee: float, level: float) -> None:
+    """Corners known; noise of 1 % of the fall moves those of its straight pieces by some per cent."""
+    t = grid()
+    course = np.interp(np.log(np.maximum(t, 1)), np.log([T1, knee, T2]), [HIGH, level, LOW])
+    found = regimes(losses(course, t))
+    expected = {"t1": T1, "knee": knee, "t2": T2}
+    for name, value in expected.items():
+        # The mean over a cell of ln t rounds a corner: by less than the tenth of a decade.
+        assert float(found[name]) == pytest.approx(value, rel=0.01), name
+    assert float(found["level_knee"]) == pytest.approx(level, rel=0.01)
+    assert float(found["slope"]) == pytest.approx((level - HIGH) / np.log(knee / T1), rel=0.02)
+    rng = np.random.default_rng(3)
+    noisy = regimes(losses(course + 0.02 * rng.standard_normal((8, t.size)), t))
+    for name, value in expected.items():
+        assert abs(float(noisy[name]) - value) < SIGMAS * float(noisy[f"{name}_error"]) + 0.01 * value, name
+        assert float(noisy[f"{name}_error"]) < 0.1 * value
+
+
+def test_a_straight_descent_has_no_knee() -> None:
+    t = grid()
+    rng = np.random.default_rng(4)
+    found = regimes(losses(descent(t) + 0.1 * rng.standard_normal((4, t.size)), t))
+    assert np.isnan(found["knee"]) and found["knee"].attrs["reason"] == "the descent is in one part"
+
+
 def test_corners_of_curves_that_are_no_ramp() -> None:
     """What the docstring says of rounded corners, tails and noise."""
     t = grid()
