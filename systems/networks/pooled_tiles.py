@@ -1,11 +1,11 @@
 """Innermost loops of the fused convolution, emitted as LLVM vector code.
 
-Two loops hold nearly all operations of `pooled_kernels`.  Their accumulators stay in registers, which numba's
-vectoriser does not manage, and the order of the sums is fixed.  A multiply-add is fused where the processor
+Two loops hold nearly all operations of `pooled_kernels`. Their accumulators stay in registers, which numba's
+vectoriser does not manage, and the order of the sums is fixed. A multiply-add is fused where the processor
 can (`llvm.fmuladd`).
 
-- `pooled_tile`, forward: the lanes are samples.  A weight is broadcast and meets the four pixels of a window.
-- `event_tile`, backward: the lanes are floats that lie side by side in a channels-last image.  It sums over
+- `pooled_tile`, forward: the lanes are samples. A weight is broadcast and meets the four pixels of a window.
+- `event_tile`, backward: the lanes are floats that lie side by side in a channels-last image. It sums over
   the events, the few terms that a gradient reaches, and serves both gradients.
 """
 
@@ -31,7 +31,7 @@ def _host_has(feature: str) -> bool:
 
 _WIDE = _host_has("avx512f")
 #: Samples side by side in a vector of the forward pass.
-LANES = 16 if _WIDE else 8
+LANES = 16 if _WIDE else 8 if _host_has("avx") else 4
 #: Channels that one `pooled_tile` may hold: four accumulators each, in 16 or 32 registers.
 CHANNELS = (6, 5, 4) if _WIDE or platform.machine().lower() in ("aarch64", "arm64") else (3, 2)
 #: Lanes of `event_tile`; on narrower machines LLVM splits the vectors.
@@ -55,9 +55,7 @@ class _Vectors:
     def __init__(self, builder: ir.IRBuilder, width: int):
         self.b, self.width, self.kind = builder, width, ir.VectorType(F32, width)
         signature = ir.FunctionType(self.kind, [self.kind] * 3)
-        self._fma = cgutils.get_or_insert_function(
-            builder.module, signature, f"llvm.fmuladd.v{width}f32"
-        )
+        self._fma = cgutils.get_or_insert_function(builder.module, signature, f"llvm.fmuladd.v{width}f32")
 
     def fma(self, x: ir.Value, y: ir.Value, slot: ir.Value) -> None:
         """Add x y to the accumulator in `slot`."""
@@ -89,7 +87,12 @@ def _pointers(b: ir.IRBuilder, kind: ir.Type, *addresses: ir.Value) -> list[ir.V
 
 
 def _sum_over_kernel(
-    v: _Vectors, acc: list[list[ir.Value]], x: ir.Value, w: ir.Value, size: list[ir.Value], stride: list[ir.Value]
+    v: _Vectors,
+    acc: list[list[ir.Value]],
+    x: ir.Value,
+    w: ir.Value,
+    size: list[ir.Value],
+    stride: list[ir.Value],
 ) -> None:
     """Add the products of all weights with the pixels below the four positions."""
     b = v.b
