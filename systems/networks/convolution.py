@@ -14,27 +14,28 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 
-def _images_as_lanes(x: Tensor, padding: int) -> tuple[Tensor, tuple[int, int, int, int]]:
+def _as_lanes(x: Tensor, padding: int) -> tuple[Tensor, tuple[int, int, int, int]]:
     """Return images with samples innermost, and the floats between blocks, channels, lines and pixels.
 
     What another `ConvPool` returned is used as it is.
     """
-    from . import pooled_kernels as kernels
+    from .pooled_kernels import LANES, to_lanes
 
     samples, channels, height, width = x.shape
-    blocks = -(-samples // kernels.LANES)
-    pixel = blocks * kernels.LANES
-    stride = (1, height * width * pixel, width * pixel, pixel)
-    size = channels * height * width * pixel
-    if (
-        padding == 0
-        and x.stride() == stride
-        and x.untyped_storage().nbytes() >= 4 * (x.storage_offset() + size)
-    ):
-        return x, (kernels.LANES, *stride[1:])
-    framed = torch.empty(blocks, channels, height + 2 * padding, width + 2 * padding, kernels.LANES)
-    kernels.to_lanes(x.numpy(), padding, framed.numpy())
-    return framed, framed.stride()[:4]  # type: ignore[return-value]
+    blocks = -(-samples // LANES)
+    pixel = blocks * LANES
+    stride = (height * width * pixel, width * pixel, pixel)
+    last = x.storage_offset() + channels * stride[0]
+    if padding == 0 and x.stride() == (1, *stride) and x.untyped_storage().nbytes() >= 4 * last:
+        return x, (LANES, *stride)
+    framed = torch.empty(blocks, channels, height + 2 * padding, width + 2 * padding, LANES)
+    if padding:
+        framed.zero_()
+    elif samples < pixel:
+        framed[-1].zero_()
+    to_lanes(x.numpy(), padding, framed.numpy())
+    a, b, c, d, _ = framed.stride()
+    return framed, (a, b, c, d)
 
 
 class _ConvPool(torch.autograd.Function):
@@ -44,22 +45,28 @@ class _ConvPool(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, padding: int) -> Tensor:
         from . import pooled_kernels as kernels
 
-        x, weight, bias = x.detach(), weight.detach().contiguous(), bias.detach().contiguous()
-        samples, _, height, width = x.shape
+        x, weight, bias = x.detach(), weight.detach().contiguous(), bias.detach()
+        samples, inputs, height, width = x.shape
         outputs, _, rows, columns = weight.shape
         size = kernels.group_size(outputs)
-        channels = -(-outputs // size) * size
-        images, stride = _images_as_lanes(x, padding)
+        missing = -outputs % size
+        grouped = F.pad(weight, (0, 0, 0, 0, 0, 0, 0, missing)) if missing else weight
+        grouped = grouped.view(-1, size, inputs, rows, columns).permute(0, 2, 3, 4, 1).contiguous()
+        images, stride = _as_lanes(x, padding)
         blocks = -(-samples // kernels.LANES)
-        pooled = [(n + 2 * padding - k + 1) // 2 for n, k in ((height, rows), (width, columns))]
-        y = torch.empty(channels, *pooled, blocks * kernels.LANES)
-        code = torch.empty(blocks, channels, *pooled, kernels.LANES, dtype=torch.uint8)
+        shape = (
+            outputs + missing,
+            (height + 2 * padding - rows + 1) // 2,
+            (width + 2 * padding - columns + 1) // 2,
+        )
+        y = torch.empty(*shape, blocks * kernels.LANES)
+        code = torch.empty(blocks, *shape, kernels.LANES, dtype=torch.uint8)
         kernels.forward(
             images.data_ptr(),
             samples,
             stride,
-            weight.numpy(),
-            bias.numpy(),
+            grouped.numpy(),
+            F.pad(bias, (0, missing)).contiguous().numpy(),
             y.numpy(),
             code.numpy(),
             kernels.tag(size),
@@ -71,35 +78,18 @@ class _ConvPool(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        from . import pooled_kernels as kernels
+        from .pooled_kernels import gradients
 
-        x, weight, code = ctx.saved_tensors
-        padding, wanted = ctx.padding, ctx.needs_input_grad[0]
-        dw, db = torch.empty_like(weight), torch.empty(len(weight))
-        framed = kernels.backward(
-            x.detach().numpy(),
-            weight.detach().numpy(),
-            code.numpy(),
-            g.numpy(),
-            padding,
-            wanted,
-            dw.numpy(),
-            db.numpy(),
-        )
-        if not wanted:
-            return None, dw, db, None
-        samples, channels, height, width = x.shape
-        shape = samples, height + 2 * padding, width + 2 * padding, channels
-        dx = torch.from_numpy(framed).narrow(0, 0, samples * shape[1] * shape[2] * channels).view(shape)
-        dx = dx.permute(0, 3, 1, 2).narrow(2, padding, height).narrow(3, padding, width)
-        return dx, dw, db, None
+        x, weight, code = (t.detach().numpy() for t in ctx.saved_tensors)
+        dx, dw, db = gradients(x, weight, code, g.detach().numpy(), ctx.padding, ctx.needs_input_grad[0])
+        return None if dx is None else torch.from_numpy(dx), torch.from_numpy(dw), torch.from_numpy(db), None
 
 
 class ConvPool(nn.Module):
     """max(0, max-pool(convolution)), with stride 1 and windows of 2×2.
 
-    Equal to ``MaxPool2d(2)(ReLU()(Conv2d(…)(x)))``: its start has the same numbers for the same seed, the first
-    of equal maxima gets the gradient, and a maximum of zero gets none.
+    Equal to ``MaxPool2d(2)(ReLU()(Conv2d(…)(x)))``: it starts with the same numbers for the same seed, the
+    first of equal maxima gets the gradient, and a maximum of zero gets none.
 
     Parameters
     ----------
@@ -115,8 +105,8 @@ class ConvPool(nn.Module):
     weight : Parameter, shape (after, before, kernel, kernel)
     bias : Parameter, shape (after,)
     compiled : bool
-        Whether float32 on a CPU takes the compiled kernels. torch.func cannot look into them, and they have no
-        second derivative.
+        Whether float32 on a CPU takes the compiled kernels. torch.func cannot look into them, and they have
+        no second derivative.
     """
 
     compiled: bool = False

@@ -1,11 +1,11 @@
 """Innermost loops of the fused convolution, emitted as LLVM vector code.
 
-Two loops hold nearly all operations of `pooled_kernels`.  Their accumulators stay in registers, which numba's
-vectoriser does not manage, and the order of the sums is fixed.  A multiply-add is fused where the processor
+Two loops hold nearly all operations of `pooled_kernels`. Their accumulators stay in registers, which numba's
+vectoriser does not manage, and the order of the sums is fixed. A multiply-add is fused where the processor
 can (`llvm.fmuladd`).
 
-- `pooled_tile`, forward: the lanes are samples.  A weight is broadcast and meets the four pixels of a window.
-- `event_tile`, backward: the lanes are floats that lie side by side in a channels-last image.  It sums over
+- `pooled_tile`, forward: the lanes are samples. A weight is broadcast and meets the four pixels of a window.
+- `event_tile`, backward: the lanes are floats that lie side by side in a channels-last image. It sums over
   the events, the few terms that a gradient reaches, and serves both gradients.
 """
 
@@ -31,7 +31,7 @@ def _host_has(feature: str) -> bool:
 
 _WIDE = _host_has("avx512f")
 #: Samples side by side in a vector of the forward pass.
-LANES = 16 if _WIDE else 8
+LANES = 16 if _WIDE else 8 if _host_has("avx") else 4
 #: Channels that one `pooled_tile` may hold: four accumulators each, in 16 or 32 registers.
 CHANNELS = (6, 5, 4) if _WIDE or platform.machine().lower() in ("aarch64", "arm64") else (3, 2)
 #: Lanes of `event_tile`; on narrower machines LLVM splits the vectors.
