@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import io
 import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import walkers
 from click.testing import CliRunner
 from test_recorder import walking
 from test_restart import interrupted, write_run_file
 
-from langevin import config, engine, progress, simulation
+from langevin import config, engine, progress, simulation, storage
 from langevin.cli import main
 from langevin.progress import Forecast, Pace, announcement, spoken
 from langevin.schedule import Grid, Schedule
@@ -158,6 +160,29 @@ def test_the_line_stands_above_the_bar(hasty: None, tmp_path: Path, monkeypatch:
     # A line of its own: the bar was wiped before, and drawn again after it.
     before = shown[: shown.index("about ")]
     assert before.endswith("\r")
+
+
+def test_checkpoints_are_no_part_of_the_pace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes 200 s here, a step 1 s."""
+    clock, said, write = Clock(), [], storage.write_checkpoint
+    advance = walkers.Walkers.advance
+
+    def step(self: Any, state: Any, t0: float, t1: float, noise: Any) -> Any:
+        clock.now += t1 - t0
+        return advance(self, state, t0, t1, noise)
+
+    def slow_write(*given: Any) -> None:
+        clock.now += 200.0
+        write(*given)
+
+    monkeypatch.setattr(walkers.Walkers, "advance", step)
+    monkeypatch.setattr(storage, "write_checkpoint", slow_write)
+    monkeypatch.setattr(progress, "Forecast", partial(Forecast, clock=clock))
+    monkeypatch.setattr(progress, "LONG", 0.0)
+    monkeypatch.setattr(progress, "announcement", lambda pace, result: str(said.append(pace)))
+    given = {**walking(), "output": {"path": str(tmp_path / "a.nc"), "checkpoint_interval": 0.0}}
+    simulation.execute(config.load(given), progress=True)
+    assert [pace.step for pace in said] == pytest.approx([1.0])
 
 
 def test_a_system_without_steps_makes_no_forecast(hasty: None, small: Any, capsys: Any) -> None:
