@@ -182,7 +182,10 @@ def test_checkpoints_are_no_part_of_the_pace(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(progress, "announcement", lambda pace, result: str(said.append(pace)))
     given = {**walking(), "output": {"path": str(tmp_path / "a.nc"), "checkpoint_interval": 0.0}}
     simulation.execute(config.load(given), progress=True)
-    assert [pace.step for pace in said] == pytest.approx([1.0])
+    (pace,) = said
+    assert pace.step == pytest.approx(1.0)
+    # Of the 20 steps five have been measured; the stops cost nothing.
+    assert pace.left <= 15
 
 
 def test_a_system_without_steps_makes_no_forecast(hasty: None, small: Any, capsys: Any) -> None:
