@@ -19,7 +19,8 @@ def _as_lanes(x: Tensor, padding: int) -> tuple[Tensor, tuple[int, int, int, int
 
     What another `ConvPool` returned is used as it is.
     """
-    from .pooled_kernels import LANES, to_lanes
+    from .pooled_kernels import to_lanes
+    from .pooled_tiles import LANES
 
     samples, channels, height, width = x.shape
     blocks = -(-samples // LANES)
@@ -28,10 +29,11 @@ def _as_lanes(x: Tensor, padding: int) -> tuple[Tensor, tuple[int, int, int, int
     last = x.storage_offset() + channels * stride[0]
     if padding == 0 and x.stride() == (1, *stride) and x.untyped_storage().nbytes() >= 4 * last:
         return x, (LANES, *stride)
-    framed = torch.empty(blocks, channels, height + 2 * padding, width + 2 * padding, LANES)
+    framed = x.new_empty(blocks, channels, height + 2 * padding, width + 2 * padding, LANES)
     if padding:
         framed.zero_()
     elif samples < pixel:
+        # Lanes without a sample do not matter, but some values, denormal ones, would be slow.
         framed[-1].zero_()
     to_lanes(x.numpy(), padding, framed.numpy())
     a, b, c, d, _ = framed.stride()
@@ -44,8 +46,9 @@ class _ConvPool(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, padding: int) -> Tensor:
         from . import pooled_kernels as kernels
+        from .pooled_tiles import LANES, tag
 
-        x, weight, bias = x.detach(), weight.detach().contiguous(), bias.detach()
+        weight = weight.contiguous()
         samples, inputs, height, width = x.shape
         outputs, _, rows, columns = weight.shape
         size = kernels.group_size(outputs)
@@ -53,14 +56,14 @@ class _ConvPool(torch.autograd.Function):
         grouped = F.pad(weight, (0, 0, 0, 0, 0, 0, 0, missing)) if missing else weight
         grouped = grouped.view(-1, size, inputs, rows, columns).permute(0, 2, 3, 4, 1).contiguous()
         images, stride = _as_lanes(x, padding)
-        blocks = -(-samples // kernels.LANES)
+        blocks = -(-samples // LANES)
         shape = (
             outputs + missing,
             (height + 2 * padding - rows + 1) // 2,
             (width + 2 * padding - columns + 1) // 2,
         )
-        y = torch.empty(*shape, blocks * kernels.LANES)
-        code = torch.empty(blocks, *shape, kernels.LANES, dtype=torch.uint8)
+        y = x.new_empty(*shape, blocks * LANES)
+        code = x.new_empty(blocks, *shape, LANES, dtype=torch.uint8)
         kernels.forward(
             images.data_ptr(),
             samples,
@@ -69,7 +72,7 @@ class _ConvPool(torch.autograd.Function):
             F.pad(bias, (0, missing)).contiguous().numpy(),
             y.numpy(),
             code.numpy(),
-            kernels.tag(size),
+            tag(size),
         )
         ctx.save_for_backward(x, weight, code)
         ctx.padding = padding
@@ -80,8 +83,8 @@ class _ConvPool(torch.autograd.Function):
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         from .pooled_kernels import gradients
 
-        x, weight, code = (t.detach().numpy() for t in ctx.saved_tensors)
-        dx, dw, db = gradients(x, weight, code, g.detach().numpy(), ctx.padding, ctx.needs_input_grad[0])
+        x, weight, code = (t.numpy() for t in ctx.saved_tensors)
+        dx, dw, db = gradients(x, weight, code, g.numpy(), ctx.padding, ctx.needs_input_grad[0])
         return None if dx is None else torch.from_numpy(dx), torch.from_numpy(dw), torch.from_numpy(db), None
 
 
@@ -120,7 +123,7 @@ class ConvPool(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the pooled maxima, shape (B, after, ⌊h/2⌋, ⌊w/2⌋), h and w being the convolution's size."""
         if self.compiled and self._takes(x):
-            return _ConvPool.apply(x, self.weight, self.bias, self.padding)
+            return _ConvPool.apply(x, self.weight, self.bias, self.padding)  # type: ignore[no-untyped-call]
         return F.relu(F.max_pool2d(F.conv2d(x, self.weight, self.bias, padding=self.padding), 2))
 
     def _takes(self, x: Tensor) -> bool:

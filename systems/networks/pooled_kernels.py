@@ -246,7 +246,7 @@ def _compile_forward(fingerprint):
                     weights, biases = w[group].ctypes.data, bias[group * size :].ctypes.data
                     for column in range(y.shape[2]):
                         corner = block * stride[0] + 2 * (row * stride[2] + column * stride[3])
-                        pixels = x + np.uintp(4 * corner)
+                        pixels = np.uintp(x) + np.uintp(4 * corner)
                         maxima = y[group * size, row, column, block * LANES :].ctypes.data
                         which = code[block, group * size, row, column].ctypes.data
                         if samples - block * LANES <= LANES // 2:
