@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from langevin.systems.networks.convolution import ConvPool
 from langevin.systems.networks.modules import SmallNet
-from langevin.systems.networks.pooled_kernels import group_size
+from langevin.systems.networks.pooled_forward import group_size
 
 
 def layer(before: int, after: int, kernel: int, padding: int = 0, seed: int = 0) -> ConvPool:
