@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from langevin.systems.networks.convolution import ConvPool
 from langevin.systems.networks.modules import SmallNet
-from langevin.systems.networks.pooled_kernels import group_size
+from langevin.systems.networks.pooled_forward import group_size
 
 
 def layer(before: int, after: int, kernel: int, padding: int = 0, seed: int = 0) -> ConvPool:
@@ -53,7 +53,7 @@ def gradient_away_from_kinks(made: ConvPool, x: Tensor, margin: float) -> Tensor
 
 @pytest.mark.parametrize(
     ("samples", "channels", "side", "filters", "padding"),
-    [(100, 3, 32, 10, 0), (100, 10, 14, 20, 0), (60, 1, 28, 6, 2), (60, 6, 14, 16, 0)],
+    [(40, 3, 32, 10, 0), (40, 10, 14, 20, 0), (40, 1, 28, 6, 2), (40, 6, 14, 16, 0)],
     ids=["small_net 1", "small_net 2", "lenet 1", "lenet 2"],
 )
 def test_errors_are_no_larger_than_twice_torchs_own(
@@ -142,28 +142,27 @@ def test_finite_differences() -> None:
 def test_a_diverged_weight_is_not_hidden() -> None:
     made = layer(2, 4, 5)
     x = torch.randn(20, 2, 9, 9)
-    x[3, 1, 4, 4] = torch.nan
+    x[3, 1, 4, 4] = x[18, 0, 7, 7] = torch.nan  # in all sums, and in the last of one window
     with torch.no_grad():
         torch.testing.assert_close(made(x), plain(x, made, made.weight, made.bias), equal_nan=True)
 
 
-def test_layouts_do_not_matter() -> None:
+@pytest.mark.parametrize("padding", [0, 1])
+def test_layouts_do_not_matter(padding: int) -> None:
     """What a layer returns, copies and slices of it, channels-last: the same bits."""
-    torch.manual_seed(0)
-    x = torch.randn(37, 3, 22, 20)
-    first, second = layer(3, 10, 5), layer(10, 5, 5)
-    h = first(x).detach()
+    first, second = layer(3, 10, 5), layer(10, 5, 5, padding)
+    h = first(torch.randn(40, 3, 20, 20)).detach()
     assert not h.is_contiguous()
-    g = torch.randn(37, 5, 2, 2)
-    expected = output_and_gradients(second, h, g)
-    for other in (h.contiguous(), h.contiguous(memory_format=torch.channels_last)):
+    g = torch.randn_like(second(h))
+    expected = output_and_gradients(second, h.contiguous(), g)
+    for other in (h, h.contiguous(memory_format=torch.channels_last)):
         for a, b in zip(output_and_gradients(second, other, g), expected, strict=True):
             torch.testing.assert_close(a, b, rtol=0, atol=0)
-    for part in (slice(5, 30), slice(16, 37), slice(0, 1)):
+    for part in (slice(5, 30), slice(3, 40), slice(0, 1)):
         y, dx, _, _ = output_and_gradients(second, h[part], g[part])
         torch.testing.assert_close(y, expected[0][part], rtol=0, atol=0)
         torch.testing.assert_close(dx, expected[1][part], rtol=0, atol=0)
-    for strange in (g[:, :, :1, :1].expand(g.shape), g.flip(0)):
+    for strange in (g[:, :, :1, :1].expand(g.shape), g.transpose(2, 3)):
         a, b = (output_and_gradients(second, h, t) for t in (strange, strange.contiguous()))
         for left, right in zip(a, b, strict=True):
             torch.testing.assert_close(left, right, rtol=0, atol=0)
@@ -218,3 +217,15 @@ def test_groups_of_channels_waste_little() -> None:
     for channels in range(4, 100):
         padded = channels + -channels % group_size(channels)
         assert padded <= 1.25 * channels
+
+
+def test_the_default_type_does_not_matter() -> None:
+    made, x = layer(2, 3, 5, padding=1), torch.randn(3, 2, 9, 9)
+    expected = output_and_gradients(made, x, torch.ones(3, 3, 3, 3))
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = output_and_gradients(made, x, torch.ones(3, 3, 3, 3))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)

@@ -1,7 +1,7 @@
 """Convolution, max-pooling over 2×2 windows and ReLU in one layer.
 
 Of a window's four sums the layer needs the largest alone, forward and backward. On a CPU the compiled kernels
-of `pooled_kernels` use that; elsewhere the layer is three operations of torch.
+use that; elsewhere the layer is three operations of torch.
 """
 
 from __future__ import annotations
@@ -14,62 +14,48 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 
-def _as_lanes(x: Tensor, padding: int) -> tuple[Tensor, tuple[int, int, int, int]]:
-    """Return images with samples innermost, and the floats between blocks, channels, lines and pixels.
-
-    What another `ConvPool` returned is used as it is.
-    """
-    from .pooled_kernels import LANES, to_lanes
-
+def _samples_innermost(x: Tensor, lanes: int) -> bool:
+    """Whether images lie as another `ConvPool` returns them, with memory for whole blocks of samples."""
     samples, channels, height, width = x.shape
-    blocks = -(-samples // LANES)
-    pixel = blocks * LANES
-    stride = (height * width * pixel, width * pixel, pixel)
-    last = x.storage_offset() + channels * stride[0]
-    if padding == 0 and x.stride() == (1, *stride) and x.untyped_storage().nbytes() >= 4 * last:
-        return x, (LANES, *stride)
-    framed = torch.empty(blocks, channels, height + 2 * padding, width + 2 * padding, LANES)
-    if padding:
-        framed.zero_()
-    elif samples < pixel:
-        framed[-1].zero_()
-    to_lanes(x.numpy(), padding, framed.numpy())
-    a, b, c, d, _ = framed.stride()
-    return framed, (a, b, c, d)
+    pixel = samples + -samples % lanes
+    size = x.storage_offset() + channels * height * width * pixel
+    step = (1, height * width * pixel, width * pixel, pixel)
+    return x.stride() == step and x.untyped_storage().nbytes() >= size * x.itemsize
 
 
 class _ConvPool(torch.autograd.Function):
-    """`pooled_kernels` for torch: float32 on a CPU."""
+    """The compiled kernels for torch: float32 on a CPU."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, padding: int) -> Tensor:
-        from . import pooled_kernels as kernels
+        from .pooled_forward import forward, group_size
+        from .pooled_tiles import LANES, tag
 
-        x, weight, bias = x.detach(), weight.detach().contiguous(), bias.detach()
+        weight = weight.contiguous()
         samples, inputs, height, width = x.shape
         outputs, _, rows, columns = weight.shape
-        size = kernels.group_size(outputs)
+        size = group_size(outputs)
         missing = -outputs % size
         grouped = F.pad(weight, (0, 0, 0, 0, 0, 0, 0, missing)) if missing else weight
         grouped = grouped.view(-1, size, inputs, rows, columns).permute(0, 2, 3, 4, 1).contiguous()
-        images, stride = _as_lanes(x, padding)
-        blocks = -(-samples // kernels.LANES)
-        shape = (
-            outputs + missing,
-            (height + 2 * padding - rows + 1) // 2,
-            (width + 2 * padding - columns + 1) // 2,
-        )
-        y = torch.empty(*shape, blocks * kernels.LANES)
-        code = torch.empty(blocks, *shape, kernels.LANES, dtype=torch.uint8)
-        kernels.forward(
-            images.data_ptr(),
+        framed = [n + 2 * padding for n in (height, width)]
+        shape = outputs + missing, (framed[0] - rows + 1) // 2, (framed[1] - columns + 1) // 2
+        blocks = -(-samples // LANES)
+        y = x.new_empty(*shape, blocks * LANES)
+        code = x.new_empty(blocks, *shape, LANES, dtype=torch.uint8)
+        direct = padding == 0 and _samples_innermost(x, LANES)
+        image = x.new_zeros(0 if direct else inputs, *framed, LANES)
+        forward(
+            x.data_ptr(),
             samples,
-            stride,
+            x.stride(),
+            padding,
+            image.numpy(),
             grouped.numpy(),
             F.pad(bias, (0, missing)).contiguous().numpy(),
             y.numpy(),
             code.numpy(),
-            kernels.tag(size),
+            tag(size),
         )
         ctx.save_for_backward(x, weight, code)
         ctx.padding = padding
@@ -78,10 +64,10 @@ class _ConvPool(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        from .pooled_kernels import gradients
+        from .pooled_backward import gradients
 
-        x, weight, code = (t.detach().numpy() for t in ctx.saved_tensors)
-        dx, dw, db = gradients(x, weight, code, g.detach().numpy(), ctx.padding, ctx.needs_input_grad[0])
+        x, weight, code = (t.numpy() for t in ctx.saved_tensors)
+        dx, dw, db = gradients(x, weight, code, g.numpy(), ctx.padding, ctx.needs_input_grad[0])
         return None if dx is None else torch.from_numpy(dx), torch.from_numpy(dw), torch.from_numpy(db), None
 
 
@@ -120,7 +106,7 @@ class ConvPool(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the pooled maxima, shape (B, after, ⌊h/2⌋, ⌊w/2⌋), h and w being the convolution's size."""
         if self.compiled and self._takes(x):
-            return _ConvPool.apply(x, self.weight, self.bias, self.padding)
+            return _ConvPool.apply(x, self.weight, self.bias, self.padding)  # type: ignore[no-untyped-call]
         return F.relu(F.max_pool2d(F.conv2d(x, self.weight, self.bias, padding=self.padding), 2))
 
     def _takes(self, x: Tensor) -> bool:

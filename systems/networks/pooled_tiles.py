@@ -1,8 +1,7 @@
 """Innermost loops of the fused convolution, emitted as LLVM vector code.
 
-Two loops hold nearly all operations of `pooled_kernels`. Their accumulators stay in registers, which numba's
-vectoriser does not manage, and the order of the sums is fixed. A multiply-add is fused where the processor
-can (`llvm.fmuladd`).
+Two loops hold nearly all operations. Their accumulators stay in registers, which numba's vectoriser does not
+manage, and the order of the sums is fixed. A multiply-add is fused where the processor can (`llvm.fmuladd`).
 
 - `pooled_tile`, forward: the lanes are samples. A weight is broadcast and meets the four pixels of a window.
 - `event_tile`, backward: the lanes are floats that lie side by side in a channels-last image. It sums over
@@ -11,7 +10,9 @@ can (`llvm.fmuladd`).
 
 from __future__ import annotations
 
+import hashlib
 import platform
+from pathlib import Path
 
 import llvmlite.binding as llvm
 from llvmlite import ir
@@ -30,6 +31,8 @@ def _host_has(feature: str) -> bool:
 
 
 _WIDE = _host_has("avx512f")
+#: How numba compiles the kernels.
+OPTIONS = {"nogil": True, "error_model": "numpy", "boundscheck": False}
 #: Samples side by side in a vector of the forward pass.
 LANES = 16 if _WIDE else 8 if _host_has("avx") else 4
 #: Channels that one `pooled_tile` may hold: four accumulators each, in 16 or 32 registers.
@@ -43,6 +46,18 @@ DEAD = 4
 def tag(value: int) -> tuple[int, ...]:
     """Encode a number in the length, hence in the numba type, of a tuple."""
     return (0,) * value
+
+
+def fingerprint_of(file: str) -> int:
+    """Return a digest of a kernel's file and of this one.
+
+    Numba's disk cache looks at the file of the cached function alone, but its key contains the values that a
+    closure captures: a kernel that captures its fingerprint is compiled anew when any of its sources changes.
+    """
+    digest = hashlib.sha256()
+    for name in (file, __file__):
+        digest.update(Path(name).read_bytes())
+    return 1 + int.from_bytes(digest.digest()[:4], "little")
 
 
 def _const(value: int) -> ir.Constant:
@@ -127,6 +142,16 @@ def _pool(v: _Vectors, sums: list[ir.Value]) -> tuple[ir.Value, ir.Value]:
         code = b.select(better, ir.Constant(codes, [k] * v.width), code)
     dead = b.fcmp_ordered("<=", best, v.constant(0.0))
     return b.select(dead, v.constant(0.0), best), b.select(dead, ir.Constant(codes, [DEAD] * v.width), code)
+
+
+@intrinsic
+def float_at(typingctx, address):
+    """Return the float32 at `address` (uintp)."""
+
+    def codegen(context, b, signature, args):
+        return b.load(*_pointers(b, F32, *args))
+
+    return types.float32(types.uintp), codegen
 
 
 @intrinsic

@@ -1,42 +1,33 @@
-"""Compiled max(0, max-pool(convolution)) for networks with few channels, forward and backward.
+"""Compiled backward pass of max(0, max-pool(convolution)) for networks with few channels.
 
-Forward, max(0, ·) and the maximum over 2×2 windows commute, so a window's four sums are pooled in registers
-and the dense output of the convolution is never stored. The lanes are samples: images lie as (channel, line,
-pixel, sample), so any shape and any number of channels fills the vectors.
-
-Backward, a gradient g reaches one pixel of a window at most, and none where the maximum is not positive. Each
-such event (sample, channel o, position) gives, with P the patch below that pixel,
+A gradient g reaches one pixel of a window at most, and none where the maximum is not positive. Each such
+event (sample, channel o, position) gives, with P the patch below that pixel,
 
     dW_o += g P,    dP += g W_o :
 
 a quarter of the dense operations, or less. Images are turned to channels-last, where a kernel row of a patch
 is contiguous. Sums over the batch run in blocks of samples, float32 inside a block and float64 between them.
 
-Every function is serial, releases the GIL and works on one thread's data only. Memory comes from outside:
-numba compiles an allocation slowly.
+Everything is serial, in a fixed order, and releases the GIL. Memory comes from outside the compiled
+functions, since numba compiles an allocation slowly.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
-from pathlib import Path
 
 import numba
 import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from . import pooled_tiles
-from .pooled_tiles import CHANNELS, DEAD, LANES, WIDTH, event_tile, pooled_tile, tag
+from .pooled_tiles import DEAD, LANES, OPTIONS, WIDTH, event_tile, fingerprint_of, tag
 
-_OPTIONS = {"nogil": True, "error_model": "numpy", "boundscheck": False}
-# Samples per block of the backward pass, a divisor of LANES: their images stay in the second-level cache.
+# Samples per block, a divisor of LANES: their images stay in the second-level cache.
 _BLOCK = min(8, LANES)
 # Kernel rows of one tile of the weights' gradient, window rows of one of the images': chosen for 5×5 kernels.
 _ROWS, _WINDOW = 5, 6
 _ROWS_TAG, _WINDOW_TAG = tag(_ROWS), tag(_WINDOW)
-_LANES_TAG, _HALF_TAG = tag(LANES), tag(LANES // 2)
 # Images with more channels than this get pixels of whole vectors: more products, but no load crosses a cache
 # line.
 _UNPADDED = 8
@@ -45,35 +36,7 @@ _IMAGES = types.Array(types.float32, 4, "A")  # (sample, channel, line, pixel), 
 _DENSE = types.Array(types.float32, 4, "C")
 
 
-def group_size(channels: int) -> int:
-    """Return the number of channels per `pooled_tile` that leaves the fewest empty places."""
-    return min(CHANNELS, key=lambda size: -channels % size)
-
-
-@numba.njit(types.void(_IMAGES, types.int64, types.Array(types.float32, 5, "C")), cache=True, **_OPTIONS)
-def to_lanes(x, padding, out):
-    """Copy images to blocks of samples as lanes.
-
-    Parameters
-    ----------
-    x : ndarray, shape (samples, channels, height, width), float32
-        Images, any strides.
-    padding : int
-        Width of the frame around an image in `out`.
-    out : ndarray, shape (blocks, channels, height + 2 padding, width + 2 padding, LANES), float32
-        Written, except for the frame and for lanes without a sample.
-    """
-    samples, channels, height, width = x.shape
-    for c in range(channels):
-        for line in range(height):
-            for b in range(samples):
-                source = x[b, c, line]
-                target = out[b // LANES, c, line + padding, padding:, b % LANES]
-                for i in range(width):
-                    target[i] = source[i]
-
-
-@numba.njit(**_OPTIONS)
+@numba.njit(**OPTIONS)
 def _channels_last(x, first, padding, image):
     """Copy images from `first` on to (sample, line, pixel, channel), except for the frame."""
     for line in range(x.shape[2]):
@@ -85,7 +48,7 @@ def _channels_last(x, first, padding, image):
                     target[i] = source[i]
 
 
-@numba.njit(fastmath={"reassoc"}, **_OPTIONS)
+@numba.njit(fastmath={"reassoc"}, **OPTIONS)
 def _sum(values, count):
     # Reassociation only lets the additions run in vector lanes.
     total = 0.0
@@ -94,7 +57,7 @@ def _sum(values, count):
     return total
 
 
-@numba.njit(**_OPTIONS)
+@numba.njit(**OPTIONS)
 def _channel_events(code, g, c, first, image, jump, offsets, gradients):
     """List the events of channel c in a block: float of `image` where the patch starts, and gradient."""
     count, _, width, pitch = image.shape
@@ -113,7 +76,7 @@ def _channel_events(code, g, c, first, image, jump, offsets, gradients):
     return np.int64(n)
 
 
-@numba.njit(**_OPTIONS)
+@numba.njit(**OPTIONS)
 def _add_to_weights(code, g, first, image, jump, offsets, gradients, partial, total, db):
     """Add one block's gradient of the weights, (output, row, (column, input)), and of the biases."""
     line = image[0, 0].size
@@ -134,7 +97,7 @@ def _add_to_weights(code, g, first, image, jump, offsets, gradients, partial, to
                 partial[row, at] = 0.0
 
 
-@numba.njit(**_OPTIONS)
+@numba.njit(**OPTIONS)
 def _fill_windows(w, windows):
     """Write the weights as they act on a window of (rows + 1) × (columns + 1) pixels.
 
@@ -156,7 +119,7 @@ def _fill_windows(w, windows):
                             windows[group - 1, at // WIDTH, shift, c, _WINDOW, at % WIDTH] = value
 
 
-@numba.njit(**_OPTIONS)
+@numba.njit(**OPTIONS)
 def _window_events(code, g, first, jump, offsets, gradients, counts):
     """List the events of every window (position, sample) of a block: float of the windows, and gradient."""
     outputs = g.shape[1]
@@ -177,7 +140,7 @@ def _window_events(code, g, first, jump, offsets, gradients, counts):
                 start += np.uintp(outputs)
 
 
-@numba.njit(**_OPTIONS)
+@numba.njit(**OPTIONS)
 def _add_to_images(windows, offsets, gradients, counts, shape, count, dx):
     """Add one block's gradient of the images from float address `dx` on, (sample, line, pixel, input)."""
     height, width, sample, line, pixel = shape
@@ -201,69 +164,7 @@ def _add_to_images(windows, offsets, gradients, counts, shape, count, dx):
                         window += np.uintp(1)
 
 
-def _fingerprint() -> int:
-    """Digest of the sources that the kernels are compiled from."""
-    digest = hashlib.sha256()
-    for name in (pooled_tiles.__file__, __file__):
-        digest.update(Path(name).read_bytes())
-    return 1 + int.from_bytes(digest.digest()[:4], "little")
-
-
-def _compile_forward(fingerprint):
-    # Numba's disk cache looks at the file of the cached function alone, but its key contains the values a
-    # closure captures: through the fingerprint, editing any of the sources invalidates the cache.
-    @numba.njit(cache=True, **_OPTIONS)
-    def forward(x, samples, stride, w, bias, y, code, channels):
-        """Compute max(0, max-pool(convolution + bias)) and remember where the maxima are.
-
-        Parameters
-        ----------
-        x : int
-            Address of the images, float32, lanes of samples innermost.
-        samples : int
-            Number of samples.
-        stride : tuple of 4 int
-            Floats between blocks of samples, channels, lines and pixels of `x`.
-        w : ndarray, shape (groups, inputs, rows, columns, size), float32
-            Weights, the output channels in groups.
-        bias : ndarray, shape (groups * size,), float32
-            Biases.
-        y : ndarray, shape (groups * size, height, width, blocks * LANES), float32
-            Written: the pooled maxima. Lanes without a sample are of no meaning.
-        code : ndarray, shape (blocks, groups * size, height, width, LANES), uint8
-            Written: the pixel 2 row + column of the maximum in its window, `DEAD` where it is not positive.
-        channels : tuple
-            `tag` of the size of a group, from `CHANNELS`.
-        """
-        if fingerprint == 0:
-            return
-        size = len(channels)
-        inputs, steps = w.shape[1:4], stride[1:]
-        y_step, code_step = y[0].size, code[0, 0].size
-        for block in range(code.shape[0]):
-            for row in range(y.shape[1]):
-                for group in range(w.shape[0]):
-                    weights, biases = w[group].ctypes.data, bias[group * size :].ctypes.data
-                    for column in range(y.shape[2]):
-                        corner = block * stride[0] + 2 * (row * stride[2] + column * stride[3])
-                        pixels = x + np.uintp(4 * corner)
-                        maxima = y[group * size, row, column, block * LANES :].ctypes.data
-                        which = code[block, group * size, row, column].ctypes.data
-                        if samples - block * LANES <= LANES // 2:
-                            pooled_tile(
-                                pixels, weights, biases, maxima, which,
-                                inputs, steps, y_step, code_step, channels, _HALF_TAG,
-                            )  # fmt: skip
-                        else:
-                            pooled_tile(
-                                pixels, weights, biases, maxima, which,
-                                inputs, steps, y_step, code_step, channels, _LANES_TAG,
-                            )  # fmt: skip
-
-    return forward
-
-
-def _compile_backward(fingerprint):
+def _compile(fingerprint):
     codes = types.Array(types.uint8, 5, "C")
     floats, numbers = types.Array(types.float32, 1, "C"), types.Array(types.int64, 1, "C")
     sums = [
@@ -277,7 +178,7 @@ def _compile_backward(fingerprint):
             _DENSE, numbers, numbers, floats, *sums, numbers, windows, numbers, floats,
         ),
         cache=True,
-        **_OPTIONS,
+        **OPTIONS,
     )  # fmt: skip
     def backward(
         x, w, code, g, padding,
@@ -324,8 +225,7 @@ def _compile_backward(fingerprint):
     return backward
 
 
-forward = _compile_forward(_fingerprint())
-_backward = _compile_backward(_fingerprint())
+_backward = _compile(fingerprint_of(__file__))
 
 
 def _room(shape: tuple[int, ...], beyond: int) -> NDArray[np.float32]:
