@@ -36,7 +36,7 @@ class Descent(DynamicsKeys):
         "temperature T of additional Gaussian noise √(2Tα) (stochastic gradient Langevin dynamics)",
         default=0.0,
         ge=0,
-        unit="loss",
+        unit="energy",
     )
     t_max: float = key("end of the run", example=1000.0, ge=1, unit="steps")
     device: str = key('"auto": the GPU where there is one; or "cpu", "cuda", "cuda:1"', default="auto")
