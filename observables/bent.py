@@ -63,7 +63,7 @@ def fit_bent(x: Array, y: Array, weights: Array, near: Bent | None = None) -> Be
     def heights(corners: Array) -> tuple[Array, float]:
         # Columns: what a unit of each height adds at every point.
         parts = np.stack([np.interp(x, corners, unit) for unit in np.eye(3)], 1)
-        found: Array = np.linalg.lstsq(parts * root[:, None], y * root, rcond=None)[0]
+        found = np.linalg.lstsq(parts * root[:, None], y * root, rcond=None)[0].astype(np.float64)
         return found, float(np.sum(weights * (y - parts @ found) ** 2))
 
     def residual(corners: Array) -> float:
