@@ -63,7 +63,7 @@ class _Curve(NamedTuple):
     width: Array
 
 
-def regimes(loss: xr.Dataset | xr.DataArray, *, least: float = 0.1, bottom: float = 0.2) -> xr.Dataset:
+def regimes(loss: xr.Dataset | xr.DataArray, *, least: float = 0.1, bottom: float = 0.05) -> xr.Dataset:
     """Return t₁ and t₂, begin and end of the logarithmic descent of a loss.
 
     Measured on curves with known corners at 10² and 10⁴, 20 times a decade up to 10⁶: exact on a ramp; noise

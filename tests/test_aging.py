@@ -186,7 +186,7 @@ REASONS: dict[str, tuple[Any, str, str]] = {
     "not at its floor": (lambda t: np.where(t > 3e3, np.nan, descent(t)), "", "last level"),
     "a floor too short": (lambda t: np.where(t > 1.5e4, np.nan, descent(t)), "", "last level"),
     "a slow power": (lambda t: HIGH * (1 + t / 1000) ** -0.3, "", "last level"),
-    "above the bottom": (lambda t: descent(t, low=0.25 * HIGH), "", "25% of the first"),
+    "above the bottom": (lambda t: descent(t, low=0.1 * HIGH), "", "10% of the first"),
     "no level at first": (lambda t: np.where(t == 0, HIGH, descent(t, 0.3)), "first times", ""),
     "constant": (lambda t: 0 * t + HIGH, "does not fall by 10%", "does not fall"),
     "hardly falls": (lambda t: HIGH + 0.03 * descent(t), "does not fall", "does not fall"),
