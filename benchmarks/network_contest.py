@@ -76,7 +76,7 @@ class Bare:
         for _ in range(steps):
             inputs, labels = next(self.batches)
             self.optimizer.zero_grad()
-            self.loss(self.model(inputs.to(DEVICE)), labels.to(DEVICE)).backward()
+            self.loss(self.model(inputs.to(DEVICE)), labels.to(DEVICE)).backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
 
 
@@ -136,7 +136,8 @@ def contest(contestants: list[Contestant], seconds: float, rounds: int, threads:
         # The first steps of a net compile and allocate: they say nothing.
         turn(contestant, 3, threads)
         many = 1
-        while (spent := turn(contestant, many, threads)[0]) < seconds / 4:
+        # Processor time, on a CPU: waiting for others must not make turns so short that each is mostly start.
+        while (spent := turn(contestant, many, threads)[DEVICE.type == "cpu"]) < seconds / 4:
             many *= 2
         steps.append(max(1, round(seconds * many / spent)))
     found = [Turns([], []) for _ in contestants]
@@ -152,6 +153,11 @@ def contest(contestants: list[Contestant], seconds: float, rounds: int, threads:
 def spread(ratios: list[float]) -> str:
     """Return median, least and largest."""
     return f"{statistics.median(ratios):6.2f} ({min(ratios):.2f} … {max(ratios):.2f})"
+
+
+def busy(cpus: float, threads: int) -> bool:
+    """Return whether others use the machine: the matrix products did not get all processors."""
+    return DEVICE.type == "cpu" and cpus < 0.9 * threads
 
 
 def verdict(met: bool, demand: str) -> str:
