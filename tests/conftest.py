@@ -51,7 +51,9 @@ def small() -> Callable[..., dict[str, Any]]:
             given["system"] |= SMALL_SYSTEMS.get(name, {})
             given["dynamics"] |= {"t_max": 30, "batch_size": 8}
             given["record"] |= {
-                "waiting_times": [0, 5, 20],
+                "times": {"per_decade": 2},
+                "waiting_times": [0, 5],
+                "lags": {"per_decade": 2},
                 "energy_examples": 20,
                 "gradient_examples": 20,
             }
