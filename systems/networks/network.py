@@ -199,8 +199,10 @@ class Network:
             if bad:
                 self._diverged(*min(bad))
             moved = self.units.state(memory)
-            if not bool(torch.isfinite(moved.weights).all()):
-                self._diverged(last, int((~torch.isfinite(moved.weights)).any(1).nonzero()[0]))
+            # A minimum or maximum that is not finite stands for any weight, without a copy of all.
+            finite = torch.isfinite(torch.stack(torch.aminmax(moved.weights, dim=1))).all(0)
+            if not bool(finite.all()):
+                self._diverged(last, int((~finite).nonzero()[0]))
             return moved
 
     def _diverged(self, step: int, position: int) -> None:

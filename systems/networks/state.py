@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-#: Weights whose difference is held in double precision at once on a GPU.
+#: Weights whose difference is held in double precision at once.
 HELD = 2**22
 
 
@@ -75,14 +75,16 @@ def compare(a: Tensor, b: Tensor) -> tuple[float, float]:
     Two single precision numbers are subtracted, squared and summed in double precision; of
     |a|² + |b|² − 2 a·b nothing would be left where the distance is small.
     """
-    if a.device.type == "cpu":
-        # numpy's sum does not depend on the number of threads.
-        x, y = a.numpy().astype(np.float64), b.numpy().astype(np.float64)
-        difference = x - y
-        return float(np.mean(difference * difference)), float(np.mean(x * y))
     distance = product = 0.0
     for p, q in zip(torch.split(a, HELD), torch.split(b, HELD), strict=True):
         u, v = p.double(), q.double()
-        distance += float(torch.sum((u - v) ** 2))
-        product += float(torch.sum(u * v))
+        if a.device.type == "cpu":
+            # numpy's sum does not depend on the number of threads.
+            x, y = u.numpy(), v.numpy()
+            difference = x - y
+            distance += float(np.sum(difference * difference))
+            product += float(np.sum(x * y))
+        else:
+            distance += float(torch.sum((u - v) ** 2))
+            product += float(torch.sum(u * v))
     return distance / a.numel(), product / a.numel()
