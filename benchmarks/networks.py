@@ -160,7 +160,7 @@ def faster_loader(case: Case, data: tuple[Tensor, Tensor], seconds: float, threa
 
 def speed(name: str, case: Case, quick: bool, threads: int) -> None:
     """Time one case, print its table."""
-    seconds, rounds = (0.1, 7) if quick else (0.1, 25)
+    seconds, rounds = (0.5, 5) if quick else (1.0, 11)
     data = examples(case.like)
     inputs, labels = torch.from_numpy(data.scaled(data.train.inputs)), torch.from_numpy(data.train.labels)
     if case.squared:

@@ -87,4 +87,4 @@ def test_readme_has_the_two_commands_that_ci_runs() -> None:
     ]
     assert len(commands) == 2
     assert commands[0].endswith("langevin run runs/pspin.toml")
-    assert commands[1].endswith("pytest")
+    assert commands[1].endswith("pytest -n 2")

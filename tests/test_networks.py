@@ -38,16 +38,17 @@ def batch(network: Network, position: int, step: int) -> tuple[torch.Tensor, tor
 # The step.
 
 
-@pytest.mark.parametrize("execution", ["sequential", "stacked"])
+@pytest.mark.parametrize(
+    ("execution", "backend"), [("sequential", "torch"), ("stacked", "torch"), ("sequential", "numba")]
+)
 @pytest.mark.parametrize(
     "options",
     [{}, {"momentum": 0.9}, {"weight_decay": 0.1}, {"momentum": 0.5, "weight_decay": 0.01}],
     ids=["plain", "momentum", "decay", "both"],
 )
-def test_the_step_is_that_of_torch_optim_sgd(execution: str, options: dict[str, float]) -> None:
-    network, noise = built(
-        settings(MLP, execution=execution, precision="double", learning_rate=0.1, **options)
-    )
+def test_the_step_is_that_of_torch_optim_sgd(execution: str, backend: str, options: dict[str, float]) -> None:
+    keys = {"execution": execution, "backend": backend, "learning_rate": 0.1, **options}
+    network, noise = built(settings(MLP, precision="double", **keys))
     end = trained(network, noise, 20)
     for position, replica in enumerate(network.ensemble.replica):
         module = network._module(replica)
@@ -81,7 +82,8 @@ class MinusGradient(Model):
 
 @pytest.mark.parametrize("temperature", [0.0, 0.01])
 def test_sgd_is_the_langevin_step_at_dt_equal_to_the_learning_rate(temperature: float) -> None:
-    made = settings(MLP, execution="sequential", precision="double", temperature=temperature)
+    keys = {"execution": "sequential", "backend": "torch", "temperature": temperature}
+    made = settings(MLP, precision="double", **keys)
     network, noise = built(made)
     end = trained(network, noise, 10).weights.numpy()
     rule = Langevin(MinusGradient(network), temperature, network.dynamics.learning_rate)
@@ -108,7 +110,8 @@ class Kicks(Noise):
 def test_replicas_in_one_call_are_replicas_one_by_one() -> None:
     ends = []
     for execution in ("sequential", "stacked"):
-        network, noise = built(settings(MLP, execution=execution, precision="double", replicas=20))
+        keys = {"execution": execution, "backend": "torch", "precision": "double"}
+        network, noise = built(settings(MLP, replicas=20, **keys))
         assert len(network.units.groups) == (20 if execution == "sequential" else 2)
         ends.append(trained(network, noise, 30).weights)
     torch.testing.assert_close(*ends, rtol=1e-12, atol=1e-13)
@@ -116,7 +119,8 @@ def test_replicas_in_one_call_are_replicas_one_by_one() -> None:
 
 def test_a_large_batch_is_the_sum_of_its_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     for execution in ("sequential", "stacked"):
-        made = settings(MLP, execution=execution, batches="full", precision="double")
+        keys = {"execution": execution, "backend": "torch", "precision": "double"}
+        made = settings(MLP, batches="full", **keys)
         network, noise = built(made)
         whole = trained(network, noise, 5).weights
         with monkeypatch.context() as patch:
@@ -397,14 +401,18 @@ def test_a_start_is_pytorchs_own() -> None:
     torch.testing.assert_close(state.weights[1], expected, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("execution", ["stacked", "auto"])
 @pytest.mark.parametrize(
     "options",
     [{"temperature": 0.1}, {"batches": "iid"}, {"batches": "persistent"}],
     ids=lambda o: next(iter(o)),
 )
-def test_a_replica_sees_its_own_data_and_noise_in_any_company(options: dict[str, Any]) -> None:
+def test_a_replica_sees_its_own_data_and_noise_in_any_company(
+    options: dict[str, Any], execution: str
+) -> None:
     """Replicas of two samples, in one call or alone, and without the others."""
-    made = settings(MLP, execution="stacked", precision="double", replicas=4, samples=2, **options)
+    keys = {"execution": execution, "precision": "double", **options}
+    made = settings(MLP, replicas=4, samples=2, **keys)
     network, noise = built(made)
     whole = trained(network, noise, 20).weights
     for keep in ([3], [2, 1]):

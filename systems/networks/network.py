@@ -24,7 +24,7 @@ from langevin.noise import Noise
 from langevin.schedule import Schedule
 from langevin.system import Array, Attributes, Coordinates
 
-from . import batches, measurement
+from . import batches, measurement, perceptron
 from .datasets.base import Data
 from .devices import explained, prepare
 from .examples import Examples
@@ -32,7 +32,7 @@ from .layout import Layout, buffers_of, multiplications, seeded
 from .losses import Loss
 from .sections import Descent, RecordDescent
 from .state import NetworkState, Reference, compare, restored
-from .training import Problem, Rule
+from .training import LARGEST, Problem, Rule
 from .units import Units
 
 
@@ -63,15 +63,18 @@ class Network:
                 dynamics.learning_rate, dynamics.momentum, dynamics.weight_decay, dynamics.temperature
             )
             problem = Problem(self.layout, self.loss, self.train, self.batches.size, rule)
+            shape = self._compiled_shape(modules[0])
+            stackable = shape is None and self._stackable(modules[0])
             self.units = Units(
                 modules,
                 problem,
                 self.batches,
                 data.rows,
                 ensemble,
-                dynamics.execution if self._stackable(modules[0]) else "sequential",
+                dynamics.execution if stackable else "sequential",
                 dynamics.cuda_graph,
                 self._work,
+                shape,
             )
             self._choose(data)
 
@@ -90,6 +93,9 @@ class Network:
     def check(cls, settings: Any) -> Iterable[str]:
         """Yield the faults that several keys together show."""
         dynamics = settings.dynamics
+        if dynamics.backend == "numba" and dynamics.execution == "stacked":
+            given = 'dynamics.execution = "stacked"'
+            yield f'{given}: allowed: "auto", "sequential" with dynamics.backend = "numba"'
         if dynamics.temperature and dynamics.momentum:
             yield (
                 f"dynamics.temperature = {dynamics.temperature:g}: must be 0 with dynamics.momentum = "
@@ -168,6 +174,22 @@ class Network:
         buffered = next(module.buffers(), None) is not None
         return self.batches.fixed and not frozen and not buffered
 
+    def _compiled_shape(self, module: nn.Module) -> perceptron.Shape | None:
+        """Return the shape of a net whose steps are to be compiled; None if torch takes them."""
+        keys, size = self.dynamics, self.batches.size
+        if keys.backend == "torch" or keys.execution == "stacked":
+            return None
+        shape = perceptron.shape_of(module, self.loss) if self.device.type == "cpu" else None
+        if keys.backend == "numba" and (shape is None or size > LARGEST):
+            raise UserError(
+                f'dynamics.backend = "numba": allowed: "auto" or "torch" for {type(self).__name__} with '
+                f"system.loss = {self.loss.name!r} and B = {size} on {self.device.type}; compiled are steps "
+                f"of fully connected nets with ReLU or tanh on a CPU, B ≤ {LARGEST}"
+            )
+        if keys.backend == "auto" and not perceptron.pays(self._work * size, size):
+            return None
+        return shape
+
     # The system.
 
     def initial_state(self, noise: Noise) -> NetworkState:
@@ -194,7 +216,7 @@ class Network:
             return self.units.steps(number, first, last, memory, streams)
 
         with explained():
-            ends = self.units.team.map(carry, range(len(self.units.units)))
+            ends = self.units.carry(carry)
             bad = [end for end in ends if end is not None]
             if bad:
                 self._diverged(*min(bad))
@@ -242,7 +264,7 @@ class Network:
             return [one(number, position) for position in self.units.groups[number]]
 
         with explained():
-            found = self.units.team.map(task, range(len(self.units.units)))
+            found = self.units.carry(task)
         return np.array([row for rows in found for row in rows]).T
 
     def reference(self, state: NetworkState) -> Reference:

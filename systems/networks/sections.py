@@ -47,6 +47,10 @@ class Descent(DynamicsKeys):
         "replicas one by one, or many in each call; auto: what is fast for the size of the net",
         default="auto",
     )
+    backend: Literal["auto", "numba", "torch"] = key(
+        "compiled steps, of fully connected nets on a CPU, or steps of torch; auto: the faster",
+        default="auto",
+    )
     cuda_graph: bool = key("on a GPU, capture the step in a CUDA graph", default=True)
     deterministic: bool = key("on a GPU, deterministic algorithms only: the same bits again", default=False)
 

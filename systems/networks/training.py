@@ -111,6 +111,10 @@ class Unit:
             self.problem.rule.apply(self._weights, gradients, self._velocities)
         return losses
 
+    def run(self, batches: Tensor) -> Tensor:
+        """Take a step on each of the batches, shape (steps, r, B); return their losses, shape (steps, r)."""
+        return torch.stack([self.step(index) for index in batches])
+
     def kick(self, noise: Tensor) -> None:
         """Add the thermal noise √(2Tα) η, η of shape (r, M)."""
         self.weights.add_(noise, alpha=self.problem.rule.kick)
@@ -256,8 +260,11 @@ class Captured:
         with torch.cuda.graph(self.graph):
             self.losses = unit.step(self.index)
 
-    def step(self, index: Tensor) -> Tensor:
-        """Take one step on the batches `index`, shape (r, B); return the losses that it found, shape (r,)."""
-        self.index.copy_(index)
-        self.graph.replay()
-        return self.losses.clone()
+    def run(self, batches: Tensor) -> Tensor:
+        """Take a step on each of the batches, shape (steps, r, B); return their losses, shape (steps, r)."""
+        losses = []
+        for index in batches:
+            self.index.copy_(index)
+            self.graph.replay()
+            losses.append(self.losses.clone())
+        return torch.stack(losses)

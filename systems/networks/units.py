@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -13,9 +14,12 @@ from torch import Tensor, nn
 from langevin.ensemble import Ensemble
 
 from .batches import Batches
+from .perceptron import Compiled, Shape, single_blas
 from .state import NetworkState
 from .team import Team, groups
 from .training import Alone, Captured, Problem, Stacked, Unit
+
+Result = TypeVar("Result")
 
 #: The most steps whose batches are drawn, and whose losses are judged, at once; the most indices among them.
 STEPS, INDICES = 256, 2**20
@@ -38,6 +42,8 @@ class Units:
         Whether a GPU's steps are captured in CUDA graphs.
     work : int
         Multiplications for one example, roughly.
+    shape : Shape or None
+        Of a net whose steps are to be compiled.
     """
 
     def __init__(
@@ -50,6 +56,7 @@ class Units:
         execution: str,
         capture: bool,
         work: int,
+        shape: Shape | None = None,
     ) -> None:
         self.problem, self.batches, self.rows, self.ensemble = problem, batches, rows, ensemble
         dof = problem.layout.dof
@@ -57,8 +64,10 @@ class Units:
         self.groups = groups(len(modules), dof, execution, self.device.type)
         self.units: list[Unit] = []
         self.probes: list[Alone] = []
+        self._compiled = shape is not None
         for group in self.groups:
-            alone = Alone(modules[group[0]], problem)
+            first = modules[group[0]]
+            alone = Compiled(first, problem, shape) if shape else Alone(first, problem)
             self.probes.append(alone)
             many = len(group) > 1
             self.units.append(Stacked(modules[group[1]], problem, len(group)) if many else alone)
@@ -66,6 +75,11 @@ class Units:
         fixed = batches.fixed and not problem.rule.temperature
         self._capture = capture and fixed and self.device.type == "cuda"
         self._captured: dict[int, Captured] = {}
+
+    def carry(self, task: Callable[[int], Result]) -> list[Result]:
+        """Return task(number) for every group, side by side where that pays."""
+        with single_blas() if self._compiled else nullcontext():
+            return self.team.map(task, range(len(self.units)))
 
     def load(self, number: int, state: NetworkState) -> None:
         """Copy the state of a group's replicas into its unit."""
@@ -108,7 +122,7 @@ class Units:
         most = max(1, min(STEPS, INDICES // self.batches.size))
         for start in range(first, last, most):
             stop = min(start + most, last)
-            losses = torch.stack(list(self._chunk(number, start, stop, memory, streams)))
+            losses = self._chunk(number, start, stop, memory, streams)
             bad = ~torch.isfinite(losses)
             if bool(bad.any()):
                 step, row = bad.nonzero()[0].tolist()
@@ -117,34 +131,35 @@ class Units:
 
     def _chunk(
         self, number: int, start: int, stop: int, memory: NDArray[np.int8], streams: Sequence[Any]
-    ) -> Iterator[Tensor]:
+    ) -> Tensor:
+        """Take some steps, return their losses, shape (steps, r)."""
         unit, group = self.units[number], self.groups[number]
-        take = unit.step
-        for n, index in enumerate(self._batches(group, start, stop, memory, streams), start):
-            if self._capture:
-                if number not in self._captured:
-                    self._captured[number] = Captured(unit, index)
-                take = self._captured[number].step
-            yield take(index)
+        losses, step = [], start
+        for batches in self._batches(group, start, stop, memory, streams):
+            if self._capture and number not in self._captured:
+                self._captured[number] = Captured(unit, batches[0])
+            losses.append((self._captured[number] if self._capture else unit).run(batches))
             if self.problem.rule.temperature:
                 with torch.no_grad():
-                    unit.kick(self._thermal(group, n, unit.weights.dtype))
+                    unit.kick(self._thermal(group, step, unit.weights.dtype))
+            step += len(batches)
+        return torch.cat(losses)
 
     def _batches(
         self, group: range, start: int, stop: int, memory: NDArray[np.int8], streams: Sequence[Any]
     ) -> Iterator[Tensor]:
-        """Yield the batches of every step, shape (r, B), on the device; uploaded together if of one size."""
+        """Yield batches, shape (steps, r, B), on the device: of all steps that one call can take."""
         labels, samples = self.ensemble.replica, self.ensemble.sample
         drawn = [self.batches.draw(int(labels[p]), memory[p], start, stop, streams[p]) for p in group]
         rows = [self.rows[int(samples[p])] for p in group]
         upload = self.problem.examples.upload
         if self.batches.fixed:
-            yield from upload(
-                np.stack([r[np.stack(list(d))] for r, d in zip(rows, drawn, strict=True)], axis=1)
-            )
+            together = [r[np.stack(list(d))] for r, d in zip(rows, drawn, strict=True)]
+            batches = upload(np.stack(together, axis=1))
+            yield from torch.split(batches, 1) if self.problem.rule.temperature else (batches,)
         else:
             for index in drawn[0]:
-                yield upload(rows[0][index][None])
+                yield upload(rows[0][index][None, None])
 
     def _thermal(self, group: range, step: int, dtype: torch.dtype) -> Tensor:
         """Return standard normals of one step, shape (r, M), from the stream of (seed, replica, step)."""

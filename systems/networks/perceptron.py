@@ -1,0 +1,137 @@
+"""Fully connected nets on a CPU, with compiled steps: which they are, and their unit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+import scipy.linalg.cython_blas  # noqa: F401  (numba's matrix products: to be found below)
+import torch
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
+from torch import Tensor, nn
+
+from .losses import Loss
+from .training import LARGEST, Alone, Problem
+
+#: Multiplications of a step, forward, up to which one thread for each net is best: torch's share larger ones.
+MOST = 10**8
+
+
+class Shape(NamedTuple):
+    """A fully connected net as the kernels see it."""
+
+    sizes: tuple[int, ...]
+    """Inputs, hidden units, outputs."""
+    activation: str
+    last: str
+    loss: str
+
+
+def shape_of(module: nn.Module, loss: Loss) -> Shape | None:
+    """Return the shape of a net the kernels know: Flatten, Linear, ReLU or Tanh, …, Linear, perhaps Sigmoid.
+
+    Returns
+    -------
+    Shape or None
+        None for any other module or loss.
+    """
+    if not isinstance(module, nn.Sequential) or not isinstance(module[0], nn.Flatten):
+        return None
+    layers = list(module)[1:]
+    last = "sigmoid" if type(module[-1]) is nn.Sigmoid else "none"
+    if last == "sigmoid":
+        layers.pop()
+    between = layers[1::2]
+    linear = [m for m in layers[::2] if type(m) is nn.Linear]
+    if len(linear) != len(between) + 1 or len(linear) + len(between) != len(layers):
+        return None
+    kinds = {type(m) for m in between}
+    if not (kinds <= {nn.ReLU} or kinds <= {nn.Tanh}) or not _plain(linear):
+        return None
+    if loss.name != "mse_loss" and (loss.name != "cross_entropy" or last == "sigmoid"):
+        return None
+    sizes = (linear[0].in_features, *(m.out_features for m in linear))
+    return Shape(sizes, "tanh" if nn.Tanh in kinds else "relu", last, loss.name)
+
+
+def _plain(linear: list[nn.Linear]) -> bool:
+    """Whether all layers have biases, and all of them descend."""
+    return all(m.bias is not None and all(p.requires_grad for p in m.parameters()) for m in linear)
+
+
+def pays(work: int, batch_size: int) -> bool:
+    """Return whether the compiled step is the faster one.
+
+    Parameters
+    ----------
+    work : int
+        Multiplications of one step, forward.
+    batch_size : int
+        Examples in a batch; those of a large one go through the net in pieces, which the kernels do not.
+    """
+    return work <= MOST and batch_size <= LARGEST
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    # Looked for once: it takes a walk through all loaded libraries.
+    return ThreadpoolController()
+
+
+@contextmanager
+def single_blas() -> Iterator[None]:
+    """Let each matrix product run on the thread that asks for it: in all threads, so one alone enters."""
+    with _libraries().limit(limits=1, user_api="blas"):
+        yield
+
+
+class Compiled(Alone):
+    """One replica whose steps are compiled; torch sees the same weights when it measures."""
+
+    def __init__(self, module: nn.Module, problem: Problem, shape: Shape) -> None:
+        super().__init__(module, problem)
+        from . import perceptron_kernels as kernels
+
+        self._descend = kernels.descend
+        self._sizes = np.array(shape.sizes)
+        self._kinds = (
+            {"relu": kernels.RELU, "tanh": kernels.TANH}[shape.activation],
+            {"none": kernels.NONE, "sigmoid": kernels.SIGMOID}[shape.last],
+            {"cross_entropy": kernels.CROSS_ENTROPY, "mse_loss": kernels.SQUARED}[shape.loss],
+        )
+        row = self.weights.numpy()[0]
+        self._row, self._speed = row, row if self.velocity is None else self.velocity.numpy()[0]
+        rule = problem.rule
+        numbers = (rule.learning_rate, rule.momentum, rule.weight_decay, 1 / problem.batch_size)
+        self._numbers = np.array(numbers, row.dtype)
+        examples = problem.examples
+        like = torch.ones(examples.shape)
+        self._scale, self._shift = (
+            (like.to(examples.dtype) * v).flatten().numpy() for v in (examples.scale, examples.shift)
+        )
+        self._inputs, self._labels = examples.inputs.flatten(1).numpy(), examples.labels.numpy()
+
+    def run(self, batches: Tensor) -> Tensor:
+        """Take a step on each of the batches, shape (steps, 1, B); return their losses, shape (steps, 1).
+
+        To be called inside of `single_blas`.
+        """
+        losses = np.empty(len(batches), self._row.dtype)
+        index = np.ascontiguousarray(batches[:, 0].numpy())
+        self._descend(
+            self._row,
+            self._speed,
+            self._sizes,
+            self._kinds,
+            self._inputs,
+            self._labels,
+            self._scale,
+            self._shift,
+            index,
+            self._numbers,
+            losses,
+        )
+        return torch.from_numpy(losses)[:, None]
