@@ -108,7 +108,7 @@ def report(name: str, system: dict[str, Any], batch: int, threads: int) -> None:
     )
     print(f"activations {activations:.2f} copies: a bare loop's {alone:.2f} less weights and gradient")
     rest = (now() - start) / copy - REFERENCES
-    print(f"between calls {rest:.2f} copies beyond data set and references (state, working copy)")
+    print(f"between calls {rest:.2f} copies beyond data set and references")
     for task, carry in tasks.items():
         held = (peak(carry) - start) / copy - REFERENCES
         line = f"{task:12s} {held:6.2f} copies beyond data set and references"

@@ -16,6 +16,7 @@ import langevin
 from langevin import cli, simulation
 from langevin.errors import Diverged, LangevinError, UserError
 from langevin.noise import Noise
+from langevin.systems.networks.training import Unit
 
 MLP = {"name": "mlp", "widths": [4]}
 NORMALISED = {"name": "network", "module": "small_nets:Normalised"}
@@ -45,6 +46,51 @@ def test_a_state_survives_saving_with_all_that_belongs_to_it(
     assert set(found) == set(expected)
     for key, value in expected.items():
         np.testing.assert_array_equal(found[key], value)
+
+
+@pytest.mark.parametrize(
+    ("system", "keys"),
+    [(MLP, {}), (MLP, {"execution": "stacked", "momentum": 0.5}), (NORMALISED, {"momentum": 0.5})],
+    ids=["compiled", "stacked", "batch-norm"],
+)
+def test_a_state_stays_as_it_is(system: dict[str, Any], keys: dict[str, Any]) -> None:
+    network, noise = built(settings(system, **keys))
+    start = network.advance(network.initial_state(noise), 0, 3, noise)
+    before = {name: array.copy() for name, array in network.state_dict(start).items()}
+    network.advance(start, 3, 9, noise)
+    network.measure(start)
+    network.at_waiting(start)
+    for name, array in network.state_dict(start).items():
+        np.testing.assert_array_equal(array, before[name], err_msg=name)
+
+
+class Replayed:
+    """Stands for a captured step where there is no GPU: it knows the tensors that the unit had at first."""
+
+    def __init__(self, unit: Unit, index: torch.Tensor) -> None:
+        self.unit, self.addresses = unit, [unit.weights.data_ptr(), *(v.data_ptr() for v in unit._velocities)]
+
+    def run(self, batches: torch.Tensor) -> torch.Tensor:
+        """Take the steps."""
+        now = [self.unit.weights.data_ptr(), *(v.data_ptr() for v in self.unit._velocities)]
+        assert now == self.addresses
+        return self.unit.run(batches)
+
+
+@pytest.mark.parametrize("system", [MLP, NORMALISED], ids=["mlp", "batch-norm"])
+def test_captured_steps_keep_their_tensors(system: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("langevin.systems.networks.units.Captured", Replayed)
+    ends = []
+    for capture in (False, True):
+        network, noise = built(settings(system, momentum=0.5, backend="torch"))
+        network.units._capture = capture
+        state = network.initial_state(noise)
+        for first in (0, 10, 20):
+            state = network.advance(state, first, first + 10, noise)
+            network.measure(state)
+        ends.append(network.state_dict(state))
+    for name, array in ends[0].items():
+        np.testing.assert_array_equal(array, ends[1][name], err_msg=name)
 
 
 def test_running_statistics_are_saved_but_are_no_degrees_of_freedom() -> None:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from conftest import SIGMAS, z_score
 from small_nets import X, Y, built, on_a_line, settings
 from torch import nn
+from torch.nn.utils import vector_to_parameters
 
 from langevin import simulation
 from langevin.dynamics import Langevin
@@ -73,7 +74,7 @@ class MinusGradient(Model):
         rows = []
         for position, weights in enumerate(x):
             probe = self.network.units.probes[position]
-            probe.weights[0] = torch.from_numpy(weights)
+            probe.bind(torch.from_numpy(weights)[None], None)
             inputs, labels = batch(self.network, position, round(t))
             loss = F.cross_entropy(probe.module(inputs), labels)
             rows.append(self.network.layout.flat(list(torch.autograd.grad(loss, probe.parameters))))
@@ -273,7 +274,7 @@ def test_a_persistent_force_is_normalised_by_the_mean_size() -> None:
 def naive(network: Network, position: int, state: Any) -> tuple[np.ndarray, np.ndarray]:
     """Per-sample gradients on the probed examples, shape (n, M), and the indices, one example at a time."""
     module = network._module(int(network.ensemble.replica[position]))
-    network.layout.bind(module, state.weights[position].clone())
+    vector_to_parameters(state.weights[position], module.parameters())
     index = network._probed[int(network.ensemble.sample[position])]
     rows = []
     for i in index:
@@ -331,7 +332,7 @@ def test_losses_and_accuracies_are_those_of_a_loop() -> None:
     measured = network.measure(state)
     for position, sample in enumerate(network.ensemble.sample):
         module = network._module(int(network.ensemble.replica[position]))
-        network.layout.bind(module, state.weights[position].clone())
+        vector_to_parameters(state.weights[position], module.parameters())
         for names, examples, index in (
             (("energy", "train_accuracy"), network.train, network._trained[int(sample)]),
             (("test_loss", "test_accuracy"), network.test, network._tested[int(sample)]),

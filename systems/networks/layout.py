@@ -61,13 +61,6 @@ class Layout:
         """Return a copy of the module's trainable parameters, shape (M,)."""
         return self.flat([p.detach() for p in module.parameters() if p.requires_grad])
 
-    def bind(self, module: nn.Module, x: Tensor) -> list[nn.Parameter]:
-        """Let the module's parameters be views of x, shape (M,); return them."""
-        parameters = [p for p in module.parameters() if p.requires_grad]
-        for parameter, view in zip(parameters, self.views(x), strict=True):
-            parameter.data = view
-        return parameters
-
 
 def buffers_of(module: nn.Module) -> list[Tensor]:
     """Return copies of the buffers, in the module's order."""

@@ -209,18 +209,20 @@ class Network:
     def advance(self, state: NetworkState, t0: float, t1: float, noise: Noise) -> NetworkState:
         """Take the steps from t0 to t1. Raises `Diverged` at a loss that is not a number."""
         first, last = round(t0), round(t1)
-        memory, streams = state.memory.copy(), self._streams(noise)
+        streams = self._streams(noise)
 
         def carry(number: int) -> tuple[int, int] | None:
-            self.units.load(number, state)
-            return self.units.steps(number, first, last, memory, streams)
+            self.units.load(number, moved)
+            end = self.units.steps(number, first, last, moved.memory, streams)
+            self.units.store(number, moved)
+            return end
 
         with explained():
+            moved = state.copy()
             ends = self.units.carry(carry)
             bad = [end for end in ends if end is not None]
             if bad:
                 self._diverged(*min(bad))
-            moved = self.units.state(memory)
             # A minimum or maximum that is not finite stands for any weight, without a copy of all.
             finite = torch.isfinite(torch.stack(torch.aminmax(moved.weights, dim=1))).all(0)
             if not bool(finite.all()):

@@ -102,17 +102,20 @@ class Compiled(Alone):
             {"none": kernels.NONE, "sigmoid": kernels.SIGMOID}[shape.last],
             {"cross_entropy": kernels.CROSS_ENTROPY, "mse_loss": kernels.SQUARED}[shape.loss],
         )
-        row = self.weights.numpy()[0]
-        self._row, self._speed = row, row if self.velocity is None else self.velocity.numpy()[0]
-        rule = problem.rule
+        examples, rule = problem.examples, problem.rule
         numbers = (rule.learning_rate, rule.momentum, rule.weight_decay, 1 / problem.batch_size)
-        self._numbers = np.array(numbers, row.dtype)
-        examples = problem.examples
+        self._numbers = torch.tensor(numbers, dtype=examples.dtype).numpy()
         like = torch.ones(examples.shape)
         self._scale, self._shift = (
             (like.to(examples.dtype) * v).flatten().numpy() for v in (examples.scale, examples.shift)
         )
         self._inputs, self._labels = examples.inputs.flatten(1).numpy(), examples.labels.numpy()
+
+    def bind(self, weights: Tensor, velocity: Tensor | None) -> None:
+        """Work on these weights, and the velocity that momentum needs, shape (1, M), from now on."""
+        super().bind(weights, velocity)
+        self._row = weights[0].numpy()
+        self._speed = self._row if velocity is None else velocity[0].numpy()
 
     def run(self, batches: Tensor) -> Tensor:
         """Take a step on each of the batches, shape (steps, 1, B); return their losses, shape (steps, 1).

@@ -35,6 +35,13 @@ class NetworkState:
     buffers: list[Tensor]
     memory: NDArray[np.int8]
 
+    def copy(self) -> NetworkState:
+        """Return a state that may be changed in place."""
+        velocity = None if self.velocity is None else self.velocity.clone()
+        return NetworkState(
+            self.weights.clone(), velocity, [b.clone() for b in self.buffers], self.memory.copy()
+        )
+
     def saved(self) -> dict[str, NDArray[Any]]:
         """Return arrays from which `restored` makes the same state."""
         arrays: dict[str, NDArray[Any]] = {"weights": self.weights.cpu().numpy(), "memory": self.memory}

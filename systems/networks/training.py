@@ -9,8 +9,8 @@ that is torch.optim.SGD at T = 0. Without momentum it is the Euler-Maruyama step
 the force −g and dt = α (a test holds that); T > 0 is stochastic gradient Langevin dynamics (Welling and Teh
 2011), which samples exp(−(L + λ|w|²/2)/T) for full batches and α → 0.
 
-A unit owns the working copy of the weights of its replicas. Loaded with a state it takes steps in place;
-between advances it serves the measurements.
+A unit is bound to weights that lie elsewhere, in a state: it changes them in place when it takes steps, and
+measures them where they lie.
 """
 
 from __future__ import annotations
@@ -81,28 +81,30 @@ class Problem:
 
 
 class Unit:
-    """Replicas that share a call: their weights in one working copy, shape (r, M).
+    """Replicas that share a call; to be bound to their weights first.
 
     Parameters
     ----------
     module : Module
         The network, on its device.
     problem : Problem
-    replicas : int
-        How many replicas r the unit holds.
     """
 
-    def __init__(self, module: nn.Module, problem: Problem, replicas: int = 1) -> None:
+    #: Weights of the unit's replicas, shape (r, M).
+    weights: Tensor
+
+    def __init__(self, module: nn.Module, problem: Problem) -> None:
         self.module, self.problem = module, problem
         self.layout, self.examples = problem.layout, problem.examples
-        like = next(p for p in module.parameters() if p.requires_grad)
-        self.weights = torch.empty(replicas, self.layout.dof, dtype=like.dtype, device=like.device)
-        self.velocity = torch.zeros_like(self.weights) if problem.rule.momentum else None
         self.buffers = list(module.buffers())
         # Batch-norm makes one example's loss depend on the others of its batch.
         self.couples = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in module.modules())
         self._weights: list[Tensor] = []
         self._velocities: list[Tensor] = []
+
+    def bind(self, weights: Tensor, velocity: Tensor | None) -> None:
+        """Work on these weights, and the velocity that momentum needs, shape (r, M), from now on."""
+        self.weights = weights
 
     def step(self, index: Tensor) -> Tensor:
         """Take one step on the batches `index`, shape (r, B); return the losses that it found, shape (r,)."""
@@ -151,18 +153,24 @@ class Unit:
 
 
 class Alone(Unit):
-    """One replica: the module's own parameters are views of the working copy."""
+    """One replica: the module's own parameters are views of its weights."""
 
     def __init__(self, module: nn.Module, problem: Problem) -> None:
         super().__init__(module, problem)
-        self.parameters = self.layout.bind(module, self.weights[0])
-        self._weights = self.layout.views(self.weights[0])
-        self._velocities = [] if self.velocity is None else self.layout.views(self.velocity[0])
-        on_cpu = self.weights.device.type == "cpu"
+        self.parameters = [p for p in module.parameters() if p.requires_grad]
+        on_cpu = problem.examples.device.type == "cpu"
         self.channels_last = on_cpu and any(isinstance(m, nn.Conv2d) for m in module.modules())
         self._compiled: list[Any] = [m for m in module.modules() if hasattr(m, "compiled")]
         for part in self._compiled:
-            part.compiled = on_cpu and self.weights.dtype == torch.float32
+            part.compiled = on_cpu and problem.examples.dtype == torch.float32
+
+    def bind(self, weights: Tensor, velocity: Tensor | None) -> None:
+        """Work on these weights, and the velocity that momentum needs, shape (1, M), from now on."""
+        super().bind(weights, velocity)
+        self._weights = self.layout.views(weights[0])
+        self._velocities = [] if velocity is None else self.layout.views(velocity[0])
+        for parameter, view in zip(self.parameters, self._weights, strict=True):
+            parameter.data = view
 
     def gather(self, index: Tensor, examples: Examples | None = None) -> tuple[Tensor, Tensor]:
         """Return inputs and labels of the examples `index`, shape (n,), by default of the training set."""
@@ -213,12 +221,18 @@ class Alone(Unit):
 class Stacked(Unit):
     """Several replicas in each call: parameters stacked along the first axis, torch.func.vmap over it."""
 
-    def __init__(self, module: nn.Module, problem: Problem, replicas: int) -> None:
-        super().__init__(module, problem, replicas)
-        self._weights = self.layout.views(self.weights)
-        self._velocities = [] if self.velocity is None else self.layout.views(self.velocity)
-        self._leaves = [v.detach().requires_grad_() for v in self._weights]
+    def __init__(self, module: nn.Module, problem: Problem) -> None:
+        super().__init__(module, problem)
+        self._leaves: list[Tensor] = []
         self._losses = vmap(self._loss)
+
+    def bind(self, weights: Tensor, velocity: Tensor | None) -> None:
+        """Work on these weights, and the velocity that momentum needs, shape (r, M), from now on."""
+        super().bind(weights, velocity)
+        self._weights = self.layout.views(weights)
+        self._velocities = [] if velocity is None else self.layout.views(velocity)
+        # Not detach(): torch counts changes of all rows of the state together, other units' steps as well.
+        self._leaves = [v.data.requires_grad_() for v in self._weights]
 
     def _loss(self, parameters: list[Tensor], inputs: Tensor, labels: Tensor) -> Tensor:
         named = dict(zip(self.layout.names, parameters, strict=True))
@@ -244,7 +258,7 @@ class Captured:
 
     def __init__(self, unit: Unit, index: Tensor) -> None:
         self.index = index.clone()
-        changed = [unit.weights, *([] if unit.velocity is None else [unit.velocity]), *unit.buffers]
+        changed = [unit.weights, *unit._velocities, *unit.buffers]
         kept = [t.clone() for t in changed]
         # Libraries choose algorithms and take memory in their first calls: not while a graph is recorded.
         aside: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]

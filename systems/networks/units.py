@@ -1,4 +1,4 @@
-"""All replicas of a system, dealt over units: loading a state, taking steps, handing the state back."""
+"""All replicas of a system, dealt over units that work on the rows of a state."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STEPS, INDICES = 256, 2**20
 
 
 class Units:
-    """The replicas of a system in groups, each with its working copy.
+    """The replicas of a system in groups, a unit for each.
 
     Parameters
     ----------
@@ -70,11 +70,12 @@ class Units:
             alone = Compiled(first, problem, shape) if shape else Alone(first, problem)
             self.probes.append(alone)
             many = len(group) > 1
-            self.units.append(Stacked(modules[group[1]], problem, len(group)) if many else alone)
+            self.units.append(Stacked(modules[group[1]], problem) if many else alone)
         self.team = Team(len(self.groups), ensemble.threads, work * batches.size, self.device.type)
         fixed = batches.fixed and not problem.rule.temperature
         self._capture = capture and fixed and self.device.type == "cuda"
         self._captured: dict[int, Captured] = {}
+        self._fixed: dict[int, tuple[Tensor, Tensor | None]] = {}
 
     def carry(self, task: Callable[[int], Result]) -> list[Result]:
         """Return task(number) for every group, side by side where that pays."""
@@ -82,30 +83,41 @@ class Units:
             return self.team.map(task, range(len(self.units)))
 
     def load(self, number: int, state: NetworkState) -> None:
-        """Copy the state of a group's replicas into its unit."""
+        """Let a group's unit work on its rows of a state, in place; steps that are captured, on a copy."""
         unit, group = self.units[number], self.groups[number]
-        rows = slice(group[0], group[-1] + 1)
+        weights, velocity = self._rows(number, state)
         with torch.no_grad():
-            unit.weights.copy_(state.weights[rows])
-            if unit.velocity is not None and state.velocity is not None:
-                unit.velocity.copy_(state.velocity[rows])
-            # Copied into place: a captured step knows its tensors by their addresses.
+            if self._capture:
+                # A captured step knows its tensors by their addresses.
+                if number not in self._fixed:
+                    kept = None if velocity is None else velocity.clone()
+                    self._fixed[number] = weights.clone(), kept
+                    unit.bind(*self._fixed[number])
+                _copy(self._fixed[number], (weights, velocity))
+            else:
+                unit.bind(weights, velocity)
             for own, saved in zip(unit.buffers, state.buffers, strict=False):
                 own.copy_(saved[group[0]])
 
-    def state(self, memory: NDArray[np.int8]) -> NetworkState:
-        """Return what the units hold, as a new state."""
-        weights = torch.cat([u.weights for u in self.units])
-        velocities = [u.velocity for u in self.units if u.velocity is not None]
-        buffers = [torch.stack(each) for each in zip(*(u.buffers for u in self.units), strict=True)]
-        return NetworkState(weights, torch.cat(velocities) if velocities else None, buffers, memory)
+    def store(self, number: int, state: NetworkState) -> None:
+        """Bring what a group's unit has changed back to the state from which it was loaded."""
+        with torch.no_grad():
+            if self._capture:
+                _copy(self._rows(number, state), self._fixed[number])
+            for own, saved in zip(self.units[number].buffers, state.buffers, strict=False):
+                saved[self.groups[number][0]].copy_(own)
+
+    def _rows(self, number: int, state: NetworkState) -> tuple[Tensor, Tensor | None]:
+        """Return the weights and velocities of a group's replicas in a state."""
+        rows = slice(self.groups[number][0], self.groups[number][-1] + 1)
+        return state.weights[rows], None if state.velocity is None else state.velocity[rows]
 
     def probe(self, number: int, position: int) -> Alone:
         """Return a unit that holds the replica at `position` alone, as its group was loaded."""
         probe, unit = self.probes[number], self.units[number]
         if probe is not unit:
-            with torch.no_grad():
-                probe.weights[0].copy_(unit.weights[position - self.groups[number][0]])
+            place = position - self.groups[number][0]
+            probe.bind(unit.weights[place : place + 1], None)
         return probe
 
     def steps(
@@ -175,3 +187,10 @@ class Units:
             generator.manual_seed(int(stream.integers(2**63)))
             rows.append(torch.randn(dof, generator=generator, dtype=dtype, device=self.device))
         return torch.stack(rows)
+
+
+def _copy(target: tuple[Tensor, Tensor | None], source: tuple[Tensor, Tensor | None]) -> None:
+    """Copy weights and velocities."""
+    for into, values in zip(target, source, strict=True):
+        if into is not None and values is not None:
+            into.copy_(values)
