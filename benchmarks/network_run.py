@@ -126,7 +126,7 @@ def run(width: int, steps: int, threads: int) -> tuple[Timed, float]:
 
 def compare(width: int, quick: bool, threads: int) -> None:
     """Time a run and the bare loops, print the table."""
-    steps = (12 if quick else 40) if DEVICE.type == "cpu" else (300 if quick else 3000)
+    steps = (40 if quick else 300) if DEVICE.type == "cpu" else (300 if quick else 3000)
     system, loop = run(width, steps, threads)
     print(
         f"\nresnet18: width {width}, {system.dof} weights, B = {BATCH}, {steps} steps on the engine, "
