@@ -23,6 +23,7 @@ from langevin.systems.networks import batches, measurement
 from langevin.systems.networks.network import Network
 
 MLP = {"name": "mlp", "widths": [4], "activation": "tanh"}
+NORMALISED = {"name": "network", "module": "small_nets:Normalised"}
 
 
 def trained(network: Network, noise: Noise, steps: int) -> Any:
@@ -301,9 +302,7 @@ def test_gradient_noise_and_norm_are_those_of_a_loop_over_examples(system: dict[
         assert noises["gradient_noise_error"][position] == pytest.approx(error, rel=1e-8)
         assert norms[position] == pytest.approx(np.linalg.norm(gradients.mean(0)), rel=1e-10)
 
-
-def test_with_batch_norm_both_come_from_mini_batches() -> None:
-    system = {"name": "network", "module": "small_nets:Normalised"}
+    network, noise = built(settings(NORMALISED, precision="double", replicas=2))
     network, noise = built(settings(system, precision="double", replicas=2))
     state = trained(network, noise, 5)
     before = [b.clone() for b in state.buffers]
@@ -348,6 +347,24 @@ def test_losses_and_accuracies_are_those_of_a_loop() -> None:
             assert measured[names[1]][position] == np.mean(hits)
 
 
+def test_losses_with_batch_norm_are_those_of_the_running_statistics() -> None:
+    network, noise = built(settings(NORMALISED, precision="double", replicas=2))
+    state = trained(network, noise, 20)
+    measured = network.measure(state)
+    for position in range(2):
+        module = network._module(int(network.ensemble.replica[position]))
+        vector_to_parameters(state.weights[position], module.parameters())
+        for own, saved in zip(module.buffers(), state.buffers, strict=True):
+            own.copy_(saved[position])
+        inputs, labels = network.train.gather(network._trained[0])
+        in_training = F.cross_entropy(module.train()(inputs), labels).item()
+        for own, saved in zip(module.buffers(), state.buffers, strict=True):
+            own.copy_(saved[position])
+        expected = F.cross_entropy(module.eval()(inputs), labels).item()
+        assert measured["energy"][position] == pytest.approx(expected, rel=1e-12)
+        assert abs(in_training - expected) > 1e-3 * expected
+
+
 def test_the_msd_of_single_precision_weights_keeps_its_digits() -> None:
     """Weights of order one that move by 10⁻⁶: |a|² + |b|² − 2 a·b in single precision would give noise."""
     network, noise = built(settings({"name": "fully_connected", "hidden": 20}))
@@ -358,7 +375,8 @@ def test_the_msd_of_single_precision_weights_keeps_its_digits() -> None:
     for position in range(3):
         a, b = (s.weights[position].numpy().astype(float) for s in (state, moved))
         expected = sum((p - q) ** 2 for p, q in zip(a.tolist(), b.tolist(), strict=True)) / a.size
-        assert found["msd"][position] == pytest.approx(expected, rel=1e-12)
+        # approx would allow 1e-12 as well, which is all of it.
+        assert found["msd"][position] == pytest.approx(expected, rel=1e-12, abs=0)
         a32, b32 = a.astype(np.float32), b.astype(np.float32)
         gram = (a32 @ a32 + b32 @ b32 - 2 * (a32 @ b32)) / a.size
         assert abs(gram - expected) > 0.1 * expected
