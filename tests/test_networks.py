@@ -302,8 +302,9 @@ def test_gradient_noise_and_norm_are_those_of_a_loop_over_examples(system: dict[
         assert noises["gradient_noise_error"][position] == pytest.approx(error, rel=1e-8)
         assert norms[position] == pytest.approx(np.linalg.norm(gradients.mean(0)), rel=1e-10)
 
+
+def test_with_batch_norm_both_come_from_mini_batches() -> None:
     network, noise = built(settings(NORMALISED, precision="double", replicas=2))
-    network, noise = built(settings(system, precision="double", replicas=2))
     state = trained(network, noise, 5)
     before = [b.clone() for b in state.buffers]
     noises, norms = network.at_waiting(state), network.measure(state)["gradient_norm"]
