@@ -78,6 +78,17 @@ def test_relu_does_not_hide_what_is_not_a_number() -> None:
     np.testing.assert_array_equal(h, [[np.nan, 0.0, np.inf, 0.0, 2.0]])
 
 
+SQUARE = nn.Linear(4, 4)
+
+
+class Doubled(nn.Sequential):
+    """A sequence with a way of its own."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return twice the outputs."""
+        return 2 * super().forward(x)
+
+
 def layers(*parts: nn.Module) -> nn.Sequential:
     return nn.Sequential(nn.Flatten(), *parts)
 
@@ -112,6 +123,10 @@ def test_which_nets_are_compiled() -> None:
         ),
         (layers(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 2)), "cross_entropy"),
         (layers(), "cross_entropy"),
+        (nn.Sequential(), "cross_entropy"),
+        # One layer twice has its weights once.
+        (layers(SQUARE, nn.ReLU(), SQUARE), "cross_entropy"),
+        (Doubled(nn.Flatten(), nn.Linear(4, 2)), "cross_entropy"),
     ],
     ids=str,
 )

@@ -38,7 +38,7 @@ def shape_of(module: nn.Module, loss: Loss) -> Shape | None:
     Shape or None
         None for any other module or loss.
     """
-    if not isinstance(module, nn.Sequential) or not isinstance(module[0], nn.Flatten):
+    if type(module) is not nn.Sequential or len(module) < 2 or type(module[0]) is not nn.Flatten:
         return None
     layers = list(module)[1:]
     last = "sigmoid" if type(module[-1]) is nn.Sigmoid else "none"
@@ -46,7 +46,7 @@ def shape_of(module: nn.Module, loss: Loss) -> Shape | None:
         layers.pop()
     between = layers[1::2]
     linear = [m for m in layers[::2] if type(m) is nn.Linear]
-    if len(linear) != len(between) + 1 or len(linear) + len(between) != len(layers):
+    if len(set(linear)) != len(between) + 1 or len(linear) + len(between) != len(layers):
         return None
     kinds = {type(m) for m in between}
     if not (kinds <= {nn.ReLU} or kinds <= {nn.Tanh}) or not _plain(linear):
