@@ -34,6 +34,7 @@ DATASETS = {
     "fashion_mnist": "langevin.systems.networks.datasets.archives:FashionMNIST",
     "cifar10": "langevin.systems.networks.datasets.archives:CIFAR10",
     "cifar100": "langevin.systems.networks.datasets.archives:CIFAR100",
+    "ljat": "langevin.systems.networks.datasets.ljat:LJAT",
     "synthetic": "langevin.systems.networks.datasets.synthetic:Synthetic",
 }
 

@@ -105,6 +105,8 @@ class ResNet(Network):
 class MultilayerPerceptron(Network):
     """A fully connected net of any widths, with ReLU or tanh."""
 
+    data: ClassVar[str] = "ljat"
+
     class Parameters(Section):
         """What stands under [system]."""
 

@@ -22,6 +22,7 @@ persistent
     Mignacco and Urbani, The effective noise of stochastic gradient descent, J. Stat. Mech. 083405 (2022).
 
 Batches of the first three kinds are functions of (seed, replica, n) alone: nothing of them has to be saved.
+They are drawn in blocks, a stream for each, and `table` gives those of many steps at once.
 """
 
 from __future__ import annotations
@@ -35,18 +36,22 @@ from numpy.typing import NDArray
 
 from langevin.ensemble import Ensemble
 
+from .shuffling import shuffle
+
 Index = NDArray[np.int64]
 Mask = NDArray[np.int8]
 
-#: Batches drawn at once with replacement.
+#: Batches drawn from one stream, with replacement.
 BLOCK = 256
+#: Examples, at least, that epochs of one stream hold: to start a stream takes as long as to draw a thousand.
+PLACES = 2**16
 
 
 class Batches(Protocol):
     """A source of batches for every replica."""
 
     fixed: bool
-    """Whether every batch has the same size."""
+    """Whether every batch has the same size; if so, there is `table`."""
     size: int
     """Number of examples B in a batch, on average."""
 
@@ -58,82 +63,96 @@ class Batches(Protocol):
     ) -> Iterator[Index]:
         """Yield the batches of the steps first … last − 1; `memory` is kept up to date in place."""
 
+    def table(self, replica: int, first: int, last: int) -> Index:
+        """Return the batches of the steps first … last − 1, shape (steps, B), not to be changed."""
 
-class Epochs:
-    """Without replacement."""
+
+class _Fixed:
+    """Batches of one size, which follow from their number: `table` says which."""
 
     fixed = True
+
+    def start(self, replica: int, noise: np.random.Generator | None) -> Mask:
+        """Return nothing: a batch follows from its number."""
+        return np.empty(0, np.int8)
+
+    def draw(
+        self, replica: int, memory: Mask, first: int, last: int, noise: np.random.Generator | None
+    ) -> Iterator[Index]:
+        """Yield the batches of the steps first … last − 1."""
+        yield from self.table(replica, first, last)
+
+    def table(self, replica: int, first: int, last: int) -> Index:
+        """Return the batches of the steps first … last − 1, shape (steps, B)."""
+        raise NotImplementedError
+
+
+class Epochs(_Fixed):
+    """Without replacement."""
+
+    def __init__(self, examples: int, size: int, ensemble: Ensemble) -> None:
+        self.examples, self.size, self.ensemble = examples, size, ensemble
+        #: Epochs that one stream gives.
+        self.epochs = max(1, PLACES // examples)
+        self._kept: dict[int, tuple[int, Index]] = {}
+
+    def _block(self, replica: int, number: int) -> Index:
+        """Return the places of so many epochs, in a row; the last block is kept."""
+        known, places = self._kept.get(replica, (-1, np.empty(0, np.int64)))
+        if known != number:
+            stream = self.ensemble.quenched("batch", replica, number)
+            order = np.empty((self.epochs, self.examples), np.int64)
+            shuffle(stream.random((self.epochs, (self.examples + 1) // 2)), order)
+            places = order.reshape(-1)
+            self._kept[replica] = (number, places)
+        return places
+
+    def table(self, replica: int, first: int, last: int) -> Index:
+        """Return the batches of the steps first … last − 1, shape (steps, B)."""
+        length, parts = self.epochs * self.examples, []
+        place, end = first * self.size, last * self.size
+        while place < end:
+            block, offset = divmod(place, length)
+            part = self._block(replica, block)[offset : offset + end - place]
+            parts.append(part)
+            place += part.size
+        together = parts[0] if len(parts) == 1 else np.concatenate([*parts, np.empty(0, np.int64)])
+        return together.reshape(last - first, self.size)
+
+
+class Independent(_Fixed):
+    """With replacement."""
 
     def __init__(self, examples: int, size: int, ensemble: Ensemble) -> None:
         self.examples, self.size, self.ensemble = examples, size, ensemble
         self._kept: dict[int, tuple[int, Index]] = {}
 
-    def start(self, replica: int, noise: np.random.Generator | None) -> Mask:
-        """Return nothing: a batch follows from its number."""
-        return np.empty(0, np.int8)
-
-    def _permutation(self, replica: int, epoch: int) -> Index:
-        known, order = self._kept.get(replica, (-1, np.empty(0, np.int64)))
-        if known != epoch:
-            order = self.ensemble.quenched("batch", replica, epoch).permutation(self.examples)
-            self._kept[replica] = (epoch, order)
-        return order
-
-    def draw(
-        self, replica: int, memory: Mask, first: int, last: int, noise: np.random.Generator | None
-    ) -> Iterator[Index]:
-        """Yield the batches of the steps first … last − 1."""
-        for n in range(first, last):
-            place, parts, missing = n * self.size, [], self.size
-            while missing:
-                epoch, offset = divmod(place, self.examples)
-                part = self._permutation(replica, epoch)[offset : offset + missing]
-                parts.append(part)
-                place, missing = place + part.size, missing - part.size
-            yield parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
-class Independent:
-    """With replacement."""
-
-    fixed = True
-
-    def __init__(self, examples: int, size: int, ensemble: Ensemble) -> None:
-        self.examples, self.size, self.ensemble = examples, size, ensemble
-
-    def start(self, replica: int, noise: np.random.Generator | None) -> Mask:
-        """Return nothing: a batch follows from its number."""
-        return np.empty(0, np.int8)
-
-    def draw(
-        self, replica: int, memory: Mask, first: int, last: int, noise: np.random.Generator | None
-    ) -> Iterator[Index]:
-        """Yield the batches of the steps first … last − 1."""
-        for block in range(first // BLOCK, -(-last // BLOCK)):
-            stream = self.ensemble.quenched("batch", replica, block)
+    def _block(self, replica: int, number: int) -> Index:
+        known, drawn = self._kept.get(replica, (-1, np.empty((0, self.size), np.int64)))
+        if known != number:
+            stream = self.ensemble.quenched("batch", replica, number)
             drawn = stream.integers(self.examples, size=(BLOCK, self.size))
-            yield from drawn[max(first - block * BLOCK, 0) : last - block * BLOCK]
+            self._kept[replica] = (number, drawn)
+        return drawn
+
+    def table(self, replica: int, first: int, last: int) -> Index:
+        """Return the batches of the steps first … last − 1, shape (steps, B)."""
+        parts = [
+            self._block(replica, block)[max(first - block * BLOCK, 0) : last - block * BLOCK]
+            for block in range(first // BLOCK, -(-last // BLOCK))
+        ]
+        return parts[0] if len(parts) == 1 else np.concatenate([*parts, np.empty((0, self.size), np.int64)])
 
 
-class Full:
+class Full(_Fixed):
     """The whole training set."""
-
-    fixed = True
 
     def __init__(self, examples: int) -> None:
         self.size = self.examples = examples
 
-    def start(self, replica: int, noise: np.random.Generator | None) -> Mask:
-        """Return nothing."""
-        return np.empty(0, np.int8)
-
-    def draw(
-        self, replica: int, memory: Mask, first: int, last: int, noise: np.random.Generator | None
-    ) -> Iterator[Index]:
-        """Yield all examples, last − first times."""
-        everything = np.arange(self.examples)
-        for _ in range(first, last):
-            yield everything
+    def table(self, replica: int, first: int, last: int) -> Index:
+        """Return all examples, last − first times."""
+        return np.broadcast_to(np.arange(self.examples), (last - first, self.examples))
 
 
 class Persistent:
@@ -152,6 +171,10 @@ class Persistent:
         """Draw who is in at t = 0 from the stationary distribution."""
         assert noise is not None
         return (noise.random(self.examples) < self.fraction).astype(np.int8)
+
+    def table(self, replica: int, first: int, last: int) -> Index:
+        """Raise: these batches follow from those before them, and differ in size."""
+        raise TypeError("persistent batches have no table")
 
     def draw(
         self, replica: int, memory: Mask, first: int, last: int, noise: np.random.Generator | None

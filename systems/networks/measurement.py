@@ -17,6 +17,7 @@ pairs, and |∇L|² = (|Σ g_k|² − Σ|g_k|²)/(K(K − 1)), unbiased (set to 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -35,6 +36,22 @@ PARTS = 10
 FEWEST = 4
 #: Numbers in the per-sample gradients that are held at once.
 HELD = 2**23
+
+
+class Chosen(NamedTuple):
+    """On which examples is measured: label of a quenched sample → indices, on the device.
+
+    Attributes
+    ----------
+    trained, tested : mapping
+        For losses and accuracies.
+    probed : mapping
+        For the gradient's norm and its noise.
+    """
+
+    trained: Mapping[int, Tensor]
+    tested: Mapping[int, Tensor]
+    probed: Mapping[int, Tensor]
 
 
 class GradientNoise(NamedTuple):
@@ -81,9 +98,18 @@ def gradient_noise(unit: Alone, index: Tensor) -> GradientNoise:
     standard error, that is, of the subset as a sample of all examples.
     """
     values = _noise_from_batches(unit, index) if unit.couples else _noise_from_examples(unit, index)
-    found = np.array(values) / unit.layout.dof
+    return noise_of_parts(np.array(values) / unit.layout.dof)
+
+
+def noise_of_parts(found: NDArray[np.float64]) -> GradientNoise:
+    """Return the mean of the parts' estimates of D, and its standard error."""
     error = found.std(ddof=1) / math.sqrt(len(found)) if len(found) > 1 else math.nan
     return GradientNoise(float(found.mean()), float(error))
+
+
+def parts_of(index: Tensor) -> tuple[Tensor, ...]:
+    """Return the parts of a subset from whose scatter the error of D follows."""
+    return index.tensor_split(min(PARTS, len(index) // 2))
 
 
 def _noise_from_examples(unit: Alone, index: Tensor) -> list[float]:
@@ -98,7 +124,7 @@ def _noise_from_examples(unit: Alone, index: Tensor) -> list[float]:
     held = max(1, HELD // unit.layout.dof)
     values = []
     with unit.evaluating(), unit.plain():
-        for part in index.tensor_split(min(PARTS, len(index) // 2)):
+        for part in parts_of(index):
             squares, sums = 0.0, [torch.zeros_like(w, dtype=torch.float64) for w in weights.values()]
             for piece in torch.split(part, held):
                 found = list(per_sample(weights, *unit.examples.gather(piece)).values())

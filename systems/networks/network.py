@@ -24,7 +24,7 @@ from langevin.noise import Noise
 from langevin.schedule import Schedule
 from langevin.system import Array, Attributes, Coordinates
 
-from . import batches, measurement, perceptron
+from . import batches, measurement, perceptron, tiny
 from .datasets.base import Data
 from .devices import explained, prepare
 from .examples import Examples
@@ -32,6 +32,7 @@ from .layout import Layout, buffers_of, multiplications, seeded
 from .losses import Loss
 from .sections import Descent, RecordDescent
 from .state import NetworkState, Reference, compare, restored
+from .tiny import Tiny
 from .training import LARGEST, Problem, Rule
 from .units import Units
 
@@ -64,18 +65,22 @@ class Network:
             )
             problem = Problem(self.layout, self.loss, self.train, self.batches.size, rule)
             shape = self._compiled_shape(modules[0])
-            stackable = shape is None and self._stackable(modules[0])
-            self.units = Units(
-                modules,
-                problem,
-                self.batches,
-                data.rows,
-                ensemble,
-                dynamics.execution if stackable else "sequential",
-                dynamics.cuda_graph,
-                self._work,
-                shape,
-            )
+            self.units: Units | Tiny
+            if shape is not None and tiny.pays(shape, self.batches, rule):
+                self.units = Tiny(problem, self.batches, data.rows, ensemble, shape)
+            else:
+                stackable = shape is None and self._stackable(modules[0])
+                self.units = Units(
+                    modules,
+                    problem,
+                    self.batches,
+                    data.rows,
+                    ensemble,
+                    dynamics.execution if stackable else "sequential",
+                    dynamics.cuda_graph,
+                    self._work,
+                    shape,
+                )
             self._choose(data)
 
     # What a subclass says.
@@ -114,11 +119,13 @@ class Network:
     def _choose(self, data: Data) -> None:
         """Choose the examples on which is measured."""
         energy, gradient = self.record.energy_examples, self.record.gradient_examples
-        if self.units.probes[0].couples:
+        if self.units.couples:
             gradient = max(gradient, measurement.FEWEST * self.batches.size)
-        self._trained = {s: self._subset(rows, energy, s) for s, rows in data.rows.items()}
-        self._tested = {s: self._subset(rows, energy, s) for s, rows in data.test_rows.items()}
-        self._probed = {s: self._subset(rows, gradient, s) for s, rows in data.rows.items()}
+        self._chosen = measurement.Chosen(
+            {s: self._subset(rows, energy, s) for s, rows in data.rows.items()},
+            {s: self._subset(rows, energy, s) for s, rows in data.test_rows.items()},
+            {s: self._subset(rows, gradient, s) for s, rows in data.rows.items()},
+        )
 
     def _subset(self, rows: NDArray[np.int64], count: int, sample: int) -> Tensor:
         """Return `count` of the rows, drawn by the sample's stream; all of them if there are no more."""
@@ -209,20 +216,11 @@ class Network:
     def advance(self, state: NetworkState, t0: float, t1: float, noise: Noise) -> NetworkState:
         """Take the steps from t0 to t1. Raises `Diverged` at a loss that is not a number."""
         first, last = round(t0), round(t1)
-        streams = self._streams(noise)
-
-        def carry(number: int) -> tuple[int, int] | None:
-            self.units.load(number, moved)
-            end = self.units.steps(number, first, last, moved.memory, streams)
-            self.units.store(number, moved)
-            return end
-
         with explained():
             moved = state.copy()
-            ends = self.units.carry(carry)
-            bad = [end for end in ends if end is not None]
-            if bad:
-                self._diverged(*min(bad))
+            bad = self.units.advance(moved, first, last, self._streams(noise))
+            if bad is not None:
+                self._diverged(*bad)
             # A minimum or maximum that is not finite stands for any weight, without a copy of all.
             finite = torch.isfinite(torch.stack(torch.aminmax(moved.weights, dim=1))).all(0)
             if not bool(finite.all()):
@@ -239,35 +237,16 @@ class Network:
 
     def measure(self, state: NetworkState) -> dict[str, Array]:
         """Return losses and accuracies, and the norm of the gradient, shape (R,) each."""
-
-        def one(number: int, position: int) -> tuple[float, ...]:
-            probe, sample = self.units.probe(number, position), int(self.ensemble.sample[position])
-            train = measurement.loss_and_accuracy(probe, self.train, self._trained[sample])
-            test = measurement.loss_and_accuracy(probe, self.test, self._tested[sample])
-            return (*train, *test, measurement.gradient_norm(probe, self._probed[sample]))
-
         names = ("energy", "train_accuracy", "test_loss", "test_accuracy", "gradient_norm")
-        return dict(zip(names, self._each(one, state), strict=True))
+        with explained():
+            found = self.units.measure(state, self.train, self.test, self._chosen)
+        return dict(zip(names, found, strict=True))
 
     def at_waiting(self, state: NetworkState) -> dict[str, Array]:
         """Return the gradient noise D and its standard error, shape (R,) each."""
-
-        def one(number: int, position: int) -> tuple[float, ...]:
-            probe, sample = self.units.probe(number, position), int(self.ensemble.sample[position])
-            return measurement.gradient_noise(probe, self._probed[sample])
-
-        return dict(zip(("gradient_noise", "gradient_noise_error"), self._each(one, state), strict=True))
-
-    def _each(self, one: Any, state: NetworkState) -> Array:
-        """Return one(number of the unit, position of the replica) of every replica, shape (numbers, R)."""
-
-        def task(number: int) -> list[tuple[float, ...]]:
-            self.units.load(number, state)
-            return [one(number, position) for position in self.units.groups[number]]
-
         with explained():
-            found = self.units.carry(task)
-        return np.array([row for rows in found for row in rows]).T
+            found = self.units.gradient_noise(state, self._chosen)
+        return dict(zip(("gradient_noise", "gradient_noise_error"), found, strict=True))
 
     def reference(self, state: NetworkState) -> Reference:
         """Return the weights."""
@@ -301,9 +280,7 @@ class Network:
 
     def attributes(self) -> Attributes:
         """Return the attributes of everything that a network measures."""
-        trained, tested, probed = (
-            len(next(iter(subsets.values()))) for subsets in (self._trained, self._tested, self._probed)
-        )
+        trained, tested, probed = (len(next(iter(subsets.values()))) for subsets in self._chosen)
         rule = {"learning_rate": self.dynamics.learning_rate, "batch_size": self.batches.size}
         noise = "gradient noise D: variance of the per-sample gradient, per weight"
         own: dict[str, dict[str, Any]] = {

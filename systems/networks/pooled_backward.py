@@ -21,7 +21,9 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from .pooled_tiles import DEAD, LANES, OPTIONS, WIDTH, event_tile, fingerprint_of, tag
+from ..compiling import fingerprint
+from . import pooled_tiles
+from .pooled_tiles import DEAD, LANES, OPTIONS, WIDTH, event_tile, tag
 
 # Samples per block, a divisor of LANES: their images stay in the second-level cache.
 _BLOCK = min(8, LANES)
@@ -164,7 +166,7 @@ def _add_to_images(windows, offsets, gradients, counts, shape, count, dx):
                         window += np.uintp(1)
 
 
-def _compile(fingerprint):
+def _compile(version):
     codes = types.Array(types.uint8, 5, "C")
     floats, numbers = types.Array(types.float32, 1, "C"), types.Array(types.int64, 1, "C")
     sums = [
@@ -206,7 +208,7 @@ def _compile(fingerprint):
             Gradient of the framed images, (sample, line, pixel, channel), zero on entry, and behind it
             (_WINDOW + 1) lines that may be read and written. Without elements: not wanted.
         """
-        if fingerprint == 0:
+        if version == 0:
             return
         inputs = x.shape[1]
         line = image.shape[2] * inputs
@@ -225,7 +227,7 @@ def _compile(fingerprint):
     return backward
 
 
-_backward = _compile(fingerprint_of(__file__))
+_backward = _compile(fingerprint(__file__, pooled_tiles.__file__))
 
 
 def _room(shape: tuple[int, ...], beyond: int) -> NDArray[np.float32]:

@@ -12,7 +12,9 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from .pooled_tiles import CHANNELS, LANES, OPTIONS, fingerprint_of, float_at, pooled_tile, tag
+from ..compiling import fingerprint
+from . import pooled_tiles
+from .pooled_tiles import CHANNELS, LANES, OPTIONS, float_at, pooled_tile, tag
 
 # Half a vector serves a last block that is short.
 _LANES_TAG, _HALF_TAG = tag(LANES), tag(LANES // 2)
@@ -62,7 +64,7 @@ def _pool_block(x, count, steps, w, bias, y, code, channels):
                     )  # fmt: skip
 
 
-def _compile(fingerprint):
+def _compile(version):
     @numba.njit(cache=True, **OPTIONS)
     def forward(x, samples, step, padding, image, w, bias, y, code, channels):
         """Compute max(0, max-pool(convolution + bias)) and remember where the maxima are.
@@ -91,7 +93,7 @@ def _compile(fingerprint):
         channels : tuple
             `tag` of the size of a group, from `CHANNELS`.
         """
-        if fingerprint == 0:
+        if version == 0:
             return
         steps = step[1:]
         if image.size > 0:
@@ -108,4 +110,4 @@ def _compile(fingerprint):
     return forward
 
 
-forward = _compile(fingerprint_of(__file__))
+forward = _compile(fingerprint(__file__, pooled_tiles.__file__))

@@ -10,31 +10,23 @@ manage, and the order of the sums is fixed. A multiply-add is fused where the pr
 
 from __future__ import annotations
 
-import hashlib
 import platform
-from pathlib import Path
 
-import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from ..compiling import host_has
+
 F32, I8, I32, I64 = ir.FloatType(), ir.IntType(8), ir.IntType(32), ir.IntType(64)
 
 
-def _host_has(feature: str) -> bool:
-    try:
-        return bool(llvm.get_host_cpu_features().get(feature, False))
-    except RuntimeError:
-        return False
-
-
-_WIDE = _host_has("avx512f")
+_WIDE = host_has("avx512f")
 #: How numba compiles the kernels.
 OPTIONS = {"nogil": True, "error_model": "numpy", "boundscheck": False}
 #: Samples side by side in a vector of the forward pass.
-LANES = 16 if _WIDE else 8 if _host_has("avx") else 4
+LANES = 16 if _WIDE else 8 if host_has("avx") else 4
 #: Channels that one `pooled_tile` may hold: four accumulators each, in 16 or 32 registers.
 CHANNELS = (6, 5, 4) if _WIDE or platform.machine().lower() in ("aarch64", "arm64") else (3, 2)
 #: Lanes of `event_tile`; on narrower machines LLVM splits the vectors.
@@ -46,18 +38,6 @@ DEAD = 4
 def tag(value: int) -> tuple[int, ...]:
     """Encode a number in the length, hence in the numba type, of a tuple."""
     return (0,) * value
-
-
-def fingerprint_of(file: str) -> int:
-    """Return a digest of a kernel's file and of this one.
-
-    Numba's disk cache looks at the file of the cached function alone, but its key contains the values that a
-    closure captures: a kernel that captures its fingerprint is compiled anew when any of its sources changes.
-    """
-    digest = hashlib.sha256()
-    for name in (file, __file__):
-        digest.update(Path(name).read_bytes())
-    return 1 + int.from_bytes(digest.digest()[:4], "little")
 
 
 def _const(value: int) -> ir.Constant:

@@ -12,8 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from langevin.ensemble import Ensemble
+from langevin.system import Array
 
+from . import measurement
 from .batches import Batches
+from .examples import Examples
+from .measurement import Chosen
 from .perceptron import Compiled, Shape, single_blas
 from .state import NetworkState
 from .team import Team, groups
@@ -77,7 +81,12 @@ class Units:
         self._captured: dict[int, Captured] = {}
         self._fixed: dict[int, tuple[Tensor, Tensor | None]] = {}
 
-    def carry(self, task: Callable[[int], Result]) -> list[Result]:
+    @property
+    def couples(self) -> bool:
+        """Whether one example's loss depends on the others of its batch."""
+        return self.probes[0].couples
+
+    def _carry(self, task: Callable[[int], Result]) -> list[Result]:
         """Return task(number) for every group, side by side where that pays."""
         with single_blas() if self._compiled else nullcontext():
             return self.team.map(task, range(len(self.units)))
@@ -99,7 +108,7 @@ class Units:
             for own, saved in zip(unit.buffers, state.buffers, strict=False):
                 own.copy_(saved[group[0]])
 
-    def store(self, number: int, state: NetworkState) -> None:
+    def _store(self, number: int, state: NetworkState) -> None:
         """Bring what a group's unit has changed back to the state from which it was loaded."""
         with torch.no_grad():
             if self._capture:
@@ -120,16 +129,56 @@ class Units:
             probe.bind(unit.weights[place : place + 1], None)
         return probe
 
-    def steps(
-        self, number: int, first: int, last: int, memory: NDArray[np.int8], streams: Sequence[Any]
+    def advance(
+        self, state: NetworkState, first: int, last: int, streams: Sequence[Any]
     ) -> tuple[int, int] | None:
-        """Let a loaded unit take the steps first … last − 1.
+        """Take the steps first … last − 1, in place.
 
         Returns
         -------
         (int, int) or None
             Step and replica's position of the first loss that is not finite; what follows it is not computed.
         """
+
+        def task(number: int) -> tuple[int, int] | None:
+            self.load(number, state)
+            end = self._steps(number, first, last, state.memory, streams)
+            self._store(number, state)
+            return end
+
+        bad = [end for end in self._carry(task) if end is not None]
+        return min(bad, default=None)
+
+    def measure(self, state: NetworkState, train: Examples, test: Examples, chosen: Chosen) -> Array:
+        """Return training loss, accuracy, test loss, accuracy, norm of the gradient, shape (5, R)."""
+
+        def one(probe: Alone, sample: int) -> tuple[float, ...]:
+            trained = measurement.loss_and_accuracy(probe, train, chosen.trained[sample])
+            tested = measurement.loss_and_accuracy(probe, test, chosen.tested[sample])
+            return (*trained, *tested, measurement.gradient_norm(probe, chosen.probed[sample]))
+
+        return self._each(one, state)
+
+    def gradient_noise(self, state: NetworkState, chosen: Chosen) -> Array:
+        """Return the gradient noise and its standard error, shape (2, R)."""
+        return self._each(lambda p, sample: measurement.gradient_noise(p, chosen.probed[sample]), state)
+
+    def _each(self, one: Callable[[Alone, int], tuple[float, ...]], state: NetworkState) -> Array:
+        """Return one(probe, sample) of every replica, shape (numbers, R)."""
+
+        def task(number: int) -> list[tuple[float, ...]]:
+            self.load(number, state)
+            return [
+                one(self.probe(number, position), int(self.ensemble.sample[position]))
+                for position in self.groups[number]
+            ]
+
+        return np.array([row for rows in self._carry(task) for row in rows]).T
+
+    def _steps(
+        self, number: int, first: int, last: int, memory: NDArray[np.int8], streams: Sequence[Any]
+    ) -> tuple[int, int] | None:
+        """Let a loaded unit take the steps first … last − 1; return what `advance` returns."""
         group = self.groups[number]
         most = max(1, min(STEPS, INDICES // self.batches.size))
         for start in range(first, last, most):
@@ -162,15 +211,15 @@ class Units:
     ) -> Iterator[Tensor]:
         """Yield batches, shape (steps, r, B), on the device: of all steps that one call can take."""
         labels, samples = self.ensemble.replica, self.ensemble.sample
-        drawn = [self.batches.draw(int(labels[p]), memory[p], start, stop, streams[p]) for p in group]
         rows = [self.rows[int(samples[p])] for p in group]
         upload = self.problem.examples.upload
         if self.batches.fixed:
-            together = [r[np.stack(list(d))] for r, d in zip(rows, drawn, strict=True)]
-            batches = upload(np.stack(together, axis=1))
+            drawn = [self.batches.table(int(labels[p]), start, stop) for p in group]
+            batches = upload(np.stack([r[d] for r, d in zip(rows, drawn, strict=True)], axis=1))
             yield from torch.split(batches, 1) if self.problem.rule.temperature else (batches,)
         else:
-            for index in drawn[0]:
+            (p,) = group
+            for index in self.batches.draw(int(labels[p]), memory[p], start, stop, streams[p]):
                 yield upload(rows[0][index][None, None])
 
     def _thermal(self, group: range, step: int, dtype: torch.dtype) -> Tensor:

@@ -21,30 +21,23 @@ import os
 import platform
 from typing import NamedTuple
 
-import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from ..compiling import host_has
 from .couplings import TILE
 
 I32 = ir.IntType(32)
 I64 = ir.IntType(64)
 
 
-def _host_has(feature: str) -> bool:
-    try:
-        return bool(llvm.get_host_cpu_features().get(feature, False))
-    except RuntimeError:
-        return False
-
-
 # Without hardware FMA the LLVM intrinsic becomes a slow library call.
-_HAS_FMA = _host_has("fma") or not _host_has("sse2")
+_HAS_FMA = host_has("fma") or not host_has("sse2")
 _IS_X86 = platform.machine().lower() in ("x86_64", "amd64")
 _IS_POSIX = os.name == "posix"
-_VECTOR_BYTES = 64 if _host_has("avx512f") else 32
+_VECTOR_BYTES = 64 if host_has("avx512f") else 32
 
 
 def max_lanes(itemsize: int) -> int:

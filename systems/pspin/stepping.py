@@ -7,12 +7,10 @@ a bit of the result.
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
-
 import numba
 import numpy as np
 
+from ..compiling import fingerprint
 from . import couplings, microkernel
 from .microkernel import add_block, atomic_add, atomic_load, relax
 
@@ -120,17 +118,7 @@ def _claimed_slices(data, table, bounds, end, s, f, parts, sync, tag):
         k = atomic_add(claimed, 1)
 
 
-def _fingerprint() -> int:
-    """Digest of the sources that `advance` is compiled from."""
-    digest = hashlib.sha256()
-    for name in (couplings.__file__, microkernel.__file__, __file__):
-        digest.update(Path(name).read_bytes())
-    return 1 + int.from_bytes(digest.digest()[:4], "little")
-
-
-def _compile(fingerprint):
-    # Numba's disk cache looks at the file of the cached function alone, but its key contains the values a
-    # closure captures: through the fingerprint, editing any of the sources invalidates the cache.
+def _compile(version):
     @numba.njit(cache=True, **_OPTIONS)
     def advance(
         data, table, bounds, pad, x, noise, n_steps, dt, amplitude, has_force,
@@ -171,7 +159,7 @@ def _compile(fingerprint):
         tag : tuple
             `lanes_tag` of the number of lanes.
         """
-        if fingerprint == 0:
+        if version == 0:
             return
         end = pad + x.shape[1]
         if rank == 0:
@@ -195,4 +183,4 @@ def _compile(fingerprint):
     return advance
 
 
-advance = _compile(_fingerprint())
+advance = _compile(fingerprint(couplings.__file__, microkernel.__file__, __file__))

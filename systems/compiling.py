@@ -1,0 +1,29 @@
+"""What modules of compiled kernels share: what the processor can do, and when a cached kernel is stale."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import llvmlite.binding as llvm
+
+
+def host_has(feature: str) -> bool:
+    """Return whether LLVM knows that this processor has a feature, such as "avx512f"."""
+    try:
+        return bool(llvm.get_host_cpu_features().get(feature, False))
+    except RuntimeError:
+        return False
+
+
+def fingerprint(*files: str) -> int:
+    """Return a digest of source files, > 0.
+
+    Numba's disk cache looks at the file of the cached function alone, but its key contains the values that a
+    closure captures: a kernel that captures the fingerprint of all its sources is compiled anew when one of
+    them changes.
+    """
+    digest = hashlib.sha256()
+    for name in files:
+        digest.update(Path(name).read_bytes())
+    return 1 + int.from_bytes(digest.digest()[:4], "little")

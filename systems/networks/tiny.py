@@ -1,0 +1,204 @@
+"""Many tiny nets on a CPU: which they are, and how they share threads and calls of the compiled kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from langevin.ensemble import Ensemble
+from langevin.system import Array
+
+from .batches import Batches
+from .examples import Examples
+from .measurement import Chosen, noise_of_parts, parts_of
+from .perceptron import Shape
+from .state import NetworkState
+from .training import Problem, Rule
+
+#: The widest layer, inputs apart, up to which the kernels for tiny nets are faster than those on BLAS.
+NARROW = 32
+#: The most steps whose batches are drawn at once, and the most indices in all batches of these steps.
+STEPS, INDICES = 512, 2**22
+#: Tasks for each thread: enough that none waits long for the last.
+TASKS = 4
+
+
+def pays(shape: Shape, batches: Batches, rule: Rule) -> bool:
+    """Return whether the kernels know such a net and such a step, and are the fastest."""
+    known = shape.loss == "cross_entropy" and batches.fixed and not rule.temperature
+    return known and max(shape.sizes[1:]) <= NARROW
+
+
+class Tiny:
+    """The replicas of a system, all advanced and measured by compiled kernels.
+
+    What it computes is what `units.Units` computes, to rounding.
+
+    Parameters
+    ----------
+    problem : Problem
+    batches : Batches
+        Of fixed size.
+    rows : mapping
+        Label of a quenched sample → indices of its examples.
+    ensemble : Ensemble
+    shape : Shape
+    """
+
+    #: No example's loss depends on others.
+    couples = False
+
+    def __init__(
+        self,
+        problem: Problem,
+        batches: Batches,
+        rows: Mapping[int, NDArray[np.int64]],
+        ensemble: Ensemble,
+        shape: Shape,
+    ) -> None:
+        from . import tiny_kernels as kernels
+        from .perceptron_kernels import RELU, TANH
+
+        self._descend, self._probe = kernels.descend, kernels.probe
+        self.problem, self.batches, self.ensemble = problem, batches, ensemble
+        self._sizes, self._kind = np.array(shape.sizes), {"relu": RELU, "tanh": TANH}[shape.activation]
+        rule, dtype = problem.rule, problem.examples.dtype
+        numbers = (rule.learning_rate, rule.momentum, rule.weight_decay, 1 / problem.batch_size)
+        kind = np.float32 if str(dtype) == "torch.float32" else np.float64
+        self._rule = np.array(numbers, kind)
+        self._rows = {s: r.astype(np.int32) for s, r in rows.items()}
+        steps = min(STEPS, max(1, INDICES // (ensemble.size * batches.size)))
+        self._drawn = np.empty((ensemble.size, steps, batches.size), np.int32)
+        #: Which steps, by their number over `steps`, the batches drawn are for.
+        self._segment = np.full(ensemble.size, -1)
+        pieces = min(ensemble.size, TASKS * ensemble.threads)
+        edges = np.linspace(0, ensemble.size, pieces + 1).round().astype(int)
+        self._shares = [slice(int(a), int(b)) for a, b in pairwise(edges)]
+        self._pool = ThreadPoolExecutor(ensemble.threads, "langevin")
+
+    def advance(
+        self, state: NetworkState, first: int, last: int, streams: Sequence[Any]
+    ) -> tuple[int, int] | None:
+        """Take the steps first … last − 1, in place.
+
+        Returns
+        -------
+        (int, int) or None
+            Step and replica's position of the first weights that are not finite.
+        """
+        weights = state.weights.numpy()
+        velocity = weights if state.velocity is None else state.velocity.numpy()
+        bad = np.full(len(weights), -1)
+        steps = self._drawn.shape[1]
+
+        def task(share: slice) -> None:
+            for segment in range(first // steps, -(-last // steps)):
+                self._draw(share, segment)
+                start, stop = max(first - segment * steps, 0), min(last - segment * steps, steps)
+                found = np.empty(share.stop - share.start, np.int64)
+                self._descend(
+                    weights[share],
+                    velocity[share],
+                    self._sizes,
+                    self._kind,
+                    *self._examples(self.problem.examples),
+                    self._drawn[share],
+                    start,
+                    stop,
+                    self._rule,
+                    found,
+                )
+                if (found >= 0).any():
+                    bad[share] = np.where(found >= 0, found + segment * steps, -1)
+                    return
+
+        self._carry(task)
+        ends = [(int(step), position) for position, step in enumerate(bad) if step >= 0]
+        return min(ends, default=None)
+
+    def _draw(self, share: slice, segment: int) -> None:
+        """Have the batches of a segment of the steps."""
+        steps = self._drawn.shape[1]
+        for p in range(share.start, share.stop):
+            if self._segment[p] != segment:
+                label, sample = int(self.ensemble.replica[p]), int(self.ensemble.sample[p])
+                table = self.batches.table(label, segment * steps, (segment + 1) * steps)
+                np.take(self._rows[sample], table, out=self._drawn[p])
+                self._segment[p] = segment
+
+    def _examples(self, examples: Examples) -> tuple[NDArray[Any], ...]:
+        """Return inputs, labels, scale and shift as the kernels take them."""
+        like = np.ones(examples.shape, self._rule.dtype)
+        scale, shift = ((like * v.numpy()).reshape(-1) for v in (examples.scale, examples.shift))
+        return examples.inputs.flatten(1).numpy(), examples.labels.numpy(), scale, shift
+
+    def _carry(self, task: Callable[[slice], None]) -> None:
+        """Carry out the task for every share of the replicas."""
+        if len(self._shares) == 1:
+            task(self._shares[0])
+        else:
+            list(self._pool.map(task, self._shares))
+
+    def measure(self, state: NetworkState, train: Examples, test: Examples, chosen: Chosen) -> Array:
+        """Return training loss, accuracy, test loss, accuracy, norm of the gradient, shape (5, R)."""
+        trained, tested = (
+            self._probed(state, examples, subsets)
+            for examples, subsets in ((train, chosen.trained), (test, chosen.tested))
+        )
+        _, gradient, count = self._means(state, train, chosen.probed, descent=True)
+        norm = np.sqrt(np.sum(gradient * gradient, axis=1)) / count
+        return np.stack([*trained, *tested, norm])
+
+    def _probed(self, state: NetworkState, examples: Examples, subsets: Mapping[int, Tensor]) -> Array:
+        """Return mean loss and accuracy, shape (2, R)."""
+        found, _, count = self._means(state, examples, subsets, descent=False)
+        return found[:, :2].T / count
+
+    def _means(
+        self, state: NetworkState, examples: Examples, subsets: Mapping[int, Tensor], descent: bool
+    ) -> tuple[Array, Array, Array]:
+        """Return what `probe` finds, the sums of the gradients, and how many examples each replica saw."""
+        labels = list(subsets)
+        sizes = np.array([len(subsets[s]) for s in labels])
+        ends = np.cumsum(sizes)
+        bounds = np.stack([ends - sizes, ends], axis=1)
+        chosen = np.concatenate([subsets[s].numpy() for s in labels])
+        which = np.array([labels.index(int(s)) for s in self.ensemble.sample])
+        weights = state.weights.numpy()
+        found = np.empty((len(weights), 3))
+        gradient = np.empty((len(weights), weights.shape[1] if descent else 0))
+        data = self._examples(examples)
+
+        def task(share: slice) -> None:
+            self._probe(
+                weights[share],
+                self._sizes,
+                self._kind,
+                *data,
+                chosen,
+                bounds,
+                which[share],
+                descent,
+                gradient[share],
+                found[share],
+            )
+
+        self._carry(task)
+        return found, gradient, sizes[which]
+
+    def gradient_noise(self, state: NetworkState, chosen: Chosen) -> Array:
+        """Return the gradient noise and its standard error, shape (2, R)."""
+        parts = {s: parts_of(index) for s, index in chosen.probed.items()}
+        values = []
+        for number in range(min(map(len, parts.values()))):
+            subsets = {s: p[number] for s, p in parts.items()}
+            found, sums, count = self._means(state, self.problem.examples, subsets, descent=True)
+            squares = found[:, 2] - np.sum(sums * sums, axis=1) / count
+            values.append(squares / (count - 1) / self.problem.layout.dof)
+        return np.array([noise_of_parts(one) for one in np.array(values).T]).T

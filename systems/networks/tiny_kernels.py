@@ -1,0 +1,255 @@
+"""Compiled gradient descent of many tiny nets: everything between two measurements in one call.
+
+In a net of 72 weights no matrix product is large enough for BLAS. Here the examples of a batch are the
+innermost index: activations are stored as (unit, example), a row for each unit, and every loop runs over a
+row, tanh and exp included. Rows are padded to whole vectors with examples whose δ is zero. Only a wide first
+layer (images) keeps the inputs of an example side by side, as they lie in memory.
+
+The derivation of the gradient stands in `perceptron_kernels`. Everything is serial, one net after the other,
+and releases the GIL; a net's numbers do not depend on which others share a call.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numba
+import numpy as np
+
+from ..compiling import fingerprint
+from . import perceptron_kernels, tiny_rows, tiny_vectors
+from .tiny_rows import OPTIONS, activate, slope, softmax
+from .tiny_vectors import VECTOR, combine, dots
+
+#: Inputs from which on the first layer keeps them side by side.
+WIDE = 33
+#: Examples that a measurement takes at once.
+PIECE = 128
+
+
+@numba.njit(**OPTIONS)
+def _space(sizes, count, like):
+    """Return room for a batch of `count`, and whether the first layer is wide.
+
+    Inputs; activations of all layers; δ of two layers; two rows of numbers, and one of ones.
+    """
+    lanes = VECTOR // like.itemsize
+    padded = -(-count // lanes) * lanes
+    wide = sizes[0] >= WIDE
+    x = np.zeros((count, sizes[0]) if wide else (sizes[0], padded), like.dtype)
+    rows = np.zeros((sizes[1:].sum(), padded), like.dtype)
+    deltas = np.zeros((2, sizes[1:].max(), padded), like.dtype)
+    return x, rows, deltas, np.ones((3, padded), like.dtype), wide
+
+
+@numba.njit(**OPTIONS)
+def _gather(inputs, rows, scale, shift, x, wide):
+    """Write scale·input + shift of the examples `rows` to x: (unit, example), or (example, unit) if wide."""
+    if wide:
+        for b in range(rows.size):
+            source, target = inputs[rows[b]], x[b]
+            for i in range(target.size):
+                target[i] = scale[i] * source[i] + shift[i]
+    else:
+        for i in range(x.shape[0]):
+            target, a, c = x[i], scale[i], shift[i]
+            for b in range(rows.size):
+                target[b] = a * inputs[rows[b], i] + c
+
+
+@numba.njit(**OPTIONS)
+def _forward(weights, sizes, kind, x, count, rows, wide):
+    """Write the activations of all layers; return the place of the outputs among the rows.
+
+    A layer's weights, (outputs, inputs), and its biases follow each other in the vector of weights.
+    """
+    size, step = weights.itemsize, rows.shape[1]
+    w, out, before = weights.ctypes.data, rows.ctypes.data, x.ctypes.data
+    at, depth = 0, sizes.size - 1
+    for k in range(1, depth + 1):
+        inputs, outputs = sizes[k - 1], sizes[k]
+        bias = w + size * inputs * outputs
+        here = rows[at : at + outputs]
+        if k == 1 and wide:
+            dots(weights, out, step, w, inputs, before, inputs, outputs, count, inputs)
+            for j in range(outputs):
+                row, b = here[j], weights[inputs * outputs + j]
+                for n in range(count):
+                    row[n] += b
+        else:
+            combine(weights, out, step, before, step, w, inputs, 1, bias, outputs, inputs, step)
+        if k < depth:
+            activate(here, kind)
+        before, out, w, at = out, out + size * step * outputs, bias + size * outputs, at + outputs
+    return at - sizes[depth]
+
+
+@numba.njit(**OPTIONS)
+def _backward(weights, sizes, kind, x, count, rows, at, deltas, ones, gradient, wide, squares):
+    """Write the gradient from δ of the outputs, which stand in `rows` from `at` on.
+
+    To `squares`, if it is not empty, the squared norm of each example's own gradient is added:
+    Σ_layers |δ|² (1 + |a|²).
+    """
+    size, step, depth = weights.itemsize, rows.shape[1], sizes.size - 1
+    w, g = weights.ctypes.data + size * weights.size, gradient.ctypes.data + size * gradient.size
+    for k in range(depth, 0, -1):
+        inputs, outputs = sizes[k - 1], sizes[k]
+        delta = deltas[k % 2].ctypes.data
+        before = x.ctypes.data if k == 1 else rows.ctypes.data + size * step * (at - inputs)
+        w, g = w - size * outputs * (inputs + 1), g - size * outputs * (inputs + 1)
+        if k == 1 and wide:
+            combine(weights, g, inputs, before, inputs, delta, step, 1, 0, outputs, count, inputs)
+        else:
+            dots(weights, g, inputs, delta, step, before, step, outputs, inputs, step)
+        dots(weights, g + size * inputs * outputs, 1, delta, step, ones.ctypes.data, step, outputs, 1, step)
+        if squares.size:
+            _add_squares(
+                deltas[k % 2, :outputs], rows[at - inputs : at] if k > 1 else x, k == 1 and wide, squares
+            )
+        if k > 1:
+            earlier = deltas[(k - 1) % 2, :inputs]
+            combine(weights, earlier.ctypes.data, step, delta, step, w, 1, inputs, 0, inputs, outputs, step)
+            at -= inputs
+            slope(earlier, rows[at : at + inputs], kind)
+
+
+@numba.njit(**OPTIONS)
+def _add_squares(delta, x, across, squares):
+    """Add |δ_b|² (1 + |x_b|²) of each example b."""
+    for b in range(squares.size):
+        ours, theirs = 0.0, 1.0
+        for j in range(delta.shape[0]):
+            ours += delta[j, b] * delta[j, b]
+        for i in range(x.shape[1] if across else x.shape[0]):
+            value = x[b, i] if across else x[i, b]
+            theirs += value * value
+        squares[b] += ours * theirs
+
+
+@numba.njit(**OPTIONS)
+def _update(w, v, gradient, rule):
+    """Take the step of `training.Rule`; return whether all weights are finite."""
+    rate, momentum, decay, total = rule[0], rule[1], rule[2], 0 * rule[0]
+    if momentum == 0:
+        for i in range(w.size):
+            w[i] -= rate * (gradient[i] + decay * w[i])
+            total += 0 * w[i]
+    else:
+        for i in range(w.size):
+            v[i] = momentum * v[i] + (gradient[i] + decay * w[i])
+            w[i] -= rate * v[i]
+            total += 0 * w[i]
+    # 0 times what is not finite is NaN.
+    return total == 0
+
+
+def _compile(version):
+    @numba.njit(cache=True, **OPTIONS)
+    def descend(
+        weights, velocity, sizes, kind, inputs, labels, scale, shift, batches, first, last, rule, bad
+    ):
+        """Let each net take a step on each of its batches.
+
+        Parameters
+        ----------
+        weights, velocity : ndarray of float, shape (R, M)
+            Changed in place; without momentum the velocity is not used.
+        sizes : ndarray of int64, shape (layers + 1,)
+            Inputs, hidden units, outputs.
+        kind : int
+            `RELU` or `TANH`.
+        inputs : ndarray, shape (P, n)
+            Bytes or floats.
+        labels : ndarray of int64, shape (P,)
+        scale, shift : ndarray of float, shape (n,)
+        batches : ndarray of int32, shape (R, steps, B)
+            Examples of the batches.
+        first, last : int
+            The steps to take are those with the batches first … last − 1.
+        rule : ndarray of float, shape (4,)
+            Learning rate, momentum, weight decay, one over the number by which a batch's sum is divided.
+        bad : ndarray of int64, shape (R,)
+            Number of the first batch after which weights are not finite; −1: none.
+        """
+        if version == 0:
+            return
+        count = batches.shape[2]
+        x, rows, deltas, extra, wide = _space(sizes, count, weights)
+        gradient, nothing = np.zeros_like(weights[0]), np.empty(0, np.float64)
+        depth = sizes.size - 1
+        for r in range(weights.shape[0]):
+            w, bad[r] = weights[r], -1
+            for step in range(first, last):
+                batch = batches[r, step]
+                _gather(inputs, batch, scale, shift, x, wide)
+                at = _forward(w, sizes, kind, x, count, rows, wide)
+                delta = deltas[depth % 2, : sizes[depth]]
+                softmax(rows[at:], labels, batch, rule[3], delta, extra[0], extra[1])
+                _backward(w, sizes, kind, x, count, rows, at, deltas, extra[2], gradient, wide, nothing)
+                if not _update(w, velocity[r], gradient, rule):
+                    bad[r] = step
+                    break
+
+    @numba.njit(cache=True, **OPTIONS)
+    def probe(
+        weights, sizes, kind, inputs, labels, scale, shift, chosen, bounds, which, descent, gradient, found
+    ):
+        """Measure each net on examples of its own.
+
+        Parameters
+        ----------
+        weights : ndarray of float, shape (R, M)
+        sizes, kind, inputs, labels, scale, shift
+            As for `descend`.
+        chosen : ndarray of int64, shape (n,)
+            Examples, subset after subset.
+        bounds : ndarray of int64, shape (subsets, 2)
+            Where each subset begins in `chosen`, and where it ends.
+        which : ndarray of int64, shape (R,)
+            The subset of each net.
+        descent : bool
+            Whether gradients are wanted.
+        gradient : ndarray of float64, shape (R, M)
+            The sum of the examples' gradients is written here, if wanted.
+        found : ndarray of float64, shape (R, 3)
+            Sum of the losses; number of right answers; if wanted, sum of the squared norms of the examples'
+            gradients.
+        """
+        if version == 0:
+            return
+        depth, one = sizes.size - 1, weights.dtype.type(1)
+        x, rows, deltas, extra, wide = _space(sizes, PIECE, weights)
+        part, squares = np.zeros_like(weights[0]), np.zeros(PIECE if descent else 0)
+        for r in range(weights.shape[0]):
+            w, (begin, end) = weights[r], bounds[which[r]]
+            found[r] = 0
+            if descent:
+                gradient[r] = 0
+            for start in range(begin, end, PIECE):
+                batch = chosen[start : min(start + PIECE, end)]
+                count = batch.size
+                _gather(inputs, batch, scale, shift, x, wide)
+                at = _forward(w, sizes, kind, x, count, rows, wide)
+                outputs, delta = rows[at:], deltas[depth % 2, : sizes[depth]]
+                softmax(outputs, labels, batch, one, delta, extra[0], extra[1])
+                for b in range(count):
+                    y, best = labels[batch[b]], 0
+                    for j in range(1, outputs.shape[0]):
+                        best = j if outputs[j, b] > outputs[best, b] else best
+                    found[r, 0] += math.log(extra[1, b]) - (outputs[y, b] - extra[0, b])
+                    found[r, 1] += best == y
+                if descent:
+                    own = squares[:count]
+                    own[:] = 0
+                    _backward(w, sizes, kind, x, count, rows, at, deltas, extra[2], part, wide, own)
+                    found[r, 2] += own.sum()
+                    for i in range(part.size):
+                        gradient[r, i] += part[i]
+
+    return descend, probe
+
+
+descend, probe = _compile(
+    fingerprint(__file__, tiny_rows.__file__, tiny_vectors.__file__, perceptron_kernels.__file__)
+)
