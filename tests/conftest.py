@@ -59,8 +59,9 @@ def small() -> Callable[..., dict[str, Any]]:
             }
         if "data" in given:
             # Nothing to download, and of the shape that the system expects.
-            like = given["data"].get("like", given["data"]["name"])
-            given["data"] = {"name": "synthetic", "like": like, "train": 64, "test": 32}
+            name, few = given["data"]["name"], {"train": 64, "test": 32}
+            synthetic = {"name": "synthetic", "like": given["data"].get("like", name)}
+            given["data"] = {"name": name, "points": 500, **few} if name == "ljat" else synthetic | few
         for dotted, value in overrides.items():
             section, key = dotted.split("__")
             given[section][key] = value

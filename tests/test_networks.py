@@ -276,7 +276,7 @@ def naive(network: Network, position: int, state: Any) -> tuple[np.ndarray, np.n
     """Per-sample gradients on the probed examples, shape (n, M), and the indices, one example at a time."""
     module = network._module(int(network.ensemble.replica[position]))
     vector_to_parameters(state.weights[position], module.parameters())
-    index = network._probed[int(network.ensemble.sample[position])]
+    index = network._chosen.probed[int(network.ensemble.sample[position])]
     rows = []
     for i in index:
         inputs, labels = network.train.gather(i[None])
@@ -314,7 +314,7 @@ def test_with_batch_norm_both_come_from_mini_batches() -> None:
         probe = network.units.probes[position]
         network.units.load(position, state)
         rows = []
-        for index in network._probed[0][:40].split(8):
+        for index in network._chosen.probed[0][:40].split(8):
             inputs, labels = network.train.gather(index)
             loss = F.cross_entropy(probe.module(inputs), labels)
             rows.append(network.layout.flat(list(torch.autograd.grad(loss, probe.parameters))).numpy())
@@ -334,8 +334,8 @@ def test_losses_and_accuracies_are_those_of_a_loop() -> None:
         module = network._module(int(network.ensemble.replica[position]))
         vector_to_parameters(state.weights[position], module.parameters())
         for names, examples, index in (
-            (("energy", "train_accuracy"), network.train, network._trained[int(sample)]),
-            (("test_loss", "test_accuracy"), network.test, network._tested[int(sample)]),
+            (("energy", "train_accuracy"), network.train, network._chosen.trained[int(sample)]),
+            (("test_loss", "test_accuracy"), network.test, network._chosen.tested[int(sample)]),
         ):
             losses, hits = [], []
             for i in index:
@@ -357,7 +357,7 @@ def test_losses_with_batch_norm_are_those_of_the_running_statistics() -> None:
         vector_to_parameters(state.weights[position], module.parameters())
         for own, saved in zip(module.buffers(), state.buffers, strict=True):
             own.copy_(saved[position])
-        inputs, labels = network.train.gather(network._trained[0])
+        inputs, labels = network.train.gather(network._chosen.trained[0])
         in_training = F.cross_entropy(module.train()(inputs), labels).item()
         for own, saved in zip(module.buffers(), state.buffers, strict=True):
             own.copy_(saved[position])

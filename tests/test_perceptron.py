@@ -12,9 +12,10 @@ from threadpoolctl import threadpool_info
 from torch import nn
 
 from langevin.errors import UserError
-from langevin.systems.networks import perceptron, perceptron_kernels
+from langevin.systems.networks import perceptron, perceptron_kernels, tiny
 from langevin.systems.networks.losses import Loss
 from langevin.systems.networks.perceptron import Compiled, Shape, shape_of
+from langevin.systems.networks.units import Units
 
 NETS = {
     "relu": {"name": "mlp", "widths": [7, 5], "activation": "relu"},
@@ -37,8 +38,15 @@ OPTIONS: list[dict[str, Any]] = [
 def ends(system: dict[str, Any], threads: int = 2, **dynamics: Any) -> torch.Tensor:
     """Weights after 40 steps."""
     network, noise = built(settings(system, learning_rate=0.1, **dynamics), threads)
+    assert isinstance(network.units, Units)
     assert isinstance(network.units.units[0], Compiled) == (dynamics.get("backend", "auto") != "torch")
     return network.advance(network.initial_state(noise), 0, 40, noise).weights
+
+
+@pytest.fixture(autouse=True)
+def no_net_is_tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tiny nets have kernels of their own (test_tiny)."""
+    monkeypatch.setattr(tiny, "NARROW", 0)
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
@@ -137,6 +145,7 @@ def test_all_others_are_not(module: nn.Module, loss: str) -> None:
 def test_large_nets_and_large_batches_are_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(perceptron, "MOST", 100)
     network, _ = built(settings(NETS["relu"]))
+    assert isinstance(network.units, Units)
     assert not isinstance(network.units.units[0], Compiled)
 
 

@@ -72,7 +72,7 @@ class Tiny:
         numbers = (rule.learning_rate, rule.momentum, rule.weight_decay, 1 / problem.batch_size)
         kind = np.float32 if str(dtype) == "torch.float32" else np.float64
         self._rule = np.array(numbers, kind)
-        self._rows = {s: r.astype(np.int32) for s, r in rows.items()}
+        self.rows = rows
         steps = min(STEPS, max(1, INDICES // (ensemble.size * batches.size)))
         self._drawn = np.empty((ensemble.size, steps, batches.size), np.int32)
         #: Which steps, by their number over `steps`, the batches drawn are for.
@@ -129,7 +129,7 @@ class Tiny:
             if self._segment[p] != segment:
                 label, sample = int(self.ensemble.replica[p]), int(self.ensemble.sample[p])
                 table = self.batches.table(label, segment * steps, (segment + 1) * steps)
-                np.take(self._rows[sample], table, out=self._drawn[p])
+                self._drawn[p] = self.rows[sample][table]
                 self._segment[p] = segment
 
     def _examples(self, examples: Examples) -> tuple[NDArray[Any], ...]:
