@@ -15,7 +15,7 @@ from torch import nn
 from langevin.errors import UserError
 from langevin.keys import Section, key
 
-from .modules import LeNet, ResNet18, SmallNet, multilayer
+from .modules import LeNet, ResNet18, SmallNet, multilayer, xavier
 from .network import Network
 
 LOSS = 'loss: of torch.nn.functional, or your own "package.module:function"'
@@ -114,6 +114,11 @@ class MultilayerPerceptron(Network):
             "units of the hidden layers, in turn", default=[7, 7, 7], kind="list of integers ≥ 1"
         )
         activation: Literal["relu", "tanh"] = key("activation of the hidden units", default="tanh")
+        initialisation: Literal["pytorch", "xavier"] = key(
+            '"pytorch": its default, weights and biases uniform in ±1/√(inputs); "xavier": weights uniform in '
+            "±√(6/(inputs + outputs)), biases 0",
+            default="pytorch",
+        )
         loss: str = key(LOSS, default="cross_entropy")
 
     @property
@@ -123,7 +128,9 @@ class MultilayerPerceptron(Network):
 
     def build(self) -> nn.Module:
         """Return a new network."""
-        return multilayer(self.shape, self.parameters.widths, self.classes, self.parameters.activation)
+        keys = self.parameters
+        made = multilayer(self.shape, keys.widths, self.classes, keys.activation)
+        return xavier(made) if keys.initialisation == "xavier" else made
 
 
 class UserNetwork(Network):

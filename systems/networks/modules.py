@@ -30,6 +30,18 @@ def multilayer(
     return nn.Sequential(*layers, *([last] if last is not None else []))
 
 
+def xavier(net: nn.Sequential) -> nn.Sequential:
+    """Draw the weights of all layers anew, uniform in ±√(6/(inputs + outputs)); set the biases to 0.
+
+    Glorot and Bengio (2010), eq. (16).
+    """
+    for layer in net:
+        if isinstance(layer, nn.Linear):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+    return net
+
+
 class SmallNet(nn.Module):
     """Two convolutions (10 and 20 filters of 5×5, each pooled by 2), hidden units, an output per class."""
 

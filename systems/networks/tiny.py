@@ -66,6 +66,7 @@ class Tiny:
         from .perceptron_kernels import RELU, TANH
 
         self._descend, self._probe = kernels.descend, kernels.probe
+        self._workspace, self._piece = kernels.workspace, kernels.PIECE
         self.problem, self.batches, self.ensemble = problem, batches, ensemble
         self._sizes, self._kind = np.array(shape.sizes), {"relu": RELU, "tanh": TANH}[shape.activation]
         rule, dtype = problem.rule, problem.examples.dtype
@@ -112,6 +113,7 @@ class Tiny:
                     start,
                     stop,
                     self._rule,
+                    self._workspace(self._sizes, self.batches.size, self._rule),
                     found,
                 )
                 if (found >= 0).any():
@@ -184,7 +186,7 @@ class Tiny:
                 chosen,
                 bounds,
                 which[share],
-                descent,
+                self._workspace(self._sizes, self._piece, self._rule),
                 gradient[share],
                 found[share],
             )

@@ -12,9 +12,11 @@ and releases the GIL; a net's numbers do not depend on which others share a call
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numba
 import numpy as np
+from numpy.typing import NDArray
 
 from ..compiling import fingerprint
 from . import perceptron_kernels, tiny_rows, tiny_vectors
@@ -27,19 +29,29 @@ WIDE = 33
 PIECE = 128
 
 
-@numba.njit(**OPTIONS)
-def _space(sizes, count, like):
-    """Return room for a batch of `count`, and whether the first layer is wide.
+def workspace(sizes: NDArray[np.int64], count: int, like: NDArray[Any]) -> tuple[Any, ...]:
+    """Return room for a batch of `count` examples, in the precision of `like`.
 
-    Inputs; activations of all layers; δ of two layers; two rows of numbers, and one of ones.
+    Inputs; activations of all layers; their δ; two rows of numbers and one of ones; a gradient; and
+    whether the first layer is wide.
     """
     lanes = VECTOR // like.itemsize
     padded = -(-count // lanes) * lanes
-    wide = sizes[0] >= WIDE
-    x = np.zeros((count, sizes[0]) if wide else (sizes[0], padded), like.dtype)
-    rows = np.zeros((sizes[1:].sum(), padded), like.dtype)
-    deltas = np.zeros((2, sizes[1:].max(), padded), like.dtype)
-    return x, rows, deltas, np.ones((3, padded), like.dtype), wide
+    wide = bool(sizes[0] >= WIDE)
+    return (
+        np.zeros((count, sizes[0]) if wide else (sizes[0], padded), like.dtype),
+        np.zeros((sizes[1:].sum(), padded), like.dtype),
+        np.zeros((sizes[1:].sum(), padded), like.dtype),
+        np.ones((3, padded), like.dtype),
+        np.zeros(np.sum(sizes[1:] * (sizes[:-1] + 1)), like.dtype),
+        wide,
+    )
+
+
+@numba.njit(inline="always")
+def _address(array):
+    """Return where an array begins; signed, as what is added to it."""
+    return np.int64(array.ctypes.data)
 
 
 @numba.njit(**OPTIONS)
@@ -64,7 +76,7 @@ def _forward(weights, sizes, kind, x, count, rows, wide):
     A layer's weights, (outputs, inputs), and its biases follow each other in the vector of weights.
     """
     size, step = weights.itemsize, rows.shape[1]
-    w, out, before = weights.ctypes.data, rows.ctypes.data, x.ctypes.data
+    w, out, before = _address(weights), _address(rows), _address(x)
     at, depth = 0, sizes.size - 1
     for k in range(1, depth + 1):
         inputs, outputs = sizes[k - 1], sizes[k]
@@ -85,46 +97,44 @@ def _forward(weights, sizes, kind, x, count, rows, wide):
 
 
 @numba.njit(**OPTIONS)
-def _backward(weights, sizes, kind, x, count, rows, at, deltas, ones, gradient, wide, squares):
-    """Write the gradient from δ of the outputs, which stand in `rows` from `at` on.
-
-    To `squares`, if it is not empty, the squared norm of each example's own gradient is added:
-    Σ_layers |δ|² (1 + |a|²).
-    """
+def _backward(weights, sizes, kind, x, count, rows, at, deltas, ones, gradient, wide):
+    """Write the gradient, and δ of all layers, from δ of the outputs, which stand from row `at` on."""
     size, step, depth = weights.itemsize, rows.shape[1], sizes.size - 1
-    w, g = weights.ctypes.data + size * weights.size, gradient.ctypes.data + size * gradient.size
+    w, g = _address(weights) + size * weights.size, _address(gradient) + size * gradient.size
+    a, d = _address(rows) + size * step * at, _address(deltas) + size * step * at
     for k in range(depth, 0, -1):
         inputs, outputs = sizes[k - 1], sizes[k]
-        delta = deltas[k % 2].ctypes.data
-        before = x.ctypes.data if k == 1 else rows.ctypes.data + size * step * (at - inputs)
         w, g = w - size * outputs * (inputs + 1), g - size * outputs * (inputs + 1)
+        a = _address(x) if k == 1 else a - size * step * inputs
         if k == 1 and wide:
-            combine(weights, g, inputs, before, inputs, delta, step, 1, 0, outputs, count, inputs)
+            combine(weights, g, inputs, a, inputs, d, step, 1, 0, outputs, count, inputs)
         else:
-            dots(weights, g, inputs, delta, step, before, step, outputs, inputs, step)
-        dots(weights, g + size * inputs * outputs, 1, delta, step, ones.ctypes.data, step, outputs, 1, step)
-        if squares.size:
-            _add_squares(
-                deltas[k % 2, :outputs], rows[at - inputs : at] if k > 1 else x, k == 1 and wide, squares
-            )
+            dots(weights, g, inputs, d, step, a, step, outputs, inputs, step)
+        dots(weights, g + size * inputs * outputs, 1, d, step, _address(ones), step, outputs, 1, step)
         if k > 1:
-            earlier = deltas[(k - 1) % 2, :inputs]
-            combine(weights, earlier.ctypes.data, step, delta, step, w, 1, inputs, 0, inputs, outputs, step)
-            at -= inputs
-            slope(earlier, rows[at : at + inputs], kind)
+            later, d, at = d, d - size * step * inputs, at - inputs
+            combine(weights, d, step, later, step, w, 1, inputs, 0, inputs, outputs, step)
+            slope(deltas[at : at + inputs], rows[at : at + inputs], kind)
 
 
 @numba.njit(**OPTIONS)
-def _add_squares(delta, x, across, squares):
-    """Add |δ_b|² (1 + |x_b|²) of each example b."""
-    for b in range(squares.size):
-        ours, theirs = 0.0, 1.0
-        for j in range(delta.shape[0]):
-            ours += delta[j, b] * delta[j, b]
-        for i in range(x.shape[1] if across else x.shape[0]):
-            value = x[b, i] if across else x[i, b]
-            theirs += value * value
-        squares[b] += ours * theirs
+def _squares(sizes, x, count, rows, deltas, wide):
+    """Return the sum over examples of the squared norm of their own gradients, Σ_layers |δ|² (1 + |a|²)."""
+    total = 0.0
+    for b in range(count):
+        before = 1.0
+        for i in range(sizes[0]):
+            value = x[b, i] if wide else x[i, b]
+            before += value * value
+        at = 0
+        for k in range(1, sizes.size):
+            after, slopes = 1.0, 0.0
+            for j in range(at, at + sizes[k]):
+                after += rows[j, b] * rows[j, b]
+                slopes += deltas[j, b] * deltas[j, b]
+            total += slopes * before
+            before, at = after, at + sizes[k]
+    return total
 
 
 @numba.njit(**OPTIONS)
@@ -147,7 +157,7 @@ def _update(w, v, gradient, rule):
 def _compile(version):
     @numba.njit(cache=True, **OPTIONS)
     def descend(
-        weights, velocity, sizes, kind, inputs, labels, scale, shift, batches, first, last, rule, bad
+        weights, velocity, sizes, kind, inputs, labels, scale, shift, batches, first, last, rule, space, bad
     ):
         """Let each net take a step on each of its batches.
 
@@ -169,31 +179,30 @@ def _compile(version):
             The steps to take are those with the batches first … last − 1.
         rule : ndarray of float, shape (4,)
             Learning rate, momentum, weight decay, one over the number by which a batch's sum is divided.
+        space : tuple
+            `workspace` for batches of this size.
         bad : ndarray of int64, shape (R,)
             Number of the first batch after which weights are not finite; −1: none.
         """
         if version == 0:
             return
         count = batches.shape[2]
-        x, rows, deltas, extra, wide = _space(sizes, count, weights)
-        gradient, nothing = np.zeros_like(weights[0]), np.empty(0, np.float64)
-        depth = sizes.size - 1
+        x, rows, deltas, extra, gradient, wide = space
         for r in range(weights.shape[0]):
             w, bad[r] = weights[r], -1
             for step in range(first, last):
                 batch = batches[r, step]
                 _gather(inputs, batch, scale, shift, x, wide)
                 at = _forward(w, sizes, kind, x, count, rows, wide)
-                delta = deltas[depth % 2, : sizes[depth]]
-                softmax(rows[at:], labels, batch, rule[3], delta, extra[0], extra[1])
-                _backward(w, sizes, kind, x, count, rows, at, deltas, extra[2], gradient, wide, nothing)
+                softmax(rows[at:], labels, batch, rule[3], deltas[at:], extra[0], extra[1])
+                _backward(w, sizes, kind, x, count, rows, at, deltas, extra[2], gradient, wide)
                 if not _update(w, velocity[r], gradient, rule):
                     bad[r] = step
                     break
 
     @numba.njit(cache=True, **OPTIONS)
     def probe(
-        weights, sizes, kind, inputs, labels, scale, shift, chosen, bounds, which, descent, gradient, found
+        weights, sizes, kind, inputs, labels, scale, shift, chosen, bounds, which, space, gradient, found
     ):
         """Measure each net on examples of its own.
 
@@ -208,31 +217,31 @@ def _compile(version):
             Where each subset begins in `chosen`, and where it ends.
         which : ndarray of int64, shape (R,)
             The subset of each net.
-        descent : bool
-            Whether gradients are wanted.
+        space : tuple
+            `workspace` for `PIECE` examples.
         gradient : ndarray of float64, shape (R, M)
-            The sum of the examples' gradients is written here, if wanted.
+            The sum of the examples' gradients is written here; they are not computed for shape (R, 0).
         found : ndarray of float64, shape (R, 3)
-            Sum of the losses; number of right answers; if wanted, sum of the squared norms of the examples'
-            gradients.
+            Sum of the losses; number of right answers; sum of the squared norms of the examples' gradients.
         """
         if version == 0:
             return
-        depth, one = sizes.size - 1, weights.dtype.type(1)
-        x, rows, deltas, extra, wide = _space(sizes, PIECE, weights)
-        part, squares = np.zeros_like(weights[0]), np.zeros(PIECE if descent else 0)
+        one = weights.dtype.type(1)
+        x, rows, deltas, extra, part, wide = space
+        descent = gradient.shape[1] > 0
         for r in range(weights.shape[0]):
             w, (begin, end) = weights[r], bounds[which[r]]
-            found[r] = 0
-            if descent:
-                gradient[r] = 0
+            for i in range(3):
+                found[r, i] = 0
+            for i in range(gradient.shape[1]):
+                gradient[r, i] = 0
             for start in range(begin, end, PIECE):
                 batch = chosen[start : min(start + PIECE, end)]
                 count = batch.size
                 _gather(inputs, batch, scale, shift, x, wide)
                 at = _forward(w, sizes, kind, x, count, rows, wide)
-                outputs, delta = rows[at:], deltas[depth % 2, : sizes[depth]]
-                softmax(outputs, labels, batch, one, delta, extra[0], extra[1])
+                outputs = rows[at:]
+                softmax(outputs, labels, batch, one, deltas[at:], extra[0], extra[1])
                 for b in range(count):
                     y, best = labels[batch[b]], 0
                     for j in range(1, outputs.shape[0]):
@@ -240,10 +249,8 @@ def _compile(version):
                     found[r, 0] += math.log(extra[1, b]) - (outputs[y, b] - extra[0, b])
                     found[r, 1] += best == y
                 if descent:
-                    own = squares[:count]
-                    own[:] = 0
-                    _backward(w, sizes, kind, x, count, rows, at, deltas, extra[2], part, wide, own)
-                    found[r, 2] += own.sum()
+                    _backward(w, sizes, kind, x, count, rows, at, deltas, extra[2], part, wide)
+                    found[r, 2] += _squares(sizes, x, count, rows, deltas, wide)
                     for i in range(part.size):
                         gradient[r, i] += part[i]
 

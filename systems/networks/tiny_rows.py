@@ -126,7 +126,7 @@ def activate(a, kind):
     if kind == TANH:
         _tanh(flat)
     else:
-        zero = 0 * flat[0]
+        zero = flat.dtype.type(0)
         for b in range(flat.size):
             flat[b] = zero if flat[b] < zero else flat[b]
 
@@ -135,7 +135,7 @@ def activate(a, kind):
 def slope(delta, a, kind):
     """Multiply δ by φ' of the activations, all rows at once."""
     d, flat = delta.reshape(-1), a.reshape(-1)
-    zero = 0 * flat[0]
+    zero = flat.dtype.type(0)
     if kind == TANH:
         for b in range(d.size):
             d[b] -= d[b] * flat[b] * flat[b]
@@ -148,7 +148,8 @@ def slope(delta, a, kind):
 def softmax(h, labels, rows, share, delta, top, norm):
     """Write δ = (softmax(h) − e_y)·share, the largest h of each example, and Σ e^{h − top}."""
     outputs, count = h.shape[0], rows.size
-    top[:] = h[0]
+    for b in range(top.size):
+        top[b] = h[0, b]
     for j in range(1, outputs):
         row = h[j]
         for b in range(top.size):
@@ -158,7 +159,8 @@ def softmax(h, labels, rows, share, delta, top, norm):
         for b in range(top.size):
             d[b] = row[b] - top[b]
     _exp(delta.reshape(-1))
-    norm[:] = delta[0]
+    for b in range(norm.size):
+        norm[b] = delta[0, b]
     for j in range(1, outputs):
         d = delta[j]
         for b in range(norm.size):

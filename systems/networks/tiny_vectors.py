@@ -107,11 +107,14 @@ class _Emitter:
         whole = self.b.udiv(count, _const(BLOCK))
         with cgutils.for_range(self.b, whole) as loop:
             body(self.b.mul(loop.index, _const(BLOCK)), BLOCK)
-        first = self.b.mul(whole, _const(BLOCK))
-        left = self.b.sub(count, first)
-        for rows in range(1, BLOCK):
-            with self.b.if_then(self.b.icmp_unsigned("==", left, _const(rows))):
+        # Of what is left, by halves: 3 rows are 2 and 1.
+        rows = BLOCK // 2
+        while rows:
+            some = self.b.and_(count, _const(rows))
+            first = self.b.and_(count, _const(-2 * rows))
+            with self.b.if_then(self.b.icmp_unsigned("!=", some, _const(0))):
                 body(first, rows)
+            rows //= 2
 
     def spans(self, length: ir.Value, widths: tuple[int, ...], body: Callable[[ir.Value, int], None]) -> None:
         """Emit body(start, width) along a row: the widest first, the last for what is left."""

@@ -16,6 +16,8 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
+import zipfile
+import zlib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -217,7 +219,7 @@ def _read(path: Path) -> Molecules | None:
         with np.load(path, allow_pickle=False) as file:
             found = Molecules(file["distances"], file["labels"])
             return found if str(file["hash"]) == found.hash else None
-    except (OSError, ValueError, KeyError):
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
         return None
 
 
