@@ -115,8 +115,8 @@ class MultilayerPerceptron(Network):
         )
         activation: Literal["relu", "tanh"] = key("activation of the hidden units", default="tanh")
         initialisation: Literal["pytorch", "xavier"] = key(
-            '"pytorch": its default, weights and biases uniform in ±1/√(inputs); "xavier": weights uniform in '
-            "±√(6/(inputs + outputs)), biases 0",
+            '"pytorch": its default, weights and biases uniform in ±1/√(inputs); "xavier": weights uniform '
+            "in ±√(6/(inputs + outputs)), biases 0",
             default="pytorch",
         )
         loss: str = key(LOSS, default="cross_entropy")

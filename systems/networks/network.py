@@ -31,7 +31,7 @@ from .examples import Examples
 from .layout import Layout, buffers_of, multiplications, seeded
 from .losses import Loss
 from .sections import Descent, RecordDescent
-from .state import NetworkState, Reference, compare, restored
+from .state import NetworkState, Reference, compare, first_not_finite, restored
 from .tiny import Tiny
 from .training import LARGEST, Problem, Rule
 from .units import Units
@@ -221,10 +221,9 @@ class Network:
             bad = self.units.advance(moved, first, last, self._streams(noise))
             if bad is not None:
                 self._diverged(*bad)
-            # A minimum or maximum that is not finite stands for any weight, without a copy of all.
-            finite = torch.isfinite(torch.stack(torch.aminmax(moved.weights, dim=1))).all(0)
-            if not bool(finite.all()):
-                self._diverged(last, int((~finite).nonzero()[0]))
+            unfit = first_not_finite(moved.weights)
+            if unfit is not None:
+                self._diverged(last, unfit)
             return moved
 
     def _diverged(self, step: int, position: int) -> None:
@@ -258,8 +257,7 @@ class Network:
 
     def compare(self, reference: Reference, state: NetworkState) -> dict[str, Array]:
         """Return msd Δ = (1/M) Σ (w_i − w_i')² and correlation (1/M) Σ w_i w_i', shape (R,) each."""
-        rows = [compare(a, b) for a, b in zip(reference.weights, state.weights, strict=True)]
-        msd, correlation = np.array(rows).T
+        msd, correlation = compare(reference.weights, state.weights)
         return {"msd": msd, "correlation": correlation}
 
     def configuration(self, state: NetworkState) -> NDArray[Any]:

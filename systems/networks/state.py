@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from langevin.system import Array
+
 #: Weights whose difference is held in double precision at once.
 HELD = 2**22
 
@@ -76,22 +78,40 @@ class Reference:
         return np.asarray(self.weights.cpu().numpy(), dtype=dtype)
 
 
-def compare(a: Tensor, b: Tensor) -> tuple[float, float]:
-    """Return the means of (a − b)² and of a b over all elements.
+def compare(a: Tensor, b: Tensor) -> Array:
+    """Return the means over the weights of (a − b)² and of a b, shape (2, R), for a and b of shape (R, M).
 
     Two single precision numbers are subtracted, squared and summed in double precision; of
     |a|² + |b|² − 2 a·b nothing would be left where the distance is small.
     """
-    distance = product = 0.0
+    if a.device.type == "cpu" and a.numel() <= HELD:
+        return _sums(a, b) / a.shape[1]
+    return np.stack([_compare_row(p, q) for p, q in zip(a, b, strict=True)], axis=1) / a.shape[1]
+
+
+def _sums(a: Tensor, b: Tensor) -> Array:
+    """Return Σ (a − b)² and Σ a b over the last axis; numpy's sums do not depend on threads."""
+    x, y = a.double().numpy(), b.double().numpy()
+    return np.stack([np.sum((x - y) ** 2, axis=-1), np.sum(x * y, axis=-1)])
+
+
+def _compare_row(a: Tensor, b: Tensor) -> Array:
+    total = np.zeros(2)
     for p, q in zip(torch.split(a, HELD), torch.split(b, HELD), strict=True):
-        u, v = p.double(), q.double()
         if a.device.type == "cpu":
-            # numpy's sum does not depend on the number of threads.
-            x, y = u.numpy(), v.numpy()
-            difference = x - y
-            distance += float(np.sum(difference * difference))
-            product += float(np.sum(x * y))
+            total += _sums(p, q)
         else:
-            distance += float(torch.sum((u - v) ** 2))
-            product += float(torch.sum(u * v))
-    return distance / a.numel(), product / a.numel()
+            u, v = p.double(), q.double()
+            total += np.array([float(torch.sum((u - v) ** 2)), float(torch.sum(u * v))])
+    return total
+
+
+def first_not_finite(weights: Tensor) -> int | None:
+    """Return the position of the first replica with a weight that is not finite, if there is one."""
+    if weights.device.type == "cpu":
+        # Extremes stand for all weights, without a copy; torch would start its threads for each of them.
+        values = weights.numpy()
+        finite = np.isfinite(values.max(axis=1)) & np.isfinite(values.min(axis=1))
+    else:
+        finite = torch.isfinite(torch.stack(torch.aminmax(weights, dim=1))).all(0).cpu().numpy()
+    return None if finite.all() else int(np.argmin(finite))

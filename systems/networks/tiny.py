@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -149,21 +150,21 @@ class Tiny:
 
     def measure(self, state: NetworkState, train: Examples, test: Examples, chosen: Chosen) -> Array:
         """Return training loss, accuracy, test loss, accuracy, norm of the gradient, shape (5, R)."""
-        trained, tested = (
-            self._probed(state, examples, subsets)
-            for examples, subsets in ((train, chosen.trained), (test, chosen.tested))
-        )
-        _, gradient, count = self._means(state, train, chosen.probed, descent=True)
+        trained, gradient, count = self._sums(state, train, chosen.probed, descent=True)
         norm = np.sqrt(np.sum(gradient * gradient, axis=1)) / count
-        return np.stack([*trained, *tested, norm])
+        # Small training sets are measured as a whole, twice.
+        if any(not torch.equal(chosen.trained[s], probed) for s, probed in chosen.probed.items()):
+            trained, _, count = self._sums(state, train, chosen.trained)
+        tested, _, tests = self._sums(state, test, chosen.tested)
+        return np.stack([*trained[:, :2].T / count, *tested[:, :2].T / tests, norm])
 
-    def _probed(self, state: NetworkState, examples: Examples, subsets: Mapping[int, Tensor]) -> Array:
-        """Return mean loss and accuracy, shape (2, R)."""
-        found, _, count = self._means(state, examples, subsets, descent=False)
-        return found[:, :2].T / count
-
-    def _means(
-        self, state: NetworkState, examples: Examples, subsets: Mapping[int, Tensor], descent: bool
+    def _sums(
+        self,
+        state: NetworkState,
+        examples: Examples,
+        subsets: Mapping[int, Tensor],
+        descent: bool = False,
+        squares: bool = False,
     ) -> tuple[Array, Array, Array]:
         """Return what `probe` finds, the sums of the gradients, and how many examples each replica saw."""
         labels = list(subsets)
@@ -186,6 +187,7 @@ class Tiny:
                 chosen,
                 bounds,
                 which[share],
+                squares,
                 self._workspace(self._sizes, self._piece, self._rule),
                 gradient[share],
                 found[share],
@@ -200,7 +202,7 @@ class Tiny:
         values = []
         for number in range(min(map(len, parts.values()))):
             subsets = {s: p[number] for s, p in parts.items()}
-            found, sums, count = self._means(state, self.problem.examples, subsets, descent=True)
+            found, sums, count = self._sums(state, self.problem.examples, subsets, descent=True, squares=True)
             squares = found[:, 2] - np.sum(sums * sums, axis=1) / count
             values.append(squares / (count - 1) / self.problem.layout.dof)
         return np.array([noise_of_parts(one) for one in np.array(values).T]).T

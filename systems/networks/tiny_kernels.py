@@ -118,23 +118,57 @@ def _backward(weights, sizes, kind, x, count, rows, at, deltas, ones, gradient, 
 
 
 @numba.njit(**OPTIONS)
-def _squares(sizes, x, count, rows, deltas, wide):
-    """Return the sum over examples of the squared norm of their own gradients, Σ_layers |δ|² (1 + |a|²)."""
-    total = 0.0
+def _squares(sizes, x, count, rows, deltas, before, slopes, wide):
+    """Return the sum over examples of the squared norm of their own gradients, Σ_layers |δ|² (1 + |a|²).
+
+    `before` and `slopes` are room for a number of each example.
+    """
     for b in range(count):
-        before = 1.0
-        for i in range(sizes[0]):
-            value = x[b, i] if wide else x[i, b]
-            before += value * value
-        at = 0
-        for k in range(1, sizes.size):
-            after, slopes = 1.0, 0.0
-            for j in range(at, at + sizes[k]):
-                after += rows[j, b] * rows[j, b]
-                slopes += deltas[j, b] * deltas[j, b]
-            total += slopes * before
-            before, at = after, at + sizes[k]
+        before[b] = 1
+        if wide:
+            for i in range(sizes[0]):
+                before[b] += x[b, i] * x[b, i]
+    if not wide:
+        _add_squares(x, 0, sizes[0], before)
+    total, at = 0.0, 0
+    for k in range(1, sizes.size):
+        for b in range(count):
+            slopes[b] = 0
+        _add_squares(deltas, at, sizes[k], slopes)
+        for b in range(count):
+            total += slopes[b] * before[b]
+            before[b] = 1
+        _add_squares(rows, at, sizes[k], before)
+        at += sizes[k]
     return total
+
+
+@numba.njit(**OPTIONS)
+def _add_squares(rows, first, count, sums):
+    """Add the squares of `count` rows to `sums`."""
+    for j in range(first, first + count):
+        row = rows[j]
+        for b in range(sums.size):
+            sums[b] += row[b] * row[b]
+
+
+@numba.njit(**OPTIONS)
+def _judge(outputs, labels, batch, top, norm, found):
+    """Add the losses of a batch to found[0], the number of right answers to found[1]."""
+    # One logarithm for all: of up to `PIECE` sums, each between 1 and the number of outputs.
+    product, below = 1.0, 0.0
+    for b in range(batch.size):
+        y = labels[batch[b]]
+        own = outputs[y, b]
+        product *= norm[b]
+        below += top[b] - own
+        # Of equal outputs the first counts, as in torch.
+        right = own == top[b]
+        for j in range(y):
+            if right and outputs[j, b] == own:
+                right = False
+        found[1] += right
+    found[0] += below + math.log(product)
 
 
 @numba.njit(**OPTIONS)
@@ -202,7 +236,20 @@ def _compile(version):
 
     @numba.njit(cache=True, **OPTIONS)
     def probe(
-        weights, sizes, kind, inputs, labels, scale, shift, chosen, bounds, which, space, gradient, found
+        weights,
+        sizes,
+        kind,
+        inputs,
+        labels,
+        scale,
+        shift,
+        chosen,
+        bounds,
+        which,
+        squares,
+        space,
+        gradient,
+        found,
     ):
         """Measure each net on examples of its own.
 
@@ -217,12 +264,14 @@ def _compile(version):
             Where each subset begins in `chosen`, and where it ends.
         which : ndarray of int64, shape (R,)
             The subset of each net.
+        squares : bool
+            Whether the squared norms of gradients are wanted.
         space : tuple
             `workspace` for `PIECE` examples.
         gradient : ndarray of float64, shape (R, M)
             The sum of the examples' gradients is written here; they are not computed for shape (R, 0).
         found : ndarray of float64, shape (R, 3)
-            Sum of the losses; number of right answers; sum of the squared norms of the examples' gradients.
+            Sum of the losses; number of right answers; if wanted, Σ |gradient|².
         """
         if version == 0:
             return
@@ -242,15 +291,11 @@ def _compile(version):
                 at = _forward(w, sizes, kind, x, count, rows, wide)
                 outputs = rows[at:]
                 softmax(outputs, labels, batch, one, deltas[at:], extra[0], extra[1])
-                for b in range(count):
-                    y, best = labels[batch[b]], 0
-                    for j in range(1, outputs.shape[0]):
-                        best = j if outputs[j, b] > outputs[best, b] else best
-                    found[r, 0] += math.log(extra[1, b]) - (outputs[y, b] - extra[0, b])
-                    found[r, 1] += best == y
+                _judge(outputs, labels, batch, extra[0], extra[1], found[r])
                 if descent:
                     _backward(w, sizes, kind, x, count, rows, at, deltas, extra[2], part, wide)
-                    found[r, 2] += _squares(sizes, x, count, rows, deltas, wide)
+                    if squares:
+                        found[r, 2] += _squares(sizes, x, count, rows, deltas, extra[0], extra[1], wide)
                     for i in range(part.size):
                         gradient[r, i] += part[i]
 
