@@ -120,13 +120,13 @@ def test_a_divergence_names_its_step_and_replica() -> None:
 
 
 @numba.njit
-def _tanh(row: np.ndarray) -> None:
-    tiny_rows._tanh(row)
+def _tanh(rows: np.ndarray) -> None:
+    tiny_rows.tanh(rows, 0, 1)
 
 
 @numba.njit
-def _exp(row: np.ndarray) -> None:
-    tiny_rows._exp(row)
+def _exp(rows: np.ndarray) -> None:
+    tiny_rows.exp(rows, 0, 1)
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
@@ -134,10 +134,10 @@ def test_tanh_and_exp_to_two_units_in_the_last_place(kind: type) -> None:
     x = np.concatenate([np.geomspace(1e-30, 80, 5000), np.linspace(0, 3, 5000)]).astype(kind)
     for compiled, exact, given in ((_tanh, np.tanh, x), (_tanh, np.tanh, -x), (_exp, np.exp, -x)):
         found, known = given.copy(), exact(given.astype(np.longdouble))
-        compiled(found)
+        compiled(found[None])
         assert np.max(np.abs(found - known) / np.maximum(np.abs(known), 1e-37)) < 2 * np.finfo(kind).eps
     special = np.array([0.0, -0.0, np.nan, np.inf, -np.inf], kind)
-    _tanh(special)
+    _tanh(special[None])
     np.testing.assert_array_equal(special, [0.0, -0.0, np.nan, 1.0, -1.0])
     assert np.signbit(special[1])
 
@@ -149,39 +149,31 @@ def test_tanh_and_exp_to_two_units_in_the_last_place(kind: type) -> None:
 def test_products_are_those_of_numpy(kind: type, rows: int, terms: int, length: int) -> None:
     rng = np.random.default_rng(1)
     w, x, bias = (rng.standard_normal(s).astype(kind) for s in ((rows, terms), (terms, length), rows))
-    out, by_weight = np.zeros((rows, length), kind), np.zeros((rows, terms), kind)
+    one, out, by_weight = kind(1), np.zeros((rows, length), kind), np.zeros((rows, terms), kind)
     tiny_vectors.combine(
-        out, out.ctypes.data, length, x.ctypes.data, length, w.ctypes.data, terms, 1, bias.ctypes.data,
+        one,
+        out.ctypes.data, length, x.ctypes.data, length, w.ctypes.data, terms, 1, bias.ctypes.data,
         rows, terms, length,
     )  # fmt: skip
     tolerance = {"rtol": 100 * np.finfo(kind).eps, "atol": 100 * np.finfo(kind).eps}
     np.testing.assert_allclose(out, w @ x + bias[:, None], **tolerance)
     tiny_vectors.dots(
-        out, by_weight.ctypes.data, terms, out.ctypes.data, length, x.ctypes.data, length, rows, terms, length
+        one, by_weight.ctypes.data, terms, out.ctypes.data, length, x.ctypes.data, length, rows, terms, length
     )
     np.testing.assert_allclose(by_weight, out @ x.T, **tolerance)
     # Weights across, and no bias.
     back = np.zeros((terms, length), kind)
     tiny_vectors.combine(
-        out,
-        back.ctypes.data,
-        length,
-        out.ctypes.data,
-        length,
-        w.ctypes.data,
-        1,
-        terms,
-        0,
-        terms,
-        rows,
-        length,
-    )
+        one,
+        back.ctypes.data, length, out.ctypes.data, length, w.ctypes.data, 1, terms, 0,
+        terms, rows, length,
+    )  # fmt: skip
     np.testing.assert_allclose(back, w.T @ out, **tolerance)
 
 
 def test_relu_does_not_hide_what_is_not_a_number() -> None:
     h = np.array([[np.nan, -np.inf, np.inf, -1.0, 2.0]])
-    tiny_rows.activate(h, tiny_kernels.perceptron_kernels.RELU)
+    tiny_rows.activate(h, 0, 1, tiny_kernels.perceptron_kernels.RELU)
     np.testing.assert_array_equal(h, [[np.nan, 0.0, np.inf, 0.0, 2.0]])
 
 

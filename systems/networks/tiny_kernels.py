@@ -32,8 +32,8 @@ PIECE = 128
 def workspace(sizes: NDArray[np.int64], count: int, like: NDArray[Any]) -> tuple[Any, ...]:
     """Return room for a batch of `count` examples, in the precision of `like`.
 
-    Inputs; activations of all layers; their δ; two rows of numbers and one of ones; a gradient; and
-    whether the first layer is wide.
+    Inputs; activations of all layers; their δ; three rows of numbers and, the third, one of ones; labels; a
+    gradient; and whether the first layer is wide.
     """
     lanes = VECTOR // like.itemsize
     padded = -(-count // lanes) * lanes
@@ -42,7 +42,8 @@ def workspace(sizes: NDArray[np.int64], count: int, like: NDArray[Any]) -> tuple
         np.zeros((count, sizes[0]) if wide else (sizes[0], padded), like.dtype),
         np.zeros((sizes[1:].sum(), padded), like.dtype),
         np.zeros((sizes[1:].sum(), padded), like.dtype),
-        np.ones((3, padded), like.dtype),
+        np.ones((4, padded), like.dtype),
+        np.full(padded, -1, f"i{like.itemsize}"),
         np.zeros(np.sum(sizes[1:] * (sizes[:-1] + 1)), like.dtype),
         wide,
     )
@@ -59,14 +60,13 @@ def _gather(inputs, rows, scale, shift, x, wide):
     """Write scale·input + shift of the examples `rows` to x: (unit, example), or (example, unit) if wide."""
     if wide:
         for b in range(rows.size):
-            source, target = inputs[rows[b]], x[b]
-            for i in range(target.size):
-                target[i] = scale[i] * source[i] + shift[i]
+            row = rows[b]
+            for i in range(x.shape[1]):
+                x[b, i] = scale[i] * inputs[row, i] + shift[i]
     else:
         for i in range(x.shape[0]):
-            target, a, c = x[i], scale[i], shift[i]
             for b in range(rows.size):
-                target[b] = a * inputs[rows[b], i] + c
+                x[i, b] = scale[i] * inputs[rows[b], i] + shift[i]
 
 
 @numba.njit(**OPTIONS)
@@ -75,54 +75,54 @@ def _forward(weights, sizes, kind, x, count, rows, wide):
 
     A layer's weights, (outputs, inputs), and its biases follow each other in the vector of weights.
     """
-    size, step = weights.itemsize, rows.shape[1]
+    size, step, one = weights.itemsize, rows.shape[1], weights.dtype.type(1)
     w, out, before = _address(weights), _address(rows), _address(x)
     at, depth = 0, sizes.size - 1
     for k in range(1, depth + 1):
         inputs, outputs = sizes[k - 1], sizes[k]
         bias = w + size * inputs * outputs
-        here = rows[at : at + outputs]
         if k == 1 and wide:
-            dots(weights, out, step, w, inputs, before, inputs, outputs, count, inputs)
+            dots(one, out, step, w, inputs, before, inputs, outputs, count, inputs)
             for j in range(outputs):
-                row, b = here[j], weights[inputs * outputs + j]
-                for n in range(count):
-                    row[n] += b
+                for b in range(count):
+                    rows[j, b] += weights[inputs * outputs + j]
         else:
-            combine(weights, out, step, before, step, w, inputs, 1, bias, outputs, inputs, step)
+            combine(one, out, step, before, step, w, inputs, 1, bias, outputs, inputs, step)
         if k < depth:
-            activate(here, kind)
+            activate(rows, at, at + outputs, kind)
         before, out, w, at = out, out + size * step * outputs, bias + size * outputs, at + outputs
     return at - sizes[depth]
 
 
 @numba.njit(**OPTIONS)
-def _backward(weights, sizes, kind, x, count, rows, at, deltas, ones, gradient, wide):
+def _backward(weights, sizes, kind, x, count, rows, at, deltas, extra, gradient, wide):
     """Write the gradient, and δ of all layers, from δ of the outputs, which stand from row `at` on."""
-    size, step, depth = weights.itemsize, rows.shape[1], sizes.size - 1
+    size, step, depth, one = weights.itemsize, rows.shape[1], sizes.size - 1, weights.dtype.type(1)
     w, g = _address(weights) + size * weights.size, _address(gradient) + size * gradient.size
+    ones = _address(extra) + 2 * size * step
     a, d = _address(rows) + size * step * at, _address(deltas) + size * step * at
     for k in range(depth, 0, -1):
         inputs, outputs = sizes[k - 1], sizes[k]
         w, g = w - size * outputs * (inputs + 1), g - size * outputs * (inputs + 1)
         a = _address(x) if k == 1 else a - size * step * inputs
         if k == 1 and wide:
-            combine(weights, g, inputs, a, inputs, d, step, 1, 0, outputs, count, inputs)
+            combine(one, g, inputs, a, inputs, d, step, 1, 0, outputs, count, inputs)
         else:
-            dots(weights, g, inputs, d, step, a, step, outputs, inputs, step)
-        dots(weights, g + size * inputs * outputs, 1, d, step, _address(ones), step, outputs, 1, step)
+            dots(one, g, inputs, d, step, a, step, outputs, inputs, step)
+        dots(one, g + size * inputs * outputs, 1, d, step, ones, step, outputs, 1, step)
         if k > 1:
             later, d, at = d, d - size * step * inputs, at - inputs
-            combine(weights, d, step, later, step, w, 1, inputs, 0, inputs, outputs, step)
-            slope(deltas[at : at + inputs], rows[at : at + inputs], kind)
+            combine(one, d, step, later, step, w, 1, inputs, 0, inputs, outputs, step)
+            slope(deltas, rows, at, at + inputs, kind)
 
 
 @numba.njit(**OPTIONS)
-def _squares(sizes, x, count, rows, deltas, before, slopes, wide):
+def _squares(sizes, x, count, rows, deltas, extra, wide):
     """Return the sum over examples of the squared norm of their own gradients, Σ_layers |δ|² (1 + |a|²).
 
-    `before` and `slopes` are room for a number of each example.
+    The first two rows of `extra` are room for a number of each example.
     """
+    before, slopes = extra[0], extra[1]
     for b in range(count):
         before[b] = 1
         if wide:
@@ -153,19 +153,19 @@ def _add_squares(rows, first, count, sums):
 
 
 @numba.njit(**OPTIONS)
-def _judge(outputs, labels, batch, top, norm, found):
+def _judge(rows, first, labels, batch, extra, found):
     """Add the losses of a batch to found[0], the number of right answers to found[1]."""
     # One logarithm for all: of up to `PIECE` sums, each between 1 and the number of outputs.
     product, below = 1.0, 0.0
     for b in range(batch.size):
         y = labels[batch[b]]
-        own = outputs[y, b]
-        product *= norm[b]
-        below += top[b] - own
+        own = rows[first + y, b]
+        product *= extra[1, b]
+        below += extra[0, b] - own
         # Of equal outputs the first counts, as in torch.
-        right = own == top[b]
+        right = own == extra[0, b]
         for j in range(y):
-            if right and outputs[j, b] == own:
+            if right and rows[first + j, b] == own:
                 right = False
         found[1] += right
     found[0] += below + math.log(product)
@@ -221,15 +221,15 @@ def _compile(version):
         if version == 0:
             return
         count = batches.shape[2]
-        x, rows, deltas, extra, gradient, wide = space
+        x, rows, deltas, extra, answers, gradient, wide = space
         for r in range(weights.shape[0]):
             w, bad[r] = weights[r], -1
             for step in range(first, last):
                 batch = batches[r, step]
                 _gather(inputs, batch, scale, shift, x, wide)
                 at = _forward(w, sizes, kind, x, count, rows, wide)
-                softmax(rows[at:], labels, batch, rule[3], deltas[at:], extra[0], extra[1])
-                _backward(w, sizes, kind, x, count, rows, at, deltas, extra[2], gradient, wide)
+                softmax(rows, at, rows.shape[0], labels, batch, rule[3], deltas, extra, answers)
+                _backward(w, sizes, kind, x, count, rows, at, deltas, extra, gradient, wide)
                 if not _update(w, velocity[r], gradient, rule):
                     bad[r] = step
                     break
@@ -276,7 +276,7 @@ def _compile(version):
         if version == 0:
             return
         one = weights.dtype.type(1)
-        x, rows, deltas, extra, part, wide = space
+        x, rows, deltas, extra, answers, part, wide = space
         descent = gradient.shape[1] > 0
         for r in range(weights.shape[0]):
             w, (begin, end) = weights[r], bounds[which[r]]
@@ -289,13 +289,12 @@ def _compile(version):
                 count = batch.size
                 _gather(inputs, batch, scale, shift, x, wide)
                 at = _forward(w, sizes, kind, x, count, rows, wide)
-                outputs = rows[at:]
-                softmax(outputs, labels, batch, one, deltas[at:], extra[0], extra[1])
-                _judge(outputs, labels, batch, extra[0], extra[1], found[r])
+                softmax(rows, at, rows.shape[0], labels, batch, one, deltas, extra, answers)
+                _judge(rows, at, labels, batch, extra, found[r])
                 if descent:
-                    _backward(w, sizes, kind, x, count, rows, at, deltas, extra[2], part, wide)
+                    _backward(w, sizes, kind, x, count, rows, at, deltas, extra, part, wide)
                     if squares:
-                        found[r, 2] += _squares(sizes, x, count, rows, deltas, extra[0], extra[1], wide)
+                        found[r, 2] += _squares(sizes, x, count, rows, deltas, extra, wide)
                     for i in range(part.size):
                         gradient[r, i] += part[i]
 

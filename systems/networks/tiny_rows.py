@@ -75,101 +75,121 @@ def _reduced32(y):
     return p * r * r + r, _as_float(np.int32((np.int32(n) + 127) << 23))
 
 
-def _tanh(row):
-    """Replace every x of a row by tanh x."""
+def tanh(rows, first, last):
+    """Replace every x of the rows first … last − 1 by tanh x."""
 
 
-def _exp(row):
-    """Replace every x ≤ 0 of a row by e^x."""
+def exp(rows, first, last):
+    """Replace every x ≤ 0 of the rows first … last − 1 by e^x."""
 
 
-@overload(_tanh, jit_options=ORDERED)
-def _tanh_of(row):
-    single = row.dtype == SINGLE
+@overload(tanh, jit_options=ORDERED)
+def _tanh(rows, first, last):
+    single = rows.dtype == SINGLE
     reduced, two = (_reduced32, np.float32(2)) if single else (_reduced64, 2.0)
     # From here on tanh is 1.
     most = np.float32(20) if single else 44.0
 
-    def compiled(row):
-        for b in range(row.size):
-            x = row[b]
-            y = two * abs(x)
-            y = most if y > most else y
-            p, scale = reduced(y)
-            e = scale * p + (scale - two / two)
-            row[b] = math.copysign(e / (e + two), x)
+    def compiled(rows, first, last):
+        for j in range(first, last):
+            for b in range(rows.shape[1]):
+                x = rows[j, b]
+                y = two * abs(x)
+                y = most if y > most else y
+                p, scale = reduced(y)
+                e = scale * p + (scale - two / two)
+                rows[j, b] = math.copysign(e / (e + two), x)
 
     return compiled
 
 
-@overload(_exp, jit_options=ORDERED)
-def _exp_of(row):
-    single = row.dtype == SINGLE
+@overload(exp, jit_options=ORDERED)
+def _exp(rows, first, last):
+    single = rows.dtype == SINGLE
     reduced, one = (_reduced32, np.float32(1)) if single else (_reduced64, 1.0)
     # Before e^y underflows.
     least = np.float32(-87) if single else -708.0
 
-    def compiled(row):
-        for b in range(row.size):
-            y = row[b]
-            y = least if y < least else y
-            p, scale = reduced(y)
-            row[b] = scale * (one + p)
+    def compiled(rows, first, last):
+        for j in range(first, last):
+            for b in range(rows.shape[1]):
+                y = rows[j, b]
+                y = least if y < least else y
+                p, scale = reduced(y)
+                rows[j, b] = scale * (one + p)
 
     return compiled
 
 
+# Places instead of slices: to make and drop a slice takes as long as a row.
+
+
 @numba.njit(**OPTIONS)
-def activate(a, kind):
-    """Turn sums into activations, all rows at once. ReLU leaves NaN as it is."""
-    flat = a.reshape(-1)
+def activate(rows, first, last, kind):
+    """Turn the sums in the rows first … last − 1 into activations. ReLU leaves NaN as it is."""
     if kind == TANH:
-        _tanh(flat)
+        tanh(rows, first, last)
     else:
-        zero = flat.dtype.type(0)
-        for b in range(flat.size):
-            flat[b] = zero if flat[b] < zero else flat[b]
+        zero = rows.dtype.type(0)
+        for j in range(first, last):
+            for b in range(rows.shape[1]):
+                rows[j, b] = zero if rows[j, b] < zero else rows[j, b]
 
 
 @numba.njit(**OPTIONS)
-def slope(delta, a, kind):
-    """Multiply δ by φ' of the activations, all rows at once."""
-    d, flat = delta.reshape(-1), a.reshape(-1)
-    zero = flat.dtype.type(0)
-    if kind == TANH:
-        for b in range(d.size):
-            d[b] -= d[b] * flat[b] * flat[b]
-    else:
-        for b in range(d.size):
-            d[b] = d[b] if flat[b] > zero else zero
+def slope(deltas, rows, first, last, kind):
+    """Multiply δ by φ' of the activations, in the rows first … last − 1."""
+    zero = rows.dtype.type(0)
+    for j in range(first, last):
+        if kind == TANH:
+            for b in range(rows.shape[1]):
+                deltas[j, b] -= deltas[j, b] * rows[j, b] * rows[j, b]
+        else:
+            for b in range(rows.shape[1]):
+                deltas[j, b] = deltas[j, b] if rows[j, b] > zero else zero
 
 
 @numba.njit(**OPTIONS)
-def softmax(h, labels, rows, share, delta, top, norm):
-    """Write δ = (softmax(h) − e_y)·share, the largest h of each example, and Σ e^{h − top}."""
-    outputs, count = h.shape[0], rows.size
+def softmax(rows, first, last, labels, batch, share, deltas, extra, answers):
+    """Write δ = (softmax(h) − e_y)·share of the outputs h, which are the rows first … last − 1.
+
+    To the rows of `extra` go the largest h of each example, and Σ e^{h − largest}; to `answers` the labels.
+    """
+    _largest(rows[first:last], extra[0], deltas[first:last])
+    exp(deltas, first, last)
+    for b in range(batch.size):
+        answers[b] = labels[batch[b]]
+    for b in range(batch.size, answers.size):
+        answers[b] = -1
+    _normalise(deltas[first:last], answers, batch.size, share, extra[1], extra[3])
+
+
+@numba.njit(**OPTIONS)
+def _largest(h, top, delta):
+    """Write the largest h of each example to `top`, and h − top to δ."""
     for b in range(top.size):
         top[b] = h[0, b]
-    for j in range(1, outputs):
-        row = h[j]
+    for j in range(1, h.shape[0]):
         for b in range(top.size):
-            top[b] = row[b] if row[b] > top[b] else top[b]
-    for j in range(outputs):
-        row, d = h[j], delta[j]
+            top[b] = h[j, b] if h[j, b] > top[b] else top[b]
+    for j in range(h.shape[0]):
         for b in range(top.size):
-            d[b] = row[b] - top[b]
-    _exp(delta.reshape(-1))
-    for b in range(norm.size):
-        norm[b] = delta[0, b]
-    for j in range(1, outputs):
-        d = delta[j]
-        for b in range(norm.size):
-            norm[b] += d[b]
-    for j in range(outputs):
-        d = delta[j]
-        for b in range(norm.size):
-            d[b] *= share / norm[b]
-        for b in range(count, norm.size):
-            d[b] = 0
+            delta[j, b] = h[j, b] - top[b]
+
+
+@numba.njit(**OPTIONS)
+def _normalise(delta, answers, count, share, total, factor):
+    """Write the sum of each example's e^h to `total`, divide by it, and subtract e_y; all times `share`."""
+    zero = 0 * share
+    for b in range(total.size):
+        total[b] = delta[0, b]
+    for j in range(1, delta.shape[0]):
+        for b in range(total.size):
+            total[b] += delta[j, b]
     for b in range(count):
-        delta[labels[rows[b]], b] -= share
+        factor[b] = share / total[b]
+    for b in range(count, total.size):
+        factor[b] = zero
+    for j in range(delta.shape[0]):
+        for b in range(total.size):
+            delta[j, b] = delta[j, b] * factor[b] - (share if answers[b] == j else zero)

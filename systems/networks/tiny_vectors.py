@@ -193,8 +193,8 @@ def _emit_dots(e: _Emitter, out, out_step, x, x_step, y, y_step, rows, columns, 
 
 
 def _signature(like: types.Type, count: int) -> types.Type | None:
-    """Return the type of an intrinsic of `like` and integers; None if `like` is no array of floats."""
-    if not isinstance(like, types.Array) or like.dtype not in (types.float32, types.float64):
+    """Return the type of an intrinsic of `like` and integers; None if `like` is no float."""
+    if like not in (types.float32, types.float64):
         return None
     return types.void(like, *[types.int64] * count)
 
@@ -202,7 +202,7 @@ def _signature(like: types.Type, count: int) -> types.Type | None:
 @intrinsic
 def _combine(typingctx, like, out, out_step, x, x_step, w, w_row, w_column, bias, rows, terms, length):
     def codegen(context, builder, signature, args):
-        _emit_combine(_Emitter(builder, context.get_value_type(like.dtype)), *args[1:])
+        _emit_combine(_Emitter(builder, context.get_value_type(like)), *args[1:])
         return context.get_dummy_value()
 
     signature = _signature(like, 11)
@@ -212,7 +212,7 @@ def _combine(typingctx, like, out, out_step, x, x_step, w, w_row, w_column, bias
 @intrinsic
 def _dots(typingctx, like, out, out_step, x, x_step, y, y_step, rows, columns, length):
     def codegen(context, builder, signature, args):
-        _emit_dots(_Emitter(builder, context.get_value_type(like.dtype)), *args[1:])
+        _emit_dots(_Emitter(builder, context.get_value_type(like)), *args[1:])
         return context.get_dummy_value()
 
     signature = _signature(like, 9)
@@ -228,8 +228,8 @@ def combine(like, out, out_step, x, x_step, w, w_row, w_column, bias, rows, term
 
     Parameters
     ----------
-    like : ndarray of float
-        Of the type of all that follows.
+    like : float
+        Of the type of all arrays.
     out, x, w, bias : int64
         Addresses; a bias of 0 is none.
     out_step, x_step : int64
@@ -248,8 +248,8 @@ def dots(like, out, out_step, x, x_step, y, y_step, rows, columns, length):
 
     Parameters
     ----------
-    like : ndarray of float
-        Of the type of all that follows.
+    like : float
+        Of the type of all arrays.
     out, x, y : int64
         Addresses.
     out_step, x_step, y_step : int64
