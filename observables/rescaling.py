@@ -16,9 +16,11 @@ With y = ln Δ of each curve, linear in ln t between its lags, the spread is (`s
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from .crossings import Curves
 from .spread import Family
@@ -77,8 +79,8 @@ def aging_collapse(
     Dataset
         spread at μ; for comparison spread_stationary (μ = 0), spread_full (μ = 1), and spread_best with
         exponent_best, the μ of the smallest spread (NaN unless inside (−0.5, 2)). Each with its standard
-        error over samples as `<name>_error` (NaN where the shift leaves less than half of the curves in the
-        range; a spread is never negative: where it is of noise alone, its
+        error over samples as `<name>_error` (NaN where a wrong μ moves more than half of the curves out of
+        what is known; where it moves less, what is left spreads less; a spread is never negative: where it is of noise alone, its
         error says little). spread_expected: what noise alone makes of one curve, from the resamples about
         their average; the replicas that waiting times share are thereby counted (NaN for a single sample).
         fitted(waiting_time): which are judged; scaled_lag_low and scaled_lag_high, in units of time;
@@ -113,6 +115,15 @@ def aging_collapse(
     return _report(curves, comparison, between, exponent, resamples, seed)
 
 
+class _Place(NamedTuple):
+    """Scaled lags between two lags of each curve, shape (waiting_time, scaled lag) each."""
+
+    below: NDArray[np.int_]
+    above: NDArray[np.int_]
+    part: Array
+    judged: Mask
+
+
 class _Comparison:
     """Curves of the waiting times that are used, at equal scaled lags.
 
@@ -130,11 +141,24 @@ class _Comparison:
         self.shift = log_waiting - log_waiting.mean()
         # What is known of the average of all: a resample that lacks it has no spread.
         self.known = np.isfinite(curves.height(curves.mean.to_numpy())[used])
+        #: By exponent; the same for every resample.
+        self.places: dict[float, _Place] = {}
 
     def spread(self, heights: Array, exponent: float) -> Array:
         """Return the spread at μ; `heights` of all lags and of the waiting times used, any leading axes."""
+        if exponent not in self.places:
+            self.places[exponent] = self._place(exponent)
+        place = self.places[exponent]
+        if place.judged.mean() < _KNOWN:
+            return np.full(heights.shape[:-2], np.nan)
+        rows = np.arange(self.shift.size)[:, None]
+        y = (1 - place.part) * heights[..., rows, place.below] + place.part * heights[..., rows, place.above]
+        return Family(self.s, place.judged).spread(y)
+
+    def _place(self, exponent: float) -> _Place:
+        """Find the scaled lags among those of each curve."""
         shape = (self.shift.size, self.s.size)
-        at, judged = np.empty(shape), np.empty(shape, bool)
+        part, judged = np.empty(shape), np.empty(shape, bool)
         below, above = np.empty(shape, int), np.empty(shape, int)
         for w, shift in enumerate(self.shift):
             lags = np.flatnonzero(self.known[w])
@@ -144,17 +168,13 @@ class _Comparison:
             # To rounding: the ends of the range may be the ends of a curve.
             slack = 1e-9 * (1 + abs(self.x[lags[-1]]))
             judged[w] = (wanted >= self.x[lags[0]] - slack) & (wanted <= self.x[lags[-1]] + slack)
-            at[w] = (wanted - self.x[below[w]]) / (self.x[above[w]] - self.x[below[w]])
-        if judged.mean() < _KNOWN:
-            return np.full(heights.shape[:-2], np.nan)
-        rows = np.arange(self.shift.size)[:, None]
-        y = (1 - at) * heights[..., rows, below] + at * heights[..., rows, above]
-        return Family(self.s, judged).spread(y)
+            part[w] = (wanted - self.x[below[w]]) / (self.x[above[w]] - self.x[below[w]])
+        return _Place(below, above, part, judged)
 
     def all(self, heights: Array, exponent: float) -> Array:
         """Return the numbers of `_ABOUT`, shape (…, 5)."""
         given = [self.spread(heights, mu) for mu in (exponent, 0.0, 1.0)]
-        tried = np.stack([self.spread(heights, mu) for mu in _TRIED], axis=-1)
+        tried = np.stack([self.spread(heights, mu) for mu in _TRIED.tolist()], axis=-1)
         best, least = _lowest(tried**2)
         return np.stack([*given, np.sqrt(np.maximum(least, 0.0)), best], axis=-1)
 
