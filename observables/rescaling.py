@@ -80,9 +80,10 @@ def aging_collapse(
         spread at μ; for comparison spread_stationary (μ = 0), spread_full (μ = 1), and spread_best with
         exponent_best, the μ of the smallest spread (NaN unless inside (−0.5, 2)). Each with its standard
         error over samples as `<name>_error` (NaN where a wrong μ moves more than half of the curves out of
-        what is known; where it moves less, what is left spreads less; a spread is never negative: where it is of noise alone, its
-        error says little). spread_expected: what noise alone makes of one curve, from the resamples about
-        their average; the replicas that waiting times share are thereby counted (NaN for a single sample).
+        what is known; where it moves less, what is left spreads less). A spread is never negative: where it
+        is of noise alone, its error says little. spread_expected: what noise alone makes of one curve, from
+        the resamples about their average; the replicas that waiting times share are thereby counted (NaN
+        for a single sample).
         fitted(waiting_time): which are judged; scaled_lag_low and scaled_lag_high, in units of time;
         `threshold_low`, `threshold_high`. NaN, with the attribute `reason` of spread, without enough
         waiting times.

@@ -31,6 +31,8 @@ AGING = "aging"
 
 #: Waiting times that the fit of a power needs.
 _LEAST = 4
+#: Of the bootstrap: they give an error bar to 3 %.
+_RESAMPLES = 500
 
 
 def has_aging(dataset: xr.Dataset) -> bool:
@@ -59,10 +61,10 @@ def aging_figure(dataset: xr.Dataset, threshold: float | None = None) -> Figure:
     msd = dataset["msd"]
     if threshold is not None and not 0 < threshold < np.inf:
         raise UserError(f"--threshold {threshold:g}: must be > 0 (of msd)")
-    fit = aging_exponent(msd, threshold, least=_LEAST)
+    fit = aging_exponent(msd, threshold, least=_LEAST, resamples=_RESAMPLES)
     if not np.isfinite(fit["exponent"]):
         raise UserError(f"--quantity {AGING}: {fit['exponent'].attrs['reason']}")
-    scan = exponent_by_threshold(msd, least=_LEAST)
+    scan = exponent_by_threshold(msd, least=_LEAST, resamples=_RESAMPLES)
     colours = colours_of(reached_times(estimate(dataset, "msd")))
     made = Figure(figsize=(8.2, 7.4), layout="constrained")
     axes = np.asarray(made.subplots(2, 2)).ravel()
