@@ -81,10 +81,8 @@ def exponent_by_threshold(
         Waiting times that a fit needs, at least 2.
     tolerance : float
         By how much μ may vary on a plateau, besides its statistical errors.
-    points : int
-        Thresholds, evenly in ln Δ* (in C* if falling).
-    resamples, seed : int
-        Of the bootstrap.
+    points, resamples, seed : int
+        Number of thresholds, evenly in ln Δ* (in C* if falling); of resamples of the bootstrap, and its seed.
 
     Returns
     -------
@@ -116,11 +114,7 @@ def exponent_by_threshold(
     fit = fit_power(curves.waiting, log_times, used)
     window, candidates = _plateau(fit.slope, fit.scatter, tolerance)
     made = _tabulate(curves, thresholds, fit.slope, fit.scatter)
-    made["fitted"] = (
-        "waiting_time",
-        area.members,
-        {"long_name": "whether the waiting time is fitted"},
-    )
+    made["fitted"] = ("waiting_time", area.members, {"long_name": "whether the waiting time is fitted"})
     return made.merge(
         _plateau_numbers(curves, heights, fit.slope, window, candidates, made), compat="override"
     )
