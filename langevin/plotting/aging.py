@@ -104,7 +104,7 @@ def _draw_times(ax: Axes, dataset: xr.Dataset, fit: xr.Dataset, colours: Mapping
     waiting = fit["waiting_time"].to_numpy().astype(float)
     times, used = fit["relaxation_time"].to_numpy(), fit["fitted"].to_numpy()
     errors = np.abs(np.array([fit[f"relaxation_time_{end}"].to_numpy() for end in ("low", "high")]) - times)
-    for i in np.flatnonzero(np.isfinite(times) & (waiting > 0)):
+    for i in np.flatnonzero(np.isfinite(times) & (waiting > 0)).tolist():
         bar = errors[:, i : i + 1] if np.isfinite(errors[:, i]).all() else None
         look: Any = {"color": colours[i], "mfc": colours[i] if used[i] else "white", "zorder": 3}
         ax.errorbar(waiting[i], times[i], bar, fmt="o", ms=5, capsize=2.5, lw=1.2, **look)
@@ -132,9 +132,9 @@ def _draw_collapse(ax: Axes, dataset: xr.Dataset, fit: xr.Dataset, colours: Mapp
     waiting, used = fit["waiting_time"].to_numpy().astype(float), fit["fitted"].to_numpy()
     ends = waiting[used][[0, -1]]
     judged = aging_collapse(dataset["msd"], mu, waiting_times=(ends[0], ends[1]), least=_LEAST)
-    for i in np.flatnonzero(used):
+    for i in np.flatnonzero(used).tolist():
         scaled = found.mean.assign_coords(lag=found.mean["lag"] / waiting[i] ** mu)
-        curve(ax, type(found)(scaled, found.error), int(i), colours[int(i)], "_")
+        curve(ax, type(found)(scaled, found.error), i, colours[i], "_")
     ax.set(
         xscale="log",
         yscale="log",
