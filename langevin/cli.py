@@ -135,14 +135,16 @@ def _conclude(path: Path, quiet: bool) -> None:
 @click.option(
     "--quantity",
     help="Energy and this two-time observable (default: msd, and more panels where the file holds more); "
-    "msd_over_noise: msd over the gradient noise, alone.",
+    "msd_over_noise: msd over the gradient noise, alone; aging: the times t* at which msd crosses a "
+    "threshold, their power of the waiting time, and the collapse by it.",
 )
-def plot(file: Path, output: Path | None, quantity: str | None) -> None:
+@click.option("--threshold", type=float, help="Of msd, for --quantity aging (default: found in FILE).")
+def plot(file: Path, output: Path | None, quantity: str | None, threshold: float | None) -> None:
     """Draw energy and two-time curves of a result FILE (or of a checkpoint, while the run goes on)."""
     from langevin import plotting, simulation
 
     with simulation.open(file) as dataset:
-        click.echo(plotting.save(dataset, output or file.with_suffix(".png"), quantity))
+        click.echo(plotting.save(dataset, output or file.with_suffix(".png"), quantity, threshold))
 
 
 @main.command()

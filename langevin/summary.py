@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from langevin.observables.aging import aging_exponent
 from langevin.observables.regimes import regimes
 from langevin.observables.statistics import average
 
@@ -24,6 +25,9 @@ _ORIGIN = (
     "wall_time_seconds",
     "history",
 )
+
+#: Resamples for an error bar of two digits: they give it to 5 %.
+_RESAMPLES = 200
 
 #: Rows of the table of training: the variables of training set and test set.
 _TRAINING = {"loss": ("energy", "test_loss"), "accuracy": ("train_accuracy", "test_accuracy")}
@@ -52,7 +56,7 @@ def results(dataset: xr.Dataset) -> str:
     elif "energy" in dataset:
         lines += _energy(dataset["energy"])
     if "msd" in dataset:
-        lines += _two_time(dataset)
+        lines += [*_two_time(dataset), *_aging(dataset["msd"])]
     return "\n".join(lines)
 
 
@@ -94,6 +98,20 @@ def _two_time(dataset: xr.Dataset) -> Iterator[str]:
             j = int(reached[-1])
             cells = [f"{_plus_minus(e.mean[i, j], e.error[i, j]):>22}" if e else "" for e in both]
             yield f"{waiting:14.4g}{float(dataset['lag'][j]):10.4g}{''.join(cells)}"
+
+
+def _aging(msd: xr.DataArray) -> Iterator[str]:
+    """Say how the time to a displacement grows with the waiting time, where four waiting times tell."""
+    found = aging_exponent(msd, resamples=_RESAMPLES)
+    names = ("exponent", "exponent_error", "exponent_scatter", "exponent_late")
+    mu, error, scatter, late = (float(found[name]) for name in names)
+    if not np.isfinite(mu):
+        return
+    known = (
+        f"{mu:.3f} ± {error:.3f}" if np.isfinite(error) else f"{mu:.3f} ± {scatter:.3f}, scatter of the fit"
+    )
+    level = float(found["threshold"])
+    yield f"aging: t* ~ t_w^μ, μ = {known} (Δ* = {level:.3g}; later half of t_w: {late:.3f})"
 
 
 def _final(values: xr.DataArray) -> tuple[float, str]:

@@ -14,6 +14,9 @@ batches add up to
 diffusion, and Δ/D is one curve for all t_w. So it is found at the bottom of the landscape, t_w > t₂ (Fig. 4);
 in an under-parametrised network at short lags alone (Fig. 5). Batches drawn without replacement from P
 examples have the variance (D/B)(P − B)/(P − 1), and those of one epoch are not independent: Δ lies lower.
+
+Aging by a threshold, t*(t_w) ~ t_w^μ, and the collapse by t/t_w^μ are found here too; they live in
+`subaging`, `thresholds` and `rescaling`.
 """
 
 from __future__ import annotations
@@ -27,8 +30,22 @@ import xarray as xr
 
 from .regimes import regimes
 from .regression import line, near
+from .rescaling import aging_collapse
 from .spread import Family
 from .statistics import Array, Estimate, average, jackknife, tabulate
+from .subaging import aging_exponent, relaxation_times
+from .thresholds import exponent_by_threshold
+
+__all__ = [
+    "GROUPS",
+    "METHOD",
+    "aging_collapse",
+    "aging_exponent",
+    "collapse",
+    "exponent_by_threshold",
+    "msd_over_noise",
+    "relaxation_times",
+]
 
 #: Waiting times until t₂, and after it.
 GROUPS = ("before", "after")

@@ -30,7 +30,7 @@ class Family:
 
         Spread of ln(Δ/D), spread of ln Δ, their ratio, the power of t in Δ, the geometric mean of Δ/(D t).
         """
-        spread, of_msd = self._spread(log_y), self._spread(log_d)
+        spread, of_msd = self.spread(log_y), self.spread(log_d)
         weight = np.where(self.judged, self.shares, 0.0)
         prefactor = np.exp(_sum(weight, log_y - self.x) * inverse(weight.sum()))
         return np.array([spread, of_msd, spread * inverse(of_msd), self._exponent(log_d), prefactor])
@@ -39,13 +39,14 @@ class Family:
         """Return the spread of the values, shape (waiting_time, lag), at each lag; NaN for a single curve."""
         return np.sqrt(self._squares(values) * inverse(np.maximum(self.count - 1.0, 0.0)))
 
-    def _spread(self, values: Array) -> Array:
-        return np.sqrt(_sum(self.shares, self._squares(values)) * self._freedom())
+    def spread(self, values: Array) -> Array:
+        """Return the spread of the values, shape (..., waiting_time, lag), over all lags; shape (...)."""
+        return np.sqrt(_sum(self.shares, self._squares(values), -1) * self._freedom())
 
     def _squares(self, values: Array) -> Array:
         """Return the sum over curves of the squared deviations from their mean, at each lag."""
-        mean = _sum(self.judged, values, 0) / np.maximum(self.count, 1)
-        return _sum(self.judged, (values - mean) ** 2, 0)
+        mean = _sum(self.judged, values, -2) / np.maximum(self.count, 1)
+        return _sum(self.judged, (values - mean[..., None, :]) ** 2, -2)
 
     def expected(self, errors: Array) -> float:
         """Return the spread that independent errors, shape (waiting_time, lag), make of equal curves."""

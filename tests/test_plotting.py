@@ -225,7 +225,7 @@ def test_a_quantity_of_a_file_with_a_response() -> None:
     assert len(made.axes) == 2 and len(made.legends) == 1
     assert made.axes[1].get_xlabel() == "lag $t$" and made.axes[1].collections
     assert_inside_and_apart(made)
-    with pytest.raises(UserError, match=r"allowed: msd, correlation, response, integrated_response$"):
+    with pytest.raises(UserError, match=r"allowed: msd, correlation, response, integrated_response, aging$"):
         plotting.figure(ds, "correlation_error")
 
 
@@ -366,7 +366,7 @@ def test_noise_that_vanishes_is_left_out() -> None:
 
 
 def test_what_is_allowed_names_the_scaled_displacement(quench: xr.Dataset) -> None:
-    with pytest.raises(UserError, match=r"allowed: msd, correlation, msd_over_noise$"):
+    with pytest.raises(UserError, match=r"allowed: msd, correlation, msd_over_noise, aging$"):
         plotting.figure(training(), "entropy")
     with pytest.raises(UserError, match="'msd_over_noise': not in the file; allowed: msd, correlation"):
         plotting.figure(quench, "msd_over_noise")

@@ -13,12 +13,16 @@ from matplotlib.figure import Figure
 from langevin.errors import UserError
 from langevin.storage import explained
 
+from .aging import AGING, aging_figure, has_aging
 from .panels import draw_energy, draw_response, draw_two_time, estimate, reached_times
 from .style import STYLE, colours_of, waiting_time_legend
 from .training import MSD_OVER_NOISE, collapse_figure, has_noise, training_figure
 
+#: What is made of several variables, and stands alone.
+_ALONE = (MSD_OVER_NOISE, AGING)
 
-def figure(dataset: xr.Dataset, quantity: str | None = None) -> Figure:
+
+def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | None = None) -> Figure:
     """Draw the energy and a two-time observable, as Fig. 1 of Baity-Jesi et al. 2018.
 
     Where no quantity is asked for, some files give more: with a response four panels, energy, mean square
@@ -30,26 +34,33 @@ def figure(dataset: xr.Dataset, quantity: str | None = None) -> Figure:
     dataset : Dataset
         A result, or a checkpoint of an unfinished run.
     quantity : str, optional
-        Two-time observable of the right panel of two; by default msd. Or msd_over_noise, which stands alone.
+        Two-time observable of the right panel of two; by default msd. Or msd_over_noise or aging
+        (`aging.aging_figure`), which stand alone.
+    threshold : float, optional
+        Δ* of aging; chosen if it is not given.
 
     Raises
     ------
     UserError
-        If there is nothing of that name to draw.
+        If there is nothing of that name to draw, or a threshold for another figure.
     """
     allowed = quantities(dataset)
-    two_time = [n for n in allowed if n != MSD_OVER_NOISE]
+    two_time = [n for n in allowed if n not in _ALONE]
     richer = quantity is None and (
         {"correlation", "integrated_response"} <= set(two_time) or _trains(dataset)
     )
     wanted = quantity or "msd"
     if allowed and wanted not in allowed and not richer:
         raise UserError(f"--quantity {wanted!r}: not in the file; allowed: {', '.join(allowed)}")
+    if threshold is not None and quantity != AGING:
+        raise UserError(f"--threshold {threshold:g}: allowed with --quantity {AGING} only")
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         # Means over what the run did not reach: NaN, and left out of the curves.
         warnings.filterwarnings("ignore", "Mean of empty slice", RuntimeWarning)
         if wanted == MSD_OVER_NOISE:
             made = collapse_figure(dataset)
+        elif wanted == AGING:
+            made = aging_figure(dataset, threshold)
         elif not richer:
             made = _two_panels(dataset, [wanted] if two_time else [])
         elif _trains(dataset):
@@ -64,7 +75,7 @@ def quantities(dataset: xr.Dataset) -> list[str]:
     """Return the two-time observables that can be drawn; the error of another is none."""
     two_time = [str(n) for n, v in dataset.data_vars.items() if v.dims == ("replica", "waiting_time", "lag")]
     found = [n for n in two_time if not (n.endswith("_error") and n.removesuffix("_error") in dataset)]
-    return found + [MSD_OVER_NOISE] * has_noise(dataset)
+    return found + [MSD_OVER_NOISE] * has_noise(dataset) + [AGING] * has_aging(dataset)
 
 
 def _trains(dataset: xr.Dataset) -> bool:
@@ -125,7 +136,9 @@ def check_format(path: Path) -> None:
         raise UserError(f"{path}: unknown figure format {path.suffix!r}; allowed: {', '.join(sorted(known))}")
 
 
-def save(dataset: xr.Dataset, path: Path, quantity: str | None = None) -> Path:
+def save(
+    dataset: xr.Dataset, path: Path, quantity: str | None = None, threshold: float | None = None
+) -> Path:
     """Draw the figure and write it; the ending names the format (.png, .pdf, .svg).
 
     Raises
@@ -134,7 +147,7 @@ def save(dataset: xr.Dataset, path: Path, quantity: str | None = None) -> Path:
         If matplotlib does not know the ending.
     """
     check_format(path)
-    made = figure(dataset, quantity)
+    made = figure(dataset, quantity, threshold)
     with explained(path):
         made.savefig(path)
     return path

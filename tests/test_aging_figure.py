@@ -1,0 +1,132 @@
+"""The figure of aging and its line in the summary: numbers are those of the analysis, nothing overlaps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from click.testing import CliRunner
+from matplotlib.figure import Figure
+from test_plotting import assert_inside_and_apart
+
+from langevin import plotting, summary
+from langevin.cli import main
+from langevin.errors import UserError
+from langevin.observables.aging import aging_collapse, aging_exponent
+
+MU, NU = 0.7, 0.5
+WAITING, LAGS = np.geomspace(10, 1e4, 7), np.geomspace(1, 1e6, 61)
+
+
+def subaging(replicas: int = 20, waiting: Any = WAITING) -> xr.Dataset:
+    """A file of the schema with t* ~ t_w^0.7; the run ends at 10⁶."""
+    rng = np.random.default_rng(1)
+    factor = np.exp(0.3 * rng.standard_normal((replicas, len(waiting), 1)) * (replicas > 1))
+    msd = 1e-3 * (LAGS / np.maximum(waiting, 1.0)[:, None] ** MU) ** NU * factor
+    units = {"units": "steps"}
+    time = np.geomspace(1, 1e6, 30)
+    return xr.Dataset(
+        {
+            "energy": (("replica", "time"), np.tile(1 / (1 + np.log(time)), (replicas, 1))),
+            "msd": (
+                ("replica", "waiting_time", "lag"),
+                np.where(np.asarray(waiting)[:, None] + LAGS <= 1e6, msd, np.nan),
+                {"long_name": "mean square displacement per weight", "units": "1"},
+            ),
+        },
+        {
+            "replica": np.arange(replicas),
+            "time": ("time", time, units),
+            "waiting_time": ("waiting_time", np.asarray(waiting), units),
+            "lag": ("lag", LAGS, units),
+        },
+        {"title": "subaging, made up"},
+    )
+
+
+def legend(made: Figure, panel: int) -> str:
+    return "\n".join(t.get_text() for t in made.axes[panel].get_legend().get_texts())  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("replicas", [1, 20])
+def test_the_figure_shows_the_numbers_of_the_analysis(replicas: int) -> None:
+    ds = subaging(replicas)
+    fit, made = aging_exponent(ds["msd"], resamples=500), plotting.figure(ds, "aging")
+    crossings, times, collapse, exponents = made.axes
+    assert [ax.get_title(loc="left") for ax in made.axes] == ["(a)", "(b)", "(c)", "(d)"]
+    marks = next(line for line in crossings.lines if line.get_label() == "$t^*$")
+    np.testing.assert_allclose(marks.get_xdata(), fit["relaxation_time"])
+    np.testing.assert_allclose(np.asarray(marks.get_ydata()), float(fit["threshold"]))
+    error = fit["exponent_error" if replicas > 1 else "exponent_scatter"]
+    assert f"$\\mu$ = {float(fit['exponent']):.3f} ± {float(error):.3f}" in legend(made, 1)
+    assert ("scatter of the fit" in legend(made, 1)) == (replicas == 1)
+    assert f"later half: {float(fit['exponent_late']):.3f}" in legend(made, 1)
+    power = next(line for line in times.lines if "mu" in str(line.get_label()))
+    (x0, x1), (y0, y1) = np.asarray(power.get_data(), float)
+    assert np.log(y1 / y0) / np.log(x1 / x0) == pytest.approx(float(fit["exponent"]))
+    assert y0 == pytest.approx(float(fit["prefactor"] * x0 ** fit["exponent"]))
+    guide = next(line for line in times.lines if "propto" in str(line.get_label()))
+    (x0, x1), (y0, y1) = np.asarray(guide.get_data(), float)
+    assert y1 / y0 == pytest.approx(x1 / x0)
+    # Curves on one: at equal scaled lags, equal heights (to the noise of 20 replicas, 7 %: 5 σ).
+    ends = [np.interp(0.5, *np.asarray(line.get_data(), float)) for line in collapse.lines]
+    assert len(ends) == 7 and np.ptp(np.log(ends)) < (2 * 5 * 0.07 if replicas > 1 else 1e-2)
+    judged = aging_collapse(ds["msd"], float(fit["exponent"]))
+    assert f"rms spread {100 * float(judged['spread']):.2g}%" in legend(made, 2)
+    assert "constant" in legend(made, 3) and exponents.get_ylim()[1] > 1
+    assert_inside_and_apart(made)
+
+
+def test_a_threshold_of_ones_own(tmp_path: Path) -> None:
+    ds = subaging()
+    made = plotting.figure(ds, "aging", threshold=2e-3)
+    assert r"$\Delta^*$ = $2\times 10^{-3}$" in legend(made, 0)
+    file = tmp_path / "run.nc"
+    ds.to_netcdf(file)
+    done = CliRunner().invoke(main, ["plot", str(file), "--quantity", "aging", "--threshold", "2e-3"])
+    assert done.exit_code == 0 and (tmp_path / "run.png").exists(), done.output
+    for options, told in (
+        (["--quantity", "aging", "--threshold", "-1"], "--threshold -1: must be > 0"),
+        (
+            ["--quantity", "aging", "--threshold", "5"],
+            "0 waiting times reach the threshold 5; needed: 4 or more",
+        ),
+        (["--threshold", "5"], "--threshold 5: allowed with --quantity aging only"),
+    ):
+        done = CliRunner().invoke(main, ["plot", str(file), *options])
+        assert done.exit_code == 2 and told in done.output and done.output.count("\n") == 1, done.output
+
+
+def test_files_without_enough_waiting_times_have_no_such_figure() -> None:
+    assert "aging" in plotting.quantities(subaging(waiting=[0, 10, 100, 1000, 10000]))
+    few = subaging(waiting=[0, 10, 100, 1000])
+    assert "aging" not in plotting.quantities(few) and "aging:" not in summary.results(few)
+    with pytest.raises(UserError, match=r"'aging': not in the file; allowed: msd$"):
+        plotting.figure(few, "aging")
+    same = subaging()
+    same["msd"] = xr.zeros_like(same["msd"]) + 1.0
+    with pytest.raises(
+        UserError, match="--quantity aging: no threshold that 4 or more waiting times > 0 cross"
+    ):
+        plotting.figure(same, "aging")
+
+
+@pytest.mark.parametrize("waiting_times", [4, 12, 30])
+def test_any_number_of_waiting_times_fits(waiting_times: int) -> None:
+    made = plotting.figure(subaging(waiting=np.geomspace(1, 1e5, waiting_times)), "aging")
+    assert_inside_and_apart(made)
+
+
+def test_the_summary_says_how_it_ages() -> None:
+    ds = subaging()
+    line = summary.results(ds).splitlines()[-1]
+    fit = aging_exponent(ds["msd"], resamples=200)
+    assert line == (
+        f"aging: t* ~ t_w^μ, μ = {float(fit['exponent']):.3f} ± {float(fit['exponent_error']):.3f} "
+        f"(Δ* = {float(fit['threshold']):.3g}; later half of t_w: {float(fit['exponent_late']):.3f})"
+    )
+    assert "scatter of the fit" in summary.results(subaging(1)).splitlines()[-1]
+    summary.results(ds * np.nan)
