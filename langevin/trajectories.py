@@ -18,8 +18,15 @@ from langevin.system import Configuration
 TRAJECTORY_LIMIT = 1_000_000_000
 
 
-def plan(record: RecordKeys, run: Run) -> list[Stored]:
+def plan(record: RecordKeys, run: Run, limit: float = TRAJECTORY_LIMIT) -> list[Stored]:
     """Return the variables that a run stores at every scheduled time.
+
+    Parameters
+    ----------
+    record : RecordKeys
+    run : Run
+    limit : float
+        Bytes of configurations that "auto" stores at most.
 
     Raises
     ------
@@ -35,7 +42,7 @@ def plan(record: RecordKeys, run: Run) -> list[Stored]:
         return []
     planned = []
     size = len(run.schedule) * run.recorder.ensemble.size * dof * 8
-    if record.configurations == "always" or (record.configurations == "auto" and size <= TRAJECTORY_LIMIT):
+    if record.configurations == "always" or (record.configurations == "auto" and size <= limit):
         about = {"long_name": "degrees of freedom at every scheduled time", "units": "1"}
         planned.append(Stored("configuration", "dof", dof, about, lambda x: x))
     if record.sketch:
