@@ -155,6 +155,13 @@ class Settings:
     data: Any = None
     sweep: Sweep | None = None
 
+    @property
+    def size(self) -> str:
+        """What is to run, in a few words."""
+        if self.sweep is not None:
+            return self.sweep.size
+        return f"{self.system_name}, {self.ensemble.replicas} replicas"
+
     def as_json(self) -> str:
         """Return what was given as JSON (with `Infinity`, which Python reads back)."""
         return json.dumps(self.given)

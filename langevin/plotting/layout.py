@@ -12,9 +12,11 @@ from matplotlib.figure import Figure
 
 from langevin.errors import UserError
 from langevin.storage import explained
+from langevin.sweep.reading import sweep_dims
 
 from .panels import draw_energy, draw_response, draw_two_time, estimate, reached_times
 from .style import STYLE, colours_of, waiting_time_legend
+from .sweep import sweep_figure
 from .training import MSD_OVER_NOISE, collapse_figure, has_noise, training_figure
 
 
@@ -23,7 +25,7 @@ def figure(dataset: xr.Dataset, quantity: str | None = None) -> Figure:
 
     Where no quantity is asked for, some files give more: with a response four panels, energy, mean square
     displacement, correlation, and the fluctuation-dissipation plot of χ against C; with a test loss, the
-    course of training (`training.training_figure`).
+    course of training (`training.training_figure`). Of a sweep: `sweep.sweep_figure`.
 
     Parameters
     ----------
@@ -42,13 +44,15 @@ def figure(dataset: xr.Dataset, quantity: str | None = None) -> Figure:
     richer = quantity is None and (
         {"correlation", "integrated_response"} <= set(two_time) or _trains(dataset)
     )
-    wanted = quantity or "msd"
-    if allowed and wanted not in allowed and not richer:
+    wanted, swept = quantity or "msd", sweep_dims(dataset)
+    if allowed and wanted not in allowed and not richer and not swept:
         raise UserError(f"--quantity {wanted!r}: not in the file; allowed: {', '.join(allowed)}")
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         # Means over what the run did not reach: NaN, and left out of the curves.
         warnings.filterwarnings("ignore", "Mean of empty slice", RuntimeWarning)
-        if wanted == MSD_OVER_NOISE:
+        if swept:
+            made = sweep_figure(dataset, quantity)
+        elif wanted == MSD_OVER_NOISE:
             made = collapse_figure(dataset)
         elif not richer:
             made = _two_panels(dataset, [wanted] if two_time else [])

@@ -1,7 +1,8 @@
 """Many files of single runs → one file with further dimensions in front, written a piece at a time.
 
-Coordinates are united. Where a member has no value of a coordinate, no such variable, or was not measured, there is
-NaN. What members differ in besides numbers becomes small variables, which `reading` describes and undoes.
+Coordinates are united. Where a member has no value of a coordinate, no such variable, or was not measured,
+there is NaN. What members differ in besides numbers becomes small variables, which `reading` describes and
+undoes.
 """
 
 from __future__ import annotations
@@ -31,7 +32,10 @@ PIECE = 64_000_000
 _OWN = ("title", "run_file", "settings", "history", "threads")
 
 #: Those of which every member keeps its own, whether they differ or not.
-_EACH = ("status", "wall_time_seconds")
+_EACH = {
+    "status": {"long_name": "how the member ended"},
+    "wall_time_seconds": {"long_name": "wall time of the member", "units": "s"},
+}
 
 _STRINGS = {"O", "U", "S"}
 
@@ -128,12 +132,7 @@ class _Union:
         }
         made = xr.Dataset(coords={**coordinates, **self.coordinates})
         files = self.present.values()
-        others = dict.fromkeys(
-            str(name)
-            for d in files
-            for name, c in d.coords.items()
-            if name not in made.coords or c.dims != (name,)
-        )
+        others = dict.fromkeys(str(name) for d in files for name, c in d.coords.items() if c.dims != (name,))
         for name in others:
             made = made.assign_coords({name: self._further(name)})
         for name in (*coordinates, *others):
@@ -172,7 +171,7 @@ class _Union:
                 made[f"{dim}_present"] = ((*self.dims, dim), table, about)
 
     def _further(self, name: str) -> tuple[Any, Any, dict[str, Any]]:
-        """Return a coordinate that is no dimension: one for all members where they agree, else one for each."""
+        """Return a coordinate that is no dimension: one for all members if they agree, else one for each."""
         first = next(d[name] for d in self.present.values() if name in d.coords)
         inner = tuple(map(str, first.dims))
         shape = tuple(self.sizes[dim] for dim in inner)
@@ -216,7 +215,7 @@ class _Union:
         values = dict(enumerate(values)) if isinstance(values, list | tuple) else values
         known = [value for value in values.values() if value is not None]
         about: dict[str, Any] = {"long_name": f"attribute {key}" + f" of {of}" * bool(of)}
-        about |= {"attribute": key, "attribute_of": of}
+        about |= {**_EACH.get(key, {}), "attribute": key, "attribute_of": of}
         if all(isinstance(value, int | float | np.number) for value in known):
             if all(isinstance(value, int | np.integer) for value in known):
                 about["integer"] = 1
@@ -292,7 +291,7 @@ class _Union:
 
 
 def _united(arrays: Sequence[NDArray[Any]]) -> NDArray[Any] | None:
-    """Return the union of a coordinate's values, numbers ascending; None if no member has such a coordinate."""
+    """Return the union of a coordinate's values, numbers ascending; None if no member has any."""
     if not arrays:
         return None
     if arrays[0].dtype.kind in _STRINGS:

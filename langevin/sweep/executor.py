@@ -64,8 +64,8 @@ class Executor(Protocol):
         report : callable
             Told every now and then how far a job is.
         stopped : callable
-            From when on it returns true, no further job begins, and those under way are asked to stop. Jobs that
-            did not begin are not yielded.
+            From when on it returns true, no further job begins, and those under way are asked to stop. Jobs
+            that did not begin are not yielded.
         """
 
 
@@ -102,10 +102,10 @@ class InProcess:
 class LocalProcesses:
     """Jobs side by side in processes of this machine, each with its share of the processors.
 
-    As many processes as processors, or as jobs if these are fewer. A process takes one job after the other, so
-    that what it has imported and compiled serves them all. It is a fresh interpreter, not a fork: torch and
-    numba's threads survive none. It ends when this process ends, however that happens, since its standard input
-    ends then. One that dies takes only the job it had with it.
+    As many processes as processors, or as jobs if these are fewer. A process takes one job after the other,
+    so that what it has imported and compiled serves them all. It is a fresh interpreter, not a fork: torch
+    and numba's threads survive none. It ends when this process ends, however that happens, since its standard
+    input ends then. One that dies takes only the job it had with it.
 
     Parameters
     ----------
@@ -169,7 +169,7 @@ def shares(threads: int, jobs: int) -> list[int]:
 
 
 class _Worker:
-    """A process that carries out jobs (`langevin.sweep.worker`): it is told lines of JSON, and answers in such."""
+    """A process that carries out jobs (`langevin.sweep.worker`): it is told, and answers, lines of JSON."""
 
     def __init__(self, task: Task, share: int, keep: Sequence[int]) -> None:
         self.share = share

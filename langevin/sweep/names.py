@@ -19,9 +19,9 @@ Coordinates = dict[str, tuple[str, Any, dict[str, Any]]]
 def coordinates(axes: Sequence[Axis], taken: Collection[str]) -> Coordinates:
     """Return the coordinates of a sweep; those of the dimensions have the dimension's name.
 
-    A key is called by its last part: `temperature` for dynamics.temperature. Where that is another key's or in
-    `taken`, and for `name`, the section stands before it: `system_name`. A group has a label for every place
-    along it, and a coordinate for each of its keys.
+    A key is called by its last part: `temperature` for dynamics.temperature. Where that is another key's or
+    in `taken`, and for `name`, the section stands before it: `system_name`. A group has a label for every
+    place along it, and a coordinate for each of its keys.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def _called(key: str, keys: Sequence[str], taken: Collection[str]) -> str:
 
 def _values(values: Sequence[Any]) -> tuple[Any, dict[str, Any]]:
     """Return what stands along a coordinate, and for labels what each of them means."""
-    if all(type(v) in (int, float) and abs(v) < 2**53 or v == float("inf") for v in values):
+    if all(type(v) in (int, float) and (abs(v) < 2**53 or v == float("inf")) for v in values):
         whole = all(type(v) is int for v in values)
         return np.array(values, dtype=np.int64 if whole else np.float64), {}
     labels = _distinct([_label(v) for v in values], values)

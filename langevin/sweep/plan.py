@@ -1,4 +1,4 @@
-"""[sweep] of a run file → members, each a validated run. Every fault of every member is found before any runs."""
+"""[sweep] of a run file → members, each a validated run. Every fault of every member is found first."""
 
 from __future__ import annotations
 
@@ -68,6 +68,14 @@ class Sweep:
         """Length of every axis."""
         return tuple(len(axis) for axis in self.axes)
 
+    @property
+    def size(self) -> str:
+        """What is to run, in a few words."""
+        systems = ", ".join(dict.fromkeys(member.system_name for member in self.members))
+        replicas = sum(member.ensemble.replicas for member in self.members)
+        along = " × ".join(f"{len(axis)} {axis.group or axis.keys[0]}" for axis in self.axes)
+        return f"{systems}, {len(self.members)} members: {along}; {replicas} replicas in all"
+
     def index(self, member: int) -> tuple[int, ...]:
         """Return the place of a member along every axis."""
         return next(itertools.islice(itertools.product(*map(range, self.shape)), member, None))
@@ -105,10 +113,10 @@ def validate(
     """
     own: list[str] = []
     axes = _axes(given["sweep"], own)
-    swept = [key for axis in axes for key in axis.keys]
     own += [
-        f"{key}: is swept; allowed: --set 'sweep.{key}=[…]', which gives other values"
-        for key in swept
+        f"{key}: is swept; allowed: --set 'sweep.{axis.group and f'{axis.group}.'}{key}=[…]' for other values"
+        for axis in axes
+        for key in axis.keys
         if key in changed
     ]
     count = math.prod(map(len, axes))
@@ -184,7 +192,8 @@ def _axes_of(groups: Mapping[str, Mapping[str, list[Any]]], faults: list[str]) -
         if twice := _twice(rows):
             said = toml(twice[0]) if not group else toml(list(twice))
             faults.append(f"sweep.{name}: {said} stands there twice; allowed: each value once")
-            continue
+            # What else is wrong with the values shows in those that are left.
+            rows = tuple(row for i, row in enumerate(rows) if row not in rows[:i])
         yield Axis(tuple(lists), rows, group)
 
 
@@ -204,7 +213,8 @@ def _key_faults(dotted: str, values: Any) -> Iterator[str]:
         return
     group, section, key = parts
     if section == "output":
-        yield f"sweep.{dotted}: cannot be swept (a sweep writes one file); allowed: keys of {', '.join(SWEPT)}"
+        allowed = ", ".join(SWEPT)
+        yield f"sweep.{dotted}: cannot be swept (a sweep writes one file); allowed: keys of {allowed}"
     elif section not in SWEPT:
         near = nearest(section, SWEPT)
         yield f"sweep.{dotted}: unknown section {section}; nearest: {near}.{key}; allowed: {', '.join(SWEPT)}"

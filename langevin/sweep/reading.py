@@ -1,12 +1,12 @@
-"""Files of sweeps as one reads them: which dimensions are swept; one member after the other, as a file of its own.
+"""Files of sweeps as one reads them: what is swept; one member after the other, as a file of its own.
 
 A file of a sweep has the global attribute `sweep_dimensions` and, where members differ in more than numbers:
 
 - ``X_present(…, X)``: 1 where the member has this value of the coordinate X, such as a time;
 - ``X_present(…)``: 1 where the member has the variable X at all;
 - ``X_size(…)``: how much of the dimension X, which has no coordinate, is the member's;
-- a variable with the attributes `attribute` and `attribute_of`: what differs in an attribute of a variable, or of
-  the file itself (`attribute_of` is empty).
+- a variable with the attributes `attribute` and `attribute_of`: what differs in an attribute of a variable,
+  or of the file itself (`attribute_of` is empty).
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def members(dataset: xr.Dataset) -> Iterator[tuple[dict[str, Any], xr.Dataset]]:
     dict
         Swept dimension → value, or label such as "7,7,7".
     Dataset
-        Dimensions replica, time, waiting_time, lag: only the member's own times, replicas and variables, with its
-        own attributes, so that every function of a single result serves. What is stored lazily stays so.
+        Dimensions replica, time, waiting_time, lag: only the member's own times, replicas and variables, with
+        its own attributes, so that every function of a single result serves. What is lazy stays so.
         ``attrs["status"]`` says whether the member came to its end.
 
     Examples
@@ -146,8 +146,8 @@ def select(dataset: xr.Dataset, wanted: Sequence[str]) -> xr.Dataset:
     ----------
     dataset : Dataset
     wanted : sequence of str
-        Names are those of the swept dimensions, or of a coordinate along one of them. Blanks and the brackets of
-        a list do not count.
+        Names are those of the swept dimensions, or of a coordinate along one of them. Blanks and the brackets
+        of a list do not count.
 
     Raises
     ------

@@ -1,7 +1,8 @@
 """A process that carries out jobs, started by `executor.LocalProcesses`.
 
-It reads lines of JSON: first what to do and with how many processors, then jobs, and perhaps "stop". When they
-end, whoever started it has ended, and so does it, in the middle of a job if need be: checkpoints stand for that.
+It reads lines of JSON: first what to do and with how many processors, then jobs, and perhaps "stop". When
+they end, whoever started it has ended, and so does it, in the middle of a job if need be: that is what
+checkpoints are for.
 """
 
 from __future__ import annotations
