@@ -52,8 +52,8 @@ def carry_out(
         for path, dataset in zip(paths, datasets, strict=True):
             if swept := sweep_dims(dataset):
                 raise UserError(
-                    f"{path} holds a sweep over {', '.join(swept)}: compare takes single results; select members "
-                    "with `langevin.members`, compare them with `langevin.comparison.compare` (docs/sweeps.md)"
+                    f"{path} holds a sweep over {', '.join(swept)}: compare takes single results; "
+                    "select with `langevin.members` and call `langevin.comparison.compare` (docs/sweeps.md)"
                 )
         if limit:
             made = [extrapolate(datasets, quantity, match, order)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,22 +17,22 @@ from langevin.observables.statistics import Estimate
 from langevin.sweep.reading import members, sweep_dims, text
 
 from .panels import band, estimate
-from .style import NAMED, SYMBOLS, axis_label, colours_of, number, time_label
+from .style import GREY, NAMED, SYMBOLS, axis_label, colours_of, number, time_label
 
 #: Lags that every member must have at the waiting time that is drawn, where there is such a one.
 _LAGS = 10
 
 
 def sweep_figure(dataset: xr.Dataset, quantity: str | None = None) -> Figure:
-    """Draw energy and a two-time observable of every member, and the final energy against a swept number.
+    """Draw energy and a two-time observable of all members, and final energies over a swept number.
 
     Parameters
     ----------
     dataset : Dataset
         With swept dimensions.
     quantity : str, optional
-        Two-time observable; by default msd, if there is one. It is drawn at the latest waiting time that every
-        member has curves at.
+        Two-time observable; by default msd, if there is one. It is drawn at the latest waiting time that
+        every member has curves at.
 
     Raises
     ------
@@ -58,7 +59,7 @@ def sweep_figure(dataset: xr.Dataset, quantity: str | None = None) -> Figure:
         elif panel == "two_time" and drawn is not None:
             title += _draw_two_time(ax, own, drawn, colours)
         elif axis is not None:
-            _draw_final(ax, dataset, own, axis)
+            _draw_final(ax, dataset, own, axis, colours)
         ax.set_title(title, loc="left")
     _legend(made, own, colours)
     return made
@@ -106,7 +107,7 @@ def _draw_two_time(ax: Axes, own: Members, name: str, colours: Mapping[int, Any]
     counts = {
         i: {
             float(w): int(n)
-            for w, n in zip(e.mean["waiting_time"], np.isfinite(e.mean).sum("lag"), strict=True)
+            for w, n in zip(e.mean["waiting_time"], np.isfinite(e.mean.to_numpy()).sum(-1), strict=True)
         }
         for i, e in estimates.items()
     }
@@ -134,22 +135,24 @@ def _curve(ax: Axes, found: Estimate, x: Any, shown: Any, colour: Any) -> None:
     band(ax, x[shown], found.mean.to_numpy()[shown], found.error.to_numpy()[shown], colour, "_")
 
 
-def _draw_final(ax: Axes, dataset: xr.Dataset, own: Members, axis: str) -> None:
+def _draw_final(ax: Axes, dataset: xr.Dataset, own: Members, axis: str, colours: Mapping[int, Any]) -> None:
     """Draw the last energy of each member against a swept number, a curve for each value of the others."""
     dim = str(dataset[axis].dims[0])
-    lines: dict[str, list[tuple[float, float, float]]] = {}
-    for labels, member in own:
+    lines: dict[str, list[tuple[float, float, float, int]]] = {}
+    for i, (labels, member) in enumerate(own):
         others = ", ".join(f"{name} = {text(v)}" for name, v in labels.items() if name != dim)
         known = estimate(member, "energy") if "energy" in member else None
         reached = np.flatnonzero(np.isfinite(known.mean.to_numpy())) if known else np.empty(0, dtype=int)
         # Of a member that did not come to its end the last energy is that of another time.
         if known is not None and reached.size and reached[-1] == known.mean.size - 1:
-            point = (float(member[axis]), float(known.mean[-1]), float(known.error[-1]))
+            point = (float(member[axis]), float(known.mean[-1]), float(known.error[-1]), i)
             lines.setdefault(others, []).append(point)
-    for (others, points), colour in zip(lines.items(), colours_of(range(len(lines))).values(), strict=False):
-        x, mean, error = np.array(sorted(points)).T
-        error = error if np.isfinite(error).all() else None
-        ax.errorbar(x, mean, error, color=colour, marker="o", ms=4, capsize=2, label=others or "_")
+    for (others, points), style in zip(lines.items(), itertools.cycle(("-", "--", ":", "-."))):
+        points = sorted(points)
+        x, mean = ([point[k] for point in points] for k in (0, 1))
+        ax.plot(x, mean, color=GREY, ls=style, lw=1, label=others or "_")
+        for value, last, error, i in points:
+            ax.errorbar(value, last, error if np.isfinite(error) else None, color=colours[i], fmt="o", ms=4)
     ax.set(xlabel=axis.replace("_", " "), ylabel="final energy")
     if any(lines) and len(lines) <= NAMED // 2:
         ax.legend(loc="best")

@@ -66,7 +66,9 @@ def write(
         The status of every member, as the file says it.
     """
     with ExitStack() as opened:
-        datasets = [f and opened.enter_context(xr.open_dataset(f, engine="netcdf4")) for f in files]
+        datasets = [
+            None if f is None else opened.enter_context(xr.open_dataset(f, engine="netcdf4")) for f in files
+        ]
         union = _Union(sweep, datasets)
         ends = [
             f"failed: {failed[n]}" if n in failed else str(d.attrs["status"]) if d is not None else "missing"
@@ -179,7 +181,7 @@ class _Union:
         for n, dataset in self.present.items():
             if name in dataset.coords:
                 places = [self.where(dataset, dim) for dim in inner]
-                table[(n, *np.ix_(*places))] = dataset[name].to_numpy()
+                table[n][np.ix_(*places)] = dataset[name].to_numpy()
         known = np.isfinite(table)
         merged = np.where(known.any(0), np.nan_to_num(np.nanmax(np.where(known, table, -np.inf), 0)), np.nan)
         whole = first.dtype.kind in "iu"

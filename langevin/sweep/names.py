@@ -38,8 +38,8 @@ def coordinates(axes: Sequence[Axis], taken: Collection[str]) -> Coordinates:
         if axis.group:
             dim = f"sweep_{axis.group}" if axis.group in taken else axis.group
             about = {"long_name": f"{', '.join(axis.keys)}, swept together"}
-            labels = _distinct([", ".join(map(_label, row)) for row in axis.rows], axis.rows)
-            made[dim] = (dim, np.array(labels, dtype=object), about)
+            places = _distinct([", ".join(map(_label, row)) for row in axis.rows], axis.rows)
+            made[dim] = (dim, np.array(places, dtype=object), about)
         for key, name in names.items():
             values, labels = _values(axis.values(key))
             about = {"long_name": f"swept: {key}", "sweep_key": key}

@@ -69,10 +69,9 @@ def _member(dataset: xr.Dataset, at: dict[str, int]) -> xr.Dataset:
         about = variable.attrs
         if "attribute_of" in about:
             helpers.append(name)
-            value = variable.values[()]
-            if variable.dtype.kind in "iu" and about.get("missing") == value:
-                continue
-            if (isinstance(value, float) and np.isnan(value)) or value == "":
+            value: Any = variable.item()
+            if value != value or value == "":
+                # The member has no such attribute.
                 continue
             attributes.setdefault(about["attribute_of"], {})[about["attribute"]] = _plain(value, about)
         elif "present" in about:
@@ -85,6 +84,7 @@ def _member(dataset: xr.Dataset, at: dict[str, int]) -> xr.Dataset:
             helpers.append(name)
             part = part.isel({about["size_of"]: slice(0, int(variable))})
     part = part.drop_vars(helpers)
+    del part.attrs[DIMENSIONS]
     for name, found in attributes.items():
         target = part.attrs if name == "" else part[name].attrs if name in part.variables else {}
         target.update(found)
@@ -97,14 +97,15 @@ def _plain(value: Any, about: dict[str, Any]) -> Any:
         return json.loads(str(value))
     if about.get("integer"):
         return int(value)
-    return value.item() if isinstance(value, np.generic) else value
+    return value
 
 
 def _integers(part: xr.Dataset) -> xr.Dataset:
     """Undo what the padding with NaN made of integers."""
     for name in [n for n, v in part.variables.items() if v.attrs.get("integer")]:
-        about = {k: v for k, v in part[name].attrs.items() if k != "integer"}
-        part[name] = part[name].astype(np.int64).assign_attrs(about)
+        whole = part[name].astype(np.int64)
+        whole.attrs = {k: v for k, v in part[name].attrs.items() if k != "integer"}
+        part[name] = whole
     return part
 
 
