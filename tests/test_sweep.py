@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -323,6 +324,16 @@ def test_tables_that_are_none(table: Any, word: str) -> None:
         config.load({**harmonic(), "sweep": table})
 
 
+def test_a_class_of_the_script_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["__main__"], "Farthest", Farthest, raising=False)
+    given = harmonic(system={"name": "__main__:Farthest"}, sweep={"system.n": [4, 8]})
+    with pytest.raises(
+        ConfigError, match=r'system.name = "__main__:Farthest": .* a class in a module'
+    ) as caught:
+        config.load(given)
+    assert len(caught.value.faults) == 1
+
+
 def test_a_key_may_be_missing_in_its_section() -> None:
     given = harmonic(sweep={"dynamics.temperature": [0.5]})
     del given["dynamics"]["temperature"]
@@ -567,4 +578,4 @@ def test_if_all_fail_there_is_no_file(here: None, tmp_path: Path, monkeypatch: p
         LangevinError, match=r"no member has measured anything; .*= 0.5: the test wants it so"
     ):
         langevin.run(given)
-    assert not (tmp_path / "a.nc").exists()
+    assert list(tmp_path.iterdir()) == []

@@ -133,7 +133,7 @@ class _Campaign:
         try:
             with listening(self._note):
                 ends = self.executor.map(member.carry_out, jobs, self.progress.part, self._is_stopped)
-                with closing(ends):  # type: ignore[type-var]
+                with closing(ends):
                     for index, outcome in ends:
                         self._end(index, outcome)
         finally:
@@ -178,6 +178,8 @@ class _Campaign:
         files = [self._file(number) for number in range(len(self.results))]
         if not any(files):
             number, why = next(iter(self.failed.items()))
+            # Nothing is lost, and nothing there to resume.
+            self.paths.discard()
             raise LangevinError(f"no member has measured anything; {self.sweep.label(number)}: {why}")
         ends = combine.write(self.sweep, files, self.failed, attributes, self.paths.result)
         diverged = {n: said for n, said in enumerate(ends) if said.startswith("diverged")}

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
@@ -53,7 +53,7 @@ class Executor(Protocol):
 
     def map(
         self, task: Task, jobs: Sequence[Job], report: Report, stopped: Callable[[], bool]
-    ) -> Iterator[tuple[int, Outcome]]:
+    ) -> Generator[tuple[int, Outcome], None, None]:
         """Yield the index of each job with its outcome, when it ends.
 
         Parameters
@@ -83,7 +83,7 @@ class InProcess:
 
     def map(
         self, task: Task, jobs: Sequence[Job], report: Report, stopped: Callable[[], bool]
-    ) -> Iterator[tuple[int, Outcome]]:
+    ) -> Generator[tuple[int, Outcome], None, None]:
         """Yield outcomes in the order of the jobs; see `Executor.map`."""
         for index, job in enumerate(jobs):
             if stopped():
@@ -121,7 +121,7 @@ class LocalProcesses:
 
     def map(
         self, task: Task, jobs: Sequence[Job], report: Report, stopped: Callable[[], bool]
-    ) -> Iterator[tuple[int, Outcome]]:
+    ) -> Generator[tuple[int, Outcome], None, None]:
         """Yield outcomes as they come; see `Executor.map`."""
         waiting, asked = deque(range(len(jobs))), False
         crew: list[_Worker] = []
@@ -189,8 +189,10 @@ class _Worker:
         self._say({"task": f"{task.__module__}:{task.__qualname__}", "threads": share})
 
     def _say(self, message: Mapping[str, Any]) -> None:
+        rest = memoryview(json.dumps(message).encode() + b"\n")
         try:
-            self._input.write(json.dumps(message).encode() + b"\n")
+            while rest:
+                rest = rest[self._input.write(rest) :]
         except BrokenPipeError:
             # It has died; its output ends, too, and says so.
             self.leaving = True

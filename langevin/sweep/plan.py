@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -135,9 +136,17 @@ def validate(
     excused = tuple(f"{key}: missing" for key in _keys_of(given["sweep"]))
     faults += own + [fault for fault in found if not (own and fault.startswith(excused))]
     valid = tuple(member for member in members if member is not None)
+    faults += [
+        f"{name}: members run in processes of their own; allowed: a class in a module, not in the script"
+        for name in {f'{kind} = "{n}"' for m in valid for kind, n in _named(m) if n.startswith("__main__:")}
+    ]
     if faults or not valid:
         return None
     return replace(valid[0], given=given, sweep=Sweep(tuple(axes), valid))
+
+
+def _named(member: Settings) -> tuple[tuple[str, str], ...]:
+    return ("system.name", member.system_name), ("data.name", member.data_name)
 
 
 def _with(base: Mapping[str, Any], axes: Iterable[Axis], rows: Iterable[tuple[Any, ...]]) -> dict[str, Any]:
@@ -189,11 +198,12 @@ def _axes_of(groups: Mapping[str, Mapping[str, list[Any]]], faults: list[str]) -
             faults.append(f"sweep.{name}: all lists of a group must have as many values; {counts}")
             continue
         rows = tuple(zip(*lists.values(), strict=True))
-        if twice := _twice(rows):
-            said = toml(twice[0]) if not group else toml(list(twice))
+        if len(left := _distinct(rows)) < len(rows):
+            twice = next(row for row, count in Counter(map(_hashable, rows)).items() if count > 1)
+            said = toml(left[twice][0] if not group else list(left[twice]))
             faults.append(f"sweep.{name}: {said} stands there twice; allowed: each value once")
             # What else is wrong with the values shows in those that are left.
-            rows = tuple(row for i, row in enumerate(rows) if row not in rows[:i])
+            rows = tuple(left.values())
         yield Axis(tuple(lists), rows, group)
 
 
@@ -226,6 +236,15 @@ def _key_faults(dotted: str, values: Any) -> Iterator[str]:
         yield f"sweep.{dotted} = []: must hold at least one value"
 
 
-def _twice(rows: Sequence[tuple[Any, ...]]) -> tuple[Any, ...] | None:
-    """Return the first row that equals an earlier one."""
-    return next((row for i, row in enumerate(rows) if row in rows[:i]), None)
+def _distinct(rows: Iterable[tuple[Any, ...]]) -> dict[Hashable, tuple[Any, ...]]:
+    """Return the rows that differ, the last of those that are equal."""
+    return {_hashable(row): row for row in rows}
+
+
+def _hashable(value: Any) -> Hashable:
+    if isinstance(value, list | tuple):
+        return tuple(map(_hashable, value))
+    if isinstance(value, Mapping):
+        return tuple(sorted((name, _hashable(inner)) for name, inner in value.items()))
+    # Python takes true for 1, a run file does not.
+    return (type(value).__name__, value) if isinstance(value, bool) else value

@@ -54,6 +54,10 @@ def members(dataset: xr.Dataset) -> Iterator[tuple[dict[str, Any], xr.Dataset]]:
     ...     print(labels["temperature"], float(member["energy"][:, -1].mean()))
     """
     dims = sweep_dims(dataset)
+    for variable in dataset.variables.values():
+        # Read once, not once for each member: they are small.
+        if {"attribute_of", "present", "size_of"} & set(variable.attrs):
+            variable.load()
     for index in itertools.product(*(range(dataset.sizes[dim]) for dim in dims)):
         at = dict(zip(dims, index, strict=True))
         yield {dim: dataset[dim][i].item() for dim, i in at.items()}, _member(dataset, at)
@@ -76,14 +80,16 @@ def _member(dataset: xr.Dataset, at: dict[str, int]) -> xr.Dataset:
             attributes.setdefault(about["attribute_of"], {})[about["attribute"]] = _plain(value, about)
         elif "present" in about:
             helpers.append(name)
-            if variable.dims:
+            if variable.dims and not variable.any():
+                part = part.drop_dims(str(variable.dims[0]))
+            elif variable.dims:
                 part = part.isel({variable.dims[0]: np.flatnonzero(variable.values)})
             elif not variable:
                 helpers.append(about["present"])
         elif "size_of" in about:
             helpers.append(name)
             part = part.isel({about["size_of"]: slice(0, int(variable))})
-    part = part.drop_vars(helpers)
+    part = part.drop_vars(helpers, errors="ignore")
     del part.attrs[DIMENSIONS]
     for name, found in attributes.items():
         target = part.attrs if name == "" else part[name].attrs if name in part.variables else {}
