@@ -125,8 +125,8 @@ def test_nothing_outlives_its_parent(tmp_path: Path) -> None:
 def lasting(path: str) -> dict[str, Any]:
     """A sweep that takes some seconds: three members of about one each."""
     return harmonic(
-        system={"n": 2000},
-        dynamics={"dt": 0.01, "t_max": 100.0},
+        system={"n": 1000},
+        dynamics={"dt": 0.01, "t_max": 120.0},
         record={"configurations": "never"},
         output={"path": path, "checkpoint_interval": 0.0},
         sweep={"dynamics.temperature": [0.5, 1.0, 2.0]},
