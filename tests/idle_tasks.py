@@ -24,5 +24,7 @@ def idle(job: Job, threads: int, report: Callable[[float], None]) -> None:
         raise ValueError("the test wants it so")
     if job["does"] == "fails":
         raise UserError("system.n = 3: allowed: 2")
+    if job["does"] == "naps":
+        time.sleep(0.5)
     if job["does"] == "lasts":
         time.sleep(60)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -20,6 +21,7 @@ import langevin
 from langevin import progress
 from langevin.errors import Interrupted
 from langevin.storage import Paths
+from langevin.sweep import execution
 from langevin.sweep import progress as sweep_progress
 from langevin.sweep.executor import LocalProcesses, Outcome, shares
 from langevin.sweep.progress import SweepProgress
@@ -85,6 +87,33 @@ def test_processes_are_asked_to_stop(tmp_path: Path) -> None:
     # The third has not begun.
     assert dict(found) == {0: Outcome("stopped"), 1: Outcome("stopped")}
     assert time.monotonic() - began < PATIENCE
+
+
+def test_ctrl_c_is_for_the_parent(tmp_path: Path) -> None:
+    """A terminal sends it to all; what to do about it says the one that started them."""
+
+    def report(index: int, part: float) -> None:
+        os.kill(notes(tmp_path)[0][0], signal.SIGINT)
+
+    found = LocalProcesses(1).map(idle, jobs(tmp_path, "naps"), report, lambda: False)
+    assert dict(found) == {0: Outcome("done")}
+
+
+def test_processes_hold_the_lock(tmp_path: Path) -> None:
+    """Should this process die, nobody else may begin before the last of them has noticed."""
+    lock = os.open(tmp_path / "lock", os.O_CREAT | os.O_RDWR)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    other = os.open(tmp_path / "lock", os.O_RDWR)
+
+    def report(index: int, part: float) -> None:
+        os.close(lock)
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    found = execution.local(1, lock).map(idle, jobs(tmp_path, "well"), report, lambda: False)
+    assert dict(found) == {0: Outcome("done")}
+    fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(other)
 
 
 def alive(process: int) -> bool:

@@ -119,8 +119,8 @@ def _own_attributes(dataset: xr.Dataset, part: xr.Dataset) -> dict[str, dict[str
     """Return the title and the settings that a run file of this member alone would give."""
     try:
         given = json.loads(dataset.attrs.get("settings", "{}"))
-    except json.JSONDecodeError:
-        return {}
+    except json.JSONDecodeError as error:
+        raise UserError(f"attribute settings of the file is not JSON: {error}") from None
     given = {k: dict(v) if isinstance(v, dict) else v for k, v in given.items() if k != "sweep"}
     titles = [str(dataset.attrs.get("title", ""))]
     for name, coordinate in part.coords.items():
@@ -129,10 +129,9 @@ def _own_attributes(dataset: xr.Dataset, part: xr.Dataset) -> dict[str, dict[str
         section, _, key = coordinate.attrs["sweep_key"].partition(".")
         value = coordinate.item()
         # The label of a list is not the list.
-        given.setdefault(section, {})[key] = json.loads(coordinate.attrs.get("sweep_values", "{}")).get(
-            value, value
-        )
-        titles.append(f"{name} = {text(coordinate.item())}")
+        meanings = json.loads(coordinate.attrs.get("sweep_values", "{}"))
+        given.setdefault(section, {})[key] = meanings.get(value, value)
+        titles.append(f"{name} = {text(value)}")
     return {"": {"title": ", ".join(filter(None, titles)), "settings": json.dumps(given)}}
 
 
