@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import os
 import signal
 import subprocess
@@ -242,6 +243,22 @@ def test_the_bar_counts_parts_of_members(monkeypatch: pytest.MonkeyPatch, capsys
     bar.end(1)
     assert bar.position == 2.25
     assert capsys.readouterr().err == ""
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_bar_moves_inside_of_members(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    bar = SweepProgress(4, 1, "sweep", None, True)
+    time.sleep(0.15)
+    bar.part(1, 0.5)
+    bar.close()
+    last = terminal.getvalue().rpartition("\r")[2]
+    assert last.startswith("sweep  38%|")
+    assert last.endswith("left, 1 of 4 members]\n")
 
 
 def test_a_long_sweep_says_so(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from langevin.progress import LONG, MEASURED, spoken
 
-BAR = "{desc} {percentage:3.0f}%|{bar}| {postfix} [{elapsed}, {remaining} left]"
+BAR = "{desc} {percentage:3.0f}%|{bar}| [{elapsed}, {remaining} left{postfix}]"
 
 
 class SweepProgress:
