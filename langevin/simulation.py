@@ -100,7 +100,7 @@ def execute(
     threads: int | None = None,
     progress: bool = False,
     watch: Callable[[float], None] | None = None,
-    limit: float = trajectories.TRAJECTORY_LIMIT,
+    limit: float | None = None,
 ) -> Path:
     """Carry out a run, or every member of a sweep, from its start and return the path of the result.
 
@@ -113,8 +113,8 @@ def execute(
         As for `run`.
     watch : callable, optional
         Called about twice a second with the part of the time that is done, from 0 to 1.
-    limit : float
-        Bytes that `configurations = "auto"` stores at most.
+    limit : float, optional
+        Bytes that `configurations = "auto"` stores at most (default: `trajectories.TRAJECTORY_LIMIT`).
     """
     paths = Paths(path or Path(settings.output.path))
     paths.check(force, settings.output.figure)
@@ -142,7 +142,7 @@ def execute_resume(
     threads: int | None = None,
     progress: bool = False,
     watch: Callable[[float], None] | None = None,
-    limit: float = trajectories.TRAJECTORY_LIMIT,
+    limit: float | None = None,
 ) -> Path:
     """Carry on a run from its checkpoint, or a sweep; parameters and result are those of `execute`."""
     paths = _find_unfinished(Path(path))
@@ -154,7 +154,7 @@ def execute_resume(
         return _resume(paths, threads, progress, limit).carry_out(watch)
 
 
-def _resume(paths: Paths, threads: int | None, progress: bool, limit: float) -> _Session:
+def _resume(paths: Paths, threads: int | None, progress: bool, limit: float | None) -> _Session:
     dataset, arrays, notes = storage.read_checkpoint(paths.checkpoint)
     settings = config.load(notes["settings"], folder=Path(notes["folder"]))
     run, _, data = _prepare(settings, threads)
