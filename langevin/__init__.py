@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from langevin.simulation import open, resume, run
+    from langevin.sweep.reading import members
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "open", "resume", "run"]
+__all__ = ["__version__", "members", "open", "resume", "run"]
 
 
 def __getattr__(name: str) -> Any:
@@ -22,4 +23,8 @@ def __getattr__(name: str) -> Any:
         from langevin import simulation
 
         return getattr(simulation, name)
+    if name == "members":
+        from langevin.sweep.reading import members
+
+        return members
     raise AttributeError(f"module 'langevin' has no attribute {name!r}")

@@ -74,6 +74,16 @@ def running_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def at_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --at to a command."""
+    return click.option(
+        "--at",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="Of a sweep, only members with this value, for instance temperature=0.5 or widths=7,7,7.",
+    )(command)
+
+
 def _overrides(assignments: tuple[str, ...]) -> dict[str, Any]:
     from langevin.run_file import parse_assignment
 
@@ -86,7 +96,7 @@ def _overrides(assignments: tuple[str, ...]) -> dict[str, Any]:
 @click.option("--force", is_flag=True, help="Overwrite an existing result; discard an unfinished run.")
 @running_options
 def run(run_file: Path, assignments: tuple[str, ...], force: bool, threads: int | None, quiet: bool) -> None:
-    """Run the simulation that RUN_FILE describes."""
+    """Run the simulation that RUN_FILE describes; with [sweep] in it, every member of the sweep."""
     from langevin import config, simulation
 
     settings = config.load(run_file, _overrides(assignments))
@@ -139,12 +149,20 @@ def _conclude(path: Path, quiet: bool) -> None:
     "threshold, their power of the waiting time, and the collapse by it.",
 )
 @click.option("--threshold", type=float, help="Of msd, for --quantity aging (default: found in FILE).")
-def plot(file: Path, output: Path | None, quantity: str | None, threshold: float | None) -> None:
-    """Draw energy and two-time curves of a result FILE (or of a checkpoint, while the run goes on)."""
+@at_option
+def plot(
+    file: Path, output: Path | None, quantity: str | None, threshold: float | None, at: tuple[str, ...]
+) -> None:
+    """Draw energy and two-time curves of a result FILE (or of a checkpoint, while the run goes on).
+
+    Of a sweep, curves of all members and their final energies; with --at, one member as any other result.
+    """
     from langevin import plotting, simulation
+    from langevin.sweep.reading import select
 
     with simulation.open(file) as dataset:
-        click.echo(plotting.save(dataset, output or file.with_suffix(".png"), quantity, threshold))
+        path = output or file.with_suffix(".png")
+        click.echo(plotting.save(select(dataset, at), path, quantity, threshold))
 
 
 @main.command()
@@ -205,12 +223,14 @@ def compare(
 
 @main.command()
 @click.argument("file", type=click.Path(path_type=Path))
-def info(file: Path) -> None:
+@at_option
+def info(file: Path, at: tuple[str, ...]) -> None:
     """Say what is in a result FILE, and where it comes from."""
     from langevin import simulation, summary
+    from langevin.sweep.reading import select
 
     with simulation.open(file) as dataset:
-        click.echo(summary.contents(dataset))
+        click.echo(summary.contents(select(dataset, at)))
 
 
 @main.command()
@@ -223,7 +243,7 @@ def validate(run_file: Path, assignments: tuple[str, ...]) -> None:
 
     settings = config.load(run_file, _overrides(assignments))
     Paths(Path(settings.output.path)).check(force=True)
-    click.echo(f"{run_file}: valid ({settings.system_name}, {settings.ensemble.replicas} replicas)")
+    click.echo(f"{run_file}: valid ({settings.size})")
 
 
 @main.command()

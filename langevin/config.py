@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from langevin import checks, registry, run_file
@@ -24,9 +22,14 @@ from langevin.keys import (
     describe,
     example_of,
     key,
+    section,
     toml,
 )
+from langevin.run_file import nearest
 from langevin.schedule import Grid
+
+if TYPE_CHECKING:
+    from langevin.sweep.plan import Sweep
 
 #: [data] stands only in run files of systems that learn from data.
 SECTIONS = ("system", "data", "dynamics", "ensemble", "record", "output")
@@ -132,6 +135,8 @@ class Settings:
         The run file as it was written; empty for settings given as a dict.
     folder : Path
         Where the run file stands; a user's own module is looked for there.
+    sweep : Sweep or None
+        Of a run file with [sweep]: all members. The sections above are then those of the first.
     """
 
     title: str
@@ -148,6 +153,14 @@ class Settings:
     data_name: str = ""
     data_class: type[Any] | None = None
     data: Any = None
+    sweep: Sweep | None = None
+
+    @property
+    def size(self) -> str:
+        """What is to run, in a few words."""
+        if self.sweep is not None:
+            return self.sweep.size
+        return f"{self.system_name}, {self.ensemble.replicas} replicas"
 
     def as_json(self) -> str:
         """Return what was given as JSON (with `Infinity`, which Python reads back)."""
@@ -183,14 +196,22 @@ def load(
         if isinstance(output, dict) and not output.get("path"):
             output["path"] = path.stem + ".nc"
     faults: list[str] = []
-    given = run_file.override(given, run_file.plain(overrides or {}), faults)
-    settings = _validate(given, text, folder, faults)
+    changed = run_file.plain(overrides or {})
+    given = run_file.override(run_file.flat(given, faults), changed, faults)
+    if "sweep" in given:
+        # Imported here: it needs this module.
+        from langevin.sweep import plan
+
+        settings = plan.validate(given, text, folder, faults, changed)
+    else:
+        settings = validate(given, text, folder, faults)
     if faults or settings is None:
         raise ConfigError(faults, name)
     return settings
 
 
-def _validate(given: dict[str, Any], text: str, folder: Path, faults: list[str]) -> Settings | None:
+def validate(given: dict[str, Any], text: str, folder: Path, faults: list[str]) -> Settings | None:
+    """Validate the tables of one run; append a line to `faults` for each fault found."""
     faults += _unknown_sections(given)
     title = given.get("title", "")
     if not isinstance(title, str):
@@ -256,9 +277,9 @@ def is_deterministic(system_class: type[Any]) -> bool:
 
 
 def _unknown_sections(given: Mapping[str, Any]) -> list[str]:
-    allowed = ("title", *SECTIONS)
+    allowed = ("title", *SECTIONS, "sweep")
     return [
-        f"{name}: unknown section or key; nearest: {_nearest(name, allowed)}; allowed: {', '.join(allowed)}"
+        f"{name}: unknown section or key; nearest: {nearest(name, allowed)}; allowed: {', '.join(allowed)}"
         for name in given
         if name not in allowed
     ]
@@ -323,38 +344,6 @@ def _cross_checks(settings: Settings) -> Iterable[str]:
     needed = [settings.system, ensemble, *([settings.data] if takes_data(settings.system_class) else [])]
     if check is not None and None not in needed:
         yield from check(settings)
-
-
-def section(name: str, kind: type[Section], table: Any, given: Mapping[str, Any], faults: list[str]) -> Any:
-    """Validate one table; append a line to `faults` for each fault found."""
-    if not isinstance(table, Mapping):
-        faults.append(f"{name} = {table!r}: must be a table, [{name}]")
-        return None
-    try:
-        return kind.model_validate(dict(table))
-    except ValidationError as error:
-        for item in error.errors(include_url=False):
-            faults.append(_fault(name, kind, item, given))
-        return None
-
-
-def _fault(name: str, kind: type[Section], item: Any, given: Mapping[str, Any]) -> str:
-    last = str(item["loc"][0])
-    dotted = f"{name}.{last}"
-    fields = kind.model_fields
-    if item["type"] == "extra_forbidden":
-        own = list(fields) + (["name"] if name in ("system", "data") else [])
-        return f"{dotted}: unknown key; nearest: {name}.{_nearest(last, own)}; allowed: {', '.join(own)}"
-    described = describe(fields[last])
-    if item["type"] == "missing":
-        return f"{dotted}: missing; needed: {described}"
-    if item["type"] == "value_error":
-        return f"{dotted} = {toml(item['input'])}: {item['ctx']['error']}"
-    return f"{dotted} = {toml(item['input'])}: allowed: {described}"
-
-
-def _nearest(word: str, allowed: Iterable[str]) -> str:
-    return difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.0)[0]
 
 
 def tables(system_class: type[Any], folder: Path | None = None) -> list[tuple[str, type[Section]]]:

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from datetime import date, time
 from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from langevin.run_file import nearest
 from langevin.schedule import Grid
 
 
@@ -153,3 +154,31 @@ def explain(kind: type[Section]) -> list[str]:
         f"  {field} (default: {default_of(info)})\n      {describe(info)}"
         for field, info in kind.model_fields.items()
     ]
+
+
+def section(name: str, kind: type[Section], table: Any, given: Mapping[str, Any], faults: list[str]) -> Any:
+    """Validate one table; append a line to `faults` for each fault found."""
+    if not isinstance(table, Mapping):
+        faults.append(f"{name} = {table!r}: must be a table, [{name}]")
+        return None
+    try:
+        return kind.model_validate(dict(table))
+    except ValidationError as error:
+        for item in error.errors(include_url=False):
+            faults.append(_fault(name, kind, item, given))
+        return None
+
+
+def _fault(name: str, kind: type[Section], item: Any, given: Mapping[str, Any]) -> str:
+    last = str(item["loc"][0])
+    dotted = f"{name}.{last}"
+    fields = kind.model_fields
+    if item["type"] == "extra_forbidden":
+        own = list(fields) + (["name"] if name in ("system", "data") else [])
+        return f"{dotted}: unknown key; nearest: {name}.{nearest(last, own)}; allowed: {', '.join(own)}"
+    described = describe(fields[last])
+    if item["type"] == "missing":
+        return f"{dotted}: missing; needed: {described}"
+    if item["type"] == "value_error":
+        return f"{dotted} = {toml(item['input'])}: {item['ctx']['error']}"
+    return f"{dotted} = {toml(item['input'])}: allowed: {described}"

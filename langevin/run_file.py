@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,10 @@ def override(given: dict[str, Any], overrides: Mapping[str, Any], faults: list[s
     """Return `given` with keys ("section.key" → value) replaced; append a line to `faults` for each fault."""
     merged = {name: dict(value) if isinstance(value, Mapping) else value for name, value in given.items()}
     for dotted, value in overrides.items():
+        if dotted.startswith("sweep."):
+            table = merged["sweep"] if isinstance(merged.get("sweep"), dict) else {}
+            merged["sweep"] = {**table, dotted.removeprefix("sweep."): value}
+            continue
         *parents, last = dotted.split(".")
         table = merged
         for parent in parents:
@@ -58,6 +63,35 @@ def override(given: dict[str, Any], overrides: Mapping[str, Any], faults: list[s
         else:
             table[last] = value
     return merged
+
+
+def flat(given: dict[str, Any], faults: list[str]) -> dict[str, Any]:
+    """Return `given` with the keys of [sweep] as "section.key", or "group.section.key", however written.
+
+    TOML makes tables of keys with dots that stand without quotes. Appends a line to `faults` for each key
+    that stands there twice.
+    """
+    if not isinstance(given.get("sweep"), Mapping):
+        return given
+    table: dict[str, Any] = {}
+    for dotted, value in _leaves(given["sweep"], ""):
+        if dotted in table:
+            faults.append(f"sweep.{dotted}: stands there twice")
+        table[dotted] = value
+    return {**given, "sweep": table}
+
+
+def _leaves(table: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, value in table.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def nearest(word: str, allowed: Iterable[str]) -> str:
+    """Return what was probably meant."""
+    return difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.0)[0]
 
 
 def parse_assignment(assignment: str) -> tuple[str, Any]:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import signal
 import tempfile
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import xarray as xr
@@ -20,6 +16,7 @@ from langevin.dynamics import Langevin
 from langevin.engine import Run
 from langevin.ensemble import Ensemble
 from langevin.errors import Diverged, Interrupted, LangevinError, UserError
+from langevin.interruption import listening
 from langevin.noise import Noise
 from langevin.progress import Progress
 from langevin.recorder import Recorder
@@ -58,7 +55,8 @@ def run(
     Returns
     -------
     Dataset
-        Dimensions replica, time, waiting_time, lag; opened lazily from the result file.
+        Dimensions replica, time, waiting_time, lag; opened lazily from the result file. With [sweep], one
+        more in front for every swept key: `langevin.members` takes them apart again.
 
     Raises
     ------
@@ -101,30 +99,62 @@ def execute(
     force: bool = False,
     threads: int | None = None,
     progress: bool = False,
+    watch: Callable[[float], None] | None = None,
+    limit: float | None = None,
 ) -> Path:
-    """Carry out a run from its start and return the path of the result."""
+    """Carry out a run, or every member of a sweep, from its start and return the path of the result.
+
+    Parameters
+    ----------
+    settings : Settings
+    path : Path, optional
+        Where the result goes (default: `output.path`).
+    force, threads, progress
+        As for `run`.
+    watch : callable, optional
+        Called about twice a second with the part of the time that is done, from 0 to 1.
+    limit : float, optional
+        Bytes that `configurations = "auto"` stores at most (default: `trajectories.TRAJECTORY_LIMIT`).
+    """
     paths = Paths(path or Path(settings.output.path))
     paths.check(force, settings.output.figure)
-    with paths.locked():
+    with paths.locked() as lock:
+        if settings.sweep is not None:
+            from langevin.sweep import execution
+
+            paths.discard()
+            return execution.start(settings, paths, execution.local(threads, lock), progress)
         run, ensemble, data = _prepare(settings, threads)
         run.state = run.system.initial_state(run.noise)
-        stored = trajectories.plan(settings.record, run)
+        stored = trajectories.plan(settings.record, run, limit)
         # An unfinished run goes only now, when nothing of the new one can be refused any more; an old
         # result stays until the new one replaces it.
         paths.discard()
         attributes = provenance.attributes(settings, ensemble, run.system, data)
         references = References(paths.references)
-        return _Session(settings, attributes, paths, run, stored, references, progress).carry_out()
+        session = _Session(settings, attributes, paths, run, stored, references, progress)
+        return session.carry_out(watch)
 
 
-def execute_resume(path: str | Path, *, threads: int | None = None, progress: bool = False) -> Path:
-    """Carry on a run from its checkpoint and return the path of the result."""
-    paths = _find_checkpoint(Path(path))
-    with paths.locked():
-        return _resume(paths, threads, progress)
+def execute_resume(
+    path: str | Path,
+    *,
+    threads: int | None = None,
+    progress: bool = False,
+    watch: Callable[[float], None] | None = None,
+    limit: float | None = None,
+) -> Path:
+    """Carry on a run from its checkpoint, or a sweep; parameters and result are those of `execute`."""
+    paths = _find_unfinished(Path(path))
+    with paths.locked() as lock:
+        if paths.sweeping:
+            from langevin.sweep import execution
+
+            return execution.resume(paths, execution.local(threads, lock), progress)
+        return _resume(paths, threads, progress, limit).carry_out(watch)
 
 
-def _resume(paths: Paths, threads: int | None, progress: bool) -> Path:
+def _resume(paths: Paths, threads: int | None, progress: bool, limit: float | None) -> _Session:
     dataset, arrays, notes = storage.read_checkpoint(paths.checkpoint)
     settings = config.load(notes["settings"], folder=Path(notes["folder"]))
     run, _, data = _prepare(settings, threads)
@@ -138,9 +168,8 @@ def _resume(paths: Paths, threads: int | None, progress: bool) -> Path:
     run.state = run.system.load_state(arrays)
     attributes = notes["attributes"]
     attributes["history"] += f"\n{provenance.history_line('resume')}, {provenance.where(run.system)}"
-    stored = trajectories.plan(settings.record, run)
-    session = _Session(settings, attributes, paths, run, stored, references, progress, notes["wall_time"])
-    return session.carry_out()
+    stored = trajectories.plan(settings.record, run, limit)
+    return _Session(settings, attributes, paths, run, stored, references, progress, notes["wall_time"])
 
 
 def _require_same(data: Data | None, attributes: Mapping[str, Any], paths: Paths) -> None:
@@ -150,14 +179,14 @@ def _require_same(data: Data | None, attributes: Mapping[str, Any], paths: Paths
         raise UserError(f"{paths.checkpoint}: the run began with data of hash {began}; those found: {found}")
 
 
-def _find_checkpoint(path: Path) -> Paths:
+def _find_unfinished(path: Path) -> Paths:
     if path.suffix != ".nc":
         raise UserError(f"{path}: give the result (name.nc) that the run was to write, or its checkpoint")
     if path.name.endswith(".checkpoint.nc"):
         paths = Paths(path.with_name(path.name.removesuffix(".checkpoint.nc") + ".nc"))
     else:
         paths = Paths(path)
-    if not paths.checkpoint.exists():
+    if not (paths.checkpoint.exists() or paths.sweeping):
         done = f"{paths.result} is complete" if paths.result.exists() else f"there is no {paths.checkpoint}"
         raise UserError(f"nothing to resume: {done}")
     return paths
@@ -242,13 +271,15 @@ class _Session:
         for trajectory in self.trajectories:
             trajectory.require(run.position)
         self.stopped: str | None = None
+        self.watch: Callable[[float], None] | None = None
         result = paths.result if settings.output.path else None
         self.progress = Progress(run, settings.title, result, progress)
 
-    def carry_out(self) -> Path:
+    def carry_out(self, watch: Callable[[float], None] | None = None) -> Path:
         """Run to the end; leave a result, or a checkpoint if stopped, or both files' reason why not."""
+        self.watch = watch
         try:
-            with self._listening():
+            with listening(self._note):
                 # Written first: a path that cannot be written is known before anything is computed.
                 self._checkpoint()
                 # The next one soon: from then on it can be opened and plotted.
@@ -264,6 +295,8 @@ class _Session:
 
     def _tick(self, run: Run) -> None:
         self.progress.stretch(run)
+        if self.watch is not None:
+            self.watch(run.time / float(run.schedule.times[-1]))
         if self.stopped or time.monotonic() >= self.due:
             self._checkpoint()
             self.progress.skip()
@@ -319,22 +352,5 @@ class _Session:
         self.references.close()
         self.paths.discard()
 
-    @contextmanager
-    def _listening(self) -> Iterator[None]:
-        """Note Ctrl-C and SIGTERM, for the next tick; a second one acts at once."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def note(number: int, frame: FrameType | None) -> None:
-            self.stopped = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
-            signal.signal(number, before[signal.Signals(number)])
-
-        before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
-        for number in before:
-            signal.signal(number, note)
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    def _note(self, said: str) -> None:
+        self.stopped = said

@@ -8,6 +8,8 @@ A run that writes `name.nc` keeps these files beside it until it ends:
 - ``name.checkpoint.sketches``: likewise the sketches (time, replica, sketch_component);
 - ``name.checkpoint.references``: what is kept at the waiting times (`langevin.references`);
 - ``.name.nc.lock``: empty, locked by the process at work.
+
+A sweep has a folder ``name.sweep`` instead, in which every member is such a run (`langevin.sweep.execution`).
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +30,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from langevin.errors import LangevinError, StorageError, UserError
+from langevin.sweep.reading import sweep_dims
 from langevin.system import Configuration
 
 #: Raised when the layout of checkpoints changes, so that an old one is refused, not misread.
@@ -57,6 +61,21 @@ class Paths:
         return self.checkpoint.with_suffix(".references")
 
     @property
+    def sweep(self) -> Path:
+        """Folder of a sweep's members while it goes on."""
+        return self.result.with_name(self.result.name.removesuffix(".nc") + ".sweep")
+
+    @property
+    def manifest(self) -> Path:
+        """What a sweep is, and what it has come to: a file in its folder."""
+        return self.sweep / "sweep.json"
+
+    @property
+    def sweeping(self) -> bool:
+        """Whether a sweep stands here that is not finished."""
+        return self.manifest.exists()
+
+    @property
     def figure(self) -> Path:
         """Where the figure is drawn when the run ends."""
         return self.result.with_suffix(".png")
@@ -75,18 +94,24 @@ class Paths:
             raise UserError(f"output.path = {str(self.result)!r} is a folder; give a file, such as pspin.nc")
         if not self.result.parent.is_dir():
             raise UserError(f"output.path = {str(self.result)!r}: there is no folder {self.result.parent}")
-        if self.checkpoint.exists() and not force:
-            raise UserError(
-                f"{self.checkpoint} holds an unfinished run: "
-                f"continue it with `langevin resume {self.result}`, or discard it with --force"
-            )
+        for path, kind in ((self.checkpoint, "run"), (self.manifest, "sweep")):
+            if path.exists() and not force:
+                raise UserError(
+                    f"{self.sweep if kind == 'sweep' else path} holds an unfinished {kind}: "
+                    f"continue it with `langevin resume {self.result}`, or discard it with --force"
+                )
         for path in (self.result, *([self.figure] if figure else [])):
             if path.exists() and not force:
                 raise UserError(f"{path} exists; overwrite it with --force, or give another output.path")
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> Iterator[int]:
         """Keep every other process off these files; the lock ends with the process, however it ends.
+
+        Yields
+        ------
+        int
+            Descriptor of the locked file. A process that inherits it holds the lock, too, until it ends.
 
         Raises
         ------
@@ -106,14 +131,21 @@ class Paths:
             if not current:
                 raise UserError(f"another process is working on {self.result}")
             try:
-                yield
+                yield handle
             finally:
                 path.unlink(missing_ok=True)
         finally:
             os.close(handle)
 
     def discard(self) -> None:
-        """Remove the checkpoint, and then what it relies on."""
+        """Remove the checkpoint, and then what it relies on; remove the folder of a sweep."""
+        with explained(self.sweep):
+            aside = self.sweep.with_name(f".{self.sweep.name}.discarded")
+            if self.sweeping:
+                # Renamed first: half of a folder would be taken for a sweep, or for somebody else's.
+                self.sweep.rename(aside)
+            if aside.exists():
+                shutil.rmtree(aside)
         with explained(self.checkpoint):
             for path in (self.checkpoint, self.references, *map(self.raw, STORED)):
                 path.unlink(missing_ok=True)
@@ -317,13 +349,16 @@ def open_result(path: str | Path) -> xr.Dataset:
         hint = ""
         if Paths(path).checkpoint.exists():
             hint = f"; its run is unfinished: open {Paths(path).checkpoint}, or `langevin resume {path}`"
+        elif Paths(path).sweeping:
+            hint = f"; its sweep is unfinished: `langevin resume {path}`"
         raise UserError(f"{path}: no such file{hint}")
     try:
         dataset = xr.open_dataset(path, engine="netcdf4")
     except (OSError, RuntimeError, ValueError) as error:
         raise UserError(f"{path}: not a netCDF file that can be read: {error}") from None
     dims = {"energy": ("replica", "time"), "msd": ("replica", "waiting_time", "lag")}
-    if not any(name in dataset and dataset[name].dims == wanted for name, wanted in dims.items()):
+    swept = sweep_dims(dataset)
+    if not any(name in dataset and dataset[name].dims == swept + wanted for name, wanted in dims.items()):
         dataset.close()
         if str(dataset.attrs.get("status", "")).startswith("unfinished"):
             raise UserError(f"{path}: its run has measured nothing yet")

@@ -11,6 +11,7 @@ import xarray as xr
 from langevin.observables.aging import aging_exponent
 from langevin.observables.regimes import regimes
 from langevin.observables.statistics import average
+from langevin.sweep.reading import members, sweep_dims, text
 
 #: Global attributes that say what a file is and where it comes from.
 _ORIGIN = (
@@ -28,6 +29,9 @@ _ORIGIN = (
 
 #: Resamples for an error bar of two digits: they give it to 5 %.
 _RESAMPLES = 200
+
+#: Columns of the table of a sweep, as far as the file has them.
+_FINAL = ("energy", "test_loss", "train_accuracy", "test_accuracy")
 
 #: Rows of the table of training: the variables of training set and test set.
 _TRAINING = {"loss": ("energy", "test_loss"), "accuracy": ("train_accuracy", "test_accuracy")}
@@ -49,7 +53,12 @@ def contents(dataset: xr.Dataset) -> str:
 
 
 def results(dataset: xr.Dataset) -> str:
-    """Return the final energy, or losses and accuracies of a training, and the msd at the longest lags."""
+    """Return the final energy, or losses and accuracies of a training, and the msd at the longest lags.
+
+    Of a sweep, a table of final values with a row for each member.
+    """
+    if sweep_dims(dataset):
+        return "\n".join(_table(dataset))
     lines: list[str] = []
     if {"energy", "test_accuracy"} <= set(dataset):
         lines += [*_training(dataset), *_regimes(dataset)]
@@ -58,6 +67,24 @@ def results(dataset: xr.Dataset) -> str:
     if "msd" in dataset:
         lines += [*_two_time(dataset), *_aging(dataset["msd"])]
     return "\n".join(lines)
+
+
+def _table(dataset: xr.Dataset) -> Iterator[str]:
+    """Say how each member of a sweep ended."""
+    dims = sweep_dims(dataset)
+    columns = [name for name in _FINAL if name in dataset]
+    rows = [[*dims, "t", *columns]]
+    remarks = []
+    for labels, member in members(dataset):
+        known = [_final(member[name]) if name in member else (np.nan, "") for name in columns]
+        rows.append(
+            [*map(text, labels.values()), f"{known[0][0] if known else np.nan:g}", *(v for _, v in known)]
+        )
+        status = str(member.attrs.get("status", ""))
+        remarks.append("" if status == "complete" else f"  {status}")
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row, remark in zip(rows, ["", *remarks], strict=True):
+        yield "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) + remark
 
 
 def _energy(energy: xr.DataArray) -> Iterator[str]:

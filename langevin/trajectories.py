@@ -18,8 +18,15 @@ from langevin.system import Configuration
 TRAJECTORY_LIMIT = 1_000_000_000
 
 
-def plan(record: RecordKeys, run: Run) -> list[Stored]:
+def plan(record: RecordKeys, run: Run, limit: float | None = None) -> list[Stored]:
     """Return the variables that a run stores at every scheduled time.
+
+    Parameters
+    ----------
+    record : RecordKeys
+    run : Run
+    limit : float, optional
+        Bytes of configurations that "auto" stores at most (default: `TRAJECTORY_LIMIT`).
 
     Raises
     ------
@@ -34,8 +41,9 @@ def plan(record: RecordKeys, run: Run) -> list[Stored]:
             raise UserError(f"record.sketch = {record.sketch}: allowed: 0 (the system has no configuration)")
         return []
     planned = []
+    most = TRAJECTORY_LIMIT if limit is None else limit
     size = len(run.schedule) * run.recorder.ensemble.size * dof * 8
-    if record.configurations == "always" or (record.configurations == "auto" and size <= TRAJECTORY_LIMIT):
+    if record.configurations == "always" or (record.configurations == "auto" and size <= most):
         about = {"long_name": "degrees of freedom at every scheduled time", "units": "1"}
         planned.append(Stored("configuration", "dof", dof, about, lambda x: x))
     if record.sketch:

@@ -12,6 +12,7 @@ from langevin.comparison.limit import extrapolate
 from langevin.comparison.pairwise import compare
 from langevin.errors import UserError
 from langevin.plotting import check_format
+from langevin.sweep.reading import sweep_dims
 
 
 def carry_out(
@@ -48,6 +49,12 @@ def carry_out(
         raise UserError(f"{table}: figure and table cannot be one file")
     with ExitStack() as opened:
         datasets = [opened.enter_context(storage.open_result(path)) for path in paths]
+        for path, dataset in zip(paths, datasets, strict=True):
+            if swept := sweep_dims(dataset):
+                raise UserError(
+                    f"{path} holds a sweep over {', '.join(swept)}: compare takes single results; "
+                    "select with `langevin.members` and call `langevin.comparison.compare` (docs/sweeps.md)"
+                )
         if limit:
             made = [extrapolate(datasets, quantity, match, order)]
         else:

@@ -12,10 +12,12 @@ from matplotlib.figure import Figure
 
 from langevin.errors import UserError
 from langevin.storage import explained
+from langevin.sweep.reading import sweep_dims
 
 from .aging import AGING, aging_figure, has_aging
 from .panels import draw_energy, draw_response, draw_two_time, estimate, reached_times
 from .style import STYLE, colours_of, waiting_time_legend
+from .sweep import sweep_figure
 from .training import MSD_OVER_NOISE, collapse_figure, has_noise, training_figure
 
 #: What is made of several variables, and stands alone.
@@ -27,7 +29,7 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
 
     Where no quantity is asked for, some files give more: with a response four panels, energy, mean square
     displacement, correlation, and the fluctuation-dissipation plot of χ against C; with a test loss, the
-    course of training (`training.training_figure`).
+    course of training (`training.training_figure`). Of a sweep: `sweep.sweep_figure`.
 
     Parameters
     ----------
@@ -49,15 +51,17 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
     richer = quantity is None and (
         {"correlation", "integrated_response"} <= set(two_time) or _trains(dataset)
     )
-    wanted = quantity or "msd"
-    if allowed and wanted not in allowed and not richer:
+    wanted, swept = quantity or "msd", sweep_dims(dataset)
+    if allowed and wanted not in allowed and not richer and not swept:
         raise UserError(f"--quantity {wanted!r}: not in the file; allowed: {', '.join(allowed)}")
     if threshold is not None and quantity != AGING:
         raise UserError(f"--threshold {threshold:g}: allowed with --quantity {AGING} only")
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         # Means over what the run did not reach: NaN, and left out of the curves.
         warnings.filterwarnings("ignore", "Mean of empty slice", RuntimeWarning)
-        if wanted == MSD_OVER_NOISE:
+        if swept:
+            made = sweep_figure(dataset, quantity)
+        elif wanted == MSD_OVER_NOISE:
             made = collapse_figure(dataset)
         elif wanted == AGING:
             made = aging_figure(dataset, threshold)

@@ -1,0 +1,174 @@
+"""A sweep in one figure: a curve for each member, and final energies against what was swept."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from langevin.errors import UserError
+from langevin.observables.statistics import Estimate
+from langevin.sweep.reading import members, sweep_dims, text
+
+from .panels import band, estimate
+from .style import GREY, NAMED, SYMBOLS, axis_label, colours_of, number, time_label
+
+#: Lags that every member must have at the waiting time that is drawn, where there is such a one.
+_LAGS = 10
+
+
+def sweep_figure(dataset: xr.Dataset, quantity: str | None = None) -> Figure:
+    """Draw energy and a two-time observable of all members, and final energies over a swept number.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        With swept dimensions.
+    quantity : str, optional
+        Two-time observable; by default msd, if there is one. It is drawn at the latest waiting time that
+        every member has curves at.
+
+    Raises
+    ------
+    UserError
+        If there is nothing of that name.
+    """
+    own = [(labels, member) for labels, member in members(dataset) if "energy" in member or "msd" in member]
+    names = two_time_names(dataset)
+    if quantity is not None and quantity not in names:
+        allowed = ", ".join(names) or "none"
+        raise UserError(
+            f"--quantity {quantity!r}: allowed of a sweep: {allowed}; for others select a member with --at"
+        )
+    drawn = quantity or ("msd" if "msd" in names else next(iter(names), None))
+    axis = _numeric_axis(dataset)
+    panels = ["energy"] * ("energy" in dataset) + ["two_time"] * (drawn is not None)
+    panels += ["final"] * ("energy" in dataset and axis is not None)
+    colours = colours_of(range(len(own)))
+    made = Figure(figsize=(3.7 * len(panels), 3.7), layout="constrained")
+    for ax, panel, letter in zip(np.atleast_1d(made.subplots(1, len(panels))), panels, "abc", strict=False):
+        title = f"({letter})"
+        if panel == "energy":
+            _draw_energies(ax, own, colours)
+        elif panel == "two_time" and drawn is not None:
+            title += _draw_two_time(ax, own, drawn, colours)
+        elif axis is not None:
+            _draw_final(ax, dataset, own, axis, colours)
+        ax.set_title(title, loc="left")
+    _legend(made, own, colours)
+    return made
+
+
+def two_time_names(dataset: xr.Dataset) -> list[str]:
+    """Return the two-time observables of a sweep's file; the error of another is none."""
+    wanted = (*sweep_dims(dataset), "replica", "waiting_time", "lag")
+    found = [str(name) for name, variable in dataset.data_vars.items() if variable.dims == wanted]
+    return [name for name in found if not (name.endswith("_error") and name.removesuffix("_error") in found)]
+
+
+def _numeric_axis(dataset: xr.Dataset) -> str | None:
+    """Return the coordinate of a swept number with most values, at least two; None if there is none."""
+    dims = sweep_dims(dataset)
+    found = {
+        str(name): coordinate.size
+        for name, coordinate in dataset.coords.items()
+        if len(coordinate.dims) == 1
+        and coordinate.dims[0] in dims
+        and coordinate.dtype.kind in "iuf"
+        and coordinate.size > 1
+        and np.isfinite(coordinate).all()
+    }
+    return max(found, key=lambda name: found[name]) if found else None
+
+
+Members = list[tuple[dict[str, Any], xr.Dataset]]
+
+
+def _draw_energies(ax: Axes, own: Members, colours: Mapping[int, Any]) -> None:
+    for i, (_, member) in enumerate(own):
+        if "energy" in member:
+            found, time = estimate(member, "energy"), member["time"].to_numpy()
+            shown = (time > 0) & np.isfinite(found.mean.to_numpy())
+            _curve(ax, found, time, shown, colours[i])
+    first = own[0][1]
+    ax.set(xscale="log", xlabel=time_label(first["time"], "time $t$"))
+    ax.set_ylabel(axis_label(first["energy"], "$E(t)$"))
+
+
+def _draw_two_time(ax: Axes, own: Members, name: str, colours: Mapping[int, Any]) -> str:
+    """Draw the observable at one waiting time, and return the words that say which."""
+    estimates = {i: estimate(member, name) for i, (_, member) in enumerate(own) if name in member}
+    counts = {
+        i: {
+            float(w): int(n)
+            for w, n in zip(e.mean["waiting_time"], np.isfinite(e.mean.to_numpy()).sum(-1), strict=True)
+        }
+        for i, e in estimates.items()
+    }
+    # Members that were not measured at all have no say.
+    having = [c for c in counts.values() if any(c.values())]
+    common = set.intersection(*(set(c) for c in having)) if having else set()
+    least = {w: min(c[w] for c in having) for w in common}
+    waiting = max((w for w in least if least[w] >= _LAGS), default=None)
+    if waiting is None:
+        waiting = max((w for w in least if least[w]), key=lambda w: least[w], default=None)
+    for i, found in estimates.items():
+        lag = found.mean["lag"].to_numpy()
+        if waiting is not None and waiting in counts[i]:
+            at = Estimate(*(v.sel(waiting_time=waiting) for v in found))
+            _curve(ax, at, lag, np.isfinite(at.mean.to_numpy()), colours[i])
+    values = own[0][1][name]
+    ax.set(xscale="log", xlabel=time_label(values["lag"], "lag $t$"))
+    ax.set_ylabel(axis_label(values, SYMBOLS.get(name, "")))
+    if name == "msd" and waiting is not None:
+        ax.set_yscale("log")
+    return "" if waiting is None else f" $t_w$ = {number(waiting)}"
+
+
+def _curve(ax: Axes, found: Estimate, x: Any, shown: Any, colour: Any) -> None:
+    band(ax, x[shown], found.mean.to_numpy()[shown], found.error.to_numpy()[shown], colour, "_")
+
+
+def _draw_final(ax: Axes, dataset: xr.Dataset, own: Members, axis: str, colours: Mapping[int, Any]) -> None:
+    """Draw the last energy of each member against a swept number, a curve for each value of the others."""
+    dim = str(dataset[axis].dims[0])
+    lines: dict[str, list[tuple[float, float, float, int]]] = {}
+    for i, (labels, member) in enumerate(own):
+        others = ", ".join(f"{name} = {text(v)}" for name, v in labels.items() if name != dim)
+        known = estimate(member, "energy") if "energy" in member else None
+        reached = np.flatnonzero(np.isfinite(known.mean.to_numpy())) if known else np.empty(0, dtype=int)
+        # Of a member that did not come to its end the last energy is that of another time.
+        if known is not None and reached.size and reached[-1] == known.mean.size - 1:
+            point = (float(member[axis]), float(known.mean[-1]), float(known.error[-1]), i)
+            lines.setdefault(others, []).append(point)
+    for (others, points), style in zip(lines.items(), itertools.cycle(("-", "--", ":", "-."))):
+        points = sorted(points)
+        x, mean = ([point[k] for point in points] for k in (0, 1))
+        ax.plot(x, mean, color=GREY, ls=style, lw=1, label=others or "_")
+        for value, last, error, i in points:
+            ax.errorbar(value, last, error if np.isfinite(error) else None, color=colours[i], fmt="o", ms=4)
+    ax.set(xlabel=axis.replace("_", " "), ylabel="final energy")
+    if any(lines) and len(lines) <= NAMED // 2:
+        ax.legend(loc="best")
+
+
+def _legend(made: Figure, own: Members, colours: Mapping[int, Any]) -> None:
+    """Name the members below the panels; of many, a part."""
+    count = len(own)
+    named = np.unique(np.linspace(0, count - 1, min(count, NAMED)).round().astype(int)).tolist()
+    labels = [", ".join(text(value) for value in own[i][0].values()) for i in named]
+    title = ", ".join(name.replace("_", " ") for name in own[0][0])
+    title += f" ({len(named)} of {count})" if len(named) < count else ""
+    made.legend(
+        [Line2D([], [], color=colours[i]) for i in named],
+        labels,
+        title=title,
+        loc="outside lower center",
+        ncols=min(len(named), 6 if max(map(len, labels)) < 12 else 3),
+    )

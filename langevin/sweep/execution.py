@@ -1,0 +1,212 @@
+"""A sweep from settings to file: its folder, its members, stop, resume, and the one file in the end.
+
+A sweep that writes `name.nc` keeps a folder ``name.sweep`` beside it until it ends:
+
+- ``sweep.json``: the settings, and the time that the sweep has taken;
+- ``member-0000.nc``, …: the members that have ended;
+- ``member-0001.checkpoint.nc``, …: those that have not, with what belongs to them (`langevin.storage`).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from langevin import config, provenance, trajectories
+from langevin.config import Settings
+from langevin.ensemble import available_threads
+from langevin.errors import Diverged, Interrupted, LangevinError, StorageError, UserError
+from langevin.interruption import listening
+from langevin.storage import Paths, explained, replacing
+from langevin.sweep import combine, member
+from langevin.sweep.executor import Executor, LocalProcesses, Outcome
+from langevin.sweep.plan import Sweep
+from langevin.sweep.progress import SweepProgress
+
+#: Raised when the layout of the folder changes, so that an old one is refused, not misread.
+FOLDER_FORMAT = 1
+
+
+def local(threads: int | None, lock: int) -> LocalProcesses:
+    """Return the executor of this machine; its processes hold the lock of the sweep, too."""
+    return LocalProcesses(threads or available_threads(), [lock])
+
+
+def start(settings: Settings, paths: Paths, executor: Executor, progress: bool = False) -> Path:
+    """Carry out a sweep from its start.
+
+    Parameters
+    ----------
+    settings : Settings
+        With `sweep`.
+    paths : Paths
+        Where it goes; free, and locked by the caller.
+    executor : Executor
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    Path
+        The result.
+
+    Raises
+    ------
+    UserError
+        If the folder of the sweep is there, and is no sweep's.
+    Interrupted
+        By Ctrl-C or SIGTERM, after the members under way have written their checkpoints.
+    Diverged
+        If members diverged; the file has been written, NaN where they were not measured.
+    LangevinError
+        If members failed; the file has been written, and the folder is kept for another try.
+    """
+    if paths.sweep.exists():
+        raise UserError(f"{paths.sweep} is in the way: members are kept there while the sweep goes on")
+    notes = {
+        "format": FOLDER_FORMAT,
+        "settings": settings.given,
+        "text": settings.text,
+        "folder": str(settings.folder.resolve()),
+        "history": provenance.history_line("run"),
+        "wall_time": 0.0,
+    }
+    with explained(paths.sweep):
+        # Under another name first: there is no folder of a sweep that does not say what it is.
+        aside = paths.sweep.with_name(f".{paths.sweep.name}.partial")
+        aside.mkdir(exist_ok=True)
+        _write(aside / paths.manifest.name, notes)
+        aside.rename(paths.sweep)
+    return _Campaign(settings, paths, executor, notes, progress).carry_out()
+
+
+def resume(paths: Paths, executor: Executor, progress: bool = False) -> Path:
+    """Carry on a sweep; members that failed are tried again. Parameters and errors are those of `start`."""
+    try:
+        notes = json.loads(paths.manifest.read_text())
+    except (OSError, ValueError) as error:
+        raise StorageError(f"{paths.manifest} cannot be read: {error}") from error
+    if notes["format"] != FOLDER_FORMAT:
+        raise StorageError(
+            f"{paths.manifest} was written by another version of langevin (format {notes['format']}, "
+            f"here {FOLDER_FORMAT})"
+        )
+    settings = replace(config.load(notes["settings"], folder=Path(notes["folder"])), text=notes["text"])
+    notes["history"] += f"\n{provenance.history_line('resume')}, {provenance.versions()}"
+    return _Campaign(settings, paths, executor, notes, progress).carry_out()
+
+
+def _write(path: Path, notes: Mapping[str, Any]) -> None:
+    with replacing(path) as aside:
+        aside.write_text(json.dumps(notes))
+
+
+class _Campaign:
+    """One process's share of a sweep."""
+
+    def __init__(
+        self, settings: Settings, paths: Paths, executor: Executor, notes: dict[str, Any], progress: bool
+    ) -> None:
+        assert settings.sweep is not None
+        self.settings, self.paths, self.executor, self.notes = settings, paths, executor, notes
+        self.sweep: Sweep = settings.sweep
+        folder = paths.sweep.resolve()
+        self.results = [member.path(folder, number) for number in range(len(self.sweep.members))]
+        #: Members that have not ended, by number.
+        self.left = [number for number, path in enumerate(self.results) if not path.exists()]
+        self.failed: dict[int, str] = {}
+        self.stopped: str | None = None
+        self.began, self.wall_before = time.monotonic(), float(notes["wall_time"])
+        done = len(self.results) - len(self.left)
+        kept = paths.result if settings.output.path else None
+        self.progress = SweepProgress(len(self.results), done, settings.title, kept, progress)
+
+    def carry_out(self) -> Path:
+        """Carry all members to their end and make one file of them."""
+        limit = trajectories.TRAJECTORY_LIMIT / len(self.results)
+        jobs = [member.job(self.sweep.members[n], self.results[n], limit) for n in self.left]
+        try:
+            with listening(self._note):
+                ends = self.executor.map(member.carry_out, jobs, self.progress.part, self._is_stopped)
+                with closing(ends):
+                    for index, outcome in ends:
+                        self._end(index, outcome)
+        finally:
+            self.progress.close()
+            self._take_time()
+        if self.stopped:
+            done = sum(path.exists() for path in self.results)
+            raise Interrupted(
+                f"stopped by {self.stopped} with {done} of {len(self.results)} members done; "
+                f"continue with `langevin resume {self.paths.result}`"
+            )
+        return self._finish()
+
+    def _note(self, said: str) -> None:
+        self.stopped = said
+
+    def _is_stopped(self) -> bool:
+        return self.stopped is not None
+
+    def _end(self, index: int, outcome: Outcome) -> None:
+        if outcome.kind == "failed":
+            self.failed[self.left[index]] = outcome.why
+        if outcome.kind == "stopped":
+            self.stopped = self.stopped or outcome.why
+        else:
+            self.progress.end(index)
+            self._take_time()
+
+    def _take_time(self) -> None:
+        self.notes["wall_time"] = round(self.wall_before + time.monotonic() - self.began, 3)
+        _write(self.paths.manifest, self.notes)
+
+    def _finish(self) -> Path:
+        attributes = {
+            "title": self.settings.title,
+            "run_file": self.settings.text,
+            "settings": self.settings.as_json(),
+            "threads": self.executor.threads,
+            "history": self.notes["history"],
+            "wall_time_seconds": self.notes["wall_time"],
+        }
+        files = [self._file(number) for number in range(len(self.results))]
+        if not any(files):
+            number, why = next(iter(self.failed.items()))
+            # Nothing is lost, and nothing there to resume.
+            self.paths.discard()
+            raise LangevinError(f"no member has measured anything; {self.sweep.label(number)}: {why}")
+        ends = combine.write(self.sweep, files, self.failed, attributes, self.paths.result)
+        diverged = {n: said for n, said in enumerate(ends) if said.startswith("diverged")}
+        if not self.failed:
+            self.paths.discard()
+        if self.failed or diverged:
+            raise self._complaint(diverged)
+        return self.paths.result
+
+    def _file(self, number: int) -> Path | None:
+        """Return where a member's numbers are: of one that failed, in its checkpoint, if there is one."""
+        places = (self.results[number], Paths(self.results[number]).checkpoint)
+        return next((path for path in places if path.exists()), None)
+
+    def _complaint(self, diverged: Mapping[int, str]) -> LangevinError:
+        """Return one line that says what became of the members that did not come to their end."""
+        count = len(self.results)
+        parts = []
+        for name, found in (("diverged", diverged), ("failed", self.failed)):
+            if found:
+                number, why = next(iter(found.items()))
+                what = why.removeprefix("diverged: ")
+                more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+                parts.append(
+                    f"{len(found)} of {count} members {name}: {self.sweep.label(number)}: {what}{more}"
+                )
+        line = "; ".join(parts) + f"; the others are in {self.paths.result}"
+        if not self.failed:
+            return Diverged(line)
+        return LangevinError(f"{line}; `langevin resume {self.paths.result}` tries again")

@@ -1,0 +1,59 @@
+"""One member of a sweep: an ordinary run, with its result and its checkpoint in the folder of the sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from langevin import config, simulation
+from langevin.config import Settings
+from langevin.errors import Diverged
+from langevin.storage import Paths
+from langevin.sweep.executor import Job
+
+
+def path(folder: Path, number: int) -> Path:
+    """Return the result file of the member with this number."""
+    return folder / f"member-{number:04d}.nc"
+
+
+def job(settings: Settings, result: Path, limit: float) -> dict[str, Any]:
+    """Return what a process needs to know to carry out a member.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the member.
+    result : Path
+    limit : float
+        Bytes that `configurations = "auto"` stores at most.
+    """
+    output = {**settings.given.get("output", {}), "path": str(result), "figure": False}
+    return {
+        "result": str(result),
+        "settings": {**settings.given, "output": output},
+        "folder": str(settings.folder.resolve()),
+        "limit": limit,
+    }
+
+
+def carry_out(job: Job, threads: int, report: Callable[[float], None]) -> None:
+    """Carry a member to its end, from where it stands; nothing is done of one that has ended.
+
+    A member that diverges has ended, too: its file says so, and holds what was measured until then.
+    """
+    paths = Paths(Path(job["result"]))
+    if paths.result.exists():
+        return
+    how: Any = {"threads": threads, "watch": report, "limit": job["limit"]}
+    try:
+        if paths.checkpoint.exists():
+            simulation.execute_resume(paths.result, **how)
+        else:
+            settings = config.load(job["settings"], folder=Path(job["folder"]))
+            simulation.execute(settings, paths.result, **how)
+    except Diverged:
+        # Only where the run could say so in its file.
+        if not paths.result.exists():
+            raise

@@ -1,0 +1,84 @@
+"""A process that carries out jobs, started by `executor.LocalProcesses`.
+
+It reads lines of JSON: first what to do and with how many processors, then jobs, and perhaps "stop". When
+they end, whoever started it has ended, and so does it, in the middle of a job if need be: that is what
+checkpoints are for.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import types
+from collections.abc import Mapping
+from typing import Any
+
+from langevin.errors import Interrupted, LangevinError
+from langevin.sweep.executor import Job, Task
+
+
+class _Voice:
+    """Lines of JSON to whoever started this process; what else is printed goes to stderr."""
+
+    def __init__(self) -> None:
+        self._file = os.dup(1)
+        os.dup2(2, 1)
+
+    def say(self, message: Mapping[str, Any]) -> None:
+        os.write(self._file, json.dumps(message).encode() + b"\n")
+
+
+def _listen(jobs: queue.SimpleQueue[Any]) -> None:
+    """Hand on what comes in; the end of it is the end of this process."""
+    for line in os.fdopen(0, "rb", closefd=False):
+        message = json.loads(line)
+        if "stop" in message:
+            # A run under way notes it and writes its checkpoint; otherwise it ends this process.
+            os.kill(os.getpid(), signal.SIGTERM)
+        else:
+            jobs.put(message)
+    os._exit(0)
+
+
+def _carry_out(task: Task, job: Job, threads: int, voice: _Voice) -> Mapping[str, Any]:
+    try:
+        task(job, threads, lambda part: voice.say({"at": part}))
+    except Interrupted as error:
+        return {"kind": "stopped", "why": str(error)}
+    except LangevinError as error:
+        return {"kind": "failed", "why": str(error)}
+    except MemoryError as error:
+        return {"kind": "failed", "why": f"not enough memory ({error})"}
+    return {"kind": "done", "why": ""}
+
+
+def main() -> None:
+    """Carry out jobs until there are no more."""
+    voice = _Voice()
+    # Ctrl-C reaches every process of the terminal; when to stop says the one that started this.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def unforeseen(
+        kind: type[BaseException], error: BaseException, traceback: types.TracebackType | None
+    ) -> None:
+        voice.say({"kind": "failed", "why": f"unexpected {kind.__name__}: {error}", "leaving": True})
+        # At once: a thread still reads, and would be in the way of an orderly end.
+        os._exit(1)
+
+    jobs: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(jobs,), daemon=True).start()
+    first = jobs.get()
+    sys.excepthook = unforeseen
+    module, _, name = first["task"].partition(":")
+    task: Task = getattr(importlib.import_module(module), name)
+    while True:
+        voice.say(_carry_out(task, jobs.get()["job"], first["threads"], voice))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""Tasks for processes, in the tests of sweeps: what a member may do there, without computing anything."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from langevin.errors import UserError
+from langevin.sweep.executor import Job
+
+
+def idle(job: Job, threads: int, report: Callable[[float], None]) -> None:
+    """Leave a note of who does what, and do what the job says."""
+    Path(job["note"]).write_text(f"{os.getpid()} {threads}")
+    report(0.5)
+    # What a system prints is no message.
+    print("hello")
+    if job["does"] == "dies":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if job["does"] == "stumbles":
+        raise ValueError("the test wants it so")
+    if job["does"] == "fails":
+        raise UserError("system.n = 3: allowed: 2")
+    if job["does"] == "naps":
+        time.sleep(0.5)
+    if job["does"] == "lasts":
+        time.sleep(60)
