@@ -89,9 +89,7 @@ class Recorder:
             self._sizes |= dict(zip(further, np.shape(value)[1:], strict=True))
             self._array((*SPECTRUM, *further), name, value, np.shape(value)[1:])[:, index] = value
 
-    def _array(
-        self, dims: tuple[str, ...], name: str, value: Array, further: tuple[int, ...] = ()
-    ) -> Array:
+    def _array(self, dims: tuple[str, ...], name: str, value: Array, further: tuple[int, ...] = ()) -> Array:
         """Return the array of an observable; make it, all NaN, at its first value."""
         if np.shape(value) != (self.ensemble.size, *further):
             # Broadcast, it would pass for as many equal measurements.

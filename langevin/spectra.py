@@ -26,11 +26,11 @@ _ABOUT: dict[str, dict[str, str]] = {
     },
     "ritz_weight": {
         "long_name": "share of the spectral density at a Ritz value",
-        "method": "squared first component of the eigenvector of the tridiagonal matrix; a probe's add up to 1",
+        "method": "squared first components of the tridiagonal matrix's eigenvectors; a probe's add up to 1",
     },
     "ritz_residual": {
         "long_name": "distance of a Ritz value within which an eigenvalue lies",
-        "method": "β_m times the last component of the eigenvector of the tridiagonal matrix",
+        "method": "β_m times the last component of the tridiagonal matrix's eigenvector",
     },
     "hessian_trace": {"long_name": "trace of the Hessian"},
     "hessian_trace_error": {

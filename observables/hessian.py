@@ -1,17 +1,17 @@
 r"""The spectrum of a symmetric operator: exact where the matrix fits, else stochastic Lanczos quadrature.
 
 The spectral density of H, M × M, is ρ(λ) = (1/M) Σ_i δ(λ − λ_i). For a random vector v with independent
-entries ±1, ⟨v f(H) v⟩ = tr f(H) for every function f. Lanczos' recursion from v/√M builds an orthonormal basis
-of the Krylov space in which H is a tridiagonal matrix T of m rows. With θ_j its eigenvalues (Ritz values) and
-w_j the squared first components of its eigenvectors,
+entries ±1, ⟨v f(H) v⟩ = tr f(H) for every function f. Lanczos' recursion from v/√M builds an orthonormal
+basis of the Krylov space in which H is a tridiagonal matrix T of m rows. With θ_j its eigenvalues (Ritz values)
+and w_j the squared first components of its eigenvectors,
 
     (1/M) v f(H) v = Σ_j w_j f(θ_j)    for all polynomials f of degree up to 2m − 1
 
 (Gauss quadrature; Golub and Welsch 1969), and Σ_j w_j = 1. Averaged over probes v,
 ρ(λ) ≈ ⟨Σ_j w_j δ(λ − θ_j)⟩ (Ubaru, Chen and Saad, SIAM J. Matrix Anal. Appl. 38, 1075 (2017)). The extreme
 Ritz values converge to the extreme eigenvalues; around each θ_j there is an eigenvalue within the residual
-β_m |s_mj|, s_mj being the last component of the eigenvector of T. In exact arithmetic the basis is orthogonal by
-construction, in floating point it is not: each new vector is made orthogonal to all before, twice.
+β_m |s_mj|, s_mj being the last component of the eigenvector of T. In exact arithmetic the basis is orthogonal
+by construction, in floating point it is not: each new vector is made orthogonal to all before, twice.
 
 The first diagonal entry of T is v H v/M: the mean of M times it over the probes estimates tr H (Hutchinson
 1990), with variance 2 Σ_{i≠j} H_ij² for one probe.

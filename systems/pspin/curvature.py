@@ -1,13 +1,13 @@
 r"""The Hessian of the p-spin energy on the sphere, of one replica.
 
-On the sphere Σσ² = N a stationary point of H is one of H + (μ/2)(Σσ² − N) in all of R^N, with ∂H/∂σ_i + μσ_i = 0,
-so that μ = −σ·∂H/N. H is homogeneous of degree p (Euler: σ·∂H = pH), hence μ = −pE with E = H/N. At any σ, along
-the great circle σ(s) = σ cos(s/√N) + u √N sin(s/√N) with |u| = 1 and u·σ = 0,
+On the sphere Σσ² = N a stationary point of H is one of H + (μ/2)(Σσ² − N) in all of R^N, with
+∂H/∂σ_i + μσ_i = 0, so that μ = −σ·∂H/N. H is homogeneous of degree p (Euler: σ·∂H = pH), hence μ = −pE with
+E = H/N. At any σ, along the great circle σ(s) = σ cos(s/√N) + u √N sin(s/√N) with |u| = 1 and u·σ = 0,
 
     d²H/ds² = u·∂²H·u − σ·∂H/N = u·(∂²H + μ)·u    at s = 0,
 
-so that the Hessian on the sphere is ∂²H + μ between vectors of the tangent plane, N − 1 of them. In the bath the
-projection's own multiplier is T − pE (`model`); the T is the noise's share and no part of the landscape.
+so that the Hessian on the sphere is ∂²H + μ between vectors of the tangent plane, N − 1 of them. In the bath
+the projection's own multiplier is T − pE (`model`); the T is the noise's share and no part of the landscape.
 
 The N − 1 basis vectors are columns of the Householder reflection Q = 1 − 2 h hᵀ/|h|², h = σ/√N ± e_0, that
 exchanges the first axis with the direction of σ: all columns but the first.
@@ -70,7 +70,7 @@ class TangentHessian:
         [f(σ + v) − f(σ − v)]/2, from which for p = 4 the cubic term f(v) is taken away; f(v) for p = 2.
         """
         directions = self._reflected(np.vstack([np.zeros((1, vectors.shape[1])), vectors]))
-        # Neither of σ ± v is much larger than the other; the forces of float32 couplings round relative to it.
+        # |v| = |σ|: single precision forces round relative to the longer of the two.
         lengths = np.sqrt(len(self.x)) / np.maximum(np.linalg.norm(directions, axis=0), np.finfo(float).tiny)
         v = (directions * lengths).T
         if self.couplings.p == 2:

@@ -100,10 +100,10 @@ def hessian_radius(p: int) -> float:
     """Return the radius 2√(p(p−1)/2) of the semicircle that is the spectrum of the Hessian on the sphere.
 
     ∂²H/∂σ_i∂σ_j = −Σ J_ij… Π σ is a sum over N^{p−2}/(p−2)! sets of p − 2 spins, each of variance
-    ⟨J²⟩ = p!/(2N^{p−1}) at ⟨Πσ²⟩ = 1: a Gaussian matrix with elements of variance s² = p(p−1)/(2N) = f''(1)/N
-    and a semicircle of radius 2√(N s²). On the tangent plane it does not depend on H: correlations of ∂²H with
-    H are along σ_i σ_j. It lies around μ = −pE (`hessian_centre`), and begins at 0 where E = −√(2(p−1)/p), the
-    threshold energy.
+    ⟨J²⟩ = p!/(2N^{p−1}) at ⟨Πσ²⟩ = 1: a Gaussian matrix with elements of variance s² = p(p−1)/(2N) =
+    f''(1)/N and a semicircle of radius 2√(N s²). On the tangent plane it does not depend on H: correlations of
+    ∂²H with H are along σ_i σ_j. It lies around μ = −pE (`hessian_centre`), and begins at 0 where
+    E = −√(2(p−1)/p), the threshold energy.
     """
     return 2 * math.sqrt(p * (p - 1) / 2)
 
