@@ -2,8 +2,8 @@
 
 A fully connected net of layers 2-4-4-4-4 (72 weights), mean cross-entropy of 1000 examples, double precision,
 one thread. Each makes the whole matrix; they take turns, and medians are compared. The naive way
-differentiates the gradient once for each column. Printed apart: the eigenvalues, and one product with a vector
-for the small convolutional net, vector by vector and batched.
+differentiates the gradient once for each column. Printed apart: the eigenvalues, and one product with a
+vector for the small convolutional net, vector by vector and batched.
 
     python benchmarks/hessian.py [--repeat 15]
 """
@@ -112,9 +112,8 @@ def convolutional(repeat: int) -> None:
 
     found = turns({"in turn": lambda: product(False), "together": lambda: product(True)}, max(1, repeat // 5))
     for name, seconds in found.items():
-        print(
-            f"small_net, {ours.size} weights, 100 examples, vectors {name}: {1e3 * seconds / 8:.0f} ms a product"
-        )
+        about = f"small_net, {ours.size} weights, 100 examples, vectors {name}"
+        print(f"{about}: {1e3 * seconds / 8:.0f} ms a product")
 
 
 def main() -> None:

@@ -2,8 +2,8 @@ r"""The spectrum of a symmetric operator: exact where the matrix fits, else stoc
 
 The spectral density of H, M × M, is ρ(λ) = (1/M) Σ_i δ(λ − λ_i). For a random vector v with independent
 entries ±1, ⟨v f(H) v⟩ = tr f(H) for every function f. Lanczos' recursion from v/√M builds an orthonormal
-basis of the Krylov space in which H is a tridiagonal matrix T of m rows. With θ_j its eigenvalues (Ritz values)
-and w_j the squared first components of its eigenvectors,
+basis of the Krylov space in which H is a tridiagonal matrix T of m rows. With θ_j its eigenvalues (Ritz
+values) and w_j the squared first components of its eigenvectors,
 
     (1/M) v f(H) v = Σ_j w_j f(θ_j)    for all polynomials f of degree up to 2m − 1
 

@@ -101,8 +101,8 @@ def hessian_radius(p: int) -> float:
 
     ∂²H/∂σ_i∂σ_j = −Σ J_ij… Π σ is a sum over N^{p−2}/(p−2)! sets of p − 2 spins, each of variance
     ⟨J²⟩ = p!/(2N^{p−1}) at ⟨Πσ²⟩ = 1: a Gaussian matrix with elements of variance s² = p(p−1)/(2N) =
-    f''(1)/N and a semicircle of radius 2√(N s²). On the tangent plane it does not depend on H: correlations of
-    ∂²H with H are along σ_i σ_j. It lies around μ = −pE (`hessian_centre`), and begins at 0 where
+    f''(1)/N and a semicircle of radius 2√(N s²). On the tangent plane it does not depend on H: ∂²H is
+    correlated with H along σ_i σ_j alone. It lies around μ = −pE (`hessian_centre`), and begins at 0 where
     E = −√(2(p−1)/p), the threshold energy.
     """
     return 2 * math.sqrt(p * (p - 1) / 2)
