@@ -110,6 +110,8 @@ def execute(
         run, ensemble, data = _prepare(settings, threads)
         run.state = run.system.initial_state(run.noise)
         stored = trajectories.plan(settings.record, run)
+        if run.spectra is not None and run.schedule.hessian_times.size:
+            run.spectra.require_room(trajectories.degrees_of_freedom(run))
         # An unfinished run goes only now, when nothing of the new one can be refused any more; an old
         # result stays until the new one replaces it.
         paths.discard()

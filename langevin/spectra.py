@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from langevin.ensemble import Ensemble
-from langevin.errors import Diverged
+from langevin.errors import Diverged, UserError
 from langevin.keys import HessianKeys
 from langevin.system import Array, Attributes, Curvature, State, System, optional
 
@@ -52,6 +52,27 @@ class Spectra:
 
     def __init__(self, keys: HessianKeys, ensemble: Ensemble) -> None:
         self.keys, self.ensemble = keys, ensemble
+
+    def require_room(self, dof: int) -> None:
+        """Make sure that the spectrum of a Hessian of about so many rows fits into the memory.
+
+        Raises
+        ------
+        UserError
+            If it does not.
+        """
+        import psutil
+
+        keys, free = self.keys, psutil.virtual_memory().available
+        exact = dof <= keys.hessian_exact
+        # The matrix, one while it is made, a copy that is overwritten; or the basis of a probe.
+        needed = 8 * dof * (3 * dof if exact else min(keys.hessian_steps, dof))
+        if needed > free:
+            name = "hessian_exact" if exact else "hessian_steps"
+            raise UserError(
+                f"record.{name} = {getattr(keys, name)}: a Hessian of {dof} rows needs {needed / 1e9:.1f} GB "
+                f"with it, {free / 1e9:.1f} GB are free; take less"
+            )
 
     def measure(self, system: System, state: State, time: float) -> Found:
         """Return what the file holds of the Hessian at one time.

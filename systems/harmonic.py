@@ -21,7 +21,7 @@ from langevin.config import LangevinDynamics
 from langevin.ensemble import Ensemble
 from langevin.keys import Section, key
 from langevin.noise import Noise
-from langevin.system import Array, Model
+from langevin.system import Array, Attributes, Model
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,10 @@ class Harmonic(Model):
     def energy(self, x: Array) -> Array:
         """Return (k/2N) Σ x_i², shape (R,)."""
         return 0.5 * self.stiffness * np.mean(x * x, axis=1)
+
+    def attributes(self) -> Attributes:
+        """Say how many rows the Hessian has."""
+        return {"hessian": {"rows": self.n}}
 
     def hessian(self, x: Array, position: int) -> Stiffness:
         """Return k·1, shape (N, N)."""

@@ -331,7 +331,11 @@ class Network:
             "gradient_noise_error": {"long_name": "standard error of the gradient noise"},
             "msd": {"long_name": "mean square displacement per weight", "dof": self.dof},
             "correlation": {"long_name": "two-time correlation per weight", "dof": self.dof},
-            "hessian": {"definition": DEFINITION, "examples": len(next(iter(self._curved.values())))},
+            "hessian": {
+                "definition": DEFINITION,
+                "rows": self.dof,
+                "examples": len(next(iter(self._curved.values()))),
+            },
         }
         steps = {axis: {"units": "steps"} for axis in ("time", "waiting_time", "lag")}
         return {name: {"units": "1", **about} for name, about in own.items()} | steps

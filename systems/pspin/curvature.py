@@ -71,7 +71,8 @@ class TangentHessian:
         """
         directions = self._reflected(np.vstack([np.zeros((1, vectors.shape[1])), vectors]))
         # |v| = |σ|: single precision forces round relative to the longer of the two.
-        lengths = np.sqrt(len(self.x)) / np.maximum(np.linalg.norm(directions, axis=0), np.finfo(float).tiny)
+        norms = np.linalg.norm(directions, axis=0)
+        lengths = np.sqrt(len(self.x)) / np.where(norms > 0, norms, 1.0)
         v = (directions * lengths).T
         if self.couplings.p == 2:
             slope = self._force(v)

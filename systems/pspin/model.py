@@ -199,6 +199,7 @@ class PSpin(Model):
             "correlation": {"long_name": "spin correlation"},
             "overlap": {"long_name": "overlap with the next replica of the same sample", "units": "1"},
             "hessian": {
+                "rows": self.n - 1,
                 "definition": "∂²H/∂σ_i∂σ_j − pE δ_ij on the sphere's tangent plane, H the extensive energy",
                 # For N → ∞ a semicircle; its centre is this many times the energy.
                 "semicircle_radius": theory.hessian_radius(self.p),
