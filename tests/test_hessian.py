@@ -260,7 +260,8 @@ def test_after_a_quench_the_lower_edge_comes_to_zero(quench: xr.Dataset) -> None
     assert (np.diff(lowest) > 0).all() and (np.diff(negative) < 0).all()
     assert abs(lowest[-1]) < 0.1 * radius and float(lowest[0]) < -0.9 * radius
     assert float(negative[0]) == pytest.approx(127.5, abs=10) and float(negative[-1]) < 5
-    assert float(energy[:, -1].mean()) == pytest.approx(theory.threshold_energy(3), abs=8 / 256)
+    # Near the threshold: for N → ∞ it is 0.022 above at this time, and 8/N more at finite N.
+    assert 0 < float(energy[:, -1].mean()) - theory.threshold_energy(3) < 0.022 + 12 / 256
 
 
 def test_the_file_holds_spectra_with_their_meaning(quench: xr.Dataset) -> None:
