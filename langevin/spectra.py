@@ -84,7 +84,7 @@ class Spectra:
         Diverged
             If a Hessian is not finite.
         """
-        from threadpoolctl import threadpool_limits
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
         hessian = optional(system, "hessian")
         # One thread: the order of BLAS's sums, and with it the last bits, must not depend on their number.

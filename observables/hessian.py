@@ -114,7 +114,7 @@ def diagonalised(matrix: Array) -> Spectrum:
         If an element is not a finite number.
     """
     _require_finite(matrix)
-    values = np.linalg.eigvalsh(matrix)
+    values: Array = np.linalg.eigvalsh(matrix).astype(np.float64, copy=False)
     size = len(values)
     return Spectrum(values, np.full(size, 1 / size), np.zeros(size), float(np.trace(matrix)), 0.0)
 

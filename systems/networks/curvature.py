@@ -56,10 +56,10 @@ class Twin:
         self.layout, self.loss, self.examples, self.work, self.threads = layout, loss, examples, work, threads
         self.buffers = [name for name, _ in module.named_buffers()]
         self.shape = shape_of(module, loss)
-        for part in module.modules():
-            if hasattr(part, "compiled"):
-                # Compiled layers have no second derivative.
-                part.compiled = False
+        compiled: list[Any] = [part for part in module.modules() if hasattr(part, "compiled")]
+        for part in compiled:
+            # Compiled layers have no second derivative.
+            part.compiled = False
         # A convolution of many vectors at once is slower than one after the other (benchmarks/hessian.py).
         self.batched = all(len(block.shape) <= 2 for block in layout.blocks)
         inputs, _ = self.gather(torch.zeros(1, dtype=torch.int64, device=examples.device))
