@@ -135,7 +135,7 @@ def _conclude(path: Path, quiet: bool) -> None:
 @click.option(
     "--quantity",
     help="Energy and this two-time observable (default: msd, and more panels where the file holds more); "
-    "msd_over_noise: msd over the gradient noise, alone.",
+    "msd_over_noise: msd over the gradient noise, alone; hessian: spectra of the Hessian, alone.",
 )
 def plot(file: Path, output: Path | None, quantity: str | None) -> None:
     """Draw energy and two-time curves of a result FILE (or of a checkpoint, while the run goes on)."""

@@ -14,6 +14,7 @@ from langevin.errors import UserError
 from langevin.storage import explained
 
 from .panels import draw_energy, draw_response, draw_two_time, estimate, reached_times
+from .spectra import HESSIAN, has_spectrum, spectrum_figure
 from .style import STYLE, colours_of, waiting_time_legend
 from .training import MSD_OVER_NOISE, collapse_figure, has_noise, training_figure
 
@@ -30,7 +31,8 @@ def figure(dataset: xr.Dataset, quantity: str | None = None) -> Figure:
     dataset : Dataset
         A result, or a checkpoint of an unfinished run.
     quantity : str, optional
-        Two-time observable of the right panel of two; by default msd. Or msd_over_noise, which stands alone.
+        Two-time observable of the right panel of two; by default msd. Or msd_over_noise or hessian, which
+        stand alone.
 
     Raises
     ------
@@ -38,18 +40,20 @@ def figure(dataset: xr.Dataset, quantity: str | None = None) -> Figure:
         If there is nothing of that name to draw.
     """
     allowed = quantities(dataset)
-    two_time = [n for n in allowed if n != MSD_OVER_NOISE]
+    two_time = [n for n in allowed if n not in (MSD_OVER_NOISE, HESSIAN)]
     richer = quantity is None and (
         {"correlation", "integrated_response"} <= set(two_time) or _trains(dataset)
     )
     wanted = quantity or "msd"
-    if allowed and wanted not in allowed and not richer:
+    if (two_time or (quantity and allowed)) and wanted not in allowed and not richer:
         raise UserError(f"--quantity {wanted!r}: not in the file; allowed: {', '.join(allowed)}")
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         # Means over what the run did not reach: NaN, and left out of the curves.
         warnings.filterwarnings("ignore", "Mean of empty slice", RuntimeWarning)
         if wanted == MSD_OVER_NOISE:
             made = collapse_figure(dataset)
+        elif wanted == HESSIAN:
+            made = spectrum_figure(dataset)
         elif not richer:
             made = _two_panels(dataset, [wanted] if two_time else [])
         elif _trains(dataset):
@@ -61,10 +65,10 @@ def figure(dataset: xr.Dataset, quantity: str | None = None) -> Figure:
 
 
 def quantities(dataset: xr.Dataset) -> list[str]:
-    """Return the two-time observables that can be drawn; the error of another is none."""
+    """Return the two-time observables that can be drawn, and the figures of other kinds by their names."""
     two_time = [str(n) for n, v in dataset.data_vars.items() if v.dims == ("replica", "waiting_time", "lag")]
     found = [n for n in two_time if not (n.endswith("_error") and n.removesuffix("_error") in dataset)]
-    return found + [MSD_OVER_NOISE] * has_noise(dataset)
+    return found + [MSD_OVER_NOISE] * has_noise(dataset) + [HESSIAN] * has_spectrum(dataset)
 
 
 def _trains(dataset: xr.Dataset) -> bool:
