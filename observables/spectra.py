@@ -80,7 +80,8 @@ def summary(dataset: xr.Dataset, zero: float = ZERO) -> xr.Dataset:
     put("negative_fraction", "fraction of negative eigenvalues of the Hessian", fraction)
     size = rows(dataset)
     if size is not None:
-        put("negative", "negative eigenvalues of the Hessian", fraction * size)
+        number = below.sum(-1) if is_exact(dataset) else fraction * size
+        put("negative", "negative eigenvalues of the Hessian", number)
         for name, meaning in (("", "trace of the Hessian per row"), ("_error", "its standard error")):
             whole = dataset.get(f"hessian_trace{name}")
             found = np.zeros(low.shape) if whole is None else whole.transpose(*like.dims).to_numpy() / size

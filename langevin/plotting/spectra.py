@@ -24,16 +24,16 @@ HESSIAN = "hessian"
 #: Boxes that are labelled, and times whose curves a panel holds, at most.
 LABELLED, CURVES = 8, 10
 
-#: A symmetric logarithmic axis is linear below this quantile of the moduli, and spans so many decades at most.
+#: A symmetric logarithmic axis is linear below this quantile of the moduli, and has so many decades at most.
 _LINEAR, _DECADES = 0.25, 6
 
 
 def spectrum_figure(dataset: xr.Dataset) -> Figure:
     """Draw the spectra of a file in four panels.
 
-    All eigenvalues: by rank and as boxes (as Figs. 7 and A.1 of Herrera Segura et al. 2022), the number of
-    negative ones, and the trace against the generalisation error (Fig. A.2) where the file has a test loss,
-    else the edges. Where the attributes name a semicircle, and for Ritz values, densities in place of ranks.
+    All eigenvalues: by rank and as boxes (Figs. 7 and A.1 of Herrera Segura et al. 2022), the number of the
+    negative, and the trace against the generalisation error (Fig. A.2) where the file has a test loss, else
+    the edges. Where the attributes name a semicircle, and for Ritz values, densities in place of ranks.
 
     Parameters
     ----------
@@ -42,8 +42,8 @@ def spectrum_figure(dataset: xr.Dataset) -> Figure:
     """
     found = summary(dataset)
     reached = np.flatnonzero(found["lowest"].notnull().any("replica").to_numpy()).tolist()
-    shown = [reached[i] for i in np.unique(np.linspace(0, len(reached) - 1, CURVES).round().astype(int))]
-    colours = colours_of(shown if reached else [])
+    places = np.linspace(0, len(reached) - 1, min(CURVES, len(reached))).round().astype(int)
+    colours = colours_of([reached[i] for i in places])
     made = Figure(figsize=(8.2, 7.4), layout="constrained")
     axes = np.asarray(made.subplots(2, 2)).ravel()
     circle = "semicircle_radius" in _main(dataset).attrs
@@ -51,6 +51,8 @@ def spectrum_figure(dataset: xr.Dataset) -> Figure:
         for ax in axes:
             ax.set_axis_off()
         return made
+    for ax, letter in zip(axes, "abcd", strict=True):
+        ax.set_title(f"({letter})", loc="left")
     if circle or not is_exact(dataset):
         draw_density(axes[0], dataset, colours)
     else:
@@ -66,8 +68,6 @@ def spectrum_figure(dataset: xr.Dataset) -> Figure:
         draw_edges(axes[3], dataset, found)
     else:
         axes[3].remove()
-    for ax, letter in zip(axes, "abcd", strict=True):
-        ax.set_title(f"({letter})", loc="left")
     waiting_time_legend(made, dataset["hessian_time"], colours, "time $t$")
     return made
 
@@ -223,9 +223,8 @@ def _symmetric(ax: Axes, values: NDArray[np.float64], shown: NDArray[np.float64]
         return
     linear = max(float(np.quantile(moduli, _LINEAR)), float(moduli.max()) * 10.0**-_DECADES)
     ax.set_yscale("symlog", linthresh=10 ** math.floor(math.log10(linear)))
-    ends = [float(np.nanmin(shown)), float(np.nanmax(shown))]
-    low, high = (end * (2.0 if outwards else 0.5) for end, outwards in zip(ends, (ends[0] < 0, ends[1] > 0)))
-    ax.set_ylim(low, high)
+    low, high = float(np.nanmin(shown)), float(np.nanmax(shown))
+    ax.set_ylim(2 * low if low < 0 else low / 2, 2 * high if high > 0 else high / 2)
 
 
 __all__ = ["HESSIAN", "has_spectrum", "spectrum_figure"]
