@@ -9,6 +9,8 @@ import numpy as np
 import xarray as xr
 
 from langevin.observables.regimes import regimes
+from langevin.observables.spectra import has_spectrum
+from langevin.observables.spectra import summary as spectra
 from langevin.observables.statistics import average
 
 #: Global attributes that say what a file is and where it comes from.
@@ -45,7 +47,7 @@ def contents(dataset: xr.Dataset) -> str:
 
 
 def results(dataset: xr.Dataset) -> str:
-    """Return the final energy, or losses and accuracies of a training, and the msd at the longest lags."""
+    """Return the final energy, or losses and accuracies of a training, msd at the longest lags, spectra."""
     lines: list[str] = []
     if {"energy", "test_accuracy"} <= set(dataset):
         lines += [*_training(dataset), *_regimes(dataset)]
@@ -53,6 +55,8 @@ def results(dataset: xr.Dataset) -> str:
         lines += _energy(dataset["energy"])
     if "msd" in dataset:
         lines += _two_time(dataset)
+    if has_spectrum(dataset):
+        lines += _spectra(dataset)
     return "\n".join(lines)
 
 
@@ -94,6 +98,16 @@ def _two_time(dataset: xr.Dataset) -> Iterator[str]:
             j = int(reached[-1])
             cells = [f"{_plus_minus(e.mean[i, j], e.error[i, j]):>22}" if e else "" for e in both]
             yield f"{waiting:14.4g}{float(dataset['lag'][j]):10.4g}{''.join(cells)}"
+
+
+def _spectra(dataset: xr.Dataset) -> Iterator[str]:
+    """Say where the Hessian's spectrum ends, and how much of it is negative, at every time."""
+    found = spectra(dataset)
+    yield f"{'Hessian at':>14}{'lowest':>22}{'highest':>22}{'part negative':>22}"
+    columns = [average(found[name]) for name in ("lowest", "highest", "negative_fraction")]
+    for i, time in enumerate(found["hessian_time"].to_numpy()):
+        if np.isfinite(columns[0].mean[i]):
+            yield f"{time:14.4g}" + "".join(f"{_plus_minus(c.mean[i], c.error[i]):>22}" for c in columns)
 
 
 def _final(values: xr.DataArray) -> tuple[float, str]:

@@ -21,6 +21,7 @@ from langevin.observables import spectra
 from langevin.observables.hessian import Spectrum, density, diagonalised, lanczos, spectrum
 from langevin.schedule import Grid, Schedule
 from langevin.spectra import Spectra
+from langevin.summary import results
 from langevin.systems.pspin import theory
 from langevin.systems.pspin.couplings import Couplings
 from langevin.systems.pspin.curvature import TangentHessian
@@ -348,6 +349,10 @@ def test_neither_threads_nor_other_replicas_matter(keys: dict[str, int]) -> None
         system = simulation.build(settings, ensemble)
         state = system.initial_state(None)  # type: ignore[arg-type]
         found.append(Spectra(settings.record, ensemble).measure(system, state, 0.0))
+    later = Spectra(settings.record, ensemble).measure(system, state, 1.0)
+    if keys:
+        # The same state, other probes.
+        assert (later["hessian_trace"][1] != found[2]["hessian_trace"][1]).all()
     for name, (_, values) in found[0].items():
         np.testing.assert_array_equal(found[1][name][1], values)
         np.testing.assert_array_equal(found[2][name][1], values[[3, 1]])
@@ -388,6 +393,16 @@ def test_a_summary_of_both_kinds() -> None:
     for found in (exact, ritz):
         curve = spectra.spectral_density(found, width=0.5)
         np.testing.assert_allclose(curve.integrate("eigenvalue"), 1, rtol=1e-5)
+
+
+def test_the_summary_of_a_run_names_the_edges(quench: xr.Dataset) -> None:
+    lines = results(quench).splitlines()
+    header = next(k for k, line in enumerate(lines) if "part negative" in line)
+    rows = [line.split() for line in lines[header + 1 :]]
+    assert [float(row[0]) for row in rows] == [0, 1, 5, 60]
+    lowest = spectra.summary(quench)["lowest"].mean("replica")
+    np.testing.assert_allclose([float(row[1]) for row in rows], lowest, atol=1e-5)
+    assert "part negative" not in results(quench.drop_vars("hessian_eigenvalue"))
 
 
 def test_zero_modes_do_not_count_as_negative() -> None:

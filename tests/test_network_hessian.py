@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from langevin import config, simulation
 from langevin.keys import Section, key
 from langevin.observables import spectra
+from langevin.spectra import Spectra
 from langevin.systems.networks import perceptron_hessian
 from langevin.systems.networks.curvature import LossHessian
 from langevin.systems.networks.datasets.base import Data, Examples
@@ -271,6 +272,19 @@ def test_a_run_with_spectra_resumes_to_the_same_bits(
         assert keys or main.sizes["mode"] == main.attrs["rows"] == 3 * 4 + 5 * 4 + 5 * 4 + 5 * 3
         summary = spectra.summary(found)
         assert (summary["highest"] > 0).all() and np.isfinite(summary["trace_per_row"]).all()
+
+
+@pytest.mark.parametrize("keys", [{}, {"hessian_exact": 0, "hessian_steps": 4}], ids=["exact", "lanczos"])
+def test_threads_do_not_change_a_bit(keys: dict[str, int]) -> None:
+    made, found = config.load(network_run(hessian=[0], **keys)), []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        net, noise = built(made, threads)
+        measure = Spectra(made.record, net.ensemble)
+        found.append(measure.measure(net, net.initial_state(noise), 0.0))  # type: ignore[arg-type]
+        assert torch.get_num_threads() == threads
+    for name, (_, values) in found[0].items():
+        np.testing.assert_array_equal(found[1][name][1], values)
 
 
 def test_the_closed_form_follows_torch_at_kinks() -> None:
