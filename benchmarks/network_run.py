@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from network_contest import DEVICE, Bare, Contestant, examples, indexed, spread, turn, verdict
 
-from langevin import config, engine, simulation
+from langevin import config, engine, pace, simulation
 from langevin.systems.networks.modules import ResNet18
 
 #: `advance` may be slower than the bare loop by so much, in per cent.
@@ -103,7 +103,7 @@ def bare_loops(width: int) -> list[Contestant]:
 
 def run(width: int, steps: int, threads: int) -> tuple[Timed, float]:
     """Carry out the run; return the timed system, and the seconds of the engine's loop."""
-    loop, stretch = engine.run, engine.STRETCH
+    loop, stretch = engine.run, pace.STRETCH
     kept: list[Any] = []
 
     def timed(run: Any, *arguments: Any) -> None:
@@ -114,13 +114,13 @@ def run(width: int, steps: int, threads: int) -> tuple[Timed, float]:
 
     # The bare loops spend the larger part of each stretch: the system's own share stays as long as ever.
     engine.run = timed  # type: ignore[assignment]
-    engine.STRETCH = stretch * (3 if DEVICE.type == "cpu" else 2)
+    pace.STRETCH = stretch * (3 if DEVICE.type == "cpu" else 2)
     try:
         with tempfile.TemporaryDirectory() as folder:
             checked = config.load(settings(width, steps, Path(folder) / "result.nc"))
             simulation.execute(checked, threads=threads)
     finally:
-        engine.run, engine.STRETCH = loop, stretch
+        engine.run, pace.STRETCH = loop, stretch
     return kept[0], kept[1]
 
 

@@ -5,10 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from langevin.keys import toml
 from langevin.schedule import Grid
+from langevin.system import Model, System
 
 if TYPE_CHECKING:
     from langevin.config import Settings
+
+
+def record_faults(settings: Settings) -> Iterable[str]:
+    """Yield what is wrong with [record] in view of system and dynamics."""
+    yield from response_faults(settings)
+    yield from configuration_faults(settings)
+    yield from time_faults(settings)
+    yield from hessian_faults(settings)
 
 
 def response_faults(settings: Settings) -> Iterable[str]:
@@ -54,8 +64,19 @@ def time_faults(settings: Settings) -> Iterable[str]:
         else:
             yield f"dynamics.{key} = {step:g}: must be ≤ dynamics.t_max = {dynamics.t_max:g}"
     elif record is not None:
-        for name in ("times", "waiting_times", "lags"):
+        for name in ("times", "waiting_times", "lags", "hessian"):
             yield from _grid_faults(name, getattr(record, name), step, _said(key, step), dynamics.t_max)
+
+
+def hessian_faults(settings: Settings) -> Iterable[str]:
+    """Yield that a spectrum is asked for of a system that gives no Hessian."""
+    record: Any = settings.record
+    if record is None or record.hessian == Grid():
+        return
+    method = getattr(settings.system_class, "hessian", None)
+    if method in (None, System.hessian, Model.hessian):
+        given = toml(record.hessian.as_given())
+        yield f"record.hessian = {given}: allowed: [] ({settings.system_name} gives no Hessian)"
 
 
 def _said(key: str | None, step: float | None) -> str:

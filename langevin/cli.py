@@ -146,7 +146,7 @@ def _conclude(path: Path, quiet: bool) -> None:
     "--quantity",
     help="Energy and this two-time observable (default: msd, and more panels where the file holds more); "
     "msd_over_noise: msd over the gradient noise, alone; aging: the times t* at which msd crosses a "
-    "threshold, their power of the waiting time, and the collapse by it.",
+    "threshold, their power of the waiting time, and the collapse by it; hessian: spectra of the Hessian.",
 )
 @click.option("--threshold", type=float, help="Of msd, for --quantity aging (default: found in FILE).")
 @at_option

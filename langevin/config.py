@@ -16,6 +16,7 @@ from langevin.keys import (
     MOST_COMPONENTS,
     DynamicsKeys,
     GridKey,
+    HessianKeys,
     ResultPathKey,
     Section,
     SketchKey,
@@ -62,8 +63,8 @@ class EnsembleKeys(Section):
     seed: int = key("seed of every random number of the run", default=0, example=1, ge=0)
 
 
-class RecordKeys(Section):
-    """[record]."""
+class MeasuringKeys(Section):
+    """The keys of [record] that say when, and what of the configuration."""
 
     times: GridKey = key(
         "times of one-time observables, besides those that pairs need",
@@ -96,6 +97,10 @@ class RecordKeys(Section):
         ge=0,
         le=MOST_COMPONENTS,
     )
+
+
+class RecordKeys(HessianKeys, MeasuringKeys):
+    """[record]."""
 
 
 class OutputKeys(Section):
@@ -337,9 +342,7 @@ def _cross_checks(settings: Settings) -> Iterable[str]:
         yield from data_check(settings)
     if dynamics is None:
         return
-    yield from checks.response_faults(settings)
-    yield from checks.configuration_faults(settings)
-    yield from checks.time_faults(settings)
+    yield from checks.record_faults(settings)
     check = getattr(settings.system_class, "check", None)
     needed = [settings.system, ensemble, *([settings.data] if takes_data(settings.system_class) else [])]
     if check is not None and None not in needed:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from langevin.errors import Diverged
 from langevin.noise import Noise
-from langevin.system import Array, Attributes, Model, System
+from langevin.system import Array, Attributes, Curvature, Model, System
 
 #: A run counts as diverged once an energy exceeds its start by this many times the energy scale.
 BLOW_UP = 1e3
@@ -186,6 +186,10 @@ class Langevin(System):
                 state.x, state.accumulated, reference[1:], self.temperature
             )
         return found
+
+    def hessian(self, state: LangevinState, position: int) -> Curvature | None:
+        """Return the model's Hessian of one replica."""
+        return self.model.hessian(state.x, position)
 
     def configuration(self, state: LangevinState) -> Array:
         """Return x, shape (R, dof)."""

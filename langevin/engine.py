@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from langevin.noise import Noise
+from langevin.pace import Pace
 from langevin.recorder import Recorder
 from langevin.schedule import Schedule, Stop
+from langevin.spectra import Spectra
 from langevin.system import Reference, State, System, optional
-
-#: Wall time, in seconds, of one call to `advance`: how soon progress shows and Ctrl-C is heard.
-STRETCH = 0.5
 
 
 @dataclass
@@ -27,6 +25,8 @@ class Run:
         Index of the next stop of the schedule.
     references : dict
         Index of a waiting time → what `System.reference` kept there.
+    spectra : Spectra, optional
+        Measures the spectrum of the Hessian, where times for it are scheduled.
     """
 
     system: System
@@ -37,6 +37,7 @@ class Run:
     time: float = 0.0
     position: int = 0
     references: dict[int, Reference] = field(default_factory=dict)
+    spectra: Spectra | None = None
 
 
 def run(run: Run, tick: Callable[[Run], None], keep: Callable[[Stop, State], None]) -> None:
@@ -70,30 +71,5 @@ def record(run: Run, stop: Stop) -> None:
     if stop.waiting is not None:
         run.recorder.wait(stop.waiting, optional(run.system, "at_waiting")(run.state))
         run.references[stop.waiting] = run.system.reference(run.state)
-
-
-class Pace:
-    """Cuts long gaps into stretches of about `STRETCH` seconds; the first is one step, which may be long.
-
-    Where it cuts depends on the clock, the result does not: the noise of a step is the same in any stretch.
-    """
-
-    def __init__(self, time_step: float | None) -> None:
-        self.time_step = time_step
-        self.steps = 1
-
-    def stretches(self, start: float, end: float) -> Iterator[float]:
-        """Yield the ends of the stretches from `start` to `end`; nothing if they coincide."""
-        if self.time_step is None:
-            if end > start:
-                yield end
-            return
-        now, last = round(start / self.time_step), round(end / self.time_step)
-        while now < last:
-            asked = min(self.steps, last - now)
-            now += asked
-            began = time.perf_counter()
-            yield end if now == last else now * self.time_step
-            # At most fourfold up: one quick stretch must not promise a long one.
-            ratio = STRETCH * asked / (self.steps * max(time.perf_counter() - began, 1e-6))
-            self.steps = max(1, int(self.steps * min(4.0, max(0.25, ratio))))
+    if stop.hessian is not None and run.spectra is not None:
+        run.recorder.spectrum(stop.hessian, run.spectra.measure(run.system, run.state, stop.time))

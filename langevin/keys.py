@@ -91,6 +91,25 @@ ResultPathKey = Annotated[str, AfterValidator(_result_name)]
 SketchKey = Annotated[int, AfterValidator(_pays)]
 
 
+class HessianKeys(Section):
+    """The keys of [record] that say when and how the spectrum of the Hessian is measured."""
+
+    hessian: GridKey = key(
+        "times at which the spectrum of the Hessian is measured; [0.0] is the start; none by default",
+        default=Grid(),
+        example=[],
+        unit="time",
+    )
+    hessian_exact: int = key(
+        "rows of the Hessian up to which all eigenvalues are found; beyond, Ritz values of random probes",
+        default=3000,
+        ge=0,
+        le=20_000,
+    )
+    hessian_steps: int = key("Ritz values m of each probe (Lanczos steps)", default=64, ge=2, le=10_000)
+    hessian_probes: int = key("random probes", default=8, ge=2, le=10_000)
+
+
 def describe(info: FieldInfo) -> str:
     """Say what a key allows: its type, limits, meaning and unit."""
     limits = [

@@ -16,6 +16,7 @@ from langevin.system import Array, Attributes, Coordinates
 ONE_TIME = ("replica", "time")
 AT_WAITING = ("replica", "waiting_time")
 TWO_TIME = ("replica", "waiting_time", "lag")
+SPECTRUM = ("replica", "hessian_time")
 
 COORDINATES = {
     "replica": {"long_name": "replica label"},
@@ -23,10 +24,14 @@ COORDINATES = {
     "time": {"long_name": "time", "units": "1"},
     "waiting_time": {"long_name": "waiting time t_w", "units": "1"},
     "lag": {"long_name": "lag t of the pair (t_w, t_w + t)", "units": "1"},
+    "hessian_time": {"long_name": "time of a spectrum of the Hessian", "units": "1"},
 }
 
+#: Further dimensions of spectra: eigenvalues; random probes and the Ritz values of each.
+SPECTRAL = ("mode", "probe", "ritz")
+
 #: Names that observables and further coordinates may not have.
-TAKEN = (*COORDINATES, "dof", "configuration", "sketch", "sketch_component")
+TAKEN = (*COORDINATES, *SPECTRAL, "dof", "configuration", "sketch", "sketch_component")
 
 
 class Recorder:
@@ -46,6 +51,7 @@ class Recorder:
             "time": len(schedule),
             "waiting_time": len(schedule.waiting_times),
             "lag": len(schedule.lags),
+            "hessian_time": len(schedule.hessian_times),
         }
         self._groups: dict[tuple[str, ...], dict[str, Array]] = {ONE_TIME: {}, AT_WAITING: {}, TWO_TIME: {}}
 
@@ -69,15 +75,29 @@ class Recorder:
         for name, value in values.items():
             self._array(TWO_TIME, name, value)[:, waiting, lag] = value
 
-    def _array(self, dims: tuple[str, ...], name: str, value: Array) -> Array:
+    def spectrum(self, index: int, values: Mapping[str, tuple[tuple[str, ...], Array]]) -> None:
+        """Store what was found at the Hessian time with this index.
+
+        Parameters
+        ----------
+        index : int
+        values : mapping
+            Name → its dimensions besides replica and hessian_time, and an array of shape (R, …).
+        """
+        for name, (further, value) in values.items():
+            # The sizes of these dimensions are not known before.
+            self._sizes |= dict(zip(further, np.shape(value)[1:], strict=True))
+            self._array((*SPECTRUM, *further), name, value, np.shape(value)[1:])[:, index] = value
+
+    def _array(self, dims: tuple[str, ...], name: str, value: Array, further: tuple[int, ...] = ()) -> Array:
         """Return the array of an observable; make it, all NaN, at its first value."""
-        if np.shape(value) != (self.ensemble.size,):
+        if np.shape(value) != (self.ensemble.size, *further):
             # Broadcast, it would pass for as many equal measurements.
             raise LangevinError(
                 f"observable {name!r} has shape {np.shape(value)}; needed: one value per replica, "
                 f"({self.ensemble.size},)"
             )
-        group = self._groups[dims]
+        group = self._groups.setdefault(dims, {})
         if name not in group:
             if any(name in other for other in self._groups.values()):
                 raise LangevinError(f"observable {name!r} is measured twice, with other dimensions")
@@ -87,7 +107,8 @@ class Recorder:
 
     def restore(self, saved: xr.Dataset) -> None:
         """Take over what an earlier `dataset` holds."""
-        for dims in self._groups:
+        spectral = {tuple(map(str, v.dims)) for v in saved.data_vars.values() if v.dims[:2] == SPECTRUM}
+        for dims in {*self._groups, *spectral}:
             self._groups[dims] = {
                 str(name): variable.to_numpy().copy()
                 for name, variable in saved.data_vars.items()
@@ -116,6 +137,8 @@ class Recorder:
             "waiting_time": self.schedule.waiting_times,
             "lag": self.schedule.lags,
         }
+        if len(self.schedule.hessian_times):
+            coordinates["hessian_time"] = self.schedule.hessian_times
         for name, (dim, values, about) in (further or {}).items():
             _check_name(f"coordinate {name!r}", name, *variables)
             if np.shape(values) != (self._sizes.get(dim),):
@@ -125,7 +148,8 @@ class Recorder:
                 )
             coordinates[name] = (dim, np.asarray(values, dtype=np.float64), dict(about))
         made = xr.Dataset(variables, coordinates)
-        for name, extra in COORDINATES.items():
+        for name in COORDINATES.keys() & made.coords.keys():
+            extra = COORDINATES[name]
             made[name].attrs.update({**extra, **attributes.get(name, {})})
         return made
 

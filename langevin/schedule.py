@@ -109,12 +109,15 @@ class Stop:
         Index of the waiting time that begins here.
     pairs : list of (int, int)
         Indices (waiting_time, lag) of the two-time observables due here.
+    hessian : int or None
+        Index of the Hessian time that this is.
     """
 
     index: int
     time: float
     waiting: int | None = None
     pairs: list[tuple[int, int]] = field(default_factory=list)
+    hessian: int | None = None
 
 
 @dataclass(frozen=True)
@@ -129,16 +132,25 @@ class Schedule:
     lags : ndarray, shape (lag,)
     stops : tuple of Stop
         One for every time.
+    hessian_times : ndarray, shape (hessian_time,)
+        Where the spectrum of the Hessian is measured.
     """
 
     times: NDArray[np.float64]
     waiting_times: NDArray[np.float64]
     lags: NDArray[np.float64]
     stops: tuple[Stop, ...]
+    hessian_times: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
 
     @classmethod
     def build(
-        cls, times: Grid, waiting_times: Grid, lags: Grid, t_max: float, time_step: float | None
+        cls,
+        times: Grid,
+        waiting_times: Grid,
+        lags: Grid,
+        t_max: float,
+        time_step: float | None,
+        hessian: Grid | None = None,
     ) -> Schedule:
         """Unite the grids up to `t_max`, on multiples of `time_step` where there is one."""
         unit = time_step or 1.0
@@ -148,24 +160,25 @@ class Schedule:
         waiting = [w for w in ticks(waiting_times.points(first, t_max) / unit, 0) if w <= end]
         lag = [t for t in ticks(lags.points(first, t_max) / unit, 1) if 0 < t <= end]
         single = [t for t in ticks(times.points(first, t_max) / unit, 1) if t <= end]
+        looked = [t for t in ticks((hessian or Grid()).points(first, t_max) / unit, 0) if t <= end]
 
         due: dict[Any, list[tuple[int, int]]] = {0: [], end: []}
-        for t in [*single, *waiting]:
+        for t in [*single, *waiting, *looked]:
             due.setdefault(t, [])
         for i, w in enumerate(waiting):
             for j, t in enumerate(lag):
                 # Rounded again, so that two ways to the same time are one stop.
                 if (met := w + t if time_step else _significant(w + t)) <= end:
                     due.setdefault(met, []).append((i, j))
-        begins = {w: i for i, w in enumerate(waiting)}
+        begins, looks = ({t: i for i, t in enumerate(kind)} for kind in (waiting, looked))
         ordered = sorted(due)
-        stops = tuple(Stop(k, _significant(t * unit), begins.get(t), due[t]) for k, t in enumerate(ordered))
-        return cls(
-            np.array([stop.time for stop in stops]),
-            np.array([_significant(w * unit) for w in waiting]),
-            np.array([_significant(t * unit) for t in lag]),
-            stops,
+        stops = tuple(
+            Stop(k, _significant(t * unit), begins.get(t), due[t], looks.get(t))
+            for k, t in enumerate(ordered)
         )
+        waiting, lag, looked = ([_significant(t * unit) for t in kind] for kind in (waiting, lag, looked))
+        met_times = np.array([stop.time for stop in stops])
+        return cls(met_times, np.array(waiting), np.array(lag), stops, np.array(looked))
 
     def __len__(self) -> int:
         """Return the number of scheduled times."""

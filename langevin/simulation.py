@@ -10,7 +10,7 @@ from typing import Any
 
 import xarray as xr
 
-from langevin import config, engine, provenance, storage, trajectories
+from langevin import config, engine, pace, provenance, storage, trajectories
 from langevin.config import Settings
 from langevin.dynamics import Langevin
 from langevin.engine import Run
@@ -22,6 +22,7 @@ from langevin.progress import Progress
 from langevin.recorder import Recorder
 from langevin.references import References
 from langevin.schedule import Schedule, Stop
+from langevin.spectra import Spectra, described
 from langevin.storage import Paths, Stored, Trajectory
 from langevin.system import Data, State, System, optional
 
@@ -127,6 +128,8 @@ def execute(
         run, ensemble, data = _prepare(settings, threads)
         run.state = run.system.initial_state(run.noise)
         stored = trajectories.plan(settings.record, run, limit)
+        if run.spectra is not None and run.schedule.hessian_times.size:
+            run.spectra.require_room(trajectories.degrees_of_freedom(run))
         # An unfinished run goes only now, when nothing of the new one can be refused any more; an old
         # result stays until the new one replaces it.
         paths.discard()
@@ -223,11 +226,11 @@ def _prepare(settings: Settings, threads: int | None) -> tuple[Run, Ensemble, Da
     data = load_data(settings, ensemble)
     system = build(settings, ensemble, data)
     record = settings.record
-    schedule = Schedule.build(
-        record.times, record.waiting_times, record.lags, settings.dynamics.t_max, system.time_step
-    )
-    noise = Noise(keys.seed, ensemble.replica)
-    return Run(system, schedule, Recorder(schedule, ensemble), noise, state=None), ensemble, data
+    grids = record.times, record.waiting_times, record.lags
+    schedule = Schedule.build(*grids, settings.dynamics.t_max, system.time_step, record.hessian)
+    noise, spectra = Noise(keys.seed, ensemble.replica), Spectra(record, ensemble)
+    run = Run(system, schedule, Recorder(schedule, ensemble), noise, state=None, spectra=spectra)
+    return run, ensemble, data
 
 
 def rest(interval: float, took: float) -> float:
@@ -283,7 +286,7 @@ class _Session:
                 # Written first: a path that cannot be written is known before anything is computed.
                 self._checkpoint()
                 # The next one soon: from then on it can be opened and plotted.
-                self.due = min(self.due, self.began + engine.STRETCH)
+                self.due = min(self.due, self.began + pace.STRETCH)
                 engine.run(self.run, self._tick, self._keep)
         except Diverged as error:
             self._finish(status=f"diverged: {error}")
@@ -319,7 +322,7 @@ class _Session:
     def _dataset(self, status: str) -> xr.Dataset:
         system = self.run.system
         coordinates = optional(system, "coordinates")(self.run.schedule)
-        dataset = self.run.recorder.dataset(system.attributes(), coordinates)
+        dataset = self.run.recorder.dataset(described(system.attributes()), coordinates)
         wall = self.wall_before + time.monotonic() - self.began
         dataset.attrs = {**self.attributes, "wall_time_seconds": round(wall, 3), "status": status}
         return dataset

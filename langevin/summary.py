@@ -10,6 +10,8 @@ import xarray as xr
 
 from langevin.observables.aging import aging_exponent
 from langevin.observables.regimes import regimes
+from langevin.observables.spectra import has_spectrum
+from langevin.observables.spectra import summary as spectra
 from langevin.observables.statistics import average
 from langevin.sweep.reading import members, sweep_dims, text
 
@@ -53,7 +55,7 @@ def contents(dataset: xr.Dataset) -> str:
 
 
 def results(dataset: xr.Dataset) -> str:
-    """Return the final energy, or losses and accuracies of a training, and the msd at the longest lags.
+    """Return the final energy, or losses and accuracies of a training; msd at the longest lags, aging, spectra.
 
     Of a sweep, a table of final values with a row for each member.
     """
@@ -66,6 +68,8 @@ def results(dataset: xr.Dataset) -> str:
         lines += _energy(dataset["energy"])
     if "msd" in dataset:
         lines += [*_two_time(dataset), *_aging(dataset["msd"])]
+    if has_spectrum(dataset):
+        lines += _spectra(dataset)
     return "\n".join(lines)
 
 
@@ -139,6 +143,16 @@ def _aging(msd: xr.DataArray) -> Iterator[str]:
     )
     level = float(found["threshold"])
     yield f"aging: t* ~ t_w^μ, μ = {known} (Δ* = {level:.3g}; later half of t_w: {late:.3f})"
+
+
+def _spectra(dataset: xr.Dataset) -> Iterator[str]:
+    """Say where the Hessian's spectrum ends, and how much of it is negative, at every time."""
+    found = spectra(dataset)
+    yield f"{'Hessian at':>14}{'lowest':>22}{'highest':>22}{'part negative':>22}"
+    columns = [average(found[name]) for name in ("lowest", "highest", "negative_fraction")]
+    for i, time in enumerate(found["hessian_time"].to_numpy()):
+        if np.isfinite(columns[0].mean[i]):
+            yield f"{time:14.4g}" + "".join(f"{_plus_minus(c.mean[i], c.error[i]):>22}" for c in columns)
 
 
 def _final(values: xr.DataArray) -> tuple[float, str]:

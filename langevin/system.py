@@ -25,6 +25,23 @@ Coordinates: TypeAlias = Mapping[str, tuple[str, Array, Mapping[str, Any]]]
 """Name of a coordinate → its dimension, its values there, its netCDF attributes."""
 
 
+class Curvature(Protocol):
+    """The Hessian of one replica's energy: a symmetric matrix, known by what it does to vectors.
+
+    Of the extensive energy, where the energy is extensive; with a constraint, on the tangent space.
+    """
+
+    @property
+    def size(self) -> int:
+        """Number of rows."""
+
+    def matvec(self, vectors: Array) -> Array:
+        """Return H V, shape (size, k), of vectors V, shape (size, k)."""
+
+    def dense(self) -> Array:
+        """Return H, shape (size, size)."""
+
+
 class System(Protocol):
     """What evolves: R replicas at once; the state at t1 follows from the state at t0 and the noise between.
 
@@ -69,6 +86,14 @@ class System(Protocol):
     def load_reference(self, saved: NDArray[Any]) -> Reference:
         """Return the reference of which `numpy.asarray` made the array `saved`. Default: the array itself."""
         return saved
+
+    def hessian(self, state: State, position: int) -> Curvature | None:
+        """Return the Hessian of the replica at `position`; None, as by default: there is none.
+
+        A class that overrides it may be asked for spectra (`record.hessian`). In `attributes`, what it says
+        of "hessian" goes to all variables of the spectrum.
+        """
+        return None
 
     def configuration(self, state: State) -> Configuration | None:
         """Return the degrees of freedom, shape (R, dof); None if the system has no configuration.
@@ -146,6 +171,13 @@ class Model(Protocol):
         To `accumulated`, shape (2, R, dof), if given, k = √(2 T dt) η of every step and x k, x as the step
         finds it, are added in place, step after step. A kernel whose signature lacks the argument serves runs
         without the response; those with it take the plain step.
+        """
+        return None
+
+    def hessian(self, x: Array, position: int) -> Curvature | None:
+        """Return the Hessian of the extensive energy of the replica at `position` of x, shape (R, dof).
+
+        Default: None, there is none.
         """
         return None
 

@@ -12,6 +12,7 @@ It keeps the engine honest, and shows how small a system can be.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,23 @@ from langevin.config import LangevinDynamics
 from langevin.ensemble import Ensemble
 from langevin.keys import Section, key
 from langevin.noise import Noise
-from langevin.system import Array, Model
+from langevin.system import Array, Attributes, Model
+
+
+@dataclass(frozen=True)
+class Stiffness:
+    """The Hessian k·1 of N oscillators."""
+
+    size: int
+    k: float
+
+    def matvec(self, vectors: Array) -> Array:
+        """Return k V."""
+        return self.k * vectors
+
+    def dense(self) -> Array:
+        """Return the matrix, shape (N, N)."""
+        return self.k * np.eye(self.size)
 
 
 class Harmonic(Model):
@@ -58,3 +75,11 @@ class Harmonic(Model):
     def energy(self, x: Array) -> Array:
         """Return (k/2N) Σ x_i², shape (R,)."""
         return 0.5 * self.stiffness * np.mean(x * x, axis=1)
+
+    def attributes(self) -> Attributes:
+        """Say how many rows the Hessian has."""
+        return {"hessian": {"rows": self.n}}
+
+    def hessian(self, x: Array, position: int) -> Stiffness:
+        """Return k·1, shape (N, N)."""
+        return Stiffness(self.n, self.stiffness)

@@ -168,6 +168,29 @@ def test_the_file_has_the_schema(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["made.nc"]
 
 
+def test_a_hessian_is_symmetric_and_belongs_to_its_replica(name: str, small: Maker) -> None:
+    settings = config.load(small(name))
+    whole, noise = built(settings, regular(name))
+    operator = optional(whole, "hessian")(start := whole.initial_state(noise), 0)
+    if operator is None:
+        pytest.skip("no Hessian")
+    vectors = np.random.default_rng(0).standard_normal((operator.size, 2))
+    kept = vectors.copy()
+    products = operator.matvec(vectors)
+    np.testing.assert_array_equal(vectors, kept)
+    assert products.shape == vectors.shape and products.dtype == np.float64
+    crossed = vectors.T @ products
+    # Forces may be in single precision.
+    assert abs(crossed[0, 1] - crossed[1, 0]) < 1e-5 * np.abs(crossed).max()
+    part, _ = built(settings, regular(name).subset(np.array([2, 0])))
+    same = part.hessian(part.initial_state(noise), 1)  # type: ignore[union-attr]
+    np.testing.assert_allclose(same.matvec(vectors), products, rtol=0, atol=1e-5 * np.abs(products).max())
+    if operator.size <= 300:
+        dense = operator.dense()
+        np.testing.assert_allclose(dense @ vectors, products, rtol=0, atol=1e-5 * np.abs(products).max())
+    assert {"rows"} <= set(whole.attributes()["hessian"]), start
+
+
 def test_from_the_stored_trajectory_follow_the_same_numbers(name: str, small: Maker) -> None:
     from langevin.observables import two_time
 

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from test_recorder import walking
 from test_restart import interrupted, write_run_file
 
-from langevin import config, engine, progress, simulation, storage
+from langevin import config, pace, progress, simulation, storage
 from langevin.cli import main
 from langevin.progress import Forecast, Pace, announcement, spoken
 from langevin.schedule import Grid, Schedule
@@ -196,10 +196,10 @@ def test_a_system_without_steps_makes_no_forecast(hasty: None, small: Any, capsy
 def test_the_first_stretch_is_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a step takes seconds, Ctrl-C must not wait for many; where it takes none, stretches grow fast."""
     clock = Clock()
-    monkeypatch.setattr(engine, "time", SimpleNamespace(perf_counter=clock))
+    monkeypatch.setattr(pace, "time", SimpleNamespace(perf_counter=clock))
     for seconds, expected in ((4.0, [1, 2, 3, 4]), (1e-4, [1, 5, 21, 85])):
         ends = []
-        for end in engine.Pace(1.0).stretches(0.0, 1000.0):
+        for end in pace.Pace(1.0).stretches(0.0, 1000.0):
             clock.now += seconds * (end - (ends[-1] if ends else 0))
             ends.append(round(end))
         assert ends[:4] == expected
@@ -208,9 +208,9 @@ def test_the_first_stretch_is_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_long_stretch_lasts_half_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    monkeypatch.setattr(engine, "time", SimpleNamespace(perf_counter=clock))
+    monkeypatch.setattr(pace, "time", SimpleNamespace(perf_counter=clock))
     now, lengths = 0.0, []
-    for end in engine.Pace(1.0).stretches(0.0, 1e5):
+    for end in pace.Pace(1.0).stretches(0.0, 1e5):
         clock.now += 1e-3 * (end - now)
         lengths.append(end - now)
         now = end

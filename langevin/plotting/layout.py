@@ -16,12 +16,13 @@ from langevin.sweep.reading import sweep_dims
 
 from .aging import AGING, aging_figure, has_aging
 from .panels import draw_energy, draw_response, draw_two_time, estimate, reached_times
+from .spectra import HESSIAN, has_spectrum, spectrum_figure
 from .style import STYLE, colours_of, waiting_time_legend
 from .sweep import sweep_figure
 from .training import MSD_OVER_NOISE, collapse_figure, has_noise, training_figure
 
 #: What is made of several variables, and stands alone.
-_ALONE = (MSD_OVER_NOISE, AGING)
+_ALONE = (MSD_OVER_NOISE, AGING, HESSIAN)
 
 
 def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | None = None) -> Figure:
@@ -36,8 +37,8 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
     dataset : Dataset
         A result, or a checkpoint of an unfinished run.
     quantity : str, optional
-        Two-time observable of the right panel of two; by default msd. Or msd_over_noise or aging
-        (`aging.aging_figure`), which stand alone.
+        Two-time observable of the right panel of two; by default msd. Or one that stands alone:
+        msd_over_noise, aging (`aging.aging_figure`), hessian (`spectra.spectrum_figure`).
     threshold : float, optional
         Δ* of aging; chosen if it is not given.
 
@@ -52,7 +53,8 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
         {"correlation", "integrated_response"} <= set(two_time) or _trains(dataset)
     )
     wanted, swept = quantity or "msd", sweep_dims(dataset)
-    if allowed and wanted not in allowed and not richer and not swept:
+    asked = bool(two_time or (quantity and allowed))
+    if asked and wanted not in allowed and not richer and not swept:
         raise UserError(f"--quantity {wanted!r}: not in the file; allowed: {', '.join(allowed)}")
     if threshold is not None and quantity != AGING:
         raise UserError(f"--threshold {threshold:g}: allowed with --quantity {AGING} only")
@@ -65,6 +67,8 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
             made = collapse_figure(dataset)
         elif wanted == AGING:
             made = aging_figure(dataset, threshold)
+        elif wanted == HESSIAN:
+            made = spectrum_figure(dataset)
         elif not richer:
             made = _two_panels(dataset, [wanted] if two_time else [])
         elif _trains(dataset):
@@ -76,10 +80,11 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
 
 
 def quantities(dataset: xr.Dataset) -> list[str]:
-    """Return the two-time observables that can be drawn; the error of another is none."""
+    """Return the two-time observables that can be drawn, and the figures of other kinds by their names."""
     two_time = [str(n) for n, v in dataset.data_vars.items() if v.dims == ("replica", "waiting_time", "lag")]
     found = [n for n in two_time if not (n.endswith("_error") and n.removesuffix("_error") in dataset)]
-    return found + [MSD_OVER_NOISE] * has_noise(dataset) + [AGING] * has_aging(dataset)
+    alone = {MSD_OVER_NOISE: has_noise, AGING: has_aging, HESSIAN: has_spectrum}
+    return found + [name for name, there in alone.items() if there(dataset)]
 
 
 def _trains(dataset: xr.Dataset) -> bool:

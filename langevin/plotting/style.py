@@ -50,11 +50,13 @@ def colours_of(indices: Sequence[int]) -> dict[int, Any]:
     return dict(zip(indices, shades, strict=False))
 
 
-def waiting_time_legend(made: Figure, waiting: xr.DataArray, colours: Mapping[int, Any]) -> None:
-    """Name the waiting times below the panels, once for all of them."""
+def waiting_time_legend(
+    made: Figure, waiting: xr.DataArray, colours: Mapping[int, Any], words: str = "waiting time $t_w$"
+) -> None:
+    """Name the waiting times, or other `words`, below the panels, once for all of them."""
     indices = np.array(list(colours))
     named = indices[np.unique(np.linspace(0, indices.size - 1, min(indices.size, NAMED)).round().astype(int))]
-    title = time_label(waiting, "waiting time $t_w$")
+    title = time_label(waiting, words)
     title += f" ({named.size} of {indices.size})" if named.size < indices.size else ""
     rows = math.ceil(named.size / (NAMED // 2))
     columns = math.ceil(named.size / rows)

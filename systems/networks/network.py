@@ -9,6 +9,7 @@ saved with the state, and enter neither msd nor correlation.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,6 +26,7 @@ from langevin.schedule import Schedule
 from langevin.system import Array, Attributes, Coordinates
 
 from . import batches, measurement, perceptron, tiny
+from .curvature import DEFINITION, LossHessian, Twin
 from .datasets.base import Data
 from .devices import explained, prepare
 from .examples import Examples
@@ -126,6 +128,8 @@ class Network:
             {s: self._subset(rows, energy, s) for s, rows in data.test_rows.items()},
             {s: self._subset(rows, gradient, s) for s, rows in data.rows.items()},
         )
+        curved = self.record.hessian_examples
+        self._curved = {s: self._subset(rows, curved, s) for s, rows in data.rows.items()}
 
     def _subset(self, rows: NDArray[np.int64], count: int, sample: int) -> Tensor:
         """Return `count` of the rows, drawn by the sample's stream; all of them if there are no more."""
@@ -247,6 +251,17 @@ class Network:
             found = self.units.gradient_noise(state, self._chosen)
         return dict(zip(("gradient_noise", "gradient_noise_error"), found, strict=True))
 
+    def hessian(self, state: NetworkState, position: int) -> LossHessian:
+        """Return the Hessian of the mean training loss of one replica (`curvature`)."""
+        buffers = [b[position] for b in state.buffers]
+        sample = int(self.ensemble.sample[position])
+        return LossHessian(self._twin, state.weights[position], buffers, self._curved[sample])
+
+    @cached_property
+    def _twin(self) -> Twin:
+        module = self._module(int(self.ensemble.replica[0]))
+        return Twin(module, self.layout, self.loss, self.train, self._work, self.ensemble.threads)
+
     def reference(self, state: NetworkState) -> Reference:
         """Return the weights."""
         return Reference(state.weights)
@@ -291,6 +306,11 @@ class Network:
             "gradient_noise_error": {"long_name": "standard error of the gradient noise"},
             "msd": {"long_name": "mean square displacement per weight", "dof": self.dof},
             "correlation": {"long_name": "two-time correlation per weight", "dof": self.dof},
+            "hessian": {
+                "definition": DEFINITION,
+                "rows": self.dof,
+                "examples": len(next(iter(self._curved.values()))),
+            },
         }
         steps = {axis: {"units": "steps"} for axis in ("time", "waiting_time", "lag")}
         return {name: {"units": "1", **about} for name, about in own.items()} | steps

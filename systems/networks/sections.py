@@ -69,3 +69,9 @@ class RecordDescent(RecordKeys):
         default=1000,
         ge=20,
     )
+    hessian_examples: int = key(
+        "training examples that the Hessian's loss is averaged over (a seeded subset; all, if there are no "
+        "more)",
+        default=1000,
+        ge=1,
+    )

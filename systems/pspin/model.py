@@ -22,6 +22,7 @@ from langevin.noise import Noise
 from langevin.system import Array, Attributes, Model
 
 from . import theory
+from .curvature import TangentHessian
 from .planting import equilibrium_configuration, uniform_on_sphere
 
 if TYPE_CHECKING:
@@ -157,6 +158,11 @@ class PSpin(Model):
         self._known = self.field.steps(x, force, steps, dt, temperature, noise.streams(), accumulated)
         return self._known[0]
 
+    def hessian(self, x: Array, position: int) -> TangentHessian:
+        """Return the Hessian on the sphere of one replica, with N − 1 rows."""
+        couplings = self.couplings[self._position[position]]
+        return TangentHessian(couplings, x[position], self.ensemble.threads)
+
     def observables(self, x: Array) -> dict[str, Array]:
         """Return the overlap of each replica with the next one of its sample, cyclically.
 
@@ -192,4 +198,11 @@ class PSpin(Model):
             "msd": msd,
             "correlation": {"long_name": "spin correlation"},
             "overlap": {"long_name": "overlap with the next replica of the same sample", "units": "1"},
+            "hessian": {
+                "rows": self.n - 1,
+                "definition": "∂²H/∂σ_i∂σ_j − pE δ_ij on the sphere's tangent plane, H the extensive energy",
+                # For N → ∞ a semicircle; its centre is this many times the energy.
+                "semicircle_radius": theory.hessian_radius(self.p),
+                "semicircle_centre_over_energy": theory.hessian_centre(self.p, 1.0),
+            },
         }

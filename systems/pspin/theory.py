@@ -96,6 +96,23 @@ def initial_slope(p: int, n: int) -> float:
     return -(force - radial) / n
 
 
+def hessian_radius(p: int) -> float:
+    """Return the radius 2√(p(p−1)/2) of the semicircle that is the spectrum of the Hessian on the sphere.
+
+    ∂²H/∂σ_i∂σ_j = −Σ J_ij… Π σ is a sum over N^{p−2}/(p−2)! sets of p − 2 spins, each of variance
+    ⟨J²⟩ = p!/(2N^{p−1}) at ⟨Πσ²⟩ = 1: a Gaussian matrix with elements of variance s² = p(p−1)/(2N) =
+    f''(1)/N and a semicircle of radius 2√(N s²). On the tangent plane it does not depend on H: ∂²H is
+    correlated with H along σ_i σ_j alone. It lies around μ = −pE (`hessian_centre`), and begins at 0 where
+    E = −√(2(p−1)/p), the threshold energy.
+    """
+    return 2 * math.sqrt(p * (p - 1) / 2)
+
+
+def hessian_centre(p: int, energy: float) -> float:
+    """Return the centre μ = −pE of that semicircle; the derivation of μ stands in `curvature`."""
+    return -p * energy
+
+
 def largest_step(p: int, temperature: float) -> float:
     """Return the time step from which on the scheme is unstable, or far too coarse.
 
@@ -103,7 +120,7 @@ def largest_step(p: int, temperature: float) -> float:
       p(p−1)/2. On the threshold at T = 0 μ = 2√f''(1); in equilibrium μ = T + p/(2T). The larger counts.
     - Kicks: 2T dt < 1/5, the square of one step's noise against a spin's size 1.
     """
-    radius = 2 * math.sqrt(p * (p - 1) / 2)
+    radius = hessian_radius(p)
     if temperature == 0:
         return 1 / radius
     mu = max(radius, temperature + p / (2 * max(temperature, dynamic_temperature(p))))

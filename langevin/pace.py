@@ -1,0 +1,36 @@
+"""How often a long way to the next stop is interrupted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+#: Wall time, in seconds, of one call to `advance`: how soon progress shows and Ctrl-C is heard.
+STRETCH = 0.5
+
+
+class Pace:
+    """Cuts long gaps into stretches of about `STRETCH` seconds; the first is one step, which may be long.
+
+    Where it cuts depends on the clock, the result does not: the noise of a step is the same in any stretch.
+    """
+
+    def __init__(self, time_step: float | None) -> None:
+        self.time_step = time_step
+        self.steps = 1
+
+    def stretches(self, start: float, end: float) -> Iterator[float]:
+        """Yield the ends of the stretches from `start` to `end`; nothing if they coincide."""
+        if self.time_step is None:
+            if end > start:
+                yield end
+            return
+        now, last = round(start / self.time_step), round(end / self.time_step)
+        while now < last:
+            asked = min(self.steps, last - now)
+            now += asked
+            began = time.perf_counter()
+            yield end if now == last else now * self.time_step
+            # At most fourfold up: one quick stretch must not promise a long one.
+            ratio = STRETCH * asked / (self.steps * max(time.perf_counter() - began, 1e-6))
+            self.steps = max(1, int(self.steps * min(4.0, max(0.25, ratio))))

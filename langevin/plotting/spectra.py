@@ -1,0 +1,230 @@
+"""Spectra of the Hessian: eigenvalues by rank, boxes, densities, negative directions, trace and edges."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from langevin.observables.spectra import has_spectrum, is_exact, spectral_density, summary
+from langevin.observables.statistics import average
+
+from .panels import band
+from .style import BLUE, GREY, VERMILION, colours_of, legend_above, number, time_label, waiting_time_legend
+
+#: The name that asks for this figure.
+HESSIAN = "hessian"
+
+#: Boxes that are labelled, and times whose curves a panel holds, at most.
+LABELLED, CURVES = 8, 10
+
+#: A symmetric logarithmic axis is linear below this quantile of the moduli, and has so many decades at most.
+_LINEAR, _DECADES = 0.25, 6
+
+
+def spectrum_figure(dataset: xr.Dataset) -> Figure:
+    """Draw the spectra of a file in four panels.
+
+    All eigenvalues: by rank and as boxes (Figs. 7 and A.1 of Herrera Segura et al. 2022), the number of the
+    negative, and the trace against the generalisation error (Fig. A.2) where the file has a test loss, else
+    the edges. Where the attributes name a semicircle, and for Ritz values, densities in place of ranks.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        With `hessian_eigenvalue`, or `ritz_value` and `ritz_weight`.
+    """
+    found = summary(dataset)
+    reached = np.flatnonzero(found["lowest"].notnull().any("replica").to_numpy()).tolist()
+    places = np.linspace(0, len(reached) - 1, min(CURVES, len(reached))).round().astype(int)
+    colours = colours_of([reached[i] for i in places])
+    made = Figure(figsize=(8.2, 7.4), layout="constrained")
+    axes = np.asarray(made.subplots(2, 2)).ravel()
+    circle = "semicircle_radius" in _main(dataset).attrs
+    if not reached:
+        for ax in axes:
+            ax.set_axis_off()
+        return made
+    for ax, letter in zip(axes, "abcd", strict=True):
+        ax.set_title(f"({letter})", loc="left")
+    if circle or not is_exact(dataset):
+        draw_density(axes[0], dataset, colours)
+    else:
+        draw_ranks(axes[0], dataset, colours)
+    if is_exact(dataset):
+        draw_boxes(axes[1], dataset, reached)
+    else:
+        draw_edges(axes[1], dataset, found)
+    draw_negative(axes[2], found, "" if is_exact(dataset) else ",\nfrom Ritz weights")
+    if {"energy", "test_loss"} <= set(dataset) and "trace_per_row" in found:
+        draw_trace(axes[3], dataset, found, colours)
+    elif is_exact(dataset):
+        draw_edges(axes[3], dataset, found)
+    else:
+        axes[3].remove()
+    waiting_time_legend(made, dataset["hessian_time"], colours, "time $t$")
+    return made
+
+
+def _main(dataset: xr.Dataset) -> xr.DataArray:
+    return dataset["hessian_eigenvalue" if is_exact(dataset) else "ritz_value"]
+
+
+def draw_ranks(ax: Axes, dataset: xr.Dataset, colours: Mapping[int, Any]) -> None:
+    """Draw the mean k-th eigenvalue against k, one curve for each time, with its standard error."""
+    found = average(dataset["hessian_eigenvalue"])
+    rank = np.arange(1, dataset.sizes["mode"] + 1)
+    for i, colour in colours.items():
+        mean, error = found.mean[i].to_numpy(), found.error[i].to_numpy()
+        band(ax, rank, mean, error, colour, "_")
+    ax.axhline(0, color=GREY, lw=0.6)
+    _symmetric(ax, dataset["hessian_eigenvalue"].to_numpy(), found.mean.to_numpy())
+    ax.set(xlabel="rank $k$, from the lowest", ylabel=r"eigenvalue $\lambda_k$, mean over replicas")
+
+
+def draw_boxes(ax: Axes, dataset: xr.Dataset, times: list[int]) -> None:
+    """Draw quartiles of the eigenvalues at every time; whiskers from 5 to 95 %, and the mean extreme ones."""
+    values = dataset["hessian_eigenvalue"].transpose("hessian_time", "replica", "mode")
+    lists = [v[np.isfinite(v)] for v in values.to_numpy()[times]]
+    ax.boxplot(
+        lists,
+        positions=range(len(times)),
+        whis=(5, 95),
+        showfliers=False,
+        widths=0.55,
+        medianprops={"color": VERMILION},
+        boxprops={"color": BLUE},
+        whiskerprops={"color": BLUE},
+        capprops={"color": BLUE},
+    )
+    means = values.mean("replica").to_numpy()[times]
+    for end, label in ((0, "lowest, highest (mean)"), (-1, "_")):
+        ax.plot(range(len(times)), means[:, end], ls="", marker="_", ms=9, color=GREY, label=label)
+    ax.axhline(0, color=GREY, lw=0.6)
+    step = math.ceil(len(times) / LABELLED)
+    named = range(0, len(times), step)
+    clock = dataset["hessian_time"]
+    ax.set_xticks(list(named), [number(float(clock[times[k]])) for k in named])
+    ax.minorticks_off()
+    if "semicircle_radius" not in values.attrs:
+        _symmetric(ax, values.to_numpy(), means)
+    ax.set(xlabel=time_label(clock, "time $t$"), ylabel=r"eigenvalue $\lambda$")
+    legend_above(ax)
+
+
+def draw_density(ax: Axes, dataset: xr.Dataset, colours: Mapping[int, Any]) -> None:
+    """Draw the mean density at each time, and the semicircle that the attributes name, at the mean energy."""
+    found = spectral_density(dataset)
+    at, attributes = found["eigenvalue"].to_numpy(), _main(dataset).attrs
+    mean = average(found).mean.to_numpy()
+    for i, colour in colours.items():
+        ax.plot(at, mean[i], color=colour)
+    ax.axvline(0, color=GREY, lw=0.6)
+    circle = "semicircle_radius" in attributes
+    if circle and "energy" in dataset:
+        radius = float(attributes["semicircle_radius"])
+        for i, centre in zip(colours, _centres(dataset, list(colours)), strict=True):
+            x = np.linspace(-radius, radius, 200)
+            label = r"semicircle, $N\to\infty$" if i == next(iter(colours)) else "_"
+            height = 2 / (np.pi * radius**2) * np.sqrt(radius**2 - x**2)
+            ax.plot(centre + x, height, color=colours[i], ls=":", lw=1, label=label)
+    if circle:
+        ax.set_ylim(0, None)
+    else:
+        # A bulk at zero and a few large ones are not seen together on a linear axis.
+        top = float(np.nanmax(mean))
+        ax.set(yscale="log", ylim=(1e-6 * top, 3 * top))
+    width = float(found.attrs["width"])
+    ax.set(xlabel=r"eigenvalue $\lambda$", ylabel=rf"density $\rho(\lambda)$, peaks of width {width:.2g}")
+    legend_above(ax)
+
+
+def _centres(dataset: xr.Dataset, times: list[int]) -> NDArray[np.float64]:
+    """Return the centre of the semicircle at the mean energy of these times."""
+    slope = float(_main(dataset).attrs["semicircle_centre_over_energy"])
+    energy = dataset["energy"].sel(time=dataset["hessian_time"]).mean("replica").to_numpy()
+    return np.asarray(slope * energy[times], dtype=np.float64)
+
+
+def draw_negative(ax: Axes, found: xr.Dataset, addition: str = "") -> None:
+    """Draw the number of negative eigenvalues against time; their fraction where it alone is known."""
+    name, word = ("negative", "number") if "negative" in found else ("negative_fraction", "fraction")
+    _against_time(ax, found[name], BLUE, "_")
+    ax.set_ylim(0, None)
+    ax.set_ylabel(f"{word} of negative eigenvalues{addition}")
+    _time_axis(ax, found)
+
+
+def draw_edges(ax: Axes, dataset: xr.Dataset, found: xr.Dataset) -> None:
+    """Draw the lowest and the highest eigenvalue against time, beside the edges of the semicircle."""
+    for name, colour in (("lowest", BLUE), ("highest", VERMILION)):
+        _against_time(ax, found[name], colour, name)
+    attributes = _main(dataset).attrs
+    if "semicircle_radius" in attributes and "energy" in dataset:
+        every = np.arange(found.sizes["hessian_time"])
+        centre, radius = _centres(dataset, every.tolist()), float(attributes["semicircle_radius"])
+        time = found["hessian_time"].to_numpy()
+        for sign, label in ((-1, r"edges, $N\to\infty$"), (1, "_")):
+            ax.plot(time[time > 0], (centre + sign * radius)[time > 0], color=GREY, ls=":", label=label)
+    ax.axhline(0, color=GREY, lw=0.6)
+    ax.set_ylabel(r"extreme eigenvalue $\lambda$")
+    _time_axis(ax, found)
+    legend_above(ax)
+
+
+def draw_trace(ax: Axes, dataset: xr.Dataset, found: xr.Dataset, colours: Mapping[int, Any]) -> None:
+    """Draw the trace per row against test loss minus training loss, a point for each replica and time."""
+    at = {"time": dataset["hessian_time"]}
+    gap = (dataset["test_loss"].sel(at) - dataset["energy"].sel(at)).transpose("replica", "hessian_time")
+    trace, error = (
+        found[name].transpose("replica", "hessian_time").to_numpy()
+        for name in ("trace_per_row", "trace_per_row_error")
+    )
+    size = max(4.0, 30.0 / math.sqrt(max(1, gap.sizes["replica"] / 10)))
+    for i, colour in colours.items():
+        ax.scatter(gap.to_numpy()[:, i], trace[:, i], s=size, color=colour, alpha=0.8, lw=0)
+        if (error[:, i] > 0).any():
+            ax.errorbar(gap.to_numpy()[:, i], trace[:, i], error[:, i], ls="", color=colour, lw=0.7)
+    ax.set(xlabel="test loss − training loss", ylabel="trace per weight, tr $H/M$")
+
+
+def _against_time(ax: Axes, values: xr.DataArray, colour: str, label: str) -> None:
+    """Draw mean and standard error against log time; t = 0 has no place there and becomes a line."""
+    found, time = average(values), values["hessian_time"].to_numpy()
+    mean, error = found.mean.to_numpy(), found.error.to_numpy()
+    shown = (time > 0) & np.isfinite(mean)
+    ax.plot(time[shown], mean[shown], ls="", marker="o", ms=3, color=colour)
+    band(ax, time[shown], mean[shown], error[shown], colour, label)
+    for k in np.flatnonzero((time == 0) & np.isfinite(mean)):
+        ax.axhline(mean[k], color=colour, ls="--", lw=0.8, label="at $t = 0$" if label == "_" else "_")
+
+
+def _time_axis(ax: Axes, found: xr.Dataset) -> None:
+    if (found["hessian_time"] > 0).any():
+        ax.set_xscale("log")
+    ax.set_xlabel(time_label(found["hessian_time"], "time $t$"))
+    legend_above(ax)
+
+
+def _symmetric(ax: Axes, values: NDArray[np.float64], shown: NDArray[np.float64]) -> None:
+    """Let an axis of eigenvalues be logarithmic on both sides of zero, where they span decades.
+
+    `values` are all of them; of `shown` the extreme ones are kept off the frame.
+    """
+    moduli = np.abs(values[np.isfinite(values)])
+    moduli = moduli[moduli > 0]
+    if moduli.size == 0 or moduli.max() < 30 * np.quantile(moduli, _LINEAR):
+        return
+    linear = max(float(np.quantile(moduli, _LINEAR)), float(moduli.max()) * 10.0**-_DECADES)
+    ax.set_yscale("symlog", linthresh=10 ** math.floor(math.log10(linear)))
+    low, high = float(np.nanmin(shown)), float(np.nanmax(shown))
+    ax.set_ylim(2 * low if low < 0 else low / 2, 2 * high if high > 0 else high / 2)
+
+
+__all__ = ["HESSIAN", "has_spectrum", "spectrum_figure"]

@@ -1,0 +1,166 @@
+"""The Hessian of a network's mean training loss at one replica's weights, in double precision.
+
+The loss is that of the energy: mean over a fixed subset of the training examples, batch-norm with its running
+statistics, no penalty of weight decay (it would add λ to every eigenvalue).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from langevin.system import Array
+
+from .examples import Examples
+from .layout import Layout
+from .losses import Loss
+from .perceptron import shape_of
+from .team import LARGE
+
+#: For the file: what the Hessian is one of.
+DEFINITION = (
+    "second derivatives of the mean training loss by the weights, without weight decay; in evaluation mode "
+    "and double precision"
+)
+
+#: Numbers that the derivatives of several vectors at once may take, and the most vectors.
+HELD, TOGETHER = 2**23, 64
+
+
+class Twin:
+    """A network in double precision and in evaluation mode, for the weights of any replica.
+
+    Parameters
+    ----------
+    module : Module
+        As it is built, on the device; it is changed.
+    layout : Layout
+    loss : Loss
+    examples : Examples
+        The training set.
+    work : int
+        Multiplications for one example, roughly.
+    threads : int
+    """
+
+    def __init__(
+        self, module: nn.Module, layout: Layout, loss: Loss, examples: Examples, work: int, threads: int
+    ) -> None:
+        self.module = module.double().eval()
+        self.layout, self.loss, self.examples, self.work, self.threads = layout, loss, examples, work, threads
+        self.buffers = [name for name, _ in module.named_buffers()]
+        self.shape = shape_of(module, loss)
+        compiled: list[Any] = [part for part in module.modules() if hasattr(part, "compiled")]
+        for part in compiled:
+            # Compiled layers have no second derivative.
+            part.compiled = False
+        # A convolution of many vectors at once is slower than one after the other (benchmarks/hessian.py).
+        self.batched = all(len(block.shape) <= 2 for block in layout.blocks)
+        inputs, _ = self.gather(torch.zeros(1, dtype=torch.int64, device=examples.device))
+        self.numbers = _activations(self.module, inputs)
+
+    def gather(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Return inputs, in double precision as the network gets them, and labels of examples."""
+        inputs, labels = self.examples.gather(index)
+        return inputs.double(), labels
+
+    @contextmanager
+    def limited(self, examples: int) -> Iterator[None]:
+        """Compute on one thread: sums in the same order always. On all of them where the work is large."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.threads if self.work * examples >= LARGE else 1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+
+def _activations(module: nn.Module, inputs: Tensor) -> int:
+    """Return how many numbers the layers give for one example."""
+    counted: list[int] = []
+
+    def count(layer: nn.Module, _: object, output: object) -> None:
+        if isinstance(output, Tensor):
+            counted.append(output.numel())
+
+    hooks = [layer.register_forward_hook(count) for layer in module.modules()]
+    try:
+        with torch.no_grad():
+            module(inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return sum(counted)
+
+
+class LossHessian:
+    """The Hessian at given weights.
+
+    Parameters
+    ----------
+    twin : Twin
+    weights : Tensor, shape (M,)
+    buffers : list of Tensor
+        Running statistics, in the module's order.
+    index : Tensor of int, shape (P,)
+        The examples of the mean.
+    """
+
+    def __init__(self, twin: Twin, weights: Tensor, buffers: list[Tensor], index: Tensor) -> None:
+        self.twin, self.index, self.size = twin, index, weights.numel()
+        self.weights = weights.detach().double()
+        self.buffers: dict[str, Any] = {
+            name: b.double() if b.is_floating_point() else b
+            for name, b in zip(twin.buffers, buffers, strict=True)
+        }
+
+    def matvec(self, vectors: Array) -> Array:
+        """Return the product with vectors, shape (M, k): twice backwards through pieces of the examples."""
+        rows = torch.from_numpy(np.ascontiguousarray(vectors.T)).to(self.weights.device)
+        total = torch.zeros_like(rows)
+        with self.twin.limited(len(self.index)):
+            for piece in torch.split(self.index, self.twin.examples.piece):
+                self._add(total, rows, piece)
+        return total.cpu().numpy().T
+
+    def _add(self, total: Tensor, rows: Tensor, piece: Tensor) -> None:
+        """Add the share of some examples to the products, shape (k, M)."""
+        twin, layout = self.twin, self.twin.layout
+        leaf = self.weights.clone().requires_grad_()
+        named = dict(zip(layout.names, layout.views(leaf), strict=True))
+        inputs, labels = twin.gather(piece)
+        loss = twin.loss.mean(functional_call(twin.module, {**named, **self.buffers}, (inputs,)), labels)
+        share = len(piece) / len(self.index)
+        (slope,) = torch.autograd.grad(loss * share, leaf, create_graph=True, materialize_grads=True)
+        if not slope.requires_grad:
+            # A loss that is linear in the weights.
+            return
+        held = twin.numbers * len(piece) + self.size
+        several = max(1, min(TOGETHER, HELD // held)) if twin.batched else 1
+        for first in range(0, len(rows), several):
+            some = rows[first : first + several]
+            batched = len(some) > 1
+            (found,) = torch.autograd.grad(
+                slope,
+                leaf,
+                some if batched else some[0],
+                retain_graph=True,
+                materialize_grads=True,
+                is_grads_batched=batched,
+            )
+            total[first : first + several] += found
+
+    def dense(self) -> Array:
+        """Return the matrix, shape (M, M): of fully connected nets in closed form."""
+        if self.twin.shape is None:
+            return self.matvec(np.eye(self.size))
+        from .perceptron_hessian import hessian
+
+        inputs, labels = (part.cpu().numpy() for part in self.twin.gather(self.index))
+        return hessian(self.weights.cpu().numpy(), self.twin.shape, inputs.reshape(len(labels), -1), labels)

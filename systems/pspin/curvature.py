@@ -1,0 +1,91 @@
+r"""The Hessian of the p-spin energy on the sphere, of one replica.
+
+On the sphere Σσ² = N a stationary point of H is one of H + (μ/2)(Σσ² − N) in all of R^N, with
+∂H/∂σ_i + μσ_i = 0, so that μ = −σ·∂H/N. H is homogeneous of degree p (Euler: σ·∂H = pH), hence μ = −pE with
+E = H/N. At any σ, along the great circle σ(s) = σ cos(s/√N) + u √N sin(s/√N) with |u| = 1 and u·σ = 0,
+
+    d²H/ds² = u·∂²H·u − σ·∂H/N = u·(∂²H + μ)·u    at s = 0,
+
+so that the Hessian on the sphere is ∂²H + μ between vectors of the tangent plane, N − 1 of them. In the bath
+the projection's own multiplier is T − pE (`model`); the T is the noise's share and no part of the landscape.
+
+The N − 1 basis vectors are columns of the Householder reflection Q = 1 − 2 h hᵀ/|h|², h = σ/√N ± e_0, that
+exchanges the first axis with the direction of σ: all columns but the first.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from langevin.system import Array
+
+if TYPE_CHECKING:
+    from .couplings import Couplings
+
+
+class TangentHessian:
+    """P (∂²H + μ) P on the tangent plane of the sphere at σ, of the extensive H, in a basis of N − 1 vectors.
+
+    Parameters
+    ----------
+    couplings : Couplings
+        Of the replica's sample.
+    x : ndarray, shape (N,)
+        σ, with Σσ² = N.
+    threads : int
+        Processors for products; the matrix is made on one.
+    """
+
+    def __init__(self, couplings: Couplings, x: Array, threads: int) -> None:
+        self.couplings, self.x, self.threads = couplings, x, threads
+        self.size = len(x) - 1
+        unit = x / np.linalg.norm(x)
+        # Of the two signs the one that cancels nothing.
+        unit[0] += np.copysign(1.0, unit[0])
+        self._normal = unit / np.linalg.norm(unit)
+
+    def _reflected(self, vectors: Array) -> Array:
+        """Return Q V, shape of V, (N, k)."""
+        normal = self._normal
+        return vectors - 2 * np.outer(normal, normal @ vectors)
+
+    def _force(self, rows: Array) -> Array:
+        """Return −∂H at several configurations, shape (k, N)."""
+        from .kernels import ForceField
+
+        return ForceField([self.couplings], np.zeros(len(rows), np.int64), self.threads).force(rows)
+
+    @cached_property
+    def multiplier(self) -> float:
+        """μ = −pE = σ·f/N."""
+        return float(self.x @ self._force(self.x[None])[0]) / len(self.x)
+
+    def matvec(self, vectors: Array) -> Array:
+        """Return the product with vectors, shape (N − 1, k), as exact as the compiled force is.
+
+        The force f = −∂H is homogeneous of degree p − 1, and its derivative along v, −∂²H v, a finite sum:
+        [f(σ + v) − f(σ − v)]/2, from which for p = 4 the cubic term f(v) is taken away; f(v) for p = 2.
+        """
+        directions = self._reflected(np.vstack([np.zeros((1, vectors.shape[1])), vectors]))
+        # |v| = |σ|: single precision forces round relative to the longer of the two.
+        norms = np.linalg.norm(directions, axis=0)
+        lengths = np.sqrt(len(self.x)) / np.where(norms > 0, norms, 1.0)
+        v = (directions * lengths).T
+        if self.couplings.p == 2:
+            slope = self._force(v)
+        else:
+            slope = (self._force(self.x + v) - self._force(self.x - v)) / 2
+        if self.couplings.p == 4:
+            slope -= self._force(v)
+        product = self._reflected(-slope.T / lengths)[1:]
+        return product + self.multiplier * vectors
+
+    def dense(self) -> Array:
+        """Return the matrix, shape (N − 1, N − 1), from the couplings in double precision."""
+        from .second_derivative import second_derivative
+
+        full = second_derivative(self.couplings, self.x)
+        return self._reflected(self._reflected(full).T)[1:, 1:] + self.multiplier * np.eye(self.size)
