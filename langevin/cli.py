@@ -144,7 +144,8 @@ def _conclude(path: Path, quiet: bool) -> None:
 )
 @click.option(
     "--quantity",
-    help="Energy and this two-time observable (default: msd, and more panels where the file holds more); "
+    help="Energy and this two-time observable (default: msd, and more panels where the file holds more), "
+    "or a one-time observable, such as gradient_norm, alone; "
     "msd_over_noise: msd over the gradient noise, alone; aging: the times t* at which msd crosses a "
     "threshold, their power of the waiting time, and the collapse by it; hessian: spectra of the Hessian.",
 )

@@ -55,7 +55,7 @@ def contents(dataset: xr.Dataset) -> str:
 
 
 def results(dataset: xr.Dataset) -> str:
-    """Return the final energy, or losses and accuracies of a training; msd at the longest lags, aging, spectra.
+    """Return final energy, or losses and accuracies of a training; msd at the longest lags, aging, spectra.
 
     Of a sweep, a table of final values with a row for each member.
     """

@@ -30,9 +30,9 @@ from .style import (
 AGING = "aging"
 
 #: Waiting times that the fit of a power needs.
-_LEAST = 4
+LEAST = 4
 #: Of the bootstrap: they give an error bar to 3 %.
-_RESAMPLES = 500
+RESAMPLES = 500
 
 
 def has_aging(dataset: xr.Dataset) -> bool:
@@ -40,7 +40,7 @@ def has_aging(dataset: xr.Dataset) -> bool:
     if "msd" not in dataset or dataset["msd"].dims != ("replica", "waiting_time", "lag"):
         return False
     known = dataset["msd"].notnull().any(("replica", "lag")) & (dataset["waiting_time"] > 0)
-    return int(known.sum()) >= _LEAST
+    return int(known.sum()) >= LEAST
 
 
 def aging_figure(dataset: xr.Dataset, threshold: float | None = None) -> Figure:
@@ -61,10 +61,10 @@ def aging_figure(dataset: xr.Dataset, threshold: float | None = None) -> Figure:
     msd = dataset["msd"]
     if threshold is not None and not 0 < threshold < np.inf:
         raise UserError(f"--threshold {threshold:g}: must be > 0 (of msd)")
-    fit = aging_exponent(msd, threshold, least=_LEAST, resamples=_RESAMPLES)
+    fit = aging_exponent(msd, threshold, least=LEAST, resamples=RESAMPLES)
     if not np.isfinite(fit["exponent"]):
         raise UserError(f"--quantity {AGING}: {fit['exponent'].attrs['reason']}")
-    scan = exponent_by_threshold(msd, least=_LEAST, resamples=_RESAMPLES)
+    scan = exponent_by_threshold(msd, least=LEAST, resamples=RESAMPLES)
     colours = colours_of(reached_times(estimate(dataset, "msd")))
     made = Figure(figsize=(8.2, 7.4), layout="constrained")
     axes = np.asarray(made.subplots(2, 2)).ravel()
@@ -131,7 +131,7 @@ def _draw_collapse(ax: Axes, dataset: xr.Dataset, fit: xr.Dataset, colours: Mapp
     mu, found = float(fit["exponent"]), estimate(dataset, "msd")
     waiting, used = fit["waiting_time"].to_numpy().astype(float), fit["fitted"].to_numpy()
     ends = waiting[used][[0, -1]]
-    judged = aging_collapse(dataset["msd"], mu, waiting_times=(ends[0], ends[1]), least=_LEAST)
+    judged = aging_collapse(dataset["msd"], mu, waiting_times=(ends[0], ends[1]), least=LEAST)
     for i in np.flatnonzero(used).tolist():
         scaled = found.mean.assign_coords(lag=found.mean["lag"] / waiting[i] ** mu)
         curve(ax, type(found)(scaled, found.error), i, colours[i], "_")

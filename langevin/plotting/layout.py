@@ -15,7 +15,8 @@ from langevin.storage import explained
 from langevin.sweep.reading import sweep_dims
 
 from .aging import AGING, aging_figure, has_aging
-from .panels import draw_energy, draw_response, draw_two_time, estimate, reached_times
+from .aging_sweep import aging_sweep_figure
+from .panels import draw_energy, draw_one_time, draw_response, draw_two_time, estimate, reached_times
 from .spectra import HESSIAN, has_spectrum, spectrum_figure
 from .style import STYLE, colours_of, waiting_time_legend
 from .sweep import sweep_figure
@@ -37,7 +38,8 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
     dataset : Dataset
         A result, or a checkpoint of an unfinished run.
     quantity : str, optional
-        Two-time observable of the right panel of two; by default msd. Or one that stands alone:
+        Two-time observable of the right panel of two; by default msd. A one-time observable, or one that
+        stands alone:
         msd_over_noise, aging (`aging.aging_figure`), hessian (`spectra.spectrum_figure`).
     threshold : float, optional
         Δ* of aging; chosen if it is not given.
@@ -48,7 +50,8 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
         If there is nothing of that name to draw, or a threshold for another figure.
     """
     allowed = quantities(dataset)
-    two_time = [n for n in allowed if n not in _ALONE]
+    one_time = one_time_names(dataset)
+    two_time = [n for n in allowed if n not in (*_ALONE, *one_time)]
     richer = quantity is None and (
         {"correlation", "integrated_response"} <= set(two_time) or _trains(dataset)
     )
@@ -61,7 +64,9 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         # Means over what the run did not reach: NaN, and left out of the curves.
         warnings.filterwarnings("ignore", "Mean of empty slice", RuntimeWarning)
-        if swept:
+        if swept and wanted == AGING:
+            made = aging_sweep_figure(dataset, threshold)
+        elif swept:
             made = sweep_figure(dataset, quantity)
         elif wanted == MSD_OVER_NOISE:
             made = collapse_figure(dataset)
@@ -69,6 +74,8 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
             made = aging_figure(dataset, threshold)
         elif wanted == HESSIAN:
             made = spectrum_figure(dataset)
+        elif wanted in one_time:
+            made = _one_panel(dataset, wanted)
         elif not richer:
             made = _two_panels(dataset, [wanted] if two_time else [])
         elif _trains(dataset):
@@ -80,15 +87,26 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
 
 
 def quantities(dataset: xr.Dataset) -> list[str]:
-    """Return the two-time observables that can be drawn, and the figures of other kinds by their names."""
+    """Return the observables that can be drawn, and the figures of other kinds by their names."""
     two_time = [str(n) for n, v in dataset.data_vars.items() if v.dims == ("replica", "waiting_time", "lag")]
     found = [n for n in two_time if not (n.endswith("_error") and n.removesuffix("_error") in dataset)]
     alone = {MSD_OVER_NOISE: has_noise, AGING: has_aging, HESSIAN: has_spectrum}
-    return found + [name for name, there in alone.items() if there(dataset)]
+    return found + one_time_names(dataset) + [name for name, there in alone.items() if there(dataset)]
+
+
+def one_time_names(dataset: xr.Dataset) -> list[str]:
+    """Return the one-time observables besides the energy, which stands beside every other."""
+    return [str(n) for n, v in dataset.data_vars.items() if v.dims == ("replica", "time") and n != "energy"]
 
 
 def _trains(dataset: xr.Dataset) -> bool:
     return all(n in dataset and dataset[n].dims == ("replica", "time") for n in ("energy", "test_loss"))
+
+
+def _one_panel(dataset: xr.Dataset, name: str) -> Figure:
+    made = Figure(figsize=(4.6, 3.5), layout="constrained")
+    draw_one_time(made.subplots(), dataset, name)
+    return made
 
 
 def _two_panels(dataset: xr.Dataset, two_time: list[str]) -> Figure:

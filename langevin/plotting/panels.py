@@ -44,6 +44,18 @@ def draw_energy(ax: Axes, dataset: xr.Dataset) -> None:
     ax.legend(loc="best")
 
 
+def draw_one_time(ax: Axes, dataset: xr.Dataset, name: str) -> None:
+    """Draw a one-time observable against log time with its standard error; logarithmic, if it spans decades."""
+    found, time = estimate(dataset, name), dataset["time"].to_numpy()
+    mean, error = found.mean.to_numpy(), found.error.to_numpy()
+    shown = (time > 0) & np.isfinite(mean)
+    band(ax, time[shown], mean[shown], error[shown], BLUE, ensemble_label(dataset[name]))
+    ax.set(xscale="log", xlabel=time_label(dataset["time"], "time $t$"), ylabel=axis_label(dataset[name], ""))
+    if shown.any() and mean[shown].min() > 0 and mean[shown].max() > 10 * mean[shown].min():
+        ax.set_yscale("log")
+    ax.legend(loc="best")
+
+
 def draw_two_time(ax: Axes, dataset: xr.Dataset, name: str, colours: Mapping[int, Any] | None = None) -> None:
     """Draw a two-time observable against lag, one curve for each waiting time, early to late.
 

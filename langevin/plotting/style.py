@@ -14,6 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from langevin.sweep.reading import text
+
 #: Okabe and Ito's colours: distinct to every kind of colour vision.
 BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#555555"
 
@@ -68,6 +70,22 @@ def waiting_time_legend(
         title=title,
         loc="outside lower center",
         ncols=columns,
+    )
+
+
+def member_legend(made: Figure, members: Sequence[Mapping[str, Any]], colours: Mapping[int, Any]) -> None:
+    """Name the members of a sweep below the panels, by their labels; of many, a part."""
+    count = len(members)
+    named = np.unique(np.linspace(0, count - 1, min(count, NAMED)).round().astype(int)).tolist()
+    labels = [", ".join(text(value) for value in members[i].values()) for i in named]
+    title = ", ".join(name.replace("_", " ") for name in members[0])
+    title += f" ({len(named)} of {count})" if len(named) < count else ""
+    made.legend(
+        [Line2D([], [], color=colours[i]) for i in named],
+        labels,
+        title=title,
+        loc="outside lower center",
+        ncols=min(len(named), 6 if max(map(len, labels)) < 12 else 3),
     )
 
 

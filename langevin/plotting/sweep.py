@@ -10,14 +10,13 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from langevin.errors import UserError
 from langevin.observables.statistics import Estimate
 from langevin.sweep.reading import members, sweep_dims, text
 
 from .panels import band, estimate
-from .style import GREY, NAMED, SYMBOLS, axis_label, colours_of, number, time_label
+from .style import GREY, NAMED, SYMBOLS, axis_label, colours_of, member_legend, number, time_label
 
 #: Lags that every member must have at the waiting time that is drawn, where there is such a one.
 _LAGS = 10
@@ -61,7 +60,7 @@ def sweep_figure(dataset: xr.Dataset, quantity: str | None = None) -> Figure:
         elif axis is not None:
             _draw_final(ax, dataset, own, axis, colours)
         ax.set_title(title, loc="left")
-    _legend(made, own, colours)
+    member_legend(made, [labels for labels, _ in own], colours)
     return made
 
 
@@ -156,19 +155,3 @@ def _draw_final(ax: Axes, dataset: xr.Dataset, own: Members, axis: str, colours:
     ax.set(xlabel=axis.replace("_", " "), ylabel="final energy")
     if any(lines) and len(lines) <= NAMED // 2:
         ax.legend(loc="best")
-
-
-def _legend(made: Figure, own: Members, colours: Mapping[int, Any]) -> None:
-    """Name the members below the panels; of many, a part."""
-    count = len(own)
-    named = np.unique(np.linspace(0, count - 1, min(count, NAMED)).round().astype(int)).tolist()
-    labels = [", ".join(text(value) for value in own[i][0].values()) for i in named]
-    title = ", ".join(name.replace("_", " ") for name in own[0][0])
-    title += f" ({len(named)} of {count})" if len(named) < count else ""
-    made.legend(
-        [Line2D([], [], color=colours[i]) for i in named],
-        labels,
-        title=title,
-        loc="outside lower center",
-        ncols=min(len(named), 6 if max(map(len, labels)) < 12 else 3),
-    )

@@ -1,0 +1,105 @@
+"""Aging of every member of a sweep: t* against t_w, and μ beside μ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from langevin.errors import UserError
+from langevin.observables.aging import aging_exponent
+from langevin.sweep.reading import members, sweep_dims, text
+
+from .aging import AGING, LEAST, RESAMPLES, has_aging, uncertainty
+from .style import GREY, colours_of, member_legend, number, time_label
+
+#: Members whose labels there is room for along an axis.
+_LABELLED = 12
+
+
+class Member(NamedTuple):
+    """Labels of a member, and the fit of its relaxation times."""
+
+    labels: dict[str, Any]
+    fit: xr.Dataset
+
+
+def aging_sweep_figure(dataset: xr.Dataset, threshold: float | None = None) -> Figure:
+    """Draw t* against t_w with its power for each member, and the exponents.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        With swept dimensions.
+    threshold : float, optional
+        Δ* of all members; by default each has the one that `observables.aging` recommends for it.
+
+    Raises
+    ------
+    UserError
+        If no member has enough waiting times that reach the threshold.
+    """
+    own = [(labels, member) for labels, member in members(dataset) if has_aging(member)]
+    fits = [
+        Member(labels, aging_exponent(member["msd"], threshold, least=LEAST, resamples=RESAMPLES))
+        for labels, member in own
+    ]
+    fits = [member for member in fits if np.isfinite(member.fit["exponent"])]
+    if not fits:
+        raise UserError(f"--quantity {AGING}: no member has {LEAST} waiting times that reach a threshold")
+    colours = colours_of(range(len(fits)))
+    made = Figure(figsize=(8.2, 4.0), layout="constrained")
+    left, right = made.subplots(1, 2)
+    _draw_times(left, own[0][1], fits, colours)
+    _draw_exponents(right, dataset, fits, colours, threshold)
+    for ax, letter in ((left, "a"), (right, "b")):
+        ax.set_title(f"({letter})", loc="left")
+    member_legend(made, [member.labels for member in fits], colours)
+    return made
+
+
+def _draw_times(ax: Axes, first: xr.Dataset, fits: list[Member], colours: Mapping[int, Any]) -> None:
+    for i, (_, fit) in enumerate(fits):
+        waiting, times = (fit[n].to_numpy().astype(float) for n in ("waiting_time", "relaxation_time"))
+        used, known = fit["fitted"].to_numpy(), np.isfinite(times) & (waiting > 0)
+        look: Any = {"color": colours[i], "ls": "", "marker": "o", "ms": 4.5}
+        ax.plot(waiting[known & ~used], times[known & ~used], mfc="white", **look)
+        error = fit["relaxation_time_error"].to_numpy()[used]
+        bars = error if np.isfinite(error).all() else None
+        ax.errorbar(waiting[used], times[used], bars, capsize=2, lw=1, **look)
+        ends = waiting[used][[0, -1]]
+        ax.plot(ends, float(fit["prefactor"]) * ends ** float(fit["exponent"]), color=colours[i], lw=1.2)
+    ax.set(
+        xscale="log",
+        yscale="log",
+        xlabel=time_label(first["waiting_time"], "waiting time $t_w$"),
+        ylabel=time_label(first["lag"], "relaxation time $t^*(t_w)$"),
+    )
+
+
+def _draw_exponents(
+    ax: Axes, dataset: xr.Dataset, fits: list[Member], colours: Mapping[int, Any], threshold: float | None
+) -> None:
+    """Draw μ ± error of each member: along the swept number, if that is all, else side by side."""
+    dims = sweep_dims(dataset)
+    numeric = len(dims) == 1 and dataset[dims[0]].dtype.kind in "iuf"
+    x = np.array([float(m.labels[dims[0]]) for m in fits]) if numeric else np.arange(float(len(fits)))
+    for i, (_, fit) in enumerate(fits):
+        error, _ = uncertainty(fit)
+        bar = error if np.isfinite(error) else None
+        ax.errorbar(x[i], float(fit["exponent"]), bar, color=colours[i], fmt="o", ms=5, capsize=3)
+    ax.axhline(1, color=GREY, ls=":", lw=1, label=r"$\mu = 1$")
+    said = "of each its own $\\Delta^*$" if threshold is None else rf"$\Delta^*$ = {number(threshold)}"
+    ax.set(ylabel=rf"exponent $\mu$ ({said})", xlabel=", ".join(d.replace("_", " ") for d in dims))
+    ax.set_ylim(min(0.0, ax.get_ylim()[0]), max(1.1, ax.get_ylim()[1]))
+    if not numeric:
+        words = [", ".join(text(v) for v in m.labels.values()) for m in fits]
+        ax.set_xticks(x, words if len(fits) <= _LABELLED else [""] * len(fits))
+        if len(fits) > 1 and max(map(len, words)) * len(fits) > 36:
+            ax.tick_params("x", rotation=30)
+        ax.set_xlim(-0.5, len(fits) - 0.5)
+    ax.legend(loc="lower right")
