@@ -45,7 +45,7 @@ def draw_energy(ax: Axes, dataset: xr.Dataset) -> None:
 
 
 def draw_one_time(ax: Axes, dataset: xr.Dataset, name: str) -> None:
-    """Draw a one-time observable against log time with its standard error; logarithmic, if it spans decades."""
+    """Draw a one-time observable against log time with its standard error; logarithmic, if over decades."""
     found, time = estimate(dataset, name), dataset["time"].to_numpy()
     mean, error = found.mean.to_numpy(), found.error.to_numpy()
     shown = (time > 0) & np.isfinite(mean)

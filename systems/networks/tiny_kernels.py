@@ -188,7 +188,7 @@ def _update(w, v, gradient, rule):
     return total == 0
 
 
-def _compile(version):
+def _compile_descend(version):
     @numba.njit(cache=True, **OPTIONS)
     def descend(
         weights, velocity, sizes, kind, inputs, labels, scale, shift, batches, first, last, rule, space, bad
@@ -234,6 +234,10 @@ def _compile(version):
                     bad[r] = step
                     break
 
+    return descend
+
+
+def _compile_probe(version):
     @numba.njit(cache=True, **OPTIONS)
     def probe(
         weights,
@@ -298,9 +302,8 @@ def _compile(version):
                     for i in range(part.size):
                         gradient[r, i] += part[i]
 
-    return descend, probe
+    return probe
 
 
-descend, probe = _compile(
-    fingerprint(__file__, tiny_rows.__file__, tiny_vectors.__file__, perceptron_kernels.__file__)
-)
+_VERSION = fingerprint(__file__, tiny_rows.__file__, tiny_vectors.__file__, perceptron_kernels.__file__)
+descend, probe = _compile_descend(_VERSION), _compile_probe(_VERSION)
