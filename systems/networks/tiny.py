@@ -24,8 +24,10 @@ from .training import Problem, Rule
 
 #: The widest layer, inputs apart, up to which the kernels for tiny nets are faster than those on BLAS.
 NARROW = 32
-#: The most steps whose batches are drawn at once, and the most indices in all batches of these steps.
-STEPS, INDICES = 512, 2**22
+#: Indices in the batches of one call of the kernel, at most.
+INDICES = 2**15
+#: Bytes of inputs that are copied, so that what a replica learns from lies together.
+TOGETHER = 2**24
 #: Tasks for each thread: enough that none waits long for the last.
 TASKS = 4
 
@@ -75,10 +77,9 @@ class Tiny:
         kind = np.float32 if str(dtype) == "torch.float32" else np.float64
         self._rule = np.array(numbers, kind)
         self.rows = rows
-        steps = min(STEPS, max(1, INDICES // (ensemble.size * batches.size)))
-        self._drawn = np.empty((ensemble.size, steps, batches.size), np.int32)
-        #: Which steps, by their number over `steps`, the batches drawn are for.
-        self._segment = np.full(ensemble.size, -1)
+        self._learned = _Learned(problem.examples, rows, ensemble, self._rule.dtype)
+        #: Steps in one call of the kernel.
+        self._most = max(1, INDICES // batches.size)
         pieces = min(ensemble.size, TASKS * ensemble.threads)
         edges = np.linspace(0, ensemble.size, pieces + 1).round().astype(int)
         self._shares = [slice(int(a), int(b)) for a, b in pairwise(edges)]
@@ -97,49 +98,38 @@ class Tiny:
         weights = state.weights.numpy()
         velocity = weights if state.velocity is None else state.velocity.numpy()
         bad = np.full(len(weights), -1)
-        steps = self._drawn.shape[1]
 
         def task(share: slice) -> None:
-            for segment in range(first // steps, -(-last // steps)):
-                self._draw(share, segment)
-                start, stop = max(first - segment * steps, 0), min(last - segment * steps, steps)
-                found = np.empty(share.stop - share.start, np.int64)
-                self._descend(
-                    weights[share],
-                    velocity[share],
-                    self._sizes,
-                    self._kind,
-                    *self._examples(self.problem.examples),
-                    self._drawn[share],
-                    start,
-                    stop,
-                    self._rule,
-                    self._workspace(self._sizes, self.batches.size, self._rule),
-                    found,
-                )
-                if (found >= 0).any():
-                    bad[share] = np.where(found >= 0, found + segment * steps, -1)
-                    return
+            space = self._workspace(self._sizes, self.batches.size, self._rule)
+            for p in range(share.start, share.stop):
+                bad[p] = self._advance(p, weights[p], velocity[p], first, last, space)
 
         self._carry(task)
         ends = [(int(step), position) for position, step in enumerate(bad) if step >= 0]
         return min(ends, default=None)
 
-    def _draw(self, share: slice, segment: int) -> None:
-        """Have the batches of a segment of the steps."""
-        steps = self._drawn.shape[1]
-        for p in range(share.start, share.stop):
-            if self._segment[p] != segment:
-                label, sample = int(self.ensemble.replica[p]), int(self.ensemble.sample[p])
-                table = self.batches.table(label, segment * steps, (segment + 1) * steps)
-                self._drawn[p] = self.rows[sample][table]
-                self._segment[p] = segment
-
-    def _examples(self, examples: Examples) -> tuple[NDArray[Any], ...]:
-        """Return inputs, labels, scale and shift as the kernels take them."""
-        like = np.ones(examples.shape, self._rule.dtype)
-        scale, shift = ((like * v.numpy()).reshape(-1) for v in (examples.scale, examples.shift))
-        return examples.inputs.flatten(1).numpy(), examples.labels.numpy(), scale, shift
+    def _advance(
+        self, position: int, weights: Array, velocity: Array, first: int, last: int, space: tuple[Any, ...]
+    ) -> int:
+        """Let one replica take its steps; return the step at which it went astray, or −1."""
+        label = int(self.ensemble.replica[position])
+        for start in range(first, last, self._most):
+            # A net after the other, and its batches when they are needed: then they are in the cache.
+            table = self.batches.table(label, start, min(start + self._most, last))
+            end = self._descend(
+                weights,
+                velocity,
+                self._sizes,
+                self._kind,
+                *self._learned.examples,
+                self._learned.where[position],
+                np.ascontiguousarray(table),
+                self._rule,
+                space,
+            )
+            if end >= 0:
+                return int(start + end)
+        return -1
 
     def _carry(self, task: Callable[[slice], None]) -> None:
         """Carry out the task for every share of the replicas."""
@@ -176,7 +166,7 @@ class Tiny:
         weights = state.weights.numpy()
         found = np.empty((len(weights), 3))
         gradient = np.empty((len(weights), weights.shape[1] if descent else 0))
-        data = self._examples(examples)
+        data = _as_kernels_take(examples, self._rule.dtype)
 
         def task(share: slice) -> None:
             self._probe(
@@ -206,3 +196,42 @@ class Tiny:
             squares = found[:, 2] - np.sum(sums * sums, axis=1) / count
             values.append(squares / (count - 1) / self.problem.layout.dof)
         return np.array([noise_of_parts(one) for one in np.array(values).T]).T
+
+
+def _as_kernels_take(examples: Examples, dtype: np.dtype[Any]) -> tuple[NDArray[Any], ...]:
+    """Return inputs, labels, scale and shift."""
+    like = np.ones(examples.shape, dtype)
+    scale, shift = ((like * v.numpy()).reshape(-1) for v in (examples.scale, examples.shift))
+    return examples.inputs.flatten(1).numpy(), examples.labels.numpy(), scale, shift
+
+
+class _Learned:
+    """The training set as the steps want it: what a replica learns from side by side, to stay in the cache.
+
+    Large sets are left where they lie.
+
+    Attributes
+    ----------
+    examples : tuple
+        Inputs, labels, scale and shift.
+    where : list of ndarray of int32
+        For every replica, which of these it learns from, as `descend` takes it.
+    """
+
+    def __init__(
+        self,
+        examples: Examples,
+        rows: Mapping[int, NDArray[np.int64]],
+        ensemble: Ensemble,
+        dtype: np.dtype[Any],
+    ) -> None:
+        inputs, labels, scale, shift = _as_kernels_take(examples, dtype)
+        found = {label: r.astype(np.int32) for label, r in rows.items()}
+        if sum(map(len, rows.values())) * inputs[0].nbytes <= TOGETHER:
+            chosen = np.concatenate(list(rows.values()))
+            inputs, labels = inputs[chosen], labels[chosen]
+            ends = np.cumsum([len(r) for r in rows.values()])
+            starts = ends - [len(r) for r in rows.values()]
+            found = {s: np.array([start], np.int32) for s, start in zip(rows, starts, strict=True)}
+        self.examples = inputs, labels, scale, shift
+        self.where = [found[int(s)] for s in ensemble.sample]

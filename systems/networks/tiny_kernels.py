@@ -32,8 +32,8 @@ PIECE = 128
 def workspace(sizes: NDArray[np.int64], count: int, like: NDArray[Any]) -> tuple[Any, ...]:
     """Return room for a batch of `count` examples, in the precision of `like`.
 
-    Inputs; activations of all layers; their δ; three rows of numbers and, the third, one of ones; labels; a
-    gradient; and whether the first layer is wide.
+    Inputs; activations of all layers; their δ; three rows of numbers; labels; examples; a gradient;
+    and whether the first layer is wide.
     """
     lanes = VECTOR // like.itemsize
     padded = -(-count // lanes) * lanes
@@ -42,8 +42,9 @@ def workspace(sizes: NDArray[np.int64], count: int, like: NDArray[Any]) -> tuple
         np.zeros((count, sizes[0]) if wide else (sizes[0], padded), like.dtype),
         np.zeros((sizes[1:].sum(), padded), like.dtype),
         np.zeros((sizes[1:].sum(), padded), like.dtype),
-        np.ones((4, padded), like.dtype),
+        np.zeros((3, padded), like.dtype),
         np.full(padded, -1, f"i{like.itemsize}"),
+        np.zeros(count, np.int32),
         np.zeros(np.sum(sizes[1:] * (sizes[:-1] + 1)), like.dtype),
         wide,
     )
@@ -56,17 +57,22 @@ def _address(array):
 
 
 @numba.njit(**OPTIONS)
-def _gather(inputs, rows, scale, shift, x, wide):
-    """Write scale·input + shift of the examples `rows` to x: (unit, example), or (example, unit) if wide."""
+def _gather(inputs, labels, batch, scale, shift, x, answers, wide):
+    """Write scale·input + shift of a batch to x, (unit, example), or (example, unit) if wide; and labels."""
     if wide:
-        for b in range(rows.size):
-            row = rows[b]
+        for b in range(batch.size):
+            row = batch[b]
             for i in range(x.shape[1]):
                 x[b, i] = scale[i] * inputs[row, i] + shift[i]
     else:
         for i in range(x.shape[0]):
-            for b in range(rows.size):
-                x[i, b] = scale[i] * inputs[rows[b], i] + shift[i]
+            factor, offset = scale[i], shift[i]
+            for b in range(batch.size):
+                x[i, b] = factor * inputs[batch[b], i] + offset
+    for b in range(batch.size):
+        answers[b] = labels[batch[b]]
+    for b in range(batch.size, answers.size):
+        answers[b] = -1
 
 
 @numba.njit(**OPTIONS)
@@ -95,25 +101,28 @@ def _forward(weights, sizes, kind, x, count, rows, wide):
 
 
 @numba.njit(**OPTIONS)
-def _backward(weights, sizes, kind, x, count, rows, at, deltas, extra, gradient, wide):
-    """Write the gradient, and δ of all layers, from δ of the outputs, which stand from row `at` on."""
+def _backward(weights, sizes, kind, x, count, rows, at, deltas, gradient, wide):
+    """Write the gradient, and δ of all layers, from δ of the outputs, which stand from row `at` on.
+
+    The gradient of the last biases is there already.
+    """
     size, step, depth, one = weights.itemsize, rows.shape[1], sizes.size - 1, weights.dtype.type(1)
     w, g = _address(weights) + size * weights.size, _address(gradient) + size * gradient.size
-    ones = _address(extra) + 2 * size * step
     a, d = _address(rows) + size * step * at, _address(deltas) + size * step * at
+    end = gradient.size
     for k in range(depth, 0, -1):
         inputs, outputs = sizes[k - 1], sizes[k]
+        end -= outputs * (inputs + 1)
         w, g = w - size * outputs * (inputs + 1), g - size * outputs * (inputs + 1)
         a = _address(x) if k == 1 else a - size * step * inputs
         if k == 1 and wide:
             combine(one, g, inputs, a, inputs, d, step, 1, 0, outputs, count, inputs)
         else:
             dots(one, g, inputs, d, step, a, step, outputs, inputs, step)
-        dots(one, g + size * inputs * outputs, 1, d, step, ones, step, outputs, 1, step)
         if k > 1:
             later, d, at = d, d - size * step * inputs, at - inputs
             combine(one, d, step, later, step, w, 1, inputs, 0, inputs, outputs, step)
-            slope(deltas, rows, at, at + inputs, kind)
+            slope(deltas, rows, at, at + inputs, kind, gradient, end - inputs)
 
 
 @numba.njit(**OPTIONS)
@@ -153,12 +162,12 @@ def _add_squares(rows, first, count, sums):
 
 
 @numba.njit(**OPTIONS)
-def _judge(rows, first, labels, batch, extra, found):
+def _judge(rows, first, answers, count, extra, found):
     """Add the losses of a batch to found[0], the number of right answers to found[1]."""
     # One logarithm for all: of up to `PIECE` sums, each between 1 and the number of outputs.
     product, below = 1.0, 0.0
-    for b in range(batch.size):
-        y = labels[batch[b]]
+    for b in range(count):
+        y = answers[b]
         own = rows[first + y, b]
         product *= extra[1, b]
         below += extra[0, b] - own
@@ -190,15 +199,13 @@ def _update(w, v, gradient, rule):
 
 def _compile_descend(version):
     @numba.njit(cache=True, **OPTIONS)
-    def descend(
-        weights, velocity, sizes, kind, inputs, labels, scale, shift, batches, first, last, rule, space, bad
-    ):
-        """Let each net take a step on each of its batches.
+    def descend(w, v, sizes, kind, inputs, labels, scale, shift, where, batches, rule, space):
+        """Let a net take a step on each of the batches.
 
         Parameters
         ----------
-        weights, velocity : ndarray of float, shape (R, M)
-            Changed in place; without momentum the velocity is not used.
+        w, v : ndarray of float, shape (M,)
+            Weights and velocity, changed in place; without momentum the velocity is not used.
         sizes : ndarray of int64, shape (layers + 1,)
             Inputs, hidden units, outputs.
         kind : int
@@ -207,32 +214,38 @@ def _compile_descend(version):
             Bytes or floats.
         labels : ndarray of int64, shape (P,)
         scale, shift : ndarray of float, shape (n,)
-        batches : ndarray of int32, shape (R, steps, B)
-            Examples of the batches.
-        first, last : int
-            The steps to take are those with the batches first … last − 1.
+        where : ndarray of int32, shape (N,) or (1,)
+            Which of the inputs the net learns from; or the first of these, if they follow each other.
+        batches : ndarray of int32, shape (steps, B)
+            Places in `where`.
         rule : ndarray of float, shape (4,)
             Learning rate, momentum, weight decay, one over the number by which a batch's sum is divided.
         space : tuple
             `workspace` for batches of this size.
-        bad : ndarray of int64, shape (R,)
-            Number of the first batch after which weights are not finite; −1: none.
+
+        Returns
+        -------
+        int
+            The first step after which weights are not finite, and at which it ended; −1: none.
         """
         if version == 0:
-            return
-        count = batches.shape[2]
-        x, rows, deltas, extra, answers, gradient, wide = space
-        for r in range(weights.shape[0]):
-            w, bad[r] = weights[r], -1
-            for step in range(first, last):
-                batch = batches[r, step]
-                _gather(inputs, batch, scale, shift, x, wide)
-                at = _forward(w, sizes, kind, x, count, rows, wide)
-                softmax(rows, at, rows.shape[0], labels, batch, rule[3], deltas, extra, answers)
-                _backward(w, sizes, kind, x, count, rows, at, deltas, extra, gradient, wide)
-                if not _update(w, velocity[r], gradient, rule):
-                    bad[r] = step
-                    break
+            return -1
+        count = batches.shape[1]
+        x, rows, deltas, extra, answers, chosen, gradient, wide = space
+        for step in range(batches.shape[0]):
+            if where.size == 1:
+                for b in range(count):
+                    chosen[b] = where[0] + batches[step, b]
+            else:
+                for b in range(count):
+                    chosen[b] = where[batches[step, b]]
+            _gather(inputs, labels, chosen, scale, shift, x, answers, wide)
+            at = _forward(w, sizes, kind, x, count, rows, wide)
+            softmax(rows, at, rows.shape[0], answers, count, rule[3], deltas, extra, gradient)
+            _backward(w, sizes, kind, x, count, rows, at, deltas, gradient, wide)
+            if not _update(w, v, gradient, rule):
+                return step
+        return -1
 
     return descend
 
@@ -280,7 +293,7 @@ def _compile_probe(version):
         if version == 0:
             return
         one = weights.dtype.type(1)
-        x, rows, deltas, extra, answers, part, wide = space
+        x, rows, deltas, extra, answers, _, part, wide = space
         descent = gradient.shape[1] > 0
         for r in range(weights.shape[0]):
             w, (begin, end) = weights[r], bounds[which[r]]
@@ -291,12 +304,12 @@ def _compile_probe(version):
             for start in range(begin, end, PIECE):
                 batch = chosen[start : min(start + PIECE, end)]
                 count = batch.size
-                _gather(inputs, batch, scale, shift, x, wide)
+                _gather(inputs, labels, batch, scale, shift, x, answers, wide)
                 at = _forward(w, sizes, kind, x, count, rows, wide)
-                softmax(rows, at, rows.shape[0], labels, batch, one, deltas, extra, answers)
-                _judge(rows, at, labels, batch, extra, found[r])
+                softmax(rows, at, rows.shape[0], answers, count, one, deltas, extra, part)
+                _judge(rows, at, answers, count, extra, found[r])
                 if descent:
-                    _backward(w, sizes, kind, x, count, rows, at, deltas, extra, part, wide)
+                    _backward(w, sizes, kind, x, count, rows, at, deltas, part, wide)
                     if squares:
                         found[r, 2] += _squares(sizes, x, count, rows, deltas, extra, wide)
                     for i in range(part.size):

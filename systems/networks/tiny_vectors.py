@@ -88,19 +88,32 @@ class _Emitter:
         )
         self.b.store(self.b.call(function, [x, y, self.b.load(slot)]), slot)
 
-    def total(self, vector: ir.Value) -> ir.Value:
-        """Return the sum of the lanes, half by half."""
-        width = self.lanes
-        while width > 1:
-            width //= 2
-            parts = [
-                self.b.shuffle_vector(
-                    vector, vector, ir.Constant(ir.VectorType(I32, width), list(range(k, k + width)))
-                )
-                for k in (0, width)
-            ]
-            vector = self.b.fadd(*parts)
-        return self.b.extract_element(vector, I32(0))
+    def shuffle(self, x: ir.Value, y: ir.Value, lanes: list[int]) -> ir.Value:
+        return self.b.shuffle_vector(x, y, ir.Constant(ir.VectorType(I32, len(lanes)), lanes))
+
+    def totals(self, vectors: list[ir.Value]) -> ir.Value:
+        """Return a vector of the sums of the lanes of each; their number is a power of two, up to the lanes.
+
+        Two vectors become one that holds half sums of both in turn, and so on: all sums together take little
+        more than a single one.
+        """
+        count, width, lanes = len(vectors), 1, self.lanes
+        while len(vectors) > 1:
+            low = [lane for lane in range(lanes) if lane // width % 2 == 0]
+            high = [lane for lane in range(lanes) if lane // width % 2 == 1]
+            merged = []
+            for x, y in zip(vectors[::2], vectors[1::2], strict=True):
+                parts = []
+                for half in (low, high):
+                    cuts = [half[k : k + width] for k in range(0, lanes // 2, width)]
+                    parts.append([n for cut in cuts for n in [*cut, *(lanes + m for m in cut)]])
+                merged.append(self.b.fadd(*(self.shuffle(x, y, part) for part in parts)))
+            vectors, width = merged, 2 * width
+        (found,) = vectors
+        while lanes > count:
+            lanes //= 2
+            found = self.b.fadd(*(self.shuffle(found, found, list(range(k, k + lanes))) for k in (0, lanes)))
+        return found
 
     def blocks(self, count: ir.Value, body: Callable[[ir.Value, int], None]) -> None:
         """Emit body(first, rows) for whole blocks, and for what is left."""
@@ -182,10 +195,22 @@ def _emit_dots(e: _Emitter, out, out_step, x, x_step, y, y_step, rows, columns, 
                         e.add_product(value, other, slot, width)
 
             e.spans(length, (e.lanes, 1), span)
-            for k, line, singles in zip(left, sums[e.lanes], sums[1], strict=True):
-                for n, slot, single in zip(right, line, singles, strict=True):
-                    total = b.fadd(e.total(b.load(slot)), b.load(single))
-                    e.store(total, e.at(out, (k, out_step), (n, _const(1))), 1)
+            slots = [slot for line in sums[e.lanes] for slot in line]
+            with b.if_then(b.icmp_unsigned("!=", b.urem(length, _const(e.lanes)), _const(0))):
+                # What is beyond the last whole vector joins one of its lanes.
+                for slot, single in zip(slots, (slot for line in sums[1] for slot in line), strict=True):
+                    vector = b.load(slot)
+                    with_rest = b.fadd(b.extract_element(vector, I32(0)), b.load(single))
+                    b.store(b.insert_element(vector, with_rest, I32(0)), slot)
+            for first in range(0, len(slots), e.lanes):
+                some = slots[first : first + e.lanes]
+                totals = e.totals([b.load(slot) for slot in some])
+                for n in range(len(some)):
+                    place = e.at(
+                        out, (left[(first + n) // size_i], out_step), (right[(first + n) % size_i], _const(1))
+                    )
+                    value = b.extract_element(totals, I32(n))
+                    e.store(value, place, 1)
 
         e.blocks(columns, block)
 
