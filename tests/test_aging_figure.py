@@ -130,3 +130,50 @@ def test_the_summary_says_how_it_ages() -> None:
     )
     assert "scatter of the fit" in summary.results(subaging(1)).splitlines()[-1]
     summary.results(ds * np.nan)
+
+
+def swept(values: list[Any]) -> xr.Dataset:
+    """Members that age with exponents 0.7, 0.9, …"""
+    parts = []
+    for k, _ in enumerate(values):
+        part = subaging()
+        # Another power: curves of t_w are shifted by t_w^0.2 for each member.
+        shift = part["waiting_time"] ** (-0.2 * k * NU)
+        parts.append(part.assign(msd=(part["msd"] * shift).assign_attrs(part["msd"].attrs)))
+    made = xr.concat(parts, xr.DataArray(values, dims="widths", name="widths"), combine_attrs="override")
+    return made.assign_attrs(sweep_dimensions="widths")
+
+
+@pytest.mark.parametrize("values", [["4", "5,5", "7,7,7"], [4.0, 8.0, 16.0]], ids=["labels", "numbers"])
+def test_a_sweep_shows_the_exponent_of_every_member(values: list[Any], tmp_path: Path) -> None:
+    ds = swept(values)
+    made = plotting.figure(ds, "aging", 0.02)
+    times, exponents = made.axes
+    drawn = [float(c.lines[0].get_ydata()[0]) for c in exponents.containers]  # type: ignore[union-attr,index]
+    expected = [
+        float(aging_exponent(ds["msd"].isel(widths=k), 0.02, resamples=10)["exponent"]) for k in range(3)
+    ]
+    assert drawn == pytest.approx(expected)
+    # Means of 20 factors e^{0.3 η} scatter ln t* by 0.13, and the power of seven, or of five, by 0.03.
+    assert expected == pytest.approx([0.7, 0.9, 1.1], abs=4 * 0.03)
+    assert "0.02" in exponents.get_ylabel()
+    assert times.get_xscale() == times.get_yscale() == "log"
+    assert [t.get_text() for t in made.legends[0].get_texts()] == [
+        v if isinstance(v, str) else f"{v:g}" for v in values
+    ]
+    assert_inside_and_apart(made)
+    assert plotting.save(ds, tmp_path / "a.png", "aging").exists()
+
+
+def test_a_sweep_that_does_not_reach_the_threshold_says_so() -> None:
+    with pytest.raises(UserError, match="no member has 4 waiting times that reach a threshold"):
+        plotting.figure(swept(["4", "5"]), "aging", 1e9)
+
+
+def test_a_short_range_of_waiting_times_is_labelled_without_overlap() -> None:
+    ds = subaging(waiting=np.geomspace(5000, 5e4, 11))
+    made = plotting.figure(ds, "aging")
+    made.draw_without_rendering()
+    labels = [t.get_text() for t in made.axes[1].xaxis.get_ticklabels() if t.get_text()]
+    assert any("10^{4}" in text for text in labels)
+    assert_inside_and_apart(made)

@@ -366,7 +366,7 @@ def test_noise_that_vanishes_is_left_out() -> None:
 
 
 def test_what_is_allowed_names_the_scaled_displacement(quench: xr.Dataset) -> None:
-    with pytest.raises(UserError, match=r"allowed: msd, correlation, msd_over_noise, aging$"):
+    with pytest.raises(UserError, match=r"allowed: msd, correlation, test_loss, .*, msd_over_noise, aging$"):
         plotting.figure(training(), "entropy")
     with pytest.raises(UserError, match="'msd_over_noise': not in the file; allowed: msd, correlation"):
         plotting.figure(quench, "msd_over_noise")
@@ -378,3 +378,16 @@ def test_the_command_draws_the_scaled_displacement(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["plot", str(file), "--quantity", "msd_over_noise"])
     assert done.exit_code == 0, done.output
     assert (tmp_path / "net.png").exists()
+
+
+def test_a_one_time_observable_stands_alone(quench: xr.Dataset) -> None:
+    quench = quench.assign(force=2 * quench["energy"].assign_attrs(long_name="force"))
+    (ax,) = plotting.figure(quench, "force").axes
+    known = quench["time"].to_numpy() > 0
+    np.testing.assert_allclose(ax.lines[0].get_xdata(), quench["time"].to_numpy()[known])
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), quench["force"].mean("replica").to_numpy()[known])
+    assert (ax.get_yscale(), ax.get_ylabel().strip()) == ("linear", "force")
+    assert "force" in plotting.quantities(quench)
+    assert "energy" not in plotting.quantities(quench)
+    falling = quench.assign(force=0 * quench["force"] + np.exp(-quench["time"]))
+    assert plotting.figure(falling, "force").axes[0].get_yscale() == "log"

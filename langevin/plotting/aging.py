@@ -21,6 +21,7 @@ from .style import (
     VERMILION,
     axis_label,
     colours_of,
+    label_log,
     number,
     time_label,
     waiting_time_legend,
@@ -123,6 +124,7 @@ def _draw_times(ax: Axes, dataset: xr.Dataset, fit: xr.Dataset, colours: Mapping
         xlabel=time_label(dataset["waiting_time"], "waiting time $t_w$"),
         ylabel=time_label(dataset["lag"], "relaxation time $t^*(t_w)$"),
     )
+    label_log(ax)
     ax.legend(loc="upper left")
 
 

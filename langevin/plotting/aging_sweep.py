@@ -15,7 +15,7 @@ from langevin.observables.aging import aging_exponent
 from langevin.sweep.reading import members, sweep_dims, text
 
 from .aging import AGING, LEAST, RESAMPLES, has_aging, uncertainty
-from .style import GREY, colours_of, member_legend, number, time_label
+from .style import GREY, colours_of, label_log, member_legend, number, time_label
 
 #: Members whose labels there is room for along an axis.
 _LABELLED = 12
@@ -79,6 +79,7 @@ def _draw_times(ax: Axes, first: xr.Dataset, fits: list[Member], colours: Mappin
         xlabel=time_label(first["waiting_time"], "waiting time $t_w$"),
         ylabel=time_label(first["lag"], "relaxation time $t^*(t_w)$"),
     )
+    label_log(ax)
 
 
 def _draw_exponents(

@@ -56,7 +56,7 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
         {"correlation", "integrated_response"} <= set(two_time) or _trains(dataset)
     )
     wanted, swept = quantity or "msd", sweep_dims(dataset)
-    asked = bool(two_time or (quantity and allowed))
+    asked = bool(two_time or (quantity and set(allowed) - set(one_time)))
     if asked and wanted not in allowed and not richer and not swept:
         raise UserError(f"--quantity {wanted!r}: not in the file; allowed: {', '.join(allowed)}")
     if threshold is not None and quantity != AGING:
@@ -96,7 +96,11 @@ def quantities(dataset: xr.Dataset) -> list[str]:
 
 def one_time_names(dataset: xr.Dataset) -> list[str]:
     """Return the one-time observables besides the energy, which stands beside every other."""
-    return [str(n) for n, v in dataset.data_vars.items() if v.dims == ("replica", "time") and n != "energy"]
+    return [
+        str(name)
+        for name, variable in dataset.data_vars.items()
+        if variable.dims == ("replica", "time") and name != "energy" and not str(name).endswith("_error")
+    ]
 
 
 def _trains(dataset: xr.Dataset) -> bool:

@@ -13,6 +13,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from langevin.sweep.reading import text
 
@@ -36,6 +37,9 @@ STYLE: Any = {
 
 #: Entries that a legend holds at most; of more waiting times it names a part.
 NAMED = 12
+
+#: Last over first of a logarithmic axis up to which powers of ten alone are too few labels.
+FEW = 30.0
 
 SYMBOLS = {
     "msd": r"$\Delta(t_w, t_w+t)$",
@@ -87,6 +91,15 @@ def member_legend(made: Figure, members: Sequence[Mapping[str, Any]], colours: M
         loc="outside lower center",
         ncols=min(len(named), 6 if max(map(len, labels)) < 12 else 3),
     )
+
+
+def label_log(ax: Axes) -> None:
+    """Label 1, 2 and 5 of every decade along the logarithmic axes that span few decades."""
+    for axis, (low, high) in ((ax.xaxis, ax.get_xlim()), (ax.yaxis, ax.get_ylim())):
+        if axis.get_scale() == "log" and high < FEW * low:
+            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+            axis.set_minor_formatter(NullFormatter())
 
 
 def legend_above(ax: Axes, rows: int = 1) -> None:

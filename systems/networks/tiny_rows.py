@@ -1,9 +1,9 @@
 """Functions of whole rows: tanh, exp, activations and the softmax of a batch, compiled.
 
-exp, and tanh in double precision: y = n ln 2 + r with |r| ≤ ln 2/2, and the Taylor series of e^r − 1 up to r¹³
-(r⁷ in single precision): what follows is below rounding, (ln 2/2)¹³/14! = 1e-17. With E = e^{2|x|} − 1,
-E = 2ⁿ(e^r − 1) + 2ⁿ − 1, tanh|x| = E/(E + 2) to 1 or 2 units in the last place, also where x is small. In single
-precision a rational function is faster, to 3 units. NaN stays NaN.
+exp, and tanh in double precision: y = n ln 2 + r with |r| ≤ ln 2/2, and the Taylor series of e^r − 1 up to
+r¹³ (r⁷ in single precision): what follows is below rounding, (ln 2/2)¹³/14! = 1e-17. With E = e^{2|x|} − 1,
+E = 2ⁿ(e^r − 1) + 2ⁿ − 1, tanh|x| = E/(E + 2) to 1 or 2 units in the last place, also where x is small. In
+single precision a rational function is faster, to 3 units. NaN stays NaN.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ class LJAT:
         tolerance: float = key(
             "error of a step of the steepest descent", default=1e-6, gt=0, le=1e-3, unit="LJ length"
         )
-        scaling: Literal["standard", "none"] = key(
+        scaling: Literal["standard", "none"] = key(  # type: ignore[assignment]
             'inputs: "standard" mean 0 and variance 1 over the molecules for training; "none" as they are',
             default="none",
         )
