@@ -21,6 +21,7 @@ import langevin
 from langevin import plotting
 from langevin.cli import main
 from langevin.errors import UserError
+from langevin.observables.aging import aging_exponent
 
 Maker = Callable[..., dict[str, Any]]
 
@@ -313,11 +314,18 @@ def test_a_slope_stands_free_where_no_law_is_known() -> None:
         assert legend_of(ax) == [r"$\propto t$"] and ax.get_ylim()[1] < 1e3
 
 
-def test_without_a_last_level_there_is_one_panel() -> None:
-    made = plotting.figure(training(bottom=False))
+def test_without_a_last_level_the_last_panel_is_aging() -> None:
+    ds = training(bottom=False)
+    made = plotting.figure(ds)
     assert titles(made) == ["(a)", "(b)", "(c)", "(d)"]
-    assert len(made.axes[3].lines) == 7
+    assert "relaxation time" in made.axes[3].get_ylabel()
+    mu = float(aging_exponent(ds["msd"], resamples=500)["exponent"])
+    assert rf"$\mu$ = {mu:.3f}" in legend_of(made.axes[3])[0]
     assert not any("t_2" in name for name in legend_of(made.axes[0]))
+    # Three waiting times make no power: displacements over noise, one panel for all.
+    few = plotting.figure(training(3, bottom=False))
+    assert titles(few) == ["(a)", "(b)", "(c)", "(d)"]
+    assert len(few.axes[3].lines) == 4
 
 
 @pytest.mark.parametrize(
@@ -330,7 +338,7 @@ def test_the_panels_of_training_stay_apart(waiting_times: int, replicas: int, bo
     letters = [ax._left_title.get_window_extent() for ax in made.axes]  # type: ignore[attr-defined]
     for ax in made.axes:
         legend = ax.get_legend()
-        if legend is not None:
+        if legend is not None and "relaxation time" not in ax.get_ylabel():
             box = legend.get_window_extent()
             assert not any(box.overlaps(other) for other in frames + letters), "legends are outside"
     left = [round(frame.x0) for frame in frames]

@@ -70,7 +70,7 @@ def aging_figure(dataset: xr.Dataset, threshold: float | None = None) -> Figure:
     made = Figure(figsize=(8.2, 7.4), layout="constrained")
     axes = np.asarray(made.subplots(2, 2)).ravel()
     _draw_crossings(axes[0], dataset, fit, colours)
-    _draw_times(axes[1], dataset, fit, colours)
+    draw_times(axes[1], dataset, fit, colours)
     _draw_collapse(axes[2], dataset, fit, colours)
     _draw_exponents(axes[3], dataset, fit, scan)
     for ax, letter in zip(axes, "abcd", strict=True):
@@ -100,7 +100,7 @@ def _draw_crossings(ax: Axes, dataset: xr.Dataset, fit: xr.Dataset, colours: Map
     ax.legend(handles=[line, marks], loc="lower right")
 
 
-def _draw_times(ax: Axes, dataset: xr.Dataset, fit: xr.Dataset, colours: Mapping[int, Any]) -> None:
+def draw_times(ax: Axes, dataset: xr.Dataset, fit: xr.Dataset, colours: Mapping[int, Any]) -> None:
     """Draw t* against t_w with error bars, the power that is fitted, and slope 1."""
     waiting = fit["waiting_time"].to_numpy().astype(float)
     times, used = fit["relaxation_time"].to_numpy(), fit["fitted"].to_numpy()

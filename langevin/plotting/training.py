@@ -11,10 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import SubplotSpec
 
-from langevin.observables.aging import msd_over_noise
+from langevin.observables.aging import aging_exponent, msd_over_noise
 from langevin.observables.regimes import regimes
 from langevin.observables.statistics import Estimate
 
+from .aging import AGING, LEAST, RESAMPLES, draw_times, has_aging
 from .panels import band, curve, draw_two_time, estimate, reached_times
 from .style import BLUE, GREY, VERMILION, colours_of, legend_above, number, time_label, waiting_time_legend
 
@@ -33,7 +34,9 @@ _ACCURACIES = {"train_accuracy": "training", "test_accuracy": "test"}
 def training_figure(dataset: xr.Dataset, two_time: Sequence[str]) -> Figure:
     """Draw losses and accuracies with t₁ and t₂, displacements, and their collapse by the gradient noise.
 
-    As Figs. 2 to 5 of Baity-Jesi et al. 2018. Without gradient noise the correlation has the last place.
+    As Figs. 2 to 5 of Baity-Jesi et al. 2018. Where the loss has not come to its bottom, so that the noise
+    need not collapse anything, the last panel is t* against t_w, if displacements have a power of the waiting
+    time (Herrera Segura et al. 2022); without gradient noise it is the correlation.
 
     Parameters
     ----------
@@ -45,11 +48,11 @@ def training_figure(dataset: xr.Dataset, two_time: Sequence[str]) -> Figure:
     corners, scaled = regimes(dataset), _scaled(dataset)
     t2 = float(corners["t2"])
     upper = ["losses"] + ["accuracies"] * any(n in dataset for n in _ACCURACIES)
-    lower = [
-        n for n in ("msd", "correlation" if scaled is None else "collapse") if n in (*two_time, "collapse")
-    ]
+    fit = _aging(dataset) if "msd" in two_time and not np.isfinite(t2) else None
+    last = AGING if fit is not None else "correlation" if scaled is None else "collapse"
+    lower = [n for n in ("msd", last) if n in (*two_time, "collapse", AGING)]
     colours = colours_of(sorted({i for n in two_time for i in reached_times(estimate(dataset, n))}))
-    stacked = scaled is not None and len(_groups(scaled, t2)) > 1
+    stacked = last == "collapse" and scaled is not None and len(_groups(scaled, t2)) > 1
     heights = (1.0,) + ((0.65, 0.65) if stacked else (1.3,)) * bool(lower)
     made = Figure(figsize=(8.2, 8.2 if lower else 3.5), layout="constrained")
     # One grid for all: frames of nested ones would not line up.
@@ -67,12 +70,22 @@ def training_figure(dataset: xr.Dataset, two_time: Sequence[str]) -> Figure:
                 draw_losses(ax, dataset, corners)
             elif panel == "accuracies":
                 draw_accuracies(ax, dataset, corners)
+            elif panel == AGING and fit is not None:
+                draw_times(ax, dataset, fit, colours)
             else:
                 draw_two_time(ax, dataset, panel, colours)
             ax.set_title(f"({next(letters)})", loc="left")
     if colours:
         waiting_time_legend(made, dataset["waiting_time"], colours)
     return made
+
+
+def _aging(dataset: xr.Dataset) -> xr.Dataset | None:
+    """Return the fit of t* to a power of t_w; None if there is none."""
+    if not has_aging(dataset):
+        return None
+    fit = aging_exponent(dataset["msd"], least=LEAST, resamples=RESAMPLES)
+    return fit if np.isfinite(fit["exponent"]) else None
 
 
 def collapse_figure(dataset: xr.Dataset) -> Figure:
