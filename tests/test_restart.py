@@ -25,6 +25,8 @@ Maker = Callable[..., dict[str, Any]]
 
 #: Long enough for several checkpoints at the engine's two stretches a second.
 SECONDS = 3.0
+#: Seconds, at least, that are measured to find out what a run takes.
+PROBED = 0.3
 
 NETWORKS = [name for name in sorted(registry.names()) if config.takes_data(registry.load(name))]
 
@@ -49,13 +51,19 @@ def lasting(name: str, small: Maker, folder: Path, response: bool = False) -> di
     """Settings of a run that lasts about `SECONDS` on this machine."""
     given = small(name, output__path=str(folder / "probe.nc"), record__response=response)
     simulation.execute(config.load(given))  # compiles
-    walls, short = [], given["dynamics"]["t_max"]
-    for t_max in (short, 41 * short):
+
+    def wall(t_max: float) -> float:
         given["dynamics"]["t_max"] = t_max
         began = time.monotonic()
         simulation.execute(config.load(given), force=True)
-        walls.append(time.monotonic() - began)
-    t_max = float(round(40 * short * SECONDS / (walls[1] - walls[0])))
+        return time.monotonic() - began
+
+    short, longer = given["dynamics"]["t_max"], 40 * given["dynamics"]["t_max"]
+    start = wall(short)
+    # The difference has to stand out from what a run takes to begin.
+    while (spent := wall(longer) - start) < PROBED:
+        longer *= 4
+    t_max = float(round((longer - short) * SECONDS / spent))
     # A deterministic system's cost need not be linear in time.
     given["dynamics"]["t_max"] = min(t_max, 300.0) if config.is_deterministic(registry.load(name)) else t_max
     given["output"] = {"path": str(folder / "whole.nc"), "figure": False, "checkpoint_interval": 0.0}
