@@ -41,6 +41,10 @@ from langevin.systems.networks.datasets.base import Data
 ROOT = Path(__file__).resolve().parent.parent
 
 
+#: Steps from one measurement to the next: runs/ljat_3_hidden.toml measures 800 times in 150,000 steps.
+STRETCH = 190
+
+
 class Case(NamedTuple):
     """A net that is timed, and what is demanded: times the loader in double and single, times indexing."""
 
@@ -113,10 +117,10 @@ class Kernel:
         self.state, self.time = self.system.initial_state(self.noise), 0
 
     def __call__(self, steps: int) -> None:
-        """Take steps, some hundred in a call, as between two measurements of a long run."""
+        """Take steps, so many in a call as there are between two measurements of a long run."""
         for _ in range(steps):
-            self.state = self.system.advance(self.state, self.time, self.time + 100, self.noise)
-            self.time += 100
+            self.state = self.system.advance(self.state, self.time, self.time + STRETCH, self.noise)
+            self.time += STRETCH
 
 
 def ljat() -> Data:
@@ -169,8 +173,8 @@ def speed(name: str, quick: bool) -> None:
         Contestant("loader", bare(loaded(inputs, labels, case.batch, 0)), 1, 1),
         Contestant("indexing", bare(indexed(inputs, labels, case.batch)), 1, 1),
         Contestant("vmap", Vmap(inputs, labels, case), case.replicas, 1),
-        *(Contestant(p, kernel, 100 * case.replicas, 1) for p, kernel in kernels.items()),
-        Contestant("two", Kernel(name, case, data, "double", 2), 100 * case.replicas, 1),
+        *(Contestant(p, kernel, STRETCH * case.replicas, 1) for p, kernel in kernels.items()),
+        Contestant("two", Kernel(name, case, data, "double", 2), STRETCH * case.replicas, 1),
     ]
     found = dict(zip([c.name for c in contestants], contest(contestants, seconds, rounds, 1), strict=True))
     sizes = (width, *case.widths, case.outputs)
