@@ -22,8 +22,9 @@ from .perceptron import Shape
 from .state import NetworkState
 from .training import Problem, Rule
 
-#: The widest layer, inputs apart, up to which the kernels for tiny nets are faster than those on BLAS.
-NARROW = 32
+#: The widest layer, inputs apart, up to which the kernels for tiny nets are faster than those on BLAS: with
+#: ReLU on two inputs both take as long there, with tanh or images ours take half.
+NARROW = 64
 #: Indices in the batches of one call of the kernel, at most.
 INDICES = 2**15
 #: Bytes of inputs that are copied, so that what a replica learns from lies together.
