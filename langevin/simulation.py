@@ -217,7 +217,9 @@ def build(settings: Settings, ensemble: Ensemble, data: Data | None = None) -> S
         system: System = made
         return system
     dynamics = settings.dynamics
-    return Langevin(made, dynamics.temperature, dynamics.dt, response=settings.record.response)
+    # Keys of a model's own need not offer the choice.
+    scheme = getattr(dynamics, "scheme", "euler_maruyama")
+    return Langevin(made, dynamics.temperature, dynamics.dt, settings.record.response, scheme)
 
 
 def _prepare(settings: Settings, threads: int | None) -> tuple[Run, Ensemble, Data | None]:

@@ -165,14 +165,42 @@ class Model(Protocol):
         temperature: float,
         noise: Noise,
         accumulated: Array | None = None,
+        held: Array | None = None,
+        carried: dict[str, Array] | None = None,
     ) -> Array | None:
         """Return x after many steps at once, from a kernel equal to the plain step; None: there is none.
 
-        To `accumulated`, shape (2, R, dof), if given, k = √(2 T dt) η of every step and x k, x as the step
-        finds it, are added in place, step after step. A kernel whose signature lacks the argument serves runs
-        without the response; those with it take the plain step.
+        The last three arguments are optional in the signature: what a run needs and the signature lacks makes
+        it take the plain step. `accumulated` and `held` are changed in place.
+
+        Parameters
+        ----------
+        x : ndarray, shape (R, dof)
+            Configuration; not changed.
+        steps : int
+        dt, temperature : float
+        noise : Noise
+            Its "thermal" streams give dof normals per replica and step; none at T = 0.
+        accumulated : ndarray, shape (2, R, dof), optional
+            Given when the response is measured. To it k = √(2 T dt) ξ_{n+1} and x_n k are added, step after
+            step: ξ_{n+1} the normals that the step draws, x_n as the step finds it.
+        held : ndarray, shape (R, dof), optional
+            Given by the scheme "leimkuhler_matthews" at T > 0: the normals ξ_n that the step before drew. A
+            step is then moved by √(2 T dt) (ξ_n + ξ_{n+1})/2. On return, the last normals drawn.
+        carried : dict of str to ndarray, optional
+            Given whenever the signature has it: what `carried` or the call before left. The kernel replaces
+            entries, never what is in the arrays. Steps taken in two calls must end in the bits of one.
         """
         return None
+
+    def carried(self, x: Array) -> dict[str, Array]:
+        """Return what the fused kernel carries from call to call besides x, as it is without a past.
+
+        It is part of the state: saved and restored with x, unlike attributes of the model. For instance the
+        positions at which a list of neighbours was built. Called at the start, and where the plain step
+        moved x. Default: nothing.
+        """
+        return {}
 
     def hessian(self, x: Array, position: int) -> Curvature | None:
         """Return the Hessian of the extensive energy of the replica at `position` of x, shape (R, dof).
