@@ -298,8 +298,7 @@ class _Union:
     def _padded(
         values: NDArray[Any], places: Sequence[NDArray[np.int64]], sizes: Sequence[int]
     ) -> NDArray[Any]:
-        if list(values.shape) == list(sizes):
-            # A member with as many values as the union has all of them, in its order.
+        if all(np.array_equal(p, np.arange(size)) for p, size in zip(places, sizes, strict=True)):
             return values
         text = values.dtype.kind in _STRINGS
         padded = np.full(sizes, "" if text else np.nan, dtype=object if text else np.float64)
