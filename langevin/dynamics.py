@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 from langevin.errors import Diverged
 from langevin.noise import Noise
 from langevin.schemes import SCHEMES, SchemeName
-from langevin.system import Array, Attributes, Curvature, Model, System
+from langevin.schedule import Schedule
+from langevin.system import Array, Attributes, Coordinates, Curvature, Dimensions, Model, System
 
 #: A run counts as diverged once an energy exceeds its start by this many times the energy scale.
 BLOW_UP = 1e3
@@ -255,20 +256,34 @@ class Langevin(System):
     def compare(self, reference: Array, state: LangevinState) -> dict[str, Array]:
         """Return msd Δ = (1/M) Σ (x_i − x_i')² and correlation C = (1/M) Σ x_i x_i', shape (R,).
 
-        The difference is taken first: at short lags Δ is far smaller than C. With the response, its
-        integral χ comes too.
+        The difference is taken first: at short lags Δ is far smaller than C. A model with two-time
+        observables of its own gives these instead. With the response, its integral χ comes too.
         """
         x = reference if state.accumulated is None else reference[0]
-        difference = state.x - x
-        found = {
-            "msd": np.mean(difference * difference, axis=1),
-            "correlation": np.mean(state.x * x, axis=1),
-        }
+        found = self.model.compare(x, state.x)
+        if found is None:
+            difference = state.x - x
+            found = {
+                "msd": np.mean(difference * difference, axis=1),
+                "correlation": np.mean(state.x * x, axis=1),
+            }
         if state.accumulated is not None:
             found["integrated_response"] = integrated_response(
                 state.x, state.accumulated, reference[1:], self.temperature
             )
         return found
+
+    def at_waiting(self, state: LangevinState) -> Mapping[str, Array]:
+        """Return what the model measures only where a waiting time begins."""
+        return self.model.at_waiting(state.x)
+
+    def coordinates(self, schedule: Schedule) -> Coordinates:
+        """Return the model's further coordinates."""
+        return self.model.coordinates(schedule)
+
+    def dimensions(self) -> Dimensions:
+        """Return the further dimensions of the model's observables."""
+        return self.model.dimensions()
 
     def hessian(self, state: LangevinState, position: int) -> Curvature | None:
         """Return the model's Hessian of one replica."""

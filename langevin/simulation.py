@@ -231,7 +231,8 @@ def _prepare(settings: Settings, threads: int | None) -> tuple[Run, Ensemble, Da
     grids = record.times, record.waiting_times, record.lags
     schedule = Schedule.build(*grids, settings.dynamics.t_max, system.time_step, record.hessian)
     noise, spectra = Noise(keys.seed, ensemble.replica), Spectra(record, ensemble)
-    run = Run(system, schedule, Recorder(schedule, ensemble), noise, state=None, spectra=spectra)
+    recorder = Recorder(schedule, ensemble, optional(system, "dimensions")())
+    run = Run(system, schedule, recorder, noise, state=None, spectra=spectra)
     return run, ensemble, data
 
 

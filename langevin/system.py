@@ -21,8 +21,10 @@ State: TypeAlias = Any
 Reference: TypeAlias = Any
 Attributes: TypeAlias = Mapping[str, Mapping[str, Any]]
 """Name of a variable → its netCDF attributes (`long_name`, `units`, …)."""
-Coordinates: TypeAlias = Mapping[str, tuple[str, Array, Mapping[str, Any]]]
-"""Name of a coordinate → its dimension, its values there, its netCDF attributes."""
+Coordinates: TypeAlias = Mapping[str, tuple[str, NDArray[Any], Mapping[str, Any]]]
+"""Name of a coordinate → its dimension, its values there (numbers or words), its netCDF attributes."""
+Dimensions: TypeAlias = Mapping[str, tuple[str, ...]]
+"""Name of an observable → its dimensions after replica and its times, such as ("species", "wavenumber")."""
 
 
 class Curvature(Protocol):
@@ -103,10 +105,20 @@ class System(Protocol):
         """
 
     def coordinates(self, schedule: Schedule) -> Coordinates:
-        """Return further coordinates along time, waiting_time, lag or replica. Default: none.
+        """Return coordinates along time, waiting_time, lag, replica or further dimensions. Default: none.
 
-        For instance ``{"scaled_time": ("time", rate * schedule.times, {"long_name": …, "units": "1"})}``.
-        They follow from the schedule and the settings alone, and are not part of the state.
+        For instance ``{"scaled_time": ("time", rate * schedule.times, {"long_name": …, "units": "1"})}``, or
+        ``{"species": ("species", np.array(["A", "B"]), {"long_name": …})}``. They follow from the schedule
+        and the settings alone, and are not part of the state.
+        """
+        return {}
+
+    def dimensions(self) -> Dimensions:
+        """Return the further dimensions of the observables that have such. Default: none has.
+
+        What `measure`, `at_waiting` and `compare` return under one of these names has the shape (R, …), with
+        one axis for each further dimension, always of the same size. The size is that of its `coordinates`,
+        where there are any.
         """
         return {}
 
@@ -155,6 +167,26 @@ class Model(Protocol):
 
     def observables(self, x: Array) -> dict[str, Array]:
         """Return further one-time observables, shape (R,) each. Default: none."""
+        return {}
+
+    def at_waiting(self, x: Array) -> Mapping[str, Array]:
+        """Return what is measured only where a waiting time begins, shape (R,) each. Default: nothing."""
+        return {}
+
+    def compare(self, reference: Array, x: Array) -> dict[str, Array] | None:
+        """Return the two-time observables of two configurations, shape (R, dof) each; "msd" is among them.
+
+        Shape (R,) each. Default: None, and the mean square displacement and the correlation per degree of
+        freedom are taken. The integrated response, if it is measured, is added in either case.
+        """
+        return None
+
+    def coordinates(self, schedule: Schedule) -> Coordinates:
+        """Return further coordinates, as `System.coordinates`. Default: none."""
+        return {}
+
+    def dimensions(self) -> Dimensions:
+        """Return the further dimensions of observables, as `System.dimensions`. Default: none has any."""
         return {}
 
     def fused_steps(

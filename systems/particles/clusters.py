@@ -1,7 +1,7 @@
 r"""Clusters of eight neighbouring particles, their periodic images, and who is near whom.
 
-Verlet's list (Phys. Rev. 159, 98 (1967)) of clusters in place of particles (Páll & Hess, Comput. Phys. Commun.
-184, 2641 (2013)):
+Verlet's list (Phys. Rev. 159, 98 (1967)) of clusters in place of particles (Páll & Hess, Comput. Phys.
+Commun. 184, 2641 (2013)):
 
 1. the box is cut into square columns; the particles of a column, sorted by height, are cut into clusters of
    eight, so that a cluster is about as wide as it is high;
