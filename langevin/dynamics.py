@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 
 from langevin.errors import Diverged
 from langevin.noise import Noise
-from langevin.schemes import SCHEMES, SchemeName
 from langevin.schedule import Schedule
+from langevin.schemes import SCHEMES, SchemeName
 from langevin.system import Array, Attributes, Coordinates, Curvature, Dimensions, Model, System
 
 #: A run counts as diverged once an energy exceeds its start by this many times the energy scale.

@@ -7,13 +7,12 @@ Commun. 184, 2641 (2013)):
    eight, so that a cluster is about as wide as it is high;
 2. clusters near a face get images beyond the opposite one: copies with a shift, so that no pair needs the
    minimum image;
-3. a row of every particle lists the images that have any particle within the listing radius, that is the
-   cutoff plus a skin. Every pair of two clusters stands in one of their two rows only: of image (c', s) in the
-   row of a particle of cluster c if c' > c, or c' = c and the shift s is positive (in lexicographic order).
+3. a row of every particle lists the images that have any particle within the listing radius, which is the
+   cutoff plus a skin. Pairs of two clusters stand in the rows of one of them only: image (c', s) in those of
+   cluster c if c' > c, or if c' = c and the shift s is positive (in lexicographic order).
 
-A list is valid until two particles have moved by more than the skin together. What it is follows from the
-positions it was built at alone, to the last bit and in order: a run that goes on from them finds the same
-sums.
+A list is valid until two particles have moved by more than the skin together. It follows
+from the positions it was built at alone, in order, too: a run that goes on from them finds the same sums.
 """
 
 from __future__ import annotations
@@ -247,7 +246,7 @@ def _is_later(c, source, shift):
 
 @numba.njit(**_OPTIONS)
 def _list_image(c, m, order, species, position, table, entries, counts):
-    """List the image m in the rows of those particles of cluster c that it is near to; False if one is full."""
+    """List the image m in the rows of the particles of cluster c near to it; False if one is full."""
     here = position.ctypes.data
     stride = np.uintp(RECORD * 8)
     for lane in range(LANES):

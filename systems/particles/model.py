@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 #: Names of the species, in the order of the run file.
 NAMES = "ABCDEFGH"
-#: Cutoff of each potential, in units of σ_ab; of Lennard-Jones the default.
+#: Where each potential ends, in units of σ_ab; Lennard-Jones may be cut elsewhere.
 CUTOFFS = {"lennard_jones": 2.5, "wca": 2 ** (1 / 6), "harmonic": 1.0}
 
 
@@ -94,10 +94,10 @@ class Mixture(Model):
         """What stands under [system]."""
 
         n: int = key("number of particles N", example=300, ge=2, le=10_000_000)
-        density: float = key("particles per volume ρ", example=1.2, gt=0, unit="1/σ³")
+        density: float = key("particles per volume ρ", example=0.6, gt=0, unit="1/σ³")
         potential: Literal["lennard_jones", "wca", "harmonic"] = key(
-            "pair potential ε_ab φ(r/σ_ab): Lennard-Jones, cut and shifted; Weeks-Chandler-Andersen, cut at its "
-            "minimum; harmonic spheres, (1 − r/σ)²/2",
+            "pair potential ε_ab φ(r/σ_ab): Lennard-Jones, cut and shifted; Weeks-Chandler-Andersen, cut "
+            "at its minimum; harmonic spheres, (1 − r/σ)²/2",
             example="wca",
         )
         composition: Fractions = key(
@@ -116,12 +116,12 @@ class Mixture(Model):
             kind="symmetric matrix of numbers",
         )
         cutoff: float = key(
-            "where Lennard-Jones is cut and shifted to 0, in units of σ_ab; of the other potentials it is fixed",
-            default=2.5,
-            gt=1,
+            "where Lennard-Jones is cut and shifted to 0, in units of σ_ab; 0: as usual, at 2.5",
+            default=0.0,
+            ge=0,
         )
         start: Literal["random", "lattice"] = key(
-            "where particles are before equilibration: uniform in the box, or on a face-centred cubic lattice",
+            "where particles are before equilibration: uniform in the box, or on an fcc lattice",
             default="random",
         )
         equilibration_time: float = key(
@@ -139,7 +139,7 @@ class Mixture(Model):
 
         temperature: float = key("bath temperature T", example=0.5, ge=0, unit="energy")
         initial_temperature: float = key(
-            "temperature of the equilibrium that the start is brought to; inf: none, particles stay as placed",
+            "temperature of the equilibrium the start is brought to; inf: none, particles stay as placed",
             default=5.0,
             ge=0,
             inf=True,
@@ -205,21 +205,21 @@ class Mixture(Model):
                 return
         if 0 in particle_counts(p.composition, p.n):
             yield f"system.n = {p.n}: leaves a species of system.composition without a particle"
-        if p.potential != "lennard_jones" and "cutoff" in p.model_fields_set:
+        if p.potential != "lennard_jones" and p.cutoff:
             yield (
-                f'system.cutoff = {p.cutoff:g}: allowed with system.potential = "lennard_jones" only '
+                f'system.cutoff = {p.cutoff:g}: allowed: 0, unless system.potential = "lennard_jones" '
                 f"({p.potential} ends at {CUTOFFS[p.potential]:.6g} σ_ab)"
             )
         box, reach = (p.n / p.density) ** (1 / 3), cutoff(p) * sigma_matrix(p).max()
-        if reach > box / 2:
+        if reach > box / 2 * (1 + 1e-12):
             key, least = (
                 "cutoff" if p.potential == "lennard_jones" else "potential",
                 p.density * (2 * reach) ** 3,
             )
-            value = f"{p.cutoff:g}" if key == "cutoff" else f'"{p.potential}"'
+            value = f"{cutoff(p):g}" if key == "cutoff" else f'"{p.potential}"'
             yield (
-                f"system.{key} = {value}: pairs interact up to {reach:g}, more than half the box, {box / 2:.4g}; "
-                f"allowed: system.n ≥ {int(np.ceil(least))} at this density, or a shorter cutoff"
+                f"system.{key} = {value}: pairs interact up to {reach:g}, half the box is {box / 2:.4g}; "
+                f"allowed: system.n ≥ {int(np.ceil(least - 1e-9))} at this density, or a shorter cutoff"
             )
         elif p.skin > box / 2:
             yield f"system.skin = {p.skin:g}: must be ≤ half the box, {box / 2:.4g}"
@@ -378,5 +378,4 @@ def sigma_matrix(parameters: Any) -> Array:
 
 def cutoff(parameters: Any) -> float:
     """Return the cutoff in units of σ_ab."""
-    chosen = parameters.potential == "lennard_jones"
-    return float(parameters.cutoff) if chosen else CUTOFFS[parameters.potential]
+    return float(parameters.cutoff) or CUTOFFS[parameters.potential]

@@ -1,4 +1,4 @@
-"""Pair potentials V_ab(r) = ε_ab φ(r/σ_ab), cut and shifted at a multiple of σ_ab, as tables for the kernels."""
+"""Pair potentials V_ab(r) = ε_ab φ(r/σ_ab), cut at a multiple of σ_ab, as tables for the kernels."""
 
 from __future__ import annotations
 

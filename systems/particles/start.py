@@ -134,5 +134,5 @@ def _require_apart(closest: Array, density: float) -> None:
     if closest.min() < CLOSEST:
         raise UserError(
             f"system.density = {density:g}: particles of the start overlap, the closest pair is "
-            f'{closest.min():.2f} σ apart; needed: {CLOSEST:g} σ (a lower density, or system.start = "lattice")'
+            f"{closest.min():.2f} σ apart, needed: {CLOSEST:g} σ; allowed: a lower density"
         )
