@@ -1,237 +1,335 @@
-"""Observables of particles: against double loops, against closed forms, against what must not matter.
-
-Statistical tests are of 5 σ: with the two dozen numbers here, one false alarm in 70,000 seeds.
-"""
+"""Particles in a box: forces, lists, starts, exact laws of their dynamics, and what users get wrong."""
 
 from __future__ import annotations
 
-import itertools
-import math
-import warnings
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import mixtures
 import numpy as np
 import pytest
-import xarray as xr
 from conftest import SIGMAS, z_score
-from hypothesis import example, given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
+from hypothesis import given
+from hypothesis import settings as effort
+from hypothesis import strategies as some
+from scipy.integrate import quad
 
-from langevin.observables import particles
-from langevin.observables.particles import Mixture
+import langevin
+from langevin import config, simulation
+from langevin.dynamics import Langevin
+from langevin.ensemble import Ensemble
+from langevin.errors import ConfigError, Diverged, UserError
+from langevin.noise import Noise
+from langevin.systems.particles import KobAndersen, Mixture
+from langevin.systems.particles.kernels import Field, Geometry, Lists
+from langevin.systems.particles.start import placed, pushed_apart
+from langevin.systems.particles.tile import LANES
 
-SMALL = Mixture(3.0, ("A", "B"), (4, 3), (7.25, 2.0), 0.5)
-R = 2
+
+def evaluated(x: np.ndarray, g: Geometry) -> Any:
+    return Field(g, 1, 1).evaluate(x[None])
 
 
-def moved(mixture: Mixture, scale: float, seed: int = 1, replicas: int = R) -> tuple[np.ndarray, np.ndarray]:
-    """Return random positions, and these after Gaussian displacements."""
+@pytest.mark.parametrize("name", mixtures.FORMS)
+@pytest.mark.parametrize(
+    ("counts", "box"), [((60,), 5.03), ((70, 23), 5.1), ((3, 2), 5.0), ((150, 40), 13.0)]
+)
+def test_forces_are_those_of_the_double_loop(name: str, counts: tuple[int, ...], box: float) -> None:
+    g = mixtures.geometry(name, counts, box)
+    x = mixtures.spaced(sum(counts), box, np.random.default_rng(len(name) + sum(counts)))
+    found, (force, energy, virial) = evaluated(x, g), mixtures.double_loop(x, g)
+    # To rounding: up to a hundred terms of either sign, 2⁻⁵³ of the largest each; images cost a few bits.
+    largest = max(1.0, float(np.abs(force).max()))
+    np.testing.assert_allclose(found.force[0], force, rtol=0, atol=3e-13 * largest)
+    np.testing.assert_allclose([found.energy[0], found.virial[0]], [energy, virial], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", mixtures.FORMS)
+def test_the_force_is_the_gradient(name: str) -> None:
+    g = mixtures.geometry(name, (40, 10), 5.0)
+    rng = np.random.default_rng(3)
+    x = mixtures.spaced(50, 5.0, rng)
+    force = evaluated(x, g).force[0]
+    direction = rng.standard_normal(x.size)
+    # Central differences of fourth order; h⁴ of the truncation against 1e-16 E/h of rounding.
+    h = 1e-4
+    e = [evaluated(x + k * h * direction, g).energy[0] for k in (-2, -1, 1, 2)]
+    slope = (e[0] - 8 * e[1] + 8 * e[2] - e[3]) / (12 * h)
+    scale = float(np.abs(force * direction).sum())
+    assert abs(slope + force @ direction) < 1e-8 * scale
+
+
+def test_what_moves_beyond_a_face_stays_the_same_particle() -> None:
+    g = mixtures.geometry("lennard_jones", (64, 16), 5.2)
+    rng = np.random.default_rng(5)
+    x = mixtures.spaced(80, 5.2, rng)
+    shifted = x + 5.2 * np.repeat(rng.integers(-2, 3, 80), 3)
+    one, other = evaluated(x, g), evaluated(shifted, g)
+    np.testing.assert_allclose(other.force, one.force, rtol=0, atol=1e-12 * np.abs(one.force).max() * 50)
+
+
+@effort(max_examples=40, deadline=None)
+@given(
+    seed=some.integers(0, 2**32 - 1),
+    counts=some.tuples(some.integers(1, 90), some.integers(1, 40)),
+    density=some.floats(0.05, 1.3),
+    skin=some.floats(0.02, 1.2),
+    name=some.sampled_from(sorted(mixtures.FORMS)),
+)
+def test_the_list_never_misses_a_pair(
+    seed: int, counts: tuple[int, int], density: float, skin: float, name: str
+) -> None:
+    """Free particles wander with large steps; forces by old lists are always those of the double loop."""
     rng = np.random.default_rng(seed)
-    start = mixture.box * (3 * rng.random((replicas, 3 * mixture.size)) - 1)
-    return start, start + scale * rng.standard_normal(start.shape)
+    least = 2 * mixtures.FORMS[name][1] + 1e-6
+    box = max(least, (sum(counts) / density) ** (1 / 3))
+    g = mixtures.geometry(name, counts, box, min(skin, box / 2))
+    lists = Lists(g)
+    x = mixtures.spaced(sum(counts), box, rng, jitter=0.05)
+    built, nothing = x.copy(), np.zeros((2, 0))
+    rebuilt = 0
+    for _ in range(4):
+        # As long as it holds, and a bit longer.
+        x = x + 0.15 * skin * rng.standard_normal(x.size)
+        before, row = built.copy(), x.copy()
+        assert lists.advance(row, built, np.zeros((1, 0)), 0, 0.0, 0.0, False, nothing, True)
+        rebuilt += not np.array_equal(before, built)
+        force, energy, _ = mixtures.double_loop(x, g)
+        largest = max(1.0, float(np.abs(force).max()))
+        np.testing.assert_allclose(lists.force(), force, rtol=0, atol=1e-11 * largest)
+        assert abs(lists.work.sums[3] - energy) < 1e-11 * max(1.0, abs(energy), largest)
+    assert rebuilt >= 1 or sum(counts) < 20
 
 
-def by_loops(mixture: Mixture, a: np.ndarray, b: np.ndarray, group: slice) -> dict[str, float]:
-    """Return the observables of one replica, particle by particle."""
-    n = mixture.size
-    steps = [[b[3 * i + c] - a[3 * i + c] for c in range(3)] for i in range(n)]
-    centre = [sum(step[c] for step in steps) / n for c in range(3)]
-    lengths = [math.dist(step, centre) for step in steps][group]
-    count, k = len(lengths), mixture.wavenumbers[0]
-    second, fourth = sum(r**2 for r in lengths) / count, sum(r**4 for r in lengths) / count
-    return {
-        "msd": second,
-        "correlation": sum(math.sin(k * r) / (k * r) for r in lengths) / count,
-        "self_overlap": sum(r < mixture.overlap_distance for r in lengths) / count,
-        "non_gaussian": 3 * fourth / (5 * second**2) - 1,
-    }
+def test_a_list_that_is_too_old_would_miss_pairs() -> None:
+    """The negative control of the test above: without building anew the forces are wrong."""
+    g = mixtures.geometry("lennard_jones", (80, 20), 6.0, skin=0.1)
+    lists, rng = Lists(g), np.random.default_rng(0)
+    x = mixtures.spaced(100, 6.0, rng)
+    lists.advance(x.copy(), x.copy(), np.zeros((1, 0)), 0, 0.0, 0.0, False, np.zeros((2, 0)), True)
+    counts = lists.work.counts.copy()
+    moved = x + 0.5 * rng.standard_normal(x.size)
+    fresh = Lists(g)
+    fresh.advance(moved.copy(), moved.copy(), np.zeros((1, 0)), 0, 0.0, 0.0, False, np.zeros((2, 0)), True)
+    assert not np.array_equal(counts[: lists.listed[0] * LANES], fresh.work.counts[: lists.listed[0] * LANES])
 
 
-def test_two_times_against_loops() -> None:
-    a, b = moved(SMALL, 0.3)
-    found = particles.compare(SMALL, a, b)
-    for suffix, group in (("", slice(0, 7)), ("_A", slice(0, 4)), ("_B", slice(4, 7))):
-        for r in range(R):
-            for name, value in by_loops(SMALL, a[r], b[r], group).items():
-                # To rounding of a dozen sums of seven terms of order 1.
-                assert found[f"{name}{suffix}"][r] == pytest.approx(value, abs=1e-13), name + suffix
-    assert len(found) == 13
-    assert found["self_scattering"].shape == (R, 3, 2)
-    np.testing.assert_array_equal(found["self_scattering"][:, 2, 0], found["correlation_B"])
-    other = Mixture(3.0, ("A", "B"), (4, 3), (2.0,))
-    again = particles.compare(other, a, b)
-    np.testing.assert_array_equal(found["self_scattering"][:, 0, 1], again["correlation"])
-    assert "self_scattering" not in again
-    assert set(particles.compare(Mixture(3.0, ("A",), (7,)), a, b)) == {
-        "msd",
-        "correlation",
-        "self_overlap",
-        "non_gaussian",
-    }
+def langevin_system(**changed: Any) -> tuple[Any, Noise]:
+    loaded = config.load(mixtures.settings(**changed))
+    e = loaded.ensemble
+    ensemble = Ensemble.regular(e.replicas, e.samples, e.seed, 1)
+    return simulation.build(loaded, ensemble), Noise(e.seed, ensemble.replica)
 
 
-def test_one_direction_of_k_at_a_time_averages_to_the_isotropic_one() -> None:
-    a, b = moved(SMALL, 0.3, seed=3)
-    step = (b - a).reshape(R, 7, 3)
-    step -= step.mean(axis=1, keepdims=True)
-    # Gauss-Legendre in cos θ, equal angles in φ: exact for kr of some units.
-    u, weight = np.polynomial.legendre.leggauss(40)
-    phi = np.linspace(0, 2 * np.pi, 80, endpoint=False)
-    s = np.sqrt(1 - u**2)[:, None]
-    directions = np.stack([s * np.cos(phi), s * np.sin(phi), u[:, None] + 0 * phi], axis=-1)
-    phases = np.cos(7.25 * np.einsum("rnc,uvc->rnuv", step, directions)).mean(axis=(1, 3))
-    found = particles.compare(SMALL, a, b)["correlation"]
-    np.testing.assert_allclose(phases @ weight / 2, found, rtol=0, atol=1e-12)
+@pytest.mark.parametrize("scheme", ["euler_maruyama", "leimkuhler_matthews"])
+@pytest.mark.parametrize("temperature", [0.0, 0.7])
+def test_the_kernel_takes_the_plain_steps(scheme: str, temperature: float) -> None:
+    changed = {"dynamics__scheme": scheme, "dynamics__temperature": temperature, "dynamics__dt": 5e-5}
+    if temperature > 0:
+        changed["record__response"] = True
+    system, noise = langevin_system(**changed)
+    state = system.initial_state(noise)
+    x, held = state.x, None if state.held is None else state.held.copy()
+    sums = None if state.accumulated is None else state.accumulated.copy()
+    noise.streams()
+    streams = noise.state_dict()
+    fused = system.advance(state, 0.0, 40 * system.dt, noise)
+    noise.load_state(streams)
+    for n in range(40):
+        x = system.step(x, n * system.dt, noise, sums, held)
+    # Chaos has had 40 steps of 5e-5 to grow: a factor of a few.
+    np.testing.assert_allclose(fused.x, x, rtol=0, atol=1e-11)
+    if sums is not None:
+        np.testing.assert_allclose(fused.accumulated, sums, rtol=0, atol=1e-11)
+    if held is not None:
+        np.testing.assert_array_equal(fused.held, held)
 
 
-def test_gaussian_displacements_have_closed_forms() -> None:
-    mixture, width, replicas = Mixture(10.0, ("A",), (2000,), (3.0,)), 0.4, 40
-    a, b = moved(mixture, width, replicas=replicas)
-    found = particles.compare(mixture, a, b)
-    # Without the centre of mass.
-    squared = 3 * width**2 * (1 - 1 / 2000)
-    overlap = math.erf(x := 0.3 / math.sqrt(2 * squared / 3)) - 2 * x * math.exp(-(x**2)) / math.sqrt(math.pi)
-    expected = {"msd": squared, "correlation": math.exp(-9 * squared / 6), "self_overlap": overlap}
-    for name, value in expected.items():
-        assert abs(z_score(found[name], value)) < SIGMAS, name
-    # The ratio of averages is off by −2/(3N).
-    assert abs(z_score(found["non_gaussian"], -2 / 6000)) < SIGMAS
-    # Negative control: a uniform distribution is not Gaussian, α₂ = 3·(r⁴)/(5·(r²)²) − 1 = −0.24.
-    c = a + np.random.default_rng(4).uniform(-1, 1, a.shape)
-    assert abs(z_score(particles.compare(mixture, a, c)["non_gaussian"], -0.24)) < SIGMAS
-
-
-def test_a_rigid_translation_is_no_displacement() -> None:
-    a, b = moved(SMALL, 0.2)
-    together = particles.compare(SMALL, a, a + np.tile([3.0, -0.7, 20.0], 7))
-    # Rounding of positions of order 30.
-    assert (together["msd"] < 1e-28).all()
-    np.testing.assert_allclose(together["correlation"], 1, rtol=0, atol=1e-15)
-    assert (together["self_overlap_B"] == 1).all()
-    still, drifting = (particles.compare(SMALL, a, b + shift) for shift in (0.0, np.tile([5.0, 0.0, 1.0], 7)))
-    for name in still:
-        np.testing.assert_allclose(drifting[name], still[name], rtol=0, atol=1e-12)
-
-
-def test_no_displacement_at_all() -> None:
-    a, _ = moved(SMALL, 0.2)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        found = particles.compare(SMALL, a, a.copy())
-        short = particles.compare(SMALL, np.zeros_like(a), 1e-120 * a)
-    for name, value in found.items():
-        expected = 1.0 if name.startswith(("correlation", "self")) else 0.0
-        np.testing.assert_array_equal(value, expected, name)
-    # Fourth powers underflow; α₂ must not.
-    np.testing.assert_allclose(
-        short["non_gaussian"], particles.compare(SMALL, 0 * a, a)["non_gaussian"], rtol=1e-12
+def test_the_centre_of_mass_diffuses_and_is_subtracted() -> None:
+    """Internal forces add up to zero: it is free, with msd 6 T t/N exactly, at every dt."""
+    temperature, steps, dt, n = 0.8, 50, 2e-4, 160
+    system, noise = langevin_system(
+        dynamics__scheme="euler_maruyama",
+        dynamics__temperature=temperature,
+        dynamics__dt=dt,
+        ensemble__replicas=60,
+        ensemble__samples=1,
     )
+    start = system.initial_state(noise)
+    moved, state, jumps = [], start, []
+    for k in range(12):
+        state = system.advance(state, k * steps * dt, (k + 1) * steps * dt, noise)
+        moved.append(state.x)
+    x = np.array([start.x, *moved]).reshape(13, 60, n, 3).mean(axis=2)
+    jumps = (np.diff(x, axis=0) ** 2).sum(axis=-1).ravel()
+    expected = 6 * temperature * steps * dt / n
+    assert abs(z_score(jumps, expected)) < SIGMAS
+    assert abs(z_score(jumps, expected * 1.5)) > SIGMAS
+    # A shift of all particles is no displacement.
+    drifted = state.x + np.tile([0.3, -0.2, 0.1], n)
+    found = system.model.compare(state.x, drifted)
+    np.testing.assert_allclose(found["msd"], 0, atol=1e-25)
+    np.testing.assert_allclose(found["correlation"], 1, atol=1e-14)
 
 
-def test_particles_keep_their_identity() -> None:
-    a, b = moved(SMALL, 0.1)
-    swapped = [1, 0, 2, 3, 6, 5, 4]
+class TrappedPair(Mixture):
+    """Two particles, and a spring from each to the origin."""
 
-    def permuted(x: np.ndarray) -> np.ndarray:
-        return x.reshape(R, 7, 3)[:, swapped].reshape(R, 21)
+    stiffness = 2.0
 
-    found, both = particles.compare(SMALL, a, b), particles.compare(SMALL, permuted(a), permuted(b))
-    for name in found:
-        np.testing.assert_allclose(both[name], found[name], rtol=0, atol=1e-13)
-    # Negative control: exchanged between the two times, they have moved far.
-    one = particles.compare(SMALL, a, permuted(b))
-    assert (one["msd"] > 10 * found["msd"]).all() and (one["correlation"] < found["correlation"]).all()
+    def force(self, x: np.ndarray, t: float = 0.0, noise: Noise | None = None) -> np.ndarray:
+        return super().force(x) - self.stiffness * x
 
+    def energy(self, x: np.ndarray) -> np.ndarray:
+        return super().energy(x) + self.stiffness * np.mean(x * x, axis=1)
 
-def test_pairs_against_loops() -> None:
-    a, _ = moved(SMALL, 0.0, seed=2)
-    edges = np.array([0.2, 0.5, 0.9, 1.2, 1.5])
-    found = particles.pair_correlation(SMALL, a, edges)
-    assert found.shape == (R, 3, 4)
-    species = [0] * 4 + [1] * 3
-    for r, (p, pair) in itertools.product(range(R), enumerate([(0, 0), (0, 1), (1, 1)])):
-        counts, n = np.zeros(4), (4, 3)
-        for i, j in itertools.product(range(7), repeat=2):
-            if i != j and (species[i], species[j]) == pair:
-                d = a[r, 3 * i : 3 * i + 3] - a[r, 3 * j : 3 * j + 3]
-                distance = math.sqrt(sum(min(v % 3.0, -v % 3.0) ** 2 for v in d))
-                counts += (edges[:-1] < distance) & (distance <= edges[1:])
-        ideal = n[pair[0]] * (n[pair[1]] - (pair[0] == pair[1])) * 4 / 3 * np.pi * np.diff(edges**3) / 27
-        np.testing.assert_allclose(found[r, p], counts / ideal, rtol=1e-12)
-    assert found.sum() > 0
+    def fused_steps(self, *args: Any, **further: Any) -> None:  # type: ignore[override]
+        return None
 
 
-def test_pairs_of_an_ideal_gas() -> None:
-    gas, replicas = Mixture(5.0, ("A", "B"), (30, 20)), 600
-    x, _ = moved(gas, 0.0, replicas=replicas)
-    found = particles.pair_correlation(gas, x, np.linspace(0, 2.5, 6))
-    assert (np.abs(z_score(found, 1.0)) < SIGMAS).all()
-    # Negative control: with N² in place of N(N − 1), BB would be 5 % low, more than 5 σ.
-    assert (np.abs(z_score(found[:, 2, 1:] * 19 / 20, 1.0)) > SIGMAS).any()
+def test_a_pair_in_a_harmonic_trap_is_boltzmann_distributed() -> None:
+    """Its distance has the density r² exp(−V(r)/T − κ r²/(4T)).
+
+    Of 400 independent pairs ⟨V⟩ and ⟨r⟩ are compared at 5 σ: two false alarms in a million. The scheme's bias
+    at dt = 0.004 is O(dt²), far below.
+    """
+    parameters = Mixture.Parameters(
+        n=2, density=2e-3, potential="wca", composition=[1.0], sigma=[[1.0]], epsilon=[[1.0]]
+    )
+    temperature, dt, pairs = 1.5, 0.004, 400
+    dynamics = Mixture.Dynamics(temperature=temperature, dt=dt, t_max=1.0)
+    ensemble = Ensemble.regular(pairs, pairs, 11, 1)
+    model = TrappedPair(parameters, dynamics, ensemble)
+    system = Langevin(model, temperature, dt, scheme="leimkuhler_matthews")
+    noise = Noise(11, ensemble.replica)
+    rng = np.random.default_rng(2)
+    x = rng.standard_normal((pairs, 6)) * np.sqrt(temperature / TrappedPair.stiffness)
+    x[:, 3:] = x[:, :3] + 1.2 * np.sign(rng.standard_normal((pairs, 3)))
+    held = noise.normal(6)
+    for n in range(500):
+        x = system.step(x, n * dt, noise, None, held)
+    r = np.sqrt(((x[:, :3] - x[:, 3:]) ** 2).sum(axis=1))
+    measured = model.evaluate(x).energy
+
+    def v(s: float) -> float:
+        return 4 * (s**-12 - s**-6) + 1 if s < 2 ** (1 / 6) else 0.0
+
+    def weight(s: float) -> float:
+        return float(s**2 * np.exp(-v(s) / temperature - TrappedPair.stiffness * s * s / (4 * temperature)))
+
+    norm = quad(weight, 0.5, 12, points=[1.1225])[0]
+    mean_r = quad(lambda s: s * weight(s), 0.5, 12, points=[1.1225])[0] / norm
+    mean_v = quad(lambda s: v(s) * weight(s), 0.5, 1.1225)[0] / norm
+    assert abs(z_score(r, mean_r)) < SIGMAS
+    assert abs(z_score(measured, mean_v)) < SIGMAS
+    # An ideal pair would be closer: the test sees the repulsion.
+    assert abs(z_score(r, np.sqrt(8 * 2 * temperature / (np.pi * TrappedPair.stiffness)))) > SIGMAS
 
 
-def test_pairs_do_not_see_the_box() -> None:
-    a, _ = moved(SMALL, 0.0)
-    edges = np.linspace(0, 1.5, 7)
-    boxes = np.random.default_rng(0).integers(-3, 4, a.shape)
-    found = particles.pair_correlation(SMALL, a, edges)
-    elsewhere = particles.pair_correlation(SMALL, a + 3.0 * boxes + np.tile([0.3, 1.9, -0.4], 7), edges)
-    np.testing.assert_array_equal(elsewhere, found)
-    alone = particles.pair_correlation(Mixture(3.0, ("A", "B"), (6, 1)), a, edges)
-    assert np.isnan(alone[:, 2]).all() and np.isfinite(alone[:, :2]).all()
+@pytest.mark.parametrize("potential", ["lennard_jones", "wca", "harmonic"])
+def test_pressure_is_what_the_volume_costs(potential: str) -> None:
+    """P − ρT = −dE/dV of a configuration that is scaled with its box."""
+    g = mixtures.geometry(potential, (80, 20), 5.3)
+    x = mixtures.spaced(100, 5.3, np.random.default_rng(8))
+    h, energies = 1e-5, []
+    for scale in (1 - h, 1 + h):
+        larger = Geometry(g.box * scale, g.species, g.potential, g.skin)
+        energies.append(evaluated(x * scale, larger).energy[0])
+    virial = evaluated(x, g).virial[0]
+    # dV = 3V dλ, so Σ r·F = −dE/dλ.
+    assert abs(virial + (energies[1] - energies[0]) / (2 * h)) < 1e-6 * abs(virial)
 
 
-# On the faces, where rounding decides.
-@example(np.tile([6.949999999999999, -20.85, 34.75], (2, 2)), 13.9)
-@given(arrays(np.float64, (2, 6), elements=st.floats(-1e3, 1e3)), st.floats(0.5, 50))
-def test_positions_lie_in_the_box_and_come_back(x: np.ndarray, box: float) -> None:
-    inside, image = particles.positions(x, box)
-    assert inside.shape == image.shape == (2, 2, 3)
-    assert (inside >= -box / 2).all() and (inside < box / 2).all()
-    # A few roundings of numbers up to 1e3.
-    np.testing.assert_allclose((inside + box * image).reshape(2, 6), x, rtol=0, atol=1e-12)
+def test_starts() -> None:
+    rng = np.random.default_rng(0)
+    lattice = placed("lattice", 100, 6.0, rng).reshape(-1, 3)
+    d = lattice[:, None] - lattice[None]
+    d -= 6.0 * np.round(d / 6.0)
+    distance = np.sqrt((d**2).sum(-1)) + 9 * np.eye(100)
+    # 4·27 sites: neighbours are a/√2 apart.
+    assert distance.min() == pytest.approx(6.0 / 3 / np.sqrt(2))
+    g = mixtures.geometry("lennard_jones", (128, 32), (160 / 1.2) ** (1 / 3))
+    x = np.array([placed("random", 160, g.box, np.random.default_rng(k)) for k in range(3)])
+    assert Field(g, 3, 1).evaluate(x).closest.max() < 0.5
+    assert Field(g, 3, 1).evaluate(pushed_apart(x, g, 1)).closest.min() > 0.8
 
 
-@pytest.mark.parametrize("mixture", [SMALL, Mixture(2.0, ("A",), (5,), (6.1,))])
-def test_a_file_says_what_its_particles_are(mixture: Mixture, tmp_path: Path) -> None:
-    x = xr.DataArray(np.zeros((1, 1, 3 * mixture.size)), dims=("time", "replica", "dof"))
-    x.assign_attrs(mixture.attributes()).rename("configuration").to_netcdf(tmp_path / "a.nc")
-    with xr.open_dataset(tmp_path / "a.nc") as found:
-        assert Mixture.of(found["configuration"]) == mixture
-        assert particles.are_in(found["configuration"])
-    assert not particles.are_in(x)
+def test_replicas_of_a_sample_leave_from_one_configuration() -> None:
+    system, noise = langevin_system(ensemble__replicas=4, ensemble__samples=2)
+    x = system.initial_state(noise).x
+    np.testing.assert_array_equal(x[0], x[2])
+    assert (x[0] != x[1]).all()
 
 
-def test_every_observable_is_described() -> None:
-    a, b = moved(SMALL, 0.1)
-    about = particles.variables(SMALL)
-    for name in particles.compare(SMALL, a, b):
-        assert {"long_name", "units"} <= set(about[name]), name
-    assert about["msd_B"]["long_name"] == "mean square displacement per particle of B"
-    assert about["correlation"]["wavenumber"] == 7.25
-    assert about["integrated_response"]["centre_of_mass_mobility"] == 1 / 7
-    # What varies from mixture to mixture stays out of what they share.
-    assert "wavenumber" not in particles.ATTRIBUTES["correlation"]
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"system__cutoff": 3.0}, "system.cutoff = 3: pairs interact up to 3, half the box is 2.554"),
+        ({"system__n": 100}, "system.cutoff = 2.5: pairs interact up to 2.5, half the box is 2.184"),
+        ({"system__sigma": [[1.0, 0.8], [0.7, 0.88]]}, "system.sigma = [[1.0, 0.8], [0.7, 0.88]]: must be a"),
+        ({"system__epsilon": [[1.0]]}, "system.epsilon: of 1 species; needed: 2"),
+        ({"system__composition": [0.8, 0.3]}, "system.composition = [0.8, 0.3]: must be 1 to 8 fractions"),
+        ({"system__composition": [0.9999, 0.0001]}, "system.n = 160: leaves a species"),
+        ({"system__potential": "wca", "system__cutoff": 2.0}, "system.cutoff = 2: allowed: 0, unless"),
+        (
+            {"dynamics__initial_temperature": float("inf")},
+            "dynamics.initial_temperature = inf: a random start",
+        ),
+        ({"record__wavenumbers": []}, "record.wavenumbers = []: must be a list of at least one number > 0"),
+        ({"record__overlap_distance": 0.0}, "record.overlap_distance = 0.0: allowed: number > 0"),
+        ({"system__skin": 4.0}, "system.skin = 4: must be ≤ half the box, 2.554"),
+    ],
+)
+def test_what_is_wrong_is_said(changed: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError) as found:
+        config.load(mixtures.settings(**changed))
+    assert any(fault.startswith(said) for fault in found.value.faults), found.value.faults
 
 
-FAULTS: list[tuple[Any, str]] = [
-    (lambda: Mixture(0.0, ("A",), (1,)), "box = 0.0: must be > 0"),
-    (lambda: Mixture(1.0, ("A", "B"), (1,)), r"counts = \(1,\): needed: a count ≥ 1 for each name"),
-    (lambda: Mixture(1.0, ("A",), (1,), ()), r"wavenumbers = \(\): needed: one or more"),
-    (lambda: particles.compare(SMALL, np.zeros((1, 21)), np.zeros((1, 18))), r"needed: \(R, 21\) both"),
-    (lambda: particles.pair_correlation(SMALL, np.zeros((1, 21)), [0, 2]), "0 to 2: allowed: 0 to 1.5, half"),
-    (lambda: particles.pair_correlation(SMALL, np.zeros((1, 21)), [1, 1]), "ascending"),
-    (lambda: Mixture.of(xr.DataArray([1.0], attrs={"box": 1.0})), "lacks species_counts, species_names"),
-    (
-        lambda: particles.two_time(xr.DataArray([1.0], attrs=SMALL.attributes()), [0], [1], "mds"),
-        "name = 'mds': allowed: msd, correlation, self_overlap",
-    ),
-]
+def test_a_start_that_overlaps_is_refused() -> None:
+    with pytest.raises(UserError, match=r"system.density = 6: particles of the start overlap, the closest"):
+        langevin.run(mixtures.settings(system__density=6.0, system__n=1000))
 
 
-@pytest.mark.parametrize(("call", "said"), FAULTS)
-def test_faults_are_named(call: Any, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
-        call()
+def test_a_step_that_is_too_long_is_found_out() -> None:
+    with pytest.raises(Diverged, match=r"try a smaller dynamics.dt \(now 0.005\)"):
+        langevin.run(mixtures.settings(dynamics__dt=5e-3, system__equilibration_time=0.0))
+    with pytest.raises(UserError, match=r"dynamics.dt = 0.005: too large to equilibrate with"):
+        langevin.run(mixtures.settings(dynamics__dt=5e-3, system__equilibration_time=1.0))
+
+
+def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
+    """Lists, held noise and streams are in the checkpoint: SIGKILL in the middle changes no bit."""
+    given = mixtures.settings(dynamics__t_max=0.6)
+    whole = langevin.run(given)
+    text = "\n".join(
+        f"[{section}]\n" + "\n".join(f"{k} = {config.toml(v)}" for k, v in keys.items())
+        for section, keys in given.items()
+    )
+    (tmp_path / "run.toml").write_text(text + '\npath = "run.nc"\ncheckpoint_interval = 0\n')
+    command = [sys.executable, "-m", "langevin", "run", "run.toml", "--quiet"]
+    process = subprocess.Popen(command, cwd=tmp_path)
+    checkpoint = tmp_path / "run.checkpoint.nc"
+    while process.poll() is None:
+        if checkpoint.exists():
+            time.sleep(0.3)
+            os.kill(process.pid, signal.SIGKILL)
+            break
+        time.sleep(0.02)
+    assert process.wait() == -signal.SIGKILL
+    resumed = langevin.resume(tmp_path / "run.nc")
+    for name in whole.data_vars:
+        np.testing.assert_array_equal(whole[name], resumed[name], err_msg=str(name))
+
+
+def test_kob_andersen_is_80_to_20() -> None:
+    parameters = KobAndersen.Parameters(n=1001)
+    dynamics = KobAndersen.Dynamics(temperature=1.0, dt=1e-4, t_max=1.0)
+    model = KobAndersen(parameters, dynamics, Ensemble.regular(1, 1, 0, 1))
+    assert model.mixture.counts == (801, 200)
+    assert model.box**3 * 1.2 == pytest.approx(1001)

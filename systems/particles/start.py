@@ -15,7 +15,7 @@ from .potentials import PairPotential
 from .tile import HARMONIC, LENNARD_JONES
 
 #: Steps of the descent that pushes particles apart, its time step, and the range of its spheres, in σ.
-PUSHES, PUSH_STEP, PUSH_RANGE = 2000, 0.1, 0.95
+PUSHES, PUSH_STEP, PUSH_RANGE = 3000, 0.03, 0.95
 #: Closest pair, in σ, from which Lennard-Jones forces can start: there they are some hundred ε/σ.
 CLOSEST = 0.8
 # Steps of equilibration between looks at whether somebody wants to stop.
@@ -131,7 +131,8 @@ def equilibrated(
 
 
 def _require_apart(closest: Array, density: float) -> None:
-    if closest.min() < CLOSEST:
+    # Also where it is not a number: they were too many even to be pushed.
+    if not closest.min() >= CLOSEST:
         raise UserError(
             f"system.density = {density:g}: particles of the start overlap, the closest pair is "
             f"{closest.min():.2f} σ apart, needed: {CLOSEST:g} σ; allowed: a lower density"
