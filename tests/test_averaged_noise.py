@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import pytest
 from conftest import SIGMAS, z_score
 
-from langevin import config, registry
+from langevin import config, registry, simulation
 from langevin.dynamics import Langevin, LangevinState
 from langevin.ensemble import Ensemble
-from langevin.keys import explain
+from langevin.errors import ConfigError
+from langevin.keys import DynamicsKeys, explain, key
 from langevin.noise import Noise
 from langevin.schemes import SCHEMES, SchemeName
 from langevin.system import Array
@@ -228,3 +230,32 @@ def test_every_scheme_has_its_name_in_the_run_file() -> None:
         if issubclass(keys, config.LangevinDynamics):
             said = "\n".join(explain(keys))
             assert "scheme (default: " in said and all(f'"{scheme}"' in said for scheme in SCHEMES)
+
+
+class Plain(Harmonic):
+    """A model whose section [dynamics] offers no choice."""
+
+    class Dynamics(DynamicsKeys):
+        time_step_key = "dt"
+        temperature: float = key("bath temperature", default=T)
+        initial_temperature: float = key("temperature of the start", default=T_I)
+        dt: float = key("time step", default=DT)
+        t_max: float = key("end of the run", default=1.0)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_run_takes_the_scheme_that_its_file_names(scheme: SchemeName, small: Any) -> None:
+    ensemble = Ensemble.regular(4, 2, 7)
+    system: Any = simulation.build(config.load(small("harmonic", dynamics__scheme=scheme)), ensemble)
+    assert system.scheme == scheme
+    with pytest.raises(
+        ConfigError, match=r'dynamics\.scheme = "heun": allowed: one of "euler_maruyama", "leim'
+    ):
+        config.load(small("harmonic", dynamics__scheme="heun"))
+
+
+def test_a_model_whose_keys_offer_no_scheme_takes_independent_noise() -> None:
+    given = {"system": {"name": "test_averaged_noise:Plain", "n": 5}, "dynamics": {}}
+    settings = config.load(given, folder=Path(__file__).parent)
+    system: Any = simulation.build(settings, Ensemble.regular(1, 1, 1))
+    assert system.scheme == EM
