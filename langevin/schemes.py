@@ -6,7 +6,12 @@ Both take one force and one vector of normals a step. With ξ_n standard normal 
     leimkuhler_matthews:  x_{n+1} = constrain( x_n + dt·f(x_n) + σ (ξ_n + ξ_{n+1})/2 )
 
 A scheme is of weak order p if its averages are off by O(dt^p). The orders below hold for additive noise and
-smooth forces, without a constraint.
+smooth forces, without a constraint. Projected onto a sphere both are of order 1, in the stationary state,
+too, and the second is the worse one (docs/pspin.md).
+
+What averaging the noise does not improve is short lags: a free coordinate has ⟨(x(t_w + t) − x(t_w))²⟩ =
+2T(t − dt/2), half of it after one step. Nor does it the first moments after a start: ξ_0 is drawn apart from
+x_0, while the stationary state has ⟨x ξ⟩ = σ/2, and the O(dt) that follows decays exponentially.
 """
 
 from __future__ import annotations

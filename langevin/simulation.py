@@ -22,6 +22,7 @@ from langevin.progress import Progress
 from langevin.recorder import Recorder
 from langevin.references import References
 from langevin.schedule import Schedule, Stop
+from langevin.schemes import SchemeName
 from langevin.spectra import Spectra, described
 from langevin.storage import Paths, Stored, Trajectory
 from langevin.system import Data, State, System, optional
@@ -218,7 +219,7 @@ def build(settings: Settings, ensemble: Ensemble, data: Data | None = None) -> S
         return system
     dynamics = settings.dynamics
     # Keys of a model's own need not offer the choice.
-    scheme = getattr(dynamics, "scheme", "euler_maruyama")
+    scheme: SchemeName = getattr(dynamics, "scheme", "euler_maruyama")
     return Langevin(made, dynamics.temperature, dynamics.dt, settings.record.response, scheme)
 
 

@@ -14,6 +14,7 @@ from langevin import config, registry, simulation
 from langevin.ensemble import Ensemble
 from langevin.errors import ConfigError
 from langevin.noise import Noise
+from langevin.schemes import SCHEMES
 from langevin.system import System, optional
 
 pytestmark = pytest.mark.parametrize("name", sorted(registry.names()))
@@ -24,8 +25,10 @@ def built(settings: config.Settings, ensemble: Ensemble) -> tuple[System, Noise]
     return simulation.build(settings, ensemble), Noise(ensemble.seed, ensemble.replica)
 
 
-@pytest.fixture(params=[False, True], ids=["", "response"])
+@pytest.fixture(params=[False, True, "scheme"], ids=["", "response", "other scheme"])
 def settings(name: str, small: Maker, request: pytest.FixtureRequest) -> config.Settings:
+    if request.param == "scheme":
+        return config.load(small(name, dynamics__scheme=other_scheme(name)))
     try:
         return config.load(small(name, record__response=request.param))
     except ConfigError as error:
@@ -37,6 +40,15 @@ def settings(name: str, small: Maker, request: pytest.FixtureRequest) -> config.
 @pytest.fixture
 def ensemble(name: str) -> Ensemble:
     return regular(name)
+
+
+def other_scheme(name: str) -> str:
+    """The scheme that is not a system's default."""
+    key = config.dynamics_keys(registry.load(name)).model_fields.get("scheme")
+    if key is None:
+        pytest.skip("no scheme to choose")
+    (other,) = set(SCHEMES) - {key.default}
+    return other
 
 
 def regular(name: str, seed: int = 7, threads: int = 1) -> Ensemble:

@@ -178,12 +178,18 @@ def test_a_stopped_run_resumes_to_the_same_bits(
 
 
 @pytest.mark.parametrize("name", ["harmonic", "pspin"])
-@pytest.mark.parametrize("tick", [1, 7])
+@pytest.mark.parametrize(
+    ("tick", "scheme"), [(1, "euler_maruyama"), (7, "euler_maruyama"), (7, "leimkuhler_matthews")]
+)
 def test_the_response_resumes_to_the_same_bits(
-    name: str, tick: int, small: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, tick: int, scheme: str, small: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stopped between waiting times: what was summed before is in the state and in the references."""
+    """Stopped between waiting times: what was summed before is in the state and in the references.
+
+    So are the normals that a scheme holds from step to step.
+    """
     given = small(name, record__response=True, output__path=str(tmp_path / "whole.nc"))
+    given["dynamics"]["scheme"] = scheme
     simulation.execute(config.load(given))
     given["output"]["path"] = str(tmp_path / "stopped.nc")
     paths = interrupted(given, monkeypatch, tick)
