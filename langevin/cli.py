@@ -147,7 +147,8 @@ def _conclude(path: Path, quiet: bool) -> None:
     help="Energy and this two-time observable (default: msd, and more panels where the file holds more), "
     "or a one-time observable, such as gradient_norm, alone; "
     "msd_over_noise: msd over the gradient noise, alone; aging: the times t* at which msd crosses a "
-    "threshold, their power of the waiting time, and the collapse by it; hessian: spectra of the Hessian.",
+    "threshold, their power of the waiting time, and the collapse by it; hessian: spectra of the Hessian; "
+    "pair_correlation, self_scattering: of particles, by pairs of species and by wavenumbers.",
 )
 @click.option("--threshold", type=float, help="Of msd, for --quantity aging (default: found in FILE).")
 @at_option
