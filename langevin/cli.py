@@ -236,6 +236,29 @@ def info(file: Path, at: tuple[str, ...]) -> None:
 
 
 @main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--output", "-o", type=click.Path(path_type=Path), help="File to write (.gsd); default: FILE with .gsd."
+)
+@click.option("--replica", default=0, show_default=True, help="Label of the replica.")
+@click.option("--every", default=1, show_default=True, help="Write the first of each so many stored times.")
+@at_option
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
+def export(
+    file: Path, output: Path | None, replica: int, every: int, at: tuple[str, ...], force: bool
+) -> None:
+    """Write stored configurations of particles in FILE as GSD, which OVITO and HOOMD-blue open."""
+    from langevin import export as exporting
+    from langevin import simulation
+    from langevin.sweep.reading import select
+
+    with simulation.open(file) as dataset:
+        path = output or file.with_suffix(".gsd")
+        frames = exporting.save(select(dataset, at), path, replica=replica, every=every, force=force)
+        click.echo(f"{path} ({frames} frames)")
+
+
+@main.command()
 @click.argument("run_file", type=click.Path(path_type=Path))
 @overrides_option
 def validate(run_file: Path, assignments: tuple[str, ...]) -> None:
