@@ -23,8 +23,8 @@ def save(dataset: xr.Dataset, path: Path, *, replica: int = 0, every: int = 1, f
     """Write the trajectory of one replica: box, species, positions in the box, image counts, time.
 
     Positions are single precision, as GSD has them: to 10⁻⁷ of the box. They lie in [−L/2, L/2); box and
-    image counts give the unwrapped ones. The time of a frame is the logged quantity "time"; its step is the time in
-    time steps where the file knows these, else the number of the stored time.
+    image counts give the unwrapped ones. The time of a frame is the logged quantity "time"; its step is the
+    time in time steps where the file knows these, else the number of the stored time.
 
     Parameters
     ----------

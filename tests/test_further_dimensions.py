@@ -19,6 +19,8 @@ from langevin.errors import LangevinError, UserError
 from langevin.observables import particles, two_time
 from langevin.recorder import Recorder
 from langevin.schedule import Grid, Schedule
+from langevin.sweep import execution
+from langevin.sweep.executor import InProcess
 
 SHAPES = {
     "cage": ("replica", "time", "species"),
@@ -92,6 +94,7 @@ def test_they_survive_a_checkpoint(tick: int, tmp_path: Path, monkeypatch: pytes
 
 def test_a_sweep_carries_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(execution, "local", lambda threads, lock: InProcess(threads or 1))
     given: dict[str, Any] = caged() | {
         "sweep": {"system.species": [1, 2], "system.wavenumbers": [[3.0, 1.0], [2.0]]}
     }
