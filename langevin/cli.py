@@ -147,7 +147,8 @@ def _conclude(path: Path, quiet: bool) -> None:
     help="Energy and this two-time observable (default: msd, and more panels where the file holds more), "
     "or a one-time observable, such as gradient_norm, alone; "
     "msd_over_noise: msd over the gradient noise, alone; aging: the times t* at which msd crosses a "
-    "threshold, their power of the waiting time, and the collapse by it; hessian: spectra of the Hessian.",
+    "threshold, their power of the waiting time, and the collapse by it; hessian: spectra of the Hessian; "
+    "pair_correlation, self_scattering: of particles, by pairs of species and by wavenumbers.",
 )
 @click.option("--threshold", type=float, help="Of msd, for --quantity aging (default: found in FILE).")
 @at_option
@@ -232,6 +233,29 @@ def info(file: Path, at: tuple[str, ...]) -> None:
 
     with simulation.open(file) as dataset:
         click.echo(summary.contents(select(dataset, at)))
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--output", "-o", type=click.Path(path_type=Path), help="File to write (.gsd); default: FILE with .gsd."
+)
+@click.option("--replica", default=0, show_default=True, help="Label of the replica.")
+@click.option("--every", default=1, show_default=True, help="Write the first of each so many stored times.")
+@at_option
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
+def export(
+    file: Path, output: Path | None, replica: int, every: int, at: tuple[str, ...], force: bool
+) -> None:
+    """Write stored configurations of particles in FILE as GSD, which OVITO and HOOMD-blue open."""
+    from langevin import export as exporting
+    from langevin import simulation
+    from langevin.sweep.reading import select
+
+    with simulation.open(file) as dataset:
+        path = output or file.with_suffix(".gsd")
+        frames = exporting.save(select(dataset, at), path, replica=replica, every=every, force=force)
+        click.echo(f"{path} ({frames} frames)")
 
 
 @main.command()

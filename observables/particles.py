@@ -43,6 +43,7 @@ ATTRIBUTES: dict[str, dict[str, Any]] = {
     "msd": {
         "long_name": "mean square displacement per particle",
         "units": f"{_LENGTH}^2",
+        "symbol": r"$\Delta(t_w, t_w+t)$",
         "centre_of_mass": "its displacement is subtracted",
     },
     "correlation": {
@@ -52,8 +53,9 @@ ATTRIBUTES: dict[str, dict[str, Any]] = {
         "kind": "self_intermediate_scattering",
     },
     "self_overlap": {
-        "long_name": "self-overlap, part of the particles within a",
+        "long_name": "self-overlap",
         "units": "1",
+        "comment": "part of the particles that are displaced by less than a",
         "symbol": "$Q_s(t_w, t_w+t)$",
     },
     "non_gaussian": {

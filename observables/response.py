@@ -11,6 +11,9 @@ the second of which has no T in it and holds at T = 0, too. For t_w → ∞ and 
 breaking, such as the p-spin model, χ(C) is two straight lines that meet at C = q_EA: (1 − C)/T above, and
 (1 − q_EA)/T + X (q_EA − C)/T below.
 
+All this is of a response that is conjugate to C. Files in which it is conjugate to displacements say so (the
+attribute `conjugate` of the response, `kind` of the correlation), and are refused.
+
 At finite t_w a slope along the lag is not yet the ratio of R to ∂C/∂t_w, which takes t_w + t fixed
 (Fielding & Sollich 2002, PRL 88, 050603): χ is a function of C alone only in the limit.
 """
@@ -153,6 +156,12 @@ def _matching(correlation: xr.DataArray, response: xr.DataArray) -> tuple[xr.Dat
         raise ValueError(
             f"dimensions {correlation.dims} of the correlation and {response.dims} of the response: "
             "must be the same, lag among them"
+        )
+    conjugate, kind = response.attrs.get("conjugate", "correlation"), correlation.attrs.get("kind")
+    if conjugate != "correlation" or kind == "self_intermediate_scattering":
+        raise ValueError(
+            f"the response is conjugate to {conjugate!r}, the correlation of kind {kind!r}: "
+            "χ = (1 − C)/T does not hold for them; take χ against msd (`langevin plot`)"
         )
     for dim in correlation.dims:
         if not np.array_equal(correlation[dim], response[dim]):

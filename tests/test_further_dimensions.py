@@ -12,13 +12,15 @@ from cages import Cages, caged
 from test_restart import assert_same, interrupted
 
 import langevin
-from langevin import config, simulation
+from langevin import config, export, simulation
 from langevin.dynamics import Langevin
 from langevin.ensemble import Ensemble
-from langevin.errors import LangevinError
+from langevin.errors import LangevinError, UserError
 from langevin.observables import particles, two_time
 from langevin.recorder import Recorder
 from langevin.schedule import Grid, Schedule
+from langevin.sweep import execution
+from langevin.sweep.executor import InProcess
 
 SHAPES = {
     "cage": ("replica", "time", "species"),
@@ -92,6 +94,7 @@ def test_they_survive_a_checkpoint(tick: int, tmp_path: Path, monkeypatch: pytes
 
 def test_a_sweep_carries_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(execution, "local", lambda threads, lock: InProcess(threads or 1))
     given: dict[str, Any] = caged() | {
         "sweep": {"system.species": [1, 2], "system.wavenumbers": [[3.0, 1.0], [2.0]]}
     }
@@ -113,6 +116,11 @@ def test_a_sweep_carries_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         assert member["configuration"].attrs.keys() == alone["configuration"].attrs.keys()
         pairs = member["configuration"], member["waiting_time"], member["lag"]
         np.testing.assert_array_equal(two_time.correlation(*pairs), alone["correlation"])
+    with pytest.raises(
+        UserError, match="a sweep over system_species, wavenumbers: select a member with --at"
+    ):
+        export.save(swept, tmp_path / "a.gsd")
+    assert export.save(member, tmp_path / "a.gsd", every=40) == 1
 
 
 @pytest.fixture

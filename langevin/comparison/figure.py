@@ -14,11 +14,10 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from langevin.comparison.files import Curves
 from langevin.comparison.report import spread
 from langevin.comparison.results import Comparison, Extrapolation
 from langevin.observables.curves import Aligned, Curve, matching
-from langevin.plotting import BLUE, GREY, STYLE, VERMILION, check_format
+from langevin.plotting import BLUE, GREY, STYLE, VERMILION, check_format, unit_label
 from langevin.storage import replacing
 
 #: Okabe and Ito's colours, the reference black; their yellow is too light for a line on white.
@@ -78,7 +77,7 @@ def _draw_energies(ax: Axes, comparisons: Sequence[Comparison]) -> None:
             if f.quantity == "energy":
                 _draw_sizes(ax, f)
         _curve(ax, comparison.b.energy, *_look(k), f"B: {comparison.b.label}")
-    ax.set(xscale="log", ylabel=_axis(reference, "energy"))
+    ax.set(xscale="log", ylabel=_axis(comparisons, "energy"))
     handles, names = ax.get_legend_handles_labels()
     ax.legend(handles, [_wrapped(name) for name in names], loc="best")
 
@@ -101,7 +100,7 @@ def _draw_two_time(ax: Axes, comparisons: Sequence[Comparison], name: str) -> No
             u, w = difference.waiting or (0.0, 0.0)
             if u in waiting:
                 _curve(ax, comparison.b.two_time[w], _tinted(colour, _shade(u, waiting)), marker)
-    ax.set(xscale="log", ylabel=_axis(comparisons[0].a, name))
+    ax.set(xscale="log", ylabel=_axis(comparisons, name))
     if name == "msd":
         ax.set_yscale("log")
     handles = [
@@ -177,9 +176,13 @@ def _wrapped(label: str) -> str:
     return "\n".join(textwrap.wrap(label.replace(" = ", "\u00a0=\u00a0"), 34))
 
 
-def _axis(curves: Curves, name: str) -> str:
-    meaning = "\n".join(textwrap.wrap(curves.meanings.get(name, name), 26))
-    return f"{meaning} {SYMBOLS.get(name, '')}".strip()
+def _axis(comparisons: Sequence[Comparison], name: str) -> str:
+    """Return what A calls the quantity; its plain name, where it is something else in a B."""
+    curves = comparisons[0].a
+    if any(c.b.meanings.get(name, name) != curves.meanings.get(name, name) for c in comparisons):
+        return f"{name}\n(in each file's own sense and unit)"
+    meaning = unit_label("\n".join(textwrap.wrap(curves.meanings.get(name, name), 26)))
+    return f"{meaning} {curves.symbols.get(name, SYMBOLS.get(name, ''))}".strip()
 
 
 def _look(k: int) -> tuple[str, str]:

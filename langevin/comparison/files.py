@@ -42,6 +42,8 @@ class Curves:
         Path of the file.
     meanings : dict of str to str
         What the energy and the two-time observable are, with their unit unless it is 1.
+    symbols : dict of str to str
+        How a figure writes them, where the file says so.
     """
 
     label: str
@@ -50,6 +52,7 @@ class Curves:
     unreached: list[float] = field(default_factory=list)
     source: str = ""
     meanings: dict[str, str] = field(default_factory=dict)
+    symbols: dict[str, str] = field(default_factory=dict)
 
 
 def curves(dataset: xr.Dataset, quantity: str | None, label: str) -> Curves:
@@ -71,8 +74,10 @@ def curves(dataset: xr.Dataset, quantity: str | None, label: str) -> Curves:
                 unreached.append(w)
             else:
                 two_time[w] = found
-    meanings = {name: _meaning(dataset[name]) for name in ("energy", quantity) if name and name in dataset}
-    return Curves(label, energy, two_time, unreached, source(dataset), meanings)
+    both = [name for name in ("energy", quantity) if name and name in dataset]
+    meanings = {name: _meaning(dataset[name]) for name in both}
+    symbols = {n: str(dataset[n].attrs["symbol"]) for n in both if "symbol" in dataset[n].attrs}
+    return Curves(label, energy, two_time, unreached, source(dataset), meanings, symbols)
 
 
 def _meaning(values: xr.DataArray) -> str:

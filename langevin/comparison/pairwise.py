@@ -161,6 +161,10 @@ def _units(a: xr.Dataset, b: xr.Dataset, names: Iterable[str]) -> list[str]:
     notes = []
     for name in names:
         if name in a and name in b:
+            kinds = [d[name].attrs.get("kind", "") for d in (a, b)]
+            if kinds[0] != kinds[1]:
+                meanings = [d[name].attrs.get("long_name", name) for d in (a, b)]
+                notes.append(f"{name}: {meanings[0]} in A, {meanings[1]} in B: not one quantity")
             first, second = (d[name].attrs.get("units", "1") for d in (a, b))
             if first != second:
                 notes.append(

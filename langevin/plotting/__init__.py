@@ -2,7 +2,7 @@
 
 from .layout import check_format, figure, quantities, save
 from .panels import draw_energy, draw_response, draw_two_time, estimate
-from .style import BLUE, GREY, NAMED, STYLE, SYMBOLS, VERMILION
+from .style import BLUE, GREY, NAMED, STYLE, SYMBOLS, VERMILION, unit_label
 
 __all__ = [
     "BLUE",
@@ -19,4 +19,5 @@ __all__ = [
     "figure",
     "quantities",
     "save",
+    "unit_label",
 ]

@@ -176,6 +176,7 @@ def _draw_exponents(ax: Axes, dataset: xr.Dataset, fit: xr.Dataset, scan: xr.Dat
     # An exponent without meaning, at the edge of what is known, must not set the scale.
     ax.set_ylim(min(-0.05, chosen - 0.2), max(1.1, chosen + 0.2))
     ax.set(xscale="log", xlabel=r"threshold $\Delta^*$", ylabel=r"exponent $\mu$")
+    label_log(ax)
     ax.legend(loc="best")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from pathlib import Path
 
@@ -16,22 +17,33 @@ from langevin.sweep.reading import sweep_dims
 
 from .aging import AGING, aging_figure, has_aging
 from .aging_sweep import aging_sweep_figure
-from .panels import draw_energy, draw_one_time, draw_response, draw_two_time, estimate, reached_times
+from .panels import (
+    draw_displacement_response,
+    draw_energy,
+    draw_one_time,
+    draw_response,
+    draw_two_time,
+    estimate,
+    reached_times,
+)
 from .spectra import HESSIAN, has_spectrum, spectrum_figure
+from .structure import PAIRS, SCATTERING, has_pairs, has_scattering, pair_figure, scattering_figure
 from .style import STYLE, colours_of, waiting_time_legend
 from .sweep import sweep_figure
 from .training import MSD_OVER_NOISE, collapse_figure, has_noise, training_figure
 
 #: What is made of several variables, and stands alone.
-_ALONE = (MSD_OVER_NOISE, AGING, HESSIAN)
+_ALONE = (MSD_OVER_NOISE, AGING, HESSIAN, PAIRS, SCATTERING)
 
 
 def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | None = None) -> Figure:
     """Draw the energy and a two-time observable, as Fig. 1 of Baity-Jesi et al. 2018.
 
     Where no quantity is asked for, some files give more: with a response four panels, energy, mean square
-    displacement, correlation, and the fluctuation-dissipation plot of χ against C; with a test loss, the
-    course of training (`training.training_figure`). Of a sweep: `sweep.sweep_figure`.
+    displacement, correlation, and the fluctuation-dissipation plot of χ against C; with a correlation that is
+    a scattering function three, energy, this, and mean square displacement, and with a response the plot of χ
+    against the displacement; with a test loss, the course of training (`training.training_figure`). Of a
+    sweep: `sweep.sweep_figure`.
 
     Parameters
     ----------
@@ -40,7 +52,8 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
     quantity : str, optional
         Two-time observable of the right panel of two; by default msd. A one-time observable, or one that
         stands alone:
-        msd_over_noise, aging (`aging.aging_figure`), hessian (`spectra.spectrum_figure`).
+        msd_over_noise, aging (`aging.aging_figure`), hessian (`spectra.spectrum_figure`), pair_correlation,
+        self_scattering (`structure`).
     threshold : float, optional
         Δ* of aging; chosen if it is not given.
 
@@ -53,7 +66,7 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
     one_time = one_time_names(dataset)
     two_time = [n for n in allowed if n not in (*_ALONE, *one_time)]
     richer = quantity is None and (
-        {"correlation", "integrated_response"} <= set(two_time) or _trains(dataset)
+        {"correlation", "integrated_response"} <= set(two_time) or _scatters(dataset) or _trains(dataset)
     )
     wanted, swept = quantity or "msd", sweep_dims(dataset)
     asked = bool(two_time or (quantity and set(allowed) - set(one_time)))
@@ -74,6 +87,10 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
             made = aging_figure(dataset, threshold)
         elif wanted == HESSIAN:
             made = spectrum_figure(dataset)
+        elif wanted == PAIRS:
+            made = pair_figure(dataset)
+        elif wanted == SCATTERING:
+            made = scattering_figure(dataset)
         elif wanted in one_time:
             made = _one_panel(dataset, wanted)
         elif not richer:
@@ -81,7 +98,7 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
         elif _trains(dataset):
             made = training_figure(dataset, two_time)
         else:
-            made = _four_panels(dataset)
+            made = _many_panels(dataset, _panels_of(dataset))
         made.suptitle(dataset.attrs.get("title", ""), fontsize=10)
     return made
 
@@ -90,7 +107,13 @@ def quantities(dataset: xr.Dataset) -> list[str]:
     """Return the observables that can be drawn, and the figures of other kinds by their names."""
     two_time = [str(n) for n, v in dataset.data_vars.items() if v.dims == ("replica", "waiting_time", "lag")]
     found = [n for n in two_time if not (n.endswith("_error") and n.removesuffix("_error") in dataset)]
-    alone = {MSD_OVER_NOISE: has_noise, AGING: has_aging, HESSIAN: has_spectrum}
+    alone = {
+        MSD_OVER_NOISE: has_noise,
+        AGING: has_aging,
+        HESSIAN: has_spectrum,
+        PAIRS: has_pairs,
+        SCATTERING: has_scattering,
+    }
     return found + one_time_names(dataset) + [name for name, there in alone.items() if there(dataset)]
 
 
@@ -105,6 +128,29 @@ def one_time_names(dataset: xr.Dataset) -> list[str]:
 
 def _trains(dataset: xr.Dataset) -> bool:
     return all(n in dataset and dataset[n].dims == ("replica", "time") for n in ("energy", "test_loss"))
+
+
+def _scatters(dataset: xr.Dataset) -> bool:
+    """Say whether the correlation is a scattering function, which χ is not conjugate to."""
+    there = "correlation" in dataset and dataset["correlation"].dims == ("replica", "waiting_time", "lag")
+    return there and dataset["correlation"].attrs.get("kind") == "self_intermediate_scattering"
+
+
+def _panels_of(dataset: xr.Dataset) -> list[str]:
+    """Return the panels of a file with a response or a scattering function."""
+    order = ("energy", "correlation", "msd") if _scatters(dataset) else ("energy", "msd", "correlation")
+    names = [name for name in order if name in dataset]
+    if "integrated_response" not in dataset:
+        return names
+    if dataset["integrated_response"].attrs.get("conjugate", "correlation") == "correlation":
+        # χ against F_s would have a line that no theorem gives.
+        return names + ["integrated_response"] * (not _scatters(dataset))
+    return names + ["integrated_response"] * ("msd" in dataset and _of_displacements(dataset))
+
+
+def _of_displacements(dataset: xr.Dataset) -> bool:
+    about = dataset["integrated_response"].attrs
+    return about.get("conjugate") == "msd" and "spatial_dimensions" in about
 
 
 def _one_panel(dataset: xr.Dataset, name: str) -> Figure:
@@ -131,17 +177,19 @@ def _two_panels(dataset: xr.Dataset, two_time: list[str]) -> Figure:
     return made
 
 
-def _four_panels(dataset: xr.Dataset) -> Figure:
-    panels = [n for n in ("energy", "msd", "correlation", "integrated_response") if n in dataset]
-    rows = (len(panels) + 1) // 2
-    made = Figure(figsize=(8.2, 3.4 * rows + 0.5), layout="constrained")
-    axes = np.asarray(made.subplots(rows, 2, squeeze=False)).ravel()
+def _many_panels(dataset: xr.Dataset, panels: list[str]) -> Figure:
+    columns = 3 if len(panels) == 3 else 2
+    rows = math.ceil(len(panels) / columns)
+    made = Figure(figsize=(4.1 * columns, 3.4 * rows + 0.5), layout="constrained")
+    axes = np.asarray(made.subplots(rows, columns, squeeze=False)).ravel()
     # One colour for a waiting time in every panel, whichever of them it has reached.
     reached = sorted({i for n in panels if n != "energy" for i in reached_times(estimate(dataset, n))})
     colours = colours_of(reached)
     for ax, panel, letter in zip(axes, panels, "abcd", strict=False):
         if panel == "energy":
             draw_energy(ax, dataset)
+        elif panel == "integrated_response" and _of_displacements(dataset):
+            draw_displacement_response(ax, dataset, colours)
         elif panel == "integrated_response":
             draw_response(ax, dataset, colours)
         else:

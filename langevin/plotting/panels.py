@@ -13,7 +13,20 @@ from matplotlib.patheffects import withStroke
 from langevin.observables.relaxation import matching_exponential
 from langevin.observables.statistics import Estimate, average
 
-from .style import BLUE, GREY, SYMBOLS, VERMILION, axis_label, colours_of, ensemble_label, time_label
+from .style import (
+    BLUE,
+    GREY,
+    VERMILION,
+    axis_label,
+    colours_of,
+    ensemble_label,
+    symbol,
+    time_label,
+    unit_label,
+)
+
+#: Attributes of two-time observables that stand in their panel → their letters.
+_PARAMETERS = {"wavenumber": "k", "overlap_distance": "a"}
 
 
 def draw_energy(ax: Axes, dataset: xr.Dataset) -> None:
@@ -67,6 +80,12 @@ def draw_two_time(ax: Axes, dataset: xr.Dataset, name: str, colours: Mapping[int
     for i, colour in (colours_of(reached) if colours is None else colours).items():
         if i in reached:
             curve(ax, found, i, colour, f"{waiting[i]:.3g}")
+    for key, letter in _PARAMETERS.items():
+        if key in values.attrs:
+            # Scattering functions and overlaps fall from the upper left.
+            words = f"${letter}$ = {float(values.attrs[key]):g}"
+            white = [withStroke(linewidth=2, foreground="white")]
+            ax.text(0.03, 0.04, words, transform=ax.transAxes, fontsize=7.5, path_effects=white)
     if "plateau" in values.attrs:
         ax.axhline(values.attrs["plateau"], color=GREY, ls=":", lw=1)
         meaning = values.attrs["plateau_meaning"].partition(" for ")[0].replace("q_EA", "$q_{EA}$")
@@ -82,9 +101,9 @@ def draw_two_time(ax: Axes, dataset: xr.Dataset, name: str, colours: Mapping[int
     ax.set(
         xscale="log",
         xlabel=time_label(dataset["lag"], "lag $t$"),
-        ylabel=axis_label(values, SYMBOLS.get(name, "")),
+        ylabel=axis_label(values, symbol(values)),
     )
-    if name == "msd":
+    if name == "msd" or name.startswith("msd_"):
         ax.set_yscale("log")
     if reached and colours is None:
         ax.legend(
@@ -125,6 +144,35 @@ def draw_response(ax: Axes, dataset: xr.Dataset, colours: Mapping[int, Any]) -> 
         _aging_line(ax, values, left)
         ax.legend(loc="upper right")
     ax.set(xlabel=axis_label(dataset["correlation"], "$C$"), ylabel=axis_label(values, r"$\chi$"))
+
+
+def draw_displacement_response(ax: Axes, dataset: xr.Dataset, colours: Mapping[int, Any]) -> None:
+    """Draw χ against Δ/(2d) along the lag, where χ is conjugate to displacements: the theorem is χ = Δ/(2dT).
+
+    d is the attribute `spatial_dimensions` of `integrated_response`: Δ is per particle, χ per coordinate. The
+    mobility of the centre of mass (`centre_of_mass_mobility`), times the lag, is taken off χ, since Δ is
+    measured from the centre of mass. Logarithmic: both span decades, and the line has slope 1 at any T.
+    """
+    values = dataset["integrated_response"]
+    response, msd = (estimate(dataset, n) for n in ("integrated_response", "msd"))
+    free = float(values.attrs.get("centre_of_mass_mobility", 0.0)) * dataset["lag"].to_numpy()
+    scale, ends = 2 * float(values.attrs["spatial_dimensions"]), []
+    for i, colour in colours.items():
+        x, mean, error = msd.mean[i].to_numpy() / scale, response.mean[i].to_numpy() - free, response.error[i]
+        shown = (x > 0) & (mean > 0)
+        band(ax, x[shown], mean[shown], error.to_numpy()[shown], colour, "_")
+        ends += x[shown].tolist()
+    ax.set(xscale="log", yscale="log")
+    temperature = float(values.attrs.get("temperature", 0.0))
+    if temperature > 0 and ends:
+        line = np.array([min(ends), max(ends)])
+        label = rf"FDT, $\Delta/{scale:g}T$, $T = {temperature:g}$"
+        ax.plot(line, line / temperature, color=GREY, ls=":", lw=1.2, label=label, zorder=3)
+        ax.legend(loc="upper left")
+    unit = unit_label(dataset["msd"].attrs.get("units", "1"))
+    less = "\nless the centre of mass" if free.any() else ""
+    ax.set_xlabel(rf"$\Delta(t_w, t_w+t)/{scale:g}$" + (f" ({unit})" if unit != "1" else ""))
+    ax.set_ylabel(axis_label(values, symbol(values)) + less)
 
 
 def _aging_line(ax: Axes, values: xr.DataArray, left: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -40,6 +41,9 @@ NAMED = 12
 
 #: Last over first of a logarithmic axis up to which powers of ten alone are too few labels.
 FEW = 30.0
+
+#: Units that are parameters of the model, as a file writes them: sigma_AA^2/epsilon_AA.
+_PARAMETER = re.compile(r"(?P<name>sigma|epsilon|tau)(?:_(?P<index>\w+))?(?:\^(?P<power>-?\d+))?")
 
 SYMBOLS = {
     "msd": r"$\Delta(t_w, t_w+t)$",
@@ -121,7 +125,24 @@ def legend_above(ax: Axes, rows: int = 1) -> None:
 def time_label(times: xr.DataArray, words: str) -> str:
     """Return the words with the unit of the times, where they have one."""
     unit = times.attrs.get("units", "1")
-    return words if unit in ("", "1") else f"{words} ({unit})"
+    return words if unit in ("", "1") else f"{words} ({unit_label(unit)})"
+
+
+def unit_label(unit: str) -> str:
+    """Return a unit as it is printed: "sigma_AA^2" with its letter, index and power."""
+
+    def printed(found: re.Match[str]) -> str:
+        index, power = (
+            rf"{mark}{{{value}}}" for mark, value in (("_", found["index"]), ("^", found["power"]))
+        )
+        return rf"$\{found['name']}{index * bool(found['index'])}{power * bool(found['power'])}$"
+
+    return _PARAMETER.sub(printed, unit)
+
+
+def symbol(values: xr.DataArray) -> str:
+    """Return the symbol of a quantity: that of its attribute, else the one that its name has here."""
+    return str(values.attrs.get("symbol", SYMBOLS.get(str(values.name), "")))
 
 
 def number(value: float) -> str:
@@ -147,4 +168,4 @@ def axis_label(values: xr.DataArray, symbol: str) -> str:
     name = values.attrs.get("long_name", str(values.name))
     unit = values.attrs.get("units", "1")
     wrapped = "\n".join(textwrap.wrap(name, 26))
-    return f"{wrapped} {symbol}" + ("" if unit == "1" else f" ({unit})")
+    return f"{wrapped} {symbol}" + ("" if unit == "1" else f" ({unit_label(unit)})")

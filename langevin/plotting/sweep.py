@@ -16,7 +16,7 @@ from langevin.observables.statistics import Estimate
 from langevin.sweep.reading import members, sweep_dims, text
 
 from .panels import band, estimate
-from .style import GREY, NAMED, SYMBOLS, axis_label, colours_of, member_legend, number, time_label
+from .style import GREY, NAMED, axis_label, colours_of, member_legend, number, symbol, time_label
 
 #: Lags that every member must have at the waiting time that is drawn, where there is such a one.
 _LAGS = 10
@@ -124,8 +124,8 @@ def _draw_two_time(ax: Axes, own: Members, name: str, colours: Mapping[int, Any]
             _curve(ax, at, lag, np.isfinite(at.mean.to_numpy()), colours[i])
     values = own[0][1][name]
     ax.set(xscale="log", xlabel=time_label(values["lag"], "lag $t$"))
-    ax.set_ylabel(axis_label(values, SYMBOLS.get(name, "")))
-    if name == "msd" and waiting is not None:
+    ax.set_ylabel(axis_label(values, symbol(values)))
+    if (name == "msd" or name.startswith("msd_")) and waiting is not None:
         ax.set_yscale("log")
     return "" if waiting is None else f" $t_w$ = {number(waiting)}"
 

@@ -1,0 +1,100 @@
+"""Particles: pair correlation functions at the waiting times, scattering functions at several wavenumbers."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+from langevin.errors import UserError
+from langevin.observables.statistics import average
+
+from .panels import band
+from .style import GREY, axis_label, colours_of, number, symbol, time_label, waiting_time_legend
+
+PAIRS, SCATTERING = "pair_correlation", "self_scattering"
+
+#: Lags that the waiting time of the scattering functions should have, where there is such a one.
+_LAGS = 10
+
+
+def has_pairs(dataset: xr.Dataset) -> bool:
+    """Say whether the file has pair correlation functions."""
+    return PAIRS in dataset and dataset[PAIRS].dims == ("replica", "waiting_time", "pair", "distance")
+
+
+def has_scattering(dataset: xr.Dataset) -> bool:
+    """Say whether the file has scattering functions at several wavenumbers."""
+    dims = ("replica", "waiting_time", "lag", "species", "wavenumber")
+    return SCATTERING in dataset and dataset[SCATTERING].dims == dims
+
+
+def pair_figure(dataset: xr.Dataset) -> Figure:
+    """Draw g_ab(r), a panel for each pair of species, a curve for each waiting time.
+
+    Raises
+    ------
+    UserError
+        If the run has reached no waiting time.
+    """
+    values, found = dataset[PAIRS], average(dataset[PAIRS])
+    reached = np.flatnonzero(np.isfinite(found.mean.to_numpy()).any((1, 2))).tolist()
+    if not reached:
+        raise UserError(f"--quantity {PAIRS}: the run has reached no waiting time yet")
+    colours, r = colours_of(reached), dataset["distance"].to_numpy()
+    made, axes = _grid(values.sizes["pair"])
+    for k, ax in enumerate(axes):
+        for i, colour in colours.items():
+            mean, error = (v[i, k].to_numpy() for v in found)
+            shown = np.isfinite(mean)
+            band(ax, r[shown], mean[shown], error[shown], colour, "_")
+        ax.axhline(1, color=GREY, ls=":", lw=1)
+        pair = str(dataset["pair"][k].item())
+        ax.set(xlabel=time_label(dataset["distance"], "distance $r$"), xlim=(0, None), ylim=(0, None))
+        ax.set_ylabel(axis_label(values, rf"$g_{{{pair}}}(r)$"))
+        ax.set_title(f"({chr(ord('a') + k)}) {pair}", loc="left")
+    waiting_time_legend(made, dataset["waiting_time"], colours)
+    return made
+
+
+def scattering_figure(dataset: xr.Dataset) -> Figure:
+    """Draw F_s(k) at the latest waiting time with enough lags, a panel for each species, a curve for each k.
+
+    Raises
+    ------
+    UserError
+        If the run has reached no pair of times.
+    """
+    values, found = dataset[SCATTERING], average(dataset[SCATTERING])
+    counts = np.isfinite(found.mean.to_numpy()).any((2, 3)).sum(1)
+    if not counts.any():
+        raise UserError(f"--quantity {SCATTERING}: the run has reached no pair of times yet")
+    i = int(np.flatnonzero(counts >= min(_LAGS, counts.max()))[-1])
+    order = np.argsort(dataset["wavenumber"].to_numpy()).tolist()
+    colours, lag = colours_of(order), dataset["lag"].to_numpy()
+    made, axes = _grid(values.sizes["species"])
+    for s, ax in enumerate(axes):
+        for k, colour in colours.items():
+            mean, error = (v[i, :, s, k].to_numpy() for v in found)
+            shown = np.isfinite(mean)
+            band(ax, lag[shown], mean[shown], error[shown], colour, "_")
+        ax.set(xscale="log", xlabel=time_label(dataset["lag"], "lag $t$"))
+        ax.set_ylabel(axis_label(values, symbol(values)))
+        waiting = number(float(dataset["waiting_time"][i]))
+        ax.set_title(f"({chr(ord('a') + s)}) {dataset['species'][s].item()}, $t_w$ = {waiting}", loc="left")
+    waiting_time_legend(made, dataset["wavenumber"], colours, "wavenumber $k$")
+    return made
+
+
+def _grid(count: int) -> tuple[Figure, list[Any]]:
+    """Return a figure with so many panels, in rows of three at most."""
+    columns = min(count, 3)
+    rows = math.ceil(count / columns)
+    made = Figure(figsize=(max(4.1 * columns, 5.0), 3.2 * rows + 0.7), layout="constrained")
+    axes = np.asarray(made.subplots(rows, columns, squeeze=False)).ravel().tolist()
+    for ax in axes[count:]:
+        ax.remove()
+    return made, axes[:count]
