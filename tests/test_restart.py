@@ -35,8 +35,9 @@ PROGRAM = f"from langevin import cli, pace; pace.STRETCH = {STRETCH}; cli.main()
 
 NETWORKS = [name for name in sorted(registry.names()) if config.takes_data(registry.load(name))]
 
-#: Systems differ in what they compute, not in how it comes to the disk, and every new process has to begin: one
-#: is killed here, those without data and one network in the slow tests; all are stopped in this process, below.
+#: Systems differ in what they compute, not in how it comes to the disk, and every new process has to begin:
+#: one is killed here, those without data and one network in the slow tests; all are stopped in this process,
+#: below.
 KILLED = [
     pytest.param(name, marks=() if name == "harmonic" else pytest.mark.slow)
     for name in sorted(registry.names())
