@@ -28,6 +28,7 @@ from langevin.keys import (
 )
 from langevin.run_file import nearest
 from langevin.schedule import Grid
+from langevin.schemes import SchemeName
 
 if TYPE_CHECKING:
     from langevin.sweep.plan import Sweep
@@ -50,6 +51,11 @@ class LangevinDynamics(DynamicsKeys):
         unit="energy",
     )
     dt: float = key("time step (weak order 1: averages are off by O(dt))", example=0.02, gt=0, unit="time")
+    scheme: SchemeName = key(
+        "noise of a step: its own normals, or their mean with those of the step before, for which stationary "
+        "averages are off by O(dt²), if there is no constraint",
+        default="euler_maruyama",
+    )
     t_max: float = key("end of the run", example=100.0, gt=0, unit="time")
 
 

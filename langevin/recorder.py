@@ -11,7 +11,7 @@ import xarray as xr
 from langevin.ensemble import Ensemble
 from langevin.errors import LangevinError
 from langevin.schedule import Schedule, Stop
-from langevin.system import Array, Attributes, Coordinates
+from langevin.system import Array, Attributes, Coordinates, Dimensions
 
 ONE_TIME = ("replica", "time")
 AT_WAITING = ("replica", "waiting_time")
@@ -41,11 +41,23 @@ class Recorder:
     ----------
     schedule : Schedule
     ensemble : Ensemble
+    dimensions : mapping, optional
+        Further dimensions of observables, as `System.dimensions` says them. The first value of an observable
+        fixes their sizes.
+
+    Raises
+    ------
+    LangevinError
+        If a further dimension has a name of the schema's own.
     """
 
-    def __init__(self, schedule: Schedule, ensemble: Ensemble) -> None:
+    def __init__(self, schedule: Schedule, ensemble: Ensemble, dimensions: Dimensions | None = None) -> None:
         self.schedule = schedule
         self.ensemble = ensemble
+        self.dimensions = dict(dimensions or {})
+        for name, further in self.dimensions.items():
+            for dim in further:
+                _check_name(f"dimension {dim!r} of {name!r}", dim)
         self._sizes = {
             "replica": ensemble.size,
             "time": len(schedule),
@@ -61,19 +73,19 @@ class Recorder:
         return self._groups[ONE_TIME]
 
     def measure(self, stop: Stop, values: Mapping[str, Array]) -> None:
-        """Store the one-time observables of a stop, shape (R,) each."""
+        """Store the one-time observables of a stop, shape (R,) each, or (R, …) with further dimensions."""
         for name, value in values.items():
-            self._array(ONE_TIME, name, value)[:, stop.index] = value
+            self._observable(ONE_TIME, name, value)[:, stop.index] = value
 
     def wait(self, waiting: int, values: Mapping[str, Array]) -> None:
-        """Store what was measured where the waiting time with this index begins, shape (R,) each."""
+        """Store what was measured where the waiting time with this index begins; shapes as in `measure`."""
         for name, value in values.items():
-            self._array(AT_WAITING, name, value)[:, waiting] = value
+            self._observable(AT_WAITING, name, value)[:, waiting] = value
 
     def compare(self, waiting: int, lag: int, values: Mapping[str, Array]) -> None:
-        """Store the two-time observables of the pair with indices (waiting, lag), shape (R,) each."""
+        """Store the two-time observables of the pair (waiting, lag), by index; shapes as in `measure`."""
         for name, value in values.items():
-            self._array(TWO_TIME, name, value)[:, waiting, lag] = value
+            self._observable(TWO_TIME, name, value)[:, waiting, lag] = value
 
     def spectrum(self, index: int, values: Mapping[str, tuple[tuple[str, ...], Array]]) -> None:
         """Store what was found at the Hessian time with this index.
@@ -89,13 +101,22 @@ class Recorder:
             self._sizes |= dict(zip(further, np.shape(value)[1:], strict=True))
             self._array((*SPECTRUM, *further), name, value, np.shape(value)[1:])[:, index] = value
 
+    def _observable(self, times: tuple[str, ...], name: str, value: Array) -> Array:
+        """Return the array of an observable with the dimensions that the system gave it."""
+        further, shape = self.dimensions.get(name, ()), np.shape(value)
+        if len(shape) == 1 + len(further):
+            # Its first value says how large a dimension is.
+            self._sizes = dict(zip(further, shape[1:], strict=True)) | self._sizes
+        return self._array((*times, *further), name, value, tuple(self._sizes.get(dim, 0) for dim in further))
+
     def _array(self, dims: tuple[str, ...], name: str, value: Array, further: tuple[int, ...] = ()) -> Array:
         """Return the array of an observable; make it, all NaN, at its first value."""
         if np.shape(value) != (self.ensemble.size, *further):
             # Broadcast, it would pass for as many equal measurements.
+            each = f" for each of {', '.join(dims[-len(further) :])}" if further else ""
             raise LangevinError(
-                f"observable {name!r} has shape {np.shape(value)}; needed: one value per replica, "
-                f"({self.ensemble.size},)"
+                f"observable {name!r} has shape {np.shape(value)}; needed: one value per replica{each}, "
+                f"{(self.ensemble.size, *further)}"
             )
         group = self._groups.setdefault(dims, {})
         if name not in group:
@@ -107,8 +128,8 @@ class Recorder:
 
     def restore(self, saved: xr.Dataset) -> None:
         """Take over what an earlier `dataset` holds."""
-        spectral = {tuple(map(str, v.dims)) for v in saved.data_vars.values() if v.dims[:2] == SPECTRUM}
-        for dims in {*self._groups, *spectral}:
+        self._sizes |= {str(dim): size for dim, size in saved.sizes.items() if dim not in self._sizes}
+        for dims in {*self._groups, *(tuple(map(str, v.dims)) for v in saved.data_vars.values())}:
             self._groups[dims] = {
                 str(name): variable.to_numpy().copy()
                 for name, variable in saved.data_vars.items()
@@ -125,6 +146,7 @@ class Recorder:
         further : mapping, optional
             Coordinates of the system, besides those of the schema.
         """
+        self._fix_sizes(further or {})
         variables = {
             name: (dims, array, dict(attributes.get(name, {})))
             for dims, group in self._groups.items()
@@ -146,12 +168,20 @@ class Recorder:
                     f"coordinate {name!r} has shape {np.shape(values)} along {dim!r}; needed: one value for "
                     f"each of {', '.join(f'{d} ({n})' for d, n in self._sizes.items())}"
                 )
-            coordinates[name] = (dim, np.asarray(values, dtype=np.float64), dict(about))
+            words = np.asarray(values).dtype.kind in "UO"
+            coordinates[name] = (dim, np.asarray(values, dtype=object if words else np.float64), dict(about))
         made = xr.Dataset(variables, coordinates)
         for name in COORDINATES.keys() & made.coords.keys():
             extra = COORDINATES[name]
             made[name].attrs.update({**extra, **attributes.get(name, {})})
         return made
+
+    def _fix_sizes(self, further: Coordinates) -> None:
+        """Take the sizes of dimensions that no observable has had a value of from their coordinates."""
+        declared = {dim for dims in self.dimensions.values() for dim in dims}
+        for dim, values, _ in further.values():
+            if dim in declared and np.ndim(values) == 1:
+                self._sizes.setdefault(dim, len(values))
 
 
 def _check_name(what: str, name: str, *others: str) -> None:

@@ -19,6 +19,8 @@ SYSTEMS = {
     "pspin": "langevin.systems.pspin:PSpin",
     "cugliandolo_kurchan": "langevin.systems.cugliandolo_kurchan:CugliandoloKurchan",
     "harmonic": "langevin.systems.harmonic:Harmonic",
+    "kob_andersen": "langevin.systems.particles:KobAndersen",
+    "particles": "langevin.systems.particles:Mixture",
     "toy": "langevin.systems.networks.architectures:Toy",
     "fully_connected": "langevin.systems.networks.architectures:FullyConnected",
     "small_net": "langevin.systems.networks.architectures:SmallConvolutional",

@@ -217,7 +217,9 @@ def build(settings: Settings, ensemble: Ensemble, data: Data | None = None) -> S
         system: System = made
         return system
     dynamics = settings.dynamics
-    return Langevin(made, dynamics.temperature, dynamics.dt, response=settings.record.response)
+    # Keys of a model's own need not offer the choice.
+    scheme = getattr(dynamics, "scheme", "euler_maruyama")
+    return Langevin(made, dynamics.temperature, dynamics.dt, settings.record.response, scheme)
 
 
 def _prepare(settings: Settings, threads: int | None) -> tuple[Run, Ensemble, Data | None]:
@@ -229,7 +231,8 @@ def _prepare(settings: Settings, threads: int | None) -> tuple[Run, Ensemble, Da
     grids = record.times, record.waiting_times, record.lags
     schedule = Schedule.build(*grids, settings.dynamics.t_max, system.time_step, record.hessian)
     noise, spectra = Noise(keys.seed, ensemble.replica), Spectra(record, ensemble)
-    run = Run(system, schedule, Recorder(schedule, ensemble), noise, state=None, spectra=spectra)
+    recorder = Recorder(schedule, ensemble, optional(system, "dimensions")())
+    run = Run(system, schedule, recorder, noise, state=None, spectra=spectra)
     return run, ensemble, data
 
 

@@ -21,8 +21,10 @@ State: TypeAlias = Any
 Reference: TypeAlias = Any
 Attributes: TypeAlias = Mapping[str, Mapping[str, Any]]
 """Name of a variable → its netCDF attributes (`long_name`, `units`, …)."""
-Coordinates: TypeAlias = Mapping[str, tuple[str, Array, Mapping[str, Any]]]
-"""Name of a coordinate → its dimension, its values there, its netCDF attributes."""
+Coordinates: TypeAlias = Mapping[str, tuple[str, NDArray[Any], Mapping[str, Any]]]
+"""Name of a coordinate → its dimension, its values there (numbers or words), its netCDF attributes."""
+Dimensions: TypeAlias = Mapping[str, tuple[str, ...]]
+"""Name of an observable → its dimensions after replica and its times, such as ("species", "wavenumber")."""
 
 
 class Curvature(Protocol):
@@ -103,10 +105,20 @@ class System(Protocol):
         """
 
     def coordinates(self, schedule: Schedule) -> Coordinates:
-        """Return further coordinates along time, waiting_time, lag or replica. Default: none.
+        """Return coordinates along time, waiting_time, lag, replica or further dimensions. Default: none.
 
-        For instance ``{"scaled_time": ("time", rate * schedule.times, {"long_name": …, "units": "1"})}``.
-        They follow from the schedule and the settings alone, and are not part of the state.
+        For instance ``{"scaled_time": ("time", rate * schedule.times, {"long_name": …, "units": "1"})}``, or
+        ``{"species": ("species", np.array(["A", "B"]), {"long_name": …})}``. They follow from the schedule
+        and the settings alone, and are not part of the state.
+        """
+        return {}
+
+    def dimensions(self) -> Dimensions:
+        """Return the further dimensions of the observables that have such. Default: none has.
+
+        What `measure`, `at_waiting` and `compare` return under one of these names has the shape (R, …), with
+        one axis for each further dimension, always of the same size. The size is that of its `coordinates`,
+        where there are any.
         """
         return {}
 
@@ -157,6 +169,26 @@ class Model(Protocol):
         """Return further one-time observables, shape (R,) each. Default: none."""
         return {}
 
+    def at_waiting(self, x: Array) -> Mapping[str, Array]:
+        """Return what is measured only where a waiting time begins, shape (R,) each. Default: nothing."""
+        return {}
+
+    def compare(self, reference: Array, x: Array) -> dict[str, Array] | None:
+        """Return the two-time observables of two configurations, shape (R, dof) each; "msd" is among them.
+
+        Shape (R,) each. Default: None, and the mean square displacement and the correlation per degree of
+        freedom are taken. The integrated response, if it is measured, is added in either case.
+        """
+        return None
+
+    def coordinates(self, schedule: Schedule) -> Coordinates:
+        """Return further coordinates, as `System.coordinates`. Default: none."""
+        return {}
+
+    def dimensions(self) -> Dimensions:
+        """Return the further dimensions of observables, as `System.dimensions`. Default: none has any."""
+        return {}
+
     def fused_steps(
         self,
         x: Array,
@@ -165,14 +197,42 @@ class Model(Protocol):
         temperature: float,
         noise: Noise,
         accumulated: Array | None = None,
+        held: Array | None = None,
+        carried: dict[str, Array] | None = None,
     ) -> Array | None:
         """Return x after many steps at once, from a kernel equal to the plain step; None: there is none.
 
-        To `accumulated`, shape (2, R, dof), if given, k = √(2 T dt) η of every step and x k, x as the step
-        finds it, are added in place, step after step. A kernel whose signature lacks the argument serves runs
-        without the response; those with it take the plain step.
+        The last three arguments are optional in the signature: what a run needs and the signature lacks makes
+        it take the plain step. `accumulated` and `held` are changed in place.
+
+        Parameters
+        ----------
+        x : ndarray, shape (R, dof)
+            Configuration; not changed.
+        steps : int
+        dt, temperature : float
+        noise : Noise
+            Its "thermal" streams give dof normals per replica and step; none at T = 0.
+        accumulated : ndarray, shape (2, R, dof), optional
+            Given when the response is measured. To it k = √(2 T dt) ξ_{n+1} and x_n k are added, step after
+            step: ξ_{n+1} the normals that the step draws, x_n as the step finds it.
+        held : ndarray, shape (R, dof), optional
+            Given by the scheme "leimkuhler_matthews" at T > 0: the normals ξ_n that the step before drew. A
+            step is then moved by √(2 T dt) (ξ_n + ξ_{n+1})/2. On return, the last normals drawn.
+        carried : dict of str to ndarray, optional
+            Given whenever the signature has it: what `carried` or the call before left. The kernel replaces
+            entries, never what is in the arrays. Steps taken in two calls must end in the bits of one.
         """
         return None
+
+    def carried(self, x: Array) -> dict[str, Array]:
+        """Return what the fused kernel carries from call to call besides x, as it is without a past.
+
+        It is part of the state: saved and restored with x, unlike attributes of the model. For instance the
+        positions at which a list of neighbours was built. Called at the start, and where the plain step
+        moved x. Default: nothing.
+        """
+        return {}
 
     def hessian(self, x: Array, position: int) -> Curvature | None:
         """Return the Hessian of the extensive energy of the replica at `position` of x, shape (R, dof).

@@ -45,6 +45,7 @@ def plan(record: RecordKeys, run: Run, limit: float | None = None) -> list[Store
     size = len(run.schedule) * run.recorder.ensemble.size * dof * 8
     if record.configurations == "always" or (record.configurations == "auto" and size <= most):
         about = {"long_name": "degrees of freedom at every scheduled time", "units": "1"}
+        about |= run.system.attributes().get("configuration", {})
         planned.append(Stored("configuration", "dof", dof, about, lambda x: x))
     if record.sketch:
         planned.append(_sketch(record.sketch, dof, run.recorder.ensemble))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from .two_time import Array, over_pairs
+from .pairs import Array, over_pairs
 
 
 def msd(sketch: xr.Dataset | xr.DataArray, waiting_times: Any, lags: Any) -> xr.DataArray:

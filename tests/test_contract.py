@@ -71,8 +71,9 @@ def test_shapes_and_values(settings: config.Settings, ensemble: Ensemble) -> Non
     assert "energy" in measured
     assert "msd" in compared
     waited = optional(system, "at_waiting")(end)
+    further = optional(system, "dimensions")()
     for name, value in {**measured, **compared, **waited}.items():
-        assert value.shape == (ensemble.size,), name
+        assert value.shape[0] == ensemble.size and value.ndim == 1 + len(further.get(name, ())), name
         assert np.isfinite(value).all(), name
         assert {"long_name", "units"} <= set(system.attributes()[name]), name
     assert (compared["msd"] > 0).all()

@@ -27,7 +27,9 @@ def oscillators(n: int, replicas: int, seed: int = 1) -> Harmonic:
 class WrongNoise(Langevin):
     """√(T dt) in place of √(2T dt): a factor of 2 in the noise strength."""
 
-    def step(self, x: Array, t: float, noise: Noise, accumulated: Array | None = None) -> Array:
+    def step(
+        self, x: Array, t: float, noise: Noise, accumulated: Array | None = None, held: Array | None = None
+    ) -> Array:
         kick = math.sqrt(self.temperature * self.dt) * noise.normal(x.shape[1])
         return x + self.dt * self.model.force(x, t, noise) + kick
 
@@ -35,7 +37,9 @@ class WrongNoise(Langevin):
 class WrongSign(Langevin):
     """The force with the wrong sign."""
 
-    def step(self, x: Array, t: float, noise: Noise, accumulated: Array | None = None) -> Array:
+    def step(
+        self, x: Array, t: float, noise: Noise, accumulated: Array | None = None, held: Array | None = None
+    ) -> Array:
         return (
             x
             - self.dt * self.model.force(x, t, noise)
@@ -146,9 +150,7 @@ def test_weak_order_on_nested_paths() -> None:
     # An error a·dt + b·dt² gives the order 1 + O(b dt/a), halved from one pair of levels to the next:
     # their extrapolation 2·(second) − (first) is free of it. Errors are propagated at 5 σ.
     error = np.hypot(errors[:-1] / means[:-1], errors[1:] / means[1:]) / math.log(2)
-    assert abs(2 * orders[1] - orders[0] - Langevin.weak_order) < 5 * math.hypot(2 * error[1], error[0]), (
-        orders
-    )
+    assert abs(2 * orders[1] - orders[0] - system.weak_order) < 5 * math.hypot(2 * error[1], error[0]), orders
 
 
 def test_zero_temperature_draws_no_numbers_and_decays() -> None:

@@ -87,7 +87,9 @@ class HalfTheNoise(Langevin):
 
     factor, late = math.sqrt(0.5), False
 
-    def step(self, x: Array, t: float, noise: Noise, accumulated: Array | None = None) -> Array:
+    def step(
+        self, x: Array, t: float, noise: Noise, accumulated: Array | None = None, held: Array | None = None
+    ) -> Array:
         kick = self.factor * math.sqrt(2 * T * self.dt) * noise.normal(x.shape[1])
         used, self.before = (getattr(self, "before", 0 * kick) if self.late else kick), kick
         assert accumulated is not None

@@ -177,6 +177,8 @@ class _Union:
         first = next(d[name] for d in self.present.values() if name in d.coords)
         inner = tuple(map(str, first.dims))
         shape = tuple(self.sizes[dim] for dim in inner)
+        if first.dtype.kind in _STRINGS:
+            return self._words(name, inner, shape)
         table = np.full((len(self.sweep.members), *shape), np.nan)
         for n, dataset in self.present.items():
             if name in dataset.coords:
@@ -192,6 +194,19 @@ class _Union:
             table = table.astype(np.int64)
         about = {"integer": 1} if whole and not known.all() else {}
         return (*self.dims, *inner), table.reshape(*self.sweep.shape, *shape), about
+
+    def _words(
+        self, name: str, inner: tuple[str, ...], shape: tuple[int, ...]
+    ) -> tuple[Any, Any, dict[str, Any]]:
+        """Return a coordinate of words: one for all members if they agree, else one for each."""
+        table = np.full((len(self.sweep.members), *shape), "", dtype=object)
+        for n, dataset in self.present.items():
+            if name in dataset.coords:
+                table[n][np.ix_(*(self.where(dataset, dim) for dim in inner))] = dataset[name].to_numpy()
+        merged = table.max(0)
+        if np.all((table == "") | (table == merged)):
+            return inner, merged, {}
+        return (*self.dims, *inner), table.reshape(*self.sweep.shape, *shape), {}
 
     def _shared(self, name: str, made: xr.Dataset) -> dict[str, Any]:
         """Return the attributes that all members share; what differs becomes variables of `made`."""
@@ -283,8 +298,7 @@ class _Union:
     def _padded(
         values: NDArray[Any], places: Sequence[NDArray[np.int64]], sizes: Sequence[int]
     ) -> NDArray[Any]:
-        if list(values.shape) == list(sizes):
-            # A member with as many values as the union has all of them, in its order.
+        if all(np.array_equal(p, np.arange(size)) for p, size in zip(places, sizes, strict=True)):
             return values
         text = values.dtype.kind in _STRINGS
         padded = np.full(sizes, "" if text else np.nan, dtype=object if text else np.float64)

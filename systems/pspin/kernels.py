@@ -13,14 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .couplings import Couplings, Layout, aligned_zeros
-from .microkernel import lanes_tag, max_lanes
-from .stepping import SYNC_WORDS, advance
+from .couplings import Couplings
+from .microkernel import max_lanes
+from .stepping import advance
+from .workspace import Workspace
 
 # In place of the sums that the response needs, where it is not measured.
 _NO_SUMS = np.zeros((2, 0, 0))
-# Normals drawn ahead for one group, in numbers: short enough to stay in cache and to stop promptly.
-_NOISE_BUFFER = 1 << 17
 # Seconds to wait for all threads of a team to start before giving up.
 _TEAM_TIMEOUT = 60.0
 # Couplings times lane cost times steps below which waking a team costs more than it saves.
@@ -68,29 +67,6 @@ class _Group(NamedTuple):
     replicas: NDArray[np.int64]
 
 
-class _Workspace:
-    """Arrays of one call of `advance`."""
-
-    def __init__(self, place: Layout, dtype: np.dtype[Any], lanes: int, team: int) -> None:
-        shape = (place.sites, lanes)
-        size = place.sites * lanes
-        slices = len(place.bounds) - 1
-        self.lanes = lanes
-        self.tag = lanes_tag(lanes)
-        self.s = aligned_zeros(size, dtype).reshape(shape)
-        self.f = aligned_zeros(team * size, dtype).reshape(team, *shape)
-        self.parts = aligned_zeros(slices * size, np.dtype(np.float64)).reshape(slices, *shape)
-        self.sync = np.zeros(SYNC_WORDS, dtype=np.int64)
-        self.x = np.zeros((lanes, place.n))
-        self.chunk = max(1, _NOISE_BUFFER // (lanes * place.n))
-        self.noise = np.zeros(lanes * place.n * self.chunk)
-
-    def normals(self, steps: int) -> NDArray[np.float64]:
-        """Return room for the normals of at most `chunk` steps, shape (lanes, steps * n)."""
-        size = steps * self.x.shape[1]
-        return self.noise[: self.lanes * size].reshape(self.lanes, size)
-
-
 class ForceField:
     """Forces of replicas that live in given samples.
 
@@ -131,7 +107,7 @@ class ForceField:
         self._layout = first.layout
         self._dtype = first.data.dtype
         self._groups = self._make_groups()
-        self._free: dict[int, list[_Workspace]] = {g.lanes: [] for g in self._groups}
+        self._free: dict[int, list[Workspace]] = {g.lanes: [] for g in self._groups}
         self._pool: tuple[int, ThreadPoolExecutor] | None = None
 
     def _make_groups(self) -> list[_Group]:
@@ -165,9 +141,9 @@ class ForceField:
         start = self._checked(x, "x")
         result = np.empty_like(start)
 
-        def evaluate(group: _Group, work: _Workspace, call: Callable[..., None]) -> None:
+        def evaluate(group: _Group, work: Workspace, call: Callable[..., None]) -> None:
             self._load(group, work, start)
-            call(work, group, work.x, 0, 0.0, 0.0, False, _NO_SUMS)
+            call(work, group, work.x, work.x, 0, 0.0, 0.0, False, _NO_SUMS)
             result[group.replicas] = self._force(work, len(group.replicas))
 
         self._for_groups(evaluate, 1)
@@ -182,12 +158,14 @@ class ForceField:
         temperature: float,
         generators: Sequence[np.random.Generator],
         accumulated: NDArray[np.float64] | None = None,
+        held: NDArray[np.float64] | None = None,
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Make Langevin steps on the sphere.
 
-        One step is x <- constrain(x + dt f(x) + sqrt(2 T dt) xi) with constrain(x) = x sqrt(N / sum x^2).
-        Per replica and step exactly N numbers are taken from ``generator.standard_normal``, in step order,
-        and none at T = 0.
+        One step is x <- constrain(x + dt f(x) + sqrt(2 T dt) eta) with constrain(x) = x sqrt(N / sum x^2) and
+        eta = xi, standard normals drawn in this step, or, with `held`, the mean of xi and those drawn in the
+        step before. Per replica and step exactly N numbers are taken from ``generator.standard_normal``, in
+        step order, and none at T = 0.
 
         Parameters
         ----------
@@ -201,6 +179,8 @@ class ForceField:
             Noise of each replica; not touched at T = 0.
         accumulated : ndarray, shape (2, R, N), float64, optional
             To it k = sqrt(2 T dt) xi of every step and x k are added, in place.
+        held : ndarray, shape (R, N), float64, optional
+            The normals drawn in the step before the first; replaced by those of the last step, in place.
 
         Returns
         -------
@@ -220,12 +200,14 @@ class ForceField:
             raise ValueError(f"{len(generators)} generators for {len(result)} replicas")
         if accumulated is not None and accumulated.shape != (2, *result.shape):
             raise ValueError(f"accumulated has shape {accumulated.shape}, not {(2, *result.shape)}")
+        if held is not None and held.shape != result.shape:
+            raise ValueError(f"held has shape {held.shape}, not {result.shape}")
         if n_steps == 0:
             return result, self.force(result) if known is None else known.copy()
         amplitude = float(np.sqrt(2.0 * temperature * dt))
         forces = np.empty_like(result)
 
-        def run(group: _Group, work: _Workspace, call: Callable[..., None]) -> None:
+        def run(group: _Group, work: Workspace, call: Callable[..., None]) -> None:
             self._load(group, work, result, known)
             sums = self._sums(group, accumulated)
             for done in range(0, n_steps, work.chunk):
@@ -234,7 +216,8 @@ class ForceField:
                 if temperature > 0.0:
                     for row, replica in zip(noise, group.replicas, strict=False):
                         generators[replica].standard_normal(out=row)
-                call(work, group, noise, count, dt, amplitude, known is not None or done > 0, sums)
+                moving = noise if held is None else work.averaged(count, held, group.replicas)
+                call(work, group, moving, noise, count, dt, amplitude, known is not None or done > 0, sums)
             lanes = len(group.replicas)
             result[group.replicas] = work.x[:lanes]
             forces[group.replicas] = self._force(work, lanes)
@@ -254,7 +237,7 @@ class ForceField:
     def _load(
         self,
         group: _Group,
-        work: _Workspace,
+        work: Workspace,
         x: NDArray[np.float64],
         force: NDArray[np.float64] | None = None,
     ) -> None:
@@ -264,7 +247,7 @@ class ForceField:
         if force is not None:
             self._force(work, len(group.replicas))[:] = force[group.replicas]
 
-    def _force(self, work: _Workspace, replicas: int) -> NDArray[np.float64]:
+    def _force(self, work: Workspace, replicas: int) -> NDArray[np.float64]:
         """Return the part of the workspace that holds the force of the replicas, shape (replicas, n)."""
         pad = self._layout.pad
         return work.parts[0, pad : pad + self._layout.n, :replicas].T
@@ -279,7 +262,7 @@ class ForceField:
         return sums
 
     def _for_groups(
-        self, task: Callable[[_Group, _Workspace, Callable[..., None]], None], forces: int
+        self, task: Callable[[_Group, Workspace, Callable[..., None]], None], forces: int
     ) -> None:
         """Run `task` on every group: groups side by side, those left over with all threads on each."""
         groups = self._groups
@@ -351,9 +334,10 @@ class ForceField:
         self,
         rank: int,
         team: int,
-        work: _Workspace,
+        work: Workspace,
         group: _Group,
         noise: NDArray[np.float64],
+        drawn: NDArray[np.float64],
         n_steps: int,
         dt: float,
         amplitude: float,
@@ -363,15 +347,15 @@ class ForceField:
         place = self._layout
         data = self.couplings[group.sample].data.ctypes.data
         advance(
-            data, place.table, place.bounds, place.pad, work.x, noise, n_steps, dt, amplitude, has_force,
-            sums, work.s, work.f, work.parts, work.sync, rank, team, work.tag,
+            data, place.table, place.bounds, place.pad, work.x, noise, drawn, n_steps, dt, amplitude,
+            has_force, sums, work.s, work.f, work.parts, work.sync, rank, team, work.tag,
         )  # fmt: skip
 
-    def _borrow(self, lanes: int) -> _Workspace:
+    def _borrow(self, lanes: int) -> Workspace:
         try:
             return self._free[lanes].pop()
         except IndexError:
-            return _Workspace(self._layout, self._dtype, lanes, self.threads)
+            return Workspace(self._layout, self._dtype, lanes, self.threads)
 
     def _executor(self) -> ThreadPoolExecutor:
         """Pool of this process; a forked child makes its own, since threads do not survive a fork."""

@@ -152,10 +152,12 @@ class PSpin(Model):
         temperature: float,
         noise: Noise,
         accumulated: Array | None = None,
+        held: Array | None = None,
+        carried: dict[str, Array] | None = None,
     ) -> Array:
         """Take many steps in compiled code; equal to the plain step to rounding."""
         force = self.force(x)
-        self._known = self.field.steps(x, force, steps, dt, temperature, noise.streams(), accumulated)
+        self._known = self.field.steps(x, force, steps, dt, temperature, noise.streams(), accumulated, held)
         return self._known[0]
 
     def hessian(self, x: Array, position: int) -> TangentHessian:

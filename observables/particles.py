@@ -1,0 +1,398 @@
+r"""Observables of particles in a periodic cubic box, in three dimensions: how they move, how they are packed.
+
+A configuration has the shape (R, 3N): degree of freedom 3i + c is coordinate c of particle i, particles stand
+ordered by species, and positions are unwrapped, so that displacements need no box. With Δr_i the displacement
+of particle i between t_w and t_w + t, less that of the centre of mass of all particles (Brownian dynamics
+does not conserve it; it diffuses with T/N), and averages over all particles or those of one species,
+
+    msd            Δ   = ⟨|Δr|²⟩                              (6 T t for free particles)
+    correlation    F_s = ⟨sin(k|Δr|)/(k|Δr|)⟩                 (self-intermediate scattering function)
+    self_overlap   Q   = ⟨θ(a − |Δr|)⟩
+    non_gaussian   α₂  = 3⟨|Δr|⁴⟩/(5⟨|Δr|²⟩²) − 1             (0 for Gaussian displacements)
+
+sin(kr)/(kr) is the average of exp(i k·Δr) over all directions of k. See W. Kob & H. C. Andersen, Phys. Rev. E
+51, 4626 (1995) and 52, 4134 (1995), and for aging W. Kob & J.-L. Barrat, Phys. Rev. Lett. 78, 4581 (1997).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from .pairs import over_pairs
+
+Array = NDArray[np.float64]
+
+_LENGTH, _ENERGY = "sigma_AA", "epsilon_AA"
+_CLOCK = f"{_LENGTH}^2/{_ENERGY}"
+
+#: netCDF attributes of what this module makes, and of the units that go with it (friction 1, k_B = 1, A the
+#: first species). `variables` adds those that depend on the mixture.
+ATTRIBUTES: dict[str, dict[str, Any]] = {
+    "time": {"units": _CLOCK},
+    "waiting_time": {"units": _CLOCK},
+    "lag": {"units": _CLOCK},
+    "energy": {"long_name": "energy per particle", "units": _ENERGY},
+    "msd": {
+        "long_name": "mean square displacement per particle",
+        "units": f"{_LENGTH}^2",
+        "centre_of_mass": "its displacement is subtracted",
+    },
+    "correlation": {
+        "long_name": "self-intermediate scattering function",
+        "units": "1",
+        "symbol": "$F_s(k; t_w, t_w+t)$",
+        "kind": "self_intermediate_scattering",
+    },
+    "self_overlap": {
+        "long_name": "self-overlap, part of the particles within a",
+        "units": "1",
+        "symbol": "$Q_s(t_w, t_w+t)$",
+    },
+    "non_gaussian": {
+        "long_name": "non-Gaussian parameter",
+        "units": "1",
+        "symbol": r"$\alpha_2(t_w, t_w+t)$",
+    },
+    "self_scattering": {
+        "long_name": "self-intermediate scattering function",
+        "units": "1",
+        "symbol": "$F_s(k; t_w, t_w+t)$",
+    },
+    "pair_correlation": {"long_name": "pair correlation function", "units": "1", "symbol": "$g(r)$"},
+    "integrated_response": {
+        "long_name": "integrated response per coordinate",
+        "units": _CLOCK,
+        "conjugate": "msd",
+        "spatial_dimensions": 3,
+        "theorem": "in equilibrium χ = msd/(2 d T) + t/N; the second term is the centre of mass, whose "
+        "displacement is not in msd",
+    },
+    "configuration": {"long_name": "positions of the particles at every scheduled time", "units": _LENGTH},
+    "species": {"long_name": "species"},
+    "wavenumber": {"long_name": "wavenumber k", "units": f"1/{_LENGTH}"},
+    "pair": {"long_name": "pair of species"},
+    "distance": {"long_name": "distance r, middle of the shell", "units": _LENGTH},
+}
+
+#: kr below which sin(kr)/(kr) is 1 to the last bit; keeps 0/0 away.
+_TINY = 1e-150
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Particles of one or more species in a cubic box.
+
+    Attributes
+    ----------
+    box : float
+        Edge L of the periodic box.
+    names : tuple of str
+        Species, in the order in which their particles stand.
+    counts : tuple of int
+        Particles of each.
+    wavenumbers : tuple of float
+        k of the scattering function, in units of 1/length; the first is that of `correlation`.
+    overlap_distance : float
+        a of the self-overlap, a length.
+    """
+
+    box: float
+    names: tuple[str, ...]
+    counts: tuple[int, ...]
+    wavenumbers: tuple[float, ...] = (7.25,)
+    overlap_distance: float = 0.3
+
+    def __post_init__(self) -> None:
+        """Check what every function here relies on."""
+        if not self.box > 0:
+            raise ValueError(f"box = {self.box}: must be > 0 (edge of the cubic box)")
+        if not self.names or len(self.names) != len(self.counts) or min(self.counts) < 1:
+            raise ValueError(
+                f"names = {self.names}, counts = {self.counts}: needed: a count ≥ 1 for each name"
+            )
+        if not self.wavenumbers or not min(self.wavenumbers) > 0:
+            raise ValueError(f"wavenumbers = {self.wavenumbers}: needed: one or more, all > 0")
+
+    @classmethod
+    def of(cls, configuration: xr.DataArray) -> Mixture:
+        """Return what the attributes of a file's `configuration` say.
+
+        Raises
+        ------
+        ValueError
+            If they do not describe particles in a box.
+        """
+        about = configuration.attrs
+        if missing := {"box", "species_names", "species_counts"} - set(about):
+            raise ValueError(f"configuration: no particles in a box: it lacks {', '.join(sorted(missing))}")
+        further: dict[str, Any] = {}
+        if "wavenumbers" in about:
+            # A single number is what netCDF makes of a list of one.
+            further["wavenumbers"] = tuple(map(float, np.atleast_1d(about["wavenumbers"])))
+        if "overlap_distance" in about:
+            further["overlap_distance"] = float(about["overlap_distance"])
+        counts = tuple(map(int, np.atleast_1d(about["species_counts"])))
+        return cls(float(about["box"]), tuple(str(about["species_names"]).split()), counts, **further)
+
+    def attributes(self) -> dict[str, Any]:
+        """Return the attributes of `configuration` from which `of` makes this mixture."""
+        return {
+            "box": self.box,
+            "species_names": " ".join(self.names),
+            "species_counts": list(self.counts),
+            "wavenumbers": list(self.wavenumbers),
+            "overlap_distance": self.overlap_distance,
+            "ordering": "degree of freedom 3 i + c is coordinate c of particle i, unwrapped; "
+            "particles stand by species",
+        }
+
+    @property
+    def size(self) -> int:
+        """Number N of all particles."""
+        return sum(self.counts)
+
+    @property
+    def groups(self) -> dict[str, slice]:
+        """Return which particles a name stands for: "all", and each species if there are several."""
+        found = {"all": slice(0, self.size)}
+        if len(self.names) > 1:
+            ends = np.cumsum((0, *self.counts)).tolist()
+            found |= {n: slice(a, b) for n, (a, b) in zip(self.names, pairwise(ends), strict=True)}
+        return found
+
+    @property
+    def pairs(self) -> dict[str, tuple[int, int]]:
+        """Return the pairs of species, such as AA, AB, BB, and which species make them."""
+        count = len(self.names)
+        return {self.names[a] + self.names[b]: (a, b) for a in range(count) for b in range(a, count)}
+
+
+def are_in(configuration: xr.DataArray) -> bool:
+    """Say whether stored configurations are positions of particles, as their attributes tell."""
+    return "species_counts" in configuration.attrs
+
+
+def compare(mixture: Mixture, reference: Array, x: Array) -> dict[str, Array]:
+    """Return the two-time observables between two configurations.
+
+    Parameters
+    ----------
+    mixture : Mixture
+    reference, x : ndarray, shape (R, 3N)
+        Unwrapped positions at t_w and at t_w + t.
+
+    Returns
+    -------
+    dict
+        msd, correlation, self_overlap and non_gaussian, shape (R,) each, of all particles; with several
+        species also of each, as ``msd_A``; with several wavenumbers also self_scattering, shape (R, species,
+        wavenumber), where species begins with "all". α₂ of particles that have not moved is 0, the limit of
+        short times: the first steps are Gaussian noise.
+    """
+    squared = _squared_displacements(mixture, reference, x)
+    distance = np.sqrt(squared)
+    scattering = [_sinc(k * distance) for k in mixture.wavenumbers]
+    inside = distance < mixture.overlap_distance
+    found: dict[str, Array] = {}
+    for name, group in mixture.groups.items():
+        suffix = "" if name == "all" else f"_{name}"
+        msd = squared[:, group].mean(axis=1)
+        found[f"msd{suffix}"] = msd
+        found[f"correlation{suffix}"] = scattering[0][:, group].mean(axis=1)
+        found[f"self_overlap{suffix}"] = inside[:, group].mean(axis=1)
+        found[f"non_gaussian{suffix}"] = _non_gaussian(squared[:, group], msd)
+    if len(mixture.wavenumbers) > 1:
+        groups = mixture.groups.values()
+        rows = [[values[:, group].mean(axis=1) for values in scattering] for group in groups]
+        found["self_scattering"] = np.moveaxis(np.array(rows), -1, 0)
+    return found
+
+
+def _squared_displacements(mixture: Mixture, reference: Array, x: Array) -> Array:
+    """Return |Δr_i|², shape (R, N), without the displacement of the centre of mass."""
+    if x.shape != reference.shape or x.shape[-1] != 3 * mixture.size:
+        raise ValueError(
+            f"configurations of shapes {reference.shape} and {x.shape}: needed: (R, {3 * mixture.size}) both"
+        )
+    # The difference first: positions are far larger than displacements. One layout, so that the order of
+    # sums, and with it the last bit, is the same while running and from a file.
+    moved = np.ascontiguousarray(x - reference).reshape(len(x), mixture.size, 3)
+    moved -= moved.mean(axis=1, keepdims=True)
+    moved *= moved
+    squared: Array = moved[..., 0] + moved[..., 1] + moved[..., 2]
+    return squared
+
+
+def _sinc(kr: Array) -> Array:
+    """Return sin(kr)/(kr) of kr ≥ 0."""
+    kr = np.maximum(kr, _TINY)
+    found: Array = np.sin(kr) / kr
+    return found
+
+
+def _non_gaussian(squared: Array, msd: Array) -> Array:
+    """Return α₂ of squared displacements, shape (R, N); 0 where nothing has moved."""
+    moved = msd > 0
+    # Divided first: fourth powers of short displacements underflow.
+    ratio = squared / np.where(moved, msd, 1.0)[:, None]
+    return np.where(moved, 0.6 * (ratio * ratio).mean(axis=1) - 1, 0.0)
+
+
+def variables(mixture: Mixture) -> dict[str, dict[str, Any]]:
+    """Return the netCDF attributes of every variable that a run of this mixture may measure.
+
+    `ATTRIBUTES`, those of each species, and what follows from the mixture: k, a, and the mobility 1/N of the
+    centre of mass, which the response has and the displacements lack.
+    """
+    made = {name: dict(about) for name, about in ATTRIBUTES.items()}
+    made["correlation"]["wavenumber"] = mixture.wavenumbers[0]
+    made["self_overlap"]["overlap_distance"] = mixture.overlap_distance
+    made["integrated_response"]["centre_of_mass_mobility"] = 1 / mixture.size
+    made["configuration"] |= mixture.attributes()
+    for species in mixture.groups:
+        if species != "all":
+            for name in ("msd", "correlation", "self_overlap", "non_gaussian"):
+                words = f"{made[name]['long_name']} of {species}"
+                made[f"{name}_{species}"] = {**made[name], "long_name": words, "species": species}
+    return made
+
+
+def dimensions(mixture: Mixture) -> dict[str, tuple[str, ...]]:
+    """Return the further dimensions of observables of particles, as `System.dimensions` wants them."""
+    several = {"self_scattering": ("species", "wavenumber")} if len(mixture.wavenumbers) > 1 else {}
+    return {"pair_correlation": ("pair", "distance"), **several}
+
+
+def coordinates(mixture: Mixture, edges: Array | None = None) -> dict[str, tuple[str, Any, dict[str, Any]]]:
+    """Return the coordinates along these dimensions, as `System.coordinates` wants them.
+
+    Parameters
+    ----------
+    mixture : Mixture
+    edges : ndarray, shape (bins + 1,), optional
+        Of the shells of `pair_correlation`; without them there are no coordinates of it.
+    """
+    values: dict[str, Any] = {}
+    if len(mixture.wavenumbers) > 1:
+        values = {"species": np.array(list(mixture.groups)), "wavenumber": np.array(mixture.wavenumbers)}
+    if edges is not None:
+        values |= {"pair": np.array(list(mixture.pairs)), "distance": (edges[:-1] + edges[1:]) / 2}
+    return {name: (name, found, dict(ATTRIBUTES[name])) for name, found in values.items()}
+
+
+def two_time(configuration: xr.DataArray, waiting_times: Any, lags: Any, name: str = "msd") -> xr.DataArray:
+    """Return a two-time observable of particles from stored configurations.
+
+    Parameters
+    ----------
+    configuration : DataArray
+        Dimensions time, replica, dof, with the attributes of a `Mixture`; may be lazy.
+    waiting_times, lags : array_like, shape (waiting_time,) and (lag,)
+    name : str
+        One of those that `compare` returns.
+
+    Returns
+    -------
+    DataArray
+        Dimensions replica, waiting_time, lag, and for self_scattering species, wavenumber; NaN where t_w or
+        t_w + t was not stored. Bitwise what a run with these configurations measures.
+
+    Raises
+    ------
+    ValueError
+        If the file holds no particles, or there is no such observable.
+    """
+    mixture = Mixture.of(configuration)
+    nothing = np.zeros((1, 3 * mixture.size))
+    if name not in (known := compare(mixture, nothing, nothing)):
+        raise ValueError(f"name = {name!r}: allowed: {', '.join(known)}")
+    axes = {"species": list(mixture.groups), "wavenumber": list(mixture.wavenumbers)}
+    further = {dim: axes[dim] for dim in dimensions(mixture).get(name, ())}
+
+    def pair(a: Array, b: Array) -> Array:
+        return compare(mixture, a, b)[name]
+
+    return over_pairs(configuration, waiting_times, lags, pair, name, further)
+
+
+def positions(configuration: Array, box: float) -> tuple[Array, NDArray[np.int64]]:
+    """Return positions inside the box, and how many boxes away the particles are.
+
+    Parameters
+    ----------
+    configuration : ndarray, shape (…, 3N)
+        Unwrapped.
+    box : float
+        Edge L.
+
+    Returns
+    -------
+    ndarray, shape (…, N, 3)
+        In [−L/2, L/2).
+    ndarray of int, shape (…, N, 3)
+        Images: position + L image is the unwrapped position, to rounding.
+    """
+    x = np.asarray(configuration, dtype=np.float64)
+    x = x.reshape(*x.shape[:-1], -1, 3)
+    image = np.floor(x / box + 0.5)
+    inside = x - box * image
+    # Rounding may leave a particle on the wrong side of a face.
+    image += (inside >= box / 2).astype(float) - (inside < -box / 2)
+    inside = np.clip(x - box * image, -box / 2, np.nextafter(box / 2, 0.0))
+    return inside, image.astype(np.int64)
+
+
+def pair_correlation(mixture: Mixture, x: Array, edges: Any) -> Array:
+    """Return the pair correlation functions g_ab(r), averaged over shells.
+
+    Parameters
+    ----------
+    mixture : Mixture
+    x : ndarray, shape (R, 3N)
+        Positions, wrapped or not.
+    edges : array_like, shape (bins + 1,)
+        Ascending distances ≥ 0, at most L/2; a shell holds its outer edge.
+
+    Returns
+    -------
+    ndarray, shape (R, pairs, bins)
+        In the order of `Mixture.pairs`. Pairs in a shell over those that as many particles, placed at random,
+        would have there: N_a (N_a − 1) v/V among equals, N_a N_b v/V else, so that an ideal gas gives 1 at
+        every N. NaN for a species of a single particle with itself.
+
+    Raises
+    ------
+    ValueError
+        If the edges are not ascending, or beyond half of the box, where shells are no longer whole.
+    """
+    edges = np.asarray(edges, dtype=np.float64)
+    low, high = 0.0, mixture.box / 2
+    if edges.ndim != 1 or edges.size < 2 or not (np.diff(edges) > 0).all():
+        raise ValueError(f"edges = {edges}: must be two or more ascending distances")
+    if edges[0] < low or edges[-1] > high * (1 + 1e-12):
+        raise ValueError(f"edges from {edges[0]:g} to {edges[-1]:g}: allowed: 0 to {high:g}, half of the box")
+    volume = 4 / 3 * np.pi * np.diff(edges**3) / mixture.box**3
+    return np.array([list(_shells(mixture, row, edges, volume)) for row in x])
+
+
+def _shells(mixture: Mixture, x: Array, edges: Array, volume: Array) -> Iterator[Array]:
+    """Yield g_ab of one replica, x of shape (3N,), for every pair of species."""
+    inside, _ = positions(x, mixture.box)
+    # The tree wants [0, L).
+    inside = np.where(inside < 0, inside + mixture.box, inside)
+    inside[inside >= mixture.box] = 0.0
+    ends = np.cumsum((0, *mixture.counts)).tolist()
+    trees = [cKDTree(inside[a:b], boxsize=mixture.box) for a, b in pairwise(ends)]
+    for a, b in mixture.pairs.values():
+        # Every ordered pair within r; a particle with itself drops out in the differences.
+        within = trees[a].count_neighbors(trees[b], edges)
+        expected = mixture.counts[a] * (mixture.counts[b] - (a == b))
+        yield np.diff(within) / (expected * volume) if expected else np.full(volume.size, np.nan)
