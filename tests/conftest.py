@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,22 @@ import pytest
 from langevin import config, registry
 
 ROOT = Path(__file__).parent.parent
+
+
+def pytest_configure() -> None:
+    """Give each process of `pytest -n` its share of the processors.
+
+    Else every one starts as many threads as there are processors, and they wait for each other. Tests of
+    threads ask for a number of them, and get it; numba, which allows as many as it finds processors, is told
+    how many there are.
+    """
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if worker and hasattr(os, "sched_setaffinity"):
+        found = sorted(os.sched_getaffinity(0))
+        os.environ.setdefault("NUMBA_NUM_THREADS", str(len(found)))
+        workers = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+        os.sched_setaffinity(0, found[int(worker.removeprefix("gw")) % len(found) :: workers])
+
 
 #: A two-sided Gaussian test at 5 σ errs once in 1.7 million; every z-test of the suite together, once in 10⁴.
 SIGMAS = 5.0
@@ -52,7 +69,7 @@ def small() -> Callable[..., dict[str, Any]]:
         given["output"] = {"figure": False}
         given["system"] |= SMALL_SYSTEMS.get(name, {})
         if config.takes_data(registry.load(name)):
-            given["dynamics"] |= {"t_max": 30, "batch_size": 8}
+            given["dynamics"] |= {"t_max": 20, "batch_size": 8}
             given["record"] |= {
                 "times": {"per_decade": 2},
                 "waiting_times": [0, 5],
@@ -62,7 +79,7 @@ def small() -> Callable[..., dict[str, Any]]:
             }
         if "data" in given:
             # Nothing to download, and of the shape that the system expects.
-            name, few = given["data"]["name"], {"train": 64, "test": 32}
+            name, few = given["data"]["name"], {"train": 32, "test": 32}
             synthetic = {"name": "synthetic", "like": given["data"].get("like", name)}
             given["data"] = {"name": name, "points": 500, **few} if name == "ljat" else synthetic | few
         for dotted, value in overrides.items():
