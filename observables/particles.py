@@ -229,15 +229,13 @@ def _squared_displacements(mixture: Mixture, reference: Array, x: Array) -> Arra
     moved = np.ascontiguousarray(x - reference).reshape(len(x), mixture.size, 3)
     moved -= moved.mean(axis=1, keepdims=True)
     moved *= moved
-    squared: Array = moved[..., 0] + moved[..., 1] + moved[..., 2]
-    return squared
+    return np.asarray(moved[..., 0] + moved[..., 1] + moved[..., 2])
 
 
 def _sinc(kr: Array) -> Array:
     """Return sin(kr)/(kr) of kr ≥ 0."""
     kr = np.maximum(kr, _TINY)
-    found: Array = np.sin(kr) / kr
-    return found
+    return np.asarray(np.sin(kr) / kr)
 
 
 def _non_gaussian(squared: Array, msd: Array) -> Array:
@@ -376,10 +374,10 @@ def pair_correlation(mixture: Mixture, x: Array, edges: Any) -> Array:
         If the edges are not ascending, or beyond half of the box, where shells are no longer whole.
     """
     edges = np.asarray(edges, dtype=np.float64)
-    low, high = 0.0, mixture.box / 2
+    high = mixture.box / 2
     if edges.ndim != 1 or edges.size < 2 or not (np.diff(edges) > 0).all():
         raise ValueError(f"edges = {edges}: must be two or more ascending distances")
-    if edges[0] < low or edges[-1] > high * (1 + 1e-12):
+    if edges[0] < 0 or edges[-1] > high * (1 + 1e-12):
         raise ValueError(f"edges from {edges[0]:g} to {edges[-1]:g}: allowed: 0 to {high:g}, half of the box")
     volume = 4 / 3 * np.pi * np.diff(edges**3) / mixture.box**3
     return np.array([list(_shells(mixture, row, edges, volume)) for row in x])
