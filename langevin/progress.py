@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from langevin.engine import Run
+from langevin.preparation import heard_by
 from langevin.schedule import Schedule
 
 BAR = "{desc} {percentage:3.0f}%|{bar}| t = {n:.4g}/{total:.4g} [{elapsed}, {remaining} left{postfix}]"
@@ -149,6 +151,28 @@ class Progress:
     def close(self) -> None:
         """Leave the bar as it is."""
         self._bar.close()
+
+
+@contextmanager
+def preparing(title: str, shown: bool) -> Iterator[None]:
+    """Show, in a terminal, how far a start is that takes long to make."""
+    bar_format = "{desc} {percentage:3.0f}%|{bar}| start [{elapsed}, {remaining} left]"
+    # A start that is made at once has no bar: it is drawn after `delay` seconds, and leaves nothing behind.
+    bar = tqdm(
+        total=1.0,
+        disable=None if shown else True,
+        bar_format=bar_format,
+        desc=title[:40],
+        delay=1,
+        leave=False,
+    )
+
+    def show(done: float) -> None:
+        bar.n = done
+        bar.update(0)
+
+    with bar, heard_by(show):
+        yield
 
 
 def announcement(pace: Pace, result: Path | None) -> str:

@@ -18,7 +18,7 @@ from langevin.ensemble import Ensemble
 from langevin.errors import Diverged, Interrupted, LangevinError, UserError
 from langevin.interruption import listening
 from langevin.noise import Noise
-from langevin.progress import Progress
+from langevin.progress import Progress, preparing
 from langevin.recorder import Recorder
 from langevin.references import References
 from langevin.schedule import Schedule, Stop
@@ -127,7 +127,8 @@ def execute(
             paths.discard()
             return execution.start(settings, paths, execution.local(threads, lock), progress)
         run, ensemble, data = _prepare(settings, threads)
-        run.state = run.system.initial_state(run.noise)
+        with preparing(settings.title, progress):
+            run.state = run.system.initial_state(run.noise)
         stored = trajectories.plan(settings.record, run, limit)
         if run.spectra is not None and run.schedule.hessian_times.size:
             run.spectra.require_room(trajectories.degrees_of_freedom(run))

@@ -331,6 +331,7 @@ class Mixture(Model):
         made = particles.variables(self.mixture)
         made["pressure"] = {"long_name": "pressure", "units": "epsilon_AA/sigma_AA^3"}
         made["configuration"]["start"] = self.protocol.description
+        made["integrated_response"]["temperature"] = self.temperature
         return made
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from langevin.errors import UserError
+from langevin.preparation import report
 from langevin.system import Array
 
 from .kernels import Field, Geometry
@@ -127,6 +128,7 @@ def equilibrated(
                 f"dynamics.dt = {protocol.dt:g}: too large to equilibrate with at "
                 f"dynamics.initial_temperature = {protocol.temperature:g}; allowed: smaller ones"
             )
+        report((done + count) / protocol.steps)
     return x
 
 
