@@ -1,8 +1,8 @@
 """The Kob-Andersen mixture against LAMMPS: CPU time of a step of one particle, on one core.
 
 Both codes take Brownian steps at friction 1 from the same configuration, which molecular dynamics of LAMMPS
-has cooled from T = 2. They take turns on one core, to which this process is pinned: medians, and the range from
-the slowest to the fastest turn.
+has cooled from T = 2. They take turns on one core, to which this process is pinned: medians, and the range of
+the turns.
 
 lammps          `fix brownian` with uniform noise, its cheapest; lj/cut/opt; the best skin, and the best
                 `neigh_modify every`, of those for which it counts no dangerous build
