@@ -104,6 +104,8 @@ class Mixture:
         k of the scattering function, in units of 1/length; the first is that of `correlation`.
     overlap_distance : float
         a of the self-overlap, a length.
+    tagged : str
+        Whose motion the plain names mean, such as `msd`: "all", or a species (if there are several).
     """
 
     box: float
@@ -111,6 +113,7 @@ class Mixture:
     counts: tuple[int, ...]
     wavenumbers: tuple[float, ...] = (7.25,)
     overlap_distance: float = 0.3
+    tagged: str = "all"
 
     def __post_init__(self) -> None:
         """Check what every function here relies on."""
@@ -122,6 +125,8 @@ class Mixture:
             )
         if not self.wavenumbers or not min(self.wavenumbers) > 0:
             raise ValueError(f"wavenumbers = {self.wavenumbers}: needed: one or more, all > 0")
+        if self.tagged not in self.groups:
+            raise ValueError(f"tagged = {self.tagged!r}: allowed: {', '.join(self.groups)}")
 
     @classmethod
     def of(cls, configuration: xr.DataArray) -> Mixture:
@@ -141,6 +146,8 @@ class Mixture:
             further["wavenumbers"] = tuple(map(float, np.atleast_1d(about["wavenumbers"])))
         if "overlap_distance" in about:
             further["overlap_distance"] = float(about["overlap_distance"])
+        if "tagged" in about:
+            further["tagged"] = str(about["tagged"])
         counts = tuple(map(int, np.atleast_1d(about["species_counts"])))
         return cls(float(about["box"]), tuple(str(about["species_names"]).split()), counts, **further)
 
@@ -152,6 +159,7 @@ class Mixture:
             "species_counts": list(self.counts),
             "wavenumbers": list(self.wavenumbers),
             "overlap_distance": self.overlap_distance,
+            "tagged": self.tagged,
             "ordering": "degree of freedom 3 i + c is coordinate c of particle i, unwrapped; "
             "particles stand by species",
         }
@@ -169,6 +177,12 @@ class Mixture:
             ends = np.cumsum((0, *self.counts)).tolist()
             found |= {n: slice(a, b) for n, (a, b) in zip(self.names, pairwise(ends), strict=True)}
         return found
+
+    @property
+    def endings(self) -> dict[str, str]:
+        """Return how names of variables end, and whose they are: "" the tagged; "_A", "_B", and "_all"."""
+        others = {f"_{name}": name for name in self.groups if not name == self.tagged == "all"}
+        return {"": self.tagged, **others}
 
     @property
     def pairs(self) -> dict[str, tuple[int, int]]:
@@ -194,26 +208,27 @@ def compare(mixture: Mixture, reference: Array, x: Array) -> dict[str, Array]:
     Returns
     -------
     dict
-        msd, correlation, self_overlap and non_gaussian, shape (R,) each, of all particles; with several
-        species also of each, as ``msd_A``; with several wavenumbers also self_scattering, shape (R, species,
-        wavenumber), where species begins with "all". α₂ of particles that have not moved is 0, the limit of
-        short times: the first steps are Gaussian noise.
+        msd, correlation, self_overlap and non_gaussian, shape (R,) each, of the tagged particles; with
+        several species also of each, as ``msd_A``, and of all, as ``msd_all`` (unless these are tagged); with
+        several wavenumbers also self_scattering, shape (R, species, wavenumber), where species begins with
+        "all". α₂ of particles that have not moved is 0, the limit of short times: the first steps are
+        Gaussian noise.
     """
     squared = _squared_displacements(mixture, reference, x)
     distance = np.sqrt(squared)
     scattering = [_sinc(k * distance) for k in mixture.wavenumbers]
     inside = distance < mixture.overlap_distance
     found: dict[str, Array] = {}
-    for name, group in mixture.groups.items():
-        suffix = "" if name == "all" else f"_{name}"
+    groups = mixture.groups
+    for suffix, name in mixture.endings.items():
+        group = groups[name]
         msd = squared[:, group].mean(axis=1)
         found[f"msd{suffix}"] = msd
         found[f"correlation{suffix}"] = scattering[0][:, group].mean(axis=1)
         found[f"self_overlap{suffix}"] = inside[:, group].mean(axis=1)
         found[f"non_gaussian{suffix}"] = _non_gaussian(squared[:, group], msd)
     if len(mixture.wavenumbers) > 1:
-        groups = mixture.groups.values()
-        rows = [[values[:, group].mean(axis=1) for values in scattering] for group in groups]
+        rows = [[values[:, group].mean(axis=1) for values in scattering] for group in groups.values()]
         found["self_scattering"] = np.moveaxis(np.array(rows), -1, 0)
     return found
 
@@ -257,11 +272,13 @@ def variables(mixture: Mixture) -> dict[str, dict[str, Any]]:
     made["self_overlap"]["overlap_distance"] = mixture.overlap_distance
     made["integrated_response"]["centre_of_mass_mobility"] = 1 / mixture.size
     made["configuration"] |= mixture.attributes()
-    for species in mixture.groups:
-        if species != "all":
-            for name in ("msd", "correlation", "self_overlap", "non_gaussian"):
-                words = f"{made[name]['long_name']} of {species}"
-                made[f"{name}_{species}"] = {**made[name], "long_name": words, "species": species}
+    moving = {name: made[name] for name in ("msd", "correlation", "self_overlap", "non_gaussian")}
+    for suffix, species in mixture.endings.items():
+        of = "" if len(mixture.names) == 1 or species == "all" else f" of {species}"
+        for name, about in moving.items():
+            made[name + suffix] = {**about, "long_name": about["long_name"] + of, "species": species}
+    # A field acts on every particle.
+    made["integrated_response"]["conjugate"] = "msd" if mixture.tagged == "all" else "msd_all"
     return made
 
 

@@ -145,12 +145,14 @@ def _panels_of(dataset: xr.Dataset) -> list[str]:
     if dataset["integrated_response"].attrs.get("conjugate", "correlation") == "correlation":
         # χ against F_s would have a line that no theorem gives.
         return names + ["integrated_response"] * (not _scatters(dataset))
-    return names + ["integrated_response"] * ("msd" in dataset and _of_displacements(dataset))
+    return names + ["integrated_response"] * _of_displacements(dataset)
 
 
 def _of_displacements(dataset: xr.Dataset) -> bool:
+    """Say whether χ is conjugate to displacements that the file has."""
     about = dataset["integrated_response"].attrs
-    return about.get("conjugate") == "msd" and "spatial_dimensions" in about
+    conjugate = str(about["conjugate"])
+    return conjugate.startswith("msd") and conjugate in dataset and "spatial_dimensions" in about
 
 
 def _one_panel(dataset: xr.Dataset, name: str) -> Figure:

@@ -149,12 +149,14 @@ def draw_response(ax: Axes, dataset: xr.Dataset, colours: Mapping[int, Any]) -> 
 def draw_displacement_response(ax: Axes, dataset: xr.Dataset, colours: Mapping[int, Any]) -> None:
     """Draw χ against Δ/(2d) along the lag, where χ is conjugate to displacements: the theorem is χ = Δ/(2dT).
 
-    d is the attribute `spatial_dimensions` of `integrated_response`: Δ is per particle, χ per coordinate. The
-    mobility of the centre of mass (`centre_of_mass_mobility`), times the lag, is taken off χ, since Δ is
-    measured from the centre of mass. Logarithmic: both span decades, and the line has slope 1 at any T.
+    Of `integrated_response` the attribute `conjugate` names the displacements, `spatial_dimensions` is d: Δ
+    is per particle, χ per coordinate. The mobility of the centre of mass (`centre_of_mass_mobility`), times
+    the lag, is taken off χ, since Δ is measured from the centre of mass. Logarithmic: both span decades, and the
+    line has slope 1 at any T.
     """
     values = dataset["integrated_response"]
-    response, msd = (estimate(dataset, n) for n in ("integrated_response", "msd"))
+    name = str(values.attrs["conjugate"])
+    response, msd = (estimate(dataset, n) for n in ("integrated_response", name))
     free = float(values.attrs.get("centre_of_mass_mobility", 0.0)) * dataset["lag"].to_numpy()
     scale, ends = 2 * float(values.attrs["spatial_dimensions"]), []
     for i, colour in colours.items():
@@ -169,9 +171,10 @@ def draw_displacement_response(ax: Axes, dataset: xr.Dataset, colours: Mapping[i
         label = rf"FDT, $\Delta/{scale:g}T$, $T = {temperature:g}$"
         ax.plot(line, line / temperature, color=GREY, ls=":", lw=1.2, label=label, zorder=3)
         ax.legend(loc="upper left")
-    unit = unit_label(dataset["msd"].attrs.get("units", "1"))
+    unit = unit_label(dataset[name].attrs.get("units", "1"))
     less = "\nless the centre of mass" if free.any() else ""
-    ax.set_xlabel(rf"$\Delta(t_w, t_w+t)/{scale:g}$" + (f" ({unit})" if unit != "1" else ""))
+    of = "" if name == "msd" else rf"_{{\rm {name.removeprefix('msd_')}}}"
+    ax.set_xlabel(rf"$\Delta{of}(t_w, t_w+t)/{scale:g}$" + (f" ({unit})" if unit != "1" else ""))
     ax.set_ylabel(axis_label(values, symbol(values)) + less)
 
 

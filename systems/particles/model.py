@@ -17,70 +17,34 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import AfterValidator
 
-from langevin.config import LangevinDynamics, RecordKeys, Settings
+from langevin.config import Settings
 from langevin.ensemble import Ensemble
-from langevin.keys import Section, key
 from langevin.noise import Noise
 from langevin.observables import particles
-from langevin.schemes import SchemeName
 from langevin.system import Array, Attributes, Coordinates, Model
+
+from .sections import (
+    CUTOFFS,
+    NAMES,
+    KobAndersenKeys,
+    KobAndersenRecord,
+    MixtureKeys,
+    ParticleDynamics,
+    ParticleRecord,
+    cutoff,
+    particle_counts,
+    sigma_matrix,
+)
 
 if TYPE_CHECKING:
     from langevin.schedule import Schedule
 
     from .kernels import Evaluation, Field, Geometry
     from .start import Protocol
-
-#: Names of the species, in the order of the run file.
-NAMES = "ABCDEFGH"
-#: Where each potential ends, in units of σ_ab; Lennard-Jones may be cut elsewhere.
-CUTOFFS = {"lennard_jones": 2.5, "wca": 2 ** (1 / 6), "harmonic": 1.0}
-
-
-def _fractions(given: list[float]) -> list[float]:
-    if not (1 <= len(given) <= len(NAMES) and min(given) > 0 and abs(sum(given) - 1) < 1e-9):
-        raise ValueError(f"must be 1 to {len(NAMES)} fractions > 0 that add up to 1")
-    return given
-
-
-def _lengths(given: list[Any]) -> list[Any]:
-    if not _is_symmetric(given) and not (
-        given and all(isinstance(v, int | float) and 0 < v < np.inf for v in given)
-    ):
-        raise ValueError(
-            "must be a symmetric matrix of numbers > 0, or a list of diameters > 0 (then additive)"
-        )
-    return given
-
-
-def _strengths(given: list[Any]) -> list[Any]:
-    if not _is_symmetric(given):
-        raise ValueError("must be a symmetric matrix of numbers > 0")
-    return given
-
-
-def _is_symmetric(given: list[Any]) -> bool:
-    if not given or not all(isinstance(row, list) and len(row) == len(given) for row in given):
-        return False
-    matrix = np.array(given, dtype=float)
-    return bool((matrix == matrix.T).all() and (matrix > 0).all() and np.isfinite(matrix).all())
-
-
-def _numbers(given: list[float]) -> list[float]:
-    if not given or not all(0 < v < np.inf for v in given):
-        raise ValueError("must be a list of at least one number > 0")
-    return given
-
-
-Fractions = Annotated[list[float], AfterValidator(_fractions)]
-Lengths = Annotated[list[float] | list[list[float]], AfterValidator(_lengths)]
-Strengths = Annotated[list[list[float]], AfterValidator(_strengths)]
-Numbers = Annotated[list[float], AfterValidator(_numbers)]
 
 
 class Mixture(Model):
@@ -90,86 +54,9 @@ class Mixture(Model):
     independent starts.
     """
 
-    class Parameters(Section):
-        """What stands under [system]."""
-
-        n: int = key("number of particles N", example=300, ge=2, le=10_000_000)
-        density: float = key("particles per volume ρ", example=0.6, gt=0, unit="1/σ³")
-        potential: Literal["lennard_jones", "wca", "harmonic"] = key(
-            "pair potential ε_ab φ(r/σ_ab): Lennard-Jones, cut and shifted; Weeks-Chandler-Andersen, cut "
-            "at its minimum; harmonic spheres, (1 − r/σ)²/2",
-            example="wca",
-        )
-        composition: Fractions = key(
-            "fractions of the species A, B, …", example=[0.5, 0.5], kind="list of numbers"
-        )
-        sigma: Lengths = key(
-            "σ_ab, a row for each species; or diameters, σ_ab their means",
-            example=[1.0, 1.4],
-            unit="length",
-            kind="symmetric matrix or list of numbers",
-        )
-        epsilon: Strengths = key(
-            "ε_ab, a row for each species",
-            example=[[1.0, 1.0], [1.0, 1.0]],
-            unit="energy",
-            kind="symmetric matrix of numbers",
-        )
-        cutoff: float = key(
-            "where Lennard-Jones is cut and shifted to 0, in units of σ_ab; 0: as usual, at 2.5",
-            default=0.0,
-            ge=0,
-        )
-        start: Literal["random", "lattice"] = key(
-            "where particles are before equilibration: uniform in the box, or on an fcc lattice",
-            default="random",
-        )
-        equilibration_time: float = key(
-            "time at initial_temperature before the quench, which is t = 0", default=2.0, ge=0, unit="time"
-        )
-        skin: float = key(
-            "how far the neighbour list reaches beyond the cutoff: of speed alone",
-            default=0.45,
-            gt=0,
-            unit="length",
-        )
-
-    class Dynamics(LangevinDynamics):
-        """[dynamics]: forces are steep, and the scheme that averages the noise allows a longer step."""
-
-        temperature: float = key("bath temperature T", example=0.5, ge=0, unit="energy")
-        initial_temperature: float = key(
-            "temperature of the equilibrium the start is brought to; inf: none, particles stay as placed",
-            default=5.0,
-            ge=0,
-            inf=True,
-            unit="energy",
-        )
-        dt: float = key("time step", example=1e-4, gt=0, unit="time")
-        t_max: float = key("end of the run", example=10.0, gt=0, unit="time")
-        scheme: SchemeName = key(
-            "noise of a step: the mean of its normals with those of the step before, or its own alone",
-            default="leimkuhler_matthews",
-        )
-
-    class Record(RecordKeys):
-        """[record]: what is measured of particles."""
-
-        wavenumbers: Numbers = key(
-            "k of the self-intermediate scattering function; the first is that of `correlation`",
-            default=[7.25],
-            unit="1/length",
-            kind="list of numbers",
-        )
-        overlap_distance: float = key(
-            "distance a within which a particle overlaps with its own past", default=0.3, gt=0, unit="length"
-        )
-        shells: int = key(
-            "shells of the pair correlation function, up to half the box or 5 lengths; 0: not measured",
-            default=250,
-            ge=0,
-            le=100_000,
-        )
+    Parameters = MixtureKeys
+    Dynamics = ParticleDynamics
+    Record = ParticleRecord
 
     def __init__(self, parameters: Any, dynamics: Any, ensemble: Ensemble, record: Any = None) -> None:
         record = record or self.Record()
@@ -187,6 +74,7 @@ class Mixture(Model):
             counts,
             tuple(record.wavenumbers),
             record.overlap_distance,
+            record.tagged if len(counts) > 1 else "all",
         )
         self.edges = np.linspace(0, min(self.box / 2, 5.0), record.shells + 1) if record.shells else None
         self._known: tuple[Array, Evaluation] | None = None
@@ -205,6 +93,9 @@ class Mixture(Model):
                 return
         if 0 in particle_counts(p.composition, p.n):
             yield f"system.n = {p.n}: leaves a species of system.composition without a particle"
+        names = ["all", *NAMES[:count]] if count > 1 else ["all"]
+        if settings.record is not None and settings.record.tagged not in names:
+            yield f'record.tagged = "{settings.record.tagged}": allowed: {", ".join(names)}'
         if p.potential != "lennard_jones" and p.cutoff:
             yield (
                 f'system.cutoff = {p.cutoff:g}: allowed: 0, unless system.potential = "lennard_jones" '
@@ -338,45 +229,5 @@ class Mixture(Model):
 class KobAndersen(Mixture):
     """Kob-Andersen mixture, 80:20 Lennard-Jones: the structural glass former, by Langevin dynamics."""
 
-    class Parameters(Mixture.Parameters):
-        """What stands under [system]."""
-
-        n: int = key("number of particles N", example=1000, ge=2, le=10_000_000)
-        density: float = key("particles per volume ρ", default=1.2, gt=0, unit="1/σ_AA³")
-        potential: Literal["lennard_jones", "wca", "harmonic"] = key(
-            'pair potential; "wca": without the attraction', default="lennard_jones"
-        )
-        composition: Fractions = key("fractions of A and B", default=[0.8, 0.2], kind="list of numbers")
-        sigma: Lengths = key(
-            "σ_ab, a row for each species",
-            default=[[1.0, 0.8], [0.8, 0.88]],
-            unit="σ_AA",
-            kind="symmetric matrix or list of numbers",
-        )
-        epsilon: Strengths = key(
-            "ε_ab, a row for each species",
-            default=[[1.0, 1.5], [1.5, 0.5]],
-            unit="ε_AA",
-            kind="symmetric matrix of numbers",
-        )
-
-
-def particle_counts(composition: list[float], n: int) -> tuple[int, ...]:
-    """Return how many particles of each species there are: the fractions, by largest remainders."""
-    shares = np.array(composition) * n
-    # To rounding: 0.8 · 1000 is 800.
-    counts = np.floor(shares + 1e-9).astype(int)
-    for k in np.argsort(counts - shares, kind="stable")[: n - counts.sum()]:
-        counts[k] += 1
-    return tuple(counts.tolist())
-
-
-def sigma_matrix(parameters: Any) -> Array:
-    """Return σ_ab, shape (species, species)."""
-    given = np.array(parameters.sigma, dtype=float)
-    return given if given.ndim == 2 else (given[:, None] + given[None, :]) / 2
-
-
-def cutoff(parameters: Any) -> float:
-    """Return the cutoff in units of σ_ab."""
-    return float(parameters.cutoff) or CUTOFFS[parameters.potential]
+    Parameters = KobAndersenKeys
+    Record = KobAndersenRecord
