@@ -171,7 +171,7 @@ def test_steps_compose_bitwise(replicas):
 
 def test_many_chunks_of_noise_equal_single_steps(monkeypatch):
     """More steps than one noise buffer holds."""
-    monkeypatch.setattr("langevin.systems.pspin.kernels._NOISE_BUFFER", 700)
+    monkeypatch.setattr("langevin.systems.pspin.workspace._NOISE_BUFFER", 700)
     field = ForceField(draw(3, 20), [0, 0, 0, 0, 0], 1)
     x = spins(5, 20)
     rngs = streams(5)

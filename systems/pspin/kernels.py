@@ -67,6 +67,26 @@ class _Group(NamedTuple):
     replicas: NDArray[np.int64]
 
 
+def _draw(normals: NDArray[np.float64], group: _Group, generators: Sequence[np.random.Generator]) -> None:
+    """Fill the lanes that stand for replicas with numbers of their own generators."""
+    for row, replica in zip(normals, group.replicas, strict=False):
+        generators[replica].standard_normal(out=row)
+
+
+def _require_shapes(
+    shape: tuple[int, ...],
+    generators: Sequence[np.random.Generator] | None,
+    accumulated: NDArray[np.float64] | None,
+    held: NDArray[np.float64] | None,
+) -> None:
+    """Raise `ValueError` if what is given does not fit configurations of this shape, (R, N)."""
+    if generators is not None and len(generators) != shape[0]:
+        raise ValueError(f"{len(generators)} generators for {shape[0]} replicas")
+    for name, array, wanted in (("accumulated", accumulated, (2, *shape)), ("held", held, shape)):
+        if array is not None and array.shape != wanted:
+            raise ValueError(f"{name} has shape {array.shape}, not {wanted}")
+
+
 class ForceField:
     """Forces of replicas that live in given samples.
 
@@ -162,10 +182,9 @@ class ForceField:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Make Langevin steps on the sphere.
 
-        One step is x <- constrain(x + dt f(x) + sqrt(2 T dt) eta) with constrain(x) = x sqrt(N / sum x^2) and
-        eta = xi, standard normals drawn in this step, or, with `held`, the mean of xi and those drawn in the
-        step before. Per replica and step exactly N numbers are taken from ``generator.standard_normal``, in
-        step order, and none at T = 0.
+        One step is x <- constrain(x + dt f(x) + sqrt(2 T dt) eta), constrain(x) = x sqrt(N / sum x^2), with
+        eta = xi drawn in this step, or, with `held`, the mean of xi and that of the step before. Per replica
+        and step exactly N numbers are taken from ``generator.standard_normal``, and none at T = 0.
 
         Parameters
         ----------
@@ -185,7 +204,7 @@ class ForceField:
         Returns
         -------
         x, force : ndarray, shape (R, N), float64
-            Configurations after the steps and the force there, which the next step and the energy need.
+            After the steps; the next step and the energy need the force.
 
         Raises
         ------
@@ -196,12 +215,7 @@ class ForceField:
         known = None if force is None else self._checked(force, "force")
         if n_steps < 0 or dt < 0.0 or temperature < 0.0:
             raise ValueError("n_steps, dt and temperature must not be negative")
-        if temperature > 0.0 and len(generators) != len(result):
-            raise ValueError(f"{len(generators)} generators for {len(result)} replicas")
-        if accumulated is not None and accumulated.shape != (2, *result.shape):
-            raise ValueError(f"accumulated has shape {accumulated.shape}, not {(2, *result.shape)}")
-        if held is not None and held.shape != result.shape:
-            raise ValueError(f"held has shape {held.shape}, not {result.shape}")
+        _require_shapes(result.shape, generators if temperature > 0.0 else None, accumulated, held)
         if n_steps == 0:
             return result, self.force(result) if known is None else known.copy()
         amplitude = float(np.sqrt(2.0 * temperature * dt))
@@ -212,12 +226,11 @@ class ForceField:
             sums = self._sums(group, accumulated)
             for done in range(0, n_steps, work.chunk):
                 count = min(work.chunk, n_steps - done)
-                noise = work.normals(count)
+                drawn = work.normals(count)
                 if temperature > 0.0:
-                    for row, replica in zip(noise, group.replicas, strict=False):
-                        generators[replica].standard_normal(out=row)
-                moving = noise if held is None else work.averaged(count, held, group.replicas)
-                call(work, group, moving, noise, count, dt, amplitude, known is not None or done > 0, sums)
+                    _draw(drawn, group, generators)
+                noise = drawn if held is None else work.averaged(count, held, group.replicas)
+                call(work, group, noise, drawn, count, dt, amplitude, known is not None or done > 0, sums)
             lanes = len(group.replicas)
             result[group.replicas] = work.x[:lanes]
             forces[group.replicas] = self._force(work, lanes)
