@@ -151,8 +151,8 @@ def draw_displacement_response(ax: Axes, dataset: xr.Dataset, colours: Mapping[i
 
     Of `integrated_response` the attribute `conjugate` names the displacements, `spatial_dimensions` is d: Δ
     is per particle, χ per coordinate. The mobility of the centre of mass (`centre_of_mass_mobility`), times
-    the lag, is taken off χ, since Δ is measured from the centre of mass. Logarithmic: both span decades, and the
-    line has slope 1 at any T.
+    the lag, is taken off χ, since Δ is measured from the centre of mass. Logarithmic: both span decades, and
+    the line has slope 1 at any T.
     """
     values = dataset["integrated_response"]
     name = str(values.attrs["conjugate"])

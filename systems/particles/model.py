@@ -94,8 +94,9 @@ class Mixture(Model):
         if 0 in particle_counts(p.composition, p.n):
             yield f"system.n = {p.n}: leaves a species of system.composition without a particle"
         names = ["all", *NAMES[:count]] if count > 1 else ["all"]
-        if settings.record is not None and settings.record.tagged not in names:
-            yield f'record.tagged = "{settings.record.tagged}": allowed: {", ".join(names)}'
+        record: Any = settings.record  # None where it has faults of its own
+        if record is not None and record.tagged not in names:
+            yield f'record.tagged = "{record.tagged}": allowed: {", ".join(names)}'
         if p.potential != "lennard_jones" and p.cutoff:
             yield (
                 f'system.cutoff = {p.cutoff:g}: allowed: 0, unless system.potential = "lennard_jones" '
