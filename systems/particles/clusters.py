@@ -234,6 +234,18 @@ def _gap(bounds, c, m, k):
 
 
 @numba.njit(**_OPTIONS)
+def _first_above(height, begin, end, members, bounds):
+    """Return the first member of a column, from `begin` to `end`, that reaches up to `height`."""
+    while begin < end:
+        middle = (begin + end) // 2
+        if bounds[members[middle], 5] < height:
+            begin = middle + 1
+        else:
+            end = middle
+    return begin
+
+
+@numba.njit(**_OPTIONS)
 def _is_later(c, source, shift):
     """Say whether an image is the one of the two of a pair of clusters that is listed in the row of c."""
     if source != c:
@@ -290,15 +302,16 @@ def list_neighbours(
         middle_y = max(0, min(int(0.5 * (bounds[c, 1] + bounds[c, 4]) / box * side), side - 1)) + margin
         for gx in range(middle_x - margin, middle_x + margin + 1):
             for gy in range(middle_y - margin, middle_y + margin + 1):
-                for k in range(begins[gx * wide + gy], begins[gx * wide + gy + 1]):
+                end = begins[gx * wide + gy + 1]
+                lowest = bounds[c, 2] - reach
+                for k in range(_first_above(lowest, begins[gx * wide + gy], end, members, bounds), end):
                     m = members[k]
-                    dz = _gap(bounds, c, m, 2)
-                    if dz > reach:
-                        if bounds[m, 2] > bounds[c, 5]:
-                            break
+                    if bounds[m, 2] > bounds[c, 5] + reach:
+                        break
+                    if sources[m] < c or not _is_later(c, sources[m], shifts[m]):
                         continue
-                    dx, dy = _gap(bounds, c, m, 0), _gap(bounds, c, m, 1)
-                    if dx * dx + dy * dy + dz * dz > reach * reach or not _is_later(c, sources[m], shifts[m]):
+                    dx, dy, dz = _gap(bounds, c, m, 0), _gap(bounds, c, m, 1), _gap(bounds, c, m, 2)
+                    if dx * dx + dy * dy + dz * dz > reach * reach:
                         continue
                     if not _list_image(c, m, order, species, position, table, entries, counts):
                         return False

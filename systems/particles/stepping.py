@@ -46,12 +46,13 @@ def _refresh(x, clusters, images, work):
         at = where[i]
         for k in range(np.uint64(3)):
             position[at + k * np.uint64(LANES)] = x[np.uint64(3) * i + k] - offset[np.uint64(3) * i + k]
-    for m in range(clusters, images):
-        base, source = m * RECORD, work.sources[m] * RECORD
-        for k in range(3):
-            shift = work.shifts[m, k]
-            for lane in range(k * LANES, (k + 1) * LANES):
-                position[base + lane] = position[source + lane] + shift
+    for m in range(np.uint64(clusters), np.uint64(images)):
+        base, source = m * np.uint64(RECORD), np.uint64(work.sources[m]) * np.uint64(RECORD)
+        for k in range(np.uint64(3)):
+            shift, row = work.shifts[m, k], k * np.uint64(LANES)
+            to, at = base + row, source + row
+            for lane in range(np.uint64(LANES)):
+                position[to + lane] = position[at + lane] + shift
 
 
 @numba.njit(**_OPTIONS)
@@ -82,9 +83,9 @@ def _forces(clusters, images, species, bound, shift, work, kind):
             for k in range(3):
                 force[at + k * LANES] += sums[k]
     # What the images feel belongs to the clusters that they copy.
-    for m in range(clusters, images):
-        base, source = m * RECORD, work.sources[m] * RECORD
-        for at in range(RECORD):
+    for m in range(np.uint64(clusters), np.uint64(images)):
+        base, source = m * np.uint64(RECORD), np.uint64(work.sources[m]) * np.uint64(RECORD)
+        for at in range(np.uint64(RECORD)):
             force[source + at] += force[base + at]
 
 
