@@ -151,7 +151,7 @@ def _panels_of(dataset: xr.Dataset) -> list[str]:
 def _of_displacements(dataset: xr.Dataset) -> bool:
     """Say whether χ is conjugate to displacements that the file has."""
     about = dataset["integrated_response"].attrs
-    conjugate = str(about["conjugate"])
+    conjugate = str(about.get("conjugate", ""))
     return conjugate.startswith("msd") and conjugate in dataset and "spatial_dimensions" in about
 
 

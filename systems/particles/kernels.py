@@ -14,7 +14,7 @@ from langevin.system import Array
 
 from .clusters import DONE, FULL
 from .potentials import PairPotential
-from .stepping import advance
+from .stepping import Frame, advance
 from .tile import LANES, RECORD, SUMS, tag
 
 _NO_SUMS = np.zeros((2, 0))
@@ -107,6 +107,14 @@ class Geometry:
         """Largest listing radius."""
         return self.potential.range + self.skin
 
+    def frame(self, dt: float, amplitude: float, averaged: bool) -> Frame:
+        """Return what compiled steps need to know, in their time step and noise."""
+        p = self.potential
+        longest = _LONGEST_STEP * float(p.sigma.min())
+        return Frame(
+            self.box, self.side, self.reach, self.skin, p.bound, p.shift, longest, dt, amplitude, averaged
+        )
+
 
 class Lists:
     """The lists of one replica, grown as they need, and the calls into compiled code that use them.
@@ -163,13 +171,13 @@ class Lists:
     ) -> bool:
         """Take steps in place, x and `built` of shape (3N,); False where the dynamics broke.
 
-        Parameters are those of `stepping.advance`.
+        Arguments are those of `stepping.advance` and its `Frame`.
         """
         g = self.geometry
         if not np.array_equal(self.built, built):
             self.built[:] = built
             self.listed[:] = 0
-        at, status = 0, FULL
+        at, status, frame = 0, FULL, g.frame(dt, amplitude, averaged)
         while status == FULL:
             status, at = advance(
                 x,
@@ -178,21 +186,14 @@ class Lists:
                 noise,
                 at,
                 steps,
-                dt,
-                amplitude,
-                averaged,
-                g.box,
-                g.side,
-                g.reach,
-                g.skin,
-                g.potential.bound,
-                g.potential.shift,
+                frame,
                 g.species,
                 self.parameters,
                 sums,
                 self.work,
-                _LONGEST_STEP * float(g.potential.sigma.min()),
-                tag(g.potential.form, energy),
+                energy,
+                tag(g.potential.form, energy=False),
+                tag(g.potential.form, energy=True),
             )
             if status == FULL:
                 self._grow()

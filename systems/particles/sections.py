@@ -98,7 +98,7 @@ class MixtureKeys(Section):
     )
     skin: float = key(
         "how far the neighbour list reaches beyond the cutoff: of speed alone",
-        default=0.45,
+        default=0.5,
         gt=0,
         unit="length",
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numba
 import numpy as np
 
@@ -14,8 +16,9 @@ _OPTIONS = {"nogil": True, "error_model": "numpy", "boundscheck": False}
 
 
 @numba.njit(**_OPTIONS)
-def _build(x, box, side, reach, species, parameters, work):
+def _build(x, frame, species, parameters, work):
     """Build clusters, images and rows for the positions x; return DONE, FULL or LOST, and how many."""
+    box, side, reach = frame.box, frame.side, frame.reach
     count = place_particles(x, box, side, work.offset, work.order, work.first, work.held)
     if count < 0:
         return LOST, 0, 0
@@ -56,7 +59,7 @@ def _refresh(x, clusters, images, work):
 
 
 @numba.njit(**_OPTIONS)
-def _forces(clusters, images, species, bound, shift, work, kind):
+def _forces(clusters, images, species, frame, work, kind):
     """Compute the forces of all clusters; `work.sums` gets energy, virial and the largest u."""
     force, position, table, order = work.force, work.position, work.table, work.order
     for at in range(images * RECORD):
@@ -78,7 +81,8 @@ def _forces(clusters, images, species, bound, shift, work, kind):
             cluster_row(
                 here, there, table.ctypes.data + np.uintp(species[i]) * width,
                 rows + np.uintp(slot) * longest, work.counts[slot], c,
-                position[at], position[at + LANES], position[at + 2 * LANES], bound, shift, out, kind,
+                position[at], position[at + LANES], position[at + 2 * LANES],
+                frame.bound, frame.shift, out, kind,
             )  # fmt: skip
             for k in range(3):
                 force[at + k * LANES] += sums[k]
@@ -90,12 +94,12 @@ def _forces(clusters, images, species, bound, shift, work, kind):
 
 
 @numba.njit(**_OPTIONS)
-def _move(x, built, noise, step, dt, amplitude, averaged, longest, sums, work):
+def _move(x, built, noise, step, frame, sums, work):
     """Take one step from the forces; return how far the two particles have come that moved most, together.
 
-    NaN if a force moves a particle by more than `longest`.
+    NaN if a force moves a particle by more than `frame.longest`.
     """
-    n = x.size
+    n, dt, amplitude, averaged, longest = x.size, frame.dt, frame.amplitude, frame.averaged, frame.longest
     if amplitude > 0.0:
         before, fresh = noise[step], noise[step + 1]
     else:
@@ -142,13 +146,33 @@ def _distance(x, built):
     return np.sqrt(most) + np.sqrt(second)
 
 
+class Frame(NamedTuple):
+    """What stays the same from step to step."""
+
+    box: float
+    side: int
+    """Columns along an edge of the box."""
+    reach: float
+    """Largest listing radius."""
+    skin: float
+    bound: float
+    """1/x_c², and next x_c⁻¹² − x_c⁻⁶, as in `tile.cluster_row`."""
+    shift: float
+    longest: float
+    """By how much a force may move a particle in one step, along one axis."""
+    dt: float
+    amplitude: float
+    """√(2 T dt)."""
+    averaged: bool
+    """Whether a step takes the mean of its normals and those of the step before."""
+
+
 def _compile(version):
     @numba.njit(cache=True, **_OPTIONS)
     def advance(
-        x, built, listed, noise, begin, end, dt, amplitude, averaged, box, side, reach, skin, bound, shift,
-        species, parameters, sums, work, longest, kind,
-    ):  # fmt: skip
-        """Take the steps from `begin` to `end`; with begin = end compute forces, energy and virial alone.
+        x, built, listed, noise, begin, end, frame, species, parameters, sums, work, energy, kind, measuring
+    ):
+        """Take the steps from `begin` to `end`; with begin = end compute the forces alone.
 
         Parameters
         ----------
@@ -159,28 +183,20 @@ def _compile(version):
         listed : ndarray of int64, shape (2,)
             Clusters and images of the list in `work`; 0 where it holds none of `built`.
         noise : ndarray, shape (≥ end + 1, 3N)
-            Standard normals; row 0 are those of the step before, row k + 1 those of step k. Not read if
-            `amplitude` is 0.
+            Standard normals; row 0 are those of the step before, row k + 1 those of step k. Not read if the
+            amplitude is 0.
         begin, end : int
-        dt, amplitude : float
-            Time step and √(2 T dt).
-        averaged : bool
-            Whether a step takes the mean of its normals and those of the step before.
-        box, side, reach, skin : float, int, float, float
-            Box, columns along its edge, largest listing radius, and skin.
-        bound, shift : float
-            As in `tile.cluster_row`.
+        frame : Frame
         species : ndarray of int64, shape (N,)
         parameters : ndarray, shape (species, species, 3)
             As in `clusters.fill_records`.
         sums : ndarray, shape (2, 3N)
             Kicks k and x k of the steps are added to it; left alone if it is empty.
         work : kernels.Work
-            Its arrays.
-        longest : float
-            By how much a force may move a particle in one step, along one axis.
-        kind : tuple
-            `tile.tag` of form and energy.
+        energy : bool
+            Whether energy and virial are wanted with the forces, in `work.sums`.
+        kind, measuring : tuple
+            `tile.tag` of the form, without energy and with it.
 
         Returns
         -------
@@ -194,26 +210,26 @@ def _compile(version):
         step = begin
         while True:
             # Also where it is not a number.
-            if not moved <= skin:
+            if not moved <= frame.skin:
                 for j in range(x.size):
                     built[j] = x[j]
                 listed[0] = 0
             if listed[0] == 0:
-                status, count, images = _build(built, box, side, reach, species, parameters, work)
+                status, listed[0], listed[1] = _build(built, frame, species, parameters, work)
                 if status != DONE:
+                    listed[0] = 0
                     return status, step
-                listed[0], listed[1] = count, images
             _refresh(x, listed[0], listed[1], work)
-            _forces(listed[0], listed[1], species, bound, shift, work, kind)
+            if energy:
+                _forces(listed[0], listed[1], species, frame, work, measuring)
+            else:
+                _forces(listed[0], listed[1], species, frame, work, kind)
             if step >= end:
-                break
-            moved = _move(x, built, noise, step, dt, amplitude, averaged, longest, sums, work)
+                return DONE, step
+            moved = _move(x, built, noise, step, frame, sums, work)
             step += 1
-            if np.isnan(moved):
-                return LOST, step
-            if step >= end:
-                break
-        return DONE, step
+            if np.isnan(moved) or step >= end:
+                return (LOST if np.isnan(moved) else DONE), step
 
     return advance
 
