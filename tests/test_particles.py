@@ -259,6 +259,32 @@ def test_starts() -> None:
     assert Field(g, 3, 1).evaluate(pushed_apart(x, g, 1)).closest.min() > 0.8
 
 
+def test_a_start_at_zero_temperature_is_at_rest() -> None:
+    """A hundred time units down the gradient: what force is left is small against what it was."""
+    system, noise = langevin_system(
+        dynamics__initial_temperature=0.0, system__potential="harmonic", system__density=0.8,
+        system__equilibration_time=100.0, dynamics__dt=0.05, dynamics__t_max=0.5, record__waiting_times=[0.0],
+    )  # fmt: skip
+    assert np.abs(system.model.force(system.initial_state(noise).x)).max() < 0.02
+
+
+def test_the_fluctuation_dissipation_theorem_holds_in_the_liquid() -> None:
+    """χ = Δ/(6T) + t/N, Δ of all particles, N that of the free centre of mass; 16 starts, at 5 σ."""
+    temperature = 2.0
+    found = langevin.run(
+        mixtures.settings(
+            dynamics__temperature=temperature, dynamics__initial_temperature=temperature, dynamics__dt=2e-4,
+            system__equilibration_time=0.4, ensemble__replicas=64, ensemble__samples=16, record__response=True,
+            record__waiting_times=[0.0], record__lags=[0.01, 0.05], dynamics__t_max=0.05, record__shells=0,
+        )
+    ).isel(waiting_time=0)  # fmt: skip
+    free = found["lag"] / 160
+    for kelvin, holds in ((temperature, True), (1.3 * temperature, False)):
+        excess = found["integrated_response"] - free - found["msd_all"] / (6 * kelvin)
+        z = z_score(excess.groupby("sample").mean().transpose("sample", "lag"), 0.0)
+        assert bool((np.abs(z) < SIGMAS).all()) == holds, z
+
+
 def test_replicas_of_a_sample_leave_from_one_configuration() -> None:
     system, noise = langevin_system(ensemble__replicas=4, ensemble__samples=2)
     x = system.initial_state(noise).x

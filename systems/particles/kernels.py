@@ -295,19 +295,19 @@ class Field:
             lists = self._stepping[k]
             sums = _NO_SUMS if accumulated is None else np.ascontiguousarray(accumulated[:, k])
             noise = np.zeros((chunk + 1, size)) if amplitude > 0 else _NO_NOISE
-            if held is not None:
+            averaged = held is not None and amplitude > 0
+            if averaged:
                 noise[0] = held[k]
             for done in range(0, steps, chunk):
                 count = min(chunk, steps - done)
                 if amplitude > 0:
                     generators[k].standard_normal(out=noise[1 : count + 1])
-                averaged = held is not None
                 if not lists.advance(moved[k], built[k], noise, count, dt, amplitude, averaged, sums, False):
                     moved[k] = np.nan
                     break
                 if amplitude > 0:
                     noise[0] = noise[count]
-            if held is not None:
+            if averaged:
                 held[k] = noise[0]
             if accumulated is not None:
                 accumulated[:, k] = sums
