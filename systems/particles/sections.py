@@ -165,7 +165,7 @@ class ParticleRecord(RecordKeys):
     )
     shells: int = key(
         "shells of the pair correlation function, up to half the box or 5 lengths; 0: not measured",
-        default=250,
+        default=125,
         ge=0,
         le=100_000,
     )
