@@ -275,7 +275,8 @@ def test_the_fluctuation_dissipation_theorem_holds_in_the_liquid() -> None:
         mixtures.settings(
             dynamics__temperature=temperature, dynamics__initial_temperature=temperature, dynamics__dt=2e-4,
             system__equilibration_time=0.4, ensemble__replicas=64, ensemble__samples=16,
-            record__response=True, record__waiting_times=[0.0], record__lags=[0.01, 0.05], dynamics__t_max=0.05, record__shells=0,
+            record__response=True, record__waiting_times=[0.0], record__lags=[0.01, 0.05],
+            dynamics__t_max=0.05, record__shells=0,
         )
     ).isel(waiting_time=0)  # fmt: skip
     free = found["lag"] / 160
