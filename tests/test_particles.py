@@ -80,15 +80,16 @@ def test_what_moves_beyond_a_face_stays_the_same_particle() -> None:
     density=some.floats(0.05, 1.3),
     skin=some.floats(0.02, 1.2),
     name=some.sampled_from(sorted(mixtures.FORMS)),
+    cutoff=some.floats(1.05, 3.0),
 )
 def test_the_list_never_misses_a_pair(
-    seed: int, counts: tuple[int, int], density: float, skin: float, name: str
+    seed: int, counts: tuple[int, int], density: float, skin: float, name: str, cutoff: float
 ) -> None:
     """Free particles wander with large steps; forces by old lists are always those of the double loop."""
     rng = np.random.default_rng(seed)
-    least = 2 * mixtures.FORMS[name][1] + 1e-6
-    box = max(least, (sum(counts) / density) ** (1 / 3))
-    g = mixtures.geometry(name, counts, box, min(skin, box / 2))
+    cutoff = cutoff if name == "lennard_jones" else mixtures.FORMS[name][1]
+    box = max(2 * cutoff + 1e-6, (sum(counts) / density) ** (1 / 3))
+    g = mixtures.geometry(name, counts, box, min(skin, box / 2), cutoff)
     lists = Lists(g)
     x = mixtures.spaced(sum(counts), box, rng, jitter=0.05)
     built, nothing = x.copy(), np.zeros((2, 0))
