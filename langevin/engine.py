@@ -57,6 +57,7 @@ def run(run: Run, tick: Callable[[Run], None], keep: Callable[[Stop, State], Non
         for end in pace.stretches(run.time, stop.time):
             run.state = run.system.advance(run.state, run.time, end, run.noise)
             run.time = end
+            pace.advanced()
             tick(run)
         record(run, stop)
         keep(stop, run.state)

@@ -18,6 +18,11 @@ class Pace:
     def __init__(self, time_step: float | None) -> None:
         self.time_step = time_step
         self.steps = 1
+        self._advanced = 0.0
+
+    def advanced(self) -> None:
+        """Note that a stretch is computed: what follows, such as a checkpoint, is none of its time."""
+        self._advanced = time.perf_counter()
 
     def stretches(self, start: float, end: float) -> Iterator[float]:
         """Yield the ends of the stretches from `start` to `end`; nothing if they coincide."""
@@ -32,5 +37,6 @@ class Pace:
             began = time.perf_counter()
             yield end if now == last else now * self.time_step
             # At most fourfold up: one quick stretch must not promise a long one.
-            ratio = STRETCH * asked / (self.steps * max(time.perf_counter() - began, 1e-6))
+            ended = self._advanced if self._advanced > began else time.perf_counter()
+            ratio = STRETCH * asked / (self.steps * max(ended - began, 1e-6))
             self.steps = max(1, int(self.steps * min(4.0, max(0.25, ratio))))
