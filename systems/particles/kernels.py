@@ -296,7 +296,7 @@ class Field:
             sums = _NO_SUMS if accumulated is None else np.ascontiguousarray(accumulated[:, k])
             noise = np.zeros((chunk + 1, size)) if amplitude > 0 else _NO_NOISE
             averaged = held is not None and amplitude > 0
-            if averaged:
+            if held is not None and averaged:
                 noise[0] = held[k]
             for done in range(0, steps, chunk):
                 count = min(chunk, steps - done)
@@ -307,7 +307,7 @@ class Field:
                     break
                 if amplitude > 0:
                     noise[0] = noise[count]
-            if averaged:
+            if held is not None and averaged:
                 held[k] = noise[0]
             if accumulated is not None:
                 accumulated[:, k] = sums
