@@ -4,12 +4,12 @@ Pivot i moves by the part of the model's force f across the band, and by springs
 
     F_i = f_i − (f_i·τ_i) τ_i + k (|x_{i+1} − x_i| − |x_i − x_{i−1}|) τ_i.
 
-τ_i is the improved tangent of Henkelman and Jónsson, J. Chem. Phys. 113, 9978 (2000): it points to the neighbour
-of higher energy; at a maximum or minimum of the band it is the mean of both directions, weighted by differences
-of energy. The springs neither pull the band off its way nor does the force slide the pivots down to the minima.
-With `climbing`, the highest pivot of each band feels no springs and f with its part along τ reversed, and goes to
-the saddle (Henkelman, Uberuaga, Jónsson, J. Chem. Phys. 113, 9901 (2000)). Between minima of networks: Draxler,
-Veschgini, Salmhofer, Hamprecht, arXiv:1803.00885 (2018).
+τ_i is the improved tangent of Henkelman and Jónsson, J. Chem. Phys. 113, 9978 (2000): it points to the
+neighbour of higher energy; at a maximum or minimum of the band it is the mean of both directions, weighted by
+differences of energy. The springs do not pull the band off its way, and the force does not slide the pivots
+down to the minima. With `climbing`, the highest pivot of each band feels no springs and f with its part along
+τ reversed, and goes to the saddle (Henkelman, Uberuaga, Jónsson, J. Chem. Phys. 113, 9901 (2000)). Between
+minima of networks: Draxler, Veschgini, Salmhofer, Hamprecht, arXiv:1803.00885 (2018).
 
 F is not the gradient of any energy: the band is at rest where f has no part across it, on a path of steepest
 descent. So it means a search at T = 0; at T > 0 there is no Boltzmann distribution that it would sample.

@@ -6,8 +6,8 @@ The control points are P_0 = A, P_1 … P_n = θ, P_{n+1} = B, and c(t) = Σ_k w
     chain:   w_k the hat functions of the grid j/m: straight pieces, each passed in 1/m of t,
     bezier:  w_k(t) = (m choose k) t^k (1 − t)^{m−k}, the Bernstein polynomials.
 
-c' = Σ_k v_k(t) (P_{k+1} − P_k), differences first; v_k is m on piece k of the chain and 0 elsewhere, and m times
-the Bernstein polynomials of degree m − 1. For one bend these are the curves of Garipov et al. 2018,
+c' = Σ_k v_k(t) (P_{k+1} − P_k), differences first; v_k is m on piece k of the chain and 0 elsewhere, and
+m times the Bernstein polynomials of degree m − 1. For one bend these are the curves of Garipov et al. 2018,
 arXiv:1802.10026, section 3. What is said of t holds for any array library: networks need the weights alone.
 """
 
@@ -46,7 +46,7 @@ def _bernstein(degree: int, t: Array) -> Array:
 
 
 def _piece(t: Array, pieces: int) -> Array:
-    """Return the number of the chain's piece that t lies on, as floats: of a kink the later one, of 1 the last."""
+    """Return which piece of the chain t lies on, as floats: of a kink the later, of 1 the last."""
     return np.minimum(np.floor(t * pieces), pieces - 1)
 
 
@@ -135,7 +135,7 @@ def segment(start: Array, end: Array, bends: int, space: Space = FLAT) -> Array:
 
 
 def quadrature(panels: int, nodes: int) -> tuple[Array, Array]:
-    """Return t and weights, shape (panels·nodes,), of Gauss-Legendre quadrature over [0, 1] in equal panels."""
+    """Return t and weights, shape (panels·nodes,), of Gauss-Legendre quadrature on equal panels."""
     x, h = np.polynomial.legendre.leggauss(nodes)
     t = (np.arange(panels)[:, None] + (x + 1) / 2) / panels
     return t.ravel(), np.tile(h / (2 * panels), panels)

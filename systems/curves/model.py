@@ -11,8 +11,9 @@ freedom, ρ = s/∫s, J = ∂φ/∂c and f the model's force, that of M E is
 
     F_k = ⟨ρ w_k Jᵀf⟩ − M ⟨ρ (e − E) ∂ln s/∂θ_k⟩,    ⟨…⟩ the mean over t uniform in [0, 1],
 
-with ρ = 1 and without the second term for uniform_t. The second term is the covariance, along the curve, of the
-energy and of the stretching that θ causes. One draw of t cannot estimate a covariance, two can, without bias.
+with ρ = 1 and without the second term for uniform_t. The second term is the covariance, along the curve, of
+the energy and of the stretching that θ causes. One draw of t cannot estimate a covariance, two can, without
+bias.
 """
 
 from __future__ import annotations
@@ -207,7 +208,7 @@ class Curve(Model):
         return np.sum(self._weights(self.control(x)) * self._energies(x), axis=1)
 
     def objective(self, x: Array) -> Array:
-        """Return what the force descends, shape (R,): E with weight decay on the curve, per dof of the model."""
+        """Return what the force descends, shape (R,): E with weight decay on the curve."""
         decay = self.weight_decay / 2 * np.mean(self.path(x, self._t) ** 2, axis=2)
         return np.sum(self._weights(self.control(x)) * (self._energies(x) + decay), axis=1)
 

@@ -143,7 +143,7 @@ def _dataset(found: dict[str, Array], t: Array, sample: NDArray[np.int64] | None
         "distance_from_start": f"{distance} first end",
         "distance_from_end": f"{distance} last end",
         "arc_length": "length of the curve from its first end, as a fraction of the whole",
-        "barrier": "barrier per degree of freedom: highest energy along the curve minus that of the higher end",
+        "barrier": "barrier per degree of freedom: highest energy along the curve minus the higher end's",
         "barrier_position": "position of the highest energy along the curve",
         "barrier_refinement": "part of the barrier that the parabola through three positions added",
         "shortest_barrier": f"barrier per degree of freedom along {way} between the ends",

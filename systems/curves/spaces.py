@@ -225,12 +225,12 @@ def _check_on_sphere(start: Array, end: Array) -> None:
         if (np.abs(squared - 1) > 1e-9).any():
             worst = int(np.argmax(np.abs(squared - 1)))
             raise UserError(
-                f"{name} of a curve: |x|²/dof = {squared[worst]:.6g} in replica {worst}; must be 1, on the sphere"
+                f"{name} of a curve: |x|²/dof = {squared[worst]:.6g} in replica {worst}; must be 1"
             )
     # The great arc and, by symmetry, the start of every search are then not defined.
     opposite = norm(start + end) < 2 * CENTRE * np.sqrt(dof)
     if opposite.any():
         raise UserError(
-            f"ends of a curve: antipodal in replica {int(np.argmax(opposite))}; every great circle through one "
-            "is a shortest way, and the segment passes through the centre of the sphere"
+            f"ends of a curve: antipodal in replica {int(np.argmax(opposite))}; every great circle through "
+            "them is a shortest way, and the segment passes through the centre of the sphere"
         )
