@@ -16,6 +16,7 @@ from langevin.noise import Noise
 from langevin.system import Array, Model
 from langevin.systems.curves import Band, Curve, barrier, profile
 from langevin.systems.curves import geometry as g
+from langevin.systems.curves.band import tangents
 from langevin.systems.curves.spaces import FLAT, SPHERE
 from langevin.systems.pspin import PSpin
 
@@ -141,7 +142,7 @@ def test_equal_arc_lengths(kind: g.Kind, space: Any) -> None:
     for k in range(2):
         found = g.arc_lengths(kind, t[k], control[k : k + 1], space)[0]
         whole = g.length(kind, control[k : k + 1], space)
-        np.testing.assert_allclose(found, np.linspace(0, 1, 9) * whole, atol=1e-4 * whole[0])
+        np.testing.assert_allclose(found, np.linspace(0, 1, 9) * whole, atol=1e-6 * whole[0])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -276,6 +277,42 @@ def test_curves_of_spins_never_lie_above_the_great_arc() -> None:
         np.testing.assert_allclose(np.sum(state.x.reshape(3, -1, 20) ** 2, axis=2), 20, rtol=1e-13)
     band = Band(model, start, end, bends=5)
     assert (band.energy(descend(band, 2.0)) < band.energy(band.initial_configuration())).all()
+
+
+def test_a_band_of_spins_comes_to_rest_on_the_sphere() -> None:
+    model, start, end = spins()
+    band = Band(model, start, end, bends=4, spring=2.0)
+    x = descend(band, 60.0)
+    # Tangential to the sphere; what is left of random forces of order 1 decays exponentially.
+    assert np.abs(band.force(x)).max() < 1e-3 < np.abs(band.force(band.initial_configuration())).max()
+    gaps = SPHERE.distance(band.control(x)[:, :-1], band.control(x)[:, 1:])
+    np.testing.assert_allclose(gaps, gaps.mean(axis=1, keepdims=True) * np.ones(5), rtol=1e-3)
+
+
+def test_tangents_point_to_the_higher_neighbour() -> None:
+    ahead, behind = np.array([[[1.0, 0.0]]]), np.array([[[0.0, 1.0]]])
+
+    def tangent(*energies: float) -> Array:
+        return tangents(ahead, behind, np.array([energies]))[0, 0]
+
+    np.testing.assert_allclose(tangent(0, 1, 2), [1, 0])
+    np.testing.assert_allclose(tangent(2, 1, 0), [0, 1])
+    # At extrema: the larger difference, 3, goes to the higher neighbour, the smaller, 1, to the other.
+    np.testing.assert_allclose(tangent(0, 3, 2), np.array([3, 1]) / np.sqrt(10))
+    np.testing.assert_allclose(tangent(2, 3, 0), np.array([1, 3]) / np.sqrt(10))
+    np.testing.assert_allclose(tangent(1, 0, 3), np.array([3, 1]) / np.sqrt(10))
+    np.testing.assert_allclose(tangent(0, 0, 0), np.array([1, 1]) / np.sqrt(2))
+
+
+def test_a_replica_is_the_same_alone_and_among_others() -> None:
+    model, start, end = spins(replicas=3)
+    curve, x = Curve(model, start, end, nodes=4), start + end
+    among = curve.force(x, 0.0, Noise(1, range(3)))
+    parameters = PSpin.Parameters(p=3, n=12, couplings="float64")
+    ensemble = model.ensemble.subset(np.array([2]))
+    one = PSpin(parameters, LangevinDynamics(temperature=0.0, dt=0.02, t_max=1.0), ensemble)
+    alone = Curve(one, start[2:], end[2:], nodes=4).force(x[2:], 0.0, Noise(1, [2]))
+    np.testing.assert_array_equal(alone, among[2:])
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.2])

@@ -106,10 +106,8 @@ def profile(
         raise UserError(f"positions = {positions}: must be at least 3")
     t, control = np.linspace(0, 1, positions), curve.control(x)
     path = geometry.path(curve.kind, t, control, curve.space)
-    straight = geometry.path(
-        "chain", t, geometry.segment(curve.start, curve.end, 1, curve.space), curve.space
-    )
-    straight[:, 1:-1] = curve.space.geodesic(curve.start, curve.end, t)[:, 1:-1]
+    straight = curve.space.geodesic(curve.start, curve.end, t)
+    straight[:, 0], straight[:, -1] = curve.start, curve.end
     energy, shortest = along(curve.model, path), along(curve.model, straight)
     lengths = geometry.arc_lengths(curve.kind, t, control, curve.space)
     height, place, refinement = barrier(energy)
