@@ -145,6 +145,18 @@ def test_equal_arc_lengths(kind: g.Kind, space: Any) -> None:
         np.testing.assert_allclose(found, np.linspace(0, 1, 9) * whole, atol=1e-6 * whole[0])
 
 
+def test_the_way_to_a_point_of_the_sphere() -> None:
+    _, start, end = spins()
+    way = SPHERE.towards(start, end)
+    np.testing.assert_allclose(np.linalg.norm(way, axis=1), SPHERE.distance(start, end), rtol=1e-13)
+    np.testing.assert_allclose(np.sum(way * start, axis=1), 0, atol=1e-12)
+    # The exponential map of that vector is the end.
+    angle = np.linalg.norm(way, axis=1, keepdims=True) / np.sqrt(12)
+    np.testing.assert_allclose(np.cos(angle) * start + np.sin(angle) / angle * way, end, atol=1e-13)
+    half = SPHERE.geodesic(start, end, np.array([0.5]))[:, 0]
+    np.testing.assert_allclose(SPHERE.distance(start, half), SPHERE.distance(half, end), rtol=1e-13)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_start_is_the_shortest_way(kind: g.Kind) -> None:
     model, start, end = spins()
@@ -340,7 +352,8 @@ def test_split_and_restored_runs_have_the_same_bits(temperature: float, loss: An
 def test_the_parabola_and_the_higher_end() -> None:
     t = np.linspace(0, 1, 21)
     smooth = 1 - 4 * (t - 0.512) ** 2
-    falling = -t
+    # Concave where it begins, but highest at the end: nothing to refine.
+    falling = -(t**2)
     height, place, refinement = barrier(np.stack([smooth, falling, np.zeros(21)]))
     np.testing.assert_allclose(height, [1 - max(smooth[0], smooth[-1]), 0, 0], atol=1e-14)
     np.testing.assert_allclose(place, [0.512, 0, 0], atol=1e-14)
@@ -356,7 +369,9 @@ def test_the_profile_is_a_dataset_of_the_schema() -> None:
     assert all({"long_name", "units"} <= set(v.attrs) for v in found.data_vars.values())
     np.testing.assert_array_equal(found["energy"][:, 0], model.energy(start))
     np.testing.assert_array_equal(found["energy"][:, -1], model.energy(end))
-    np.testing.assert_array_equal(found["distance_from_start"][:, 0], 0)
+    for name, end_of_it in (("distance_from_start", start), ("distance_from_end", end)):
+        known = np.sqrt(np.mean((curve.path(x, found["position"].values) - end_of_it[:, None]) ** 2, axis=2))
+        np.testing.assert_allclose(found[name], known, rtol=1e-14)
     np.testing.assert_allclose(found["length_ratio"], 1, rtol=1e-8)
     # The start is the great arc, at another speed.
     np.testing.assert_allclose(found["barrier"], found["shortest_barrier"], atol=1e-4)
