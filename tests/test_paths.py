@@ -230,6 +230,11 @@ def test_one_bend_in_a_curved_valley() -> None:
     np.testing.assert_allclose(found["barrier"] * 2, 1, atol=1e-9)
     np.testing.assert_allclose(found["shortest_barrier"] * 2, 1 + model.k * model.a**2, rtol=1e-12)
     np.testing.assert_allclose(curve.energy(x) * 2, 8 / 15, rtol=1e-9)  # ∫₀¹ ((2t−1)² − 1)² dt
+    found = curve.observables(x)
+    # Half the parabola of height a over a base of 1 has the length ½√(1+4a²) + asinh(2a)/(4a).
+    np.testing.assert_allclose(found["length_ratio"], np.sqrt(2) / 2 + np.arcsinh(1) / 2, rtol=1e-6)
+    t = curve._t
+    np.testing.assert_allclose(found["highest_energy"] * 2, (((2 * t - 1) ** 2 - 1) ** 2).max(), rtol=1e-6)
     chain = Curve(model, LEFT, RIGHT, draws=0, nodes=8)
     x = descend(chain, 20.0)
     np.testing.assert_allclose(x, [[0, 1.25 * model.a]], atol=1e-9)
@@ -364,7 +369,8 @@ def test_the_profile_is_a_dataset_of_the_schema() -> None:
     model, start, end = spins(replicas=3)
     curve = Curve(model, start, end, bends=2, kind="bezier")
     x = curve.initial_configuration()
-    found = profile(curve, x, sample=np.arange(3))
+    found = profile(curve, x, ensemble=model.ensemble)
+    assert (found["sample"] == model.ensemble.sample).all()
     assert found.sizes == {"replica": 3, "position": 61}
     assert all({"long_name", "units"} <= set(v.attrs) for v in found.data_vars.values())
     np.testing.assert_array_equal(found["energy"][:, 0], model.energy(start))

@@ -6,8 +6,8 @@ from typing import Any, Protocol
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
+from langevin.ensemble import Ensemble
 from langevin.errors import UserError
 from langevin.observables import statistics
 from langevin.system import Array, Model
@@ -74,7 +74,7 @@ def barrier(energy: Array) -> tuple[Array, Array, Array]:
 
 
 def profile(
-    curve: Path, x: Array, positions: int = POSITIONS, sample: NDArray[np.int64] | None = None
+    curve: Path, x: Array, positions: int = POSITIONS, ensemble: Ensemble | None = None
 ) -> xr.Dataset:
     r"""Evaluate curves at equally spaced t.
 
@@ -85,8 +85,8 @@ def profile(
         Its configuration.
     positions : int
         Number of t, at least 3, both ends among them.
-    sample : ndarray of int, shape (R,), optional
-        Label of the quenched disorder of each replica; errors are then over samples.
+    ensemble : Ensemble, optional
+        Whose labels of replicas and samples the dataset carries; errors are then over samples.
 
     Returns
     -------
@@ -124,7 +124,7 @@ def profile(
         "length_ratio": geometry.length(curve.kind, control, curve.space)
         / curve.space.distance(curve.start, curve.end),
     }
-    return _dataset(found, t, sample, curve.space)
+    return _dataset(found, t, ensemble, curve.space)
 
 
 def _distance(path: Array, end: Array) -> Array:
@@ -132,7 +132,7 @@ def _distance(path: Array, end: Array) -> Array:
     return np.sqrt(np.mean((path - end[:, None]) ** 2, axis=2))
 
 
-def _dataset(found: dict[str, Array], t: Array, sample: NDArray[np.int64] | None, space: Space) -> xr.Dataset:
+def _dataset(found: dict[str, Array], t: Array, ensemble: Ensemble | None, space: Space) -> xr.Dataset:
     way = "the segment" if space.name == "flat" else "the great arc"
     distance = "root mean square distance per degree of freedom from the curve's"
     names = {
@@ -147,21 +147,21 @@ def _dataset(found: dict[str, Array], t: Array, sample: NDArray[np.int64] | None
         "shortest_barrier": f"barrier per degree of freedom along {way} between the ends",
         "length_ratio": f"length of the curve over that of {way}",
     }
+    replica = np.arange(len(found["barrier"])) if ensemble is None else ensemble.replica
     ds = xr.Dataset(
         {
             name: (("replica", "position")[: values.ndim], values, {"long_name": names[name], "units": "1"})
             for name, values in found.items()
         },
         coords={
-            "replica": ("replica", np.arange(len(found["barrier"])), {"long_name": "replica label"}),
+            "replica": ("replica", replica, {"long_name": "replica label"}),
             "position": ("position", t, {"long_name": "position t along the curve", "units": "1"}),
         },
         attrs={"space": space.name},
     )
-    if sample is not None:
-        ds = ds.assign_coords(
-            sample=("replica", sample, {"long_name": "quenched sample the replica lives in"})
-        )
+    if ensemble is not None:
+        about = {"long_name": "quenched sample the replica lives in"}
+        ds = ds.assign_coords(sample=("replica", ensemble.sample, about))
     for name in ("barrier", "shortest_barrier"):
         estimate = statistics.average(ds[name])
         about = {"long_name": f"{names[name]}, mean", "units": "1"}
