@@ -62,9 +62,7 @@ class Network:
             self.layout = Layout(modules[0])
             self._check(modules[0])
             self.batches = self._batches(data)
-            rule = Rule(
-                dynamics.learning_rate, dynamics.momentum, dynamics.weight_decay, dynamics.temperature
-            )
+            rule = Rule(dynamics.rates, dynamics.momentum, dynamics.weight_decay, dynamics.temperature)
             problem = Problem(self.layout, self.loss, self.train, self.batches.size, rule)
             shape = self._compiled_shape(modules[0])
             self.units: Units | Tiny
@@ -100,6 +98,7 @@ class Network:
     def check(cls, settings: Any) -> Iterable[str]:
         """Yield the faults that several keys together show."""
         dynamics = settings.dynamics
+        yield from dynamics.faults()
         if dynamics.backend == "numba" and dynamics.execution == "stacked":
             given = 'dynamics.execution = "stacked"'
             yield f'{given}: allowed: "auto", "sequential" with dynamics.backend = "numba"'
@@ -294,7 +293,10 @@ class Network:
     def attributes(self) -> Attributes:
         """Return the attributes of everything that a network measures."""
         trained, tested, probed = (len(next(iter(subsets.values()))) for subsets in self._chosen)
-        rule = {"learning_rate": self.dynamics.learning_rate, "batch_size": self.batches.size}
+        rule: dict[str, Any] = {"batch_size": self.batches.size}
+        if self.dynamics.rates.constant:
+            # Without it nobody takes Δ = α² D t/B for granted.
+            rule["learning_rate"] = self.dynamics.learning_rate
         noise = "gradient noise D: variance of the per-sample gradient, per weight"
         own: dict[str, dict[str, Any]] = {
             "energy": {"long_name": f"training loss ({self.loss.name})", "examples": trained},
@@ -316,16 +318,28 @@ class Network:
         return {name: {"units": "1", **about} for name, about in own.items()} | steps
 
     def coordinates(self, schedule: Schedule) -> Coordinates:
-        """Return time, waiting time and lag times the learning rate: the time of gradient flow."""
+        """Return the time of gradient flow, the sum of the learning rates of all steps before.
+
+        If the rate changes, it is a coordinate, too: that of the step that begins at each time. The time of
+        gradient flow of a lag then depends on the waiting time, and there is none.
+        """
+        rates = self.dynamics.rates
         axes = {"time": schedule.times, "waiting_time": schedule.waiting_times, "lag": schedule.lags}
-        return {
+        if not rates.constant:
+            del axes["lag"]
+        way = "times learning rate" if rates.constant else "summed over learning rates"
+        found: Coordinates = {
             f"scaled_{name}": (
                 name,
-                self.dynamics.learning_rate * values,
-                {"long_name": f"{name.replace('_', ' ')} times learning rate", "units": "1"},
+                rates.elapsed(values),
+                {"long_name": f"{name.replace('_', ' ')} {way}", "units": "1"},
             )
             for name, values in axes.items()
         }
+        if not rates.constant:
+            about = {"long_name": "learning rate of the next step", "units": "1", **rates.attributes()}
+            found["learning_rate"] = ("time", rates.rates(schedule.times), about)
+        return found
 
     def state_dict(self, state: NetworkState) -> dict[str, NDArray[Any]]:
         """Return the arrays of the state."""

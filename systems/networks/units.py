@@ -197,12 +197,13 @@ class Units:
         unit, group = self.units[number], self.groups[number]
         losses, step = [], start
         for batches in self._batches(group, start, stop, memory, streams):
+            rates = self.problem.rule.schedule.between(step, step + len(batches))
             if self._capture and number not in self._captured:
-                self._captured[number] = Captured(unit, batches[0])
-            losses.append((self._captured[number] if self._capture else unit).run(batches))
+                self._captured[number] = Captured(unit, batches[0], rates)
+            losses.append((self._captured[number] if self._capture else unit).run(batches, rates))
             if self.problem.rule.temperature:
                 with torch.no_grad():
-                    unit.kick(self._thermal(group, step, unit.weights.dtype))
+                    unit.kick(self._thermal(group, step, unit.weights.dtype), float(rates[0]))
             step += len(batches)
         return torch.cat(losses)
 
