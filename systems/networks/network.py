@@ -37,6 +37,7 @@ from .state import NetworkState, Reference, compare, first_not_finite, restored
 from .tiny import Tiny
 from .training import LARGEST, Problem, Rule
 from .units import Units
+from .views import Augmented, Views
 
 
 class Network:
@@ -80,6 +81,7 @@ class Network:
                     dynamics.cuda_graph,
                     self._work,
                     shape,
+                    self._views(),
                 )
             self._choose(data)
 
@@ -110,12 +112,28 @@ class Network:
 
     # Preparation.
 
+    @property
+    def _augments(self) -> bool:
+        return bool(self.dynamics.augment != "none")
+
     def _load(self, data: Data) -> None:
-        """Bring the data set to the device."""
+        """Bring the data set to the device; make sure that it can be augmented, if it is to be."""
+        if self._augments and len(self.shape) != 3:
+            given = "×".join(str(n) for n in self.shape)
+            raise UserError(
+                f'dynamics.augment = "{self.dynamics.augment}": allowed: "none" with data.name = '
+                f"{data.name!r}, whose inputs are {given}, not images (channels×height×width)"
+            )
+        kinds = (Augmented if self._augments else Examples, Examples)
         self.train, self.test = (
-            Examples(part.inputs, part.labels, data.scale, data.shift, self.device, self.dtype)
-            for part in (data.train, data.test)
+            kind(part.inputs, part.labels, data.scale, data.shift, self.device, self.dtype)
+            for kind, part in zip(kinds, (data.train, data.test), strict=True)
         )
+
+    def _views(self) -> Views | None:
+        """Return the source of random views of the batches' images, if there is to be one."""
+        size = self.batches.size if self.batches.fixed else 0
+        return Views(len(self.train), size, self.ensemble) if self._augments else None
 
     def _choose(self, data: Data) -> None:
         """Choose the examples on which is measured."""
@@ -190,11 +208,14 @@ class Network:
         if keys.backend == "torch" or keys.execution == "stacked":
             return None
         shape = perceptron.shape_of(module, self.loss) if self.device.type == "cpu" else None
+        if self._augments:
+            # The kernels gather images by themselves, as they are.
+            shape = None
         if keys.backend == "numba" and (shape is None or size > LARGEST):
             raise UserError(
                 f'dynamics.backend = "numba": allowed: "auto" or "torch" for {type(self).__name__} with '
                 f"system.loss = {self.loss.name!r} and B = {size} on {self.device.type}; compiled are steps "
-                f"of fully connected nets with ReLU or tanh on a CPU, B ≤ {LARGEST}"
+                f"of fully connected nets with ReLU or tanh on a CPU, B ≤ {LARGEST}, without augmentation"
             )
         if keys.backend == "auto" and not perceptron.pays(self._work * size, size):
             return None
@@ -297,6 +318,10 @@ class Network:
         if self.dynamics.rates.constant:
             # Without it nobody takes Δ = α² D t/B for granted.
             rule["learning_rate"] = self.dynamics.learning_rate
+        else:
+            rule["schedule"] = self.dynamics.schedule
+        if self._augments:
+            rule["comment"] = "of plain examples; the steps see random crops and mirror images"
         noise = "gradient noise D: variance of the per-sample gradient, per weight"
         own: dict[str, dict[str, Any]] = {
             "energy": {"long_name": f"training loss ({self.loss.name})", "examples": trained},

@@ -23,8 +23,8 @@ class Descent(DynamicsKeys):
         "learning rate α: the time step dt of the engine; of a schedule the highest rate", default=0.01, gt=0
     )
     schedule: Literal["constant", "piecewise_linear", "triangular", "cosine"] = key(
-        "how the learning rate changes: not at all; α to half of the budget, then linearly to α/100 at 90 % of "
-        "it; in cycles from α to the lowest rate and back; in cycles from α to 0",
+        "how the learning rate changes: not at all; α to half of the budget, then linearly to α/100 at 90 % "
+        "of it; in cycles from α to the lowest rate and back; in cycles from α to 0",
         default="constant",
     )
     budget: int = key(
@@ -52,6 +52,11 @@ class Descent(DynamicsKeys):
         default=10.0,
         gt=0,
         unit="steps",
+    )
+    augment: Literal["none", "crop_flip"] = key(
+        "what is done to the images of a mini-batch: nothing, or a random crop after padding by 4 pixels, "
+        "mirrored or not",
+        default="none",
     )
     momentum: float = key("momentum μ", default=0.0, ge=0, lt=1)
     weight_decay: float = key("weight decay λ: −λ w is added to the force", default=0.0, ge=0)
@@ -101,8 +106,8 @@ class Descent(DynamicsKeys):
                 )
         if self.schedule == "cosine" and self.cycles > self.rates.budget:
             yield (
-                f"dynamics.cycles = {self.cycles}: must be ≤ {self.rates.budget}, the steps of the budget, with "
-                'dynamics.schedule = "cosine"'
+                f"dynamics.cycles = {self.cycles}: must be ≤ {self.rates.budget}, the steps of the budget, "
+                'with dynamics.schedule = "cosine"'
             )
 
 

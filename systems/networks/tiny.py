@@ -113,7 +113,7 @@ class Tiny:
     def _advance(
         self, position: int, weights: Array, velocity: Array, first: int, rates: Array, space: tuple[Any, ...]
     ) -> int:
-        """Let one replica take a step at each of the rates; return the step at which it went astray, or −1."""
+        """Let one replica take steps at these rates; return the one at which it went astray, or −1."""
         label = int(self.ensemble.replica[position])
         for place in range(0, len(rates), self._most):
             part = rates[place : place + self._most]
