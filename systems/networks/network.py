@@ -361,10 +361,10 @@ class Network:
             )
             for name, values in axes.items()
         }
-        if not rates.constant:
-            about = {"long_name": "learning rate of the next step", "units": "1", **rates.attributes()}
-            found["learning_rate"] = ("time", rates.rates(schedule.times), about)
-        return found
+        if rates.constant:
+            return found
+        about = {"long_name": "learning rate of the next step", "units": "1", **rates.attributes()}
+        return {**found, "learning_rate": ("time", rates.rates(schedule.times), about)}
 
     def state_dict(self, state: NetworkState) -> dict[str, NDArray[Any]]:
         """Return the arrays of the state."""
