@@ -112,7 +112,7 @@ class WideResidual(Network):
     class Parameters(Section):
         """What stands under [system]."""
 
-        depth: int = key("layers with weights: 6n + 4", default=28, ge=10)
+        depth: int = key("convolutions, three shortcuts among them: 6n + 4", default=28, ge=10)
         widening: int = key("factor by which stages are wider than the first convolution", default=10, ge=1)
         width: int = WIDTH
 
