@@ -17,7 +17,7 @@ from langevin.observables import aging
 from langevin.systems.networks import schedules
 from langevin.systems.networks.network import Network
 from langevin.systems.networks.schedules import RateSchedule
-from langevin.systems.networks.training import Rule
+from langevin.systems.networks.training import Captured, Rule, Unit
 
 TINY = {"name": "mlp", "widths": [4], "activation": "tanh"}
 #: Too wide for the kernels of tiny nets.
@@ -175,6 +175,31 @@ def test_a_rate_on_the_device_makes_the_same_step() -> None:
         rule.apply([w], [g], [v], rate)
         ends.append(w)
     torch.testing.assert_close(*ends, rtol=1e-14, atol=1e-15)
+
+
+class Recorded(Captured):
+    """Stands for a captured step where there is no GPU: it knows index and rate by their place."""
+
+    def __init__(self, unit: Unit, index: torch.Tensor, rates: np.ndarray) -> None:
+        (rate,) = unit.each(rates[:1])
+        self.unit, self.index, self.rate, self.graph = unit, index.clone(), rate.clone(), self
+
+    def replay(self) -> None:
+        """Take the step."""
+        self.losses = self.unit.step(self.index, self.rate)
+
+
+def test_a_replayed_step_is_told_its_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = {"execution": "stacked", "backend": "torch", "precision": "double", "momentum": 0.5, **CYCLE}
+    network, noise = built(settings(TINY, **keys))
+    plain = network.advance(network.initial_state(noise), 0, 25, noise).weights
+    monkeypatch.setattr("langevin.systems.networks.units.Captured", Recorded)
+    monkeypatch.setattr(Unit, "each", lambda unit, rates: list(torch.from_numpy(rates).unbind()))
+    network.units._capture = True
+    replayed = network.advance(network.initial_state(noise), 0, 25, noise).weights
+    assert network.units._captured
+    # Another rounding of α v, for twenty-five steps.
+    torch.testing.assert_close(replayed, plain, rtol=1e-12, atol=1e-13)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
