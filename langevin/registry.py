@@ -27,6 +27,10 @@ SYSTEMS = {
     "resnet18": "langevin.systems.networks.architectures:ResNet",
     "lenet": "langevin.systems.networks.architectures:LeNet5",
     "mlp": "langevin.systems.networks.architectures:MultilayerPerceptron",
+    "vgg16": "langevin.systems.networks.deep:VGG",
+    "preresnet": "langevin.systems.networks.deep:PreActivationResNet",
+    "resnet158": "langevin.systems.networks.deep:ResNet158",
+    "wide_resnet": "langevin.systems.networks.deep:WideResidual",
     "network": "langevin.systems.networks.architectures:UserNetwork",
 }
 

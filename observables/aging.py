@@ -133,8 +133,9 @@ def collapse(
         the two, spread_by_lag; spread_expected (what errors alone make of one curve, if those of different
         t_w are independent); exponent, the common power of t in Δ (curves may differ by factors); prefactor,
         the geometric mean of Δ/(D t); and prefactor_ratio, the same in units of α²/B, 1 for diffusion in
-        frozen noise (attribute `reason` where α or B is missing). Each with its standard error over samples
-        as `<name>_error` (jackknife; NaN for a single replica). NaN where a group has not enough curves.
+        frozen noise (attribute `reason` where α or B is missing or α changes). Each with its standard error
+        over samples as `<name>_error` (jackknife; NaN for a single replica). NaN where a group has not enough
+        curves.
 
     Raises
     ------
@@ -213,7 +214,10 @@ def _frozen_noise(made: xr.Dataset, attributes: Mapping[str, Any]) -> xr.Dataset
     label = "prefactor over that of diffusion in frozen noise, learning_rate^2/batch_size"
     about = {"prefactor_ratio": {"long_name": label}}
     if missing:
-        about["prefactor_ratio"]["reason"] = f"gradient_noise has no attribute {', '.join(missing)}"
+        reason = f"gradient_noise has no attribute {', '.join(missing)}"
+        if "schedule" in attributes:
+            reason = f"the learning rate is not constant (schedule {attributes['schedule']})"
+        about["prefactor_ratio"]["reason"] = reason
     pair = (scale * made["prefactor"].to_numpy(), scale * made["prefactor_error"].to_numpy())
     return tabulate({"prefactor_ratio": pair}, made["prefactor"], about)
 

@@ -48,6 +48,10 @@ SMALL_SYSTEMS: dict[str, dict[str, Any]] = {
     "fully_connected": {"hidden": 10},
     "small_net": {"filters": [2, 3], "hidden": 10},
     "resnet18": {"width": 2},
+    "vgg16": {"width": 1},
+    "preresnet": {"depth": 8, "block": "basic", "width": 1},
+    "resnet158": {"depth": 8, "width": 1},
+    "wide_resnet": {"depth": 10, "widening": 1, "width": 1},
     "mlp": {"widths": [3]},
     # No smaller box holds the cutoff twice; what they start from need not be equilibrium.
     "kob_andersen": {"n": 150, "equilibration_time": 0.002},

@@ -67,14 +67,14 @@ def test_a_state_stays_as_it_is(system: dict[str, Any], keys: dict[str, Any]) ->
 class Replayed:
     """Stands for a captured step where there is no GPU: it knows the tensors that the unit had at first."""
 
-    def __init__(self, unit: Unit, index: torch.Tensor) -> None:
+    def __init__(self, unit: Unit, index: torch.Tensor, rates: np.ndarray) -> None:
         self.unit, self.addresses = unit, [unit.weights.data_ptr(), *(v.data_ptr() for v in unit._velocities)]
 
-    def run(self, batches: torch.Tensor) -> torch.Tensor:
+    def run(self, batches: torch.Tensor, rates: np.ndarray) -> torch.Tensor:
         """Take the steps."""
         now = [self.unit.weights.data_ptr(), *(v.data_ptr() for v in self.unit._velocities)]
         assert now == self.addresses
-        return self.unit.run(batches)
+        return self.unit.run(batches, rates)
 
 
 @pytest.mark.parametrize("system", [MLP, NORMALISED], ids=["mlp", "batch-norm"])

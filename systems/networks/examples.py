@@ -70,9 +70,11 @@ class Examples:
     def gather(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Return inputs and labels of the examples `index`, whose shape leads theirs."""
         flat = index.reshape(-1)
-        inputs = self.inputs.index_select(0, flat)
+        inputs = self.scaled(self.inputs.index_select(0, flat))
+        return inputs.view(*index.shape, *self.shape), self.labels.index_select(0, flat).view(index.shape)
+
+    def scaled(self, inputs: Tensor) -> Tensor:
+        """Return inputs as a network gets them, shape (n, …); those given may be overwritten."""
         if inputs.dtype != self.dtype:
             inputs = inputs.to(self.dtype)
-        if not self.identity:
-            inputs = inputs.mul_(self.scale).add_(self.shift)
-        return inputs.view(*index.shape, *self.shape), self.labels.index_select(0, flat).view(index.shape)
+        return inputs if self.identity else inputs.mul_(self.scale).add_(self.shift)

@@ -37,6 +37,7 @@ from .state import NetworkState, Reference, compare, first_not_finite, restored
 from .tiny import Tiny
 from .training import LARGEST, Problem, Rule
 from .units import Units
+from .views import Augmented, Views
 
 
 class Network:
@@ -62,9 +63,7 @@ class Network:
             self.layout = Layout(modules[0])
             self._check(modules[0])
             self.batches = self._batches(data)
-            rule = Rule(
-                dynamics.learning_rate, dynamics.momentum, dynamics.weight_decay, dynamics.temperature
-            )
+            rule = Rule(dynamics.rates, dynamics.momentum, dynamics.weight_decay, dynamics.temperature)
             problem = Problem(self.layout, self.loss, self.train, self.batches.size, rule)
             shape = self._compiled_shape(modules[0])
             self.units: Units | Tiny
@@ -82,6 +81,7 @@ class Network:
                     dynamics.cuda_graph,
                     self._work,
                     shape,
+                    self._views(),
                 )
             self._choose(data)
 
@@ -100,6 +100,7 @@ class Network:
     def check(cls, settings: Any) -> Iterable[str]:
         """Yield the faults that several keys together show."""
         dynamics = settings.dynamics
+        yield from dynamics.faults()
         if dynamics.backend == "numba" and dynamics.execution == "stacked":
             given = 'dynamics.execution = "stacked"'
             yield f'{given}: allowed: "auto", "sequential" with dynamics.backend = "numba"'
@@ -111,12 +112,28 @@ class Network:
 
     # Preparation.
 
+    @property
+    def _augments(self) -> bool:
+        return bool(self.dynamics.augment != "none")
+
     def _load(self, data: Data) -> None:
-        """Bring the data set to the device."""
+        """Bring the data set to the device; make sure that it can be augmented, if it is to be."""
+        if self._augments and len(self.shape) != 3:
+            given = "×".join(str(n) for n in self.shape)
+            raise UserError(
+                f'dynamics.augment = "{self.dynamics.augment}": allowed: "none" with data.name = '
+                f"{data.name!r}, whose inputs are {given}, not images (channels×height×width)"
+            )
+        kinds = (Augmented if self._augments else Examples, Examples)
         self.train, self.test = (
-            Examples(part.inputs, part.labels, data.scale, data.shift, self.device, self.dtype)
-            for part in (data.train, data.test)
+            kind(part.inputs, part.labels, data.scale, data.shift, self.device, self.dtype)
+            for kind, part in zip(kinds, (data.train, data.test), strict=True)
         )
+
+    def _views(self) -> Views | None:
+        """Return the source of random views of the batches' images, if there is to be one."""
+        size = self.batches.size if self.batches.fixed else 0
+        return Views(len(self.train), size, self.ensemble) if self._augments else None
 
     def _choose(self, data: Data) -> None:
         """Choose the examples on which is measured."""
@@ -191,11 +208,14 @@ class Network:
         if keys.backend == "torch" or keys.execution == "stacked":
             return None
         shape = perceptron.shape_of(module, self.loss) if self.device.type == "cpu" else None
+        if self._augments:
+            # The kernels gather images by themselves, as they are.
+            shape = None
         if keys.backend == "numba" and (shape is None or size > LARGEST):
             raise UserError(
                 f'dynamics.backend = "numba": allowed: "auto" or "torch" for {type(self).__name__} with '
                 f"system.loss = {self.loss.name!r} and B = {size} on {self.device.type}; compiled are steps "
-                f"of fully connected nets with ReLU or tanh on a CPU, B ≤ {LARGEST}"
+                f"of fully connected nets with ReLU or tanh on a CPU, B ≤ {LARGEST}, without augmentation"
             )
         if keys.backend == "auto" and not perceptron.pays(self._work * size, size):
             return None
@@ -294,7 +314,14 @@ class Network:
     def attributes(self) -> Attributes:
         """Return the attributes of everything that a network measures."""
         trained, tested, probed = (len(next(iter(subsets.values()))) for subsets in self._chosen)
-        rule = {"learning_rate": self.dynamics.learning_rate, "batch_size": self.batches.size}
+        rule: dict[str, Any] = {"batch_size": self.batches.size}
+        if self.dynamics.rates.constant:
+            # Without it nobody takes Δ = α² D t/B for granted.
+            rule["learning_rate"] = self.dynamics.learning_rate
+        else:
+            rule["schedule"] = self.dynamics.schedule
+        if self._augments:
+            rule["comment"] = "of plain examples; the steps see random crops and mirror images"
         noise = "gradient noise D: variance of the per-sample gradient, per weight"
         own: dict[str, dict[str, Any]] = {
             "energy": {"long_name": f"training loss ({self.loss.name})", "examples": trained},
@@ -316,16 +343,28 @@ class Network:
         return {name: {"units": "1", **about} for name, about in own.items()} | steps
 
     def coordinates(self, schedule: Schedule) -> Coordinates:
-        """Return time, waiting time and lag times the learning rate: the time of gradient flow."""
+        """Return the time of gradient flow, the sum of the learning rates of all steps before.
+
+        If the rate changes, it is a coordinate, too: that of the step that begins at each time. The time of
+        gradient flow of a lag then depends on the waiting time, and there is none.
+        """
+        rates = self.dynamics.rates
         axes = {"time": schedule.times, "waiting_time": schedule.waiting_times, "lag": schedule.lags}
-        return {
+        if not rates.constant:
+            del axes["lag"]
+        way = "times learning rate" if rates.constant else "summed over learning rates"
+        found: Coordinates = {
             f"scaled_{name}": (
                 name,
-                self.dynamics.learning_rate * values,
-                {"long_name": f"{name.replace('_', ' ')} times learning rate", "units": "1"},
+                rates.elapsed(values),
+                {"long_name": f"{name.replace('_', ' ')} {way}", "units": "1"},
             )
             for name, values in axes.items()
         }
+        if rates.constant:
+            return found
+        about = {"long_name": "learning rate of the next step", "units": "1", **rates.attributes()}
+        return {**found, "learning_rate": ("time", rates.rates(schedule.times), about)}
 
     def state_dict(self, state: NetworkState) -> dict[str, NDArray[Any]]:
         """Return the arrays of the state."""

@@ -14,6 +14,7 @@ from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
 from .losses import Loss
+from .schedules import Rates
 from .training import LARGEST, Alone, Problem
 
 #: Multiplications of a step, forward, up to which one thread for each net is best: torch's share larger ones.
@@ -103,7 +104,7 @@ class Compiled(Alone):
             {"cross_entropy": kernels.CROSS_ENTROPY, "mse_loss": kernels.SQUARED}[shape.loss],
         )
         examples, rule = problem.examples, problem.rule
-        numbers = (rule.learning_rate, rule.momentum, rule.weight_decay, 1 / problem.batch_size)
+        numbers = (rule.momentum, rule.weight_decay, 1 / problem.batch_size)
         self._numbers = torch.tensor(numbers, dtype=examples.dtype).numpy()
         like = torch.ones(examples.shape)
         self._scale, self._shift = (
@@ -117,7 +118,7 @@ class Compiled(Alone):
         self._row = weights[0].numpy()
         self._speed = self._row if velocity is None else velocity[0].numpy()
 
-    def run(self, batches: Tensor) -> Tensor:
+    def run(self, batches: Tensor, rates: Rates) -> Tensor:
         """Take a step on each of the batches, shape (steps, 1, B); return their losses, shape (steps, 1).
 
         To be called inside of `single_blas`.
@@ -134,6 +135,7 @@ class Compiled(Alone):
             self._scale,
             self._shift,
             index,
+            rates.astype(self._numbers.dtype, copy=False),
             self._numbers,
             losses,
         )

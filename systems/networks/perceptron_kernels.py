@@ -105,9 +105,9 @@ def _squared(a, labels, rows, share, last, delta):
 
 
 @numba.njit(**OPTIONS)
-def _update(weights, gradient, velocity, rule):
-    """Take the step of `training.Rule`: rule holds α, μ, λ."""
-    rate, momentum, decay = rule[0], rule[1], rule[2]
+def _update(weights, gradient, velocity, rate, rule):
+    """Take the step of `training.Rule` at the rate α; rule holds μ, λ."""
+    momentum, decay = rule[0], rule[1]
     if momentum == 0:
         for i in range(weights.size):
             weights[i] -= rate * (gradient[i] + decay * weights[i])
@@ -165,7 +165,7 @@ def _gradient(weights, sizes, kinds, labels, rows, share, activations, deltas, g
 
 
 @numba.njit(**OPTIONS)
-def descend(weights, velocity, sizes, kinds, inputs, labels, scale, shift, batches, rule, losses):
+def descend(weights, velocity, sizes, kinds, inputs, labels, scale, shift, batches, rates, rule, losses):
     """Take a step on each of the batches.
 
     Parameters
@@ -182,8 +182,10 @@ def descend(weights, velocity, sizes, kinds, inputs, labels, scale, shift, batch
     scale, shift : ndarray of float, shape (n,)
     batches : ndarray of int64, shape (steps, B)
         Examples of each step's batch; may be none.
-    rule : ndarray of float, shape (4,)
-        Learning rate, momentum, weight decay, one over the number by which a batch's sum is divided.
+    rates : ndarray of float, shape (steps,)
+        The learning rate of each step.
+    rule : ndarray of float, shape (3,)
+        Momentum, weight decay, one over the number by which a batch's sum is divided.
     losses : ndarray of float, shape (steps,)
         The loss that each step found is written here.
     """
@@ -198,6 +200,6 @@ def descend(weights, velocity, sizes, kinds, inputs, labels, scale, shift, batch
             rows = batches[step]
             _gather(inputs, rows, scale, shift, x)
             losses[step] = _gradient(
-                weights, sizes, kinds, labels, rows, rule[3], activations, deltas, gradient
+                weights, sizes, kinds, labels, rows, rule[2], activations, deltas, gradient
             )
-        _update(weights, gradient, velocity, rule)
+        _update(weights, gradient, velocity, rates[step], rule)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 from langevin.config import RecordKeys
 from langevin.keys import DynamicsKeys, key
+
+from .schedules import RateSchedule
 
 
 class Descent(DynamicsKeys):
@@ -16,7 +19,27 @@ class Descent(DynamicsKeys):
         """One step."""
         return 1.0
 
-    learning_rate: float = key("learning rate α: the time step dt of the engine", default=0.01, gt=0)
+    learning_rate: float = key(
+        "learning rate α: the time step dt of the engine; of a schedule the highest rate", default=0.01, gt=0
+    )
+    schedule: Literal["constant", "piecewise_linear", "triangular", "cosine"] = key(
+        "how the learning rate changes: not at all; α to half of the budget, then linearly to α/100 at 90 % "
+        "of it; in cycles from α to the lowest rate and back; in cycles from α to 0",
+        default="constant",
+    )
+    budget: int = key(
+        'steps that schedule = "piecewise_linear" or "cosine" is laid out for; 0: t_max',
+        default=0,
+        ge=0,
+        unit="steps",
+    )
+    lowest_learning_rate: float = key(
+        'learning rate in the middle of a cycle of schedule = "triangular"', default=5e-4, gt=0
+    )
+    cycle: int = key(
+        'steps of a cycle of schedule = "triangular", an even number', default=1000, ge=2, unit="steps"
+    )
+    cycles: int = key('cycles of schedule = "cosine" in the budget', default=5, ge=1)
     batch_size: int = key(
         "examples B in a mini-batch (persistent: on average; full: not used)", default=100, ge=1
     )
@@ -29,6 +52,11 @@ class Descent(DynamicsKeys):
         default=10.0,
         gt=0,
         unit="steps",
+    )
+    augment: Literal["none", "crop_flip"] = key(
+        "what is done to the images of a mini-batch: nothing, or a random crop after padding by 4 pixels, "
+        "mirrored or not",
+        default="none",
     )
     momentum: float = key("momentum μ", default=0.0, ge=0, lt=1)
     weight_decay: float = key("weight decay λ: −λ w is added to the force", default=0.0, ge=0)
@@ -53,6 +81,34 @@ class Descent(DynamicsKeys):
     )
     cuda_graph: bool = key("on a GPU, capture the step in a CUDA graph", default=True)
     deterministic: bool = key("on a GPU, deterministic algorithms only: the same bits again", default=False)
+
+    @property
+    def rates(self) -> RateSchedule:
+        """The learning rate of every step."""
+        return RateSchedule(
+            self.learning_rate,
+            self.schedule,
+            self.budget or round(self.t_max),
+            self.lowest_learning_rate,
+            self.cycle,
+            self.cycles,
+        )
+
+    def faults(self) -> Iterator[str]:
+        """Yield the faults of the schedule that several keys together show."""
+        if self.schedule == "triangular":
+            if self.cycle % 2:
+                yield f'dynamics.cycle = {self.cycle}: must be even with dynamics.schedule = "triangular"'
+            if self.lowest_learning_rate > self.learning_rate:
+                yield (
+                    f"dynamics.lowest_learning_rate = {self.lowest_learning_rate:g}: must be ≤ "
+                    f'dynamics.learning_rate = {self.learning_rate:g} with dynamics.schedule = "triangular"'
+                )
+        if self.schedule == "cosine" and self.cycles > self.rates.budget:
+            yield (
+                f"dynamics.cycles = {self.cycles}: must be ≤ {self.rates.budget}, the steps of the budget, "
+                'with dynamics.schedule = "cosine"'
+            )
 
 
 class RecordDescent(RecordKeys):

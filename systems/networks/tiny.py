@@ -74,7 +74,7 @@ class Tiny:
         self.problem, self.batches, self.ensemble = problem, batches, ensemble
         self._sizes, self._kind = np.array(shape.sizes), {"relu": RELU, "tanh": TANH}[shape.activation]
         rule, dtype = problem.rule, problem.examples.dtype
-        numbers = (rule.learning_rate, rule.momentum, rule.weight_decay, 1 / problem.batch_size)
+        numbers = (rule.momentum, rule.weight_decay, 1 / problem.batch_size)
         kind = np.float32 if str(dtype) == "torch.float32" else np.float64
         self._rule = np.array(numbers, kind)
         self.rows = rows
@@ -99,24 +99,26 @@ class Tiny:
         weights = state.weights.numpy()
         velocity = weights if state.velocity is None else state.velocity.numpy()
         bad = np.full(len(weights), -1)
+        rates = self.problem.rule.schedule.between(first, last).astype(self._rule.dtype, copy=False)
 
         def task(share: slice) -> None:
             space = self._workspace(self._sizes, self.batches.size, self._rule)
             for p in range(share.start, share.stop):
-                bad[p] = self._advance(p, weights[p], velocity[p], first, last, space)
+                bad[p] = self._advance(p, weights[p], velocity[p], first, rates, space)
 
         self._carry(task)
         ends = [(int(step), position) for position, step in enumerate(bad) if step >= 0]
         return min(ends, default=None)
 
     def _advance(
-        self, position: int, weights: Array, velocity: Array, first: int, last: int, space: tuple[Any, ...]
+        self, position: int, weights: Array, velocity: Array, first: int, rates: Array, space: tuple[Any, ...]
     ) -> int:
-        """Let one replica take its steps; return the step at which it went astray, or −1."""
+        """Let one replica take steps at these rates; return the one at which it went astray, or −1."""
         label = int(self.ensemble.replica[position])
-        for start in range(first, last, self._most):
+        for place in range(0, len(rates), self._most):
+            part = rates[place : place + self._most]
             # A net after the other, and its batches when they are needed: then they are in the cache.
-            table = self.batches.table(label, start, min(start + self._most, last))
+            table = self.batches.table(label, first + place, first + place + len(part))
             end = self._descend(
                 weights,
                 velocity,
@@ -125,11 +127,12 @@ class Tiny:
                 *self._learned.examples,
                 self._learned.where[position],
                 np.ascontiguousarray(table),
+                part,
                 self._rule,
                 space,
             )
             if end >= 0:
-                return int(start + end)
+                return int(first + place + end)
         return -1
 
     def _carry(self, task: Callable[[slice], None]) -> None:

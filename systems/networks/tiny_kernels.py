@@ -181,9 +181,9 @@ def _judge(rows, first, answers, count, extra, found):
 
 
 @numba.njit(**OPTIONS)
-def _update(w, v, gradient, rule):
-    """Take the step of `training.Rule`; return whether all weights are finite."""
-    rate, momentum, decay, total = rule[0], rule[1], rule[2], 0 * rule[0]
+def _update(w, v, gradient, rate, rule):
+    """Take the step of `training.Rule` at this rate; return whether all weights are finite."""
+    momentum, decay, total = rule[0], rule[1], 0 * rate
     if momentum == 0:
         for i in range(w.size):
             w[i] -= rate * (gradient[i] + decay * w[i])
@@ -199,7 +199,7 @@ def _update(w, v, gradient, rule):
 
 def _compile_descend(version):
     @numba.njit(cache=True, **OPTIONS)
-    def descend(w, v, sizes, kind, inputs, labels, scale, shift, where, batches, rule, space):
+    def descend(w, v, sizes, kind, inputs, labels, scale, shift, where, batches, rates, rule, space):
         """Let a net take a step on each of the batches.
 
         Parameters
@@ -218,8 +218,10 @@ def _compile_descend(version):
             Which of the inputs the net learns from; or the first of these, if they follow each other.
         batches : ndarray of int32, shape (steps, B)
             Places in `where`.
-        rule : ndarray of float, shape (4,)
-            Learning rate, momentum, weight decay, one over the number by which a batch's sum is divided.
+        rates : ndarray of float, shape (steps,)
+            The learning rate of each step.
+        rule : ndarray of float, shape (3,)
+            Momentum, weight decay, one over the number by which a batch's sum is divided.
         space : tuple
             `workspace` for batches of this size.
 
@@ -241,9 +243,9 @@ def _compile_descend(version):
                     chosen[b] = where[batches[step, b]]
             _gather(inputs, labels, chosen, scale, shift, x, answers, wide)
             at = _forward(w, sizes, kind, x, count, rows, wide)
-            softmax(rows, at, rows.shape[0], answers, count, rule[3], deltas, extra, gradient)
+            softmax(rows, at, rows.shape[0], answers, count, rule[2], deltas, extra, gradient)
             _backward(w, sizes, kind, x, count, rows, at, deltas, gradient, wide)
-            if not _update(w, v, gradient, rule):
+            if not _update(w, v, gradient, rates[step], rule):
                 return step
         return -1
 

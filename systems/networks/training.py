@@ -1,7 +1,7 @@
 r"""The step of gradient descent, for one network alone or for several in one call.
 
 With g the gradient of the mean loss of a mini-batch, μ the momentum, λ the weight decay and α the learning
-rate,
+rate of this step (`schedules`),
 
     g ← g + λ w,    v ← μ v + g,    w ← w − α v + √(2 T α) η,
 
@@ -28,34 +28,42 @@ from torch.func import functional_call, vmap
 from .examples import Examples
 from .layout import Layout
 from .losses import Loss
+from .schedules import Rates, RateSchedule
 
 #: Examples of a batch that go through the network at once; a larger batch is a sum of such pieces.
 LARGEST = 4096
 
+#: A learning rate: a number, or a tensor of no dimension, which a captured step reads when it is replayed.
+Rate = float | Tensor
+
 
 @dataclass(frozen=True)
 class Rule:
-    """The numbers of the step: learning rate α, momentum μ, weight decay λ, temperature T."""
+    """The numbers of the step: learning rate α of every step, momentum μ, weight decay λ, temperature T."""
 
-    learning_rate: float
+    schedule: RateSchedule
     momentum: float = 0.0
     weight_decay: float = 0.0
     temperature: float = 0.0
 
-    @property
-    def kick(self) -> float:
-        """Width √(2 T α) of the thermal noise of one step."""
-        return math.sqrt(2 * self.temperature * self.learning_rate)
+    def kick(self, rate: float) -> float:
+        """Return the width √(2 T α) of the thermal noise of one step."""
+        return math.sqrt(2 * self.temperature * rate)
 
-    def apply(self, weights: list[Tensor], gradients: list[Tensor], velocities: list[Tensor]) -> None:
-        """Change weights and velocities in place; the gradients may be overwritten."""
+    def apply(
+        self, weights: list[Tensor], gradients: list[Tensor], velocities: list[Tensor], rate: Rate
+    ) -> None:
+        """Change weights and velocities in place, at this learning rate; the gradients may be overwritten."""
         if self.weight_decay:
             torch._foreach_add_(gradients, weights, alpha=self.weight_decay)
         if self.momentum:
             torch._foreach_mul_(velocities, self.momentum)
             torch._foreach_add_(velocities, gradients)
             gradients = velocities
-        torch._foreach_add_(weights, gradients, alpha=-self.learning_rate)
+        if isinstance(rate, Tensor):
+            torch._foreach_add_(weights, torch._foreach_mul(gradients, -rate))
+        else:
+            torch._foreach_add_(weights, gradients, alpha=-rate)
 
 
 @dataclass(frozen=True)
@@ -106,20 +114,42 @@ class Unit:
         """Work on these weights, and the velocity that momentum needs, shape (r, M), from now on."""
         self.weights = weights
 
-    def step(self, index: Tensor) -> Tensor:
+    def step(self, index: Tensor, rate: Rate) -> Tensor:
         """Take one step on the batches `index`, shape (r, B); return the losses that it found, shape (r,)."""
         losses, gradients = self.gradient(index)
         with torch.no_grad():
-            self.problem.rule.apply(self._weights, gradients, self._velocities)
+            self.problem.rule.apply(self._weights, gradients, self._velocities, rate)
         return losses
 
-    def run(self, batches: Tensor) -> Tensor:
-        """Take a step on each of the batches, shape (steps, r, B); return their losses, shape (steps, r)."""
-        return torch.stack([self.step(index) for index in batches])
+    def run(self, batches: Tensor, rates: Rates) -> Tensor:
+        """Take a step on each of the batches.
 
-    def kick(self, noise: Tensor) -> None:
+        Parameters
+        ----------
+        batches : Tensor, shape (steps, r, B)
+        rates : ndarray, shape (steps,)
+            The learning rate of each step.
+
+        Returns
+        -------
+        Tensor, shape (steps, r)
+            The losses that the steps found.
+        """
+        pairs = zip(batches, self.each(rates), strict=True)
+        return torch.stack([self.step(index, rate) for index, rate in pairs])
+
+    def each(self, rates: Rates) -> list[Rate]:
+        """Return the rates one by one, as `step` takes them.
+
+        On a GPU rates that change are tensors, whether the step is captured or not: both give the same bits.
+        """
+        if self.problem.rule.schedule.constant or self.weights.device.type == "cpu":
+            return list(rates.tolist())
+        return list(torch.from_numpy(rates).to(self.weights.device, self.weights.dtype).unbind())
+
+    def kick(self, noise: Tensor, rate: float) -> None:
         """Add the thermal noise √(2Tα) η, η of shape (r, M)."""
-        self.weights.add_(noise, alpha=self.problem.rule.kick)
+        self.weights.add_(noise, alpha=self.problem.rule.kick(rate))
 
     def gradient(self, index: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return the losses, shape (r,), on batches (r, n), and their gradient with the parameters' shapes.
@@ -254,10 +284,14 @@ class Captured:
         On a GPU, holding the weights from which the next step is to be taken.
     index : Tensor, shape (r, B)
         Any batches of the size of all others.
+    rates : ndarray, shape (steps,)
+        Any learning rates of the schedule, at least one.
     """
 
-    def __init__(self, unit: Unit, index: Tensor) -> None:
-        self.index = index.clone()
+    def __init__(self, unit: Unit, index: Tensor, rates: Rates) -> None:
+        self.unit, self.index = unit, index.clone()
+        (rate,) = unit.each(rates[:1])
+        self.rate = rate.clone() if isinstance(rate, Tensor) else rate
         changed = [unit.weights, *unit._velocities, *unit.buffers]
         kept = [t.clone() for t in changed]
         # Libraries choose algorithms and take memory in their first calls: not while a graph is recorded.
@@ -265,20 +299,23 @@ class Captured:
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(aside):
             for _ in range(3):
-                unit.step(self.index)
+                unit.step(self.index, self.rate)
         torch.cuda.current_stream().wait_stream(aside)
         with torch.no_grad():
             for tensor, value in zip(changed, kept, strict=True):
                 tensor.copy_(value)
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph):
-            self.losses = unit.step(self.index)
+            self.losses = unit.step(self.index, self.rate)
 
-    def run(self, batches: Tensor) -> Tensor:
-        """Take a step on each of the batches, shape (steps, r, B); return their losses, shape (steps, r)."""
+    def run(self, batches: Tensor, rates: Rates) -> Tensor:
+        """Take a step on each of the batches; as `Unit.run`."""
         losses = []
-        for index in batches:
+        for index, rate in zip(batches, self.unit.each(rates), strict=True):
             self.index.copy_(index)
+            # A constant rate is a number in the graph.
+            if isinstance(self.rate, Tensor) and isinstance(rate, Tensor):
+                self.rate.copy_(rate)
             self.graph.replay()
             losses.append(self.losses.clone())
         return torch.stack(losses)

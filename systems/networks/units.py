@@ -22,6 +22,7 @@ from .perceptron import Compiled, Shape, single_blas
 from .state import NetworkState
 from .team import Team, groups
 from .training import Alone, Captured, Problem, Stacked, Unit
+from .views import Views
 
 Result = TypeVar("Result")
 
@@ -48,6 +49,8 @@ class Units:
         Multiplications for one example, roughly.
     shape : Shape or None
         Of a net whose steps are to be compiled.
+    views : Views or None
+        Of the examples of every batch, if they are `Augmented`.
     """
 
     def __init__(
@@ -61,7 +64,9 @@ class Units:
         capture: bool,
         work: int,
         shape: Shape | None = None,
+        views: Views | None = None,
     ) -> None:
+        self.views = views
         self.problem, self.batches, self.rows, self.ensemble = problem, batches, rows, ensemble
         dof = problem.layout.dof
         self.device = problem.examples.device
@@ -197,12 +202,13 @@ class Units:
         unit, group = self.units[number], self.groups[number]
         losses, step = [], start
         for batches in self._batches(group, start, stop, memory, streams):
+            rates = self.problem.rule.schedule.between(step, step + len(batches))
             if self._capture and number not in self._captured:
-                self._captured[number] = Captured(unit, batches[0])
-            losses.append((self._captured[number] if self._capture else unit).run(batches))
+                self._captured[number] = Captured(unit, batches[0], rates)
+            losses.append((self._captured[number] if self._capture else unit).run(batches, rates))
             if self.problem.rule.temperature:
                 with torch.no_grad():
-                    unit.kick(self._thermal(group, step, unit.weights.dtype))
+                    unit.kick(self._thermal(group, step, unit.weights.dtype), float(rates[0]))
             step += len(batches)
         return torch.cat(losses)
 
@@ -215,12 +221,20 @@ class Units:
         upload = self.problem.examples.upload
         if self.batches.fixed:
             drawn = [self.batches.table(int(labels[p]), start, stop) for p in group]
-            batches = upload(np.stack([r[d] for r, d in zip(rows, drawn, strict=True)], axis=1))
+            chosen = np.stack([r[d] for r, d in zip(rows, drawn, strict=True)], axis=1)
+            if self.views is not None:
+                chosen += np.stack([self.views.table(int(labels[p]), start, stop) for p in group], axis=1)
+            batches = upload(chosen)
             yield from torch.split(batches, 1) if self.problem.rule.temperature else (batches,)
         else:
             (p,) = group
-            for index in self.batches.draw(int(labels[p]), memory[p], start, stop, streams[p]):
-                yield upload(rows[0][index][None, None])
+            label = int(labels[p])
+            inside = self.batches.draw(label, memory[p], start, stop, streams[p])
+            for step, index in enumerate(inside, start):
+                one = rows[0][index]
+                if self.views is not None:
+                    one += self.views.of(label, step, len(one))
+                yield upload(one[None, None])
 
     def _thermal(self, group: range, step: int, dtype: torch.dtype) -> Tensor:
         """Return standard normals of one step, shape (r, M), from the stream of (seed, replica, step)."""
