@@ -26,11 +26,12 @@ from langevin.noise import Noise
 from langevin.system import Array, Attributes, Model
 
 from . import geometry
+from .chained import Chained
 from .model import along
-from .spaces import SPHERE, checked_ends, norm
+from .spaces import checked_ends, norm
 
 
-class Band(Model):
+class Band(Chained):
     """Nudged elastic bands between two configurations of each replica of a model.
 
     Parameters
@@ -79,26 +80,6 @@ class Band(Model):
         self.dof = self.start.shape[1]
         self._ends = np.stack([model.energy(self.start), model.energy(self.end)], axis=1)
         self._known: tuple[Array, Array] | None = None
-
-    def control(self, x: Array) -> Array:
-        """Return the pivots, ends included, shape (R, bends + 2, dof), of x, shape (R, bends·dof)."""
-        theta = x.reshape(len(x), self.bends, self.dof)
-        return np.concatenate([self.start[:, None], theta, self.end[:, None]], axis=1)
-
-    def path(self, x: Array, t: Array) -> Array:
-        """Return the chain through the pivots at t, shape (R, T, dof)."""
-        return geometry.path(self.kind, np.asarray(t, dtype=np.float64), self.control(x), self.space)
-
-    def initial_configuration(self, noise: Noise | None = None) -> Array:
-        """Return equally spaced pivots on the shortest way, shape (R, bends·dof)."""
-        control = geometry.segment(self.start, self.end, self.bends, self.space)
-        return control[:, 1:-1].reshape(len(control), -1)
-
-    def constrain(self, x: Array) -> Array:
-        """Put every pivot on the sphere, where there is one."""
-        if self.space is not SPHERE:
-            return x
-        return self.space.project(x.reshape(len(x), self.bends, self.dof)).reshape(x.shape)
 
     def force(self, x: Array, t: float = 0.0, noise: Noise | None = None) -> Array:
         """Return the force F on the pivots, shape (R, bends·dof)."""

@@ -28,6 +28,7 @@ from langevin.noise import Noise
 from langevin.system import Array, Attributes, Model
 
 from . import geometry
+from .chained import Chained
 from .geometry import Kind
 from .spaces import SPHERE, checked_ends
 
@@ -50,7 +51,7 @@ class _Sampling(NamedTuple):
     pair: float
 
 
-class Curve(Model):
+class Curve(Chained):
     """Curves between two configurations of each replica of a model; as many replicas as the ends have.
 
     `langevin.dynamics.Langevin` drives it like any other model: at T = 0 it descends. On the sphere |x|² = M
@@ -118,26 +119,6 @@ class Curve(Model):
         panels = bends + 1 if kind == "chain" else 1
         self._t, self._h = geometry.quadrature(panels, math.ceil(nodes / panels))
         self._known: tuple[Array, Array] | None = None
-
-    def control(self, x: Array) -> Array:
-        """Return the control points, ends included, shape (R, bends + 2, dof), of x, shape (R, bends·dof)."""
-        theta = x.reshape(len(x), self.bends, self.dof)
-        return np.concatenate([self.start[:, None], theta, self.end[:, None]], axis=1)
-
-    def path(self, x: Array, t: Array) -> Array:
-        """Return φ(t), shape (R, T, dof), at t, shape (T,); the ends exact."""
-        return geometry.path(self.kind, np.asarray(t, dtype=np.float64), self.control(x), self.space)
-
-    def initial_configuration(self, noise: Noise | None = None) -> Array:
-        """Return equally spaced bends on the shortest way, shape (R, bends·dof): the curve is that way."""
-        control = geometry.segment(self.start, self.end, self.bends, self.space)
-        return control[:, 1:-1].reshape(len(control), -1)
-
-    def constrain(self, x: Array) -> Array:
-        """Put every bend on the sphere, where there is one."""
-        if self.space is not SPHERE:
-            return x
-        return self.space.project(x.reshape(len(x), self.bends, self.dof)).reshape(x.shape)
 
     def force(self, x: Array, t: float = 0.0, noise: Noise | None = None) -> Array:
         """Return −∂(M E)/∂θ, or its unbiased estimate from positions drawn here, shape (R, bends·dof).
