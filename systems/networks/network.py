@@ -51,6 +51,7 @@ class Network:
     Dynamics: ClassVar[type[Descent]] = Descent
     Record: ClassVar[type[RecordDescent]] = RecordDescent
     data: ClassVar[str] = "mnist"
+    connected_by: ClassVar[str] = "network_curve"
 
     def __init__(
         self, parameters: Any, dynamics: Descent, ensemble: Ensemble, data: Data, record: RecordDescent
