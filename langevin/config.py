@@ -6,20 +6,19 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pydantic.fields import FieldInfo
 
 from langevin import checks, registry, run_file
 from langevin.errors import ConfigError, UserError
 from langevin.keys import (
-    MOST_COMPONENTS,
     DynamicsKeys,
-    GridKey,
     HessianKeys,
+    MeasuringKeys,
     ResultPathKey,
     Section,
-    SketchKey,
+    SnapshotKeys,
     describe,
     example_of,
     key,
@@ -27,7 +26,6 @@ from langevin.keys import (
     toml,
 )
 from langevin.run_file import nearest
-from langevin.schedule import Grid
 from langevin.schemes import SchemeName
 
 if TYPE_CHECKING:
@@ -69,43 +67,7 @@ class EnsembleKeys(Section):
     seed: int = key("seed of every random number of the run", default=0, example=1, ge=0)
 
 
-class MeasuringKeys(Section):
-    """The keys of [record] that say when, and what of the configuration."""
-
-    times: GridKey = key(
-        "times of one-time observables, besides those that pairs need",
-        default=Grid(per_decade=20.0),
-        example={"per_decade": 20},
-        unit="time",
-    )
-    waiting_times: GridKey = key(
-        "waiting times t_w",
-        default=Grid(per_decade=2.0),
-        example={"start": 1.0, "stop": 32.0, "per_decade": 2},
-        unit="time",
-    )
-    lags: GridKey = key(
-        "lags t of the pairs (t_w, t_w + t)",
-        default=Grid(per_decade=20.0),
-        example={"per_decade": 20},
-        unit="time",
-    )
-    response: bool = key(
-        "measure the integrated response, too; from the noise, without a field (needs T > 0)", default=False
-    )
-    configurations: Literal["auto", "always", "never"] = key(
-        'store every configuration; "auto": while they stay under 1 GB together', default="auto"
-    )
-    sketch: SketchKey = key(
-        "numbers k stored for a configuration at every time; from them follows the msd of any two times, "
-        "with relative error √(2/k); 0: none",
-        default=0,
-        ge=0,
-        le=MOST_COMPONENTS,
-    )
-
-
-class RecordKeys(HessianKeys, MeasuringKeys):
+class RecordKeys(HessianKeys, SnapshotKeys, MeasuringKeys):
     """[record]."""
 
 

@@ -231,7 +231,8 @@ def _prepare(settings: Settings, threads: int | None) -> tuple[Run, Ensemble, Da
     system = build(settings, ensemble, data)
     record = settings.record
     grids = record.times, record.waiting_times, record.lags
-    schedule = Schedule.build(*grids, settings.dynamics.t_max, system.time_step, record.hessian)
+    further = record.hessian, record.snapshot_grid(settings.dynamics)
+    schedule = Schedule.build(*grids, settings.dynamics.t_max, system.time_step, *further)
     noise, spectra = Noise(keys.seed, ensemble.replica), Spectra(record, ensemble)
     recorder = Recorder(schedule, ensemble, optional(system, "dimensions")())
     run = Run(system, schedule, recorder, noise, state=None, spectra=spectra)
@@ -315,12 +316,13 @@ class _Session:
             )
 
     def _keep(self, stop: Stop, state: State) -> None:
-        if self.trajectories:
+        due = [trajectory for trajectory in self.trajectories if trajectory.stored.due(stop.index)]
+        if due:
             # Asked for only if someone wants it: of a large network it is a copy of every weight.
             x = self.run.system.configuration(state)
             if x is None:
                 raise LangevinError("the system has no configuration, though it stated its size, `dof`")
-            for trajectory in self.trajectories:
+            for trajectory in due:
                 trajectory.write(stop.index, x)
         self.progress.stop()
 
