@@ -249,6 +249,10 @@ class Langevin(System):
         """Return the energy and the model's further observables."""
         return {"energy": self.model.energy(state.x), **self.model.observables(state.x)}
 
+    def evaluate(self, x: Array) -> dict[str, Array]:
+        """Return the energy of any configurations, shape (R, dof)."""
+        return {"energy": self.model.energy(x)}
+
     def reference(self, state: LangevinState) -> Array:
         """Return the configuration; with the response, x and the accumulated sums, shape (3, R, dof)."""
         return state.x if state.accumulated is None else np.stack([state.x, *state.accumulated])

@@ -85,6 +85,14 @@ class System(Protocol):
         """
         return {}
 
+    def evaluate(self, x: Array) -> Mapping[str, Array]:
+        """Return what is known of any configurations, shape (R, dof): "energy" at least, shape (R,) each.
+
+        Row k in the disorder of replica k. Nothing of a state is needed: what belongs to a configuration,
+        such as running statistics, is computed anew. Default: nothing, and there is no landscape to look at.
+        """
+        return {}
+
     def load_reference(self, saved: NDArray[Any]) -> Reference:
         """Return the reference of which `numpy.asarray` made the array `saved`. Default: the array itself."""
         return saved

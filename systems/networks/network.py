@@ -30,8 +30,10 @@ from .curvature import DEFINITION, LossHessian, Twin
 from .datasets.base import Data
 from .devices import explained, prepare
 from .examples import Examples
+from .landscape import Landscape, Seen
 from .layout import Layout, buffers_of, multiplications, seeded
 from .losses import Loss
+from .schedules import scaled_times
 from .sections import Descent, RecordDescent
 from .state import NetworkState, Reference, compare, first_not_finite, restored
 from .tiny import Tiny
@@ -64,16 +66,16 @@ class Network:
             self._check(modules[0])
             self.batches = self._batches(data)
             rule = Rule(dynamics.rates, dynamics.momentum, dynamics.weight_decay, dynamics.temperature)
-            problem = Problem(self.layout, self.loss, self.train, self.batches.size, rule)
+            self.problem = Problem(self.layout, self.loss, self.train, self.batches.size, rule)
             shape = self._compiled_shape(modules[0])
             self.units: Units | Tiny
             if shape is not None and tiny.pays(shape, self.batches, rule):
-                self.units = Tiny(problem, self.batches, data.rows, ensemble, shape)
+                self.units = Tiny(self.problem, self.batches, data.rows, ensemble, shape)
             else:
                 stackable = shape is None and self._stackable(modules[0])
                 self.units = Units(
                     modules,
-                    problem,
+                    self.problem,
                     self.batches,
                     data.rows,
                     ensemble,
@@ -271,6 +273,37 @@ class Network:
             found = self.units.gradient_noise(state, self._chosen)
         return dict(zip(("gradient_noise", "gradient_noise_error"), found, strict=True))
 
+    @cached_property
+    def landscape(self) -> Landscape:
+        """What evaluates a network at any weights."""
+        module = self._module(int(self.ensemble.replica[0]))
+        return Landscape(module, self.problem, self.test, self._work, self.ensemble.threads)
+
+    def see(self, x: Tensor | Array, position: int) -> tuple[Seen, Seen]:
+        """Return what the network makes of its measured training and test examples at any weights.
+
+        Batch-norm has statistics of these weights, from the measured training examples.
+
+        Parameters
+        ----------
+        x : Tensor or ndarray, shape (M,)
+        position : int
+            Of the replica whose quenched sample says which examples these are.
+        """
+        sample = int(self.ensemble.sample[position])
+        with explained():
+            self.landscape.go_to(x, self._chosen.trained[sample])
+            trained = self.landscape.see(self._chosen.trained[sample])
+            return trained, self.landscape.see(self._chosen.tested[sample], test=True)
+
+    def evaluate(self, x: Array) -> dict[str, Array]:
+        """Return losses and errors at any weights, shape (R, M): "energy", "train_error" and so on, (R,)."""
+        found = np.empty((4, len(x)))
+        for position, weights in enumerate(x):
+            parts = self.see(weights, position)
+            found[:, position] = [v for seen in parts for v in (seen.losses.mean(), seen.wrong.mean())]
+        return dict(zip(("energy", "train_error", "test_loss", "test_error"), found, strict=True))
+
     def hessian(self, state: NetworkState, position: int) -> LossHessian:
         """Return the Hessian of the mean training loss of one replica (`curvature`)."""
         buffers = [b[position] for b in state.buffers]
@@ -328,6 +361,8 @@ class Network:
             "test_loss": {"long_name": f"test loss ({self.loss.name})", "examples": tested},
             "train_accuracy": {"long_name": "training accuracy", "examples": trained},
             "test_accuracy": {"long_name": "test accuracy", "examples": tested},
+            "train_error": {"long_name": "training error, part classified wrongly", "examples": trained},
+            "test_error": {"long_name": "test error, part classified wrongly", "examples": tested},
             "gradient_norm": {"long_name": "norm of the gradient of the training loss", "examples": probed},
             "gradient_noise": {"long_name": noise, "examples": probed, **rule},
             "gradient_noise_error": {"long_name": "standard error of the gradient noise"},
@@ -343,28 +378,8 @@ class Network:
         return {name: {"units": "1", **about} for name, about in own.items()} | steps
 
     def coordinates(self, schedule: Schedule) -> Coordinates:
-        """Return the time of gradient flow, the sum of the learning rates of all steps before.
-
-        If the rate changes, it is a coordinate, too: that of the step that begins at each time. The time of
-        gradient flow of a lag then depends on the waiting time, and there is none.
-        """
-        rates = self.dynamics.rates
-        axes = {"time": schedule.times, "waiting_time": schedule.waiting_times, "lag": schedule.lags}
-        if not rates.constant:
-            del axes["lag"]
-        way = "times learning rate" if rates.constant else "summed over learning rates"
-        found: Coordinates = {
-            f"scaled_{name}": (
-                name,
-                rates.elapsed(values),
-                {"long_name": f"{name.replace('_', ' ')} {way}", "units": "1"},
-            )
-            for name, values in axes.items()
-        }
-        if rates.constant:
-            return found
-        about = {"long_name": "learning rate of the next step", "units": "1", **rates.attributes()}
-        return {**found, "learning_rate": ("time", rates.rates(schedule.times), about)}
+        """Return the time of gradient flow and, if it changes, the learning rate (`scaled_times`)."""
+        return scaled_times(self.dynamics.rates, schedule)
 
     def state_dict(self, state: NetworkState) -> dict[str, NDArray[Any]]:
         """Return the arrays of the state."""

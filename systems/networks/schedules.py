@@ -32,6 +32,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from langevin.schedule import Schedule
+from langevin.system import Coordinates
+
 Rates = NDArray[np.float64]
 Steps = NDArray[np.int64]
 
@@ -152,3 +155,27 @@ class RateSchedule:
         }[self.name]
         own = {name: getattr(self, name) for name in used}
         return {"schedule": self.name, "highest": self.learning_rate, **own}
+
+
+def scaled_times(rates: RateSchedule, schedule: Schedule) -> Coordinates:
+    """Return the time of gradient flow, the sum of the learning rates of all steps before, as coordinates.
+
+    If the rate changes, it is a coordinate, too: that of the step that begins at each time. The time of
+    gradient flow of a lag then depends on the waiting time, and there is none.
+    """
+    axes = {"time": schedule.times, "waiting_time": schedule.waiting_times, "lag": schedule.lags}
+    if not rates.constant:
+        del axes["lag"]
+    way = "times learning rate" if rates.constant else "summed over learning rates"
+    found: Coordinates = {
+        f"scaled_{name}": (
+            name,
+            rates.elapsed(values),
+            {"long_name": f"{name.replace('_', ' ')} {way}", "units": "1"},
+        )
+        for name, values in axes.items()
+    }
+    if rates.constant:
+        return found
+    about = {"long_name": "learning rate of the next step", "units": "1", **rates.attributes()}
+    return {**found, "learning_rate": ("time", rates.rates(schedule.times), about)}

@@ -1,0 +1,116 @@
+"""Configurations that a result file holds, and the run that left them there."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from langevin import config, storage
+from langevin.config import Settings
+from langevin.errors import UserError
+from langevin.sweep.reading import sweep_dims
+from langevin.system import Array
+
+#: Variables that hold configurations → their dimension of time.
+HOLDERS = {"configuration": "time", "snapshot": "snapshot_time"}
+
+#: Relative difference up to which a time given is a time stored.
+SAME = 1e-9
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A finished run, as far as its configurations go.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    settings : Settings
+    x : ndarray, shape (R, dof)
+        Configurations of all replicas at `time`.
+    time : float
+    replica, sample : ndarray of int, shape (R,)
+        Labels.
+    """
+
+    path: Path
+    settings: Settings
+    x: Array
+    time: float
+    replica: NDArray[np.int64]
+    sample: NDArray[np.int64]
+
+
+def times(dataset: xr.Dataset) -> Array:
+    """Return the times at which the configuration is stored, ascending; none if it is not."""
+    found = [dataset[dim].to_numpy() for name, dim in HOLDERS.items() if name in dataset]
+    return np.unique(np.concatenate([np.empty(0), *found]))
+
+
+def configuration(dataset: xr.Dataset, time: float | None = None, name: str = "") -> tuple[Array, float]:
+    """Return the configuration of all replicas at a stored time.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        A result.
+    time : float, optional
+        A time at which it is stored; default: the last of them.
+    name : str
+        What messages call the file.
+
+    Returns
+    -------
+    x : ndarray, shape (R, dof)
+    time : float
+
+    Raises
+    ------
+    UserError
+        If there is none, none at this time, or the run did not come so far.
+    """
+    said, stored = f"{name}: " if name else "", times(dataset)
+    if swept := sweep_dims(dataset):
+        raise UserError(f"{said}holds a sweep over {', '.join(swept)}; allowed: the file of a single run")
+    if not stored.size:
+        raise UserError(
+            f"{said}no stored configuration; record.snapshots = [t_max] stores the last, "
+            'record.configurations = "always" all'
+        )
+    wanted = float(stored[-1]) if time is None else time
+    place = int(np.argmin(np.abs(stored - wanted)))
+    if abs(stored[place] - wanted) > SAME * max(1.0, abs(wanted)):
+        few = ", ".join(f"{t:g}" for t in (stored if stored.size <= 6 else [*stored[:3], *stored[-3:]]))
+        raise UserError(f"{said}time = {wanted:g}: no configuration is stored there; stored: {few}")
+    for variable, dim in HOLDERS.items():
+        if variable in dataset and (at := np.flatnonzero(dataset[dim].to_numpy() == stored[place])).size:
+            found = dataset[variable].transpose(dim, "replica", "dof")[int(at[0])].to_numpy()
+            break
+    if not np.isfinite(found).all():
+        raise UserError(f"{said}time = {stored[place]:g}: the run did not come so far")
+    return np.asarray(found, dtype=np.float64), float(stored[place])
+
+
+def read(path: str | Path, time: float | None = None) -> StoredRun:
+    """Read the configurations of a result file, and its settings.
+
+    Raises
+    ------
+    UserError
+        As `configuration`; and if the file does not say from which settings it was made.
+    """
+    path = Path(path)
+    with storage.open_result(path) as dataset:
+        x, at = configuration(dataset, time, str(path))
+        replica, sample = (dataset[n].to_numpy().astype(np.int64) for n in ("replica", "sample"))
+        try:
+            given = json.loads(dataset.attrs["settings"])
+        except (KeyError, ValueError):
+            raise UserError(f"{path}: it does not say from which settings it was made") from None
+    return StoredRun(path, config.load(given, folder=path.parent), x, at, replica, sample)

@@ -1,0 +1,132 @@
+"""The loss landscape of a network: what there is to know at any weights, wherever they come from.
+
+Running statistics of batch-norm belong to the weights that were trained with them, and to no others: of a
+point between two minima nobody has ever computed any. At every point they are therefore computed anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from langevin.system import Array
+
+from .examples import Examples
+from .team import LARGE
+from .training import Alone, Problem
+
+
+def renew(unit: Alone, index: Tensor) -> None:
+    """Compute the running statistics of batch-norm anew, at the unit's weights.
+
+    Means over the mini-batches that the examples make (of B, as in training; what is left over is left out)
+    of each batch's mean and unbiased variance: as Garipov et al. 2018 do, and Izmailov et al. 2018
+    (arXiv:1803.05407). Without batch-norm nothing happens.
+
+    Parameters
+    ----------
+    unit : Alone
+        Bound to the weights; its module in training mode, as units keep it.
+    index : Tensor, shape (n,)
+        Training examples, all of one batch if n < B.
+    """
+    norms = [m for m in unit.module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    norms = [m for m in norms if m.track_running_stats]
+    if not norms:
+        return
+    kept = [m.momentum for m in norms]
+    size = unit.problem.batch_size
+    whole = index[: len(index) // size * size] if len(index) >= size else index
+    for m in norms:
+        m.reset_running_stats()
+        # torch's word for a plain mean over all batches.
+        m.momentum = None
+    try:
+        with torch.no_grad():
+            for piece in torch.split(whole, size):
+                unit.module(unit.gather(piece)[0])
+    finally:
+        for m, momentum in zip(norms, kept, strict=True):
+            m.momentum = momentum
+
+
+class Seen(NamedTuple):
+    """What a network makes of some examples.
+
+    Attributes
+    ----------
+    losses : ndarray, shape (n,)
+    predictions : ndarray, shape (n, K)
+        Class probabilities where the loss knows them (cross_entropy, nll_loss), else the outputs.
+    wrong : ndarray of bool, shape (n,)
+        Whether the largest output is another class's.
+    """
+
+    losses: Array
+    predictions: Array
+    wrong: NDArray[np.bool_]
+
+
+class Landscape:
+    """Evaluates a network at any weights.
+
+    Parameters
+    ----------
+    module : Module
+        A network of its own, on the device.
+    problem : Problem
+    test : Examples
+    work : int
+        Multiplications for one example, roughly.
+    threads : int
+        Processors that a large network may use.
+    """
+
+    def __init__(self, module: nn.Module, problem: Problem, test: Examples, work: int, threads: int) -> None:
+        self.unit, self.test = Alone(module, problem), test
+        device, dtype = problem.examples.device, problem.examples.dtype
+        self.weights = torch.zeros(1, problem.layout.dof, device=device, dtype=dtype)
+        self.unit.bind(self.weights, None)
+        self._threads = threads if work * problem.batch_size >= LARGE else 1
+
+    @contextmanager
+    def _limited(self) -> Iterator[None]:
+        """Compute on one thread, or on all where that pays."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(self._threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+    def go_to(self, x: Tensor | NDArray[np.floating], index: Tensor) -> None:
+        """Go to the weights x, shape (M,); batch-norm has statistics of the training examples `index`."""
+        with torch.no_grad():
+            self.weights[0].copy_(torch.as_tensor(x))
+        with self._limited():
+            renew(self.unit, index)
+
+    def see(self, index: Tensor, *, test: bool = False) -> Seen:
+        """Return what the network here makes of training examples, or of test examples."""
+        examples = self.test if test else self.unit.examples
+        losses, predictions, wrong = [], [], []
+        with self._limited(), self.unit.evaluating(), torch.no_grad():
+            for piece in torch.split(index, examples.piece):
+                inputs, labels = self.unit.gather(piece, examples)
+                outputs = self.unit.module(inputs)
+                losses.append(self.unit.problem.loss.each(outputs, labels).double())
+                predictions.append(self._predictions(outputs))
+                wrong.append(outputs.argmax(-1) != labels)
+        return Seen(*(torch.cat(part).cpu().numpy() for part in (losses, predictions, wrong)))
+
+    def _predictions(self, outputs: Tensor) -> Tensor:
+        name = self.unit.problem.loss.name
+        if name == "cross_entropy":
+            return torch.softmax(outputs.double(), -1)
+        return outputs.double().exp() if name == "nll_loss" else outputs.double()
