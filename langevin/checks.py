@@ -103,6 +103,21 @@ def _given(times: Grid | str) -> str:
     return toml(times.as_given() if isinstance(times, Grid) else times)
 
 
+def can_begin(system_class: type[Any]) -> bool:
+    """Return whether runs of a system may begin from a stored configuration; models always may."""
+    has = getattr(system_class, "begun_from", None) not in (None, System.begun_from)
+    return has or not hasattr(system_class, "advance")
+
+
+def start_faults(settings: Settings) -> Iterable[str]:
+    """Yield that a run is to begin from a configuration, and its system does not know how."""
+    if settings.start is not None and not can_begin(settings.system_class):
+        yield (
+            f"start: {settings.system_name} cannot begin from a stored configuration; "
+            "allowed: no section [start]"
+        )
+
+
 def _said(key: str | None, step: float | None) -> str:
     """Say what the time step is; nothing where there is none."""
     if step is None:

@@ -19,6 +19,7 @@ from langevin.keys import (
     ResultPathKey,
     Section,
     SnapshotKeys,
+    StartKeys,
     describe,
     example_of,
     key,
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
     from langevin.sweep.plan import Sweep
 
 #: [data] stands only in run files of systems that learn from data.
-SECTIONS = ("system", "data", "dynamics", "ensemble", "record", "output")
+#: [start] in those of runs that begin where another one was.
+SECTIONS = ("system", "data", "start", "dynamics", "ensemble", "record", "output")
 
 
 class LangevinDynamics(DynamicsKeys):
@@ -108,6 +110,8 @@ class Settings:
         The run file as it was written; empty for settings given as a dict.
     folder : Path
         Where the run file stands; a user's own module is looked for there.
+    start : StartKeys or None
+        What the run begins from; None: from a start of its own.
     sweep : Sweep or None
         Of a run file with [sweep]: all members. The sections above are then those of the first.
     """
@@ -126,6 +130,7 @@ class Settings:
     data_name: str = ""
     data_class: type[Any] | None = None
     data: Any = None
+    start: StartKeys | None = None
     sweep: Sweep | None = None
 
     @property
@@ -203,6 +208,7 @@ def validate(given: dict[str, Any], text: str, folder: Path, faults: list[str]) 
     parameters = {k: v for k, v in given["system"].items() if k != "name"}
     system = section("system", system_class.Parameters, parameters, given, faults)
     data = _data(system_class, given, folder, faults)
+    start = section("start", StartKeys, given["start"], given, faults) if "start" in given else None
     settings = Settings(
         title or name,
         name,
@@ -214,6 +220,7 @@ def validate(given: dict[str, Any], text: str, folder: Path, faults: list[str]) 
         text=text,
         folder=folder,
         **data,
+        start=start,
     )
     faults += _cross_checks(settings)
     return settings
@@ -311,6 +318,7 @@ def _cross_checks(settings: Settings) -> Iterable[str]:
     if dynamics is None:
         return
     yield from checks.record_faults(settings)
+    yield from checks.start_faults(settings)
     check = getattr(settings.system_class, "check", None)
     needed = [settings.system, ensemble, *([settings.data] if takes_data(settings.system_class) else [])]
     if check is not None and None not in needed:
@@ -326,6 +334,7 @@ def tables(system_class: type[Any], folder: Path | None = None) -> list[tuple[st
     return [
         ("system", system_class.Parameters),
         *([("data", data.Parameters)] if data else []),
+        *([("start", StartKeys)] if checks.can_begin(system_class) else []),
         ("dynamics", dynamics_keys(system_class)),
         ("ensemble", EnsembleKeys),
         ("record", record_keys(system_class)),
@@ -339,6 +348,9 @@ def template(name: str) -> str:
     system_class = registry.load(name, Path.cwd())
     names = {"system": name, "data": getattr(system_class, "data", "")}
     for table, kind in tables(system_class, Path.cwd()):
+        if table == "start":
+            # A run file that stands alone has none.
+            continue
         lines += ["", f"[{table}]"]
         if table in names:
             lines.append(f"name = {toml(names[table])}")

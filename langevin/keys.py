@@ -106,6 +106,24 @@ SketchKey = Annotated[int, AfterValidator(_pays)]
 SnapshotsKey = Annotated[Grid | Literal["collected"], BeforeValidator(_snapshots)]
 
 
+class StartKeys(Section):
+    """[start]: the run begins from what another one has stored. The section may be left out."""
+
+    file: str = key(
+        "result of the same system that holds configurations; a path from the working directory, as "
+        "output.path is",
+        example="a.nc",
+        min_length=1,
+    )
+    time: float | None = key(
+        "time of that run at which its configuration is taken; default: the last one stored",
+        default=None,
+        ge=0,
+        unit="time",
+        kind="number",
+    )
+
+
 class MeasuringKeys(Section):
     """The keys of [record] that say when, and what of the configuration."""
 
@@ -236,6 +254,8 @@ def default_of(info: FieldInfo) -> str:
         return "required"
     if isinstance(info.default, Grid):
         return toml(info.default.as_given())
+    if info.default is None:
+        return "none"
     return toml(info.default)
 
 
