@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -335,7 +336,8 @@ def _network(ends: Ends, dynamics: Descent, ensemble: Ensemble, record: RecordNe
     data = _data(ends.run, sample)
     if ends.differently_drawn and not _same(data, _data(ends.other, sample)):
         raise ends.refuse("data")
-    inner = Ensemble(ensemble.replica, sample, ensemble.seed, ensemble.threads)
+    # Of a later generation: the mini-batches are not those that the ends have seen.
+    inner = replace(ensemble, sample=sample, generation=ensemble.generation + 1)
     return kind(run.settings.system, dynamics, inner, data, record=record)
 
 
