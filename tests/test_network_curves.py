@@ -173,7 +173,7 @@ def exact_gradient(system: NetworkCurve, theta: torch.Tensor, nodes: Any, h: Any
 
 
 def test_batch_norm_is_that_of_a_module_set_by_hand(ends: Path) -> None:
-    """At a point that nobody trained: statistics are means over mini-batches of mean and unbiased variance."""
+    """At a point that nobody trained: means over mini-batches of each one's mean and unbiased variance."""
     system, noise = curve_of(ends / "batch-norm.nc")
     network = system.network
     x = point(system.kind, system.control(system.initial_state(noise).weights)[0], 0.3)
