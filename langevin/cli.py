@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from langevin import __version__
+from langevin.ensembling.cli import ensemble
 from langevin.errors import LangevinError
 
 
@@ -221,6 +222,9 @@ def compare(
             force=force,
         )
     )
+
+
+main.add_command(ensemble)
 
 
 @main.command()

@@ -15,9 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from langevin.system import Array
+from langevin.system import Array, Predictions
 
 from .examples import Examples
+from .identity import Tested
 from .team import LARGE
 from .training import Alone, Problem
 
@@ -124,6 +125,16 @@ class Landscape:
                 predictions.append(self._predictions(outputs))
                 wrong.append(outputs.argmax(-1) != labels)
         return Seen(*(torch.cat(part).cpu().numpy() for part in (losses, predictions, wrong)))
+
+    def predict(self, x: Tensor | NDArray[np.floating], trained: Tensor, tested: Tested) -> Predictions:
+        """Return what the network at weights x, shape (M,), says of all test examples.
+
+        Batch-norm has statistics of these weights, from the training examples `trained`.
+        """
+        self.go_to(x, trained)
+        seen, loss = self.see(tested.index, test=True), self.unit.problem.loss
+        known = loss.gives_probabilities
+        return Predictions(seen.predictions, seen.losses, tested.labels, known, tested.data)
 
     def _predictions(self, outputs: Tensor) -> Tensor:
         name = self.unit.problem.loss.name

@@ -1,0 +1,1 @@
+"""`langevin ensemble`: members of ensembles from stored runs, and what the ensembles are worth."""
