@@ -77,7 +77,7 @@ def _bars(ax: Axes, x: Array, values: Array, scale: float, **style: object) -> N
     """Draw means over the first axis, with their standard errors where there are any."""
     means = [mean(column) for column in values.T]
     value, error = (np.array([m[place] for m in means]) * scale for place in (0, 1))
-    ax.errorbar(x, value, np.nan_to_num(error), capsize=2, markersize=4, **style)  # type: ignore[arg-type]
+    ax.errorbar(x, value, np.nan_to_num(error), **{"capsize": 2, "markersize": 4, **style})  # type: ignore[arg-type]
 
 
 def _draw_cycles(top: Axes, middle: Axes, bottom: Axes, dataset: xr.Dataset, method: int) -> None:
@@ -85,7 +85,7 @@ def _draw_cycles(top: Axes, middle: Axes, bottom: Axes, dataset: xr.Dataset, met
     cost = dataset["cost"].to_numpy()[method][run == 0]
     look, name = _look(method), _name(dataset, method)
     own, ensemble = (_per_replica(dataset, kind, method) for kind in ("member_error", "run_error"))
-    open_marks = {"linestyle": "none", "markerfacecolor": "white", "label": "member"}
+    open_marks = {"linestyle": "none", "markerfacecolor": "white", "label": "each member", "zorder": 3}
     _bars(top, cost, own, 100, **look, **open_marks)
     _bars(top, cost, ensemble, 100, **look, label="ensemble so far")
     _draw_independent(top, dataset)
@@ -101,7 +101,7 @@ def _draw_cycles(top: Axes, middle: Axes, bottom: Axes, dataset: xr.Dataset, met
         first = dataset["distance_from_first"].to_numpy()[method][:, run == 0]
         _bars(middle, cost[1:], first[:, 1:], 1, **look, linestyle="--", label="from the first member")
         middle.set_ylim(bottom=0)
-        middle.legend(loc="best")
+        middle.legend(loc="best", handlelength=3.2)
     middle.set_ylabel("distance of weights")
     bottom.plot(dataset["rate_cost"][method], dataset["learning_rate"][method], color=GREY, linewidth=1)
     for at in cost:
@@ -119,7 +119,13 @@ def _draw_independent(ax: Axes, dataset: xr.Dataset) -> None:
         if not kind:
             single = 100 * float(dataset["budget_error_mean"][method, 0])
             colour = _look(method)["color"]
-            ax.axhline(single, color=colour, linewidth=1, linestyle="-.", label=_name(dataset, method))
+            ax.axhline(
+                single,
+                color=colour,
+                linewidth=1,
+                linestyle="-.",
+                label=f"{_name(dataset, method)}, one network",
+            )
 
 
 def _draw_budgets(ax: Axes, dataset: xr.Dataset) -> None:
