@@ -67,11 +67,14 @@ class Seen(NamedTuple):
         Class probabilities where the loss knows them (cross_entropy, nll_loss), else the outputs.
     wrong : ndarray of bool, shape (n,)
         Whether the largest output is another class's.
+    labels : ndarray of int64, shape (n,)
+        The right classes.
     """
 
     losses: Array
     predictions: Array
     wrong: NDArray[np.bool_]
+    labels: NDArray[np.int64]
 
 
 class Landscape:
@@ -116,15 +119,14 @@ class Landscape:
     def see(self, index: Tensor, *, test: bool = False) -> Seen:
         """Return what the network here makes of training examples, or of test examples."""
         examples = self.test if test else self.unit.examples
-        losses, predictions, wrong = [], [], []
+        parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
         with self._limited(), self.unit.evaluating(), torch.no_grad():
             for piece in torch.split(index, examples.piece):
                 inputs, labels = self.unit.gather(piece, examples)
                 outputs = self.unit.module(inputs)
-                losses.append(self.unit.problem.loss.each(outputs, labels).double())
-                predictions.append(self._predictions(outputs))
-                wrong.append(outputs.argmax(-1) != labels)
-        return Seen(*(torch.cat(part).cpu().numpy() for part in (losses, predictions, wrong)))
+                losses = self.unit.problem.loss.each(outputs, labels).double()
+                parts.append((losses, self._predictions(outputs), outputs.argmax(-1) != labels, labels))
+        return Seen(*(torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True)))
 
     def predict(self, x: Tensor | NDArray[np.floating], trained: Tensor, tested: Tested) -> Predictions:
         """Return what the network at weights x, shape (M,), says of all test examples.

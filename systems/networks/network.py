@@ -26,6 +26,7 @@ from langevin.schedule import Schedule
 from langevin.system import Array, Attributes, Coordinates, Predictions
 
 from . import batches, measurement, perceptron, tiny
+from .bends import Bends
 from .curvature import DEFINITION, LossHessian, Twin
 from .datasets.base import Data
 from .devices import explained, prepare
@@ -38,7 +39,7 @@ from .schedules import scaled_times
 from .sections import Descent, RecordDescent
 from .state import NetworkState, Reference, compare, first_not_finite, restored
 from .tiny import Tiny
-from .training import LARGEST, Problem, Rule
+from .training import LARGEST, Problem, Rule, couples
 from .units import Units
 from .views import Augmented, Views
 
@@ -62,30 +63,14 @@ class Network:
         self.loss = Loss(self.loss_name, data.classes)
         with explained():
             self._load(data)
-            modules = [self._module(k) for k in ensemble.replica]
-            self.layout = Layout(modules[0])
-            self._check(modules[0])
+            self.modules = [self._module(k) for k in ensemble.replica]
+            self.layout = Layout(self.modules[0])
+            self._check(self.modules[0])
             self.batches = self._batches(data)
             rule = Rule(dynamics.rates, dynamics.momentum, dynamics.weight_decay, dynamics.temperature)
             self.problem = Problem(self.layout, self.loss, self.train, self.batches.size, rule)
-            shape = self._compiled_shape(modules[0])
-            self.units: Units | Tiny
-            if shape is not None and tiny.pays(shape, self.batches, rule):
-                self.units = Tiny(self.problem, self.batches, data.rows, ensemble, shape)
-            else:
-                stackable = shape is None and self._stackable(modules[0])
-                self.units = Units(
-                    modules,
-                    self.problem,
-                    self.batches,
-                    data.rows,
-                    ensemble,
-                    dynamics.execution if stackable else "sequential",
-                    dynamics.cuda_graph,
-                    self._work,
-                    shape,
-                    self._views(),
-                )
+            self.compiled = self._compiled_shape(self.modules[0])
+            self._rows = data.rows
             self._choose(data)
 
     # What a subclass says.
@@ -115,6 +100,30 @@ class Network:
 
     # Preparation.
 
+    @cached_property
+    def units(self) -> Units | Tiny:
+        """What takes the steps, and measures."""
+        if self.compiled is not None and tiny.pays(self.compiled, self.batches, self.problem.rule):
+            return Tiny(self.problem, self.batches, self._rows, self.ensemble, self.compiled)
+        return self.make_units()
+
+    def make_units(self, bends: Bends | None = None) -> Units:
+        """Return units of this network's replicas; with `bends`, units that move the bends of curves."""
+        stackable = self.compiled is None and bends is None and self._stackable(self.modules[0])
+        return Units(
+            self.modules,
+            self.problem,
+            self.batches,
+            self._rows,
+            self.ensemble,
+            self.dynamics.execution if stackable else "sequential",
+            self.dynamics.cuda_graph,
+            self._work,
+            self.compiled,
+            self._views(),
+            bends,
+        )
+
     @property
     def _augments(self) -> bool:
         return bool(self.dynamics.augment != "none")
@@ -141,7 +150,7 @@ class Network:
     def _choose(self, data: Data) -> None:
         """Choose the examples on which is measured."""
         energy, gradient = self.record.energy_examples, self.record.gradient_examples
-        if self.units.couples:
+        if couples(self.modules[0]):
             gradient = max(gradient, measurement.FEWEST * self.batches.size)
         self._chosen = measurement.Chosen(
             {s: self._subset(rows, energy, s) for s, rows in data.rows.items()},
