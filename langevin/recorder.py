@@ -25,13 +25,14 @@ COORDINATES = {
     "waiting_time": {"long_name": "waiting time t_w", "units": "1"},
     "lag": {"long_name": "lag t of the pair (t_w, t_w + t)", "units": "1"},
     "hessian_time": {"long_name": "time of a spectrum of the Hessian", "units": "1"},
+    "snapshot_time": {"long_name": "time of a snapshot of the configuration", "units": "1"},
 }
 
 #: Further dimensions of spectra: eigenvalues; random probes and the Ritz values of each.
 SPECTRAL = ("mode", "probe", "ritz")
 
 #: Names that observables and further coordinates may not have.
-TAKEN = (*COORDINATES, *SPECTRAL, "dof", "configuration", "sketch", "sketch_component")
+TAKEN = (*COORDINATES, *SPECTRAL, "dof", "configuration", "snapshot", "sketch", "sketch_component")
 
 
 class Recorder:
@@ -64,6 +65,7 @@ class Recorder:
             "waiting_time": len(schedule.waiting_times),
             "lag": len(schedule.lags),
             "hessian_time": len(schedule.hessian_times),
+            "snapshot_time": len(schedule.snapshot_times),
         }
         self._groups: dict[tuple[str, ...], dict[str, Array]] = {ONE_TIME: {}, AT_WAITING: {}, TWO_TIME: {}}
 
@@ -161,6 +163,8 @@ class Recorder:
         }
         if len(self.schedule.hessian_times):
             coordinates["hessian_time"] = self.schedule.hessian_times
+        if len(self.schedule.snapshot_times):
+            coordinates["snapshot_time"] = self.schedule.snapshot_times
         for name, (dim, values, about) in (further or {}).items():
             _check_name(f"coordinate {name!r}", name, *variables)
             if np.shape(values) != (self._sizes.get(dim),):

@@ -10,7 +10,7 @@ from typing import Any
 
 import xarray as xr
 
-from langevin import config, engine, pace, provenance, storage, trajectories
+from langevin import beginning, config, engine, pace, provenance, storage, trajectories
 from langevin.config import Settings
 from langevin.dynamics import Langevin
 from langevin.engine import Run
@@ -126,9 +126,12 @@ def execute(
 
             paths.discard()
             return execution.start(settings, paths, execution.local(threads, lock), progress)
-        run, ensemble, data = _prepare(settings, threads)
+        begins = beginning.read(settings)
+        run, ensemble, data = _prepare(settings, threads, begins.generation if begins else 0)
         with preparing(settings.title, progress):
             run.state = run.system.initial_state(run.noise)
+        if begins:
+            begins.apply(run)
         stored = trajectories.plan(settings.record, run, limit)
         if run.spectra is not None and run.schedule.hessian_times.size:
             run.spectra.require_room(trajectories.degrees_of_freedom(run))
@@ -136,6 +139,7 @@ def execute(
         # result stays until the new one replaces it.
         paths.discard()
         attributes = provenance.attributes(settings, ensemble, run.system, data)
+        attributes |= begins.attributes if begins else {}
         references = References(paths.references)
         session = _Session(settings, attributes, paths, run, stored, references, progress)
         return session.carry_out(watch)
@@ -162,7 +166,7 @@ def execute_resume(
 def _resume(paths: Paths, threads: int | None, progress: bool, limit: float | None) -> _Session:
     dataset, arrays, notes = storage.read_checkpoint(paths.checkpoint)
     settings = config.load(notes["settings"], folder=Path(notes["folder"]))
-    run, _, data = _prepare(settings, threads)
+    run, _, data = _prepare(settings, threads, beginning.generation(notes["attributes"]))
     _require_same(data, notes["attributes"], paths)
     run.recorder.restore(dataset)
     run.noise.load_state(notes["noise"])
@@ -224,17 +228,18 @@ def build(settings: Settings, ensemble: Ensemble, data: Data | None = None) -> S
     return Langevin(made, dynamics.temperature, dynamics.dt, settings.record.response, scheme)
 
 
-def _prepare(settings: Settings, threads: int | None) -> tuple[Run, Ensemble, Data | None]:
+def _prepare(settings: Settings, threads: int | None, generation: int) -> tuple[Run, Ensemble, Data | None]:
     keys = settings.ensemble
-    ensemble = Ensemble.regular(keys.replicas, keys.samples, keys.seed, threads)
+    ensemble = Ensemble.regular(keys.replicas, keys.samples, keys.seed, threads, generation)
     data = load_data(settings, ensemble)
     system = build(settings, ensemble, data)
     record = settings.record
     grids = record.times, record.waiting_times, record.lags
-    schedule = Schedule.build(*grids, settings.dynamics.t_max, system.time_step, record.hessian)
-    noise, spectra = Noise(keys.seed, ensemble.replica), Spectra(record, ensemble)
+    further = record.hessian, record.snapshot_grid(settings.dynamics)
+    schedule = Schedule.build(*grids, settings.dynamics.t_max, system.time_step, *further)
+    noise = Noise(keys.seed, ensemble.replica, generation)
     recorder = Recorder(schedule, ensemble, optional(system, "dimensions")())
-    run = Run(system, schedule, recorder, noise, state=None, spectra=spectra)
+    run = Run(system, schedule, recorder, noise, state=None, spectra=Spectra(record, ensemble))
     return run, ensemble, data
 
 
@@ -315,12 +320,13 @@ class _Session:
             )
 
     def _keep(self, stop: Stop, state: State) -> None:
-        if self.trajectories:
+        due = [trajectory for trajectory in self.trajectories if trajectory.stored.due(stop.index)]
+        if due:
             # Asked for only if someone wants it: of a large network it is a copy of every weight.
             x = self.run.system.configuration(state)
             if x is None:
                 raise LangevinError("the system has no configuration, though it stated its size, `dof`")
-            for trajectory in self.trajectories:
+            for trajectory in due:
                 trajectory.write(stop.index, x)
         self.progress.stop()
 

@@ -26,6 +26,8 @@ _ORIGIN = (
     "versions",
     "device",
     "seed",
+    "start_file",
+    "start_time",
     "wall_time_seconds",
     "history",
 )

@@ -83,6 +83,11 @@ class System(Protocol):
     """Times are multiples of it, and `advance` may be split at any of them. None: any time can be reached."""
     dof: int | None = None
     """Degrees of freedom M of a replica; 0: no configuration. None: `configuration` is called to see."""
+    start_keys: ClassVar[tuple[str, ...]] = ()
+    """Keys of [system] that say how a start is made, or how it is computed: a run that begins from a stored
+    configuration may have others than the run that stored it."""
+    disorder_keys: ClassVar[tuple[str, ...]] = ()
+    """Keys of [dynamics] from which, besides the seed and [system], the quenched disorder follows."""
     device_name: str | None = None
     """What it runs on, such as a GPU's name, for the attribute `device` of the file. None: the processor."""
 
@@ -91,6 +96,14 @@ class System(Protocol):
 
     def advance(self, state: State, t0: float, t1: float, noise: Noise) -> State:
         """Return the state at t1 that follows from `state` at t0. Raises `Diverged` if it cannot."""
+
+    def begun_from(self, state: State, x: Array) -> State:
+        """Return the state at t = 0 with the configuration x, shape (R, dof), in place of that of `state`.
+
+        `state` is what `initial_state` returned. Needed where a run file may have a section [start]; a class
+        that does not override it is refused such a one. Raises `UserError` if x breaks a constraint.
+        """
+        raise NotImplementedError
 
     def measure(self, state: State) -> dict[str, Array]:
         """Return the one-time observables, shape (R,) each; "energy" is among them."""
@@ -190,6 +203,10 @@ class Model(Protocol):
     """
 
     Parameters: ClassVar[type[Any]]
+    start_keys: ClassVar[tuple[str, ...]] = ()
+    """As of a `System`."""
+    disorder_keys: ClassVar[tuple[str, ...]] = ()
+    """As of a `System`."""
 
     def initial_configuration(self, noise: Noise) -> Array:
         """Return the configuration at t = 0, shape (R, dof)."""

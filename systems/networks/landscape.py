@@ -6,8 +6,9 @@ point between two minima nobody has ever computed any. At every point they are t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,8 @@ from langevin.system import Array, Predictions
 
 from .examples import Examples
 from .identity import Tested
+from .layout import buffers_of
+from .state import NetworkState
 from .team import LARGE
 from .training import Alone, Problem
 
@@ -115,6 +118,28 @@ class Landscape:
             self.weights[0].copy_(torch.as_tensor(x))
         with self._limited():
             renew(self.unit, index)
+
+    def begun(self, state: NetworkState, x: Array, examples: Sequence[Tensor]) -> NetworkState:
+        """Return the state with the weights x, shape (R, M), and batch-norm's running statistics of these.
+
+        Parameters
+        ----------
+        state : NetworkState
+            A start: its velocity is zero.
+        x : ndarray, shape (R, M)
+        examples : sequence of Tensor
+            For each replica the training examples that the statistics are computed from.
+        """
+        weights = torch.tensor(x, dtype=state.weights.dtype, device=state.weights.device)
+        rows = []
+        for k, (row, index) in enumerate(zip(weights, examples, strict=True)):
+            # What is no statistics of batch-norm stays the replica's own.
+            for here, own in zip(self.unit.module.buffers(), state.buffers, strict=True):
+                here.copy_(own[k])
+            self.go_to(row, index)
+            rows.append(buffers_of(self.unit.module))
+        buffers = [torch.stack(kind) for kind in zip(*rows, strict=True)]
+        return replace(state, weights=weights, buffers=buffers)
 
     def see(self, index: Tensor, *, test: bool = False) -> Seen:
         """Return what the network here makes of training examples, or of test examples."""

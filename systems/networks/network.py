@@ -246,6 +246,12 @@ class Network:
         velocity = torch.zeros_like(weights) if self.dynamics.momentum else None
         return NetworkState(weights, velocity, buffers, memory)
 
+    def begun_from(self, state: NetworkState, x: Array) -> NetworkState:
+        """Return the start with the weights x, shape (R, M); batch-norm has statistics of these."""
+        with explained():
+            examples = [self._chosen.trained[s] for s in self.ensemble.sample.tolist()]
+            return self.landscape.begun(state, x, examples)
+
     def _streams(self, noise: Noise) -> list[Any]:
         """Return the streams of batches that depend on those before; none for the others."""
         return [None] * self.ensemble.size if self.batches.fixed else list(noise.streams("batch"))

@@ -250,7 +250,7 @@ class Units:
     def _thermal(self, group: range, step: int, dtype: torch.dtype) -> Tensor:
         """Return standard normals of one step, shape (r, M), from the stream of (seed, replica, step)."""
         dof = self.problem.layout.dof * (1 if self.bends is None else self.bends.bends)
-        streams = [self.ensemble.quenched("thermal", int(self.ensemble.replica[p]), step) for p in group]
+        streams = [self.ensemble.driving("thermal", int(self.ensemble.replica[p]), step) for p in group]
         if self.device.type == "cpu":
             kind = np.float32 if dtype == torch.float32 else np.float64
             return torch.from_numpy(np.stack([s.standard_normal(dof, dtype=kind) for s in streams]))
