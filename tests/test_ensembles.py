@@ -48,7 +48,7 @@ def ran(path: Path, kind: str, start: dict[str, Any] | None = None, **changes: A
         "dynamics": {"learning_rate": 0.3, "batch_size": 8, "device": "cpu", **dynamics},
         "ensemble": {"replicas": replicas, "seed": 3},
         "record": {
-            "times": [BUDGET],
+            "times": [1],
             "waiting_times": [],
             "lags": [],
             "snapshots": snapshots,

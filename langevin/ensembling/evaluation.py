@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from langevin import provenance, simulation
+from langevin import provenance, simulation, storage, stored
 from langevin.ensemble import Ensemble, available_threads
 from langevin.ensembling.members import Method
 from langevin.errors import UserError
@@ -183,9 +184,22 @@ class _Repetition:
 
 
 def _starts(method: Method, system: System, replica: NDArray[np.int64]) -> Callable[[int], Array | None]:
-    """Return what gives the configuration that each replica began from; None where it is not known."""
+    """Return what gives the configuration that each replica began from; None where it is not known.
+
+    That stored at time 0; else that of the file which [start] names, looked for there and beside the method's
+    own file; else the start that the seed gives.
+    """
     if method.stores(0.0):
         return lambda position: method.configuration(0.0, position)
+    if method.settings.start is not None:
+        named = Path(method.settings.start.file)
+        there = next((p for p in (named, method.path.parent / named.name) if p.exists()), None)
+        if there is None:
+            return lambda position: None
+        with storage.open_result(there) as dataset:
+            known, _ = stored.configuration(dataset, float(method.dataset.attrs["start_time"]), str(there))
+            labels = dataset["replica"].to_numpy().tolist()
+        return lambda position: known[labels.index(int(replica[position]))]
     state = system.initial_state(Noise(method.settings.ensemble.seed, replica))
     began = np.asarray(system.configuration(state), dtype=np.float64)
     return lambda position: began[position]

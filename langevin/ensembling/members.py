@@ -17,6 +17,7 @@ import numpy as np
 import xarray as xr
 
 from langevin import config, storage, stored
+from langevin.beginning import SPENT
 from langevin.config import Settings
 from langevin.errors import UserError
 from langevin.sweep.reading import sweep_dims
@@ -58,8 +59,8 @@ class Method:
 
     @property
     def before(self) -> float:
-        """Steps that were spent before the run began, by the run whose end it began from."""
-        return 0.0
+        """Steps that were spent before the run began, by those that led to what it began from."""
+        return float(self.dataset.attrs.get(SPENT, 0.0))
 
     @property
     def cost(self) -> Array:
@@ -134,8 +135,7 @@ def opened(path: Path, name: str) -> Method:
 
 def _collected(settings: Settings) -> Array:
     """Return the times at which the schedule of the learning rate gives a member away."""
-    rates = settings.dynamics.rates
-    return np.asarray(rates.collected(round(settings.dynamics.t_max)), dtype=float)
+    return np.asarray(settings.dynamics.collected(), dtype=float)
 
 
 def _stored(path: Path, dataset: xr.Dataset, collected: Array) -> Array:
