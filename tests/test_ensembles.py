@@ -45,7 +45,7 @@ def ran(path: Path, kind: str, start: dict[str, Any] | None = None, **changes: A
     given: dict[str, Any] = {
         "system": SYSTEM,
         "data": DATA,
-        "dynamics": {"learning_rate": 0.3, "batch_size": 8, "device": "cpu", **dynamics},
+        "dynamics": {"learning_rate": 0.3, "batch_size": 8, "device": "cpu", "backend": "torch", **dynamics},
         "ensemble": {"replicas": replicas, "seed": 3},
         "record": {
             "times": [1],
