@@ -109,7 +109,7 @@ class Mean(NamedTuple):
 
     value: float
     error: float
-    count: int
+    number: int
 
 
 def mean(values: ArrayLike) -> Mean:

@@ -152,7 +152,7 @@ def test_groups_are_disjoint_and_full(runs: int, size: int, count: int) -> None:
 def test_a_mean_leaves_out_what_is_not_there() -> None:
     found = mean([1.0, np.nan, 3.0, 5.0])
     assert found == (3.0, pytest.approx(2 / np.sqrt(3)), 3)
-    assert np.isnan(mean([2.0]).error) and mean([np.nan]).count == 0
+    assert np.isnan(mean([2.0]).error) and mean([np.nan]).number == 0
 
 
 # Files.

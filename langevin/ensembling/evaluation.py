@@ -72,7 +72,8 @@ class Evaluated:
         members = {name: np.full((repetitions, pooled), np.nan) for name in OF_MEMBERS}
         differing = np.full((2, repetitions, pooled, pooled), np.nan)
         kinds = [(kind, k) for kind in ("error", "loss") for k in range(1, size + 1)]
-        return cls(method, size, times, members, *differing, budgets={kind: [] for kind in kinds})
+        budgets: dict[tuple[str, int], list[float]] = {kind: [] for kind in kinds}
+        return cls(method, size, times, members, differing[0], differing[1], budgets)
 
 
 def evaluate(

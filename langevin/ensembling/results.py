@@ -125,7 +125,7 @@ def _add_budgets(made: xr.Dataset, found: Sequence[Evaluated]) -> None:
             about = {"long_name": f"{said} over disjoint groups: {what} of k replicas", "units": "1"}
             made[f"{name}_{part}"] = (("method", "budget"), values, about)
         if kind == "error":
-            counts = np.array([[m.count for m in rows] for rows in means])
+            counts = np.array([[m.number for m in rows] for rows in means])
             about = {"long_name": "disjoint groups of k replicas", "units": "1"}
             made["groups"] = (("method", "budget"), counts, about)
     networks = np.array([[k * e.times.size if k <= e.size else 0 for k in sizes] for e in found])
@@ -142,8 +142,8 @@ def _add_rates(made: xr.Dataset, methods: Sequence[Method]) -> None:
         steps.append(np.unique(points[(points >= 0) & (points <= last)]))
     rates = [m.settings.dynamics.rates.rates(s) for m, s in zip(methods, steps, strict=True)]
     dims = ("method", "rate_point")
-    made["rate_cost"] = _padded(dims, [m.before + s for m, s in zip(methods, steps, strict=True)])
-    made["rate_cost"].attrs = {"long_name": "steps spent before a step of a replica", "units": "steps"}
+    made["rate_cost"] = _padded(dims, [m.before + s + 1 for m, s in zip(methods, steps, strict=True)])
+    made["rate_cost"].attrs = {"long_name": "steps spent after a step of a replica", "units": "steps"}
     made["learning_rate"] = _padded(dims, rates)
     made["learning_rate"].attrs = {"long_name": "learning rate of this step", "units": "1"}
 

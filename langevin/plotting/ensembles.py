@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -11,7 +12,7 @@ from matplotlib.figure import Figure
 
 from langevin.observables.ensembles import Array, mean
 
-from .style import BLUE, GREY, VERMILION, legend_above
+from .style import BLUE, GREY, VERMILION
 
 #: Okabe and Ito's, and a marker for each, so that print in grey tells them apart, too.
 COLOURS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -61,7 +62,7 @@ def _name(dataset: xr.Dataset, method: int) -> str:
     return str(dataset["method"].to_numpy()[method])
 
 
-def _look(method: int) -> dict[str, str]:
+def _look(method: int) -> dict[str, Any]:
     return {"color": COLOURS[method % len(COLOURS)], "marker": MARKERS[method % len(MARKERS)]}
 
 
@@ -73,11 +74,11 @@ def _per_replica(dataset: xr.Dataset, name: str, method: int) -> Array:
     return np.asarray(values.reshape(-1, count), dtype=float)
 
 
-def _bars(ax: Axes, x: Array, values: Array, scale: float, **style: object) -> None:
+def _bars(ax: Axes, x: Array, values: Array, scale: float, **style: Any) -> None:
     """Draw means over the first axis, with their standard errors where there are any."""
     means = [mean(column) for column in values.T]
     value, error = (np.array([m[place] for m in means]) * scale for place in (0, 1))
-    ax.errorbar(x, value, np.nan_to_num(error), **{"capsize": 2, "markersize": 4, **style})  # type: ignore[arg-type]
+    ax.errorbar(x, value, np.nan_to_num(error), **{"capsize": 2, "markersize": 4, **style})
 
 
 def _draw_cycles(top: Axes, middle: Axes, bottom: Axes, dataset: xr.Dataset, method: int) -> None:
@@ -139,12 +140,12 @@ def _draw_budgets(ax: Axes, dataset: xr.Dataset) -> None:
         look = _look(method)
         ax.errorbar(
             budgets + shift, values, errors, capsize=2, markersize=5, label=_name(dataset, method), **look
-        )  # type: ignore[arg-type]
+        )
     ax.set_xticks(budgets)
     ax.set_xlim(budgets[0] - 0.4, budgets[-1] + 0.4)
     ax.set_xlabel(f"budgets of {float(dataset.attrs['budget_steps']):g} steps")
     ax.set_ylabel("test error of the ensemble (%)")
-    legend_above(ax)
+    ax.legend(loc="best")
 
 
 def _pairs(dataset: xr.Dataset, method: int) -> Sequence[Array]:
@@ -164,7 +165,7 @@ def _draw_disagreement(ax: Axes, dataset: xr.Dataset) -> None:
         look = _look(method)
         for (face, _), values, shift in zip(styles, _pairs(dataset, method), (-0.1, 0.1), strict=True):
             found = mean(values)
-            if found.count:
+            if found.number:
                 error = 0.0 if np.isnan(found.error) else found.error
                 filled = face or look["color"]
                 ax.errorbar(method + shift, found.value, error, capsize=2, markerfacecolor=filled, **look)

@@ -21,13 +21,13 @@ class Tested(NamedTuple):
 
     Attributes
     ----------
-    index : Tensor, shape (n,)
+    rows : Tensor, shape (n,)
     labels : ndarray of int, shape (n,)
     data : str
         A hash of all inputs and labels, of training and test, in their order.
     """
 
-    index: Tensor
+    rows: Tensor
     labels: NDArray[np.int64]
     data: str
 

@@ -159,7 +159,7 @@ class Landscape:
         Batch-norm has statistics of these weights, from the training examples `trained`.
         """
         self.go_to(x, trained)
-        seen, loss = self.see(tested.index, test=True), self.unit.problem.loss
+        seen, loss = self.see(tested.rows, test=True), self.unit.problem.loss
         known = loss.gives_probabilities
         return Predictions(seen.predictions, seen.losses, tested.labels, known, tested.data)
 
