@@ -63,6 +63,17 @@ class ModelCurve(Model):
         else:
             self.curve = Curve(model, start, end, bends=bends, kind=parameters.curve, loss=parameters.loss)
 
+    @staticmethod
+    def suggested(settings: Settings) -> dict[str, Any]:
+        """Return [dynamics] and [record] of a run of curves, unless it says otherwise.
+
+        Descent with the step that the ends were made with: the force on a bend is that at points of the
+        curve, weighted by at most 1.
+        """
+        dynamics = {"temperature": 0.0, "dt": settings.dynamics.dt, "t_max": 100.0}
+        quiet = {"waiting_times": [], "lags": [], "configurations": "never"}
+        return {"dynamics": dynamics, "record": {"times": {"start": 1.0, "per_decade": 5}, **quiet}}
+
     @classmethod
     def check(cls, settings: Settings) -> Iterable[str]:
         """Yield the faults of files and keys together."""

@@ -31,9 +31,10 @@ from .curvature import DEFINITION, LossHessian, Twin
 from .datasets.base import Data
 from .devices import explained, prepare
 from .examples import Examples
+from .fitting import fitting
 from .identity import TestSets
 from .landscape import Landscape, Seen
-from .layout import Layout, buffers_of, multiplications, seeded
+from .layout import Layout, buffers_of, seeded
 from .losses import Loss
 from .schedules import scaled_times
 from .sections import Descent, RecordDescent
@@ -52,6 +53,7 @@ class Network:
     Dynamics: ClassVar[type[Descent]] = Descent
     Record: ClassVar[type[RecordDescent]] = RecordDescent
     data: ClassVar[str] = "mnist"
+    connected_by: ClassVar[str] = "network_curve"
 
     def __init__(
         self, parameters: Any, dynamics: Descent, ensemble: Ensemble, data: Data, record: RecordDescent
@@ -65,7 +67,8 @@ class Network:
             self._load(data)
             self.modules = [self._module(k) for k in ensemble.replica]
             self.layout = Layout(self.modules[0])
-            self._check(self.modules[0])
+            inputs, _ = self.train.gather(torch.zeros(2, dtype=torch.int64, device=self.device))
+            self._work, self.loss.classes = fitting(self.modules[0], inputs, data.classes)
             self.batches = self._batches(data)
             rule = Rule(dynamics.rates, dynamics.momentum, dynamics.weight_decay, dynamics.temperature)
             self.problem = Problem(self.layout, self.loss, self.train, self.batches.size, rule)
@@ -180,34 +183,6 @@ class Network:
                 f"data.name = {data.name!r}"
             )
         return batches.make(keys.batches, examples, keys.batch_size, keys.persistence, self.ensemble)
-
-    def _check(self, module: nn.Module) -> None:
-        """Make sure that network and data fit, and that nothing random is inside."""
-        name = type(module).__name__
-        if self.layout.dof == 0:
-            raise UserError(f"system: {name} has no trainable parameters")
-        random = [m for m in module.modules() if isinstance(m, nn.modules.dropout._DropoutNd) and m.p > 0]
-        if random:
-            raise UserError(
-                f"system: {name} contains {type(random[0]).__name__}; allowed: modules whose output follows "
-                "from weights and inputs alone (set p = 0)"
-            )
-        inputs, _ = self.train.gather(torch.zeros(2, dtype=torch.int64, device=self.device))
-        module.eval()
-        try:
-            with torch.no_grad():
-                outputs = module(inputs)
-                self._work = multiplications(module, inputs)
-        except (RuntimeError, ValueError, TypeError) as error:
-            wanted, said = "×".join(str(n) for n in self.shape), str(error).splitlines()[0]
-            raise UserError(f"system: {name} does not take inputs of shape {wanted}: {said}") from None
-        module.train()
-        if outputs.ndim != 2 or outputs.shape[0] != 2 or outputs.shape[1] < self.classes:
-            raise UserError(
-                f"system: {name} gives outputs of shape {tuple(outputs.shape)} for a batch of 2; needed: "
-                f"(2, {self.classes}), one for each class"
-            )
-        self.loss.classes = outputs.shape[1]
 
     def _stackable(self, module: nn.Module) -> bool:
         """Return whether replicas may share a call: all that differs between them are their weights."""
