@@ -1,1 +1,7 @@
-"""`langevin ensemble`: members of ensembles from stored runs, and what the ensembles are worth."""
+"""Members of ensembles from stored runs, and what the ensembles are worth (`langevin ensemble`)."""
+
+from __future__ import annotations
+
+from langevin.ensembling.command import ensembles
+
+__all__ = ["ensembles"]
