@@ -373,7 +373,11 @@ def open_result(path: str | Path) -> xr.Dataset:
         dataset = xr.open_dataset(path, engine="netcdf4")
     except (OSError, RuntimeError, ValueError) as error:
         raise UserError(f"{path}: not a netCDF file that can be read: {error}") from None
-    dims = {"energy": ("replica", "time"), "msd": ("replica", "waiting_time", "lag")}
+    dims = {
+        "energy": ("replica", "time"),
+        "msd": ("replica", "waiting_time", "lag"),
+        "ensemble_error": ("method", "repetition", "member"),
+    }
     swept = sweep_dims(dataset)
     if not any(name in dataset and dataset[name].dims == swept + wanted for name, wanted in dims.items()):
         dataset.close()
