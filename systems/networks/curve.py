@@ -63,7 +63,9 @@ class NetworkCurve:
         self, parameters: Any, dynamics: Descent, ensemble: Ensemble, record: RecordNetworkCurve
     ) -> None:
         self.dynamics, self.ensemble, self.record = dynamics, ensemble, record
-        self.kind, self.bends = parameters.curve, parameters.bends
+        # A band is drawn, and measured, as the chain through its pivots.
+        self.kind: Kind = "chain" if parameters.curve == "band" else parameters.curve
+        self.curve, self.bends = parameters.curve, parameters.bends
         self.loss = parameters.loss
         ends = Ends.read(parameters)
         self.network = _network(ends, dynamics, ensemble, record)
@@ -78,7 +80,8 @@ class NetworkCurve:
                 torch.from_numpy(x[ensemble.replica]).to(network.device, network.dtype)
                 for x in (ends.start, ends.end)
             )
-            bends = Bends(self.start, self.end, self.kind, self.bends, self.loss, ensemble)
+            spring = parameters.spring if self.curve == "band" else None
+            bends = Bends(self.start, self.end, self.kind, self.bends, self.loss, ensemble, spring)
             self.units = network.make_units(bends)
         panels = self.bends + 1 if self.kind == "chain" else 1
         self._t, self._h = geometry.quadrature(panels, -(-record.nodes // panels))
@@ -108,6 +111,12 @@ class NetworkCurve:
         """Yield the faults of files and keys together."""
         yield from Network.check.__func__(cls, settings)  # type: ignore[attr-defined]
         yield from Ends.check(settings)
+        keys, rate = settings.system, settings.dynamics.learning_rate
+        if keys.curve == "band" and rate * keys.spring >= 0.5:
+            yield (
+                f"system.spring = {keys.spring:g}: must be < {0.5 / rate:g}, 1/(2 dynamics.learning_rate), "
+                'with system.curve = "band"'
+            )
 
     @property
     def dof(self) -> int:
@@ -271,7 +280,7 @@ class NetworkCurve:
             made[n]["examples"] = theirs[n]["examples"]
         for n in ("msd", "correlation"):
             made[n]["dof"] = self.dof
-        made["control"]["curve"] = self.kind
+        made["control"]["curve"] = self.curve
         made |= _profile_attributes({n: theirs[n] for n in ALONG if n in theirs})
         steps = {axis: {"units": "steps"} for axis in ("time", "waiting_time", "lag")}
         return {name: {"units": "1", **about} for name, about in made.items()} | steps
