@@ -12,6 +12,8 @@ import click
 
 from langevin import __version__
 from langevin.errors import LangevinError
+from langevin.options import running_options
+from langevin.planes.cli import plane
 
 
 class Group(click.Group):
@@ -58,20 +60,6 @@ def overrides_option(command: Callable[..., Any]) -> Callable[..., Any]:
         metavar="SECTION.KEY=VALUE",
         help="Override one key of the run file.",
     )(command)
-
-
-def running_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --threads and --quiet to a command."""
-    for option in (
-        click.option("--quiet", "-q", is_flag=True, help="No progress bar, no summary."),
-        click.option(
-            "--threads",
-            type=click.IntRange(min=1),
-            help="Processors to use (default: all). Results do not depend on it.",
-        ),
-    ):
-        command = option(command)
-    return command
 
 
 def at_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -337,3 +325,6 @@ def fetch(name: str, directory: Path | None) -> None:
     from langevin import data_command
 
     click.echo(data_command.fetched(name, directory))
+
+
+main.add_command(plane)

@@ -26,6 +26,7 @@ from .panels import (
     estimate,
     reached_times,
 )
+from .plane import has_plane, planar, plane_figure
 from .spectra import HESSIAN, has_spectrum, spectrum_figure
 from .structure import PAIRS, SCATTERING, has_pairs, has_scattering, pair_figure, scattering_figure
 from .style import STYLE, colours_of, waiting_time_legend
@@ -53,7 +54,7 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
         Two-time observable of the right panel of two; by default msd. A one-time observable, or one that
         stands alone:
         msd_over_noise, aging (`aging.aging_figure`), hessian (`spectra.spectrum_figure`), pair_correlation,
-        self_scattering (`structure`).
+        self_scattering (`structure`). Of a plane (`plane.plane_figure`), what is to be drawn on it.
     threshold : float, optional
         Δ* of aging; chosen if it is not given.
 
@@ -62,6 +63,8 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
     UserError
         If there is nothing of that name to draw, or a threshold for another figure.
     """
+    if has_plane(dataset):
+        return _plane(dataset, quantity, threshold)
     allowed = quantities(dataset)
     one_time = one_time_names(dataset)
     two_time = [n for n in allowed if n not in (*_ALONE, *one_time)]
@@ -72,8 +75,7 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
     asked = bool(two_time or (quantity and set(allowed) - set(one_time)))
     if asked and wanted not in allowed and not richer and not swept:
         raise UserError(f"--quantity {wanted!r}: not in the file; allowed: {', '.join(allowed)}")
-    if threshold is not None and quantity != AGING:
-        raise UserError(f"--threshold {threshold:g}: allowed with --quantity {AGING} only")
+    _check_threshold(threshold, quantity)
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         # Means over what the run did not reach: NaN, and left out of the curves.
         warnings.filterwarnings("ignore", "Mean of empty slice", RuntimeWarning)
@@ -103,8 +105,23 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
     return made
 
 
+def _check_threshold(threshold: float | None, quantity: str | None) -> None:
+    if threshold is not None and quantity != AGING:
+        raise UserError(f"--threshold {threshold:g}: allowed with --quantity {AGING} only")
+
+
+def _plane(dataset: xr.Dataset, quantity: str | None, threshold: float | None) -> Figure:
+    _check_threshold(threshold, None)
+    with matplotlib.rc_context(STYLE):
+        made = plane_figure(dataset, quantity)
+        made.suptitle(dataset.attrs.get("title", ""), fontsize=10)
+    return made
+
+
 def quantities(dataset: xr.Dataset) -> list[str]:
     """Return the observables that can be drawn, and the figures of other kinds by their names."""
+    if has_plane(dataset):
+        return planar(dataset)
     two_time = [str(n) for n, v in dataset.data_vars.items() if v.dims == ("replica", "waiting_time", "lag")]
     found = [n for n in two_time if not (n.endswith("_error") and n.removesuffix("_error") in dataset)]
     alone = {
