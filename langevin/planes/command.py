@@ -187,8 +187,8 @@ def evaluated(found: Subject, request: Request) -> xr.Dataset:
 
     values, moved = survey(landscape, place, x.size * y.size, _title(found), not request.quiet)
     probe = place(np.array([0, x.size * y.size - 1]))
-    projection = result.projection_words(np.concatenate([landscape.constrain(p[None]) for p in probe]), probe)
-    moved = np.zeros_like(moved) if projection.startswith("none") else moved
+    space = result.space_of(moved, np.concatenate([landscape.constrain(p[None]) for p in probe]), probe)
+    moved = np.zeros_like(moved) if space == "flat" else moved
     shape = (y.size, x.size)
     variables = result.grid_variables(
         {n: v.reshape(shape) for n, v in values.items()}, moved.reshape(shape), about
@@ -197,7 +197,7 @@ def evaluated(found: Subject, request: Request) -> xr.Dataset:
     variables |= _points(found, own, landscape, about)
     for kind, projected in trails.items():
         variables |= result.trail_variables(kind, projected)
-    return result.assembled(variables, _attributes(found, landscape, projection))
+    return result.assembled(variables, _attributes(found, landscape, space))
 
 
 def _own_points(found: Subject) -> Array:
@@ -243,8 +243,9 @@ def _points(
     parts = [landscape.values(x[None] if found.points else landscape.constrain(x[None])) for x in raw]
     values = {name: np.array([part[name][0] for part in parts]) for name in parts[0]}
     names = [p.name for p in found.points] or ["mean"]
-    made = result.point_variables(names, own, values, about) | result.origin_variables(found.points)
+    made = result.point_variables(names, own, values, about)
     if found.points:
+        made |= result.origin_variables(found.points)
         sides = np.linalg.norm(raw[:, None] - raw, axis=2)
         words = {"long_name": "distance between the points", "units": "1"}
         made["point_distance"] = ("point", "other_point"), sides, words
@@ -259,22 +260,23 @@ def _title(found: Subject) -> str:
     return f"principal components of {found.owner.name}"
 
 
-def _attributes(found: Subject, landscape: Landscape, projection: str) -> dict[str, Any]:
+def _attributes(found: Subject, landscape: Landscape, space: result.Space) -> dict[str, Any]:
     """Return the attributes of the run whose landscape it is, with the plane's own."""
     run = found.owner.run
     ensemble = replace(landscape.ensemble, replica=landscape.ensemble.replica[:1])
     made: dict[str, Any] = provenance.attributes(run.settings, ensemble, landscape.system)
     made |= {name: value for name, value in run.attributes.items() if name.startswith("data")}
     title = _title(found)
-    through = "B − A and what of C − A is orthogonal to it (Garipov et al. 2018, footnote 1), origin A"
+    plane = "B − A and what of C − A is orthogonal to it (Garipov et al. 2018, footnote 1), origin A"
+    if not found.points:
+        plane = "first two principal components of a trajectory, origin: its mean"
     made |= {
         "title": f"{run.settings.title}: {title}",
         "history": provenance.history_line("plane"),
-        "plane": through
-        if found.points
-        else "first two principal components of a trajectory, origin: its mean",
+        "plane": plane,
         "dof": found.owner.x.size,
-        "projection": projection,
+        "space": space,
+        "projection": result.PROJECTIONS[space],
         "landscape": f"of {found.owner.said}, sample {int(run.sample[found.owner.position])}",
     }
     return made

@@ -22,8 +22,8 @@ from .points import Point
 NUMBERS, ROWS = 2**22, 32
 
 #: Part by which the energies of one configuration may differ between two buildings of one system: rounding;
-#: where data are learnt, also other orders of examples, in whose mini-batches batch-norm has its statistics, and
-#: other subsets of measured ones. Another disorder differs by its whole energy.
+#: where data are learnt, also other orders of examples, in whose mini-batches batch-norm has its statistics,
+#: and other subsets of measured ones. Another disorder differs by its whole energy.
 SAME, SAME_LEARNT = 1e-9, 0.1
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import xarray as xr
@@ -18,6 +18,15 @@ Variable = tuple[tuple[str, ...], Any, dict[str, Any]]
 
 #: Part of the distance from the plane's origin below which the constraint moved a point by rounding alone.
 ROUNDING = 1e-12
+
+Space: TypeAlias = Literal["flat", "sphere", "constrained"]
+
+#: How points of a plane become configurations.
+PROJECTIONS: dict[Space, str] = {
+    "flat": "none: points of the plane are configurations",
+    "sphere": "each point P of the plane is evaluated at P √M/|P|, on the sphere |x|² = M (M: dof)",
+    "constrained": "each point of the plane is evaluated at its projection by the constraint of the system",
+}
 
 #: What trails are called in the file → what runs along them.
 ALONG = {"trajectory": "trajectory_time", "curve": "curve_position"}
@@ -135,15 +144,22 @@ def trail_variables(kind: str, trails: Sequence[Projected]) -> dict[str, Variabl
     return made
 
 
-def projection_words(x: Array, raw: Array) -> str:
-    """Say how points of the plane, (n, dof), became configurations x; "none" if they are the same."""
-    moved, scale = np.linalg.norm(x - raw, axis=1), np.linalg.norm(raw, axis=1)
+def space_of(moved: Array, x: Array, raw: Array) -> Space:
+    """Say where configurations live, from what the constraint made of points of a plane.
+
+    Parameters
+    ----------
+    moved : ndarray, shape (P,)
+        Distances by which it moved the points of the grid.
+    x, raw : ndarray, shape (n, dof)
+        Some of them after and before.
+    """
+    scale = float(np.linalg.norm(raw, axis=1).max())
     if (moved <= ROUNDING * scale).all():
-        return "none: points of the plane are configurations"
-    factor = np.sum(x * raw, axis=1) / np.sum(raw * raw, axis=1)
-    if np.allclose(factor[:, None] * raw, x, rtol=1e-9, atol=1e-9 * float(np.abs(x).max())):
-        return "each point P of the plane is evaluated at P √M/|P|, on the sphere |x|² = M (M: dof)"
-    return "each point of the plane is evaluated at its projection by the constraint of the system"
+        return "flat"
+    dof = x.shape[1]
+    factor = np.sqrt(dof) / np.linalg.norm(raw, axis=1)
+    return "sphere" if np.allclose(factor[:, None] * raw, x, rtol=1e-9, atol=1e-9) else "constrained"
 
 
 def assembled(variables: Mapping[str, Variable], attributes: Mapping[str, Any]) -> xr.Dataset:

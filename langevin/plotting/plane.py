@@ -118,17 +118,17 @@ def _contours(made: Figure, ax: Axes, values: xr.DataArray) -> None:
     filled = ax.contourf(x, y, finite, levels=levels, cmap=shades, norm=norm, extend=extend)
     ax.contour(x, y, finite, levels=levels[1:], colors="white", linewidths=0.4, alpha=0.6)
     bar = made.colorbar(filled, ax=ax, ticks=levels[::2], spacing="uniform", pad=0.02, shrink=0.9)
-    bar.ax.set_yticklabels([_level(levels, k) for k in range(0, levels.size, 2)])
+    bar.ax.set_yticklabels(_printed(levels[::2]))
     bar.ax.minorticks_off()
     bar.set_label(axis_label(values, ""))
 
 
-def _level(levels: NDArray[np.float64], k: int) -> str:
-    """Return a level with as many digits as tell it from its neighbours."""
-    value, step = float(levels[k]), float(np.diff(levels)[max(k - 1, 0)])
-    if 0 < step < 1e-2 * abs(value):
-        return f"{value:.{min(max(0, 1 - math.floor(math.log10(step))), 6)}f}".replace("-", "−")
-    return number(value).replace("-", "−") if abs(value) >= 1e-2 else number(value)
+def _printed(levels: NDArray[np.float64]) -> list[str]:
+    """Return levels with as many digits as tell them from each other."""
+    decimals = max(0, math.ceil(-math.log10(float(np.diff(levels).min()))))
+    if decimals <= 3 or float(levels[1] - levels[0]) < 1e-2 * abs(float(levels[0])):
+        return [f"{level:.{decimals}f}".replace("-", "−") for level in levels]
+    return [number(float(level)) for level in levels]
 
 
 def _drawn_in(ax: Axes, dataset: xr.Dataset) -> None:
@@ -174,6 +174,8 @@ def _frame(ax: Axes, dataset: xr.Dataset) -> None:
     for axis in "xy":
         ends = dataset[axis].to_numpy()[[0, -1]]
         getattr(ax, f"set_{axis}lim")(*ends)
+    if dataset.attrs.get("space") == "sphere":
+        ax.set_title("evaluated on the sphere $|x|^2 = M$", loc="right", fontsize=7.5)
     if "explained_variance" in dataset:
         part = dataset["explained_variance"].to_numpy()
         ax.set_xlabel(f"principal component 1 ({100 * part[0]:.3g} % of variance)")
