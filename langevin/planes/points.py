@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from langevin import storage, stored
 from langevin.config import Settings
@@ -115,7 +116,7 @@ def _labels(given: str) -> list[int]:
         raise UserError(f"--replicas {given}: must be three labels, such as 0,1,2") from None
 
 
-def position(labels: Array | xr.DataArray, wanted: int, path: Path) -> int:
+def position(labels: NDArray[np.int64] | xr.DataArray, wanted: int, path: Path) -> int:
     """Return where the replica with a label stands.
 
     Raises

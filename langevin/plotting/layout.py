@@ -75,7 +75,8 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
     asked = bool(two_time or (quantity and set(allowed) - set(one_time)))
     if asked and wanted not in allowed and not richer and not swept:
         raise UserError(f"--quantity {wanted!r}: not in the file; allowed: {', '.join(allowed)}")
-    _check_threshold(threshold, quantity)
+    if threshold is not None and quantity != AGING:
+        raise UserError(f"--threshold {threshold:g}: allowed with --quantity {AGING} only")
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         # Means over what the run did not reach: NaN, and left out of the curves.
         warnings.filterwarnings("ignore", "Mean of empty slice", RuntimeWarning)
@@ -105,13 +106,9 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
     return made
 
 
-def _check_threshold(threshold: float | None, quantity: str | None) -> None:
-    if threshold is not None and quantity != AGING:
-        raise UserError(f"--threshold {threshold:g}: allowed with --quantity {AGING} only")
-
-
 def _plane(dataset: xr.Dataset, quantity: str | None, threshold: float | None) -> Figure:
-    _check_threshold(threshold, None)
+    if threshold is not None:
+        raise UserError(f"--threshold {threshold:g}: a plane has none")
     with matplotlib.rc_context(STYLE):
         made = plane_figure(dataset, quantity)
         made.suptitle(dataset.attrs.get("title", ""), fontsize=10)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
@@ -113,7 +113,7 @@ def _contours(made: Figure, ax: Axes, values: xr.DataArray) -> None:
     levels = levels_of(z)
     shades = matplotlib.colormaps["viridis"]
     finite = np.ma.masked_invalid(np.where(np.isposinf(z), np.finfo(float).max, z))
-    extend = "max" if float(finite.max()) > levels[-1] else "neither"
+    extend: Literal["max", "neither"] = "max" if float(finite.max()) > levels[-1] else "neither"
     norm = BoundaryNorm(levels, shades.N, extend=extend)
     filled = ax.contourf(x, y, finite, levels=levels, cmap=shades, norm=norm, extend=extend)
     ax.contour(x, y, finite, levels=levels[1:], colors="white", linewidths=0.4, alpha=0.6)
@@ -137,7 +137,7 @@ def _drawn_in(ax: Axes, dataset: xr.Dataset) -> None:
         ax.plot(x, y, color=VERMILION, lw=1.6, ls=style, label=f"curve {name}", path_effects=_HALO, zorder=4)
     for k, (name, x, y) in enumerate(_trails(dataset, "trajectory")):
         style = _STYLES[k % len(_STYLES)]
-        line = {"color": "black", "lw": 0.9, "ls": style, "path_effects": _HALO, "zorder": 3}
+        line: Any = {"color": "black", "lw": 0.9, "ls": style, "path_effects": _HALO, "zorder": 3}
         ax.plot(x, y, marker="o", ms=2, label=f"trajectory {name}", **line)
         ax.plot(x[-1:], y[-1:], marker="s", ms=4.5, mec="white", mew=0.7, label="_", **line)
     if "point" not in dataset.dims:
