@@ -38,7 +38,8 @@ BESIDE = ("test_error", "test_loss")
 #: White lines around what is drawn on top: it is seen on every colour.
 _HALO = [patheffects.withStroke(linewidth=2.6, foreground="white")]
 
-_STYLES = ("-", "--", "-.", ":")
+#: Of curves and trajectories, in turn.
+_STYLES, _MARKERS = ("-", "--", "-.", ":"), ("o", "s", "^", "D")
 
 
 def has_plane(dataset: xr.Dataset) -> bool:
@@ -72,7 +73,7 @@ def plane_figure(dataset: xr.Dataset, quantity: str | None = None) -> Figure:
     panels = [quantity] if quantity else ["energy", *[n for n in BESIDE if n in allowed][:1]]
     width, height = (float(np.ptp(dataset[axis].to_numpy())) for axis in "xy")
     # Room for labels and the colour bar beside a field of 3.4 inches or so, whatever its shape.
-    tall = min(max(3.4 * height / width, 1.9), 4.6)
+    tall = min(max(3.4 * height / width, 2.2), 4.6)
     wide = min(tall * width / height, 4.6)
     made = Figure(figsize=((wide + 1.7) * len(panels), tall + 1.3), layout="constrained")
     axes = np.atleast_1d(np.asarray(made.subplots(1, len(panels))))
@@ -134,12 +135,13 @@ def _printed(levels: NDArray[np.float64]) -> list[str]:
 def _drawn_in(ax: Axes, dataset: xr.Dataset) -> None:
     for k, (name, x, y) in enumerate(_trails(dataset, "curve")):
         style = _STYLES[k % len(_STYLES)]
-        ax.plot(x, y, color=VERMILION, lw=1.6, ls=style, label=f"curve {name}", path_effects=_HALO, zorder=4)
+        ax.plot(x, y, color=VERMILION, lw=1.6, ls=style, label=name, path_effects=_HALO, zorder=4)
     for k, (name, x, y) in enumerate(_trails(dataset, "trajectory")):
-        style = _STYLES[k % len(_STYLES)]
-        line: Any = {"color": "black", "lw": 0.9, "ls": style, "path_effects": _HALO, "zorder": 3}
-        ax.plot(x, y, marker="o", ms=2, label=f"trajectory {name}", **line)
-        ax.plot(x[-1:], y[-1:], marker="s", ms=4.5, mec="white", mew=0.7, label="_", **line)
+        style, marker = _STYLES[k % len(_STYLES)], _MARKERS[k % len(_MARKERS)]
+        ax.plot(x, y, color="white", lw=2.6, zorder=3)
+        line: Any = {"color": "black", "lw": 0.9, "ls": style, "marker": marker, "zorder": 3}
+        ax.plot(x, y, ms=2.4, mew=0.5, mfc="black" if k % 2 == 0 else "white", label=name, **line)
+        ax.plot(x[-1:], y[-1:], ms=6, mec="white", mew=0.7, **line)
     if "point" not in dataset.dims:
         return
     x, y = dataset["point_x"].to_numpy(), dataset["point_y"].to_numpy()
@@ -166,7 +168,7 @@ def _trails(dataset: xr.Dataset, kind: str) -> Iterator[tuple[str, Any, Any]]:
     for k, name in enumerate(dataset[kind].to_numpy()):
         x, y = (dataset[f"{kind}_{axis}"][k].to_numpy() for axis in "xy")
         there = np.isfinite(x)
-        yield str(name), x[there], y[there]
+        yield f"{kind} {name}", x[there], y[there]
 
 
 def _frame(ax: Axes, dataset: xr.Dataset) -> None:
