@@ -21,10 +21,14 @@ from .points import Point
 #: Ctrl-C waits.
 NUMBERS, ROWS = 2**22, 32
 
-#: Part by which the energies of one configuration may differ between two buildings of one system: rounding;
-#: where data are learnt, also other orders of examples, in whose mini-batches batch-norm has its statistics,
-#: and other subsets of measured ones. Another disorder differs by its whole energy.
-SAME, SAME_LEARNT = 1e-9, 0.1
+#: Part by which the energies of one configuration may differ between two buildings of one system: a hundred
+#: roundings in single precision; where data are learnt, also what comes from other orders of examples, in whose
+#: mini-batches batch-norm has its statistics, and from other subsets of measured ones. Another disorder differs
+#: by its whole energy.
+SAME, SAME_LEARNT = 1e-5, 0.1
+
+#: Below this radius, in units of the sphere's, the direction of a point is rounding.
+CENTRE = 1e-8
 
 
 class Landscape:
@@ -111,16 +115,20 @@ def survey(
             raw = place(index)
             with np.errstate(all="ignore"):
                 x = np.stack([landscape.constrain(row[None])[0] for row in raw])
-            if not np.isfinite(x).all():
+            if not np.isfinite(x).all() or (_norms(raw) < CENTRE * _norms(x)).any():
                 raise UserError(
                     "plane: a point of the grid has no projection onto the space of configurations (the "
                     "centre of a sphere has none); change --grid or --margin"
                 )
-            moved[index] = np.linalg.norm(x - raw, axis=1)
+            moved[index] = _norms(x - raw)
             for name, value in landscape.values(x).items():
                 found.setdefault(name, np.empty(count))[index] = value
             tick(len(index))
     return found, moved
+
+
+def _norms(x: Array) -> Array:
+    return np.asarray(np.linalg.norm(x, axis=1), dtype=np.float64)
 
 
 @contextmanager
