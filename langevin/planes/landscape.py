@@ -22,9 +22,9 @@ from .points import Point
 NUMBERS, ROWS = 2**22, 32
 
 #: Part by which the energies of one configuration may differ between two buildings of one system: a hundred
-#: roundings in single precision; where data are learnt, also what comes from other orders of examples, in whose
-#: mini-batches batch-norm has its statistics, and from other subsets of measured ones. Another disorder differs
-#: by its whole energy.
+#: roundings in single precision; where data are learnt, also what other orders of examples make, in whose
+#: mini-batches batch-norm has its statistics, and other subsets of measured ones. Another disorder differs by
+#: its whole energy.
 SAME, SAME_LEARNT = 1e-5, 0.1
 
 #: Below this radius, in units of the sphere's, the direction of a point is rounding.
