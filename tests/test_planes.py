@@ -248,7 +248,7 @@ def test_other_data_are_another_landscape(net: Path, tmp_path: Path) -> None:
 
 
 def test_trajectories_lose_what_is_said(springs: list[Path], tmp_path: Path) -> None:
-    other = ran(tmp_path / "other.nc", seed=9, dynamics={"t_max": 0.5})
+    other = ran(tmp_path / "other.nc", seed=9, dynamics={"t_max": 0.5, "dt": 0.025})
     given = ["--trajectory", springs[0], "--trajectory", other]
     code, output = said(springs[0], "--replica", 2, *given, "-o", tmp_path / "p.nc", "--grid", 2)
     assert code == 0 and "trajectory a:" in output
