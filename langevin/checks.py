@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from langevin.keys import toml
 from langevin.schedule import Grid
-from langevin.system import Model, System
+from langevin.system import overrides
 
 if TYPE_CHECKING:
     from langevin.config import Settings
@@ -17,6 +17,7 @@ def record_faults(settings: Settings) -> Iterable[str]:
     """Yield what is wrong with [record] in view of system and dynamics."""
     yield from response_faults(settings)
     yield from configuration_faults(settings)
+    yield from snapshot_faults(settings)
     yield from time_faults(settings)
     yield from hessian_faults(settings)
 
@@ -49,6 +50,23 @@ def configuration_faults(settings: Settings) -> Iterable[str]:
         yield f"record.sketch = {record.sketch}: allowed: 0 {why}"
     if record.configurations == "always":
         yield f'record.configurations = "always": allowed: "auto", "never" {why}'
+    if record.snapshots != Grid():
+        yield f"record.snapshots = {_given(record.snapshots)}: allowed: [] {why}"
+
+
+def snapshot_faults(settings: Settings) -> Iterable[str]:
+    """Yield that models are to be stored as they join an ensemble, and none does."""
+    record: Any = settings.record
+    if record is None or record.snapshots != "collected" or record.snapshot_grid(settings.dynamics).values:
+        return
+    wanted = getattr(settings.dynamics, "collects", "")
+    if wanted:
+        yield f'record.snapshots = "collected": nothing is collected; needed: {wanted}'
+    elif getattr(settings.system_class, "dof", None) != 0:
+        yield (
+            'record.snapshots = "collected": allowed: a list of times, or { start, stop, per_decade } '
+            f"({settings.system_name} collects no ensemble)"
+        )
 
 
 def time_faults(settings: Settings) -> Iterable[str]:
@@ -66,6 +84,8 @@ def time_faults(settings: Settings) -> Iterable[str]:
     elif record is not None:
         for name in ("times", "waiting_times", "lags", "hessian"):
             yield from _grid_faults(name, getattr(record, name), step, _said(key, step), dynamics.t_max)
+        if isinstance(record.snapshots, Grid):
+            yield from _grid_faults("snapshots", record.snapshots, step, _said(key, step), dynamics.t_max)
 
 
 def hessian_faults(settings: Settings) -> Iterable[str]:
@@ -73,10 +93,27 @@ def hessian_faults(settings: Settings) -> Iterable[str]:
     record: Any = settings.record
     if record is None or record.hessian == Grid():
         return
-    method = getattr(settings.system_class, "hessian", None)
-    if method in (None, System.hessian, Model.hessian):
+    if not overrides(settings.system_class, "hessian"):
         given = toml(record.hessian.as_given())
         yield f"record.hessian = {given}: allowed: [] ({settings.system_name} gives no Hessian)"
+
+
+def _given(times: Grid | str) -> str:
+    return toml(times.as_given() if isinstance(times, Grid) else times)
+
+
+def can_begin(system_class: type[Any]) -> bool:
+    """Return whether runs of a system may begin from a stored configuration; models always may."""
+    return overrides(system_class, "begun_from") or not hasattr(system_class, "advance")
+
+
+def start_faults(settings: Settings) -> Iterable[str]:
+    """Yield that a run is to begin from a configuration, and its system does not know how."""
+    if settings.start is not None and not can_begin(settings.system_class):
+        yield (
+            f"start: {settings.system_name} cannot begin from a stored configuration; "
+            "allowed: no section [start]"
+        )
 
 
 def _said(key: str | None, step: float | None) -> str:

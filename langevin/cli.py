@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import types
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,8 @@ import click
 
 from langevin import __version__
 from langevin.errors import LangevinError
-from langevin.options import running_options
+from langevin.landscape_commands import connect
+from langevin.options import at_option, conclude, overrides, overrides_option, running_options
 from langevin.planes.cli import plane
 
 
@@ -51,33 +51,6 @@ def main(debug: bool) -> None:
     """
 
 
-def overrides_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --set to a command."""
-    return click.option(
-        "--set",
-        "assignments",
-        multiple=True,
-        metavar="SECTION.KEY=VALUE",
-        help="Override one key of the run file.",
-    )(command)
-
-
-def at_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --at to a command."""
-    return click.option(
-        "--at",
-        multiple=True,
-        metavar="NAME=VALUE",
-        help="Of a sweep, only members with this value, for instance temperature=0.5 or widths=7,7,7.",
-    )(command)
-
-
-def _overrides(assignments: tuple[str, ...]) -> dict[str, Any]:
-    from langevin.run_file import parse_assignment
-
-    return dict(parse_assignment(a) for a in assignments)
-
-
 @main.command()
 @click.argument("run_file", type=click.Path(path_type=Path))
 @overrides_option
@@ -87,9 +60,9 @@ def run(run_file: Path, assignments: tuple[str, ...], force: bool, threads: int 
     """Run the simulation that RUN_FILE describes; with [sweep] in it, every member of the sweep."""
     from langevin import config, simulation
 
-    settings = config.load(run_file, _overrides(assignments))
+    settings = config.load(run_file, overrides(assignments))
     path = simulation.execute(settings, force=force, threads=threads, progress=not quiet)
-    _conclude(path, quiet)
+    conclude(path, quiet)
 
 
 @main.command()
@@ -100,26 +73,7 @@ def resume(file: Path, threads: int | None, quiet: bool) -> None:
     from langevin import simulation
 
     path = simulation.execute_resume(file, threads=threads, progress=not quiet)
-    _conclude(path, quiet)
-
-
-def _conclude(path: Path, quiet: bool) -> None:
-    """Draw the figure, if the run file wants it, and print the summary of a finished run."""
-    import json
-
-    from langevin import simulation, summary
-
-    with simulation.open(path) as dataset:
-        drawn = None
-        if json.loads(dataset.attrs["settings"]).get("output", {}).get("figure", True):
-            from langevin import plotting
-
-            drawn = plotting.save(dataset, path.with_suffix(".png"))
-        if not quiet:
-            click.echo(summary.results(dataset))
-            click.echo(f"result  {path}")
-            if drawn:
-                click.echo(f"figure  {drawn}")
+    conclude(path, quiet)
 
 
 @main.command()
@@ -254,7 +208,7 @@ def validate(run_file: Path, assignments: tuple[str, ...]) -> None:
     from langevin import config
     from langevin.storage import Paths
 
-    settings = config.load(run_file, _overrides(assignments))
+    settings = config.load(run_file, overrides(assignments))
     Paths(Path(settings.output.path)).check(force=True)
     click.echo(f"{run_file}: valid ({settings.size})")
 
@@ -327,4 +281,5 @@ def fetch(name: str, directory: Path | None) -> None:
     click.echo(data_command.fetched(name, directory))
 
 
-main.add_command(plane)
+for command in (connect, plane):
+    main.add_command(command)

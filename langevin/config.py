@@ -6,20 +6,20 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pydantic.fields import FieldInfo
 
 from langevin import checks, registry, run_file
 from langevin.errors import ConfigError, UserError
 from langevin.keys import (
-    MOST_COMPONENTS,
     DynamicsKeys,
-    GridKey,
     HessianKeys,
+    MeasuringKeys,
     ResultPathKey,
     Section,
-    SketchKey,
+    SnapshotKeys,
+    StartKeys,
     describe,
     example_of,
     key,
@@ -27,14 +27,14 @@ from langevin.keys import (
     toml,
 )
 from langevin.run_file import nearest
-from langevin.schedule import Grid
 from langevin.schemes import SchemeName
 
 if TYPE_CHECKING:
     from langevin.sweep.plan import Sweep
 
 #: [data] stands only in run files of systems that learn from data.
-SECTIONS = ("system", "data", "dynamics", "ensemble", "record", "output")
+#: [start] in those of runs that begin where another one was.
+SECTIONS = ("system", "data", "start", "dynamics", "ensemble", "record", "output")
 
 
 class LangevinDynamics(DynamicsKeys):
@@ -69,43 +69,7 @@ class EnsembleKeys(Section):
     seed: int = key("seed of every random number of the run", default=0, example=1, ge=0)
 
 
-class MeasuringKeys(Section):
-    """The keys of [record] that say when, and what of the configuration."""
-
-    times: GridKey = key(
-        "times of one-time observables, besides those that pairs need",
-        default=Grid(per_decade=20.0),
-        example={"per_decade": 20},
-        unit="time",
-    )
-    waiting_times: GridKey = key(
-        "waiting times t_w",
-        default=Grid(per_decade=2.0),
-        example={"start": 1.0, "stop": 32.0, "per_decade": 2},
-        unit="time",
-    )
-    lags: GridKey = key(
-        "lags t of the pairs (t_w, t_w + t)",
-        default=Grid(per_decade=20.0),
-        example={"per_decade": 20},
-        unit="time",
-    )
-    response: bool = key(
-        "measure the integrated response, too; from the noise, without a field (needs T > 0)", default=False
-    )
-    configurations: Literal["auto", "always", "never"] = key(
-        'store every configuration; "auto": while they stay under 1 GB together', default="auto"
-    )
-    sketch: SketchKey = key(
-        "numbers k stored for a configuration at every time; from them follows the msd of any two times, "
-        "with relative error √(2/k); 0: none",
-        default=0,
-        ge=0,
-        le=MOST_COMPONENTS,
-    )
-
-
-class RecordKeys(HessianKeys, MeasuringKeys):
+class RecordKeys(HessianKeys, SnapshotKeys, MeasuringKeys):
     """[record]."""
 
 
@@ -146,6 +110,8 @@ class Settings:
         The run file as it was written; empty for settings given as a dict.
     folder : Path
         Where the run file stands; a user's own module is looked for there.
+    start : StartKeys or None
+        What the run begins from; None: from a start of its own.
     sweep : Sweep or None
         Of a run file with [sweep]: all members. The sections above are then those of the first.
     """
@@ -164,6 +130,7 @@ class Settings:
     data_name: str = ""
     data_class: type[Any] | None = None
     data: Any = None
+    start: StartKeys | None = None
     sweep: Sweep | None = None
 
     @property
@@ -241,6 +208,7 @@ def validate(given: dict[str, Any], text: str, folder: Path, faults: list[str]) 
     parameters = {k: v for k, v in given["system"].items() if k != "name"}
     system = section("system", system_class.Parameters, parameters, given, faults)
     data = _data(system_class, given, folder, faults)
+    start = section("start", StartKeys, given["start"], given, faults) if "start" in given else None
     settings = Settings(
         title or name,
         name,
@@ -252,6 +220,7 @@ def validate(given: dict[str, Any], text: str, folder: Path, faults: list[str]) 
         text=text,
         folder=folder,
         **data,
+        start=start,
     )
     faults += _cross_checks(settings)
     return settings
@@ -349,6 +318,7 @@ def _cross_checks(settings: Settings) -> Iterable[str]:
     if dynamics is None:
         return
     yield from checks.record_faults(settings)
+    yield from checks.start_faults(settings)
     check = getattr(settings.system_class, "check", None)
     needed = [settings.system, ensemble, *([settings.data] if takes_data(settings.system_class) else [])]
     if check is not None and None not in needed:
@@ -364,6 +334,7 @@ def tables(system_class: type[Any], folder: Path | None = None) -> list[tuple[st
     return [
         ("system", system_class.Parameters),
         *([("data", data.Parameters)] if data else []),
+        *([("start", StartKeys)] if checks.can_begin(system_class) else []),
         ("dynamics", dynamics_keys(system_class)),
         ("ensemble", EnsembleKeys),
         ("record", record_keys(system_class)),
@@ -377,6 +348,9 @@ def template(name: str) -> str:
     system_class = registry.load(name, Path.cwd())
     names = {"system": name, "data": getattr(system_class, "data", "")}
     for table, kind in tables(system_class, Path.cwd()):
+        if table == "start":
+            # A run file that stands alone has none.
+            continue
         lines += ["", f"[{table}]"]
         if table in names:
             lines.append(f"name = {toml(names[table])}")

@@ -24,7 +24,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from langevin.errors import Diverged
+from langevin.errors import Diverged, UserError
 from langevin.noise import Noise
 from langevin.schedule import Schedule
 from langevin.schemes import SCHEMES, SchemeName
@@ -141,6 +141,7 @@ class Langevin(System):
         self.weak_order = SCHEMES[scheme].weak_order
         self.stationary_order = SCHEMES[scheme].stationary_order
         self.time_step: float | None = dt
+        self.end_name = getattr(model, "end_name", Model.end_name)
         self._holds = SCHEMES[scheme].averages_noise and temperature > 0
         taken = inspect.signature(model.fused_steps).parameters
         needed = {"accumulated": response, "held": self._holds}
@@ -189,13 +190,36 @@ class Langevin(System):
     def initial_state(self, noise: Noise) -> LangevinState:
         """Return the model's start."""
         x = self.model.initial_configuration(noise)
+        return self._at_rest(x, noise.normal(x.shape[1]) if self._holds else None)
+
+    def begun_from(self, state: LangevinState, x: Array) -> LangevinState:
+        """Return the start with the configuration x, shape (R, dof).
+
+        Raises
+        ------
+        UserError
+            If the constraint does not hold to rounding: its sums have M terms, each of which may be rounded
+            by half of the spacing ε of numbers, so that M ε is what it may be off by.
+        """
+        off = np.max(np.abs(self.model.constrain(x) - x), axis=1)
+        allowed = x.shape[1] * np.finfo(float).eps * np.max(np.abs(x), axis=1)
+        if not np.all(off <= allowed):
+            worst = int(np.argmax(off - allowed))
+            raise UserError(
+                f"start.file: the configuration at position {worst} breaks the constraint of the model by "
+                f"{off[worst]:.3g}; allowed: {allowed[worst]:.1g}, rounding"
+            )
+        return self._at_rest(x, state.held)
+
+    def _at_rest(self, x: Array, held: Array | None) -> LangevinState:
+        """Return the state in which nothing has happened yet."""
         energy = self.model.energy(x)
         ceiling = energy + BLOW_UP * (1 + np.abs(energy) + self.temperature)
         return LangevinState(
             x,
             ceiling,
             np.zeros((2, *x.shape)) if self.response else None,
-            noise.normal(x.shape[1]) if self._holds else None,
+            held,
             self.model.carried(x) if self._kernel_carries else {},
         )
 
@@ -284,6 +308,10 @@ class Langevin(System):
     def at_waiting(self, state: LangevinState) -> Mapping[str, Array]:
         """Return what the model measures only where a waiting time begins."""
         return self.model.at_waiting(state.x)
+
+    def at_end(self, state: LangevinState) -> Mapping[str, Array]:
+        """Return what the model measures when the run has ended."""
+        return self.model.at_end(state.x)
 
     def coordinates(self, schedule: Schedule) -> Coordinates:
         """Return the model's further coordinates."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, time
 from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
 
@@ -61,11 +61,17 @@ class DynamicsKeys(Section):
     """
 
     time_step_key: ClassVar[str | None] = None
+    collects: ClassVar[str] = ""
+    """What must be given for `collected` to hold any time; empty where nothing ever joins an ensemble."""
 
     @property
     def time_step(self) -> float | None:
         """Time step, in units of time; None where any time can be reached."""
         return None if self.time_step_key is None else float(getattr(self, self.time_step_key))
+
+    def collected(self) -> Sequence[float]:
+        """Return the times, up to t_max, at which a model joins an ensemble. Default: none."""
+        return ()
 
 
 def _result_name(given: str) -> str:
@@ -86,9 +92,93 @@ def _pays(components: int) -> int:
     return components
 
 
+def _snapshots(given: Any) -> Any:
+    if given == "collected":
+        return given
+    if isinstance(given, str):
+        raise ValueError('allowed: a list of times, { start, stop, per_decade }, or "collected"')
+    return Grid.parse(given)
+
+
 GridKey = Annotated[Grid, BeforeValidator(Grid.parse)]
 ResultPathKey = Annotated[str, AfterValidator(_result_name)]
 SketchKey = Annotated[int, AfterValidator(_pays)]
+SnapshotsKey = Annotated[Grid | Literal["collected"], BeforeValidator(_snapshots)]
+
+
+class StartKeys(Section):
+    """[start]: the run begins from what another one has stored. The section may be left out."""
+
+    file: str = key(
+        "result of the same system that holds configurations; a path from the working directory, as "
+        "output.path is",
+        example="a.nc",
+        min_length=1,
+    )
+    time: float | None = key(
+        "time of that run at which its configuration is taken; default: the last one stored",
+        default=None,
+        ge=0,
+        unit="time",
+        kind="number",
+    )
+
+
+class MeasuringKeys(Section):
+    """The keys of [record] that say when, and what of the configuration."""
+
+    times: GridKey = key(
+        "times of one-time observables, besides those that pairs need",
+        default=Grid(per_decade=20.0),
+        example={"per_decade": 20},
+        unit="time",
+    )
+    waiting_times: GridKey = key(
+        "waiting times t_w",
+        default=Grid(per_decade=2.0),
+        example={"start": 1.0, "stop": 32.0, "per_decade": 2},
+        unit="time",
+    )
+    lags: GridKey = key(
+        "lags t of the pairs (t_w, t_w + t)",
+        default=Grid(per_decade=20.0),
+        example={"per_decade": 20},
+        unit="time",
+    )
+    response: bool = key(
+        "measure the integrated response, too; from the noise, without a field (needs T > 0)", default=False
+    )
+    configurations: Literal["auto", "always", "never"] = key(
+        'store every configuration; "auto": while they stay under 1 GB together', default="auto"
+    )
+    sketch: SketchKey = key(
+        "numbers k stored for a configuration at every time; from them follows the msd of any two times, "
+        "with relative error √(2/k); 0: none",
+        default=0,
+        ge=0,
+        le=MOST_COMPONENTS,
+    )
+
+
+class SnapshotKeys(Section):
+    """The key of [record] that says when the configuration is stored, whatever is stored at every time."""
+
+    snapshots: SnapshotsKey = key(
+        'times at which the configuration is stored, whatever `configurations` says; "collected": those at '
+        "which models join an ensemble; none by default",
+        default=Grid(),
+        example=[],
+        unit="time",
+        kind='list of times, or { start, stop, per_decade }, or "collected"',
+    )
+
+    def snapshot_grid(self, dynamics: Any) -> Grid:
+        """Return the times themselves; of [dynamics] the word "collected" takes what it collects."""
+        if isinstance(self.snapshots, Grid):
+            return self.snapshots
+        # A section that does not derive from DynamicsKeys collects nothing.
+        collected = getattr(dynamics, "collected", tuple)
+        return Grid(values=tuple(float(t) for t in collected()))
 
 
 class HessianKeys(Section):
@@ -164,6 +254,8 @@ def default_of(info: FieldInfo) -> str:
         return "required"
     if isinstance(info.default, Grid):
         return toml(info.default.as_given())
+    if info.default is None:
+        return "none"
     return toml(info.default)
 
 

@@ -25,6 +25,11 @@ def stream(seed: int, role: str, *index: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64DXSM(np.random.SeedSequence(seed, spawn_key=key)))
 
 
+def later(generation: int) -> tuple[int, ...]:
+    """Return what further labels a stream of the dynamics has in a run of this generation."""
+    return (generation,) if generation else ()
+
+
 class Noise:
     """The streams of an ensemble that advance with time: one per replica and role.
 
@@ -34,17 +39,19 @@ class Noise:
         Seed of the run.
     replica : iterable of int
         Labels of the replicas.
+    generation : int
+        Of a run that begins from what another one has stored: as `Ensemble.generation`.
     """
 
-    def __init__(self, seed: int, replica: Iterable[int]) -> None:
-        self._seed = seed
+    def __init__(self, seed: int, replica: Iterable[int], generation: int = 0) -> None:
+        self._seed, self._later = seed, later(generation)
         self._replica = [int(k) for k in replica]
         self._streams: dict[str, list[np.random.Generator]] = {}
 
     def streams(self, role: str = "thermal") -> list[np.random.Generator]:
         """Return the generators of `role`, one per replica, where they now stand."""
         if role not in self._streams:
-            self._streams[role] = [stream(self._seed, role, k) for k in self._replica]
+            self._streams[role] = [stream(self._seed, role, k, *self._later) for k in self._replica]
         return self._streams[role]
 
     def normal(self, dof: int, role: str = "thermal") -> NDArray[np.float64]:

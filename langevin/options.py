@@ -1,11 +1,23 @@
-"""Options that several commands share."""
+"""What several commands share: their options, and how they end."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
+
+
+def overrides_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --set to a command."""
+    return click.option(
+        "--set",
+        "assignments",
+        multiple=True,
+        metavar="SECTION.KEY=VALUE",
+        help="Override one key of the run file (of connect: of the one that it makes).",
+    )(command)
 
 
 def running_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -20,3 +32,39 @@ def running_options(command: Callable[..., Any]) -> Callable[..., Any]:
     ):
         command = option(command)
     return command
+
+
+def at_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --at to a command."""
+    return click.option(
+        "--at",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="Of a sweep, only members with this value, for instance temperature=0.5 or widths=7,7,7.",
+    )(command)
+
+
+def overrides(assignments: tuple[str, ...]) -> dict[str, Any]:
+    """Return what --set was given: "section.key" → value."""
+    from langevin.run_file import parse_assignment
+
+    return dict(parse_assignment(a) for a in assignments)
+
+
+def conclude(path: Path, quiet: bool) -> None:
+    """Draw the figure, if the run file wants it, and print the summary of a finished run."""
+    import json
+
+    from langevin import simulation, summary
+
+    with simulation.open(path) as dataset:
+        drawn = None
+        if json.loads(dataset.attrs["settings"]).get("output", {}).get("figure", True):
+            from langevin import plotting
+
+            drawn = plotting.save(dataset, path.with_suffix(".png"))
+        if not quiet:
+            click.echo(summary.results(dataset))
+            click.echo(f"result  {path}")
+            if drawn:
+                click.echo(f"figure  {drawn}")

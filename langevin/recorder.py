@@ -13,6 +13,7 @@ from langevin.errors import LangevinError
 from langevin.schedule import Schedule, Stop
 from langevin.system import Array, Attributes, Coordinates, Dimensions
 
+AT_END = ("replica",)
 ONE_TIME = ("replica", "time")
 AT_WAITING = ("replica", "waiting_time")
 TWO_TIME = ("replica", "waiting_time", "lag")
@@ -25,13 +26,14 @@ COORDINATES = {
     "waiting_time": {"long_name": "waiting time t_w", "units": "1"},
     "lag": {"long_name": "lag t of the pair (t_w, t_w + t)", "units": "1"},
     "hessian_time": {"long_name": "time of a spectrum of the Hessian", "units": "1"},
+    "snapshot_time": {"long_name": "time of a snapshot of the configuration", "units": "1"},
 }
 
 #: Further dimensions of spectra: eigenvalues; random probes and the Ritz values of each.
 SPECTRAL = ("mode", "probe", "ritz")
 
 #: Names that observables and further coordinates may not have.
-TAKEN = (*COORDINATES, *SPECTRAL, "dof", "configuration", "sketch", "sketch_component")
+TAKEN = (*COORDINATES, *SPECTRAL, "dof", "configuration", "snapshot", "sketch", "sketch_component")
 
 
 class Recorder:
@@ -64,6 +66,7 @@ class Recorder:
             "waiting_time": len(schedule.waiting_times),
             "lag": len(schedule.lags),
             "hessian_time": len(schedule.hessian_times),
+            "snapshot_time": len(schedule.snapshot_times),
         }
         self._groups: dict[tuple[str, ...], dict[str, Array]] = {ONE_TIME: {}, AT_WAITING: {}, TWO_TIME: {}}
 
@@ -86,6 +89,11 @@ class Recorder:
         """Store the two-time observables of the pair (waiting, lag), by index; shapes as in `measure`."""
         for name, value in values.items():
             self._observable(TWO_TIME, name, value)[:, waiting, lag] = value
+
+    def end(self, values: Mapping[str, Array]) -> None:
+        """Store what was measured once, when the run has ended; shapes as in `measure`."""
+        for name, value in values.items():
+            self._observable(AT_END, name, value)[:] = value
 
     def spectrum(self, index: int, values: Mapping[str, tuple[tuple[str, ...], Array]]) -> None:
         """Store what was found at the Hessian time with this index.
@@ -161,6 +169,8 @@ class Recorder:
         }
         if len(self.schedule.hessian_times):
             coordinates["hessian_time"] = self.schedule.hessian_times
+        if len(self.schedule.snapshot_times):
+            coordinates["snapshot_time"] = self.schedule.snapshot_times
         for name, (dim, values, about) in (further or {}).items():
             _check_name(f"coordinate {name!r}", name, *variables)
             if np.shape(values) != (self._sizes.get(dim),):

@@ -31,6 +31,8 @@ SYSTEMS = {
     "preresnet": "langevin.systems.networks.deep:PreActivationResNet",
     "resnet158": "langevin.systems.networks.deep:ResNet158",
     "wide_resnet": "langevin.systems.networks.deep:WideResidual",
+    "curve": "langevin.systems.curves.run:ModelCurve",
+    "network_curve": "langevin.systems.networks.curve:NetworkCurve",
     "network": "langevin.systems.networks.architectures:UserNetwork",
 }
 

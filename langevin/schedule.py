@@ -111,6 +111,8 @@ class Stop:
         Indices (waiting_time, lag) of the two-time observables due here.
     hessian : int or None
         Index of the Hessian time that this is.
+    snapshot : int or None
+        Index of the snapshot time that this is.
     """
 
     index: int
@@ -118,6 +120,7 @@ class Stop:
     waiting: int | None = None
     pairs: list[tuple[int, int]] = field(default_factory=list)
     hessian: int | None = None
+    snapshot: int | None = None
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,8 @@ class Schedule:
         One for every time.
     hessian_times : ndarray, shape (hessian_time,)
         Where the spectrum of the Hessian is measured.
+    snapshot_times : ndarray, shape (snapshot_time,)
+        Where the configuration is stored, whatever is stored at every time.
     """
 
     times: NDArray[np.float64]
@@ -141,6 +146,7 @@ class Schedule:
     lags: NDArray[np.float64]
     stops: tuple[Stop, ...]
     hessian_times: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    snapshot_times: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
 
     @classmethod
     def build(
@@ -151,6 +157,7 @@ class Schedule:
         t_max: float,
         time_step: float | None,
         hessian: Grid | None = None,
+        snapshots: Grid | None = None,
     ) -> Schedule:
         """Unite the grids up to `t_max`, on multiples of `time_step` where there is one."""
         unit = time_step or 1.0
@@ -160,25 +167,27 @@ class Schedule:
         waiting = [w for w in ticks(waiting_times.points(first, t_max) / unit, 0) if w <= end]
         lag = [t for t in ticks(lags.points(first, t_max) / unit, 1) if 0 < t <= end]
         single = [t for t in ticks(times.points(first, t_max) / unit, 1) if t <= end]
-        looked = [t for t in ticks((hessian or Grid()).points(first, t_max) / unit, 0) if t <= end]
+        looked, kept = (
+            [t for t in ticks((grid or Grid()).points(first, t_max) / unit, 0) if t <= end]
+            for grid in (hessian, snapshots)
+        )
 
         due: dict[Any, list[tuple[int, int]]] = {0: [], end: []}
-        for t in [*single, *waiting, *looked]:
+        for t in [*single, *waiting, *looked, *kept]:
             due.setdefault(t, [])
         for i, w in enumerate(waiting):
             for j, t in enumerate(lag):
                 # Rounded again, so that two ways to the same time are one stop.
                 if (met := w + t if time_step else _significant(w + t)) <= end:
                     due.setdefault(met, []).append((i, j))
-        begins, looks = ({t: i for i, t in enumerate(kind)} for kind in (waiting, looked))
+        begins, looks, keeps = ({t: i for i, t in enumerate(kind)} for kind in (waiting, looked, kept))
         ordered = sorted(due)
         stops = tuple(
-            Stop(k, _significant(t * unit), begins.get(t), due[t], looks.get(t))
+            Stop(k, _significant(t * unit), begins.get(t), due[t], looks.get(t), keeps.get(t))
             for k, t in enumerate(ordered)
         )
-        waiting, lag, looked = ([_significant(t * unit) for t in kind] for kind in (waiting, lag, looked))
-        met_times = np.array([stop.time for stop in stops])
-        return cls(met_times, np.array(waiting), np.array(lag), stops, np.array(looked))
+        axes = [np.array([_significant(t * unit) for t in kind]) for kind in (waiting, lag, looked, kept)]
+        return cls(np.array([stop.time for stop in stops]), axes[0], axes[1], stops, axes[2], axes[3])
 
     def __len__(self) -> int:
         """Return the number of scheduled times."""

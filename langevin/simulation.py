@@ -10,7 +10,7 @@ from typing import Any
 
 import xarray as xr
 
-from langevin import config, engine, pace, provenance, storage, trajectories
+from langevin import beginning, config, engine, pace, provenance, storage, trajectories
 from langevin.config import Settings
 from langevin.dynamics import Langevin
 from langevin.engine import Run
@@ -25,10 +25,7 @@ from langevin.schedule import Schedule, Stop
 from langevin.schemes import SchemeName
 from langevin.spectra import Spectra, described
 from langevin.storage import Paths, Stored, Trajectory
-from langevin.system import Data, State, System, optional
-
-#: Part of its wall time that a run may spend on writing checkpoints.
-CHECKPOINT_SHARE = 0.01
+from langevin.system import Data, State, System, optional, overrides
 
 
 def run(
@@ -126,9 +123,12 @@ def execute(
 
             paths.discard()
             return execution.start(settings, paths, execution.local(threads, lock), progress)
-        run, ensemble, data = _prepare(settings, threads)
+        begins = beginning.read(settings)
+        run, ensemble, data = _prepare(settings, threads, begins.generation if begins else 0)
         with preparing(settings.title, progress):
             run.state = run.system.initial_state(run.noise)
+        if begins:
+            begins.apply(run)
         stored = trajectories.plan(settings.record, run, limit)
         if run.spectra is not None and run.schedule.hessian_times.size:
             run.spectra.require_room(trajectories.degrees_of_freedom(run))
@@ -136,6 +136,7 @@ def execute(
         # result stays until the new one replaces it.
         paths.discard()
         attributes = provenance.attributes(settings, ensemble, run.system, data)
+        attributes |= begins.attributes if begins else {}
         references = References(paths.references)
         session = _Session(settings, attributes, paths, run, stored, references, progress)
         return session.carry_out(watch)
@@ -162,7 +163,7 @@ def execute_resume(
 def _resume(paths: Paths, threads: int | None, progress: bool, limit: float | None) -> _Session:
     dataset, arrays, notes = storage.read_checkpoint(paths.checkpoint)
     settings = config.load(notes["settings"], folder=Path(notes["folder"]))
-    run, _, data = _prepare(settings, threads)
+    run, _, data = _prepare(settings, threads, beginning.generation(notes["attributes"]))
     _require_same(data, notes["attributes"], paths)
     run.recorder.restore(dataset)
     run.noise.load_state(notes["noise"])
@@ -224,37 +225,24 @@ def build(settings: Settings, ensemble: Ensemble, data: Data | None = None) -> S
     return Langevin(made, dynamics.temperature, dynamics.dt, settings.record.response, scheme)
 
 
-def _prepare(settings: Settings, threads: int | None) -> tuple[Run, Ensemble, Data | None]:
+def _prepare(settings: Settings, threads: int | None, generation: int) -> tuple[Run, Ensemble, Data | None]:
     keys = settings.ensemble
-    ensemble = Ensemble.regular(keys.replicas, keys.samples, keys.seed, threads)
+    ensemble = Ensemble.regular(keys.replicas, keys.samples, keys.seed, threads, generation)
     data = load_data(settings, ensemble)
     system = build(settings, ensemble, data)
     record = settings.record
     grids = record.times, record.waiting_times, record.lags
-    schedule = Schedule.build(*grids, settings.dynamics.t_max, system.time_step, record.hessian)
-    noise, spectra = Noise(keys.seed, ensemble.replica), Spectra(record, ensemble)
+    further = record.hessian, record.snapshot_grid(settings.dynamics)
+    schedule = Schedule.build(*grids, settings.dynamics.t_max, system.time_step, *further)
+    noise = Noise(keys.seed, ensemble.replica, generation)
     recorder = Recorder(schedule, ensemble, optional(system, "dimensions")())
-    run = Run(system, schedule, recorder, noise, state=None, spectra=spectra)
+    run = Run(system, schedule, recorder, noise, state=None, spectra=Spectra(record, ensemble))
     return run, ensemble, data
 
 
-def rest(interval: float, took: float) -> float:
-    """Return the seconds from the end of a checkpoint to the start of the next.
-
-    Parameters
-    ----------
-    interval : float
-        `output.checkpoint_interval`.
-    took : float
-        Seconds that writing the checkpoint took.
-
-    Returns
-    -------
-    float
-        The interval; longer if writing would take more than `CHECKPOINT_SHARE` of the time. Of 0 nothing is
-        made longer: whoever gives it wants a checkpoint after every stretch, at any price.
-    """
-    return max(interval, took / CHECKPOINT_SHARE) if interval else 0.0
+def measures_end(system: System) -> bool:
+    """Return whether a system, or the model that is driven, measures anything when the run has ended."""
+    return overrides(type(system.model if isinstance(system, Langevin) else system), "at_end")
 
 
 class _Session:
@@ -281,7 +269,7 @@ class _Session:
         self.stopped: str | None = None
         self.watch: Callable[[float], None] | None = None
         result = paths.result if settings.output.path else None
-        self.progress = Progress(run, settings.title, result, progress)
+        self.shown, self.progress = progress, Progress(run, settings.title, result, progress)
 
     def carry_out(self, watch: Callable[[float], None] | None = None) -> Path:
         """Run to the end; leave a result, or a checkpoint if stopped, or both files' reason why not."""
@@ -293,6 +281,8 @@ class _Session:
                 # The next one soon: from then on it can be opened and plotted.
                 self.due = min(self.due, self.began + pace.STRETCH)
                 engine.run(self.run, self._tick, self._keep)
+                if measures_end(self.run.system):
+                    self._measure_end()
         except Diverged as error:
             self._finish(status=f"diverged: {error}")
             raise Diverged(f"{error}; what was measured until then is in {self.paths.result}") from None
@@ -308,19 +298,32 @@ class _Session:
         if self.stopped or time.monotonic() >= self.due:
             self._checkpoint()
             self.progress.skip()
+        self._hear()
+
+    def _hear(self) -> None:
         if self.stopped:
             raise Interrupted(
-                f"stopped by {self.stopped} at t = {run.time:g}; "
+                f"stopped by {self.stopped} at t = {self.run.time:g}; "
                 f"continue with `langevin resume {self.paths.result}`"
             )
 
+    def _measure_end(self) -> None:
+        """Measure what is measured once; if it is interrupted, it is done again, and nothing else."""
+        run = self.run
+        self._checkpoint()
+        self.progress.close()
+        named = getattr(run.system, "end_name", System.end_name)
+        with preparing(self.settings.title, self.shown, named, self._hear):
+            run.recorder.end(optional(run.system, "at_end")(run.state))
+
     def _keep(self, stop: Stop, state: State) -> None:
-        if self.trajectories:
+        due = [trajectory for trajectory in self.trajectories if trajectory.stored.due(stop.index)]
+        if due:
             # Asked for only if someone wants it: of a large network it is a copy of every weight.
             x = self.run.system.configuration(state)
             if x is None:
                 raise LangevinError("the system has no configuration, though it stated its size, `dof`")
-            for trajectory in self.trajectories:
+            for trajectory in due:
                 trajectory.write(stop.index, x)
         self.progress.stop()
 
@@ -351,7 +354,7 @@ class _Session:
         }
         storage.write_checkpoint(self.paths.checkpoint, dataset, run.system.state_dict(run.state), notes)
         now = time.monotonic()
-        self.due = now + rest(self.settings.output.checkpoint_interval, now - began)
+        self.due = now + pace.rest(self.settings.output.checkpoint_interval, now - began)
 
     def _finish(self, status: str) -> None:
         storage.write_result(self._dataset(status), self.paths.result, self.trajectories, self.run.position)

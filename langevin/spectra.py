@@ -118,7 +118,7 @@ class Spectra:
 
 
 def described(attributes: Attributes) -> Attributes:
-    """Return the attributes of a system's variables and those of its spectra.
+    """Return the attributes of a system's variables and those of its spectra, and of the times of both.
 
     What the system says of "hessian" holds for all variables of the spectrum, what it says of one of them for
     that one.
@@ -126,5 +126,5 @@ def described(attributes: Attributes) -> Attributes:
     common = {"units": "1", **attributes.get("hessian", {})}
     ours = {name: {**common, **about, **attributes.get(name, {})} for name, about in _ABOUT.items()}
     clock = attributes.get("time", {}).get("units", "1")
-    ours["hessian_time"] = {"units": clock, **attributes.get("hessian_time", {})}
+    ours |= {name: {"units": clock, **attributes.get(name, {})} for name in ("hessian_time", "snapshot_time")}
     return {**{name: about for name, about in attributes.items() if name != "hessian"}, **ours}

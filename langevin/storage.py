@@ -6,6 +6,7 @@ A run that writes `name.nc` keeps these files beside it until it ends:
   `langevin plot` read it), with a group ``restart`` that holds what resuming needs;
 - ``name.checkpoint.configurations``: the trajectory as raw float64 (time, replica, dof), if it is stored;
 - ``name.checkpoint.sketches``: likewise the sketches (time, replica, sketch_component);
+- ``name.checkpoint.snapshots``: likewise the snapshots (snapshot_time, replica, dof);
 - ``name.checkpoint.references``: what is kept at the waiting times (`langevin.references`);
 - ``.name.nc.lock``: empty, locked by the process at work.
 
@@ -18,6 +19,7 @@ import fcntl
 import json
 import os
 import shutil
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,7 +39,7 @@ from langevin.system import Configuration
 CHECKPOINT_FORMAT = 2
 
 #: Variables that stand raw beside an unfinished run → how their files end, and what messages call them.
-STORED = {"configuration": "configurations", "sketch": "sketches"}
+STORED = {"configuration": "configurations", "sketch": "sketches", "snapshot": "snapshots"}
 
 #: What tells a result: one of these variables with its dimensions. The last is a plane's.
 RESULTS = (
@@ -59,7 +61,7 @@ class Paths:
         return self.result.with_name(self.result.name.removesuffix(".nc") + ".checkpoint.nc")
 
     def raw(self, variable: str) -> Path:
-        """Where a variable that is stored at every scheduled time stands while the run goes on."""
+        """Where a variable of the trajectory, or the snapshots, stand while the run goes on."""
         return self.checkpoint.with_suffix(f".{STORED[variable]}")
 
     @property
@@ -184,7 +186,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class Stored:
-    """A variable (time, replica, component) that is stored at every scheduled time.
+    """A variable (time, replica, component) that is stored at every scheduled time, or at some of them.
 
     Attributes
     ----------
@@ -196,6 +198,10 @@ class Stored:
         netCDF attributes.
     of : callable
         Gives it, shape (R, size), from a configuration, shape (R, dof).
+    axis : str
+        Name of its first dimension, the times at which it is stored.
+    stops : tuple of int, optional
+        Indices of these among the scheduled times, ascending. None: all of them.
     """
 
     name: str
@@ -203,6 +209,16 @@ class Stored:
     size: int
     attributes: Mapping[str, Any]
     of: Callable[[Configuration], Configuration]
+    axis: str = "time"
+    stops: tuple[int, ...] | None = None
+
+    def due(self, index: int) -> bool:
+        """Return whether it is stored at the scheduled time with this index."""
+        return self.stops is None or self.frames(index + 1) > self.frames(index)
+
+    def frames(self, position: int) -> int:
+        """Return at how many of the first `position` scheduled times it is stored."""
+        return position if self.stops is None else bisect_left(self.stops, position)
 
 
 class Trajectory:
@@ -231,27 +247,27 @@ class Trajectory:
         """Size of what one time holds, of all replicas."""
         return self.shape[0] * self.shape[1] * 8
 
-    def require(self, frames: int) -> None:
-        """Make sure that the first `frames` times are there.
+    def require(self, position: int) -> None:
+        """Make sure that what belongs to the first `position` scheduled times is there.
 
         Raises
         ------
         StorageError
             If the file was removed or cut since they were written.
         """
-        if self.path.stat().st_size < frames * self.frame_bytes:
+        if self.path.stat().st_size < self.stored.frames(position) * self.frame_bytes:
             raise StorageError(
                 f"{self.path} lacks {STORED[self.stored.name]} that were stored: it was removed or cut"
             )
 
     def write(self, index: int, x: Configuration) -> None:
-        """Store what belongs to the configuration x, shape (R, dof), at the time with this index."""
+        """Store what belongs to the configuration x, shape (R, dof), at the scheduled time of this index."""
         frame = np.ascontiguousarray(self.stored.of(x), dtype=np.float64)
         if frame.shape != self.shape:
             # Written all the same, it would shift every later time.
             raise LangevinError(f"{self.stored.name} has shape {frame.shape}; needed: {self.shape}")
         with explained(self.path):
-            self._file.seek(index * self.frame_bytes)
+            self._file.seek(self.stored.frames(index) * self.frame_bytes)
             self._file.write(frame.data)
 
     def flush(self) -> None:
@@ -260,9 +276,9 @@ class Trajectory:
             self._file.flush()
             os.fsync(self._file.fileno())
 
-    def read(self, index: int) -> NDArray[np.float64]:
-        """Return what one time holds, shape (R, size)."""
-        self._file.seek(index * self.frame_bytes)
+    def read(self, frame: int) -> NDArray[np.float64]:
+        """Return what one time of its own holds, shape (R, size)."""
+        self._file.seek(frame * self.frame_bytes)
         return np.frombuffer(self._file.read(self.frame_bytes)).reshape(self.shape)
 
     def close(self) -> None:
@@ -271,7 +287,7 @@ class Trajectory:
 
 
 def write_result(
-    dataset: xr.Dataset, path: Path, trajectories: Sequence[Trajectory] = (), frames: int = 0
+    dataset: xr.Dataset, path: Path, trajectories: Sequence[Trajectory] = (), position: int = 0
 ) -> None:
     """Write a result file.
 
@@ -281,25 +297,26 @@ def write_result(
     path : Path
     trajectories : sequence of Trajectory
         Each becomes a variable (time, replica, component), one chunk per time.
-    frames : int
-        How many of its times the run has reached; the others are NaN.
+    position : int
+        How many scheduled times the run has reached; what belongs to the others is NaN.
     """
     with replacing(path) as aside:
         dataset.to_netcdf(aside, engine="netcdf4", format="NETCDF4")
         if trajectories:
             with netCDF4.Dataset(aside, "a") as file:
                 for trajectory in trajectories:
-                    _append_trajectory(file, trajectory, frames)
+                    _append_trajectory(file, trajectory, position)
 
 
-def _append_trajectory(file: Any, trajectory: Trajectory, frames: int) -> None:
+def _append_trajectory(file: Any, trajectory: Trajectory, position: int) -> None:
     stored = trajectory.stored
-    file.createDimension(stored.dim, stored.size)
-    dims, chunks = ("time", "replica", stored.dim), (1, *trajectory.shape)
+    if stored.dim not in file.dimensions:
+        file.createDimension(stored.dim, stored.size)
+    dims, chunks = (stored.axis, "replica", stored.dim), (1, *trajectory.shape)
     variable = file.createVariable(stored.name, "f8", dims, chunksizes=chunks, fill_value=np.nan)
     variable.setncatts(dict(stored.attributes))
-    for index in range(frames):
-        variable[index] = trajectory.read(index)
+    for frame in range(stored.frames(position)):
+        variable[frame] = trajectory.read(frame)
 
 
 def write_checkpoint(

@@ -60,6 +60,13 @@ class System(Protocol):
     """Times are multiples of it, and `advance` may be split at any of them. None: any time can be reached."""
     dof: int | None = None
     """Degrees of freedom M of a replica; 0: no configuration. None: `configuration` is called to see."""
+    start_keys: ClassVar[tuple[str, ...]] = ()
+    """Keys of [system] that say how a start is made, or how it is computed: a run that begins from a stored
+    configuration may have others than the run that stored it."""
+    disorder_keys: ClassVar[tuple[str, ...]] = ()
+    """Keys of [dynamics] from which, besides the seed and [system], the quenched disorder follows."""
+    end_name: str = "end"
+    """What the progress bar of `at_end` calls it."""
     device_name: str | None = None
     """What it runs on, such as a GPU's name, for the attribute `device` of the file. None: the processor."""
 
@@ -68,6 +75,14 @@ class System(Protocol):
 
     def advance(self, state: State, t0: float, t1: float, noise: Noise) -> State:
         """Return the state at t1 that follows from `state` at t0. Raises `Diverged` if it cannot."""
+
+    def begun_from(self, state: State, x: Array) -> State:
+        """Return the state at t = 0 with the configuration x, shape (R, dof), in place of that of `state`.
+
+        `state` is what `initial_state` returned. Needed where a run file may have a section [start]; a class
+        that does not override it is refused such a one. Raises `UserError` if x breaks a constraint.
+        """
+        raise NotImplementedError
 
     def measure(self, state: State) -> dict[str, Array]:
         """Return the one-time observables, shape (R,) each; "energy" is among them."""
@@ -82,6 +97,15 @@ class System(Protocol):
         """Return what is measured only where a waiting time begins, shape (R,) each. Default: nothing.
 
         It is called once for every waiting time, after `measure`, and may cost far more than that does.
+        """
+        return {}
+
+    def at_end(self, state: State) -> Mapping[str, Array]:
+        """Return what is measured once, when the run has come to its end. Default: nothing.
+
+        Shape (R,) each, or (R, …) as `dimensions` says; stored without a time. It may take long: it tells
+        `langevin.preparation.report` how far it is, and often, for only there Ctrl-C is heard. A run that is
+        killed meanwhile measures it again when it is resumed.
         """
         return {}
 
@@ -128,9 +152,9 @@ class System(Protocol):
     def dimensions(self) -> Dimensions:
         """Return the further dimensions of the observables that have such. Default: none has.
 
-        What `measure`, `at_waiting` and `compare` return under one of these names has the shape (R, …), with
-        one axis for each further dimension, always of the same size. The size is that of its `coordinates`,
-        where there are any.
+        What `measure`, `at_waiting`, `compare` and `at_end` return under one of these names has the shape
+        (R, …), with one axis for each further dimension, always of the same size. The size is that of its
+        `coordinates`, where there are any.
         """
         return {}
 
@@ -154,6 +178,15 @@ def optional(system: System, method: str) -> Callable[..., Any]:
     return getattr(system, method, default)
 
 
+def overrides(kind: type[Any], method: str) -> bool:
+    """Return whether a class of systems or models has an optional method of its own."""
+    return getattr(kind, method, None) not in (
+        None,
+        getattr(System, method, None),
+        getattr(Model, method, None),
+    )
+
+
 class Model(Protocol):
     """Anything with a force: what `langevin.dynamics.Langevin` turns into a `System`.
 
@@ -163,6 +196,10 @@ class Model(Protocol):
     """
 
     Parameters: ClassVar[type[Any]]
+    start_keys: ClassVar[tuple[str, ...]] = ()
+    """As of a `System`."""
+    disorder_keys: ClassVar[tuple[str, ...]] = ()
+    """As of a `System`."""
 
     def initial_configuration(self, noise: Noise) -> Array:
         """Return the configuration at t = 0, shape (R, dof)."""
@@ -183,6 +220,13 @@ class Model(Protocol):
 
     def at_waiting(self, x: Array) -> Mapping[str, Array]:
         """Return what is measured only where a waiting time begins, shape (R,) each. Default: nothing."""
+        return {}
+
+    end_name: ClassVar[str] = "end"
+    """As of a `System`."""
+
+    def at_end(self, x: Array) -> Mapping[str, Array]:
+        """Return what is measured once, when the run has ended, as `System.at_end`. Default: nothing."""
         return {}
 
     def compare(self, reference: Array, x: Array) -> dict[str, Array] | None:

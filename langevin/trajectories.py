@@ -1,4 +1,4 @@
-"""What of the configuration a run stores at every scheduled time: all of it, a sketch, both or nothing."""
+"""What a run stores of its configuration: all or a sketch at every scheduled time; snapshots at some."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TRAJECTORY_LIMIT = 1_000_000_000
 
 
 def plan(record: RecordKeys, run: Run, limit: float | None = None) -> list[Stored]:
-    """Return the variables that a run stores at every scheduled time.
+    """Return the variables that a run stores of its configuration.
 
     Parameters
     ----------
@@ -31,25 +31,36 @@ def plan(record: RecordKeys, run: Run, limit: float | None = None) -> list[Store
     Raises
     ------
     UserError
-        If a sketch is asked for, and the system has no configuration.
+        If a sketch or snapshots are asked for, and the system has no configuration.
     """
-    if record.configurations == "never" and not record.sketch:
+    snapshots = bool(run.schedule.snapshot_times.size)
+    if record.configurations == "never" and not record.sketch and not snapshots:
         return []
     dof = degrees_of_freedom(run)
     if dof == 0:
         if record.sketch:
             raise UserError(f"record.sketch = {record.sketch}: allowed: 0 (the system has no configuration)")
+        if snapshots:
+            raise UserError("record.snapshots: allowed: [] (the system has no configuration)")
         return []
     planned = []
     most = TRAJECTORY_LIMIT if limit is None else limit
     size = len(run.schedule) * run.recorder.ensemble.size * dof * 8
     if record.configurations == "always" or (record.configurations == "auto" and size <= most):
-        about = {"long_name": "degrees of freedom at every scheduled time", "units": "1"}
-        about |= run.system.attributes().get("configuration", {})
+        about = _described(run, "degrees of freedom at every scheduled time")
         planned.append(Stored("configuration", "dof", dof, about, lambda x: x))
+    if snapshots:
+        about = _described(run, "degrees of freedom at the times of snapshots")
+        stops = tuple(stop.index for stop in run.schedule.stops if stop.snapshot is not None)
+        planned.append(Stored("snapshot", "dof", dof, about, lambda x: x, "snapshot_time", stops))
     if record.sketch:
         planned.append(_sketch(record.sketch, dof, run.recorder.ensemble))
     return planned
+
+
+def _described(run: Run, meaning: str) -> dict[str, Any]:
+    """Return the attributes of stored configurations, with what the system says of them."""
+    return {"long_name": meaning, "units": "1", **run.system.attributes().get("configuration", {})}
 
 
 def degrees_of_freedom(run: Run) -> int:

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from langevin import config, provenance, trajectories
+from langevin import beginning, config, provenance, trajectories
 from langevin.config import Settings
 from langevin.ensemble import available_threads
 from langevin.errors import Diverged, Interrupted, LangevinError, StorageError, UserError
@@ -73,9 +73,13 @@ def start(settings: Settings, paths: Paths, executor: Executor, progress: bool =
         "settings": settings.given,
         "text": settings.text,
         "folder": str(settings.folder.resolve()),
+        "working": str(Path.cwd()),
         "history": provenance.history_line("run"),
         "wall_time": 0.0,
     }
+    for made in settings.sweep.members if settings.sweep else ():
+        # A file that is not there, or not of this system, is known before anything is computed.
+        beginning.read(made)
     with explained(paths.sweep):
         # Under another name first: there is no folder of a sweep that does not say what it is.
         aside = paths.sweep.with_name(f".{paths.sweep.name}.partial")
@@ -129,7 +133,9 @@ class _Campaign:
     def carry_out(self) -> Path:
         """Carry all members to their end and make one file of them."""
         limit = trajectories.TRAJECTORY_LIMIT / len(self.results)
-        jobs = [member.job(self.sweep.members[n], self.results[n], limit) for n in self.left]
+        # Of sweeps begun before there was a section [start] it is not known, and not needed.
+        working = Path(self.notes.get("working", ""))
+        jobs = [member.job(self.sweep.members[n], self.results[n], limit, working) for n in self.left]
         try:
             with listening(self._note):
                 ends = self.executor.map(member.carry_out, jobs, self.progress.part, self._is_stopped)

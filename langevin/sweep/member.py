@@ -18,7 +18,7 @@ def path(folder: Path, number: int) -> Path:
     return folder / f"member-{number:04d}.nc"
 
 
-def job(settings: Settings, result: Path, limit: float) -> dict[str, Any]:
+def job(settings: Settings, result: Path, limit: float, working: Path) -> dict[str, Any]:
     """Return what a process needs to know to carry out a member.
 
     Parameters
@@ -28,11 +28,16 @@ def job(settings: Settings, result: Path, limit: float) -> dict[str, Any]:
     result : Path
     limit : float
         Bytes that `configurations = "auto"` stores at most.
+    working : Path
+        The working directory in which the sweep began: from there paths of the run file lead.
     """
     output = {**settings.given.get("output", {}), "path": str(result), "figure": False}
+    given = {**settings.given, "output": output}
+    if settings.start is not None:
+        given["start"] = {**given["start"], "file": str(working / settings.start.file)}
     return {
         "result": str(result),
-        "settings": {**settings.given, "output": output},
+        "settings": given,
         "folder": str(settings.folder.resolve()),
         "limit": limit,
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 import numpy as np
 
 from langevin.noise import Noise
@@ -26,6 +28,9 @@ class Chained(Model):
     space : Space
         Flat or the sphere.
     """
+
+    #: Made from arrays; `run.ModelCurve` is what run files name.
+    Parameters: ClassVar[type[Any]] = object
 
     start: Array
     end: Array

@@ -132,10 +132,11 @@ def _distance(path: Array, end: Array) -> Array:
     return np.sqrt(np.mean((path - end[:, None]) ** 2, axis=2))
 
 
-def _dataset(found: dict[str, Array], t: Array, ensemble: Ensemble | None, space: Space) -> xr.Dataset:
+def described(space: Space) -> dict[str, str]:
+    """Return the name of a profile's variable → what it is."""
     way = "the segment" if space.name == "flat" else "the great arc"
     distance = "root mean square distance per degree of freedom from the curve's"
-    names = {
+    return {
         "energy": "energy per degree of freedom along the curve",
         "shortest_energy": f"energy per degree of freedom along {way} between the ends, at equal speed",
         "distance_from_start": f"{distance} first end",
@@ -147,6 +148,10 @@ def _dataset(found: dict[str, Array], t: Array, ensemble: Ensemble | None, space
         "shortest_barrier": f"barrier per degree of freedom along {way} between the ends",
         "length_ratio": f"length of the curve over that of {way}",
     }
+
+
+def _dataset(found: dict[str, Array], t: Array, ensemble: Ensemble | None, space: Space) -> xr.Dataset:
+    names = described(space)
     replica = np.arange(len(found["barrier"])) if ensemble is None else ensemble.replica
     ds = xr.Dataset(
         {

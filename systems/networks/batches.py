@@ -100,7 +100,7 @@ class Epochs(_Fixed):
         """Return the places of so many epochs, in a row; the last block is kept."""
         known, places = self._kept.get(replica, (-1, np.empty(0, np.int32)))
         if known != number:
-            stream = self.ensemble.quenched("batch", replica, number)
+            stream = self.ensemble.driving("batch", replica, number)
             places = orders(stream, self.epochs, self.examples).reshape(-1)
             self._kept[replica] = (number, places)
         return places
@@ -128,7 +128,7 @@ class Independent(_Fixed):
     def _block(self, replica: int, number: int) -> Index:
         known, drawn = self._kept.get(replica, (-1, np.empty((0, self.size), np.int32)))
         if known != number:
-            stream = self.ensemble.quenched("batch", replica, number)
+            stream = self.ensemble.driving("batch", replica, number)
             drawn = stream.integers(self.examples, size=(BLOCK, self.size), dtype=np.int32)
             self._kept[replica] = (number, drawn)
         return drawn

@@ -6,8 +6,9 @@ point between two minima nobody has ever computed any. At every point they are t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,8 @@ from torch import Tensor, nn
 from langevin.system import Array
 
 from .examples import Examples
+from .layout import buffers_of
+from .state import NetworkState
 from .team import LARGE
 from .training import Alone, Problem
 
@@ -66,11 +69,14 @@ class Seen(NamedTuple):
         Class probabilities where the loss knows them (cross_entropy, nll_loss), else the outputs.
     wrong : ndarray of bool, shape (n,)
         Whether the largest output is another class's.
+    labels : ndarray of int64, shape (n,)
+        The right classes.
     """
 
     losses: Array
     predictions: Array
     wrong: NDArray[np.bool_]
+    labels: NDArray[np.int64]
 
 
 class Landscape:
@@ -112,18 +118,39 @@ class Landscape:
         with self._limited():
             renew(self.unit, index)
 
+    def begun(self, state: NetworkState, x: Array, examples: Sequence[Tensor]) -> NetworkState:
+        """Return the state with the weights x, shape (R, M), and batch-norm's running statistics of these.
+
+        Parameters
+        ----------
+        state : NetworkState
+            A start: its velocity is zero.
+        x : ndarray, shape (R, M)
+        examples : sequence of Tensor
+            For each replica the training examples that the statistics are computed from.
+        """
+        weights = torch.tensor(x, dtype=state.weights.dtype, device=state.weights.device)
+        rows = []
+        for k, (row, index) in enumerate(zip(weights, examples, strict=True)):
+            # What is no statistics of batch-norm stays the replica's own.
+            for here, own in zip(self.unit.module.buffers(), state.buffers, strict=True):
+                here.copy_(own[k])
+            self.go_to(row, index)
+            rows.append(buffers_of(self.unit.module))
+        buffers = [torch.stack(kind) for kind in zip(*rows, strict=True)]
+        return replace(state, weights=weights, buffers=buffers)
+
     def see(self, index: Tensor, *, test: bool = False) -> Seen:
         """Return what the network here makes of training examples, or of test examples."""
         examples = self.test if test else self.unit.examples
-        losses, predictions, wrong = [], [], []
+        parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
         with self._limited(), self.unit.evaluating(), torch.no_grad():
             for piece in torch.split(index, examples.piece):
                 inputs, labels = self.unit.gather(piece, examples)
                 outputs = self.unit.module(inputs)
-                losses.append(self.unit.problem.loss.each(outputs, labels).double())
-                predictions.append(self._predictions(outputs))
-                wrong.append(outputs.argmax(-1) != labels)
-        return Seen(*(torch.cat(part).cpu().numpy() for part in (losses, predictions, wrong)))
+                losses = self.unit.problem.loss.each(outputs, labels).double()
+                parts.append((losses, self._predictions(outputs), outputs.argmax(-1) != labels, labels))
+        return Seen(*(torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True)))
 
     def _predictions(self, outputs: Tensor) -> Tensor:
         name = self.unit.problem.loss.name

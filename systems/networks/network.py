@@ -26,18 +26,20 @@ from langevin.schedule import Schedule
 from langevin.system import Array, Attributes, Coordinates
 
 from . import batches, measurement, perceptron, tiny
+from .bends import Bends
 from .curvature import DEFINITION, LossHessian, Twin
 from .datasets.base import Data
 from .devices import explained, prepare
 from .examples import Examples
+from .fitting import fitting
 from .landscape import Landscape, Seen
-from .layout import Layout, buffers_of, multiplications, seeded
+from .layout import Layout, buffers_of, seeded
 from .losses import Loss
 from .schedules import scaled_times
 from .sections import Descent, RecordDescent
 from .state import NetworkState, Reference, compare, first_not_finite, restored
 from .tiny import Tiny
-from .training import LARGEST, Problem, Rule
+from .training import LARGEST, Problem, Rule, couples
 from .units import Units
 from .views import Augmented, Views
 
@@ -50,6 +52,7 @@ class Network:
     Dynamics: ClassVar[type[Descent]] = Descent
     Record: ClassVar[type[RecordDescent]] = RecordDescent
     data: ClassVar[str] = "mnist"
+    connected_by: ClassVar[str] = "network_curve"
 
     def __init__(
         self, parameters: Any, dynamics: Descent, ensemble: Ensemble, data: Data, record: RecordDescent
@@ -61,30 +64,15 @@ class Network:
         self.loss = Loss(self.loss_name, data.classes)
         with explained():
             self._load(data)
-            modules = [self._module(k) for k in ensemble.replica]
-            self.layout = Layout(modules[0])
-            self._check(modules[0])
+            self.modules = [self._module(k) for k in ensemble.replica]
+            self.layout = Layout(self.modules[0])
+            inputs, _ = self.train.gather(torch.zeros(2, dtype=torch.int64, device=self.device))
+            self._work, self.loss.classes = fitting(self.modules[0], inputs, data.classes)
             self.batches = self._batches(data)
             rule = Rule(dynamics.rates, dynamics.momentum, dynamics.weight_decay, dynamics.temperature)
             self.problem = Problem(self.layout, self.loss, self.train, self.batches.size, rule)
-            shape = self._compiled_shape(modules[0])
-            self.units: Units | Tiny
-            if shape is not None and tiny.pays(shape, self.batches, rule):
-                self.units = Tiny(self.problem, self.batches, data.rows, ensemble, shape)
-            else:
-                stackable = shape is None and self._stackable(modules[0])
-                self.units = Units(
-                    modules,
-                    self.problem,
-                    self.batches,
-                    data.rows,
-                    ensemble,
-                    dynamics.execution if stackable else "sequential",
-                    dynamics.cuda_graph,
-                    self._work,
-                    shape,
-                    self._views(),
-                )
+            self.compiled = self._compiled_shape(self.modules[0])
+            self._rows = data.rows
             self._choose(data)
 
     # What a subclass says.
@@ -114,6 +102,30 @@ class Network:
 
     # Preparation.
 
+    @cached_property
+    def units(self) -> Units | Tiny:
+        """What takes the steps, and measures."""
+        if self.compiled is not None and tiny.pays(self.compiled, self.batches, self.problem.rule):
+            return Tiny(self.problem, self.batches, self._rows, self.ensemble, self.compiled)
+        return self.make_units()
+
+    def make_units(self, bends: Bends | None = None) -> Units:
+        """Return units of this network's replicas; with `bends`, units that move the bends of curves."""
+        stackable = self.compiled is None and bends is None and self._stackable(self.modules[0])
+        return Units(
+            self.modules,
+            self.problem,
+            self.batches,
+            self._rows,
+            self.ensemble,
+            self.dynamics.execution if stackable else "sequential",
+            self.dynamics.cuda_graph,
+            self._work,
+            self.compiled,
+            self._views(),
+            bends,
+        )
+
     @property
     def _augments(self) -> bool:
         return bool(self.dynamics.augment != "none")
@@ -140,7 +152,7 @@ class Network:
     def _choose(self, data: Data) -> None:
         """Choose the examples on which is measured."""
         energy, gradient = self.record.energy_examples, self.record.gradient_examples
-        if self.units.couples:
+        if couples(self.modules[0]):
             gradient = max(gradient, measurement.FEWEST * self.batches.size)
         self._chosen = measurement.Chosen(
             {s: self._subset(rows, energy, s) for s, rows in data.rows.items()},
@@ -169,34 +181,6 @@ class Network:
                 f"data.name = {data.name!r}"
             )
         return batches.make(keys.batches, examples, keys.batch_size, keys.persistence, self.ensemble)
-
-    def _check(self, module: nn.Module) -> None:
-        """Make sure that network and data fit, and that nothing random is inside."""
-        name = type(module).__name__
-        if self.layout.dof == 0:
-            raise UserError(f"system: {name} has no trainable parameters")
-        random = [m for m in module.modules() if isinstance(m, nn.modules.dropout._DropoutNd) and m.p > 0]
-        if random:
-            raise UserError(
-                f"system: {name} contains {type(random[0]).__name__}; allowed: modules whose output follows "
-                "from weights and inputs alone (set p = 0)"
-            )
-        inputs, _ = self.train.gather(torch.zeros(2, dtype=torch.int64, device=self.device))
-        module.eval()
-        try:
-            with torch.no_grad():
-                outputs = module(inputs)
-                self._work = multiplications(module, inputs)
-        except (RuntimeError, ValueError, TypeError) as error:
-            wanted, said = "×".join(str(n) for n in self.shape), str(error).splitlines()[0]
-            raise UserError(f"system: {name} does not take inputs of shape {wanted}: {said}") from None
-        module.train()
-        if outputs.ndim != 2 or outputs.shape[0] != 2 or outputs.shape[1] < self.classes:
-            raise UserError(
-                f"system: {name} gives outputs of shape {tuple(outputs.shape)} for a batch of 2; needed: "
-                f"(2, {self.classes}), one for each class"
-            )
-        self.loss.classes = outputs.shape[1]
 
     def _stackable(self, module: nn.Module) -> bool:
         """Return whether replicas may share a call: all that differs between them are their weights."""
@@ -234,6 +218,12 @@ class Network:
         memory = np.stack([self.batches.start(int(k), stream) for k, stream in pairs])
         velocity = torch.zeros_like(weights) if self.dynamics.momentum else None
         return NetworkState(weights, velocity, buffers, memory)
+
+    def begun_from(self, state: NetworkState, x: Array) -> NetworkState:
+        """Return the start with the weights x, shape (R, M); batch-norm has statistics of these."""
+        with explained():
+            examples = [self._chosen.trained[s] for s in self.ensemble.sample.tolist()]
+            return self.landscape.begun(state, x, examples)
 
     def _streams(self, noise: Noise) -> list[Any]:
         """Return the streams of batches that depend on those before; none for the others."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.linalg.cython_blas  # noqa: F401  (numba's matrix products: to be found below)
 import torch
+from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
@@ -96,7 +97,7 @@ class Compiled(Alone):
         super().__init__(module, problem)
         from . import perceptron_kernels as kernels
 
-        self._descend = kernels.descend
+        self._descend, self._descend_bends = kernels.descend, kernels.descend_bends
         self._sizes = np.array(shape.sizes)
         self._kinds = (
             {"relu": kernels.RELU, "tanh": kernels.TANH}[shape.activation],
@@ -125,9 +126,43 @@ class Compiled(Alone):
         """
         losses = np.empty(len(batches), self._row.dtype)
         index = np.ascontiguousarray(batches[:, 0].numpy())
-        self._descend(
-            self._row,
-            self._speed,
+        self._descend(self._row, self._speed, *self._arguments(index, rates), losses)
+        return torch.from_numpy(losses)[:, None]
+
+    def run_bends(
+        self,
+        bends: Tensor,
+        velocity: Tensor | None,
+        ends: tuple[Tensor, Tensor],
+        ways: Tensor,
+        index: Tensor,
+        rates: Rates,
+    ) -> Tensor:
+        """Take a step of a curve's bends on each of the batches; return the losses, shape (steps, 1).
+
+        To be called inside of `single_blas`.
+
+        Parameters
+        ----------
+        bends, velocity : Tensor, shape (n, M)
+            Changed in place.
+        ends : pair of Tensor, shape (M,)
+        ways : Tensor, shape (steps, n + 2)
+            Weights of the control points.
+        index : Tensor, shape (steps, B)
+        rates : ndarray, shape (steps,)
+        """
+        losses = np.empty(len(index), bends.numpy().dtype)
+        moved = bends if velocity is None else velocity
+        chosen = np.ascontiguousarray(index.numpy())
+        self._descend_bends(
+            *(t.numpy() for t in (bends, moved, *ends, ways)), *self._arguments(chosen, rates), losses
+        )
+        return torch.from_numpy(losses)[:, None]
+
+    def _arguments(self, index: NDArray[np.int64], rates: Rates) -> tuple[Any, ...]:
+        """Return what both kernels take besides weights and losses."""
+        return (
             self._sizes,
             self._kinds,
             self._inputs,
@@ -137,6 +172,4 @@ class Compiled(Alone):
             index,
             rates.astype(self._numbers.dtype, copy=False),
             self._numbers,
-            losses,
         )
-        return torch.from_numpy(losses)[:, None]

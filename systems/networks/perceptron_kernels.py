@@ -203,3 +203,75 @@ def descend(weights, velocity, sizes, kinds, inputs, labels, scale, shift, batch
                 weights, sizes, kinds, labels, rows, rule[2], activations, deltas, gradient
             )
         _update(weights, gradient, velocity, rates[step], rule)
+
+
+@numba.njit(**OPTIONS)
+def _place(phi, start, bends, end, w):
+    """Write φ = Σ_k w_k P_k, the point of a curve at which the gradient is wanted."""
+    first, one, last = w[0], w[1], w[-1]
+    for i in range(phi.size):
+        phi[i] = first * start[i] + one * bends[0, i] + last * end[i]
+    for k in range(1, bends.shape[0]):
+        more, row = w[k + 1], bends[k]
+        if more != 0:
+            for i in range(phi.size):
+                phi[i] += more * row[i]
+
+
+@numba.njit(**OPTIONS)
+def _update_bend(bend, velocity, phi, gradient, share, rate, rule):
+    """Take the step of one bend, whose weight in φ is `share`; decay acts on φ."""
+    momentum, decay = rule[0], rule[1]
+    if momentum != 0:
+        for i in range(bend.size):
+            velocity[i] = momentum * velocity[i] + share * (gradient[i] + decay * phi[i])
+            bend[i] -= rate * velocity[i]
+    elif share != 0:
+        for i in range(bend.size):
+            bend[i] -= rate * share * (gradient[i] + decay * phi[i])
+
+
+@numba.njit(**OPTIONS)
+def descend_bends(
+    bends,
+    velocity,
+    start,
+    end,
+    ways,
+    sizes,
+    kinds,
+    inputs,
+    labels,
+    scale,
+    shift,
+    batches,
+    rates,
+    rule,
+    losses,
+):
+    """Take a step of a curve's bends on each of the batches; arguments besides these as of `descend`.
+
+    Parameters
+    ----------
+    bends, velocity : ndarray of float, shape (n, M)
+        Changed in place; without momentum the velocity is not used.
+    start, end : ndarray of float, shape (M,)
+        The ends of the curve.
+    ways : ndarray of float, shape (steps, n + 2)
+        Weights of the control points at each step's position.
+    """
+    count = batches.shape[1]
+    activations = np.empty(count * sizes.sum(), bends.dtype)
+    deltas = np.empty((2, count * sizes[1:].max()), bends.dtype)
+    gradient, phi = np.zeros_like(start), np.empty_like(start)
+    x = activations[: count * sizes[0]].reshape(count, sizes[0])
+    for step in range(batches.shape[0]):
+        _place(phi, start, bends, end, ways[step])
+        losses[step] = 0
+        if count:
+            rows = batches[step]
+            _gather(inputs, rows, scale, shift, x)
+            losses[step] = _gradient(phi, sizes, kinds, labels, rows, rule[2], activations, deltas, gradient)
+        for k in range(bends.shape[0]):
+            share = ways[step, k + 1]
+            _update_bend(bends[k], velocity[k], phi, gradient, share, rates[step], rule)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import ClassVar, Literal
 
 from langevin.config import RecordKeys
 from langevin.keys import DynamicsKeys, key
@@ -13,6 +13,11 @@ from .schedules import RateSchedule
 
 class Descent(DynamicsKeys):
     """[dynamics]: stochastic gradient descent. Time is counted in steps."""
+
+    collects: ClassVar[str] = (
+        'dynamics.schedule = "triangular" with dynamics.t_max ≥ dynamics.cycle/2, or "cosine" with '
+        "dynamics.t_max ≥ a cycle"
+    )
 
     @property
     def time_step(self) -> float:
@@ -93,6 +98,10 @@ class Descent(DynamicsKeys):
             self.cycle,
             self.cycles,
         )
+
+    def collected(self) -> list[float]:
+        """Return the times at which the schedule gives a model to an ensemble."""
+        return [float(t) for t in self.rates.collected(round(self.t_max))]
 
     def faults(self) -> Iterator[str]:
         """Yield the faults of the schedule that several keys together show."""

@@ -88,6 +88,11 @@ class Problem:
     rule: Rule
 
 
+def couples(module: nn.Module) -> bool:
+    """Return whether one example's loss depends on the others of its batch: batch-norm makes it so."""
+    return any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in module.modules())
+
+
 class Unit:
     """Replicas that share a call; to be bound to their weights first.
 
@@ -105,8 +110,7 @@ class Unit:
         self.module, self.problem = module, problem
         self.layout, self.examples = problem.layout, problem.examples
         self.buffers = list(module.buffers())
-        # Batch-norm makes one example's loss depend on the others of its batch.
-        self.couples = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in module.modules())
+        self.couples = couples(module)
         self._weights: list[Tensor] = []
         self._velocities: list[Tensor] = []
 

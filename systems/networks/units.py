@@ -16,6 +16,7 @@ from langevin.system import Array
 
 from . import measurement
 from .batches import Batches
+from .bends import Bends
 from .examples import Examples
 from .measurement import Chosen
 from .perceptron import Compiled, Shape, single_blas
@@ -51,6 +52,8 @@ class Units:
         Of a net whose steps are to be compiled.
     views : Views or None
         Of the examples of every batch, if they are `Augmented`.
+    bends : Bends or None
+        Of curves, if it is these that move.
     """
 
     def __init__(
@@ -65,8 +68,9 @@ class Units:
         work: int,
         shape: Shape | None = None,
         views: Views | None = None,
+        bends: Bends | None = None,
     ) -> None:
-        self.views = views
+        self.views, self.bends = views, bends
         self.problem, self.batches, self.rows, self.ensemble = problem, batches, rows, ensemble
         dof = problem.layout.dof
         self.device = problem.examples.device
@@ -78,10 +82,14 @@ class Units:
             first = modules[group[0]]
             alone = Compiled(first, problem, shape) if shape else Alone(first, problem)
             self.probes.append(alone)
-            many = len(group) > 1
-            self.units.append(Stacked(modules[group[1]], problem) if many else alone)
+            if bends is not None:
+                self.units.append(bends.unit(alone, group[0]))
+            else:
+                self.units.append(Stacked(modules[group[1]], problem) if len(group) > 1 else alone)
         self.team = Team(len(self.groups), ensemble.threads, work * batches.size, self.device.type)
         fixed = batches.fixed and not problem.rule.temperature
+        # Uniform along a curve, a step has to know the curve's length.
+        fixed = fixed and (bends is None or bends.draws == 1)
         self._capture = capture and fixed and self.device.type == "cuda"
         self._captured: dict[int, Captured] = {}
         self._fixed: dict[int, tuple[Tensor, Tensor | None]] = {}
@@ -224,6 +232,8 @@ class Units:
             chosen = np.stack([r[d] for r, d in zip(rows, drawn, strict=True)], axis=1)
             if self.views is not None:
                 chosen += np.stack([self.views.table(int(labels[p]), start, stop) for p in group], axis=1)
+            if self.bends is not None:
+                chosen = self.bends.append(chosen, int(labels[group[0]]), start)
             batches = upload(chosen)
             yield from torch.split(batches, 1) if self.problem.rule.temperature else (batches,)
         else:
@@ -234,12 +244,13 @@ class Units:
                 one = rows[0][index]
                 if self.views is not None:
                     one += self.views.of(label, step, len(one))
-                yield upload(one[None, None])
+                batch = one[None, None]
+                yield upload(batch if self.bends is None else self.bends.append(batch, label, step))
 
     def _thermal(self, group: range, step: int, dtype: torch.dtype) -> Tensor:
         """Return standard normals of one step, shape (r, M), from the stream of (seed, replica, step)."""
-        dof = self.problem.layout.dof
-        streams = [self.ensemble.quenched("thermal", int(self.ensemble.replica[p]), step) for p in group]
+        dof = self.problem.layout.dof * (1 if self.bends is None else self.bends.bends)
+        streams = [self.ensemble.driving("thermal", int(self.ensemble.replica[p]), step) for p in group]
         if self.device.type == "cpu":
             kind = np.float32 if dtype == torch.float32 else np.float64
             return torch.from_numpy(np.stack([s.standard_normal(dof, dtype=kind) for s in streams]))

@@ -51,7 +51,7 @@ class Views:
 
     def of(self, replica: int, step: int, count: int) -> NDArray[np.int64]:
         """Return the views of a step's batch of `count` examples, where sizes differ, shape (count,)."""
-        return self.examples * self.ensemble.quenched("view", replica, step).integers(VIEWS, size=count)
+        return self.examples * self.ensemble.driving("view", replica, step).integers(VIEWS, size=count)
 
     def table(self, replica: int, first: int, last: int) -> NDArray[np.int64]:
         """Return the views of the steps first … last − 1, shape (steps, B)."""
@@ -65,7 +65,7 @@ class Views:
         """Return those of some steps in a row; the last block is kept."""
         known, drawn = self._kept.get(replica, (-1, np.empty((0, self.size), np.int64)))
         if known != number:
-            stream = self.ensemble.quenched("view", replica, number)
+            stream = self.ensemble.driving("view", replica, number)
             drawn = self.examples * stream.integers(VIEWS, size=(self.steps, self.size))
             self._kept[replica] = (number, drawn)
         return drawn

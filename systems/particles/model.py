@@ -55,6 +55,7 @@ class Mixture(Model):
     """
 
     Parameters = MixtureKeys
+    start_keys = ("start", "equilibration_time", "skin")
     Dynamics = ParticleDynamics
     Record = ParticleRecord
 

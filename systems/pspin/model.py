@@ -62,6 +62,9 @@ class PSpin(Model):
             default="float32",
         )
 
+    #: A planted start is part of the couplings.
+    disorder_keys = ("initial_temperature",)
+
     def __init__(self, parameters: Any, dynamics: LangevinDynamics, ensemble: Ensemble) -> None:
         self.p: int = parameters.p
         self.n: int = parameters.n

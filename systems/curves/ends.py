@@ -1,0 +1,209 @@
+"""The ends of curves that a run file names: stored configurations of finished runs, in pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from langevin import stored
+from langevin.config import RecordKeys, Settings
+from langevin.errors import UserError
+from langevin.keys import Section, key
+from langevin.stored import StoredRun
+from langevin.system import Array
+
+
+class CurveKeys(Section):
+    """What stands under [system] of every curve."""
+
+    start: str = key(
+        "result file whose stored configurations are the first ends; relative to the working directory",
+        example="a.nc",
+    )
+    end: str = key(
+        "result file of the last ends: replica k is joined with replica k of the other file. Without it "
+        "start holds both: of each sample the first replica is joined with the second, and so on",
+        default="",
+    )
+    time: float = key(
+        "time at which the ends are stored; inf: the last", default=float("inf"), ge=0, inf=True
+    )
+    curve: Literal["bezier", "chain", "band"] = key(
+        "Bezier curve or polygonal chain, whose mean energy descends, or nudged elastic band",
+        default="bezier",
+    )
+    bends: int = key("bends between the ends; of a band its pivots", default=1, ge=1, le=1000)
+    spring: float = key(
+        'spring constant of curve = "band"; the step times it must be below 1/2', default=1.0, gt=0
+    )
+    loss: Literal["uniform_t", "uniform_length"] = key(
+        "what the mean over the curve is uniform in: t, or length along the curve", default="uniform_t"
+    )
+
+
+class RecordCurve(Section):
+    """Keys of [record] of every curve."""
+
+    positions: int = key(
+        "positions of equal distance in t at which the final curve is looked at, both ends among them",
+        default=61,
+        ge=3,
+        le=100_001,
+    )
+
+
+@dataclass(frozen=True)
+class Ends:
+    """Pairs of configurations in one landscape.
+
+    Attributes
+    ----------
+    run, other : StoredRun
+        Of the first ends, whose system and disorder it is, and of the last.
+    start, end : ndarray, shape (pairs, dof)
+    positions : ndarray of int, shape (pairs,)
+        Of the first ends in `run`.
+    sample : ndarray of int, shape (pairs,)
+    """
+
+    run: StoredRun
+    other: StoredRun
+    start: Array
+    end: Array
+    positions: NDArray[np.int64]
+    sample: NDArray[np.int64]
+
+    @classmethod
+    def read(cls, keys: Any) -> Ends:
+        """Read the ends that keys like `CurveKeys` name.
+
+        Raises
+        ------
+        UserError
+            If a file cannot be read or holds no configuration at this time; if the two are not of one system,
+            size and landscape; if there is no pair, or its ends coincide.
+        """
+        time = None if keys.time == float("inf") else keys.time
+        first = stored.read(keys.start, time)
+        if not keys.end:
+            return cls._checked(first, first, *_partners(first))
+        last = stored.read(keys.end, time)
+        _check_same_system(first, last)
+        common, one, other = np.intersect1d(first.replica, last.replica, return_indices=True)
+        agree = first.sample[one] == last.sample[other]
+        if not common.size or not agree.all():
+            raise UserError(
+                f"system.end = {keys.end!r}: no replica of it has the label and sample of one in {keys.start}"
+            )
+        return cls._checked(first, last, one, other)
+
+    @classmethod
+    def _checked(
+        cls, first: StoredRun, last: StoredRun, one: NDArray[np.int64], other: NDArray[np.int64]
+    ) -> Ends:
+        start, end = first.x[one], last.x[other]
+        same = np.flatnonzero((start == end).all(axis=1))
+        if same.size:
+            raise UserError(
+                f"ends of a curve: replica {first.replica[one[same[0]]]} of {first.path} and replica "
+                f"{last.replica[other[same[0]]]} of {last.path} coincide; a curve joins two configurations"
+            )
+        return cls(first, last, start, end, one, first.sample[one])
+
+    @property
+    def settings(self) -> Settings:
+        """Of the run that left the first ends."""
+        return self.run.settings
+
+    @property
+    def differently_drawn(self) -> bool:
+        """Whether seed or data of the two runs differ, so that their landscapes may."""
+        one, other = self.run.settings, self.other.settings
+        return (one.ensemble.seed, one.data_name, one.data) != (
+            other.ensemble.seed,
+            other.data_name,
+            other.data,
+        )
+
+    def refuse(self, what: str) -> UserError:
+        """Return what is said of two runs whose landscapes differ."""
+        seeds = f"{self.run.settings.ensemble.seed} and {self.other.settings.ensemble.seed}"
+        return UserError(
+            f"ends of a curve: {self.run.path} and {self.other.path} have other {what}, seeds {seeds}; "
+            "they must lie in one landscape"
+        )
+
+    @staticmethod
+    def check(settings: Settings) -> Iterator[str]:
+        """Yield the faults of a run file of curves, those of its files among them."""
+        keys = settings.system
+        if keys.curve == "band" and keys.loss != "uniform_t":
+            yield f'system.loss = "{keys.loss}": allowed: "uniform_t" with system.curve = "band"'
+        try:
+            ends = Ends.read(keys)
+        except UserError as error:
+            yield str(error)
+            return
+        yield from ends.faults(settings)
+
+    def faults(self, settings: Settings) -> Iterator[str]:
+        """Yield what is wrong with [ensemble] of a run of these curves."""
+        pairs, samples = len(self.positions), np.unique(self.sample).size
+        replicas = settings.ensemble.replicas
+        if replicas > pairs:
+            yield f"ensemble.replicas = {replicas}: must be ≤ {pairs}, the pairs of ends in the files"
+        wanted = self.sample[:replicas]
+        given = np.arange(len(wanted)) % settings.ensemble.samples
+        if not np.array_equal(wanted, given):
+            yield (
+                f"ensemble.samples = {settings.ensemble.samples}: must be {samples}, those of the ends "
+                "(curve k lives in the sample of its ends)"
+            )
+
+
+def _partners(run: StoredRun) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the positions of pairs within each sample, pairs of all samples in turn."""
+    firsts, lasts, orders = [], [], []
+    for sample in np.unique(run.sample):
+        inside = np.flatnonzero(run.sample == sample)
+        pairs = inside[: inside.size // 2 * 2].reshape(-1, 2)
+        firsts += pairs[:, 0].tolist()
+        lasts += pairs[:, 1].tolist()
+        orders += [(rank, sample) for rank in range(len(pairs))]
+    if not firsts:
+        raise UserError(
+            f"system.start = {str(run.path)!r}: it holds one replica of each sample, one end; allowed: "
+            "two replicas of a sample, or system.end"
+        )
+    order = sorted(range(len(firsts)), key=orders.__getitem__)
+    return np.array(firsts)[order], np.array(lasts)[order]
+
+
+def _check_same_system(first: StoredRun, last: StoredRun) -> None:
+    one, other = first.settings, last.settings
+    if one.system_name != other.system_name:
+        raise UserError(
+            f"ends of a curve: {first.path} is of {one.system_name}, {last.path} of {other.system_name}; "
+            "they must be of one system"
+        )
+    if one.system != other.system:
+        fields = [
+            n for n in type(one.system).model_fields if getattr(one.system, n) != getattr(other.system, n)
+        ]
+        raise UserError(
+            f"ends of a curve: system.{fields[0]} = {getattr(one.system, fields[0])!r} in {first.path}, "
+            f"{getattr(other.system, fields[0])!r} in {last.path}; they must be of one system"
+        )
+    if first.x.shape[1] != last.x.shape[1]:
+        raise UserError(
+            f"ends of a curve: {first.x.shape[1]} degrees of freedom in {first.path}, {last.x.shape[1]} in "
+            f"{last.path}; they must be the same"
+        )
+
+
+class RecordModelCurve(RecordCurve, RecordKeys):
+    """[record] of curves of models."""

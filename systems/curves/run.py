@@ -1,0 +1,158 @@
+"""Curves between stored configurations of a model, as a system that run files name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from langevin.config import LangevinDynamics, Settings
+from langevin.dynamics import Langevin
+from langevin.ensemble import Ensemble
+from langevin.errors import UserError
+from langevin.noise import Noise
+from langevin.rebuilding import rebuilt
+from langevin.schedule import Schedule
+from langevin.stored import StoredRun
+from langevin.system import Array, Attributes, Coordinates, Dimensions, Model
+
+from .band import Band
+from .ends import CurveKeys, Ends, RecordModelCurve
+from .model import Curve
+from .profile import described, profile
+
+#: Variables of the final curve → their names in the dataset of `profile`.
+FOUND = {
+    "curve_energy": "energy",
+    "shortest_energy": "shortest_energy",
+    "distance_from_start": "distance_from_start",
+    "distance_from_end": "distance_from_end",
+    "arc_length": "arc_length",
+    "barrier": "barrier",
+    "barrier_position": "barrier_position",
+    "barrier_refinement": "barrier_refinement",
+    "shortest_barrier": "shortest_barrier",
+}
+
+
+class ModelCurve(Model):
+    """A curve between two stored configurations of a model (p-spin or your own): its bends descend."""
+
+    Record: ClassVar[type[RecordModelCurve]] = RecordModelCurve
+
+    class Parameters(CurveKeys):
+        """What stands under [system]."""
+
+    def __init__(
+        self, parameters: Any, dynamics: LangevinDynamics, ensemble: Ensemble, record: RecordModelCurve
+    ) -> None:
+        self.positions, self.ensemble = record.positions, ensemble
+        ends, keep = Ends.read(parameters), ensemble.replica
+        start, end = ends.start[keep], ends.end[keep]
+        model = _model(ends, ends.run, ensemble)
+        if ends.differently_drawn:
+            other = _model(ends, ends.other, ensemble)
+            if not np.array_equal(model.energy(start), other.energy(start)):
+                raise ends.refuse("disorder")
+        bends = parameters.bends
+        self.curve: Curve | Band
+        if parameters.curve == "band":
+            self.curve = Band(model, start, end, bends=bends, spring=parameters.spring)
+        else:
+            self.curve = Curve(model, start, end, bends=bends, kind=parameters.curve, loss=parameters.loss)
+
+    @staticmethod
+    def suggested(settings: Settings) -> dict[str, Any]:
+        """Return [dynamics] and [record] of a run of curves, unless it says otherwise.
+
+        Descent with the step that the ends were made with: the force on a bend is that at points of the
+        curve, weighted by at most 1.
+        """
+        dynamics = {"temperature": 0.0, "dt": settings.dynamics.dt, "t_max": 100.0}
+        quiet = {"waiting_times": [], "lags": [], "configurations": "never"}
+        return {"dynamics": dynamics, "record": {"times": {"start": 1.0, "per_decade": 5}, **quiet}}
+
+    @classmethod
+    def check(cls, settings: Settings) -> Iterable[str]:
+        """Yield the faults of files and keys together."""
+        yield from Ends.check(settings)
+        if settings.dynamics.initial_temperature != float("inf"):
+            yield (
+                f"dynamics.initial_temperature = {settings.dynamics.initial_temperature:g}: allowed: inf (a "
+                "curve starts on the shortest way)"
+            )
+        if settings.system.curve == "band":
+            if settings.dynamics.temperature > 0:
+                given = f"dynamics.temperature = {settings.dynamics.temperature:g}"
+                yield f'{given}: must be 0 with system.curve = "band", whose force has no potential'
+            if (limit := 0.5 / settings.system.spring) <= settings.dynamics.dt:
+                yield f"dynamics.dt = {settings.dynamics.dt:g}: must be < {limit:g}, 1/(2 system.spring)"
+
+    def initial_configuration(self, noise: Noise) -> Array:
+        """Return the shortest way, shape (R, bends·dof)."""
+        return self.curve.initial_configuration(noise)
+
+    def force(self, x: Array, t: float, noise: Noise | None) -> Array:
+        """Return the force on the bends."""
+        return self.curve.force(x, t, noise)
+
+    def energy(self, x: Array) -> Array:
+        """Return the mean energy along the curve, per degree of freedom of the model, shape (R,)."""
+        return self.curve.energy(x)
+
+    def constrain(self, x: Array) -> Array:
+        """Put the bends on the sphere, where there is one."""
+        return self.curve.constrain(x)
+
+    def observables(self, x: Array) -> dict[str, Array]:
+        """Return the highest energy and the length."""
+        return self.curve.observables(x)
+
+    def at_end(self, x: Array) -> Mapping[str, Array]:
+        """Return what the final curve looks like from end to end (`profile`), and its control points."""
+        found = profile(self.curve, x, self.positions)
+        return {name: found[theirs].to_numpy() for name, theirs in FOUND.items()} | {
+            "control": self.curve.control(x)
+        }
+
+    def dimensions(self) -> Dimensions:
+        """Return the dimensions of what the final curve looks like."""
+        along = ("curve_energy", "shortest_energy", "distance_from_start", "distance_from_end", "arc_length")
+        return dict.fromkeys(along, ("position",)) | {"control": ("control_point", "component")}
+
+    def coordinates(self, schedule: Schedule) -> Coordinates:
+        """Return the positions."""
+        return {"position": position_coordinate(self.positions)}
+
+    def attributes(self) -> Attributes:
+        """Name what is measured."""
+        names = described(self.curve.space)
+        own = {name: {"long_name": names[theirs], "units": "1"} for name, theirs in FOUND.items()}
+        control = "control points of the final curve, ends included"
+        return {
+            **self.curve.attributes(),
+            **own,
+            "control": {"long_name": control, "units": "1", "curve": self.curve.kind},
+        }
+
+
+def position_coordinate(count: int) -> tuple[str, Array, dict[str, str]]:
+    """Return the coordinate `position` of a final curve."""
+    about = {"long_name": "position t along the curve", "units": "1"}
+    return "position", np.linspace(0, 1, count), about
+
+
+def _model(ends: Ends, run: StoredRun, ensemble: Ensemble) -> Model:
+    """Return the model of the replicas' first ends, in the disorder of a run."""
+    positions = ends.positions[ensemble.replica]
+    made, _ = rebuilt(
+        replace(run, replica=ends.run.replica, sample=ends.run.sample), positions, ensemble.threads
+    )
+    if not isinstance(made, Langevin):
+        raise UserError(
+            f"system.start = {str(run.path)!r}: of {run.settings.system_name}, which is no model with a "
+            'force; for networks: system.name = "network_curve"'
+        )
+    return made.model

@@ -1,0 +1,363 @@
+"""Curves between stored weights of a network, as a system that run files name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from langevin import preparation, simulation
+from langevin.config import Settings
+from langevin.ensemble import Ensemble
+from langevin.errors import Diverged, UserError
+from langevin.keys import key
+from langevin.noise import Noise
+from langevin.schedule import Schedule
+from langevin.stored import StoredRun
+from langevin.system import Array, Attributes, Coordinates, Dimensions
+from langevin.systems.curves import barrier, geometry
+from langevin.systems.curves.ends import CurveKeys, Ends, RecordCurve
+from langevin.systems.curves.geometry import Kind
+from langevin.systems.curves.run import position_coordinate
+from langevin.systems.curves.spaces import norm
+
+from .bends import Bends
+from .datasets.base import Data
+from .devices import explained
+from .network import Network
+from .schedules import scaled_times
+from .sections import Descent, RecordDescent
+from .state import NetworkState, Reference, compare, first_not_finite, restored
+
+#: What is measured at each position of the final curve, and of the segment.
+ALONG = ("energy", "train_error", "test_loss", "test_error", "pair_error")
+
+
+class RecordNetworkCurve(RecordCurve, RecordDescent):
+    """[record] of curves of networks."""
+
+    nodes: int = key(
+        "nodes of the quadrature by which the mean loss along the curve is measured, at least",
+        default=4,
+        ge=1,
+    )
+
+
+class NetworkCurve:
+    """A curve between two stored sets of weights of a network: its bends descend, by stochastic gradients."""
+
+    time_step: ClassVar[float] = 1.0
+    Dynamics: ClassVar[type[Descent]] = Descent
+    Record: ClassVar[type[RecordNetworkCurve]] = RecordNetworkCurve
+
+    class Parameters(CurveKeys):
+        """What stands under [system]."""
+
+    def __init__(
+        self, parameters: Any, dynamics: Descent, ensemble: Ensemble, record: RecordNetworkCurve
+    ) -> None:
+        self.dynamics, self.ensemble, self.record = dynamics, ensemble, record
+        self.kind, self.bends = parameters.curve, parameters.bends
+        self.loss = parameters.loss
+        ends = Ends.read(parameters)
+        self.network = _network(ends, dynamics, ensemble, record)
+        network = self.network
+        if ends.start.shape[1] != network.dof:
+            raise UserError(
+                f"system.start = {parameters.start!r}: {ends.start.shape[1]} weights are stored, the network "
+                f"has {network.dof}"
+            )
+        with explained():
+            self.start, self.end = (
+                torch.from_numpy(x[ensemble.replica]).to(network.device, network.dtype)
+                for x in (ends.start, ends.end)
+            )
+            bends = Bends(self.start, self.end, self.kind, self.bends, self.loss, ensemble)
+            self.units = network.make_units(bends)
+        panels = self.bends + 1 if self.kind == "chain" else 1
+        self._t, self._h = geometry.quadrature(panels, -(-record.nodes // panels))
+
+    @staticmethod
+    def suggested(settings: Settings) -> dict[str, Any]:
+        """Return [dynamics] and [record] of a run of curves, unless it says otherwise.
+
+        As Garipov et al. 2018 do it for VGG-16: three times as many steps as the ends took, at 0.3 of their
+        learning rate, which falls in the second half.
+        """
+        ends = settings.dynamics
+        kept = ("batch_size", "batches", "augment", "momentum", "weight_decay", "device", "precision")
+        t_max = 3 * round(ends.t_max)
+        dynamics = {
+            "learning_rate": 0.3 * ends.learning_rate,
+            "schedule": "piecewise_linear",
+            "t_max": float(t_max),
+            **{name: getattr(ends, name) for name in kept},
+        }
+        times = [float(t_max * part // 4) for part in range(5)]
+        quiet = {"waiting_times": [], "lags": [], "configurations": "never"}
+        return {"dynamics": dynamics, "record": {"times": times, **quiet}}
+
+    @classmethod
+    def check(cls, settings: Any) -> Iterable[str]:
+        """Yield the faults of files and keys together."""
+        yield from Network.check.__func__(cls, settings)  # type: ignore[attr-defined]
+        yield from Ends.check(settings)
+
+    @property
+    def dof(self) -> int:
+        """Number of degrees of freedom: of all bends."""
+        return self.bends * self.network.dof
+
+    @property
+    def device_name(self) -> str:
+        """Name of the GPU; the processor's without one."""
+        return self.network.device_name
+
+    # The curve.
+
+    def control(self, theta: Tensor) -> Tensor:
+        """Return the control points, ends included, shape (R, bends + 2, M), of bends (R, bends·M)."""
+        inner = theta.view(len(theta), self.bends, self.network.dof)
+        return torch.cat([self.start[:, None], inner, self.end[:, None]], dim=1)
+
+    # The system.
+
+    def initial_state(self, noise: Noise) -> NetworkState:
+        """Return bends at equal distances on the segment."""
+        places = torch.linspace(0, 1, self.bends + 2, dtype=torch.float64)[1:-1].tolist()
+        with torch.no_grad():
+            rows = [torch.lerp(self.start, self.end, place) for place in places]
+            weights = torch.cat(rows, dim=1)
+        batches = self.network.batches
+        pairs = zip(self.ensemble.replica, self._streams(noise), strict=True)
+        memory = np.stack([batches.start(int(k), stream) for k, stream in pairs])
+        velocity = torch.zeros_like(weights) if self.dynamics.momentum else None
+        return NetworkState(weights, velocity, [], memory)
+
+    def _streams(self, noise: Noise) -> list[Any]:
+        return [None] * self.ensemble.size if self.network.batches.fixed else list(noise.streams("batch"))
+
+    def advance(self, state: NetworkState, t0: float, t1: float, noise: Noise) -> NetworkState:
+        """Take the steps from t0 to t1. Raises `Diverged` at a loss that is not a number."""
+        first, last = round(t0), round(t1)
+        with explained():
+            moved = state.copy()
+            bad = self.units.advance(moved, first, last, self._streams(noise))
+            unfit = first_not_finite(moved.weights)
+        if bad is not None or unfit is not None:
+            step, position = bad if bad is not None else (last, unfit)
+            raise Diverged(
+                f"the loss on curve {self.ensemble.replica[position]} is not a finite number at step {step}; "
+                f"try a smaller dynamics.learning_rate (now {self.dynamics.learning_rate:g})"
+            )
+        return moved
+
+    def measure(self, state: NetworkState) -> dict[str, Array]:
+        """Return mean losses along the curve, the highest at a node, and the length, shape (R,) each."""
+        control = self.control(state.weights)
+        images = np.stack([isometric(points) for points in control])
+        speeds = geometry.speed(self.kind, self._t, images)
+        h = self._h if self.loss == "uniform_t" else self._h * speeds
+        h = np.broadcast_to(h / np.sum(h, axis=-1, keepdims=True), speeds.shape)
+        found = np.empty((3, *speeds.shape))
+        for r, points in enumerate(control):
+            for n, t in enumerate(self._t):
+                trained, tested = self.network.see(point(self.kind, points, float(t)), r)
+                found[:, r, n] = trained.losses.mean(), tested.losses.mean(), tested.wrong.mean()
+        mean = dict(zip(("energy", "test_loss", "test_error"), np.sum(found * h, axis=2), strict=True))
+        ratio = geometry.length(self.kind, images) / norm(images[:, -1] - images[:, 0])
+        return {**mean, "highest_energy": found[0].max(axis=1), "length_ratio": ratio}
+
+    def reference(self, state: NetworkState) -> Reference:
+        """Return the bends."""
+        return Reference(state.weights)
+
+    def load_reference(self, saved: NDArray[Any]) -> Reference:
+        """Return the reference that `numpy.asarray` made an array of."""
+        return self.network.load_reference(saved)
+
+    def compare(self, reference: Reference, state: NetworkState) -> dict[str, Array]:
+        """Return msd and correlation of the bends, per weight, shape (R,) each."""
+        msd, correlation = compare(reference.weights, state.weights)
+        return {"msd": msd, "correlation": correlation}
+
+    def configuration(self, state: NetworkState) -> NDArray[Any]:
+        """Return the bends, shape (R, bends·M)."""
+        return state.weights.cpu().numpy()
+
+    def state_dict(self, state: NetworkState) -> dict[str, NDArray[Any]]:
+        """Return the arrays of the state."""
+        return state.saved()
+
+    def load_state(self, saved: Mapping[str, NDArray[Any]]) -> NetworkState:
+        """Return the state that `state_dict` saved."""
+        return restored(saved, self.network.device)
+
+    def at_end(self, state: NetworkState) -> dict[str, Array]:
+        """Return what the final curve and the segment look like, from end to end, and the control points."""
+        rows = []
+        for r, points in enumerate(self.control(state.weights)):
+            image = isometric(points)[None]
+            path = geometry.points(self.kind, (t := np.linspace(0, 1, self.record.positions)), image)
+            arc = geometry.arc_lengths(self.kind, t, image)[0]
+            far = [norm(path[0] - end) / math.sqrt(self.network.dof) for end in (image[0, 0], image[0, -1])]
+            own = {"arc_length": arc / arc[-1], "distance_from_start": far[0], "distance_from_end": far[1]}
+            curve = self._look(points, self.kind, "curve", r, 0)
+            straight = self._look(points[[0, -1]], "chain", "shortest", r, 1)
+            rows.append({**own, **curve, **straight, "control": points.double().cpu().numpy()})
+        return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+    def _look(self, points: Tensor, kind: Kind, name: str, r: int, half: int) -> dict[str, Any]:
+        """Return losses, errors and the barrier along a curve of replica r, under names that begin so."""
+        count, looked = self.record.positions, []
+        for n, t in enumerate(np.linspace(0, 1, count)):
+            looked.append(self.network.see(point(kind, points, float(t)), r))
+            preparation.report(((2 * r + half) * count + n + 1) / (2 * count * self.ensemble.size))
+        first = looked[0][1]
+        labels = first.labels
+        pair = [np.mean((first.predictions + b.predictions).argmax(1) != labels) for _, b in looked]
+        columns = [
+            (a.losses.mean(), a.wrong.mean(), b.losses.mean(), b.wrong.mean(), p)
+            for (a, b), p in zip(looked, pair, strict=True)
+        ]
+        found = {f"{name}_{what}": row for what, row in zip(ALONG, np.array(columns).T, strict=True)}
+        energy = found[f"{name}_energy"]
+        height, place, refinement = (float(v[0]) for v in barrier(energy[None]))
+        top, end = int(np.argmax(energy)), 0 if energy[0] >= energy[-1] else -1
+        excess = looked[top][0].losses - looked[end][0].losses
+        error = float(np.std(excess, ddof=1) / math.sqrt(len(excess))) if len(excess) > 1 else math.nan
+        which = "barrier" if name == "curve" else f"{name}_barrier"
+        return found | {
+            which: height,
+            f"{which}_position": place,
+            f"{which}_refinement": refinement,
+            f"{which}_error": error,
+        }
+
+    def dimensions(self) -> Dimensions:
+        """Return the dimensions of what the final curve looks like."""
+        names = [f"{way}_{what}" for way in ("curve", "shortest") for what in ALONG]
+        along = dict.fromkeys(
+            [*names, "arc_length", "distance_from_start", "distance_from_end"], ("position",)
+        )
+        return {**along, "control": ("control_point", "component")}
+
+    def coordinates(self, schedule: Schedule) -> Coordinates:
+        """Return the positions on the final curve, and the time of gradient flow (`scaled_times`)."""
+        positions = position_coordinate(self.record.positions)
+        return {"position": positions, **scaled_times(self.dynamics.rates, schedule)}
+
+    def attributes(self) -> Attributes:
+        """Return the attributes of everything that is measured."""
+        uniform = "t" if self.loss == "uniform_t" else "length"
+        theirs = self.network.attributes()
+        mean = f"mean over the curve, uniform in {uniform}: "
+        names = {n: f"{mean}{theirs[n]['long_name']}" for n in ("energy", "test_loss", "test_error")}
+        names |= {
+            "highest_energy": "highest training loss at a node of the curve",
+            "length_ratio": "length of the curve over the distance of its ends",
+            "msd": "mean square displacement of the bends, per weight",
+            "correlation": "two-time correlation of the bends, per weight",
+            "control": "control points of the final curve, ends included",
+        }
+        made: dict[str, dict[str, Any]] = {n: {"long_name": words} for n, words in names.items()}
+        for n in ("energy", "test_loss", "test_error"):
+            made[n]["examples"] = theirs[n]["examples"]
+        for n in ("msd", "correlation"):
+            made[n]["dof"] = self.dof
+        made["control"]["curve"] = self.kind
+        made |= _profile_attributes({n: theirs[n] for n in ALONG if n in theirs})
+        steps = {axis: {"units": "steps"} for axis in ("time", "waiting_time", "lag")}
+        return {name: {"units": "1", **about} for name, about in made.items()} | steps
+
+
+def point(kind: Kind, control: Tensor, t: float) -> Tensor:
+    """Return φ(t), shape (M,), of control points (bends + 2, M); the ends exact."""
+    w = geometry.weights(kind, np.array(t), len(control) - 2)
+    if t in (0.0, 1.0):
+        return control[0 if t == 0 else -1]
+    return torch.as_tensor(w, dtype=control.dtype, device=control.device) @ control
+
+
+def isometric(points: Tensor) -> Array:
+    """Return points of as few dimensions as they need, at the same distances, shape (n, n − 1) of (n, M).
+
+    Lengths and distances on a curve depend on the products of its control points' differences alone.
+    """
+    steps = torch.diff(points.double(), dim=0)
+    values, vectors = np.linalg.eigh((steps @ steps.T).cpu().numpy())
+    image = vectors * np.sqrt(np.maximum(values, 0.0))
+    return np.concatenate([np.zeros((1, len(values))), np.cumsum(image, axis=0)])
+
+
+def _profile_attributes(theirs: Attributes) -> dict[str, dict[str, Any]]:
+    """Return the attributes of what is measured along the final curve."""
+    made: dict[str, dict[str, Any]] = {}
+    distance = "root mean square distance per weight from the curve's"
+    for way, where in (("curve", "the curve"), ("shortest", "the segment between the ends")):
+        for name, about in theirs.items():
+            made[f"{way}_{name}"] = {**about, "long_name": f"{about['long_name']}, along {where}"}
+        pair = f"test error of the ensemble of two, the first end and the point on {where}"
+        made[f"{way}_pair_error"] = {**theirs["test_error"], "long_name": pair}
+        name = "barrier" if way == "curve" else "shortest_barrier"
+        height = f"barrier along {where}: highest training loss minus that of the higher end"
+        error = "standard error of the barrier: of the difference of two means over the same examples"
+        made |= {
+            name: {"long_name": height},
+            f"{name}_position": {"long_name": f"position of the highest training loss along {where}"},
+            f"{name}_refinement": {
+                "long_name": "part of the barrier that a parabola through positions added"
+            },
+            f"{name}_error": {"long_name": error},
+        }
+    return made | {
+        "arc_length": {"long_name": "length of the curve from its first end, as a fraction of the whole"},
+        "distance_from_start": {"long_name": f"{distance} first end"},
+        "distance_from_end": {"long_name": f"{distance} last end"},
+    }
+
+
+def _network(ends: Ends, dynamics: Descent, ensemble: Ensemble, record: RecordNetworkCurve) -> Network:
+    """Return the network whose weights the ends are, on the data that it learned from."""
+    run = ends.run
+    kind = run.settings.system_class
+    if not (isinstance(kind, type) and issubclass(kind, Network)):
+        raise UserError(
+            f"system.start = {str(run.path)!r}: of {run.settings.system_name}, which is no network; for "
+            'models with a force: system.name = "curve"'
+        )
+    sample = ends.sample[ensemble.replica]
+    data = _data(ends.run, sample)
+    if ends.differently_drawn and not _same(data, _data(ends.other, sample)):
+        raise ends.refuse("data")
+    # Of a later generation: the mini-batches are not those that the ends have seen.
+    inner = replace(ensemble, sample=sample, generation=ensemble.generation + 1)
+    return kind(run.settings.system, dynamics, inner, data, record=record)
+
+
+def _data(run: StoredRun, sample: NDArray[np.int64]) -> Data:
+    """Return the data of the samples that these curves lie in, drawn by the seed of a run."""
+    inner = Ensemble(np.arange(len(sample)), sample, run.settings.ensemble.seed)
+    loaded = simulation.load_data(run.settings, inner)
+    assert isinstance(loaded, Data)
+    return loaded
+
+
+def _same(one: Data, other: Data) -> bool:
+    """Return whether two loads of data are the same training and test examples for every sample."""
+    parts = ((one.train, other.train), (one.test, other.test))
+    if any(a.inputs.shape != b.inputs.shape for a, b in parts):
+        return False
+    arrays = [(a.inputs, b.inputs) for a, b in parts] + [(a.labels, b.labels) for a, b in parts]
+    arrays += [(one.scale, other.scale), (one.shift, other.shift)]
+    for a, b in ((one.rows, other.rows), (one.test_rows, other.test_rows)):
+        if a.keys() != b.keys():
+            return False
+        arrays += [(a[k], b[k]) for k in a]
+    return all(np.array_equal(a, b) for a, b in arrays)

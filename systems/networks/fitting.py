@@ -1,0 +1,54 @@
+"""Whether a module and a data set fit."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from langevin.errors import UserError
+
+from .layout import multiplications
+
+
+def fitting(module: nn.Module, inputs: Tensor, classes: int) -> tuple[int, int]:
+    """Return roughly how many multiplications one example costs, and how many outputs the network has.
+
+    Parameters
+    ----------
+    module : Module
+        In training mode, as it is left.
+    inputs : Tensor, shape (2, …)
+        Two examples.
+    classes : int
+        Of the data set.
+
+    Raises
+    ------
+    UserError
+        If the module has no trainable parameters, something random inside, does not take such inputs, or
+        gives too few outputs.
+    """
+    name = type(module).__name__
+    if not any(p.requires_grad for p in module.parameters()):
+        raise UserError(f"system: {name} has no trainable parameters")
+    random = [m for m in module.modules() if isinstance(m, nn.modules.dropout._DropoutNd) and m.p > 0]
+    if random:
+        raise UserError(
+            f"system: {name} contains {type(random[0]).__name__}; allowed: modules whose output follows "
+            "from weights and inputs alone (set p = 0)"
+        )
+    module.eval()
+    try:
+        with torch.no_grad():
+            outputs = module(inputs)
+            work = multiplications(module, inputs)
+    except (RuntimeError, ValueError, TypeError) as error:
+        wanted, said = "×".join(str(n) for n in inputs.shape[1:]), str(error).splitlines()[0]
+        raise UserError(f"system: {name} does not take inputs of shape {wanted}: {said}") from None
+    module.train()
+    if outputs.ndim != 2 or outputs.shape[0] != 2 or outputs.shape[1] < classes:
+        raise UserError(
+            f"system: {name} gives outputs of shape {tuple(outputs.shape)} for a batch of 2; needed: "
+            f"(2, {classes}), one for each class"
+        )
+    return work, outputs.shape[1]
