@@ -18,6 +18,7 @@ from langevin.observables.planes import Plane
 from langevin.system import Array, optional
 
 from . import curve_file, result
+from .curve_file import StoredCurve
 from .landscape import Landscape, require_same_disorder, survey
 from .points import Point, Trail, position, require_same_system, three, trajectory
 from .result import Projected
@@ -53,7 +54,7 @@ class Subject:
     owner : Point
         A configuration of the run whose system and disorder count.
     points : list of Point
-        Through which it goes; none of principal components.
+        Through which it goes; none of principal components. Of a curve, control points.
     trajectories, curves : list of Trail
     explained : ndarray or None
         Of principal components.
@@ -118,20 +119,18 @@ def subject(request: Request) -> Subject:
     UserError
         If it does not.
     """
-    curves = [curve_file.curve_of(path, request.replica) for path in request.curves]
+    curves = [curve_file.read(path, request.replica).trail for path in request.curves]
     trails = [trajectory(path, request.replica) for path in request.trajectories]
     if request.principal is not None:
         return _principal(request, trails, curves)
-    points = None
-    if len(request.files) == 1:
-        with storage.open_result(request.files[0]) as dataset:
-            if curve_file.holds_curve(dataset):
-                points = curve_file.points_of(request.files[0], request.replica)
-                curves.insert(0, curve_file.curve_of(request.files[0], request.replica))
-    if points is None:
+    curve = _own_curve(request)
+    if curve is not None:
+        points, owner = curve.points(), curve.owner
+        curves.insert(0, curve.trail)
+    else:
         points = three(request.files, request.replica, request.replicas, request.time)
-    owner = points[0]
-    for point in points[1:]:
+        owner = points[0]
+    for point in points:
         _require_fit(owner, point.run.settings, point.x.size, point.said)
     _require_trails(owner, [*trails, *curves])
     try:
@@ -139,6 +138,19 @@ def subject(request: Request) -> Subject:
     except ValueError as error:
         raise UserError(f"plane through {', '.join(point.said for point in points)}: {error}") from None
     return Subject(plane, owner, points, trails, curves)
+
+
+def _own_curve(request: Request) -> StoredCurve | None:
+    """Return the curve that gives the points, if the one file holds a curve."""
+    if len(request.files) != 1:
+        return None
+    path = request.files[0]
+    with storage.open_result(path) as dataset:
+        if not curve_file.holds_curve(dataset):
+            return None
+    if request.replicas is not None or request.time is not None:
+        raise UserError(f"{path}: a curve gives its points itself; allowed without --replicas and --time")
+    return curve_file.read(path, request.replica)
 
 
 def _principal(request: Request, trails: list[Trail], curves: list[Trail]) -> Subject:
@@ -169,12 +181,12 @@ def _require_fit(owner: Point, settings: Any, dof: int, name: str) -> None:
 def evaluated(found: Subject, request: Request) -> xr.Dataset:
     """Evaluate the landscape on the grid and at the points, and return the result as it is stored."""
     landscape = Landscape(found.owner, request.threads)
-    for point in found.points[1:]:
+    for point in found.points:
         require_same_disorder(landscape, found.owner, point, request.threads)
     about = optional(landscape.system, "attributes")()
     trails = {
         "trajectory": [Projected.onto(found.plane, t) for t in found.trajectories],
-        "curve": [Projected.onto(found.plane, t) for t in found.curves],
+        "curve": [Projected.onto(found.plane, _constrained(t, landscape)) for t in found.curves],
     }
     own = found.plane.coordinates(_own_points(found))[0]
     # The second point lies on the axis of x.
@@ -198,6 +210,11 @@ def evaluated(found: Subject, request: Request) -> xr.Dataset:
     for kind, projected in trails.items():
         variables |= result.trail_variables(kind, projected)
     return result.assembled(variables, _attributes(found, landscape, space))
+
+
+def _constrained(curve: Trail, landscape: Landscape) -> Trail:
+    """Return a curve between control points as it runs in the space of configurations."""
+    return replace(curve, x=np.concatenate([landscape.constrain(x[None]) for x in curve.x]))
 
 
 def _own_points(found: Subject) -> Array:

@@ -46,9 +46,12 @@ class Point:
         return int(self.run.replica[self.position])
 
     @property
-    def disorder(self) -> tuple[int, int]:
-        """What keys the quenched disorder: the seed, and the label of the sample."""
-        return self.run.settings.ensemble.seed, int(self.run.sample[self.position])
+    def disorder(self) -> tuple[object, ...]:
+        """What keys the quenched disorder: the seed, the sample's label, and what the system says of it."""
+        settings = self.run.settings
+        keys = getattr(settings.system_class, "disorder_keys", ())
+        further = (getattr(settings.dynamics, key) for key in keys)
+        return settings.ensemble.seed, int(self.run.sample[self.position]), *further
 
     @property
     def said(self) -> str:
@@ -167,9 +170,10 @@ def require_same_system(
         Which key differs.
     """
     here, there = paths
+    start = getattr(first.system_class, "start_keys", ())
     for table, one, two in (
         ("system", {"name": first.system_name}, {"name": other.system_name}),
-        ("system", first.system.model_dump(), other.system.model_dump()),
+        ("system", _keys(first.system, start), _keys(other.system, start)),
         ("data", {"name": first.data_name}, {"name": other.data_name}),
         ("data", _keys(first.data), _keys(other.data)),
     ):
@@ -181,6 +185,7 @@ def require_same_system(
         raise UserError(f"{there}: {other_dof} degrees of freedom; must be {dof}, as in {here}")
 
 
-def _keys(section: object) -> dict[str, object]:
+def _keys(section: object, apart: Sequence[str] = ()) -> dict[str, object]:
+    """Return the keys of a section, without those that only make a start."""
     dump = getattr(section, "model_dump", None)
-    return {} if dump is None else dump()
+    return {} if dump is None else {name: value for name, value in dump().items() if name not in apart}
