@@ -186,7 +186,7 @@ def evaluated(found: Subject, request: Request) -> xr.Dataset:
     about = optional(landscape.system, "attributes")()
     trails = {
         "trajectory": [Projected.onto(found.plane, t) for t in found.trajectories],
-        "curve": [Projected.onto(found.plane, _constrained(t, landscape)) for t in found.curves],
+        "curve": [Projected.onto(found.plane, t) for t in found.curves],
     }
     own = found.plane.coordinates(_own_points(found))[0]
     # The second point lies on the axis of x.
@@ -210,11 +210,6 @@ def evaluated(found: Subject, request: Request) -> xr.Dataset:
     for kind, projected in trails.items():
         variables |= result.trail_variables(kind, projected)
     return result.assembled(variables, _attributes(found, landscape, space))
-
-
-def _constrained(curve: Trail, landscape: Landscape) -> Trail:
-    """Return a curve between control points as it runs in the space of configurations."""
-    return replace(curve, x=np.concatenate([landscape.constrain(x[None]) for x in curve.x]))
 
 
 def _own_points(found: Subject) -> Array:

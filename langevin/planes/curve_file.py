@@ -31,7 +31,9 @@ class StoredCurve:
     owner : Point
         The stored configuration that it begins with, whose run's landscape it lies in.
     trail : Trail
-        Points of it at equally spaced positions, ends and kinks among them; not yet constrained.
+        Points of it at equally spaced positions, ends and kinks among them: combinations of its control
+        points. On a sphere they lie inside; a plane through the control points holds them, and is evaluated
+        there at the curve.
     control : ndarray, shape (bends + 2, dof)
     path : Path
     replica : int
@@ -60,14 +62,8 @@ class StoredCurve:
             )
         labels = np.full(3, self.replica)
         sample = np.full(3, self.owner.run.sample[self.owner.position])
-        run = replace(
-            self.owner.run,
-            path=self.path,
-            x=self.control[[0, 2, 1]],
-            time=np.nan,
-            replica=labels,
-            sample=sample,
-        )
+        x = self.control[[0, 2, 1]]
+        run = replace(self.owner.run, path=self.path, x=x, time=np.nan, replica=labels, sample=sample)
         return [Point(name, run, k) for k, name in enumerate(("start", "end", "bend"))]
 
 

@@ -134,6 +134,9 @@ def trail_variables(kind: str, trails: Sequence[Projected]) -> dict[str, Variabl
         f"{kind}_{name}": ((kind, along), column, {"long_name": words[name], "units": "1"})
         for name, column in zip(words, columns, strict=True)
     }
+    if kind == "curve":
+        for name in words:
+            made[f"curve_{name}"][2]["comment"] = "of the combination of control points, not yet constrained"
     explained = {"long_name": f"part of the variance of the {kind} that lies in the plane", "units": "1"}
     made[f"{kind}_explained"] = (kind,), np.array([p.explained for p in trails]), explained
     made[kind] = (kind,), np.array(names), {"long_name": f"name of the {kind}"}

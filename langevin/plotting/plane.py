@@ -72,9 +72,10 @@ def plane_figure(dataset: xr.Dataset, quantity: str | None = None) -> Figure:
         raise UserError(f"--quantity {quantity!r}: not in the file; allowed: {', '.join(allowed)}")
     panels = [quantity] if quantity else ["energy", *[n for n in BESIDE if n in allowed][:1]]
     width, height = (float(np.ptp(dataset[axis].to_numpy())) for axis in "xy")
-    # Room for labels and the colour bar beside a field of 3.4 inches or so, whatever its shape.
-    tall = min(max(3.4 * height / width, 2.2), 4.6)
-    wide = min(tall * width / height, 4.6)
+    # Room for labels and the colour bar beside a field of some 3.4 inches, whatever its shape.
+    tall = min(max(3.4 * height / width, 1.6), 4.6)
+    wide = min(tall * width / height, 4.6 if len(panels) > 1 else 6.0)
+    tall = max(wide * height / width, 1.2)
     made = Figure(figsize=((wide + 1.7) * len(panels), tall + 1.3), layout="constrained")
     axes = np.atleast_1d(np.asarray(made.subplots(1, len(panels))))
     for ax, name, letter in zip(axes, panels, "ab", strict=False):
