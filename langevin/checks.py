@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from langevin.keys import toml
 from langevin.schedule import Grid
-from langevin.system import Model, System
+from langevin.system import overrides
 
 if TYPE_CHECKING:
     from langevin.config import Settings
@@ -93,8 +93,7 @@ def hessian_faults(settings: Settings) -> Iterable[str]:
     record: Any = settings.record
     if record is None or record.hessian == Grid():
         return
-    method = getattr(settings.system_class, "hessian", None)
-    if method in (None, System.hessian, Model.hessian):
+    if not overrides(settings.system_class, "hessian"):
         given = toml(record.hessian.as_given())
         yield f"record.hessian = {given}: allowed: [] ({settings.system_name} gives no Hessian)"
 
@@ -105,8 +104,7 @@ def _given(times: Grid | str) -> str:
 
 def can_begin(system_class: type[Any]) -> bool:
     """Return whether runs of a system may begin from a stored configuration; models always may."""
-    has = getattr(system_class, "begun_from", None) not in (None, System.begun_from)
-    return has or not hasattr(system_class, "advance")
+    return overrides(system_class, "begun_from") or not hasattr(system_class, "advance")
 
 
 def start_faults(settings: Settings) -> Iterable[str]:

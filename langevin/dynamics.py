@@ -141,6 +141,7 @@ class Langevin(System):
         self.weak_order = SCHEMES[scheme].weak_order
         self.stationary_order = SCHEMES[scheme].stationary_order
         self.time_step: float | None = dt
+        self.end_name = getattr(model, "end_name", Model.end_name)
         self._holds = SCHEMES[scheme].averages_noise and temperature > 0
         taken = inspect.signature(model.fused_steps).parameters
         needed = {"accumulated": response, "held": self._holds}
@@ -303,6 +304,10 @@ class Langevin(System):
     def at_waiting(self, state: LangevinState) -> Mapping[str, Array]:
         """Return what the model measures only where a waiting time begins."""
         return self.model.at_waiting(state.x)
+
+    def at_end(self, state: LangevinState) -> Mapping[str, Array]:
+        """Return what the model measures when the run has ended."""
+        return self.model.at_end(state.x)
 
     def coordinates(self, schedule: Schedule) -> Coordinates:
         """Return the model's further coordinates."""

@@ -1,4 +1,4 @@
-"""How often a long way to the next stop is interrupted."""
+"""How often a long way to the next stop is interrupted, and how long a checkpoint is waited for."""
 
 from __future__ import annotations
 
@@ -7,6 +7,28 @@ from collections.abc import Iterator
 
 #: Wall time, in seconds, of one call to `advance`: how soon progress shows and Ctrl-C is heard.
 STRETCH = 0.5
+
+#: Part of its wall time that a run may spend on writing checkpoints.
+CHECKPOINT_SHARE = 0.01
+
+
+def rest(interval: float, took: float) -> float:
+    """Return the seconds from the end of a checkpoint to the start of the next.
+
+    Parameters
+    ----------
+    interval : float
+        `output.checkpoint_interval`.
+    took : float
+        Seconds that writing the checkpoint took.
+
+    Returns
+    -------
+    float
+        The interval; longer if writing would take more than `CHECKPOINT_SHARE` of the time. Of 0 nothing is
+        made longer: whoever gives it wants a checkpoint after every stretch, at any price.
+    """
+    return max(interval, took / CHECKPOINT_SHARE) if interval else 0.0
 
 
 class Pace:

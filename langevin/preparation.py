@@ -1,4 +1,4 @@
-"""How far the making of a start is: systems that need long for it report, whoever shows progress listens."""
+"""How far a start, or what is measured at the end, is: systems that need long report, the bar listens."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _listener: ContextVar[Callable[[float], None] | None] = ContextVar("listener", d
 
 
 def report(done: float) -> None:
-    """Say which part of a start is made, from 0 to 1; nothing happens if nobody listens."""
+    """Say which part is done, from 0 to 1; nothing happens if nobody listens."""
     listener = _listener.get()
     if listener is not None:
         listener(done)

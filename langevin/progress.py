@@ -154,10 +154,22 @@ class Progress:
 
 
 @contextmanager
-def preparing(title: str, shown: bool) -> Iterator[None]:
-    """Show, in a terminal, how far a start is that takes long to make."""
-    bar_format = "{desc} {percentage:3.0f}%|{bar}| start [{elapsed}, {remaining} left]"
-    # A start that is made at once has no bar: it is drawn after `delay` seconds, and leaves nothing behind.
+def preparing(
+    title: str, shown: bool, named: str = "start", heard: Callable[[], None] | None = None
+) -> Iterator[None]:
+    """Show, in a terminal, how far something is that takes long: a start, or what is measured at the end.
+
+    Parameters
+    ----------
+    title : str
+    shown : bool
+    named : str
+        What the bar calls it.
+    heard : callable, optional
+        Called at every report; it may raise to interrupt the work.
+    """
+    bar_format = f"{{desc}} {{percentage:3.0f}}%|{{bar}}| {named} [{{elapsed}}, {{remaining}} left]"
+    # What that is made at once has no bar: it is drawn after `delay` seconds, and leaves nothing behind.
     bar = tqdm(
         total=1.0,
         disable=None if shown else True,
@@ -170,6 +182,8 @@ def preparing(title: str, shown: bool) -> Iterator[None]:
     def show(done: float) -> None:
         bar.n = done
         bar.update(0)
+        if heard is not None:
+            heard()
 
     with bar, heard_by(show):
         yield

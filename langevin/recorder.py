@@ -13,6 +13,7 @@ from langevin.errors import LangevinError
 from langevin.schedule import Schedule, Stop
 from langevin.system import Array, Attributes, Coordinates, Dimensions
 
+AT_END = ("replica",)
 ONE_TIME = ("replica", "time")
 AT_WAITING = ("replica", "waiting_time")
 TWO_TIME = ("replica", "waiting_time", "lag")
@@ -88,6 +89,11 @@ class Recorder:
         """Store the two-time observables of the pair (waiting, lag), by index; shapes as in `measure`."""
         for name, value in values.items():
             self._observable(TWO_TIME, name, value)[:, waiting, lag] = value
+
+    def end(self, values: Mapping[str, Array]) -> None:
+        """Store what was measured once, when the run has ended; shapes as in `measure`."""
+        for name, value in values.items():
+            self._observable(AT_END, name, value)[:] = value
 
     def spectrum(self, index: int, values: Mapping[str, tuple[tuple[str, ...], Array]]) -> None:
         """Store what was found at the Hessian time with this index.

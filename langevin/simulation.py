@@ -25,10 +25,7 @@ from langevin.schedule import Schedule, Stop
 from langevin.schemes import SchemeName
 from langevin.spectra import Spectra, described
 from langevin.storage import Paths, Stored, Trajectory
-from langevin.system import Data, State, System, optional
-
-#: Part of its wall time that a run may spend on writing checkpoints.
-CHECKPOINT_SHARE = 0.01
+from langevin.system import Data, State, System, optional, overrides
 
 
 def run(
@@ -243,23 +240,9 @@ def _prepare(settings: Settings, threads: int | None, generation: int) -> tuple[
     return run, ensemble, data
 
 
-def rest(interval: float, took: float) -> float:
-    """Return the seconds from the end of a checkpoint to the start of the next.
-
-    Parameters
-    ----------
-    interval : float
-        `output.checkpoint_interval`.
-    took : float
-        Seconds that writing the checkpoint took.
-
-    Returns
-    -------
-    float
-        The interval; longer if writing would take more than `CHECKPOINT_SHARE` of the time. Of 0 nothing is
-        made longer: whoever gives it wants a checkpoint after every stretch, at any price.
-    """
-    return max(interval, took / CHECKPOINT_SHARE) if interval else 0.0
+def measures_end(system: System) -> bool:
+    """Return whether a system, or the model that is driven, measures anything when the run has ended."""
+    return overrides(type(system.model if isinstance(system, Langevin) else system), "at_end")
 
 
 class _Session:
@@ -286,7 +269,7 @@ class _Session:
         self.stopped: str | None = None
         self.watch: Callable[[float], None] | None = None
         result = paths.result if settings.output.path else None
-        self.progress = Progress(run, settings.title, result, progress)
+        self.shown, self.progress = progress, Progress(run, settings.title, result, progress)
 
     def carry_out(self, watch: Callable[[float], None] | None = None) -> Path:
         """Run to the end; leave a result, or a checkpoint if stopped, or both files' reason why not."""
@@ -298,6 +281,8 @@ class _Session:
                 # The next one soon: from then on it can be opened and plotted.
                 self.due = min(self.due, self.began + pace.STRETCH)
                 engine.run(self.run, self._tick, self._keep)
+                if measures_end(self.run.system):
+                    self._measure_end()
         except Diverged as error:
             self._finish(status=f"diverged: {error}")
             raise Diverged(f"{error}; what was measured until then is in {self.paths.result}") from None
@@ -313,11 +298,23 @@ class _Session:
         if self.stopped or time.monotonic() >= self.due:
             self._checkpoint()
             self.progress.skip()
+        self._hear()
+
+    def _hear(self) -> None:
         if self.stopped:
             raise Interrupted(
-                f"stopped by {self.stopped} at t = {run.time:g}; "
+                f"stopped by {self.stopped} at t = {self.run.time:g}; "
                 f"continue with `langevin resume {self.paths.result}`"
             )
+
+    def _measure_end(self) -> None:
+        """Measure what is measured once; if it is interrupted, it is done again, and nothing else."""
+        run = self.run
+        self._checkpoint()
+        self.progress.close()
+        named = getattr(run.system, "end_name", System.end_name)
+        with preparing(self.settings.title, self.shown, named, self._hear):
+            run.recorder.end(optional(run.system, "at_end")(run.state))
 
     def _keep(self, stop: Stop, state: State) -> None:
         due = [trajectory for trajectory in self.trajectories if trajectory.stored.due(stop.index)]
@@ -357,7 +354,7 @@ class _Session:
         }
         storage.write_checkpoint(self.paths.checkpoint, dataset, run.system.state_dict(run.state), notes)
         now = time.monotonic()
-        self.due = now + rest(self.settings.output.checkpoint_interval, now - began)
+        self.due = now + pace.rest(self.settings.output.checkpoint_interval, now - began)
 
     def _finish(self, status: str) -> None:
         storage.write_result(self._dataset(status), self.paths.result, self.trajectories, self.run.position)

@@ -76,7 +76,21 @@ def results(dataset: xr.Dataset) -> str:
         lines += [*_two_time(dataset), *_aging(dataset["msd"])]
     if has_spectrum(dataset):
         lines += _spectra(dataset)
+    if "barrier" in dataset:
+        lines += _barriers(dataset)
     return "\n".join(lines)
+
+
+def _barriers(dataset: xr.Dataset) -> Iterator[str]:
+    """Say how high the barriers of curves are, along the curve and along the shortest way."""
+    for name, words in (("barrier", "along the curve"), ("shortest_barrier", "along the shortest way")):
+        found = average(dataset[name])
+        value, error = float(found.mean), float(found.error)
+        if f"{name}_error" in dataset and dataset.sizes["replica"] == 1:
+            error = float(dataset[f"{name}_error"][0])
+        yield f"barrier {words}: {value:.4g}" + f" ± {error:.2g}" * bool(np.isfinite(error))
+    if "length_ratio" in dataset:
+        yield f"length over the shortest: {_final(dataset['length_ratio'])[1]}"
 
 
 def _table(dataset: xr.Dataset) -> Iterator[str]:

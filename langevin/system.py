@@ -88,6 +88,8 @@ class System(Protocol):
     configuration may have others than the run that stored it."""
     disorder_keys: ClassVar[tuple[str, ...]] = ()
     """Keys of [dynamics] from which, besides the seed and [system], the quenched disorder follows."""
+    end_name: str = "end"
+    """What the progress bar of `at_end` calls it."""
     device_name: str | None = None
     """What it runs on, such as a GPU's name, for the attribute `device` of the file. None: the processor."""
 
@@ -118,6 +120,15 @@ class System(Protocol):
         """Return what is measured only where a waiting time begins, shape (R,) each. Default: nothing.
 
         It is called once for every waiting time, after `measure`, and may cost far more than that does.
+        """
+        return {}
+
+    def at_end(self, state: State) -> Mapping[str, Array]:
+        """Return what is measured once, when the run has come to its end. Default: nothing.
+
+        Shape (R,) each, or (R, …) as `dimensions` says; stored without a time. It may take long: it tells
+        `langevin.preparation.report` how far it is, and often, for only there Ctrl-C is heard. A run that is
+        killed meanwhile measures it again when it is resumed.
         """
         return {}
 
@@ -168,9 +179,9 @@ class System(Protocol):
     def dimensions(self) -> Dimensions:
         """Return the further dimensions of the observables that have such. Default: none has.
 
-        What `measure`, `at_waiting` and `compare` return under one of these names has the shape (R, …), with
-        one axis for each further dimension, always of the same size. The size is that of its `coordinates`,
-        where there are any.
+        What `measure`, `at_waiting`, `compare` and `at_end` return under one of these names has the shape
+        (R, …), with one axis for each further dimension, always of the same size. The size is that of its
+        `coordinates`, where there are any.
         """
         return {}
 
@@ -192,6 +203,15 @@ def optional(system: System, method: str) -> Callable[..., Any]:
     """Return a method of a system; the default that `System` has where the class lacks it."""
     default: Callable[..., Any] = partial(getattr(System, method), system)
     return getattr(system, method, default)
+
+
+def overrides(kind: type[Any], method: str) -> bool:
+    """Return whether a class of systems or models has an optional method of its own."""
+    return getattr(kind, method, None) not in (
+        None,
+        getattr(System, method, None),
+        getattr(Model, method, None),
+    )
 
 
 class Model(Protocol):
@@ -227,6 +247,13 @@ class Model(Protocol):
 
     def at_waiting(self, x: Array) -> Mapping[str, Array]:
         """Return what is measured only where a waiting time begins, shape (R,) each. Default: nothing."""
+        return {}
+
+    end_name: ClassVar[str] = "end"
+    """As of a `System`."""
+
+    def at_end(self, x: Array) -> Mapping[str, Array]:
+        """Return what is measured once, when the run has ended, as `System.at_end`. Default: nothing."""
         return {}
 
     def compare(self, reference: Array, x: Array) -> dict[str, Array] | None:

@@ -16,7 +16,7 @@ import walkers
 from test_recorder import walking
 from test_restart import assert_same, interrupted
 
-from langevin import config, simulation, storage
+from langevin import config, pace, simulation, storage
 from langevin.errors import LangevinError, StorageError
 from langevin.references import References
 from langevin.storage import Paths
@@ -260,7 +260,7 @@ def test_a_checkpoint_of_the_layout_before_is_refused(
     [(30.0, 0.1, 30.0), (30.0, 2.0, 200.0), (1.0, 0.1, 10.0), (0.0, 9.0, 0.0)],
 )
 def test_the_rest_after_a_checkpoint(interval: float, took: float, expected: float) -> None:
-    assert simulation.rest(interval, took) == pytest.approx(expected)
+    assert pace.rest(interval, took) == pytest.approx(expected)
 
 
 def test_writing_checkpoints_takes_a_hundredth_of_the_time(

@@ -23,6 +23,7 @@ from langevin.dynamics import Langevin
 from langevin.ensemble import Ensemble
 from langevin.errors import ConfigError, UserError
 from langevin.noise import Noise
+from langevin.sweep import member
 from langevin.systems.pspin import PSpin
 
 Maker = Callable[..., dict[str, Any]]
@@ -239,6 +240,16 @@ def test_members_begin_where_they_are_told(first: Path, here: None) -> None:
     np.testing.assert_array_equal(dataset["energy"].isel(time=0).to_numpy().T, there)
     with pytest.raises(UserError, match="no such file"):
         langevin.run(continued(first.with_name("none.nc"), sweep={"start.time": [0.5, 4.0]}))
+
+
+def test_members_find_their_files_from_anywhere(tmp_path: Path) -> None:
+    """A sweep resumed in another folder has members left that have not begun."""
+    settings = config.load(continued(Path("first.nc")))
+    job = member.job(settings, tmp_path / "member-0000.nc", 1e9, Path("/there"))
+    assert job["settings"]["start"] == {"file": "/there/first.nc"}
+    job = member.job(config.load(continued(tmp_path / "a.nc")), tmp_path / "b.nc", 1e9, Path("/there"))
+    assert job["settings"]["start"] == {"file": str(tmp_path / "a.nc")}
+    assert "start" not in member.job(config.load(harmonic()), tmp_path / "b.nc", 1e9, Path())["settings"]
 
 
 @pytest.mark.parametrize(

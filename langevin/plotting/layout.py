@@ -17,6 +17,7 @@ from langevin.sweep.reading import sweep_dims
 
 from .aging import AGING, aging_figure, has_aging
 from .aging_sweep import aging_sweep_figure
+from .curves import CURVE, curve_figure, has_curve
 from .ensembles import ensemble_figure, has_ensembles
 from .panels import (
     draw_displacement_response,
@@ -34,7 +35,7 @@ from .sweep import sweep_figure
 from .training import MSD_OVER_NOISE, collapse_figure, has_noise, training_figure
 
 #: What is made of several variables, and stands alone.
-_ALONE = (MSD_OVER_NOISE, AGING, HESSIAN, PAIRS, SCATTERING)
+_ALONE = (MSD_OVER_NOISE, AGING, HESSIAN, PAIRS, SCATTERING, CURVE)
 
 
 def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | None = None) -> Figure:
@@ -54,7 +55,8 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
         Two-time observable of the right panel of two; by default msd. A one-time observable, or one that
         stands alone:
         msd_over_noise, aging (`aging.aging_figure`), hessian (`spectra.spectrum_figure`), pair_correlation,
-        self_scattering (`structure`). None, of a file of ensembles (`ensembles.ensemble_figure`).
+        self_scattering (`structure`), curve (`curves.curve_figure`; the default where there is one). None, of
+        a file of ensembles (`ensembles.ensemble_figure`).
     threshold : float, optional
         Δ* of aging; chosen if it is not given.
 
@@ -96,6 +98,8 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
             made = pair_figure(dataset)
         elif wanted == SCATTERING:
             made = scattering_figure(dataset)
+        elif wanted == CURVE or (quantity is None and has_curve(dataset)):
+            made = curve_figure(dataset)
         elif wanted in one_time:
             made = _one_panel(dataset, wanted)
         elif not richer:
@@ -118,6 +122,7 @@ def quantities(dataset: xr.Dataset) -> list[str]:
         HESSIAN: has_spectrum,
         PAIRS: has_pairs,
         SCATTERING: has_scattering,
+        CURVE: has_curve,
     }
     return found + one_time_names(dataset) + [name for name, there in alone.items() if there(dataset)]
 

@@ -78,7 +78,7 @@ class Bends:
         """Return the positions t of the steps first … last − 1, shape (steps, draws): of (seed, replica)."""
         parts = []
         for number in range(first // BLOCK, -(-last // BLOCK)):
-            stream = self.ensemble.quenched("curve position", replica, number)
+            stream = self.ensemble.driving("curve position", replica, number)
             drawn = stream.random((BLOCK, self.draws))
             parts.append(drawn[max(first - number * BLOCK, 0) : last - number * BLOCK])
         return np.concatenate([*parts, np.empty((0, self.draws))])

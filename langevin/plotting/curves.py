@@ -1,0 +1,90 @@
+"""Curves between two configurations: energies and errors from one end to the other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from langevin.observables.statistics import average
+
+from .style import BLUE, GREY, VERMILION
+
+CURVE = "curve"
+
+#: Losses are drawn on a logarithmic axis from this ratio of the largest to the smallest on.
+_DECADE = 10.0
+
+
+def has_curve(dataset: xr.Dataset) -> bool:
+    """Say whether the file holds what a final curve looks like."""
+    return "curve_energy" in dataset and dataset["curve_energy"].dims == ("replica", "position")
+
+
+def curve_figure(dataset: xr.Dataset) -> Figure:
+    """Draw energy and, of networks, test error along curve and shortest way, as Fig. 2 of Garipov et al.
+
+    Thick lines are means over replicas, bands their standard errors over samples, thin lines the replicas.
+    """
+    tested = "curve_test_error" in dataset
+    made = Figure(figsize=(8.2, 3.6), layout="constrained")
+    left, right = made.subplots(1, 2)
+    kind = str(dataset["control"].attrs.get("curve", "curve")) if "control" in dataset else "curve"
+    names = {"bezier": "Bezier curve", "chain": "polygonal chain", "band": "elastic band"}
+    shortest = "segment" if tested else "shortest way"
+    what = str(dataset["curve_energy"].attrs.get("long_name", "energy")).partition(", along")[0]
+    ways = ((names.get(kind, kind), "curve", BLUE, "-"), (shortest, "shortest", VERMILION, "--"))
+    for label, way, colour, style in ways:
+        _draw(left, dataset, f"{way}_energy", colour, style, label)
+    lowest, highest = _range(dataset, ("curve_energy", "shortest_energy"))
+    if lowest > 0 and highest > _DECADE * lowest:
+        left.set_yscale("log")
+    left.set(xlabel="position $t$ on the curve", ylabel=_words(what), xlim=(0, 1))
+    left.legend(loc="best")
+    if tested:
+        for label, way, colour, style in ways:
+            _draw(right, dataset, f"{way}_test_error", colour, style, label, 100)
+        pair = "ensemble of $\\phi(0)$ and $\\phi(t)$"
+        _draw(right, dataset, "curve_pair_error", GREY, ":", pair, 100)
+        right.set(xlabel="position $t$ on the curve", ylabel="test error (%)", xlim=(0, 1))
+    else:
+        for end, colour, style in (("start", BLUE, "-"), ("end", VERMILION, "--")):
+            words = "first" if end == "start" else "last"
+            _draw(right, dataset, f"distance_from_{end}", colour, style, f"from the {words} end")
+        right.set(
+            xlabel="position $t$ on the curve",
+            ylabel="rms distance per degree of freedom",
+            xlim=(0, 1),
+            ylim=(0, None),
+        )
+    right.legend(loc="best")
+    for ax, letter in zip((left, right), "ab", strict=True):
+        ax.set_title(f"({letter})", loc="left")
+    return made
+
+
+def _words(what: str) -> str:
+    """Return the name of the energy with a capital-free start and its unit left out."""
+    return what.replace(" along the curve", "")
+
+
+def _range(dataset: xr.Dataset, names: tuple[str, ...]) -> tuple[float, float]:
+    values = np.concatenate([dataset[n].to_numpy().ravel() for n in names])
+    return float(np.nanmin(values)), float(np.nanmax(values))
+
+
+def _draw(
+    ax: Axes, dataset: xr.Dataset, name: str, colour: Any, style: str, label: str, factor: float = 1.0
+) -> None:
+    """Draw one quantity against the position: replicas thin, their mean thick with its standard error."""
+    values, t = factor * dataset[name], dataset["position"].to_numpy()
+    found = average(values)
+    mean, error = found.mean.to_numpy(), found.error.to_numpy()
+    if values.sizes["replica"] > 1:
+        ax.plot(t, values.to_numpy().T, color=colour, lw=0.6, alpha=0.35, ls=style)
+    ax.plot(t, mean, color=colour, ls=style, lw=1.8, label=label)
+    if np.isfinite(error).all():
+        ax.fill_between(t, mean - error, mean + error, color=colour, alpha=0.2, lw=0)
