@@ -149,6 +149,11 @@ class NetworkCurve:
         velocity = torch.zeros_like(weights) if self.dynamics.momentum else None
         return NetworkState(weights, velocity, [], memory)
 
+    def begun_from(self, state: NetworkState, x: Array) -> NetworkState:
+        """Return the start with the bends x, shape (R, bends·M), at rest."""
+        weights = torch.tensor(x, dtype=state.weights.dtype, device=state.weights.device)
+        return replace(state, weights=weights)
+
     def _streams(self, noise: Noise) -> list[Any]:
         return [None] * self.ensemble.size if self.network.batches.fixed else list(noise.streams("batch"))
 
