@@ -144,8 +144,8 @@ class OnCurve(Unit):
         self._velocities = [v for row in rows for v in self.layout.views(row)]
 
     def control_weights(self, t: Tensor) -> Tensor:
-        """Return the weights of the control points in φ(t), in the network's precision."""
-        return weights(self.kind, t, self.bends).to(self.phi.dtype)
+        """Return the weights of the control points in φ(t), in the network's precision, where it lives."""
+        return weights(self.kind, t, self.bends).to(self.phi)
 
     def go_to(self, w: Tensor) -> None:
         """Set φ to Σ_k w_k P_k, w of shape (bends + 2,)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,22 @@ from torch import Tensor
 #: Numbers in the inputs of one piece of a long evaluation: it bounds the memory that activations take.
 PIECE = 2**21
 
+#: Part of a GPU's free memory that the inputs of one set may take; the rest is for the network.
+SHARE = 0.5
+
+
+def too_large(size: int, device: torch.device) -> bool:
+    """Return whether inputs of so many bytes are to stay in the memory of the machine, or on its disk."""
+    return device.type == "cuda" and size > SHARE * torch.cuda.mem_get_info(device)[0]
+
 
 class Examples:
-    """Inputs and labels on a device.
+    """Inputs and labels, gathered for a device.
 
     Images stay bytes, a quarter of the memory of single precision, and become scale·byte + shift when a batch
-    is gathered.
+    is gathered. They lie on the device; if they would take more than half of its free memory, they stay where
+    they are, and each batch is gathered there and copied. Both give the same bits. Arrays that are mapped
+    from a file (`numpy.memmap`) are never read whole on a CPU, and not on a GPU either if they stay.
 
     Parameters
     ----------
@@ -28,6 +39,8 @@ class Examples:
     device : torch.device
     dtype : torch.dtype
         Of what the network gets.
+    on_host : bool, optional
+        Whether inputs and labels stay where they are (default: if `too_large`).
     """
 
     def __init__(
@@ -38,11 +51,16 @@ class Examples:
         shift: NDArray[Any],
         device: torch.device,
         dtype: torch.dtype,
+        on_host: bool | None = None,
     ) -> None:
-        kept = torch.from_numpy(np.ascontiguousarray(inputs))
-        self.inputs = kept.to(device, dtype if kept.is_floating_point() else None)
-        self.labels = torch.from_numpy(np.ascontiguousarray(labels, dtype=np.int64)).to(device)
+        self.on_host = too_large(inputs.nbytes, device) if on_host is None else on_host
+        self.inputs = _tensor(np.ascontiguousarray(inputs))
+        self.labels = _tensor(np.ascontiguousarray(labels, dtype=np.int64))
+        if not self.on_host:
+            self.inputs = self.inputs.to(device, dtype if self.inputs.is_floating_point() else None)
+            self.labels = self.labels.to(device)
         self.dtype = dtype
+        #: Where what is gathered goes.
         self.device = device
         self.identity = bool(np.all(np.asarray(scale) == 1) and np.all(np.asarray(shift) == 0))
         by_channel = (-1, *[1] * (inputs.ndim - 2))
@@ -64,17 +82,39 @@ class Examples:
         return max(1, min(2000, PIECE // max(1, self.inputs[0].numel())))
 
     def upload(self, index: NDArray[np.int64]) -> Tensor:
-        """Bring indices to the device."""
-        return torch.from_numpy(index).to(self.device, non_blocking=True)
+        """Bring indices to where the examples lie: a GPU need not be asked for them then."""
+        return torch.from_numpy(index).to(self.inputs.device, non_blocking=True)
 
     def gather(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Return inputs and labels of the examples `index`, whose shape leads theirs."""
-        flat = index.reshape(-1)
-        inputs = self.scaled(self.inputs.index_select(0, flat))
-        return inputs.view(*index.shape, *self.shape), self.labels.index_select(0, flat).view(index.shape)
+        """Return inputs and labels of the examples `index`, whose shape leads theirs, on the device."""
+        inputs, labels = self.rows(index.reshape(-1))
+        return self.scaled(inputs).view(*index.shape, *self.shape), labels.view(index.shape)
+
+    def rows(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Return inputs as they are stored and labels, on the device, copies of the rows `index`, (n,)."""
+        # Indices that come from a GPU are waited for.
+        index = index.to(self.inputs.device, non_blocking=not self.on_host)
+        if not self.on_host:
+            return self.inputs.index_select(0, index), self.labels.index_select(0, index)
+        return self._copied(self.inputs, index), self._copied(self.labels, index)
+
+    def _copied(self, kept: Tensor, index: Tensor) -> Tensor:
+        """Gather rows on the host, and copy them to the device while it computes."""
+        # From pageable memory a copy would wait. The allocator knows when the pinned block is free again.
+        shape, pinned = (len(index), *kept.shape[1:]), self.device.type == "cuda"
+        found = torch.empty(shape, dtype=kept.dtype, pin_memory=pinned)
+        torch.index_select(kept, 0, index, out=found)
+        return found.to(self.device, non_blocking=True)
 
     def scaled(self, inputs: Tensor) -> Tensor:
         """Return inputs as a network gets them, shape (n, …); those given may be overwritten."""
         if inputs.dtype != self.dtype:
             inputs = inputs.to(self.dtype)
         return inputs if self.identity else inputs.mul_(self.scale).add_(self.shift)
+
+
+def _tensor(array: NDArray[Any]) -> Tensor:
+    """Return a tensor of the array's memory, which nobody writes to: it may be a file's."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(array)

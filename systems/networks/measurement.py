@@ -63,7 +63,7 @@ class GradientNoise(NamedTuple):
 
 def loss_and_accuracy(unit: Alone, examples: Examples, index: Tensor) -> NDArray[np.float64]:
     """Return the mean loss and the accuracy on the examples `index`, shape (2,)."""
-    total = torch.zeros(2, dtype=torch.float64, device=index.device)
+    total = torch.zeros(2, dtype=torch.float64, device=examples.device)
     with unit.evaluating(), torch.no_grad():
         for piece in torch.split(index, examples.piece):
             inputs, labels = unit.gather(piece, examples)

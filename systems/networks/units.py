@@ -90,6 +90,8 @@ class Units:
         fixed = batches.fixed and not problem.rule.temperature
         # Uniform along a curve, a step has to know the curve's length.
         fixed = fixed and (bends is None or bends.draws == 1)
+        # A graph cannot gather on the host.
+        fixed = fixed and not problem.examples.on_host
         self._capture = capture and fixed and self.device.type == "cuda"
         self._captured: dict[int, Captured] = {}
         self._fixed: dict[int, tuple[Tensor, Tensor | None]] = {}

@@ -81,8 +81,8 @@ class Augmented(Examples):
         if index.device.type == "cpu" and not bool(view.any()):
             return super().gather(index)
         example = index.reshape(-1) - len(self) * view
-        inputs = self.scaled(look(self.inputs.index_select(0, example), view))
-        labels = self.labels.index_select(0, example)
+        inputs, labels = self.rows(example)
+        inputs = self.scaled(look(inputs, view.to(self.device, non_blocking=True)))
         return inputs.view(*index.shape, *self.shape), labels.view(index.shape)
 
 

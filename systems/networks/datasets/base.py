@@ -76,7 +76,7 @@ class Examples:
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """A data set in memory, and the share of each quenched sample.
+    """A data set, in memory or mapped from files, and the share of each quenched sample.
 
     Attributes
     ----------
@@ -142,7 +142,7 @@ class Data:
         elif labels.min() < 0 or labels.max() >= self.classes:
             wrong = labels[(labels < 0) | (labels >= self.classes)][0]
             yield f"a {which} label is {wrong}; allowed: 0 to {self.classes - 1}"
-        elif inputs.dtype == np.float32 and not np.isfinite(inputs).all():
+        elif inputs.dtype == np.float32 and not _finite(inputs):
             yield f"the {which} inputs are not all finite"
         else:
             for sample, share in rows.items():
@@ -154,6 +154,11 @@ class Data:
         ones = (1,) * (inputs.ndim - 2)
         scale, shift = (a.reshape(-1, *ones) for a in (self.scale, self.shift))
         return scale * inputs.astype(np.float32) + shift
+
+
+def _finite(inputs: Inputs) -> bool:
+    """Return whether all inputs are finite, block by block: they may be larger than the memory."""
+    return all(np.isfinite(inputs[n : n + BLOCK]).all() for n in range(0, len(inputs), BLOCK))
 
 
 def shares(
