@@ -33,7 +33,9 @@ class ImageNet:
     class Parameters(Section):
         """What stands under [data]."""
 
-        directory: str = key("folder of the four files; relative to the working directory", default="imagenet")
+        directory: str = key(
+            "folder of the four files; relative to the working directory", default="imagenet"
+        )
         train: CountKey = key("training examples: all, or a random subset", default="all", kind=COUNT)
         test: CountKey = key("test examples: all, or a random subset", default="all", kind=COUNT)
 

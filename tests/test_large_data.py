@@ -10,7 +10,6 @@ import pytest
 import torch
 from small_nets import built, settings
 
-from langevin.ensemble import Ensemble
 from langevin.errors import UserError
 from langevin.systems.networks import examples
 from langevin.systems.networks.curve import _same
@@ -57,9 +56,7 @@ def test_examples_stay_where_the_gpu_has_no_room(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("on_host", [False, True])
-def test_no_step_is_captured_that_gathers_on_the_host(
-    on_host: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_step_is_captured_that_gathers_on_the_host(on_host: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """The class of a GPU, whose steps nobody takes: what is captured is decided before."""
     network, noise = built(settings(NET, IMAGES, replicas=1, augment="crop_flip"))
     plain = network.advance(network.initial_state(noise), 0, 3, noise).weights
@@ -74,17 +71,17 @@ def test_no_step_is_captured_that_gathers_on_the_host(
     assert network.make_units()._capture is not on_host
 
 
-def mapped(folder: Path, count: int, kind: type = np.uint8) -> tuple[np.ndarray, np.ndarray]:
-    """Return images in a file with a hole in place of numbers, which nobody may write to, and labels."""
+def mapped(folder: Path, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return images in a file that is one hole, which nobody may write to, and labels."""
     shape = (count, 3, 224, 224)
-    np.lib.format.open_memmap(folder / "images.npy", "w+", kind, shape).flush()
+    np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, shape).flush()
     return np.load(folder / "images.npy", mmap_mode="r"), np.arange(count) % 2
 
 
-def data_of(inputs: np.ndarray, labels: np.ndarray, seed: int = 1) -> base.Data:
+def data_of(inputs: np.ndarray, labels: np.ndarray) -> base.Data:
     one, zero = np.ones(3, np.float32), np.zeros(3, np.float32)
     train, test = base.Examples(inputs, labels), base.Examples(inputs[:3], labels[:3])
-    rows = {0: np.random.default_rng(seed).permutation(len(labels))}
+    rows = {0: np.random.default_rng(1).permutation(len(labels))}
     return base.Data("mapped", train, test, 2, one, zero, rows, {0: np.arange(3)})
 
 

@@ -10,7 +10,7 @@ from langevin.ensemble import Ensemble
 from langevin.systems.networks.datasets.base import Data
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
-from imagenet import ImageNet  # noqa: E402
+from imagenet import ImageNet
 
 SIZES = {"train": 48, "test": 16}
 
