@@ -183,13 +183,14 @@ class OnCurve(Unit):
         return losses
 
     def _move(self, k: int, gradients: list[Tensor], share: Tensor, rate: Rate) -> None:
-        """Move one bend by its share of the gradient, which the last of them may overwrite."""
-        if k == self.bends - 1:
-            torch._foreach_mul_(gradients, share)
+        """Move one bend by its share of the gradient."""
+        part, factor = slice(k * len(gradients), (k + 1) * len(gradients)), 1.0
+        if share.device.type == "cpu":
+            factor = float(share)
         else:
+            # Nothing waits for the number: it stays on the GPU, and may differ in every replay of a graph.
             gradients = torch._foreach_mul(gradients, share)
-        own = slice(k * len(gradients), (k + 1) * len(gradients))
-        self.rule.apply(self._weights[own], gradients, self._velocities[own], rate)
+        self.rule.apply(self._weights[part], gradients, self._velocities[part], rate, factor)
 
 
 class OnLength(OnCurve):
