@@ -13,6 +13,7 @@ from langevin import __version__
 from langevin.errors import LangevinError
 from langevin.landscape_commands import connect, ensemble
 from langevin.options import at_option, conclude, overrides, overrides_option, running_options
+from langevin.planes.cli import plane
 
 
 class Group(click.Group):
@@ -280,5 +281,5 @@ def fetch(name: str, directory: Path | None) -> None:
     click.echo(data_command.fetched(name, directory))
 
 
-for command in (connect, ensemble):
+for command in (connect, ensemble, plane):
     main.add_command(command)

@@ -277,6 +277,10 @@ class Langevin(System):
         """Return the energy of any configurations, shape (R, dof)."""
         return {"energy": self.model.energy(x)}
 
+    def constrain(self, x: Array) -> Array:
+        """Return the model's projection of x, shape (R, dof), onto its configuration space."""
+        return self.model.constrain(x)
+
     def reference(self, state: LangevinState) -> Array:
         """Return the configuration; with the response, x and the accumulated sums, shape (3, R, dof)."""
         return state.x if state.accumulated is None else np.stack([state.x, *state.accumulated])

@@ -41,6 +41,14 @@ CHECKPOINT_FORMAT = 2
 #: Variables that stand raw beside an unfinished run → how their files end, and what messages call them.
 STORED = {"configuration": "configurations", "sketch": "sketches", "snapshot": "snapshots"}
 
+#: What tells a result: one of these variables with its dimensions. The last is a plane's.
+RESULTS = (
+    ("energy", ("replica", "time")),
+    ("msd", ("replica", "waiting_time", "lag")),
+    ("energy", ("y", "x")),
+    ("ensemble_error", ("method", "repetition", "member")),
+)
+
 
 @dataclass(frozen=True)
 class Paths:
@@ -373,13 +381,8 @@ def open_result(path: str | Path) -> xr.Dataset:
         dataset = xr.open_dataset(path, engine="netcdf4")
     except (OSError, RuntimeError, ValueError) as error:
         raise UserError(f"{path}: not a netCDF file that can be read: {error}") from None
-    dims = {
-        "energy": ("replica", "time"),
-        "msd": ("replica", "waiting_time", "lag"),
-        "ensemble_error": ("method", "repetition", "member"),
-    }
     swept = sweep_dims(dataset)
-    if not any(name in dataset and dataset[name].dims == swept + wanted for name, wanted in dims.items()):
+    if not any(name in dataset and dataset[name].dims == swept + dims for name, dims in RESULTS):
         dataset.close()
         if str(dataset.attrs.get("status", "")).startswith("unfinished"):
             raise UserError(f"{path}: its run has measured nothing yet")

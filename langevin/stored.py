@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -37,6 +39,8 @@ class StoredRun:
     time : float
     replica, sample : ndarray of int, shape (R,)
         Labels.
+    attributes : dict
+        Global attributes of the file.
     """
 
     path: Path
@@ -45,6 +49,7 @@ class StoredRun:
     time: float
     replica: NDArray[np.int64]
     sample: NDArray[np.int64]
+    attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
 def times(dataset: xr.Dataset) -> Array:
@@ -109,8 +114,19 @@ def read(path: str | Path, time: float | None = None) -> StoredRun:
     with storage.open_result(path) as dataset:
         x, at = configuration(dataset, time, str(path))
         replica, sample = (dataset[n].to_numpy().astype(np.int64) for n in ("replica", "sample"))
-        try:
-            given = json.loads(dataset.attrs["settings"])
-        except (KeyError, ValueError):
-            raise UserError(f"{path}: it does not say from which settings it was made") from None
-    return StoredRun(path, config.load(given, folder=path.parent), x, at, replica, sample)
+        return StoredRun(path, settings(dataset, path), x, at, replica, sample, dict(dataset.attrs))
+
+
+def settings(dataset: xr.Dataset, path: Path) -> Settings:
+    """Return the settings that a result was made from.
+
+    Raises
+    ------
+    UserError
+        If it does not say them.
+    """
+    try:
+        given = json.loads(dataset.attrs["settings"])
+    except (KeyError, ValueError):
+        raise UserError(f"{path}: it does not say from which settings it was made") from None
+    return config.load(given, folder=path.parent)

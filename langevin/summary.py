@@ -65,6 +65,8 @@ def results(dataset: xr.Dataset) -> str:
     """
     if sweep_dims(dataset):
         return "\n".join(_table(dataset))
+    if "energy" in dataset and dataset["energy"].dims == ("y", "x"):
+        return "\n".join(_plane(dataset))
     lines: list[str] = []
     if "budget_error_mean" in dataset:
         lines.append(report.text(dataset))
@@ -117,6 +119,31 @@ def _energy(energy: xr.DataArray) -> Iterator[str]:
     if "asymptote" in energy.attrs:
         line += f"   ({energy.attrs['asymptote_meaning']}: {energy.attrs['asymptote']:.6f})"
     yield line
+
+
+def _plane(dataset: xr.Dataset) -> Iterator[str]:
+    """Say what is known of the points of a plane, of its grid, and of what is projected onto it."""
+    names = [str(n).removeprefix("point_") for n, v in dataset.data_vars.items() if v.dims == ("point",)]
+    rows = [["", *names]]
+    for k, point in enumerate(dataset["point"].to_numpy()):
+        rows.append([str(point), *(_plus_minus(dataset[f"point_{name}"][k], 0.0) for name in names)])
+    known = [n if n in dataset else "" for n in names]
+    for word, of in (("lowest of grid", np.nanmin), ("highest of grid", np.nanmax)):
+        cells = [_plus_minus(of(dataset[n]), 0.0) if n and n not in ("x", "y") else "" for n in known]
+        rows.append([word, *cells])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    if "explained_variance" in dataset:
+        parts = ", ".join(f"{100 * part:.3g} %" for part in dataset["explained_variance"].to_numpy())
+        yield f"variance explained by principal components: {parts}"
+    for kind in ("trajectory", "curve"):
+        for k in range(dataset.sizes.get(kind, 0)):
+            part, away = float(dataset[f"{kind}_explained"][k]), float(dataset[f"{kind}_residual"][k].max())
+            yield (
+                f"{kind} {dataset[kind][k].item()}: {100 * part:.3g} % of its variance in the plane, at most "
+                f"{away:.4g} away from it"
+            )
 
 
 def _training(dataset: xr.Dataset) -> Iterator[str]:

@@ -148,6 +148,10 @@ class System(Protocol):
         """
         return None
 
+    def constrain(self, x: Array) -> Array:
+        """Project any x, shape (R, dof), onto the space of configurations. Default: all of R^dof."""
+        return x
+
     def load_reference(self, saved: NDArray[Any]) -> Reference:
         """Return the reference of which `numpy.asarray` made the array `saved`. Default: the array itself."""
         return saved

@@ -28,6 +28,7 @@ from .panels import (
     estimate,
     reached_times,
 )
+from .plane import has_plane, planar, plane_figure
 from .spectra import HESSIAN, has_spectrum, spectrum_figure
 from .structure import PAIRS, SCATTERING, has_pairs, has_scattering, pair_figure, scattering_figure
 from .style import STYLE, colours_of, waiting_time_legend
@@ -55,8 +56,9 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
         Two-time observable of the right panel of two; by default msd. A one-time observable, or one that
         stands alone:
         msd_over_noise, aging (`aging.aging_figure`), hessian (`spectra.spectrum_figure`), pair_correlation,
-        self_scattering (`structure`), curve (`curves.curve_figure`; the default where there is one). None, of
-        a file of ensembles (`ensembles.ensemble_figure`).
+        self_scattering (`structure`), curve (`curves.curve_figure`; the default where there is one). Of a
+        plane (`plane.plane_figure`), what is to be drawn on it. None, of a file of ensembles
+        (`ensembles.ensemble_figure`).
     threshold : float, optional
         Δ* of aging; chosen if it is not given.
 
@@ -67,6 +69,8 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
     """
     if has_ensembles(dataset) and quantity is not None:
         raise UserError(f"--quantity {quantity!r}: of ensembles there is one figure; allowed: no --quantity")
+    if has_plane(dataset):
+        return _plane(dataset, quantity, threshold)
     allowed = quantities(dataset)
     one_time = one_time_names(dataset)
     two_time = [n for n in allowed if n not in (*_ALONE, *one_time)]
@@ -112,8 +116,19 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
     return made
 
 
+def _plane(dataset: xr.Dataset, quantity: str | None, threshold: float | None) -> Figure:
+    if threshold is not None:
+        raise UserError(f"--threshold {threshold:g}: a plane has none")
+    with matplotlib.rc_context(STYLE):
+        made = plane_figure(dataset, quantity)
+        made.suptitle(dataset.attrs.get("title", ""), fontsize=10)
+    return made
+
+
 def quantities(dataset: xr.Dataset) -> list[str]:
     """Return the observables that can be drawn, and the figures of other kinds by their names."""
+    if has_plane(dataset):
+        return planar(dataset)
     two_time = [str(n) for n, v in dataset.data_vars.items() if v.dims == ("replica", "waiting_time", "lag")]
     found = [n for n in two_time if not (n.endswith("_error") and n.removesuffix("_error") in dataset)]
     alone = {
