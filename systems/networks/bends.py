@@ -178,9 +178,18 @@ class OnCurve(Unit):
         w = self.control_weights(index[0, -self.draws :].view(torch.float64))[0]
         losses, gradients = self.at(index[:, : -self.draws], w)
         with torch.no_grad():
-            own = [g for k in range(self.bends) for g in torch._foreach_mul(gradients, w[k + 1])]
-            self.rule.apply(self._weights, own, self._velocities, rate)
+            for k in range(self.bends):
+                self._move(k, gradients, w[k + 1], rate)
         return losses
+
+    def _move(self, k: int, gradients: list[Tensor], share: Tensor, rate: Rate) -> None:
+        """Move one bend by its share of the gradient, which the last of them may overwrite."""
+        if k == self.bends - 1:
+            torch._foreach_mul_(gradients, share)
+        else:
+            gradients = torch._foreach_mul(gradients, share)
+        own = slice(k * len(gradients), (k + 1) * len(gradients))
+        self.rule.apply(self._weights[own], gradients, self._velocities[own], rate)
 
 
 class OnLength(OnCurve):
