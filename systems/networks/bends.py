@@ -189,7 +189,7 @@ class OnCurve(Unit):
             factor = float(share)
         else:
             # Nothing waits for the number: it stays on the GPU, and may differ in every replay of a graph.
-            gradients = torch._foreach_mul(gradients, share)
+            gradients = list(torch._foreach_mul(gradients, share))
         self.rule.apply(self._weights[part], gradients, self._velocities[part], rate, factor)
 
 
