@@ -182,6 +182,6 @@ def _frame(ax: Axes, dataset: xr.Dataset) -> None:
     if "explained_variance" in dataset:
         part = dataset["explained_variance"].to_numpy()
         ax.set_xlabel(f"principal component 1 ({100 * part[0]:.3g} % of variance)")
-        ax.set_ylabel(f"principal component 2 ({100 * part[1]:.3g} %)")
+        ax.set_ylabel(f"component 2 ({100 * part[1]:.3g} %)")
     else:
         ax.set(xlabel=r"distance along $\hat u$", ylabel=r"distance along $\hat v$")
