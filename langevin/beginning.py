@@ -24,6 +24,9 @@ from langevin.trajectories import degrees_of_freedom
 #: Global attribute: how many runs lie between this one and a start of its own.
 GENERATION = "noise_generation"
 
+#: Global attribute: time of all runs before, up to the configuration that this one began from.
+SPENT = "start_spent"
+
 
 @dataclass(frozen=True)
 class Beginning:
@@ -37,6 +40,8 @@ class Beginning:
         Configurations of the run's replicas.
     time : float
         When the other run stored them.
+    spent : float
+        Time that all runs before took, up to this configuration.
     generation : int
         One more than that of the other run. It keys the streams of the dynamics, so that no noise acts twice
         on the same configuration: a second time it would be correlated with it.
@@ -45,13 +50,19 @@ class Beginning:
     file: str
     x: Array
     time: float
+    spent: float
     generation: int
 
     @property
     def attributes(self) -> dict[str, str | float | int]:
         """Global attributes that say where the run began."""
         name = Path(self.file).name
-        return {"start_file": name, "start_time": self.time, GENERATION: self.generation}
+        return {
+            "start_file": name,
+            "start_time": self.time,
+            SPENT: self.spent,
+            GENERATION: self.generation,
+        }
 
     def apply(self, run: Run) -> None:
         """Put the configuration in the place of that of the run's initial state.
@@ -90,7 +101,8 @@ def read(settings: Settings) -> Beginning | None:
         labels = dataset["replica"].to_numpy().tolist()
         own = _ensemble(settings).replica.tolist()
         generation = int(dataset.attrs.get(GENERATION, 0)) + 1
-    return Beginning(keys.file, x[[labels.index(k) for k in own]], time, generation)
+        spent = float(dataset.attrs.get(SPENT, 0.0)) + time
+    return Beginning(keys.file, x[[labels.index(k) for k in own]], time, spent, generation)
 
 
 def generation(attributes: Mapping[str, Any]) -> int:

@@ -11,7 +11,7 @@ import click
 
 from langevin import __version__
 from langevin.errors import LangevinError
-from langevin.landscape_commands import connect
+from langevin.landscape_commands import connect, ensemble
 from langevin.options import at_option, conclude, overrides, overrides_option, running_options
 from langevin.planes.cli import plane
 
@@ -281,5 +281,5 @@ def fetch(name: str, directory: Path | None) -> None:
     click.echo(data_command.fetched(name, directory))
 
 
-for command in (connect, plane):
+for command in (connect, ensemble, plane):
     main.add_command(command)

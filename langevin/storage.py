@@ -46,6 +46,7 @@ RESULTS = (
     ("energy", ("replica", "time")),
     ("msd", ("replica", "waiting_time", "lag")),
     ("energy", ("y", "x")),
+    ("ensemble_error", ("method", "repetition", "member")),
 )
 
 

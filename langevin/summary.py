@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from langevin.ensembling import report
 from langevin.observables.aging import aging_exponent
 from langevin.observables.regimes import regimes
 from langevin.observables.spectra import has_spectrum
@@ -59,13 +60,16 @@ def contents(dataset: xr.Dataset) -> str:
 def results(dataset: xr.Dataset) -> str:
     """Return final energy, or losses and accuracies of a training; msd at the longest lags, aging, spectra.
 
-    Of a sweep, a table of final values with a row for each member.
+    Of ensembles, the table of their test errors. Of a sweep, a table of final values with a row for each
+    member.
     """
     if sweep_dims(dataset):
         return "\n".join(_table(dataset))
     if "energy" in dataset and dataset["energy"].dims == ("y", "x"):
         return "\n".join(_plane(dataset))
     lines: list[str] = []
+    if "budget_error_mean" in dataset:
+        lines.append(report.text(dataset))
     if {"energy", "test_accuracy"} <= set(dataset):
         lines += [*_training(dataset), *_regimes(dataset)]
     elif "energy" in dataset:

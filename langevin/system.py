@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,29 @@ Coordinates: TypeAlias = Mapping[str, tuple[str, NDArray[Any], Mapping[str, Any]
 """Name of a coordinate → its dimension, its values there (numbers or words), its netCDF attributes."""
 Dimensions: TypeAlias = Mapping[str, tuple[str, ...]]
 """Name of an observable → its dimensions after replica and its times, such as ("species", "wavenumber")."""
+
+
+class Predictions(NamedTuple):
+    """What a classifier says of its test examples.
+
+    Attributes
+    ----------
+    outputs : ndarray, shape (n, K)
+        Probabilities of the classes; else any outputs, of which the largest names the class.
+    losses : ndarray, shape (n,)
+    labels : ndarray of int, shape (n,)
+        The right classes.
+    probabilities : bool
+        Whether the outputs are probabilities.
+    data : str
+        What identifies all examples, of training and test: a hash.
+    """
+
+    outputs: Array
+    losses: Array
+    labels: NDArray[np.int64]
+    probabilities: bool
+    data: str
 
 
 class Curvature(Protocol):
@@ -116,6 +139,14 @@ class System(Protocol):
         such as running statistics, is computed anew. Default: nothing, and there is no landscape to look at.
         """
         return {}
+
+    def predict(self, x: Array, position: int) -> Predictions | None:
+        """Return what a classifier at the configuration x, shape (dof,), says of all its test examples.
+
+        Those of the replica at `position`, always in the same order. Nothing of a state is needed, as for
+        `evaluate`. Default: None, nothing is classified, and there are no ensembles of members to look at.
+        """
+        return None
 
     def constrain(self, x: Array) -> Array:
         """Project any x, shape (R, dof), onto the space of configurations. Default: all of R^dof."""

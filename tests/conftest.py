@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import curve_ends
 import numpy as np
 import pytest
 
@@ -59,8 +60,19 @@ SMALL_SYSTEMS: dict[str, dict[str, Any]] = {
 }
 
 
+def learns(name: str) -> bool:
+    """Whether a system descends on mini-batches of data."""
+    return "batch_size" in config.dynamics_keys(registry.load(name)).model_fields
+
+
+@pytest.fixture(scope="session")
+def ends(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder for the ends of curves."""
+    return tmp_path_factory.mktemp("ends")
+
+
 @pytest.fixture
-def small() -> Callable[..., dict[str, Any]]:
+def small(ends: Path) -> Callable[..., dict[str, Any]]:
     """Return a maker of small settings for any registered system, from its own template."""
 
     def make(name: str, **overrides: Any) -> dict[str, Any]:
@@ -72,7 +84,10 @@ def small() -> Callable[..., dict[str, Any]]:
         given["record"] = {"waiting_times": [0.0, 0.1, 0.4], "lags": {"per_decade": 5}}
         given["output"] = {"figure": False}
         given["system"] |= SMALL_SYSTEMS.get(name, {})
-        if config.takes_data(registry.load(name)):
+        if name in curve_ends.OF:
+            given["system"]["start"] = str(curve_ends.make(name, ends / f"{name}.nc", 4, 2))
+            given["record"]["positions"] = 5
+        if learns(name):
             given["dynamics"] |= {"t_max": 20, "batch_size": 8}
             given["record"] |= {
                 "times": {"per_decade": 2},

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import curve_ends
 import pytest
 import xarray as xr
 from click.testing import CliRunner, Result
@@ -276,7 +277,9 @@ def test_a_users_own_system(quench: Path) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(registry.names()))
-def test_systems_and_init(name: str, tmp_path: Path) -> None:
+def test_systems_and_init(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    curve_ends.stand_by(name, tmp_path)
     assert name in langevin("systems").output
     shown = langevin("systems", name)
     for word in ("[system]", "temperature", "default:", "unit: energy"):

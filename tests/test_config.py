@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import curve_ends
 import numpy as np
 import pytest
 
@@ -160,7 +161,11 @@ def test_a_file_that_is_no_run_file(tmp_path: Path, content: bytes | None, word:
 
 
 @pytest.mark.parametrize("name", sorted(registry.names()))
-def test_the_template_of_every_system_validates(name: str, tmp_path: Path) -> None:
+def test_the_template_of_every_system_validates(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    curve_ends.stand_by(name, tmp_path)
     file = tmp_path / "template.toml"
     file.write_text(config.template(name))
     assert config.load(file).system_name == name

@@ -15,8 +15,10 @@ import langevin
 from langevin import connecting, rebuilding, simulation, stored
 from langevin.cli import main
 from langevin.ensemble import Ensemble
+from langevin.errors import UserError
 from langevin.noise import Noise
-from langevin.systems.curves import geometry
+from langevin.system import Model
+from langevin.systems.curves import Band, geometry
 from langevin.systems.networks.bends import OnLength, weights
 from langevin.systems.networks.curve import NetworkCurve, isometric, point
 
@@ -172,8 +174,48 @@ def exact_gradient(system: NetworkCurve, theta: torch.Tensor, nodes: Any, h: Any
     return theta.grad.numpy()
 
 
+class Loss(Model):
+    """The loss of a network on all its examples, as a model: what `Band` finds forces of."""
+
+    def __init__(self, system: NetworkCurve) -> None:
+        self.network = system.network
+        self.inputs, self.labels = self.network.train.gather(torch.from_numpy(self.network._rows[0]))
+
+    def _loss(self, x: torch.Tensor) -> torch.Tensor:
+        layout = self.network.layout
+        named = dict(zip(layout.names, layout.views(x), strict=True))
+        outputs = functional_call(self.network.modules[0], named, (self.inputs,))
+        return self.network.loss.mean(outputs, self.labels) + 0.05 * torch.sum(x**2)
+
+    def energy(self, x: np.ndarray) -> np.ndarray:
+        return np.array([self._loss(torch.from_numpy(row)).item() for row in x])
+
+    def force(self, x: np.ndarray, t: float = 0.0, noise: Noise | None = None) -> np.ndarray:
+        gradient = torch.func.grad(self._loss)
+        return -np.stack([gradient(torch.from_numpy(row.copy())).numpy() for row in x])
+
+
+def test_a_band_of_networks_moves_by_the_force_of_bands(ends: Path) -> None:
+    """Weight decay 0.1, of which the force of the model has a part, too."""
+    options = {"system__curve": "band", "system__bends": 4, "dynamics__schedule": "constant"}
+    full = {"dynamics__batches": "full", "dynamics__momentum": 0.0, "dynamics__weight_decay": 0.1}
+    system, noise = curve_of(ends / "convolution.nc", **options, **full, dynamics__learning_rate=0.02)
+    band = Band(Loss(system), system.start.numpy(), system.end.numpy(), bends=4, spring=1.0)
+    state = system.initial_state(noise)
+    expected = state.weights.numpy()
+    for step in range(4):
+        expected = expected + 0.02 * band.force(expected)
+        state = system.advance(state, step, step + 1, noise)
+    assert np.abs(expected - system.initial_state(noise).weights.numpy()).max() > 1e-3
+    np.testing.assert_allclose(state.weights.numpy(), expected, rtol=0, atol=1e-10)
+    with pytest.raises(UserError, match=r"system\.spring = 30: must be < 25"):
+        curve_of(
+            ends / "convolution.nc", system__curve="band", dynamics__learning_rate=0.02, system__spring=30.0
+        )
+
+
 def test_batch_norm_is_that_of_a_module_set_by_hand(ends: Path) -> None:
-    """At a point that nobody trained: statistics are means over mini-batches of mean and unbiased variance."""
+    """At a point that nobody trained: means over mini-batches of each one's mean and unbiased variance."""
     system, noise = curve_of(ends / "batch-norm.nc")
     network = system.network
     x = point(system.kind, system.control(system.initial_state(noise).weights)[0], 0.3)

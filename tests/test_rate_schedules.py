@@ -244,6 +244,23 @@ def test_the_file_says_the_schedule_and_scales_no_noise_with_a_constant_rate() -
     assert judged.attrs["reason"] == "the learning rate is not constant (schedule triangular)"
 
 
+@pytest.mark.parametrize(
+    ("keys", "joined"),
+    [(CYCLE, [5, 15, 25]), ({"schedule": "cosine", "learning_rate": 0.3, "cycles": 3}, [10, 20, 30])],
+    ids=["mid-cycle", "end of cycle"],
+)
+def test_what_is_collected_is_the_weights_there(keys: dict[str, Any], joined: list[int]) -> None:
+    record = {"snapshots": "collected", "energy_examples": 40, "gradient_examples": 40}
+    made = settings(TINY, replicas=2, record=record, backend="torch", t_max=30, **keys)
+    found = langevin.run(made.given)
+    assert found["snapshot_time"].to_numpy().tolist() == joined
+    network, noise = built(made)
+    for time in joined:
+        # Told nothing of cycles: the plain steps to that time.
+        weights = network.advance(network.initial_state(noise), 0, time, noise).weights
+        np.testing.assert_array_equal(found["snapshot"].sel(snapshot_time=time), weights)
+
+
 def test_a_constant_rate_scales_as_before() -> None:
     found = measured(learning_rate=0.3)
     assert {"scaled_time", "scaled_lag"} <= set(found.coords) and "learning_rate" not in found.coords

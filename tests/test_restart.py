@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import xarray as xr
 from click.testing import CliRunner
+from conftest import learns
 
 from langevin import cli, config, registry, simulation
 from langevin.errors import Interrupted, StorageError, UserError
@@ -33,15 +34,15 @@ PROBED = 0.2
 #: `python -m langevin` in small stretches.
 PROGRAM = f"from langevin import cli, pace; pace.STRETCH = {STRETCH}; cli.main()"
 
-NETWORKS = [name for name in sorted(registry.names()) if config.takes_data(registry.load(name))]
+NETWORKS = [name for name in sorted(registry.names()) if learns(name)]
 
 #: Systems differ in what they compute, not in how it comes to the disk, and every new process has to begin:
 #: one is killed here, those without data and one network in the slow tests; all are stopped in this process,
 #: below.
 KILLED = [
-    pytest.param(name, marks=() if name == "harmonic" else pytest.mark.slow)
+    pytest.param(name, marks=() if name in ("harmonic", "network_curve") else pytest.mark.slow)
     for name in sorted(registry.names())
-    if name == "mlp" or name not in NETWORKS
+    if name in ("mlp", "network_curve") or name not in NETWORKS
 ]
 
 

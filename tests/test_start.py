@@ -231,6 +231,20 @@ def test_networks_may_have_another_seed(
     assert_same(tmp_path / "whole.nc", paths.result)
 
 
+@pytest.mark.parametrize("name", ["curve", "network_curve"])
+def test_curves_go_on(name: str, small: Maker, tmp_path: Path) -> None:
+    """Bends are degrees of freedom like others."""
+    given = small(name, output__path=str(tmp_path / "curve.nc"))
+    last = given["dynamics"]["t_max"]
+    given["record"] |= {"snapshots": [last], "configurations": "never", "positions": 3}
+    first = langevin.run(given)
+    given["start"], given["output"]["path"] = {"file": str(tmp_path / "curve.nc")}, ""
+    given["record"]["snapshots"] = [0.0]
+    found = langevin.run(given)
+    np.testing.assert_array_equal(found["snapshot"][0], first["snapshot"][0])
+    np.testing.assert_array_equal(found["energy"][:, 0], first["energy"].sel(time=last))
+
+
 def test_members_begin_where_they_are_told(first: Path, here: None) -> None:
     given = continued(first, sweep={"start.time": [0.5, 4.0]})
     dataset = langevin.run(given)

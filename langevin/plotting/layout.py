@@ -18,6 +18,7 @@ from langevin.sweep.reading import sweep_dims
 from .aging import AGING, aging_figure, has_aging
 from .aging_sweep import aging_sweep_figure
 from .curves import CURVE, curve_figure, has_curve
+from .ensembles import ensemble_figure, has_ensembles
 from .panels import (
     draw_displacement_response,
     draw_energy,
@@ -56,7 +57,8 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
         stands alone:
         msd_over_noise, aging (`aging.aging_figure`), hessian (`spectra.spectrum_figure`), pair_correlation,
         self_scattering (`structure`), curve (`curves.curve_figure`; the default where there is one). Of a
-        plane (`plane.plane_figure`), what is to be drawn on it.
+        plane (`plane.plane_figure`), what is to be drawn on it. None, of a file of ensembles
+        (`ensembles.ensemble_figure`).
     threshold : float, optional
         Δ* of aging; chosen if it is not given.
 
@@ -65,6 +67,8 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
     UserError
         If there is nothing of that name to draw, or a threshold for another figure.
     """
+    if has_ensembles(dataset) and quantity is not None:
+        raise UserError(f"--quantity {quantity!r}: of ensembles there is one figure; allowed: no --quantity")
     if has_plane(dataset):
         return _plane(dataset, quantity, threshold)
     allowed = quantities(dataset)
@@ -82,7 +86,9 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         # Means over what the run did not reach: NaN, and left out of the curves.
         warnings.filterwarnings("ignore", "Mean of empty slice", RuntimeWarning)
-        if swept and wanted == AGING:
+        if has_ensembles(dataset):
+            made = ensemble_figure(dataset)
+        elif swept and wanted == AGING:
             made = aging_sweep_figure(dataset, threshold)
         elif swept:
             made = sweep_figure(dataset, quantity)

@@ -138,6 +138,20 @@ def tangents(ahead: Array, behind: Array, energies: Array) -> Array:
     energies : ndarray, shape (R, n + 2)
         Of the pivots, with the ends first and last.
     """
+    forward, backward = shares(energies)
+    found = forward[..., None] * ahead + backward[..., None] * behind
+    size = norm(found)[..., None]
+    return np.divide(found, size, out=np.zeros_like(found), where=size > 0)
+
+
+def shares(energies: Array) -> tuple[Array, Array]:
+    """Return how much of the ways ahead and behind is in each pivot's tangent, shape (R, n) each.
+
+    Parameters
+    ----------
+    energies : ndarray, shape (R, n + 2)
+        Of the pivots, with the ends first and last.
+    """
     here, before, after = energies[:, 1:-1], energies[:, :-2], energies[:, 2:]
     up, down = np.abs(after - here), np.abs(before - here)
     large, small = np.maximum(up, down), np.minimum(up, down)
@@ -147,7 +161,4 @@ def tangents(ahead: Array, behind: Array, energies: Array) -> Array:
     forward = np.where(after > before, large, small)
     backward = np.where(after > before, small, large)
     forward = np.where(rising | level, 1.0, np.where(falling, 0.0, forward))
-    backward = np.where(falling | level, 1.0, np.where(rising, 0.0, backward))
-    found = forward[..., None] * ahead + backward[..., None] * behind
-    size = norm(found)[..., None]
-    return np.divide(found, size, out=np.zeros_like(found), where=size > 0)
+    return forward, np.where(falling | level, 1.0, np.where(rising, 0.0, backward))

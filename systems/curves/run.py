@@ -56,7 +56,7 @@ class ModelCurve(Model):
             other = _model(ends, ends.other, ensemble)
             if not np.array_equal(model.energy(start), other.energy(start)):
                 raise ends.refuse("disorder")
-        bends = parameters.bends
+        self.name, bends = parameters.curve, parameters.bends
         self.curve: Curve | Band
         if parameters.curve == "band":
             self.curve = Band(model, start, end, bends=bends, spring=parameters.spring)
@@ -134,7 +134,7 @@ class ModelCurve(Model):
         return {
             **self.curve.attributes(),
             **own,
-            "control": {"long_name": control, "units": "1", "curve": self.curve.kind},
+            "control": {"long_name": control, "units": "1", "curve": self.name},
         }
 
 

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from langevin.ensemble import Ensemble
 from langevin.systems.curves import geometry
+from langevin.systems.curves.band import shares
 from langevin.systems.curves.geometry import Kind
 from langevin.systems.curves.model import Loss
 
@@ -50,6 +51,8 @@ class Bends:
     bends : int
     loss : {"uniform_t", "uniform_length"}
     ensemble : Ensemble
+    spring : float or None
+        Spring constant, if they are pivots of a nudged elastic band (a chain).
     """
 
     start: Tensor
@@ -58,16 +61,22 @@ class Bends:
     bends: int
     loss: Loss
     ensemble: Ensemble
+    spring: float | None = None
 
     @property
     def draws(self) -> int:
         """Positions drawn for each step."""
+        if self.spring is not None:
+            return 0
         return 1 if self.loss == "uniform_t" else 2
 
     def unit(self, alone: Alone, position: int) -> Unit:
         """Return the unit of the replica at `position`, for which `alone` finds gradients."""
+        ends = self.start[position], self.end[position]
+        if self.spring is not None:
+            return OnBand(alone, *ends, self.bends, self.spring)
         kind = OnCurve if self.loss == "uniform_t" else OnLength
-        return kind(alone, self.start[position], self.end[position], self.kind, self.bends)
+        return kind(alone, *ends, self.kind, self.bends)
 
     def append(self, chosen: NDArray[np.int64], replica: int, first: int) -> NDArray[np.int64]:
         """Return batches of steps from `first` on, shape (steps, 1, B), with the bits of their positions."""
@@ -158,7 +167,7 @@ class OnCurve(Unit):
 
     def run(self, batches: Tensor, rates: Rates) -> Tensor:
         """Take a step on each of the batches, shape (steps, 1, B + draws); as `Unit.run`."""
-        if not isinstance(self.inner, Compiled) or self.draws > 1:
+        if not isinstance(self.inner, Compiled) or self.draws != 1:
             return super().run(batches, rates)
         ways = self.control_weights(batches[:, 0, -1].contiguous().view(torch.float64))
         ends = self.start, self.end
@@ -226,3 +235,46 @@ class OnLength(OnCurve):
     def _speed(v: NDArray[np.float64], gram: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return |c'| = √(v·G v) of rows v, with G the products of the control points' differences."""
         return np.sqrt(np.maximum(np.einsum("ni,ij,nj->n", v, gram, v), 0.0))
+
+
+class OnBand(OnCurve):
+    """One replica's nudged elastic band: all pivots see one mini-batch, and move across the band alone.
+
+    `curves.band` has the force; g, with the decay, stands for −f. Draxler, Veschgini, Salmhofer, Hamprecht,
+    arXiv:1803.00885 (2018).
+
+    Parameters
+    ----------
+    inner, start, end, bends
+        As of `OnCurve`.
+    spring : float
+        In units of loss per squared weight.
+    """
+
+    draws = 0
+
+    def __init__(self, inner: Alone, start: Tensor, end: Tensor, bends: int, spring: float) -> None:
+        super().__init__(inner, start, end, "chain", bends)
+        self.spring = spring
+        self._places = torch.eye(bends + 2, dtype=start.dtype, device=start.device)
+
+    def step(self, index: Tensor, rate: Rate) -> Tensor:
+        """Take one step of all pivots on a batch, shape (1, B); return their mean loss, shape (1,)."""
+        found = [self.at(index, w) for w in self._places]
+        losses = torch.cat([loss for loss, _ in found])
+        with torch.no_grad():
+            decay = [self._decay / 2 * torch.sum(p * p) for p in (self.start, *self.theta, self.end)]
+            energies = (losses + torch.stack(decay).to(losses)).double().cpu().numpy()[None]
+            forward, backward = (
+                torch.as_tensor(share[0], dtype=losses.dtype, device=losses.device)[:, None]
+                for share in shares(energies)
+            )
+            steps = torch.diff(torch.stack([self.start, *self.theta, self.end]), dim=0)
+            tangent = torch.nn.functional.normalize(forward * steps[1:] + backward * steps[:-1], dim=1)
+            lengths = torch.linalg.vector_norm(steps, dim=1)
+            slope = torch.stack([self.layout.flat(g) for _, g in found[1:-1]])
+            along = torch.sum(slope * tangent, dim=1) + self.spring * (lengths[1:] - lengths[:-1])
+            slope -= along[:, None] * tangent
+            own = [g for row in slope for g in self.layout.views(row)]
+            self.rule.apply(self._weights, own, self._velocities, rate)
+        return losses[1:-1].mean()[None]

@@ -63,7 +63,9 @@ class NetworkCurve:
         self, parameters: Any, dynamics: Descent, ensemble: Ensemble, record: RecordNetworkCurve
     ) -> None:
         self.dynamics, self.ensemble, self.record = dynamics, ensemble, record
-        self.kind, self.bends = parameters.curve, parameters.bends
+        # A band is drawn, and measured, as the chain through its pivots.
+        self.kind: Kind = "chain" if parameters.curve == "band" else parameters.curve
+        self.curve, self.bends = parameters.curve, parameters.bends
         self.loss = parameters.loss
         ends = Ends.read(parameters)
         self.network = _network(ends, dynamics, ensemble, record)
@@ -78,7 +80,8 @@ class NetworkCurve:
                 torch.from_numpy(x[ensemble.replica]).to(network.device, network.dtype)
                 for x in (ends.start, ends.end)
             )
-            bends = Bends(self.start, self.end, self.kind, self.bends, self.loss, ensemble)
+            spring = parameters.spring if self.curve == "band" else None
+            bends = Bends(self.start, self.end, self.kind, self.bends, self.loss, ensemble, spring)
             self.units = network.make_units(bends)
         panels = self.bends + 1 if self.kind == "chain" else 1
         self._t, self._h = geometry.quadrature(panels, -(-record.nodes // panels))
@@ -108,6 +111,12 @@ class NetworkCurve:
         """Yield the faults of files and keys together."""
         yield from Network.check.__func__(cls, settings)  # type: ignore[attr-defined]
         yield from Ends.check(settings)
+        keys, rate = settings.system, settings.dynamics.learning_rate
+        if keys.curve == "band" and rate * keys.spring >= 0.5:
+            yield (
+                f"system.spring = {keys.spring:g}: must be < {0.5 / rate:g}, 1/(2 dynamics.learning_rate), "
+                'with system.curve = "band"'
+            )
 
     @property
     def dof(self) -> int:
@@ -139,6 +148,11 @@ class NetworkCurve:
         memory = np.stack([batches.start(int(k), stream) for k, stream in pairs])
         velocity = torch.zeros_like(weights) if self.dynamics.momentum else None
         return NetworkState(weights, velocity, [], memory)
+
+    def begun_from(self, state: NetworkState, x: Array) -> NetworkState:
+        """Return the start with the bends x, shape (R, bends·M), at rest."""
+        weights = torch.tensor(x, dtype=state.weights.dtype, device=state.weights.device)
+        return replace(state, weights=weights)
 
     def _streams(self, noise: Noise) -> list[Any]:
         return [None] * self.ensemble.size if self.network.batches.fixed else list(noise.streams("batch"))
@@ -271,7 +285,7 @@ class NetworkCurve:
             made[n]["examples"] = theirs[n]["examples"]
         for n in ("msd", "correlation"):
             made[n]["dof"] = self.dof
-        made["control"]["curve"] = self.kind
+        made["control"]["curve"] = self.curve
         made |= _profile_attributes({n: theirs[n] for n in ALONG if n in theirs})
         steps = {axis: {"units": "steps"} for axis in ("time", "waiting_time", "lag")}
         return {name: {"units": "1", **about} for name, about in made.items()} | steps

@@ -16,9 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from langevin.system import Array
+from langevin.system import Array, Predictions
 
 from .examples import Examples
+from .identity import Tested
 from .layout import buffers_of
 from .state import NetworkState
 from .team import LARGE
@@ -151,6 +152,16 @@ class Landscape:
                 losses = self.unit.problem.loss.each(outputs, labels).double()
                 parts.append((losses, self._predictions(outputs), outputs.argmax(-1) != labels, labels))
         return Seen(*(torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True)))
+
+    def predict(self, x: Tensor | NDArray[np.floating], trained: Tensor, tested: Tested) -> Predictions:
+        """Return what the network at weights x, shape (M,), says of all test examples.
+
+        Batch-norm has statistics of these weights, from the training examples `trained`.
+        """
+        self.go_to(x, trained)
+        seen, loss = self.see(tested.rows, test=True), self.unit.problem.loss
+        known = loss.gives_probabilities
+        return Predictions(seen.predictions, seen.losses, tested.labels, known, tested.data)
 
     def _predictions(self, outputs: Tensor) -> Tensor:
         name = self.unit.problem.loss.name

@@ -13,6 +13,9 @@ from torch import Tensor
 
 from langevin.errors import UserError
 
+#: Of these −loss is the logarithm of the right class's probability.
+LOGARITHMIC = ("cross_entropy", "nll_loss")
+
 #: These compare with the class's index; all others with a one-hot vector.
 BY_INDEX = ("cross_entropy", "nll_loss", "multi_margin_loss")
 
@@ -36,6 +39,11 @@ class Loss:
         self.classes = classes
         self._function = _find(name)
         self._by_index = name in BY_INDEX or ":" in name
+
+    @property
+    def gives_probabilities(self) -> bool:
+        """Whether outputs that it is made for say the probabilities of the classes."""
+        return self.name in LOGARITHMIC
 
     def _target(self, outputs: Tensor, labels: Tensor) -> Tensor:
         if self._by_index:

@@ -23,7 +23,7 @@ from langevin.errors import Diverged, UserError
 from langevin.keys import Section
 from langevin.noise import Noise
 from langevin.schedule import Schedule
-from langevin.system import Array, Attributes, Coordinates
+from langevin.system import Array, Attributes, Coordinates, Predictions
 
 from . import batches, measurement, perceptron, tiny
 from .bends import Bends
@@ -32,6 +32,7 @@ from .datasets.base import Data
 from .devices import explained, prepare
 from .examples import Examples
 from .fitting import fitting
+from .identity import TestSets
 from .landscape import Landscape, Seen
 from .layout import Layout, buffers_of, seeded
 from .losses import Loss
@@ -159,6 +160,7 @@ class Network:
             {s: self._subset(rows, energy, s) for s, rows in data.test_rows.items()},
             {s: self._subset(rows, gradient, s) for s, rows in data.rows.items()},
         )
+        self._test_sets = TestSets(self.train, self.test, data.rows, data.test_rows)
         curved = self.record.hessian_examples
         self._curved = {s: self._subset(rows, curved, s) for s, rows in data.rows.items()}
 
@@ -293,6 +295,12 @@ class Network:
             parts = self.see(weights, position)
             found[:, position] = [v for seen in parts for v in (seen.losses.mean(), seen.wrong.mean())]
         return dict(zip(("energy", "train_error", "test_loss", "test_error"), found, strict=True))
+
+    def predict(self, x: Tensor | Array, position: int) -> Predictions:
+        """Return what the network says of all test examples, not only those measured, at weights x, (M,)."""
+        sample = int(self.ensemble.sample[position])
+        with explained():
+            return self.landscape.predict(x, self._chosen.trained[sample], self._test_sets[sample])
 
     def hessian(self, state: NetworkState, position: int) -> LossHessian:
         """Return the Hessian of the mean training loss of one replica (`curvature`)."""

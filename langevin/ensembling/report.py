@@ -1,0 +1,83 @@
+"""The table of errors at one, two, three budgets: as text, and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import xarray as xr
+
+from langevin.storage import replacing
+
+#: Columns of the CSV file.
+COLUMNS = (
+    "method",
+    "budgets",
+    "steps",
+    "networks",
+    "groups",
+    "test_error",
+    "test_error_standard_error",
+    "loss",
+    "loss_standard_error",
+)
+
+
+def text(dataset: xr.Dataset) -> str:
+    """Return the table: methods as rows, budgets as columns, test error ± standard error in percent."""
+    return "\n".join(_lines(dataset))
+
+
+def _lines(dataset: xr.Dataset) -> Iterator[str]:
+    budgets = [int(k) for k in dataset["budget"]]
+    heads = [f"{k} budget{'s' * (k > 1)}" for k in budgets]
+    rows = [["", *heads]]
+    for method in dataset["method"].to_numpy():
+        rows.append([str(method), *(_cell(dataset.sel({"method": method, "budget": k})) for k in budgets)])
+    widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]))]
+    steps = float(dataset.attrs["budget_steps"])
+    yield (
+        f"test error of ensembles (%), of {int(dataset.attrs['test_examples'])} examples; "
+        f"one budget is {steps:g} steps"
+    )
+    for row in rows:
+        first, *others = (
+            cell.ljust(w) if c == 0 else cell.rjust(w)
+            for c, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
+        yield "  ".join([first, *others]).rstrip()
+    yield "mean ± standard error (networks pooled; disjoint groups of replicas averaged over)"
+
+
+def _cell(at: xr.Dataset) -> str:
+    value, error = (float(at[f"budget_error_{part}"]) * 100 for part in ("mean", "standard_error"))
+    if not math.isfinite(value):
+        return "–"
+    # Two digits of the standard error, as far as there is one.
+    digits = 2 if not error > 0 else min(6, max(2, 1 - math.floor(math.log10(error))))
+    said = f"{value:.{digits}f}" + (f" ± {error:.{digits}f}" if math.isfinite(error) else "")
+    return f"{said} ({int(at['networks'])}; {int(at['groups'])})"
+
+
+def write_csv(dataset: xr.Dataset, path: Path) -> Path:
+    """Write the table in full precision, a row for each method and budget; what is unknown is empty."""
+    with replacing(path) as aside, aside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        for method in dataset["method"].to_numpy():
+            for k in dataset["budget"].to_numpy():
+                at = dataset.sel({"method": method, "budget": k})
+                if int(at["groups"]) == 0:
+                    continue
+                values = [
+                    float(at[f"budget_{kind}_{part}"])
+                    for kind in ("error", "loss")
+                    for part in ("mean", "standard_error")
+                ]
+                steps = int(k) * float(dataset.attrs["budget_steps"])
+                counts = [int(at["networks"]), int(at["groups"])]
+                numbers = [repr(v) if math.isfinite(v) else "" for v in values]
+                writer.writerow([method, int(k), repr(steps), *counts, *numbers])
+    return path

@@ -1,0 +1,179 @@
+"""Ensembles: what members and their ensembles are worth along the cycles, and at one, two, three budgets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from langevin.observables.ensembles import Array, mean
+
+from .style import BLUE, GREY, VERMILION
+
+#: Okabe and Ito's, and a marker for each, so that print in grey tells them apart, too.
+COLOURS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = "osD^vP*"
+
+#: Columns of cycles at most: what does not fit is in the panel of budgets.
+CYCLES = 3
+
+
+def has_ensembles(dataset: xr.Dataset) -> bool:
+    """Say whether a file holds ensembles."""
+    return "ensemble_error" in dataset and "budget_error_mean" in dataset
+
+
+def ensemble_figure(dataset: xr.Dataset) -> Figure:
+    """Draw test errors, distances and learning rates along the cycles, and errors against budgets.
+
+    A column for each method with cycles, as Fig. 3 of Garipov et al. 2018: errors of its members and of the
+    ensemble of those so far, over the first budget; the distance from the start; the learning rate. Means
+    over replicas, with their standard errors. The last column has what k budgets buy, and how often members
+    disagree.
+    """
+    cyclic = [m for m, kind in enumerate(np.atleast_1d(dataset.attrs["cycles"])) if kind][:CYCLES]
+    columns = len(cyclic) + 1
+    made = Figure(figsize=(3.7 * columns + 0.4, 6.6 if cyclic else 5.6), layout="constrained")
+    grid = made.add_gridspec(6, columns)
+    letters = iter("abcdefghijklmnop")
+    shared: list[Axes] = []
+    for column, method in enumerate(cyclic):
+        top = made.add_subplot(grid[:3, column], sharey=shared[0] if shared else None)
+        middle = made.add_subplot(grid[3:5, column], sharex=top)
+        bottom = made.add_subplot(grid[5:, column], sharex=top)
+        shared.append(top)
+        _draw_cycles(top, middle, bottom, dataset, method)
+        for ax in (top, middle, bottom):
+            ax.set_title(f"({next(letters)})", loc="left")
+    budgets = made.add_subplot(grid[:3, -1])
+    _draw_budgets(budgets, dataset)
+    pairs = made.add_subplot(grid[3:, -1])
+    _draw_disagreement(pairs, dataset)
+    for ax in (budgets, pairs):
+        ax.set_title(f"({next(letters)})", loc="left")
+    return made
+
+
+def _name(dataset: xr.Dataset, method: int) -> str:
+    return str(dataset["method"].to_numpy()[method])
+
+
+def _look(method: int) -> dict[str, Any]:
+    return {"color": COLOURS[method % len(COLOURS)], "marker": MARKERS[method % len(MARKERS)]}
+
+
+def _per_replica(dataset: xr.Dataset, name: str, method: int) -> Array:
+    """Return a quantity of members, shape (replicas, members of one replica)."""
+    run = dataset["run"].to_numpy()[method]
+    count = int(np.sum(run == 0))
+    values = dataset[name].to_numpy()[method][:, np.isfinite(run)]
+    return np.asarray(values.reshape(-1, count), dtype=float)
+
+
+def _bars(ax: Axes, x: Array, values: Array, scale: float, **style: Any) -> None:
+    """Draw means over the first axis, with their standard errors where there are any."""
+    means = [mean(column) for column in values.T]
+    value, error = (np.array([m[place] for m in means]) * scale for place in (0, 1))
+    ax.errorbar(x, value, np.nan_to_num(error), **{"capsize": 2, "markersize": 4, **style})
+
+
+def _draw_cycles(top: Axes, middle: Axes, bottom: Axes, dataset: xr.Dataset, method: int) -> None:
+    run = dataset["run"].to_numpy()[method]
+    cost = dataset["cost"].to_numpy()[method][run == 0]
+    look, name = _look(method), _name(dataset, method)
+    own, ensemble = (_per_replica(dataset, kind, method) for kind in ("member_error", "run_error"))
+    open_marks = {"linestyle": "none", "markerfacecolor": "white", "label": "each member", "zorder": 3}
+    _bars(top, cost, own, 100, **look, **open_marks)
+    _bars(top, cost, ensemble, 100, **look, label="ensemble so far")
+    _draw_independent(top, dataset)
+    top.set_ylabel("test error (%)")
+    top.set_title(name, loc="center")
+    legend = top.legend(loc="best")
+    legend.set_frame_on(True)
+    legend.get_frame().set(alpha=0.8, linewidth=0)
+    if np.isfinite(_per_replica(dataset, "distance_from_start", method)).any():
+        distance = _per_replica(dataset, "distance_from_start", method)
+        _bars(middle, cost, distance, 1, **look, label="from the start")
+    if cost.size > 1:
+        first = dataset["distance_from_first"].to_numpy()[method][:, run == 0]
+        _bars(middle, cost[1:], first[:, 1:], 1, **look, linestyle="--", label="from the first member")
+        middle.set_ylim(bottom=0)
+        middle.legend(loc="best", handlelength=3.2)
+    middle.set_ylabel("distance of weights")
+    bottom.plot(dataset["rate_cost"][method], dataset["learning_rate"][method], color=GREY, linewidth=1)
+    for at in cost:
+        bottom.axvline(at, color=look["color"], linewidth=0.6, linestyle=":")
+    bottom.set_ylim(bottom=0)
+    bottom.set_ylabel("learning\nrate")
+    bottom.set_xlabel("steps spent")
+    for ax in (top, middle):
+        ax.tick_params(labelbottom=False)
+
+
+def _draw_independent(ax: Axes, dataset: xr.Dataset) -> None:
+    """Draw what one network without cycles is worth at the end of its budget: a line to compare with."""
+    for method, kind in enumerate(np.atleast_1d(dataset.attrs["cycles"])):
+        if not kind:
+            single = 100 * float(dataset["budget_error_mean"][method, 0])
+            colour = _look(method)["color"]
+            ax.axhline(
+                single,
+                color=colour,
+                linewidth=1,
+                linestyle="-.",
+                label=f"{_name(dataset, method)}, one network",
+            )
+
+
+def _draw_budgets(ax: Axes, dataset: xr.Dataset) -> None:
+    budgets = dataset["budget"].to_numpy()
+    count = dataset.sizes["method"]
+    for method in range(count):
+        values = 100 * dataset["budget_error_mean"].to_numpy()[method]
+        errors = np.nan_to_num(100 * dataset["budget_error_standard_error"].to_numpy()[method])
+        # Beside each other, so that error bars can be told apart.
+        shift = 0.06 * (method - (count - 1) / 2)
+        look = _look(method)
+        ax.errorbar(
+            budgets + shift, values, errors, capsize=2, markersize=5, label=_name(dataset, method), **look
+        )
+    ax.set_xticks(budgets)
+    ax.set_xlim(budgets[0] - 0.4, budgets[-1] + 0.4)
+    ax.set_xlabel(f"budgets of {float(dataset.attrs['budget_steps']):g} steps")
+    ax.set_ylabel("test error of the ensemble (%)")
+    ax.legend(loc="best")
+
+
+def _pairs(dataset: xr.Dataset, method: int) -> Sequence[Array]:
+    """Return the normalised disagreement of pairs within a replica and between replicas, by repetition."""
+    run = dataset["run"].to_numpy()[method]
+    values = dataset["normalised_disagreement"].to_numpy()[method]
+    upper = np.triu(np.ones((run.size, run.size), dtype=bool), 1)
+    upper &= np.isfinite(run)[:, None] & np.isfinite(run)[None, :]
+    same = run[:, None] == run[None, :]
+    return [np.array([mean(v[kind & upper]).value for v in values]) for kind in (same, ~same)]
+
+
+def _draw_disagreement(ax: Axes, dataset: xr.Dataset) -> None:
+    names = [_name(dataset, method) for method in range(dataset.sizes["method"])]
+    styles = (("white", "members of one replica"), (None, "members of different replicas"))
+    for method in range(len(names)):
+        look = _look(method)
+        for (face, _), values, shift in zip(styles, _pairs(dataset, method), (-0.1, 0.1), strict=True):
+            found = mean(values)
+            if found.number:
+                error = 0.0 if np.isnan(found.error) else found.error
+                filled = face or look["color"]
+                ax.errorbar(method + shift, found.value, error, capsize=2, markerfacecolor=filled, **look)
+    for face, label in styles:
+        filled = face or GREY
+        ax.plot([], [], "o", color=GREY, markerfacecolor=filled, label=label)
+    ax.set_xticks(range(len(names)), names)
+    ax.set_xlim(-0.5, len(names) - 0.5)
+    ax.set_ylim(bottom=0)
+    ax.set_ylabel("disagreement of two members\nover their mean test error")
+    ax.legend(loc="best")
