@@ -67,10 +67,8 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
     UserError
         If there is nothing of that name to draw, or a threshold for another figure.
     """
-    if has_ensembles(dataset) and quantity is not None:
-        raise UserError(f"--quantity {quantity!r}: of ensembles there is one figure; allowed: no --quantity")
-    if has_plane(dataset):
-        return _plane(dataset, quantity, threshold)
+    if has_ensembles(dataset) or has_plane(dataset):
+        return _of_evaluations(dataset, quantity, threshold)
     allowed = quantities(dataset)
     one_time = one_time_names(dataset)
     two_time = [n for n in allowed if n not in (*_ALONE, *one_time)]
@@ -86,9 +84,7 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         # Means over what the run did not reach: NaN, and left out of the curves.
         warnings.filterwarnings("ignore", "Mean of empty slice", RuntimeWarning)
-        if has_ensembles(dataset):
-            made = ensemble_figure(dataset)
-        elif swept and wanted == AGING:
+        if swept and wanted == AGING:
             made = aging_sweep_figure(dataset, threshold)
         elif swept:
             made = sweep_figure(dataset, quantity)
@@ -116,11 +112,14 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
     return made
 
 
-def _plane(dataset: xr.Dataset, quantity: str | None, threshold: float | None) -> Figure:
+def _of_evaluations(dataset: xr.Dataset, quantity: str | None, threshold: float | None) -> Figure:
+    """Draw what is no run: configurations of runs, evaluated together."""
     if threshold is not None:
-        raise UserError(f"--threshold {threshold:g}: a plane has none")
+        raise UserError(f"--threshold {threshold:g}: allowed with --quantity {AGING} only")
+    if has_ensembles(dataset) and quantity is not None:
+        raise UserError(f"--quantity {quantity!r}: of ensembles there is one figure; allowed: no --quantity")
     with matplotlib.rc_context(STYLE):
-        made = plane_figure(dataset, quantity)
+        made = ensemble_figure(dataset) if has_ensembles(dataset) else plane_figure(dataset, quantity)
         made.suptitle(dataset.attrs.get("title", ""), fontsize=10)
     return made
 
