@@ -54,11 +54,10 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
         A result, or a checkpoint of an unfinished run.
     quantity : str, optional
         Two-time observable of the right panel of two; by default msd. A one-time observable, or one that
-        stands alone:
-        msd_over_noise, aging (`aging.aging_figure`), hessian (`spectra.spectrum_figure`), pair_correlation,
-        self_scattering (`structure`), curve (`curves.curve_figure`; the default where there is one). Of a
-        plane (`plane.plane_figure`), what is to be drawn on it. None, of a file of ensembles
-        (`ensembles.ensemble_figure`).
+        stands alone: msd_over_noise, aging (`aging.aging_figure`), hessian (`spectra.spectrum_figure`),
+        pair_correlation, self_scattering (`structure`), curve (`curves.curve_figure`; the default where there
+        is one). Of a plane (`plane.plane_figure`), what is to be drawn on it; of ensembles
+        (`ensembles.ensemble_figure`) none.
     threshold : float, optional
         Δ* of aging; chosen if it is not given.
 
