@@ -194,6 +194,26 @@ def test_three_files_give_the_known_landscape(springs: list[Path], tmp_path: Pat
         assert all(v.dtype == np.float64 for v in found.data_vars.values())
 
 
+def test_distances_have_the_unit_of_the_configuration(
+    springs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from langevin.systems.harmonic import Harmonic
+
+    units = {"configuration": {"units": "sigma"}, "time": {"units": "tau"}, "energy": {"units": "epsilon"}}
+    monkeypatch.setattr(Harmonic, "attributes", lambda self: units)
+    target = tmp_path / "p.nc"
+    assert said(springs[0], "--trajectory", springs[0], "-o", target, "--grid", 2, "-q") == (0, "")
+    with langevin.open(target) as found:
+        groups: dict[str, set[str]] = {}
+        for name, variable in found.variables.items():
+            groups.setdefault(variable.attrs.get("units", ""), set()).add(str(name))
+        distances = {"x", "y", "point_x", "point_y", "point_distance"}
+        assert groups["sigma"] == distances | {f"trajectory_{n}" for n in ("x", "y", "residual")}
+        assert groups["tau"] == {"point_time", "trajectory_time"}
+        assert groups["epsilon"] == {"energy", "point_energy"}
+        assert figure(found).axes[0].get_xlabel().endswith(r"($\sigma$)")
+
+
 def orders(file: Path, tmp_path: Path) -> list[xr.Dataset]:
     """Return planes through three replicas of which each is once the first: in a corner of the grid."""
     made = []
@@ -349,9 +369,11 @@ def has_the_energies_of_its_run(path: Path) -> None:
     """Check that the map has, where a curve is drawn, the energy that the curve's own run found."""
     read = curve_file.read(path, 0)
     here = landscape.Landscape(read.owner)
-    x = np.concatenate([here.constrain(row[None]) for row in read.trail.x])
-    energy = [here.values(row[None])["energy"][0] for row in x]
-    expected = xr.load_dataset(path)["curve_energy"][0].sel(position=read.trail.at, method="nearest")
+    expected = xr.load_dataset(path)["curve_energy"][0]
+    # Seven positions are among sixty-one.
+    rows = np.flatnonzero(np.isclose(read.trail.at * 6 % 1, 0) | np.isclose(read.trail.at * 6 % 1, 1))
+    np.testing.assert_allclose(read.trail.at[rows], expected["position"], atol=1e-12)
+    energy = [here.values(here.constrain(row[None]))["energy"][0] for row in read.trail.x[rows]]
     np.testing.assert_allclose(energy, expected, rtol=1e-5)
 
 
