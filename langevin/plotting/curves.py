@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from langevin.observables.statistics import average
 
-from .style import BLUE, GREY, VERMILION
+from .style import BLUE, GREY, VERMILION, legend_above
 
 CURVE = "curve"
 
@@ -43,11 +43,11 @@ def curve_figure(dataset: xr.Dataset) -> Figure:
     if lowest > 0 and highest > _DECADE * lowest:
         left.set_yscale("log")
     left.set(xlabel="position $t$ on the curve", ylabel=_words(what), xlim=(0, 1))
-    left.legend(loc="best")
+    legend_above(left)
     if tested:
         for label, way, colour, style in ways:
             _draw(right, dataset, f"{way}_test_error", colour, style, label, 100)
-        pair = "ensemble of $\\phi(0)$ and $\\phi(t)$"
+        pair = "$\\phi(0)$ with $\\phi(t)$"
         _draw(right, dataset, "curve_pair_error", GREY, ":", pair, 100)
         right.set(xlabel="position $t$ on the curve", ylabel="test error (%)", xlim=(0, 1))
     else:
@@ -60,7 +60,7 @@ def curve_figure(dataset: xr.Dataset) -> Figure:
             xlim=(0, 1),
             ylim=(0, None),
         )
-    right.legend(loc="best")
+    legend_above(right)
     for ax, letter in zip((left, right), "ab", strict=True):
         ax.set_title(f"({letter})", loc="left")
     return made

@@ -56,8 +56,7 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
         Two-time observable of the right panel of two; by default msd. A one-time observable, or one that
         stands alone: msd_over_noise, aging (`aging.aging_figure`), hessian (`spectra.spectrum_figure`),
         pair_correlation, self_scattering (`structure`), curve (`curves.curve_figure`; the default where there
-        is one). Of a plane (`plane.plane_figure`), what is to be drawn on it; of ensembles
-        (`ensembles.ensemble_figure`) none.
+        is one). Of a plane (`plane.plane_figure`), what is drawn on it. None of ensembles (`ensembles`).
     threshold : float, optional
         Δ* of aging; chosen if it is not given.
 
@@ -66,8 +65,8 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
     UserError
         If there is nothing of that name to draw, or a threshold for another figure.
     """
-    if has_ensembles(dataset) or has_plane(dataset):
-        return _of_evaluations(dataset, quantity, threshold)
+    if has_plane(dataset) or has_ensembles(dataset):
+        return _of_no_run(dataset, quantity, threshold)
     allowed = quantities(dataset)
     one_time = one_time_names(dataset)
     two_time = [n for n in allowed if n not in (*_ALONE, *one_time)]
@@ -111,14 +110,15 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
     return made
 
 
-def _of_evaluations(dataset: xr.Dataset, quantity: str | None, threshold: float | None) -> Figure:
-    """Draw what is no run: configurations of runs, evaluated together."""
+def _of_no_run(dataset: xr.Dataset, quantity: str | None, threshold: float | None) -> Figure:
+    """Draw a plane, or ensembles."""
+    plane = has_plane(dataset)
     if threshold is not None:
-        raise UserError(f"--threshold {threshold:g}: allowed with --quantity {AGING} only")
-    if has_ensembles(dataset) and quantity is not None:
+        raise UserError(f"--threshold {threshold:g}: {'a plane has' if plane else 'ensembles have'} none")
+    if quantity is not None and not plane:
         raise UserError(f"--quantity {quantity!r}: of ensembles there is one figure; allowed: no --quantity")
     with matplotlib.rc_context(STYLE):
-        made = ensemble_figure(dataset) if has_ensembles(dataset) else plane_figure(dataset, quantity)
+        made = plane_figure(dataset, quantity) if plane else ensemble_figure(dataset)
         made.suptitle(dataset.attrs.get("title", ""), fontsize=10)
     return made
 

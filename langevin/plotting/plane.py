@@ -75,8 +75,8 @@ def plane_figure(dataset: xr.Dataset, quantity: str | None = None) -> Figure:
         raise UserError(f"--quantity {quantity!r}: not in the file; allowed: {', '.join(allowed)}")
     panels = [quantity] if quantity else ["energy", *[n for n in BESIDE if n in allowed][:1]]
     width, height = (float(np.ptp(dataset[axis].to_numpy())) for axis in "xy")
-    # Room for labels and the colour bar beside a field of some 3.4 inches, whatever its shape. Wide ones stand
-    # one above the other.
+    # Room for labels and the colour bar beside a field of some 3.4 inches, whatever its shape. Wide ones
+    # stand one above the other.
     stacked = width > WIDE * height
     tall = min(max(3.4 * height / width, 1.6), 4.6)
     wide = min(tall * width / height, 6.0 if stacked else 4.6)
