@@ -268,6 +268,13 @@ def test_the_grid_reproduces_losses_and_errors_of_a_network_with_batch_norm(
         assert found.attrs["space"] == "flat"
 
 
+def test_a_planted_start_is_another_disorder(spins: Path, tmp_path: Path) -> None:
+    """The seed and the sample are those of the others: the couplings follow from the temperature, too."""
+    planted = ran(tmp_path / "planted.nc", "pspin", dynamics={"initial_temperature": 1.0})
+    code, output = said(spins, spins, planted, "--replicas", "0,1,2", "-o", tmp_path / "p.nc")
+    assert code == 2 and "must share ensemble.seed and sample" in output and output.count("\n") == 1
+
+
 def test_other_data_are_another_landscape(net: Path, tmp_path: Path) -> None:
     other = trained(tmp_path / "other.nc", 4)
     code, output = said(net, net, other, "--replicas", "0,1,2", "-o", tmp_path / "p.nc")
