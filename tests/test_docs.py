@@ -6,6 +6,7 @@ import re
 import tomllib
 from pathlib import Path
 
+import curve_ends
 import pytest
 from click.testing import CliRunner
 from conftest import ROOT
@@ -48,9 +49,18 @@ def test_every_run_file_has_a_smoke_version() -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_run_files_in_documents_validate(document: str) -> None:
+def test_run_files_in_documents_validate(
+    document: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     for block in blocks(document, "toml"):
-        config.load(tomllib.loads(block))
+        given = tomllib.loads(block)
+        system = given["system"]
+        # Of curves the ends must be there.
+        for seed, end in enumerate(filter(None, (system.get("start"), system.get("end")))):
+            if system["name"] in curve_ends.OF:
+                curve_ends.make(system["name"], tmp_path / end, 4, 1, seed)
+        config.load(given)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
