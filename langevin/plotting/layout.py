@@ -17,7 +17,7 @@ from langevin.sweep.reading import sweep_dims
 
 from .aging import AGING, aging_figure, has_aging
 from .aging_sweep import aging_sweep_figure
-from .curves import CURVE, curve_figure, has_curve
+from .curves import CURVE, barrier_figure, curve_figure, has_barriers, has_curve
 from .ensembles import ensemble_figure, has_ensembles
 from .panels import (
     draw_displacement_response,
@@ -85,7 +85,8 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
         if swept and wanted == AGING:
             made = aging_sweep_figure(dataset, threshold)
         elif swept:
-            made = sweep_figure(dataset, quantity)
+            barriers = quantity is None and has_barriers(dataset)
+            made = barrier_figure(dataset) if barriers else sweep_figure(dataset, quantity)
         elif wanted == MSD_OVER_NOISE:
             made = collapse_figure(dataset)
         elif wanted == AGING:
