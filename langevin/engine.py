@@ -52,10 +52,10 @@ def run(run: Run, tick: Callable[[Run], None], keep: Callable[[Stop, State], Non
     keep : callable
         Called at every stop with the stop and the state: stores the configuration.
     """
-    pace = Pace(run.system.time_step)
+    pace, move = Pace(run.system.time_step), getattr(run.system, "move", run.system.advance)
     for stop in run.schedule.since(run.position):
         for end in pace.stretches(run.time, stop.time):
-            run.state = run.system.advance(run.state, run.time, end, run.noise)
+            run.state = move(run.state, run.time, end, run.noise)
             run.time = end
             pace.advanced()
             tick(run)

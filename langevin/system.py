@@ -107,6 +107,14 @@ class System(Protocol):
         """
         raise NotImplementedError
 
+    def move(self, state: State, t0: float, t1: float, noise: Noise) -> State:
+        """Return what `advance` returns; `state` may be used up by it. Default: `advance`.
+
+        For states of which memory has no room for two. The engine moves the one that it has; what `reference`
+        returned must stay as it was.
+        """
+        return self.advance(state, t0, t1, noise)
+
     def measure(self, state: State) -> dict[str, Array]:
         """Return the one-time observables, shape (R,) each; "energy" is among them."""
 

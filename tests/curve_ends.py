@@ -21,12 +21,12 @@ OF: dict[str, dict[str, Any]] = {
 }
 
 
-def make(name: str, path: Path, replicas: int, samples: int) -> Path:
+def make(name: str, path: Path, replicas: int, samples: int, seed: int = 7) -> Path:
     """Write the file, unless it is there, with twice as many configurations as curves are wanted."""
     if not path.exists():
         given = {
             **OF[name],
-            "ensemble": {"replicas": 2 * replicas, "samples": samples, "seed": 7},
+            "ensemble": {"replicas": 2 * replicas, "samples": samples, "seed": seed},
             "record": {
                 "times": [],
                 "waiting_times": [],

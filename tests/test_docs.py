@@ -6,6 +6,7 @@ import re
 import tomllib
 from pathlib import Path
 
+import curve_ends
 import numpy as np
 import pytest
 import xarray as xr
@@ -15,6 +16,7 @@ from matplotlib.figure import Figure
 
 from langevin import beginning, config
 from langevin.cli import main
+from langevin.ensemble import Ensemble
 
 DOCUMENTS = sorted(p.relative_to(ROOT).as_posix() for p in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 RUN_FILES = sorted(p.relative_to(ROOT).as_posix() for p in ROOT.glob("runs/**/*.toml"))
@@ -34,13 +36,14 @@ def needed(file: Path) -> Path | None:
 def leave_result(settings: config.Settings, folder: Path) -> None:
     """Leave what stands for a result: two weights of each replica in place of millions."""
     replicas, times = settings.ensemble.replicas, settings.given["record"]["snapshots"]
+    ensemble = Ensemble.regular(replicas, settings.ensemble.samples, 1)
     weights = np.random.default_rng(1).random((len(times), replicas, 2))
     found = xr.Dataset(
         {
             "snapshot": (("snapshot_time", "replica", "dof"), weights),
             "energy": (("replica", "time"), np.zeros((replicas, 1))),
         },
-        {"snapshot_time": times, "replica": np.arange(replicas), "sample": ("replica", [0] * replicas)},
+        {"snapshot_time": times, "replica": ensemble.replica, "sample": ("replica", ensemble.sample)},
         {"settings": settings.as_json()},
     )
     found.to_netcdf(folder / Path(settings.output.path).name)
@@ -84,9 +87,18 @@ def test_every_run_file_has_a_smoke_version() -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_run_files_in_documents_validate(document: str) -> None:
+def test_run_files_in_documents_validate(
+    document: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     for block in blocks(document, "toml"):
-        config.load(tomllib.loads(block))
+        given = tomllib.loads(block)
+        system = given["system"]
+        # Of curves the ends must be there.
+        for seed, end in enumerate(filter(None, (system.get("start"), system.get("end")))):
+            if system["name"] in curve_ends.OF:
+                curve_ends.make(system["name"], tmp_path / end, 4, 1, seed)
+        config.load(given)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

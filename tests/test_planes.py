@@ -13,10 +13,10 @@ import xarray as xr
 from click.testing import CliRunner
 
 import langevin
-from langevin import plotting, stored, summary
+from langevin import connecting, plotting, simulation, stored, summary
 from langevin.cli import main
 from langevin.observables import planes
-from langevin.planes import landscape
+from langevin.planes import curve_file, landscape
 from langevin.plotting import figure, quantities
 from langevin.rebuilding import rebuilt
 
@@ -133,6 +133,16 @@ def test_principal_components_are_those_of_a_singular_value_decomposition(count:
     np.testing.assert_array_equal(plane.origin, x.mean(axis=0))
 
 
+def test_principal_components_of_a_random_walk() -> None:
+    """The k-th explains 6/(π² k²) for many steps in far more dimensions.
+
+    Eigenvalues fluctuate by √(2/M) = 1 %: 5 % are five standard deviations, and off by O(1/T) = 0.7 %.
+    """
+    walk = np.cumsum(np.random.default_rng(1).standard_normal((150, 20_000)), axis=0)
+    expected = 6 / (np.pi * np.arange(1, 7)) ** 2
+    np.testing.assert_allclose(planes.principal(walk)[1], expected, rtol=0.05)
+
+
 def test_what_makes_no_plane() -> None:
     a, b = np.random.default_rng(4).standard_normal((2, 10))
     for points, line in (
@@ -182,6 +192,26 @@ def test_three_files_give_the_known_landscape(springs: list[Path], tmp_path: Pat
         assert "Garipov" in found.attrs["plane"] and "langevin" in found.attrs["source"]
         assert all({"long_name", "units"} <= set(v.attrs) for v in found.data_vars.values())
         assert all(v.dtype == np.float64 for v in found.data_vars.values())
+
+
+def test_distances_have_the_unit_of_the_configuration(
+    springs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from langevin.systems.harmonic import Harmonic
+
+    units = {"configuration": {"units": "sigma"}, "time": {"units": "tau"}, "energy": {"units": "epsilon"}}
+    monkeypatch.setattr(Harmonic, "attributes", lambda self: units)
+    target = tmp_path / "p.nc"
+    assert said(springs[0], "--trajectory", springs[0], "-o", target, "--grid", 2, "-q") == (0, "")
+    with langevin.open(target) as found:
+        groups: dict[str, set[str]] = {}
+        for name, variable in found.variables.items():
+            groups.setdefault(variable.attrs.get("units", ""), set()).add(str(name))
+        distances = {"x", "y", "point_x", "point_y", "point_distance"}
+        assert groups["sigma"] == distances | {f"trajectory_{n}" for n in ("x", "y", "residual")}
+        assert groups["tau"] == {"point_time", "trajectory_time"}
+        assert groups["epsilon"] == {"energy", "point_energy"}
+        assert figure(found).axes[0].get_xlabel().endswith(r"($\sigma$)")
 
 
 def orders(file: Path, tmp_path: Path) -> list[xr.Dataset]:
@@ -238,6 +268,13 @@ def test_the_grid_reproduces_losses_and_errors_of_a_network_with_batch_norm(
         assert found.attrs["space"] == "flat"
 
 
+def test_a_planted_start_is_another_disorder(spins: Path, tmp_path: Path) -> None:
+    """The seed and the sample are those of the others: the couplings follow from the temperature, too."""
+    planted = ran(tmp_path / "planted.nc", "pspin", dynamics={"initial_temperature": 1.0})
+    code, output = said(spins, spins, planted, "--replicas", "0,1,2", "-o", tmp_path / "p.nc")
+    assert code == 2 and "must share ensemble.seed and sample" in output and output.count("\n") == 1
+
+
 def test_other_data_are_another_landscape(net: Path, tmp_path: Path) -> None:
     other = trained(tmp_path / "other.nc", 4)
     code, output = said(net, net, other, "--replicas", "0,1,2", "-o", tmp_path / "p.nc")
@@ -288,6 +325,74 @@ def test_the_plane_of_principal_components(springs: list[Path], tmp_path: Path) 
         assert f"{100 * s[0] ** 2 / np.sum(s**2):.3g} %" in label
 
 
+def connected(start: Path, path: Path, **given: Any) -> Path:
+    """Join the first two replicas by a curve, in few steps."""
+    few: dict[str, Any] = {
+        "dynamics.t_max": 3,
+        "record.times": [3],
+        "record.positions": 7,
+        "ensemble.replicas": 1,
+    }
+    few["output.figure"] = False
+    made = connecting.settings(start, output=path, overrides=few, **given)
+    return simulation.execute(made)
+
+
+def test_a_curve_gives_its_points_and_is_drawn(spins: Path, tmp_path: Path) -> None:
+    start = spins
+    bezier = connected(start, tmp_path / "bezier.nc")
+    chain = connected(start, tmp_path / "chain.nc", curve="chain", bends=2)
+    code, output = said(bezier, "--curve", chain, "-o", tmp_path / "p.nc", "--grid", 2)
+    assert code == 0 and "curve chain" in output
+    found = xr.load_dataset(tmp_path / "p.nc")
+    assert found["point"].values.tolist() == ["start", "end", "bend"]
+    assert found["curve"].values.tolist() == ["bezier", "chain"]
+    run, own = stored.read(start), xr.load_dataset(bezier)
+    control = own["control"][0].values
+    np.testing.assert_array_equal(control[[0, 2]], run.x[:2])
+    own_plane = planes.through(control[[0, 2, 1]])
+    t = found["curve_position"].values[:, None]
+    # De Casteljau.
+    a, b, c = own_plane.coordinates(control)[0]
+    exact = (1 - t) * ((1 - t) * a + t * b) + t * ((1 - t) * b + t * c)
+    one = found.sel(curve="bezier")
+    np.testing.assert_allclose(np.stack([one["curve_x"], one["curve_y"]], axis=1), exact, atol=1e-10)
+    assert one["curve_residual"].max() < 1e-10 and float(one["curve_explained"]) == pytest.approx(1)
+    for path in (bezier, chain):
+        has_the_energies_of_its_run(path)
+    for curve, line in ((chain, "a curve of 2 bends lies in no plane"), (start, "no curve in it")):
+        arguments = [curve] if curve is chain else [bezier, "--curve", start]
+        code, output = said(*arguments, "-o", tmp_path / "q.nc")
+        assert code == 2 and line in output and output.count("\n") == 1
+    code, output = said(bezier, "--time", 1, "-o", tmp_path / "q.nc")
+    assert code == 2 and "a curve gives its points itself" in output
+    own["control"][0, 0] += 0.1
+    own.to_netcdf(tmp_path / "moved.nc")
+    code, output = said(tmp_path / "moved.nc", "-o", tmp_path / "q.nc")
+    assert code == 2 and "its start is no configuration of" in output and output.count("\n") == 1
+
+
+def has_the_energies_of_its_run(path: Path) -> None:
+    """Check that the map has, where a curve is drawn, the energy that the curve's own run found."""
+    read = curve_file.read(path, 0)
+    here = landscape.Landscape(read.owner)
+    expected = xr.load_dataset(path)["curve_energy"][0]
+    # Seven positions are among sixty-one.
+    rows = np.flatnonzero(np.isclose(read.trail.at * 6 % 1, 0) | np.isclose(read.trail.at * 6 % 1, 1))
+    np.testing.assert_allclose(read.trail.at[rows], expected["position"], atol=1e-12)
+    energy = [here.values(here.constrain(row[None]))["energy"][0] for row in read.trail.x[rows]]
+    np.testing.assert_allclose(energy, expected, rtol=1e-5)
+
+
+def test_a_curve_between_networks(net: Path, tmp_path: Path) -> None:
+    path = connected(net, tmp_path / "bezier.nc")
+    assert said(path, "-o", tmp_path / "p.nc", "--grid", 2, "-q") == (0, "")
+    found = xr.load_dataset(tmp_path / "p.nc")
+    expected = xr.load_dataset(path)["curve_test_error"][0, [0, -1]]
+    np.testing.assert_allclose(found["point_test_error"][:2], expected, atol=1e-12)
+    has_the_energies_of_its_run(path)
+
+
 def test_the_grid_covers_trajectories_on_request(springs: list[Path], tmp_path: Path) -> None:
     given = [springs[0], "--trajectory", springs[1], "--margin", 0, "--grid", 3, "-q"]
     assert said(*given, "-o", tmp_path / "a.nc") == (0, "")
@@ -303,9 +408,9 @@ def test_the_grid_covers_trajectories_on_request(springs: list[Path], tmp_path: 
 
 
 def test_figure_and_words(net: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()
     target = tmp_path / "p.nc"
     assert said(net, "-o", target, "--grid", 5, "--trajectory", net)[0] == 0
+    monkeypatch.undo()
     with langevin.open(target) as found:
         made = figure(found)
         panels = [ax for ax in made.axes if ax.get_xlabel()]

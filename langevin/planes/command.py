@@ -209,7 +209,7 @@ def evaluated(found: Subject, request: Request) -> xr.Dataset:
     variables |= _points(found, own, landscape, about)
     for kind, projected in trails.items():
         variables |= result.trail_variables(kind, projected)
-    return result.assembled(variables, _attributes(found, landscape, space))
+    return result.assembled(variables, _attributes(found, landscape, space), about)
 
 
 def _own_points(found: Subject) -> Array:

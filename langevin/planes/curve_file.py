@@ -18,6 +18,9 @@ from .points import Point, Trail, position
 #: The control points of a final curve, ends included.
 CONTROL, DIMS = "control", ("replica", "control_point", "component")
 
+#: Segments that a curve is drawn with, at least.
+DRAWN = 60
+
 #: A curve's end and the configuration that it was read from differ by rounding to single precision at most.
 SAME = 1e-6
 
@@ -88,12 +91,11 @@ def read(path: Path, replica: int) -> StoredCurve:
         control = np.asarray(dataset[CONTROL][place].to_numpy(), dtype=np.float64)
         kind = str(dataset[CONTROL].attrs.get("curve", "chain"))
         settings = stored.settings(dataset, path)
-        count = dataset.sizes.get("position", 61)
     if not np.isfinite(control).all():
         raise UserError(f"{path}: the curve of replica {replica} is not finished")
     # A chain is drawn with its kinks.
     pieces = len(control) - 1
-    at = np.linspace(0, 1, -(-(count - 1) // pieces) * pieces + 1)
+    at = np.linspace(0, 1, -(-DRAWN // pieces) * pieces + 1)
     owner = _owner(settings.system, path, control[0])
     trail = Trail(path.stem, str(path), at, weights(kind, at, pieces) @ control, owner.run.settings)
     return StoredCurve(owner, trail, control, path, replica)

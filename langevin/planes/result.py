@@ -165,8 +165,22 @@ def space_of(moved: Array, x: Array, raw: Array) -> Space:
     return "sphere" if np.allclose(factor[:, None] * raw, x, rtol=1e-9, atol=1e-9) else "constrained"
 
 
-def assembled(variables: Mapping[str, Variable], attributes: Mapping[str, Any]) -> xr.Dataset:
-    """Return the dataset; one-dimensional labels and sources are its coordinates."""
+#: Endings of the names of distances, and of times.
+DISTANCES, TIMES = ("_x", "_y", "_residual", "_distance"), ("_time",)
+
+
+def assembled(
+    variables: Mapping[str, Variable], attributes: Mapping[str, Any], about: Mapping[str, Any]
+) -> xr.Dataset:
+    """Return the dataset; one-dimensional labels and sources are its coordinates.
+
+    Distances and times have the units that the system gives its configuration and its time.
+    """
     dataset = xr.Dataset(dict(variables), attrs=dict(attributes))
+    for endings, of in ((DISTANCES, "configuration"), (TIMES, "time")):
+        unit = about.get(of, {}).get("units", "1")
+        for name in dataset.variables:
+            if f"_{name}".endswith(endings):
+                dataset[name].attrs["units"] = unit
     labels = [name for name in dataset.data_vars if str(name).endswith(("_source", "_replica", "_time"))]
     return dataset.set_coords(labels)

@@ -10,10 +10,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from langevin.observables.statistics import average
+from langevin.sweep.reading import sweep_dims
 
-from .style import BLUE, GREY, VERMILION
+from .style import BLUE, GREY, VERMILION, legend_above
 
 CURVE = "curve"
+
+#: What curves are called.
+NAMES = {"bezier": "Bezier curve", "chain": "polygonal chain", "band": "elastic band"}
+
+#: More of Okabe and Ito's colours, for lines of a sweep.
+SERIES = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 #: Losses are drawn on a logarithmic axis from this ratio of the largest to the smallest on.
 _DECADE = 10.0
@@ -33,21 +40,20 @@ def curve_figure(dataset: xr.Dataset) -> Figure:
     made = Figure(figsize=(8.2, 3.6), layout="constrained")
     left, right = made.subplots(1, 2)
     kind = str(dataset["control"].attrs.get("curve", "curve")) if "control" in dataset else "curve"
-    names = {"bezier": "Bezier curve", "chain": "polygonal chain", "band": "elastic band"}
     shortest = "segment" if tested else "shortest way"
     what = str(dataset["curve_energy"].attrs.get("long_name", "energy")).partition(", along")[0]
-    ways = ((names.get(kind, kind), "curve", BLUE, "-"), (shortest, "shortest", VERMILION, "--"))
+    ways = ((NAMES.get(kind, kind), "curve", BLUE, "-"), (shortest, "shortest", VERMILION, "--"))
     for label, way, colour, style in ways:
         _draw(left, dataset, f"{way}_energy", colour, style, label)
     lowest, highest = _range(dataset, ("curve_energy", "shortest_energy"))
     if lowest > 0 and highest > _DECADE * lowest:
         left.set_yscale("log")
     left.set(xlabel="position $t$ on the curve", ylabel=_words(what), xlim=(0, 1))
-    left.legend(loc="best")
+    legend_above(left)
     if tested:
         for label, way, colour, style in ways:
             _draw(right, dataset, f"{way}_test_error", colour, style, label, 100)
-        pair = "ensemble of $\\phi(0)$ and $\\phi(t)$"
+        pair = "$\\phi(0)$ with $\\phi(t)$"
         _draw(right, dataset, "curve_pair_error", GREY, ":", pair, 100)
         right.set(xlabel="position $t$ on the curve", ylabel="test error (%)", xlim=(0, 1))
     else:
@@ -60,7 +66,7 @@ def curve_figure(dataset: xr.Dataset) -> Figure:
             xlim=(0, 1),
             ylim=(0, None),
         )
-    right.legend(loc="best")
+    legend_above(right)
     for ax, letter in zip((left, right), "ab", strict=True):
         ax.set_title(f"({letter})", loc="left")
     return made
@@ -88,3 +94,73 @@ def _draw(
     ax.plot(t, mean, color=colour, ls=style, lw=1.8, label=label)
     if np.isfinite(error).all():
         ax.fill_between(t, mean - error, mean + error, color=colour, alpha=0.2, lw=0)
+
+
+def has_barriers(dataset: xr.Dataset) -> bool:
+    """Say whether a sweep holds barriers of curves, and something to draw them against."""
+    return "barrier" in dataset and _axis(dataset) is not None
+
+
+def _axis(dataset: xr.Dataset) -> str | None:
+    """Return the swept dimension of most numbers, at least two, all above 0; None if there is none."""
+    found = {
+        dim: dataset.sizes[dim]
+        for dim in sweep_dims(dataset)
+        if dataset[dim].dtype.kind in "iuf" and dataset.sizes[dim] > 1 and bool((dataset[dim] > 0).all())
+    }
+    return max(found, key=lambda dim: found[dim]) if found else None
+
+
+def barrier_figure(dataset: xr.Dataset) -> Figure:
+    """Draw the barriers of a sweep's curves against what was swept: one line for each of the other values.
+
+    Means over samples with standard errors; the shortest way between the ends, which all curves share, as
+    well. Left linear, right logarithmic, where a barrier of 0 has no place.
+    """
+    axis = _axis(dataset)
+    assert axis is not None
+    others = [dim for dim in sweep_dims(dataset) if dim != axis]
+    stacked = dataset[["barrier", "shortest_barrier"]].stack({"line": others}) if others else dataset
+    lines = list(stacked["line"].to_numpy()) if others else [()]
+    made = Figure(figsize=(8.2, 3.9), layout="constrained")
+    axes = made.subplots(1, 2)
+    for k, values in enumerate(lines):
+        one = stacked.isel(line=k) if others else stacked
+        label = ", ".join(_spoken(dataset, dim, value) for dim, value in zip(others, values, strict=True))
+        if k == 0:
+            _line(axes, one["shortest_barrier"], axis, GREY, "s", "shortest way")
+        _line(axes, one["barrier"], axis, SERIES[k % len(SERIES)], "o^vDPX*"[k % 7], label or "curve")
+    swept = str(dataset[axis].attrs.get("sweep_key", axis))
+    words = "age $t_w$ of the ends" if swept == "system.time" else swept
+    name = str(dataset["barrier"].attrs.get("long_name", "barrier")).partition(":")[0]
+    for ax, scale, letter in zip(axes, ("linear", "log"), "ab", strict=True):
+        ax.set(xscale="log", yscale=scale, xlabel=words, ylabel=name)
+        ax.set_title(f"({letter})", loc="left")
+    handles, labels = axes[0].get_legend_handles_labels()
+    made.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 3))
+    return made
+
+
+def _spoken(dataset: xr.Dataset, dim: str, value: Any) -> str:
+    """Return what stands at a place of a swept dimension: of a group, its curve, bends and loss."""
+    place = dataset.sel({dim: value})
+    known = [n for n in ("curve", "bends", "loss") if n in dataset.coords and dataset[n].dims == (dim,)]
+    if not known:
+        return f"{dim} = {value}"
+    said = {n: place[n].item() for n in known}
+    words = [NAMES.get(str(said["curve"]), str(said["curve"]))] if "curve" in said else []
+    if "bends" in said:
+        kind = "pivot" if said.get("curve") == "band" else "bend"
+        words.append(f"{said['bends']} {kind}{'s' * (said['bends'] != 1)}")
+    if said.get("loss") == "uniform_length":
+        words.append("uniform in length")
+    return ", ".join(words)
+
+
+def _line(axes: Any, values: xr.DataArray, axis: str, colour: Any, marker: str, label: str) -> None:
+    """Draw a barrier against what was swept, with its standard error."""
+    found = average(values)
+    x, mean, error = (np.asarray(v, dtype=float) for v in (values[axis], found.mean, found.error))
+    bars = np.where(np.isfinite(error), error, 0.0)
+    for ax in axes:
+        ax.errorbar(x, mean, bars, color=colour, marker=marker, ms=4, lw=1.2, capsize=2, label=label)

@@ -17,7 +17,7 @@ from langevin.sweep.reading import sweep_dims
 
 from .aging import AGING, aging_figure, has_aging
 from .aging_sweep import aging_sweep_figure
-from .curves import CURVE, curve_figure, has_curve
+from .curves import CURVE, barrier_figure, curve_figure, has_barriers, has_curve
 from .ensembles import ensemble_figure, has_ensembles
 from .panels import (
     draw_displacement_response,
@@ -54,11 +54,9 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
         A result, or a checkpoint of an unfinished run.
     quantity : str, optional
         Two-time observable of the right panel of two; by default msd. A one-time observable, or one that
-        stands alone:
-        msd_over_noise, aging (`aging.aging_figure`), hessian (`spectra.spectrum_figure`), pair_correlation,
-        self_scattering (`structure`), curve (`curves.curve_figure`; the default where there is one). Of a
-        plane (`plane.plane_figure`), what is to be drawn on it. None, of a file of ensembles
-        (`ensembles.ensemble_figure`).
+        stands alone: msd_over_noise, aging (`aging.aging_figure`), hessian (`spectra.spectrum_figure`),
+        pair_correlation, self_scattering (`structure`), curve (`curves.curve_figure`; the default where there
+        is one). Of a plane (`plane.plane_figure`), what is drawn on it. None of ensembles (`ensembles`).
     threshold : float, optional
         Δ* of aging; chosen if it is not given.
 
@@ -67,10 +65,8 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
     UserError
         If there is nothing of that name to draw, or a threshold for another figure.
     """
-    if has_ensembles(dataset) and quantity is not None:
-        raise UserError(f"--quantity {quantity!r}: of ensembles there is one figure; allowed: no --quantity")
-    if has_plane(dataset):
-        return _plane(dataset, quantity, threshold)
+    if has_plane(dataset) or has_ensembles(dataset):
+        return _of_no_run(dataset, quantity, threshold)
     allowed = quantities(dataset)
     one_time = one_time_names(dataset)
     two_time = [n for n in allowed if n not in (*_ALONE, *one_time)]
@@ -86,12 +82,11 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         # Means over what the run did not reach: NaN, and left out of the curves.
         warnings.filterwarnings("ignore", "Mean of empty slice", RuntimeWarning)
-        if has_ensembles(dataset):
-            made = ensemble_figure(dataset)
-        elif swept and wanted == AGING:
+        if swept and wanted == AGING:
             made = aging_sweep_figure(dataset, threshold)
         elif swept:
-            made = sweep_figure(dataset, quantity)
+            barriers = quantity is None and has_barriers(dataset)
+            made = barrier_figure(dataset) if barriers else sweep_figure(dataset, quantity)
         elif wanted == MSD_OVER_NOISE:
             made = collapse_figure(dataset)
         elif wanted == AGING:
@@ -116,11 +111,15 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
     return made
 
 
-def _plane(dataset: xr.Dataset, quantity: str | None, threshold: float | None) -> Figure:
+def _of_no_run(dataset: xr.Dataset, quantity: str | None, threshold: float | None) -> Figure:
+    """Draw a plane, or ensembles."""
+    plane = has_plane(dataset)
     if threshold is not None:
-        raise UserError(f"--threshold {threshold:g}: a plane has none")
+        raise UserError(f"--threshold {threshold:g}: {'a plane has' if plane else 'ensembles have'} none")
+    if quantity is not None and not plane:
+        raise UserError(f"--quantity {quantity!r}: of ensembles there is one figure; allowed: no --quantity")
     with matplotlib.rc_context(STYLE):
-        made = plane_figure(dataset, quantity)
+        made = plane_figure(dataset, quantity) if plane else ensemble_figure(dataset)
         made.suptitle(dataset.attrs.get("title", ""), fontsize=10)
     return made
 

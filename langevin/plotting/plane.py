@@ -21,13 +21,16 @@ from numpy.typing import NDArray
 
 from langevin.errors import UserError
 
-from .style import VERMILION, axis_label, number
+from .style import VERMILION, axis_label, number, unit_label
 
 #: Contours: their number, and over which power of ten they spread at most.
 LEVELS, DECADES = 12, 3.0
 
 #: The top level is this quantile of the values: the plane rises steeply towards its corners.
 CAP = 0.85
+
+#: Width over height of a field from which on it is wide.
+WIDE = 1.6
 
 #: Dimensions of what is drawn.
 GRID = ("y", "x")
@@ -72,12 +75,16 @@ def plane_figure(dataset: xr.Dataset, quantity: str | None = None) -> Figure:
         raise UserError(f"--quantity {quantity!r}: not in the file; allowed: {', '.join(allowed)}")
     panels = [quantity] if quantity else ["energy", *[n for n in BESIDE if n in allowed][:1]]
     width, height = (float(np.ptp(dataset[axis].to_numpy())) for axis in "xy")
-    # Room for labels and the colour bar beside a field of some 3.4 inches, whatever its shape.
+    # Room for labels and the colour bar beside a field of some 3.4 inches, whatever its shape. Wide ones
+    # stand one above the other.
+    stacked = width > WIDE * height
     tall = min(max(3.4 * height / width, 1.6), 4.6)
-    wide = min(tall * width / height, 4.6 if len(panels) > 1 else 6.0)
+    wide = min(tall * width / height, 6.0 if stacked else 4.6)
     tall = max(wide * height / width, 1.2)
-    made = Figure(figsize=((wide + 1.7) * len(panels), tall + 1.3), layout="constrained")
-    axes = np.atleast_1d(np.asarray(made.subplots(1, len(panels))))
+    rows, columns = (len(panels), 1) if stacked else (1, len(panels))
+    size = (wide + 1.7) * columns, (tall + 0.7) * rows + 0.6
+    made = Figure(figsize=size, layout="constrained")
+    axes = np.asarray(made.subplots(rows, columns, squeeze=False)).ravel()
     for ax, name, letter in zip(axes, panels, "ab", strict=False):
         _contours(made, ax, dataset[name])
         _drawn_in(ax, dataset)
@@ -182,6 +189,9 @@ def _frame(ax: Axes, dataset: xr.Dataset) -> None:
     if "explained_variance" in dataset:
         part = dataset["explained_variance"].to_numpy()
         ax.set_xlabel(f"principal component 1 ({100 * part[0]:.3g} % of variance)")
-        ax.set_ylabel(f"principal component 2 ({100 * part[1]:.3g} %)")
+        ax.set_ylabel(f"component 2 ({100 * part[1]:.3g} %)")
     else:
-        ax.set(xlabel=r"distance along $\hat u$", ylabel=r"distance along $\hat v$")
+        for axis, way in (("x", r"$\hat u$"), ("y", r"$\hat v$")):
+            unit = unit_label(dataset[axis].attrs.get("units", "1"))
+            words = f"distance along {way}" + (f" ({unit})" if unit != "1" else "")
+            getattr(ax, f"set_{axis}label")(words)

@@ -178,9 +178,19 @@ class OnCurve(Unit):
         w = self.control_weights(index[0, -self.draws :].view(torch.float64))[0]
         losses, gradients = self.at(index[:, : -self.draws], w)
         with torch.no_grad():
-            own = [g for k in range(self.bends) for g in torch._foreach_mul(gradients, w[k + 1])]
-            self.rule.apply(self._weights, own, self._velocities, rate)
+            for k in range(self.bends):
+                self._move(k, gradients, w[k + 1], rate)
         return losses
+
+    def _move(self, k: int, gradients: list[Tensor], share: Tensor, rate: Rate) -> None:
+        """Move one bend by its share of the gradient."""
+        part, factor = slice(k * len(gradients), (k + 1) * len(gradients)), 1.0
+        if share.device.type == "cpu":
+            factor = float(share)
+        else:
+            # Nothing waits for the number: it stays on the GPU, and may differ in every replay of a graph.
+            gradients = list(torch._foreach_mul(gradients, share))
+        self.rule.apply(self._weights[part], gradients, self._velocities[part], rate, factor)
 
 
 class OnLength(OnCurve):

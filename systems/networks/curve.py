@@ -162,18 +162,21 @@ class NetworkCurve:
 
     def advance(self, state: NetworkState, t0: float, t1: float, noise: Noise) -> NetworkState:
         """Take the steps from t0 to t1. Raises `Diverged` at a loss that is not a number."""
+        return self.move(state.copy(), t0, t1, noise)
+
+    def move(self, state: NetworkState, t0: float, t1: float, noise: Noise) -> NetworkState:
+        """Take the steps from t0 to t1, in place."""
         first, last = round(t0), round(t1)
         with explained():
-            moved = state.copy()
-            bad = self.units.advance(moved, first, last, self._streams(noise))
-            unfit = first_not_finite(moved.weights)
+            bad = self.units.advance(state, first, last, self._streams(noise))
+            unfit = first_not_finite(state.weights)
         if bad is not None or unfit is not None:
             step, position = bad if bad is not None else (last, unfit)
             raise Diverged(
                 f"the loss on curve {self.ensemble.replica[position]} is not a finite number at step {step}; "
                 f"try a smaller dynamics.learning_rate (now {self.dynamics.learning_rate:g})"
             )
-        return moved
+        return state
 
     def measure(self, state: NetworkState) -> dict[str, Array]:
         """Return mean losses along the curve, the highest at a node, and the length, shape (R,) each."""
@@ -192,8 +195,8 @@ class NetworkCurve:
         return {**mean, "highest_energy": found[0].max(axis=1), "length_ratio": ratio}
 
     def reference(self, state: NetworkState) -> Reference:
-        """Return the bends."""
-        return Reference(state.weights)
+        """Return a copy of the bends."""
+        return Reference(state.weights.clone())
 
     def load_reference(self, saved: NDArray[Any]) -> Reference:
         """Return the reference that `numpy.asarray` made an array of."""

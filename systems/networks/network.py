@@ -233,16 +233,19 @@ class Network:
 
     def advance(self, state: NetworkState, t0: float, t1: float, noise: Noise) -> NetworkState:
         """Take the steps from t0 to t1. Raises `Diverged` at a loss that is not a number."""
+        return self.move(state.copy(), t0, t1, noise)
+
+    def move(self, state: NetworkState, t0: float, t1: float, noise: Noise) -> NetworkState:
+        """Take the steps from t0 to t1, in place: of the weights of large nets one copy is enough."""
         first, last = round(t0), round(t1)
         with explained():
-            moved = state.copy()
-            bad = self.units.advance(moved, first, last, self._streams(noise))
+            bad = self.units.advance(state, first, last, self._streams(noise))
             if bad is not None:
                 self._diverged(*bad)
-            unfit = first_not_finite(moved.weights)
+            unfit = first_not_finite(state.weights)
             if unfit is not None:
                 self._diverged(last, unfit)
-            return moved
+            return state
 
     def _diverged(self, step: int, position: int) -> None:
         raise Diverged(
@@ -314,8 +317,8 @@ class Network:
         return Twin(module, self.layout, self.loss, self.train, self._work, self.ensemble.threads)
 
     def reference(self, state: NetworkState) -> Reference:
-        """Return the weights."""
-        return Reference(state.weights)
+        """Return a copy of the weights."""
+        return Reference(state.weights.clone())
 
     def load_reference(self, saved: NDArray[Any]) -> Reference:
         """Return the reference that `numpy.asarray` made an array of."""

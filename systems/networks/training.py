@@ -51,19 +51,28 @@ class Rule:
         return math.sqrt(2 * self.temperature * rate)
 
     def apply(
-        self, weights: list[Tensor], gradients: list[Tensor], velocities: list[Tensor], rate: Rate
+        self,
+        weights: list[Tensor],
+        gradients: list[Tensor],
+        velocities: list[Tensor],
+        rate: Rate,
+        share: float = 1.0,
     ) -> None:
-        """Change weights and velocities in place, at this learning rate; the gradients may be overwritten."""
+        """Change weights and velocities in place, at this learning rate; the gradients may be overwritten.
+
+        With a `share` it is the step of so much of the gradient, which is then left as it is, and of so much
+        of the decay.
+        """
         if self.weight_decay:
             torch._foreach_add_(gradients, weights, alpha=self.weight_decay)
         if self.momentum:
             torch._foreach_mul_(velocities, self.momentum)
-            torch._foreach_add_(velocities, gradients)
-            gradients = velocities
+            torch._foreach_add_(velocities, gradients, alpha=share)
+            gradients, share = velocities, 1.0
         if isinstance(rate, Tensor):
-            torch._foreach_add_(weights, torch._foreach_mul(gradients, -rate))
+            torch._foreach_add_(weights, torch._foreach_mul(gradients, -rate * share))
         else:
-            torch._foreach_add_(weights, gradients, alpha=-rate)
+            torch._foreach_add_(weights, gradients, alpha=-rate * share)
 
 
 @dataclass(frozen=True)
