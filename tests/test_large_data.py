@@ -117,3 +117,19 @@ def test_large_data_are_compared_and_checked_by_parts(tmp_path: Path) -> None:
     part, one = base.Examples(points, np.zeros(len(points), np.int64)), np.ones(1, np.float32)
     with pytest.raises(UserError, match="not all finite"):
         base.Data("parts", part, part, 2, one, one, {0: np.arange(3)}, {0: np.arange(3)})
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_a_gpu_takes_the_same_steps_with_examples_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for share in (1.0, 0.0):
+        monkeypatch.setattr(examples, "SHARE", share)
+        made = settings(NET, IMAGES, device="cuda", deterministic=True, momentum=0.5, augment="crop_flip")
+        network, noise = built(made)
+        assert network.train.on_host is (share == 0)
+        state = network.advance(network.initial_state(noise), 0, 30, noise)
+        measured = {**network.measure(state), **network.at_waiting(state)}
+        measured["predictions"] = network.predict(state.weights[0], 0).outputs
+        found.append({"weights": state.weights.cpu().numpy(), **measured})
+    for name, values in found[0].items():
+        np.testing.assert_array_equal(found[1][name], values)
