@@ -114,29 +114,35 @@ def _axis(dataset: xr.Dataset) -> str | None:
 def barrier_figure(dataset: xr.Dataset) -> Figure:
     """Draw the barriers of a sweep's curves against what was swept: one line for each of the other values.
 
-    Means over samples with standard errors; the shortest way between the ends, which all curves share, as
-    well. Left linear, right logarithmic, where a barrier of 0 has no place.
+    Means over samples with standard errors: (a) barriers, of the shortest way between the ends as well;
+    (b) the highest energy along each of them, and that of the higher end.
     """
     axis = _axis(dataset)
     assert axis is not None
     others = [dim for dim in sweep_dims(dataset) if dim != axis]
-    stacked = dataset[["barrier", "shortest_barrier"]].stack({"line": others}) if others else dataset
-    lines = list(stacked["line"].to_numpy()) if others else [()]
+    kept = dataset[["barrier", "shortest_barrier", "curve_energy"]]
+    ends = kept["curve_energy"].isel(position=[0, -1]).max("position")
+    kept = kept.assign(top=kept["barrier"] + ends, shortest_top=kept["shortest_barrier"] + ends, end=ends)
+    stacked = kept.stack({"line": others}) if others else kept.expand_dims(line=[()])
     made = Figure(figsize=(8.2, 3.9), layout="constrained")
-    axes = made.subplots(1, 2)
-    for k, values in enumerate(lines):
-        one = stacked.isel(line=k) if others else stacked
+    left, right = made.subplots(1, 2)
+    first = stacked.isel(line=0)
+    _line(left, first["shortest_barrier"], axis, GREY, "s", "shortest way")
+    _line(right, first["shortest_top"], axis, GREY, "s", "_")
+    _line(right, first["end"], axis, "black", "_", "higher end")
+    for k, values in enumerate(stacked["line"].to_numpy()):
+        one, colour, marker = stacked.isel(line=k), SERIES[k % len(SERIES)], "o^vDPX*"[k % 7]
         label = ", ".join(_spoken(dataset, dim, value) for dim, value in zip(others, values, strict=True))
-        if k == 0:
-            _line(axes, one["shortest_barrier"], axis, GREY, "s", "shortest way")
-        _line(axes, one["barrier"], axis, SERIES[k % len(SERIES)], "o^vDPX*"[k % 7], label or "curve")
+        _line(left, one["barrier"], axis, colour, marker, label or "curve")
+        _line(right, one["top"], axis, colour, marker, "_")
     swept = str(dataset[axis].attrs.get("sweep_key", axis))
     words = "age $t_w$ of the ends" if swept == "system.time" else swept
     name = str(dataset["barrier"].attrs.get("long_name", "barrier")).partition(":")[0]
-    for ax, scale, letter in zip(axes, ("linear", "log"), "ab", strict=True):
-        ax.set(xscale="log", yscale=scale, xlabel=words, ylabel=name)
+    for ax, what, letter in zip((left, right), (name, "highest energy"), "ab", strict=True):
+        ax.set(xscale="log", xlabel=words, ylabel=what)
         ax.set_title(f"({letter})", loc="left")
-    handles, labels = axes[0].get_legend_handles_labels()
+    drawn = [ax.get_legend_handles_labels() for ax in (left, right)]
+    handles, labels = ([item for pair in drawn for item in pair[i]] for i in (0, 1))
     made.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 3))
     return made
 
@@ -147,20 +153,20 @@ def _spoken(dataset: xr.Dataset, dim: str, value: Any) -> str:
     known = [n for n in ("curve", "bends", "loss") if n in dataset.coords and dataset[n].dims == (dim,)]
     if not known:
         return f"{dim} = {value}"
-    said = {n: place[n].item() for n in known}
-    words = [NAMES.get(str(said["curve"]), str(said["curve"]))] if "curve" in said else []
+    # Labels that would be the same without have quotation marks.
+    said = {n: str(place[n].item()).strip('"') for n in known}
+    words = [NAMES.get(said["curve"], said["curve"])] if "curve" in said else []
     if "bends" in said:
         kind = "pivot" if said.get("curve") == "band" else "bend"
-        words.append(f"{said['bends']} {kind}{'s' * (said['bends'] != 1)}")
+        words.append(f"{said['bends']} {kind}{'s' * (said['bends'] != '1')}")
     if said.get("loss") == "uniform_length":
         words.append("uniform in length")
     return ", ".join(words)
 
 
-def _line(axes: Any, values: xr.DataArray, axis: str, colour: Any, marker: str, label: str) -> None:
-    """Draw a barrier against what was swept, with its standard error."""
+def _line(ax: Axes, values: xr.DataArray, axis: str, colour: Any, marker: str, label: str) -> None:
+    """Draw a number of each curve against what was swept, with its standard error."""
     found = average(values)
     x, mean, error = (np.asarray(v, dtype=float) for v in (values[axis], found.mean, found.error))
     bars = np.where(np.isfinite(error), error, 0.0)
-    for ax in axes:
-        ax.errorbar(x, mean, bars, color=colour, marker=marker, ms=4, lw=1.2, capsize=2, label=label)
+    ax.errorbar(x, mean, bars, color=colour, marker=marker, ms=4, lw=1.2, capsize=2, label=label)
