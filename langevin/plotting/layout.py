@@ -31,7 +31,7 @@ from .panels import (
 from .plane import has_plane, planar, plane_figure
 from .spectra import HESSIAN, has_spectrum, spectrum_figure
 from .structure import PAIRS, SCATTERING, has_pairs, has_scattering, pair_figure, scattering_figure
-from .style import STYLE, colours_of, waiting_time_legend
+from .style import STYLE, colours_of, entitle, waiting_time_legend
 from .sweep import sweep_figure
 from .training import MSD_OVER_NOISE, collapse_figure, has_noise, training_figure
 
@@ -107,7 +107,7 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
             made = training_figure(dataset, two_time)
         else:
             made = _many_panels(dataset, _panels_of(dataset))
-        made.suptitle(dataset.attrs.get("title", ""), fontsize=10)
+        entitle(made, str(dataset.attrs.get("title", "")))
     return made
 
 
@@ -120,7 +120,7 @@ def _of_no_run(dataset: xr.Dataset, quantity: str | None, threshold: float | Non
         raise UserError(f"--quantity {quantity!r}: of ensembles there is one figure; allowed: no --quantity")
     with matplotlib.rc_context(STYLE):
         made = plane_figure(dataset, quantity) if plane else ensemble_figure(dataset)
-        made.suptitle(dataset.attrs.get("title", ""), fontsize=10)
+        entitle(made, str(dataset.attrs.get("title", "")))
     return made
 
 

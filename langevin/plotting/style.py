@@ -36,6 +36,9 @@ STYLE: Any = {
     "savefig.dpi": 200,
 }
 
+#: Letters of a title in an inch of a figure's width.
+LETTERS = 13
+
 #: Entries that a legend holds at most; of more waiting times it names a part.
 NAMED = 12
 
@@ -51,6 +54,11 @@ SYMBOLS = {
     "response": "$R(t_w+t, t_w)$",
     "integrated_response": r"$\chi(t_w+t, t_w)$",
 }
+
+
+def entitle(made: Figure, title: str) -> None:
+    """Write the title above all panels, in as many lines as the width asks for."""
+    made.suptitle("\n".join(textwrap.wrap(title, round(LETTERS * made.get_figwidth()))), fontsize=10)
 
 
 def colours_of(indices: Sequence[int]) -> dict[int, Any]:
