@@ -13,6 +13,10 @@ from langevin.config import Settings
 from langevin.stored import StoredRun
 
 
+#: What curves are called in titles.
+NAMES = {"bezier": "Bezier curve", "chain": "Polygonal chain", "band": "Elastic band"}
+
+
 def settings(
     start: Path,
     end: Path | None = None,
@@ -53,13 +57,18 @@ def settings(
     stems = [p.stem for p in (start, end) if p is not None]
     path = output or Path("-".join([*stems, curve]) + ".nc")
     given = {
-        "title": f"{curve} between {' and '.join(stems)}, {bends} bend{'s' * (bends > 1)}",
+        "title": f"{NAMES.get(curve, curve)}, {_points(curve, bends)}: {first.settings.title}",
         "system": system,
         "ensemble": _ensemble(first, last),
         "output": {"path": str(path)},
         **registry.load(name).suggested(first.settings),
     }
     return config.load(given, overrides)
+
+
+def _points(curve: str, bends: int) -> str:
+    """Say how many points are between the ends."""
+    return f"{bends} {'pivot' if curve == 'band' else 'bend'}{'s' * (bends != 1)}"
 
 
 def _ensemble(first: StoredRun, last: StoredRun) -> dict[str, int]:
