@@ -12,7 +12,6 @@ from langevin import config, registry, stored
 from langevin.config import Settings
 from langevin.stored import StoredRun
 
-
 #: What curves are called in titles.
 NAMES = {"bezier": "Bezier curve", "chain": "Polygonal chain", "band": "Elastic band"}
 
