@@ -20,7 +20,7 @@ from langevin.noise import Noise
 from langevin.system import Model
 from langevin.systems.curves import Band, geometry
 from langevin.systems.networks.bends import OnLength, weights
-from langevin.systems.networks.curve import NetworkCurve, isometric, point
+from langevin.systems.networks.curve import NetworkCurve, barrier_error, isometric, point
 
 NETS: dict[str, dict[str, Any]] = {
     "perceptron": {"name": "fully_connected", "hidden": 6},
@@ -219,6 +219,8 @@ def test_batch_norm_is_that_of_a_module_set_by_hand(ends: Path) -> None:
     system, noise = curve_of(ends / "batch-norm.nc")
     network = system.network
     x = point(system.kind, system.control(system.initial_state(noise).weights)[0], 0.3)
+    # Looked at elsewhere before: nothing of it may be left.
+    network.see(3 * x, 0)
     trained, tested = network.see(x, 0)
     module = network._module(0)
     with torch.no_grad():
@@ -306,10 +308,22 @@ def test_the_ensemble_of_two_is_that_of_their_mean_probabilities(joined: Any, en
     control = torch.from_numpy(joined["control"].to_numpy()).float()
     for r in range(2):
         _, first = network.see(control[r, 0], r)
+        losses = []
         for n, t in enumerate(joined["position"].to_numpy()):
-            _, here = network.see(point("bezier", control[r], float(t)), r)
+            trained, here = network.see(point("bezier", control[r], float(t)), r)
             wrong = (first.predictions + here.predictions).argmax(1) != first.labels
             assert float(joined["curve_pair_error"][r, n]) == wrong.mean()
+            losses.append(trained.losses)
+        assert float(joined["barrier_error"][r]) == barrier_error(losses)
+
+
+def test_the_error_of_a_barrier_is_that_of_a_difference() -> None:
+    """Losses of four examples at three positions; the last end is the higher one."""
+    low, top, high = np.array([0.0, 1, 2, 3]), np.array([5.0, 6, 7, 10]), np.array([1.0, 2, 3, 4])
+    # Differences 4, 4, 4, 6: mean 4.5, variance 1.
+    assert barrier_error([low, top, high]) == pytest.approx(0.5)
+    assert barrier_error([high, top, low]) == pytest.approx(0.5)
+    assert barrier_error([high, low, low]) == 0
 
 
 def refused(*arguments: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -249,9 +249,7 @@ class NetworkCurve:
         found = {f"{name}_{what}": row for what, row in zip(ALONG, np.array(columns).T, strict=True)}
         energy = found[f"{name}_energy"]
         height, place, refinement = (float(v[0]) for v in barrier(energy[None]))
-        top, end = int(np.argmax(energy)), 0 if energy[0] >= energy[-1] else -1
-        excess = looked[top][0].losses - looked[end][0].losses
-        error = float(np.std(excess, ddof=1) / math.sqrt(len(excess))) if len(excess) > 1 else math.nan
+        error = barrier_error([a.losses for a, _ in looked])
         which = "barrier" if name == "curve" else f"{name}_barrier"
         return found | {
             which: height,
@@ -303,6 +301,22 @@ def point(kind: Kind, control: Tensor, t: float) -> Tensor:
     if t in (0.0, 1.0):
         return control[0 if t == 0 else -1]
     return torch.as_tensor(w, dtype=control.dtype, device=control.device) @ control
+
+
+def barrier_error(losses: Sequence[Array]) -> float:
+    """Return the standard error of a barrier over examples, NaN if there is one.
+
+    The barrier is a mean over examples of differences between the highest position and the higher end, and so
+    better known than either loss.
+
+    Parameters
+    ----------
+    losses : sequence of ndarray, shape (n,)
+        Of the examples at each position.
+    """
+    means = [each.mean() for each in losses]
+    excess = losses[int(np.argmax(means))] - losses[0 if means[0] >= means[-1] else -1]
+    return float(np.std(excess, ddof=1) / math.sqrt(len(excess))) if len(excess) > 1 else math.nan
 
 
 def isometric(points: Tensor) -> Array:
