@@ -431,7 +431,7 @@ def test_three_files_and_an_extrapolation(folder: Path) -> None:
         (["a.nc", "b.nc", "--extrapolate"], "without it are 2: a.nc, b.nc"),
         (["a.nc", "b.nc", "-o", "x.docx"], "unknown figure format"),
         (["a.nc", "b.nc", "-o", "no/x.png"], "no folder no"),
-        (["a.nc", "b.nc", "--csv", "a.nc", "--force"], "one of the files to compare"),
+        (["a.nc", "b.nc", "--csv", "a.nc", "--force"], "one of the files to read"),
         (["a.nc", "b.nc", "--csv", "x.png", "-o", "x.png"], "cannot be one file"),
         (["a.nc", "b.nc", "-o", "old.png"], "old.png exists; overwrite it with --force"),
         (["a.nc", "b.nc", "--csv", "old.png"], "old.png exists"),

@@ -11,6 +11,7 @@ from langevin.comparison import figure, files, report
 from langevin.comparison.limit import extrapolate
 from langevin.comparison.pairwise import compare
 from langevin.errors import UserError
+from langevin.outputs import check_output
 from langevin.plotting import check_format
 from langevin.sweep.reading import sweep_dims
 
@@ -44,7 +45,7 @@ def carry_out(
     output = output or default_figure(paths)
     check_format(output)
     for path in (output, *([table] if table else [])):
-        _check_output(path, paths, force)
+        check_output(path, paths, force)
     if table and table.resolve() == output.resolve():
         raise UserError(f"{table}: figure and table cannot be one file")
     with ExitStack() as opened:
@@ -87,14 +88,3 @@ def _check_inputs(paths: Sequence[Path]) -> None:
         if path.resolve() in seen:
             raise UserError(f"{path}: the same file twice")
         seen[path.resolve()] = path
-
-
-def _check_output(path: Path, inputs: Sequence[Path], force: bool) -> None:
-    if not path.parent.is_dir():
-        raise UserError(f"{path}: there is no folder {path.parent}")
-    if path.is_dir():
-        raise UserError(f"{path} is a folder")
-    if path.resolve() in {given.resolve() for given in inputs}:
-        raise UserError(f"{path} is one of the files to compare")
-    if path.exists() and not force:
-        raise UserError(f"{path} exists; overwrite it with --force, or give another name")

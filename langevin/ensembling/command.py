@@ -13,6 +13,7 @@ from langevin import storage
 from langevin.ensembling import members, report, results
 from langevin.ensembling.evaluation import Evaluated, evaluate
 from langevin.errors import UserError
+from langevin.outputs import check_output
 
 
 def ensembles(
@@ -105,7 +106,7 @@ def carry_out(
         raise UserError(f"--output {output}: must end in .nc")
     figure = output.with_suffix(".png")
     for path in (output, figure, *([table] if table else [])):
-        _check_output(path, paths, force)
+        check_output(path, paths, force)
     if table and table.resolve() in {output.resolve(), figure.resolve()}:
         raise UserError(f"{table}: table and result cannot be one file")
     made = ensembles(paths, size=size, budget=budget, threads=threads, progress=not quiet)
@@ -115,14 +116,3 @@ def carry_out(
     if table:
         lines.append(f"table   {report.write_csv(made, table)}")
     return "" if quiet else "\n".join(lines)
-
-
-def _check_output(path: Path, inputs: Sequence[Path], force: bool) -> None:
-    if not path.parent.is_dir():
-        raise UserError(f"{path}: there is no folder {path.parent}")
-    if path.is_dir():
-        raise UserError(f"{path} is a folder")
-    if path.resolve() in {given.resolve() for given in inputs}:
-        raise UserError(f"{path} is one of the files to read")
-    if path.exists() and not force:
-        raise UserError(f"{path} exists; overwrite it with --force, or give another name")
