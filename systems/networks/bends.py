@@ -104,7 +104,8 @@ def weights(kind: Kind, t: Tensor, bends: int) -> Tensor:
         j = torch.clamp(torch.floor(t * pieces), max=pieces - 1)[..., None]
         u = t[..., None] * pieces - j
         return (k == j) * (1 - u) + (k == j + 1) * u
-    n = torch.tensor(float(pieces), dtype=t.dtype, device=t.device)
+    # Filled where it lives: a step that is captured may copy nothing from the host.
+    n = torch.full((), float(pieces), dtype=t.dtype, device=t.device)
     binomial = torch.exp(torch.lgamma(n + 1) - torch.lgamma(k + 1) - torch.lgamma(n - k + 1))
     return torch.round(binomial) * t[..., None] ** k * (1 - t[..., None]) ** (pieces - k)
 
