@@ -73,7 +73,8 @@ def lasting(name: str, small: Maker, folder: Path, response: bool = False) -> di
     # The difference has to stand out from what a run takes to begin.
     while (spent := wall(longer) - start) < PROBED:
         longer *= 4
-    t_max = float(round((longer - short) * SECONDS / spent))
+    # A unit of time may take longer than that, on a machine with other work.
+    t_max = float(max(1, round((longer - short) * SECONDS / spent)))
     # A deterministic system's cost need not be linear in time.
     given["dynamics"]["t_max"] = min(t_max, 300.0) if config.is_deterministic(registry.load(name)) else t_max
     given["output"] = {"path": str(folder / "whole.nc"), "figure": False, "checkpoint_interval": 0.0}
