@@ -60,6 +60,17 @@ SMALL_SYSTEMS: dict[str, dict[str, Any]] = {
 }
 
 
+#: Networks that differ from others by their module alone: what is true of these is tested of the others, in
+#: less time, and of these in the slow tests. vgg16, resnet158 (batch-norm) and small_net stand for them.
+ALIKE = ("lenet", "preresnet", "resnet18", "wide_resnet")
+
+
+def every_system() -> list[Any]:
+    """Return the names of all registered systems, as parameters of tests; some in the slow tests alone."""
+    names = sorted(registry.names())
+    return [pytest.param(name, marks=pytest.mark.slow if name in ALIKE else ()) for name in names]
+
+
 def learns(name: str) -> bool:
     """Whether a system descends on mini-batches of data."""
     return "batch_size" in config.dynamics_keys(registry.load(name)).model_fields

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from conftest import every_system
 
 import langevin
 from langevin import config, registry, simulation
@@ -18,7 +19,7 @@ from langevin.observables import two_time
 from langevin.schemes import SCHEMES
 from langevin.system import System, optional
 
-pytestmark = pytest.mark.parametrize("name", sorted(registry.names()))
+pytestmark = pytest.mark.parametrize("name", every_system())
 Maker = Callable[..., dict[str, Any]]
 
 #: Steps of an advance: networks go through their examples more than twice.

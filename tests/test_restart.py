@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import xarray as xr
 from click.testing import CliRunner
-from conftest import learns
+from conftest import every_system, learns
 
 from langevin import cli, config, registry, simulation
 from langevin.errors import Interrupted, StorageError, UserError
@@ -37,10 +37,10 @@ PROGRAM = f"from langevin import cli, pace; pace.STRETCH = {STRETCH}; cli.main()
 NETWORKS = [name for name in sorted(registry.names()) if learns(name)]
 
 #: Systems differ in what they compute, not in how it comes to the disk, and every new process has to begin:
-#: one is killed here, those without data and one network in the slow tests; all are stopped in this process,
-#: below.
+#: one is killed here, those without data, a network and a curve of networks in the slow tests; all are stopped
+#: in this process, below.
 KILLED = [
-    pytest.param(name, marks=() if name in ("harmonic", "network_curve") else pytest.mark.slow)
+    pytest.param(name, marks=() if name == "harmonic" else pytest.mark.slow)
     for name in sorted(registry.names())
     if name in ("mlp", "network_curve") or name not in NETWORKS
 ]
@@ -180,7 +180,7 @@ def interrupted(
     return Paths(Path(config.load(given).output.path))
 
 
-@pytest.mark.parametrize("name", sorted(registry.names()))
+@pytest.mark.parametrize("name", every_system())
 def test_a_stopped_run_resumes_to_the_same_bits(
     name: str, small: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

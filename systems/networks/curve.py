@@ -147,7 +147,7 @@ class NetworkCurve:
             rows = [torch.lerp(self.start, self.end, place) for place in places]
             weights = torch.cat(rows, dim=1)
         batches = self.network.batches
-        pairs = zip(self.ensemble.replica, self._streams(noise), strict=True)
+        pairs = zip(self.ensemble.replica, self.network.streams(noise), strict=True)
         memory = np.stack([batches.start(int(k), stream) for k, stream in pairs])
         velocity = torch.zeros_like(weights) if self.dynamics.momentum else None
         return NetworkState(weights, velocity, [], memory)
@@ -157,9 +157,6 @@ class NetworkCurve:
         weights = torch.tensor(x, dtype=state.weights.dtype, device=state.weights.device)
         return replace(state, weights=weights)
 
-    def _streams(self, noise: Noise) -> list[Any]:
-        return [None] * self.ensemble.size if self.network.batches.fixed else list(noise.streams("batch"))
-
     def advance(self, state: NetworkState, t0: float, t1: float, noise: Noise) -> NetworkState:
         """Take the steps from t0 to t1. Raises `Diverged` at a loss that is not a number."""
         return self.move(state.copy(), t0, t1, noise)
@@ -168,7 +165,7 @@ class NetworkCurve:
         """Take the steps from t0 to t1, in place."""
         first, last = round(t0), round(t1)
         with explained():
-            bad = self.units.advance(state, first, last, self._streams(noise))
+            bad = self.units.advance(state, first, last, self.network.streams(noise))
             unfit = first_not_finite(state.weights)
         if bad is not None or unfit is not None:
             step, position = bad if bad is not None else (last, unfit)

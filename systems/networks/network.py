@@ -216,7 +216,7 @@ class Network:
         modules = [self._module(k) for k in self.ensemble.replica]
         weights = torch.stack([self.layout.of(m) for m in modules])
         buffers = [torch.stack(rows) for rows in zip(*(buffers_of(m) for m in modules), strict=True)]
-        pairs = zip(self.ensemble.replica, self._streams(noise), strict=True)
+        pairs = zip(self.ensemble.replica, self.streams(noise), strict=True)
         memory = np.stack([self.batches.start(int(k), stream) for k, stream in pairs])
         velocity = torch.zeros_like(weights) if self.dynamics.momentum else None
         return NetworkState(weights, velocity, buffers, memory)
@@ -227,7 +227,7 @@ class Network:
             examples = [self._chosen.trained[s] for s in self.ensemble.sample.tolist()]
             return self.landscape.begun(state, x, examples)
 
-    def _streams(self, noise: Noise) -> list[Any]:
+    def streams(self, noise: Noise) -> list[Any]:
         """Return the streams of batches that depend on those before; none for the others."""
         return [None] * self.ensemble.size if self.batches.fixed else list(noise.streams("batch"))
 
@@ -239,7 +239,7 @@ class Network:
         """Take the steps from t0 to t1, in place: of the weights of large nets one copy is enough."""
         first, last = round(t0), round(t1)
         with explained():
-            bad = self.units.advance(state, first, last, self._streams(noise))
+            bad = self.units.advance(state, first, last, self.streams(noise))
             if bad is not None:
                 self._diverged(*bad)
             unfit = first_not_finite(state.weights)
