@@ -37,8 +37,8 @@ PROGRAM = f"from langevin import cli, pace; pace.STRETCH = {STRETCH}; cli.main()
 NETWORKS = [name for name in sorted(registry.names()) if learns(name)]
 
 #: Systems differ in what they compute, not in how it comes to the disk, and every new process has to begin:
-#: one is killed here, those without data, a network and a curve of networks in the slow tests; all are stopped
-#: in this process, below.
+#: one is killed here, those without data, a network and a curve of networks in the slow tests; all are
+#: stopped in this process, below.
 KILLED = [
     pytest.param(name, marks=() if name == "harmonic" else pytest.mark.slow)
     for name in sorted(registry.names())
