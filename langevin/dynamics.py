@@ -148,6 +148,11 @@ class Langevin(System):
         self._kernel_serves = all(name in taken for name, wanted in needed.items() if wanted)
         self._kernel_carries = self._kernel_serves and "carried" in taken
 
+    @property
+    def inputs_hash(self) -> str:  # type: ignore[override]
+        """Of what the model has read from files."""
+        return str(getattr(self.model, "inputs_hash", ""))
+
     def step(
         self,
         x: Array,

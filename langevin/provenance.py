@@ -25,6 +25,9 @@ def attributes(
     learned = {}
     if data is not None:
         learned = {"data": settings.data_name, **{f"data_{k}": v for k, v in data.attributes.items()}}
+    read = getattr(system, "inputs_hash", "")
+    if read:
+        learned["inputs_hash"] = read
     return {
         "Conventions": "CF-1.11",
         "title": settings.title,

@@ -164,7 +164,7 @@ def _resume(paths: Paths, threads: int | None, progress: bool, limit: float | No
     dataset, arrays, notes = storage.read_checkpoint(paths.checkpoint)
     settings = config.load(notes["settings"], folder=Path(notes["folder"]))
     run, _, data = _prepare(settings, threads, beginning.generation(notes["attributes"]))
-    _require_same(data, notes["attributes"], paths)
+    _require_same(data, run.system, notes["attributes"], paths)
     run.recorder.restore(dataset)
     run.noise.load_state(notes["noise"])
     run.time, run.position = notes["time"], notes["position"]
@@ -178,11 +178,15 @@ def _resume(paths: Paths, threads: int | None, progress: bool, limit: float | No
     return _Session(settings, attributes, paths, run, stored, references, progress, notes["wall_time"])
 
 
-def _require_same(data: Data | None, attributes: Mapping[str, Any], paths: Paths) -> None:
-    """Refuse to go on with other data than the run began with."""
-    found = "" if data is None else data.attributes.get("hash", "")
-    if found != (began := attributes.get("data_hash", "")):
-        raise UserError(f"{paths.checkpoint}: the run began with data of hash {began}; those found: {found}")
+def _require_same(data: Data | None, system: System, attributes: Mapping[str, Any], paths: Paths) -> None:
+    """Refuse to go on with other data, or other contents of files, than the run began with."""
+    learned = "" if data is None else data.attributes.get("hash", "")
+    read = getattr(system, "inputs_hash", "")
+    for what, found in (("data", learned), ("inputs", read)):
+        if found != (began := attributes.get(f"{what}_hash", "")):
+            raise UserError(
+                f"{paths.checkpoint}: the run began with {what} of hash {began}; those found: {found}"
+            )
 
 
 def _find_unfinished(path: Path) -> Paths:

@@ -90,6 +90,9 @@ class System(Protocol):
     """Keys of [dynamics] from which, besides the seed and [system], the quenched disorder follows."""
     end_name: str = "end"
     """What the progress bar of `at_end` calls it."""
+    inputs_hash: str = ""
+    """Identifies what it has read from files that its run file names, besides [data]: a run is resumed only
+    with the same. Empty: nothing. A model may have it, too."""
     device_name: str | None = None
     """What it runs on, such as a GPU's name, for the attribute `device` of the file. None: the processor."""
 

@@ -11,8 +11,9 @@ import xarray as xr
 from click.testing import CliRunner
 
 import langevin
-from langevin import plotting, summary
+from langevin import connecting, plotting, simulation, summary
 from langevin.cli import main
+from langevin.errors import Interrupted, UserError
 
 #: Four replicas in each of two samples: labels k, sample k mod 2.
 QUENCH: dict[str, Any] = {
@@ -72,6 +73,31 @@ def test_another_disorder_is_refused(quench: Path, tmp_path: Path) -> None:
     assert done.exit_code == 2
     assert "other disorder, seeds 4 and 5" in done.output
     assert not (tmp_path / "c.nc").exists()
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_a_curve_goes_on_between_the_ends_that_it_began_with(
+    again: bool, quench: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("ends.nc").write_bytes(quench.read_bytes())
+    settings = connecting.settings(Path("ends.nc"), output=Path("c.nc"))
+
+    def stop(session: Any, run: Any) -> None:
+        session._checkpoint()
+        raise Interrupted("stopped")
+
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        patch.setattr(simulation._Session, "_tick", stop)
+        simulation.execute(settings)
+    if again:
+        langevin.run({**QUENCH, "output": {"path": "ends.nc", "figure": False}}, force=True).close()
+        langevin.resume("c.nc").close()
+        return
+    other = {**QUENCH, "dynamics": {**QUENCH["dynamics"], "dt": 0.04}}
+    langevin.run({**other, "output": {"path": "ends.nc", "figure": False}}, force=True).close()
+    with pytest.raises(UserError, match="the run began with inputs of hash"):
+        langevin.resume("c.nc")
 
 
 @pytest.mark.parametrize(

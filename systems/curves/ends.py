@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -113,6 +114,11 @@ class Ends:
                 f"{last.replica[other[same[0]]]} of {last.path} coincide; a curve joins two configurations"
             )
         return cls(first, last, start, end, one, first.sample[one])
+
+    @property
+    def hash(self) -> str:
+        """Identify the ends, all pairs of them."""
+        return hashlib.sha256(self.start.tobytes() + self.end.tobytes()).hexdigest()
 
     @property
     def settings(self) -> Settings:

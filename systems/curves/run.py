@@ -50,6 +50,7 @@ class ModelCurve(Model):
     ) -> None:
         self.positions, self.ensemble = record.positions, ensemble
         ends, keep = Ends.read(parameters), ensemble.replica
+        self.inputs_hash = ends.hash
         start, end = ends.start[keep], ends.end[keep]
         model = _model(ends, ends.run, ensemble)
         if ends.differently_drawn:

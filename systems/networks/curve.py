@@ -71,6 +71,7 @@ class NetworkCurve:
         self.curve, self.bends = parameters.curve, parameters.bends
         self.loss = parameters.loss
         ends = Ends.read(parameters)
+        self.inputs_hash = ends.hash
         self.network = _network(ends, dynamics, ensemble, record)
         network = self.network
         if ends.start.shape[1] != network.dof:
@@ -86,6 +87,8 @@ class NetworkCurve:
             spring = parameters.spring if self.curve == "band" else None
             bends = Bends(self.start, self.end, self.kind, self.bends, self.loss, ensemble, spring)
             self.units = network.make_units(bends)
+        #: Degrees of freedom, of all bends.
+        self.dof, self.device_name = self.bends * network.dof, network.device_name
         panels = self.bends + 1 if self.kind == "chain" else 1
         self._t, self._h = geometry.quadrature(panels, -(-record.nodes // panels))
 
@@ -120,16 +123,6 @@ class NetworkCurve:
                 f"system.spring = {keys.spring:g}: must be < {0.5 / rate:g}, 1/(2 dynamics.learning_rate), "
                 'with system.curve = "band"'
             )
-
-    @property
-    def dof(self) -> int:
-        """Number of degrees of freedom: of all bends."""
-        return self.bends * self.network.dof
-
-    @property
-    def device_name(self) -> str:
-        """Name of the GPU; the processor's without one."""
-        return self.network.device_name
 
     # The curve.
 
