@@ -271,9 +271,15 @@ class OnBand(OnCurve):
 
     def step(self, index: Tensor, rate: Rate) -> Tensor:
         """Take one step of all pivots on a batch, shape (1, B); return their mean loss, shape (1,)."""
-        found = [self.at(index, w) for w in self._places]
-        losses = torch.cat([loss for loss, _ in found])
+        first, *places, last = self._places
+        found = [self.at(index, w) for w in places]
         with torch.no_grad():
+            # The tangents ask for the energies of the ends, nothing for their gradients.
+            self.go_to(first)
+            ends = [self.inner.losses(index)]
+            self.go_to(last)
+            ends.append(self.inner.losses(index))
+            losses = torch.cat([ends[0], *(loss for loss, _ in found), ends[1]])
             decay = [self._decay / 2 * torch.sum(p * p) for p in (self.start, *self.theta, self.end)]
             energies = (losses + torch.stack(decay).to(losses)).double().cpu().numpy()[None]
             forward, backward = (
@@ -283,7 +289,7 @@ class OnBand(OnCurve):
             steps = torch.diff(torch.stack([self.start, *self.theta, self.end]), dim=0)
             tangent = torch.nn.functional.normalize(forward * steps[1:] + backward * steps[:-1], dim=1)
             lengths = torch.linalg.vector_norm(steps, dim=1)
-            slope = torch.stack([self.layout.flat(g) for _, g in found[1:-1]])
+            slope = torch.stack([self.layout.flat(g) for _, g in found])
             along = torch.sum(slope * tangent, dim=1) + self.spring * (lengths[1:] - lengths[:-1])
             slope -= along[:, None] * tangent
             own = [g for row in slope for g in self.layout.views(row)]

@@ -229,6 +229,16 @@ class Alone(Unit):
         found = torch.autograd.grad(loss, self.parameters, materialize_grads=True)
         return loss.detach()[None], list(found)
 
+    def losses(self, index: Tensor) -> Tensor:
+        """Return what `gradient` does of the losses, shape (1,) on batches (1, n), without the gradient."""
+        total = torch.zeros(1, dtype=self.weights.dtype, device=self.weights.device)
+        with torch.no_grad():
+            for piece in self._pieces(index):
+                inputs, labels = self.gather(piece[0])
+                loss = self.problem.loss.mean(self.module(inputs), labels)
+                total += loss * (piece.shape[-1] / self.problem.batch_size)
+        return total
+
     @contextmanager
     def evaluating(self) -> Iterator[None]:
         """Switch the module to evaluation mode: batch-norm with its running statistics."""
