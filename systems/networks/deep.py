@@ -79,10 +79,27 @@ class PreActivationResNet(Network):
         return PreResNet(self.shape, self.classes, keys.depth, keys.block == "bottleneck", keys.width)
 
 
-class ResNet158(Network):
+class Staged(Network):
+    """Base of nets whose depth is `stages[0]` n + `stages[1]`; `examples` names depths of that kind."""
+
+    stages: ClassVar[tuple[int, int]]
+    examples: ClassVar[str]
+
+    @classmethod
+    def check(cls, settings: Any) -> Iterable[str]:
+        """Yield the faults that several keys together show."""
+        yield from super().check(settings)
+        fault = depth_fault(settings.system.depth, *cls.stages, "", cls.examples)
+        if fault is not None:
+            yield fault
+
+
+class ResNet158(Staged):
     """The ResNet for CIFAR of He et al. 2016, with basic blocks and shortcuts without weights."""
 
     data: ClassVar[str] = "cifar100"
+    stages = (6, 2)
+    examples = "110, 158"
 
     class Parameters(Section):
         """What stands under [system]."""
@@ -90,24 +107,18 @@ class ResNet158(Network):
         depth: int = key("layers with weights: 6n + 2", default=158, ge=8)
         width: int = WIDTH
 
-    @classmethod
-    def check(cls, settings: Any) -> Iterable[str]:
-        """Yield the faults that several keys together show."""
-        yield from super().check(settings)
-        fault = depth_fault(settings.system.depth, 6, 2, "", "110, 158")
-        if fault is not None:
-            yield fault
-
     def build(self) -> nn.Module:
         """Return a new network."""
         require_images("resnet158", self.shape, 4)
         return CifarResNet(self.shape, self.classes, self.parameters.depth, self.parameters.width)
 
 
-class WideResidual(Network):
+class WideResidual(Staged):
     """The wide residual net of Zagoruyko and Komodakis 2016, WRN-28-10 by default, without dropout."""
 
     data: ClassVar[str] = "cifar100"
+    stages = (6, 4)
+    examples = "16, 28, 40"
 
     class Parameters(Section):
         """What stands under [system]."""
@@ -115,14 +126,6 @@ class WideResidual(Network):
         depth: int = key("convolutions, three shortcuts among them: 6n + 4", default=28, ge=10)
         widening: int = key("factor by which stages are wider than the first convolution", default=10, ge=1)
         width: int = WIDTH
-
-    @classmethod
-    def check(cls, settings: Any) -> Iterable[str]:
-        """Yield the faults that several keys together show."""
-        yield from super().check(settings)
-        fault = depth_fault(settings.system.depth, 6, 4, "", "16, 28, 40")
-        if fault is not None:
-            yield fault
 
     def build(self) -> nn.Module:
         """Return a new network."""
