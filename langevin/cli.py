@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import types
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from langevin import __version__
-from langevin.errors import LangevinError
+from langevin.errors import LangevinError, LangevinWarning
 from langevin.landscape_commands import connect, ensemble
 from langevin.options import at_option, conclude, overrides, overrides_option, running_options
 from langevin.planes.cli import plane
@@ -24,6 +27,7 @@ class Group(click.Group):
         if ctx.params.get("debug"):
             return super().invoke(ctx)
         sys.excepthook = _one_line
+        warnings.showwarning = functools.partial(_say, warnings.showwarning)
         try:
             return super().invoke(ctx)
         except LangevinError as error:
@@ -34,6 +38,14 @@ class Group(click.Group):
                 f"langevin: not enough memory ({error}): fewer replicas, or a smaller system", err=True
             )
             ctx.exit(1)
+
+
+def _say(otherwise: Callable[..., None], message: Warning | str, *where: Any, **further: Any) -> None:
+    """Say a warning of ours in one line; others as they are."""
+    if isinstance(message, LangevinWarning):
+        click.echo(f"langevin: warning: {message}", err=True)
+    else:
+        otherwise(message, *where, **further)
 
 
 def _one_line(kind: type[BaseException], error: BaseException, traceback: types.TracebackType | None) -> None:

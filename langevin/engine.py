@@ -24,7 +24,7 @@ class Run:
     position : int
         Index of the next stop of the schedule.
     references : dict
-        Index of a waiting time → what `System.reference` kept there.
+        Index of a waiting time → what `System.reference` kept there, until its last pair.
     spectra : Spectra, optional
         Measures the spectrum of the Hessian, where times for it are scheduled.
     """
@@ -38,6 +38,11 @@ class Run:
     position: int = 0
     references: dict[int, Reference] = field(default_factory=dict)
     spectra: Spectra | None = None
+
+    def __post_init__(self) -> None:
+        """Find out how long each reference is needed."""
+        #: Index of a waiting time → that of the stop with its last pair; without any, nothing is kept.
+        self.needed = {waiting: stop.index for stop in self.schedule.stops for waiting, _ in stop.pairs}
 
 
 def run(run: Run, tick: Callable[[Run], None], keep: Callable[[Stop, State], None]) -> None:
@@ -69,8 +74,11 @@ def record(run: Run, stop: Stop) -> None:
     run.recorder.measure(stop, run.system.measure(run.state))
     for waiting, lag in stop.pairs:
         run.recorder.compare(waiting, lag, run.system.compare(run.references[waiting], run.state))
+    for waiting in {waiting for waiting, _ in stop.pairs if run.needed[waiting] == stop.index}:
+        del run.references[waiting]
     if stop.waiting is not None:
         run.recorder.wait(stop.waiting, optional(run.system, "at_waiting")(run.state))
-        run.references[stop.waiting] = run.system.reference(run.state)
+        if stop.waiting in run.needed:
+            run.references[stop.waiting] = run.system.reference(run.state)
     if stop.hessian is not None and run.spectra is not None:
         run.recorder.spectrum(stop.hessian, run.spectra.measure(run.system, run.state, stop.time))

@@ -38,6 +38,10 @@ class ConfigError(UserError):
         super().__init__(text)
 
 
+class LangevinWarning(UserWarning):
+    """Something that a user should know of, and that stops nothing. Commands say it in one line."""
+
+
 class Diverged(LangevinError):
     """The trajectory left the physics: a NaN, or an energy far above its start."""
 

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from langevin import files
 from langevin.errors import UserError
+from langevin.files import replacing
 from langevin.observables import particles
 from langevin.observables.particles import Mixture
-from langevin.storage import replacing
 from langevin.sweep.reading import sweep_dims
 
 #: Endings of the files that can be written.
@@ -73,8 +74,8 @@ def save(dataset: xr.Dataset, path: Path, *, replica: int = 0, every: int = 1, f
 def _check_path(path: Path, force: bool) -> None:
     if path.suffix not in ENDINGS:
         raise UserError(f"{path}: unknown format {path.suffix!r}; allowed: {', '.join(ENDINGS)}")
-    if path.is_dir():
-        raise UserError(f"{path} is a folder; give a file, such as run.gsd")
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is {files.kind(path)}; give a file, such as run.gsd")
     if not path.parent.is_dir():
         raise UserError(f"{path}: there is no folder {path.parent}")
     if path.exists() and not force:

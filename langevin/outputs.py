@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from langevin import files
 from langevin.errors import UserError
 
 
@@ -19,8 +20,8 @@ def check_output(path: Path, inputs: Sequence[Path], force: bool) -> None:
     """
     if not path.parent.is_dir():
         raise UserError(f"{path}: there is no folder {path.parent}")
-    if path.is_dir():
-        raise UserError(f"{path} is a folder")
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is {files.kind(path)}; give a file")
     if path.resolve() in {given.resolve() for given in inputs}:
         raise UserError(f"{path} is one of the files to read")
     if path.exists() and not force:

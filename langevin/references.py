@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import ast
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,24 +11,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langevin.errors import LangevinError, StorageError
-from langevin.storage import explained
+from langevin.files import Raw
 from langevin.system import Reference
+
+#: Where a reference stands: first byte, end; checksum; type, as .npy files write it; shape.
+Place = tuple[int, int, str, str, list[int]]
 
 
 class References:
-    """The references of an unfinished run: one file, in which each is an array in numpy's .npy format.
+    """The references of an unfinished run: one file of plain arrays, whose places the checkpoint knows.
 
     A reference never changes after its waiting time, and may be far larger than the rest of a checkpoint. It
-    is appended when the first checkpoint after its waiting time is written, and synced before that checkpoint
-    takes its place. What stands behind the last reference that a checkpoint knows of was written by a process
-    that was killed: it is written again.
+    is written when the first checkpoint after its waiting time is, and synced before that one takes its
+    place. After its last pair it is not needed any more: its room is used again, once a checkpoint that does
+    not know of it stands on the disk. So the file grows to what is needed at once, not to all that ever was.
+    What stands where the last checkpoint knows of nothing was written by a process that was killed: it is
+    written again.
 
     Parameters
     ----------
     path : Path
     places : mapping, optional
-        Index of a waiting time (JSON makes a string of it) → first byte and end, as `places` of the process
-        before had it. Empty: a new run.
+        Index of a waiting time (JSON makes a string of it) → place, as `places` of the process before had it.
+        Empty: a new run.
 
     Raises
     ------
@@ -38,18 +43,17 @@ class References:
 
     def __init__(self, path: Path, places: Mapping[Any, Any] | None = None) -> None:
         self.path = path
-        self.places: dict[int, tuple[int, int]] = {int(i): (a, b) for i, (a, b) in (places or {}).items()}
-        if self.places and not (path.exists() and path.stat().st_size >= self._end):
+        self.places: dict[int, Place] = {int(i): tuple(place) for i, place in (places or {}).items()}
+        #: Those that the checkpoint on the disk relies on.
+        self._settled = dict(self.places)
+        self._file = Raw(path)
+        if self._file.size < max((place[1] for place in self.places.values()), default=0):
             raise StorageError(f"{path} lacks references that were stored: it was removed or cut")
-        with explained(path):
-            self._file = path.open("r+b" if path.exists() else "w+b")
-
-    @property
-    def _end(self) -> int:
-        return max((end for _, end in self.places.values()), default=0)
 
     def write(self, references: Mapping[int, Reference]) -> None:
         """Bring onto the disk those references that are not there yet; of the others nothing is looked at.
+
+        Those that are not among them any more are forgotten.
 
         Raises
         ------
@@ -58,6 +62,7 @@ class References:
         StorageError
             If it cannot be written.
         """
+        self.places = {index: place for index, place in self.places.items() if index in references}
         missing = [index for index in references if index not in self.places]
         for index in missing:
             array = np.asarray(references[index])
@@ -66,15 +71,25 @@ class References:
                     f"the reference of waiting time number {index} is a {type(references[index]).__name__}, "
                     "of which numpy.asarray makes no array of numbers"
                 )
-            start = self._end
-            with explained(self.path):
-                self._file.seek(start)
-                np.lib.format.write_array(self._file, array, allow_pickle=False)
-                self.places[index] = (start, self._file.tell())
+            start = self._room(array.nbytes)
+            checksum = self._file.write(array, start)
+            described = repr(np.lib.format.dtype_to_descr(array.dtype))
+            self.places[index] = (start, start + array.nbytes, checksum, described, list(array.shape))
         if missing:
-            with explained(self.path):
-                self._file.flush()
-                os.fsync(self._file.fileno())
+            self._file.flush()
+
+    def settle(self) -> None:
+        """Take note that the checkpoint which knows of these places has taken its own."""
+        self._settled = dict(self.places)
+
+    def _room(self, size: int) -> int:
+        """Return where so many bytes harm nothing that this checkpoint or the last one relies on."""
+        start = 0
+        for first, end, *_ in sorted((*self.places.values(), *self._settled.values())):
+            if start + size <= first:
+                break
+            start = max(start, end)
+        return start
 
     def read(self) -> dict[int, NDArray[Any]]:
         """Return every reference that is there, by the index of its waiting time, as the array it became.
@@ -85,14 +100,9 @@ class References:
             If there is something else in the file.
         """
         found = {}
-        for index, (start, end) in self.places.items():
-            try:
-                self._file.seek(start)
-                found[index] = np.lib.format.read_array(self._file, allow_pickle=False)
-            except (OSError, ValueError) as error:
-                raise StorageError(f"{self.path} is damaged: {error}") from error
-            if self._file.tell() != end:
-                raise StorageError(f"{self.path} is damaged: it holds other references than were stored")
+        for index, (start, end, checksum, described, shape) in self.places.items():
+            kind = np.lib.format.descr_to_dtype(ast.literal_eval(described))
+            found[index] = self._file.read(start, end - start, checksum).view(kind).reshape(shape)
         return found
 
     def close(self) -> None:

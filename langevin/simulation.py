@@ -175,7 +175,8 @@ def _resume(paths: Paths, threads: int | None, progress: bool, limit: float | No
     attributes = notes["attributes"]
     attributes["history"] += f"\n{provenance.history_line('resume')}, {provenance.where(run.system)}"
     stored = trajectories.plan(settings.record, run, limit)
-    return _Session(settings, attributes, paths, run, stored, references, progress, notes["wall_time"])
+    wall, checksums = notes["wall_time"], notes["checksums"]
+    return _Session(settings, attributes, paths, run, stored, references, progress, wall, checksums)
 
 
 def _require_same(data: Data | None, system: System, attributes: Mapping[str, Any], paths: Paths) -> None:
@@ -262,6 +263,7 @@ class _Session:
         references: References,
         progress: bool,
         wall_before: float = 0.0,
+        checksums: Mapping[str, str] | None = None,
     ) -> None:
         self.settings, self.attributes, self.paths, self.run = settings, attributes, paths, run
         self.references = references
@@ -269,7 +271,7 @@ class _Session:
         self.wall_before = wall_before
         self.trajectories = [Trajectory(paths.raw(s.name), s, run.recorder.ensemble.size) for s in stored]
         for trajectory in self.trajectories:
-            trajectory.require(run.position)
+            trajectory.require(run.position, (checksums or {}).get(trajectory.stored.name, ""))
         self.stopped: str | None = None
         self.watch: Callable[[float], None] | None = None
         result = paths.result if settings.output.path else None
@@ -353,10 +355,12 @@ class _Session:
             "time": run.time,
             "position": run.position,
             "references": self.references.places,
+            "checksums": {trajectory.stored.name: trajectory.noted() for trajectory in self.trajectories},
             "wall_time": dataset.attrs["wall_time_seconds"],
             "attributes": dict(self.attributes),
         }
         storage.write_checkpoint(self.paths.checkpoint, dataset, run.system.state_dict(run.state), notes)
+        self.references.settle()
         now = time.monotonic()
         self.due = now + pace.rest(self.settings.output.checkpoint_interval, now - began)
 

@@ -15,31 +15,39 @@ A sweep has a folder ``name.sweep`` instead, in which every member is such a run
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
-from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import netCDF4
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from langevin.errors import LangevinError, StorageError, UserError
+from langevin import files, locking, netcdf, sealing
+from langevin.errors import StorageError, UserError
+from langevin.files import explained, replacing
+from langevin.raw_records import STORED, Stored, Trajectory
 from langevin.sweep.reading import sweep_dims
-from langevin.system import Configuration
+
+__all__ = [
+    "Paths",
+    "Stored",
+    "Trajectory",
+    "explained",
+    "open_result",
+    "read_checkpoint",
+    "replacing",
+    "write_checkpoint",
+    "write_result",
+]
 
 #: Raised when the layout of checkpoints changes, so that an old one is refused, not misread.
-CHECKPOINT_FORMAT = 2
-
-#: Variables that stand raw beside an unfinished run → how their files end, and what messages call them.
-STORED = {"configuration": "configurations", "sketch": "sketches", "snapshot": "snapshots"}
+CHECKPOINT_FORMAT = 3
 
 #: What tells a result: one of these variables with its dimensions. The last is a plane's.
 RESULTS = (
@@ -98,12 +106,10 @@ class Paths:
         Raises
         ------
         UserError
-            If the path is a folder, its folder is missing, or something would be overwritten.
+            If the path is no file's, its folder is missing or may not be written to, its name is too long for
+            the files beside it, or something would be overwritten.
         """
-        if self.result.is_dir():
-            raise UserError(f"output.path = {str(self.result)!r} is a folder; give a file, such as pspin.nc")
-        if not self.result.parent.is_dir():
-            raise UserError(f"output.path = {str(self.result)!r}: there is no folder {self.result.parent}")
+        require_writable(self.result, f"output.path = {str(self.result)!r}", self._longest)
         for path, kind in ((self.checkpoint, "run"), (self.manifest, "sweep")):
             if path.exists() and not force:
                 raise UserError(
@@ -114,9 +120,17 @@ class Paths:
             if path.exists() and not force:
                 raise UserError(f"{path} exists; overwrite it with --force, or give another output.path")
 
+    @property
+    def _longest(self) -> str:
+        """The longest name of a file beside the result."""
+        aside = (f".{self.checkpoint.name}.partial", f".{self.sweep.name}.discarded")
+        return max((*aside, *(self.raw(variable).name for variable in STORED)), key=len)
+
     @contextmanager
     def locked(self) -> Iterator[int]:
         """Keep every other process off these files; the lock ends with the process, however it ends.
+
+        Where the file system has no locks, a warning says so.
 
         Yields
         ------
@@ -132,192 +146,108 @@ class Paths:
         with explained(self.result):
             handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                # Between opening and locking, its last holder may have removed the file.
-                current = path.stat().st_ino == os.fstat(handle).st_ino
-            except (BlockingIOError, FileNotFoundError):
-                current = False
-            if not current:
+            if not locking.take(handle, path, self.result):
                 raise UserError(f"another process is working on {self.result}")
             try:
                 yield handle
             finally:
-                path.unlink(missing_ok=True)
+                # A lock file that stays does no harm.
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
         finally:
             os.close(handle)
 
     def discard(self) -> None:
         """Remove the checkpoint, and then what it relies on; remove the folder of a sweep."""
-        with explained(self.sweep):
+        with explained(self.sweep, "remove"):
             aside = self.sweep.with_name(f".{self.sweep.name}.discarded")
             if self.sweeping:
                 # Renamed first: half of a folder would be taken for a sweep, or for somebody else's.
                 self.sweep.rename(aside)
             if aside.exists():
                 shutil.rmtree(aside)
-        with explained(self.checkpoint):
+        with explained(self.checkpoint, "remove"):
             for path in (self.checkpoint, self.references, *map(self.raw, STORED)):
                 path.unlink(missing_ok=True)
 
 
-@contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Turn what the file system or the netCDF library says into one line that names the file."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise StorageError(f"cannot write {path}: {reason}") from error
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a path to write to; at the end it becomes `path` in one step, or nothing is left of it."""
-    aside = path.with_name(f".{path.name}.partial")
-    with explained(path):
-        try:
-            yield aside
-            with aside.open("rb+") as file:
-                os.fsync(file.fileno())
-            aside.replace(path)
-        finally:
-            aside.unlink(missing_ok=True)
-
-
-@dataclass(frozen=True)
-class Stored:
-    """A variable (time, replica, component) that is stored at every scheduled time, or at some of them.
-
-    Attributes
-    ----------
-    name, dim : str
-        Names of the variable and of its last dimension in the file.
-    size : int
-        Length of the last dimension.
-    attributes : mapping
-        netCDF attributes.
-    of : callable
-        Gives it, shape (R, size), from a configuration, shape (R, dof).
-    axis : str
-        Name of its first dimension, the times at which it is stored.
-    stops : tuple of int, optional
-        Indices of these among the scheduled times, ascending. None: all of them.
-    """
-
-    name: str
-    dim: str
-    size: int
-    attributes: Mapping[str, Any]
-    of: Callable[[Configuration], Configuration]
-    axis: str = "time"
-    stops: tuple[int, ...] | None = None
-
-    def due(self, index: int) -> bool:
-        """Return whether it is stored at the scheduled time with this index."""
-        return self.stops is None or self.frames(index + 1) > self.frames(index)
-
-    def frames(self, position: int) -> int:
-        """Return at how many of the first `position` scheduled times it is stored."""
-        return position if self.stops is None else bisect_left(self.stops, position)
-
-
-class Trajectory:
-    """One `Stored` variable, as raw float64 on disk while the run goes on.
-
-    Raw, because a write to a fixed place cannot damage what stands elsewhere in the file: after a kill,
-    resuming writes the same numbers to the same places.
+def require_writable(path: Path, said: str, longest: str | None = None) -> None:
+    """Make sure that a file may be written here, whether or not there is one.
 
     Parameters
     ----------
     path : Path
-    stored : Stored
-    replicas : int
-        R.
+    said : str
+        What messages call it.
+    longest : str, optional
+        The longest name of a file that will stand beside it (default: that of the file before it is renamed).
+
+    Raises
+    ------
+    UserError
+        If it is no file's, its folder is missing or may not be written to, or its name is too long.
     """
-
-    def __init__(self, path: Path, stored: Stored, replicas: int) -> None:
-        self.path = path
-        self.stored = stored
-        self.shape = (replicas, stored.size)
-        with explained(path):
-            self._file = path.open("r+b" if path.exists() else "w+b")
-
-    @property
-    def frame_bytes(self) -> int:
-        """Size of what one time holds, of all replicas."""
-        return self.shape[0] * self.shape[1] * 8
-
-    def require(self, position: int) -> None:
-        """Make sure that what belongs to the first `position` scheduled times is there.
-
-        Raises
-        ------
-        StorageError
-            If the file was removed or cut since they were written.
-        """
-        if self.path.stat().st_size < self.stored.frames(position) * self.frame_bytes:
-            raise StorageError(
-                f"{self.path} lacks {STORED[self.stored.name]} that were stored: it was removed or cut"
+    try:
+        path.name.encode()
+        found = files.kind(path)
+        if found not in (None, "a file"):
+            raise UserError(f"{said} is {found}; give a file, such as pspin.nc")
+        if files.kind(path.parent) != "a folder":
+            raise UserError(f"{said}: there is no folder {path.parent}")
+        most = os.pathconf(path.parent, "PC_NAME_MAX")
+        if (over := len(os.fsencode(longest or f".{path.name}.partial")) - most) > 0:
+            allowed = len(os.fsencode(path.name)) - over
+            raise UserError(
+                f"{said}: the name is too long, with the files beside it; allowed: {allowed} bytes"
             )
-
-    def write(self, index: int, x: Configuration) -> None:
-        """Store what belongs to the configuration x, shape (R, dof), at the scheduled time of this index."""
-        frame = np.ascontiguousarray(self.stored.of(x), dtype=np.float64)
-        if frame.shape != self.shape:
-            # Written all the same, it would shift every later time.
-            raise LangevinError(f"{self.stored.name} has shape {frame.shape}; needed: {self.shape}")
-        with explained(self.path):
-            self._file.seek(self.stored.frames(index) * self.frame_bytes)
-            self._file.write(frame.data)
-
-    def flush(self) -> None:
-        """Bring everything written onto the disk."""
-        with explained(self.path):
-            self._file.flush()
-            os.fsync(self._file.fileno())
-
-    def read(self, frame: int) -> NDArray[np.float64]:
-        """Return what one time of its own holds, shape (R, size)."""
-        self._file.seek(frame * self.frame_bytes)
-        return np.frombuffer(self._file.read(self.frame_bytes)).reshape(self.shape)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            raise UserError(f"{said}: no permission to write in {path.parent}")
+    except UnicodeEncodeError:
+        raise UserError(f"{said}: the name is no UTF-8, as netCDF needs it") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{said}: {getattr(error, 'strerror', None) or error}") from None
 
 
 def write_result(
     dataset: xr.Dataset, path: Path, trajectories: Sequence[Trajectory] = (), position: int = 0
 ) -> None:
-    """Write a result file.
+    """Write a result file, with checksums.
 
     Parameters
     ----------
     dataset : Dataset
     path : Path
     trajectories : sequence of Trajectory
-        Each becomes a variable (time, replica, component), one chunk per time.
+        Each becomes a variable (time, replica, component), in chunks of one time or less.
     position : int
         How many scheduled times the run has reached; what belongs to the others is NaN.
+
+    Raises
+    ------
+    StorageError
+        If it cannot be written, or a trajectory is damaged.
     """
     with replacing(path) as aside:
-        dataset.to_netcdf(aside, engine="netcdf4", format="NETCDF4")
+        netcdf.write(dataset, aside)
         if trajectories:
-            with netCDF4.Dataset(aside, "a") as file:
+            with netcdf.Addition(aside) as file:
                 for trajectory in trajectories:
-                    _append_trajectory(file, trajectory, position)
+                    _append_trajectory(file, trajectory, position, dataset)
+        sealing.seal(aside)
 
 
-def _append_trajectory(file: Any, trajectory: Trajectory, position: int) -> None:
+def _append_trajectory(
+    file: netcdf.Addition, trajectory: Trajectory, position: int, dataset: xr.Dataset
+) -> None:
     stored = trajectory.stored
-    if stored.dim not in file.dimensions:
-        file.createDimension(stored.dim, stored.size)
-    dims, chunks = (stored.axis, "replica", stored.dim), (1, *trajectory.shape)
-    variable = file.createVariable(stored.name, "f8", dims, chunksizes=chunks, fill_value=np.nan)
-    variable.setncatts(dict(stored.attributes))
+    sizes = {
+        stored.axis: dataset.sizes[stored.axis],
+        "replica": trajectory.shape[0],
+        stored.dim: trajectory.shape[1],
+    }
+    file.add(stored.name, np.float64, sizes, stored.attributes, fill=np.nan, single=1)
     for frame in range(stored.frames(position)):
-        variable[frame] = trajectory.read(frame)
+        file.put(stored.name, frame, trajectory.read(frame))
 
 
 def write_checkpoint(
@@ -326,15 +256,11 @@ def write_checkpoint(
     """Write a checkpoint: the result so far, the arrays of the state, and notes that JSON can hold."""
     text = json.dumps({**notes, "format": CHECKPOINT_FORMAT}).encode()
     with replacing(path) as aside:
-        dataset.to_netcdf(aside, engine="netcdf4", format="NETCDF4")
-        with netCDF4.Dataset(aside, "a") as file:
-            group = file.createGroup("restart")
+        netcdf.write(dataset, aside)
+        with netcdf.Addition(aside) as file:
             # A variable, not an attribute: HDF5 limits the size of attributes.
-            for name, array in {**arrays, "notes": np.frombuffer(text, dtype=np.uint8)}.items():
-                dims = [f"{name}_{axis}" for axis in range(array.ndim)]
-                for dim, size in zip(dims, array.shape, strict=True):
-                    group.createDimension(dim, size)
-                group.createVariable(name, array.dtype, dims)[...] = array
+            file.put_group("restart", {**arrays, "notes": np.frombuffer(text, dtype=np.uint8)})
+        sealing.seal(aside)
 
 
 def read_checkpoint(path: Path) -> tuple[xr.Dataset, dict[str, NDArray[Any]], dict[str, Any]]:
@@ -343,21 +269,25 @@ def read_checkpoint(path: Path) -> tuple[xr.Dataset, dict[str, NDArray[Any]], di
     Raises
     ------
     StorageError
-        If the file is no checkpoint, or one of another version.
+        If the file is no checkpoint, is damaged, or is one of another version.
     """
+    files.require_readable(path)
     try:
-        with netCDF4.Dataset(path, "r") as file:
-            file.set_auto_mask(False)
-            arrays = {name: variable[...] for name, variable in file["restart"].variables.items()}
-        dataset = xr.load_dataset(path, engine="netcdf4")
+        sealed = sealing.verify(path)
+        arrays = netcdf.group(path, "restart")
+        with netcdf.open_dataset(path) as opened:
+            dataset = opened.load()
         notes = json.loads(arrays.pop("notes").tobytes())
-    except (OSError, IndexError, KeyError, ValueError, RuntimeError) as error:
+        found = notes["format"]
+    except (OSError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise StorageError(f"{path} is not a checkpoint that can be read: {error}") from error
-    if notes["format"] != CHECKPOINT_FORMAT:
+    if found != CHECKPOINT_FORMAT:
         raise StorageError(
-            f"{path} was written by another version of langevin (format {notes['format']}, "
+            f"{path} was written by another version of langevin (format {found}, "
             f"here {CHECKPOINT_FORMAT}); finish it with the version it names: {dataset.attrs.get('source')}"
         )
+    if not sealed:
+        raise StorageError(f"{path} is damaged, or another program has changed it: its checksum is missing")
     return dataset, arrays, notes
 
 
@@ -368,17 +298,14 @@ def open_result(path: str | Path) -> xr.Dataset:
     ------
     UserError
         If it is not there or not a netCDF file of this schema.
+    StorageError
+        If it is damaged; also from reading what is damaged later.
     """
     path = Path(path)
-    if not path.exists():
-        hint = ""
-        if Paths(path).checkpoint.exists():
-            hint = f"; its run is unfinished: open {Paths(path).checkpoint}, or `langevin resume {path}`"
-        elif Paths(path).sweeping:
-            hint = f"; its sweep is unfinished: `langevin resume {path}`"
-        raise UserError(f"{path}: no such file{hint}")
+    _require_there(path)
+    files.require_readable(path)
     try:
-        dataset = xr.open_dataset(path, engine="netcdf4")
+        dataset = netcdf.open_dataset(path)
     except (OSError, RuntimeError, ValueError) as error:
         raise UserError(f"{path}: not a netCDF file that can be read: {error}") from None
     swept = sweep_dims(dataset)
@@ -388,3 +315,17 @@ def open_result(path: str | Path) -> xr.Dataset:
             raise UserError(f"{path}: its run has measured nothing yet")
         raise UserError(f"{path}: not a result of langevin (no energy(replica, time) in it)")
     return dataset
+
+
+def _require_there(path: Path) -> None:
+    try:
+        if files.kind(path) is not None:
+            return
+        hint = ""
+        if Paths(path).checkpoint.exists():
+            hint = f"; its run is unfinished: open {Paths(path).checkpoint}, or `langevin resume {path}`"
+        elif Paths(path).sweeping:
+            hint = f"; its sweep is unfinished: `langevin resume {path}`"
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    raise UserError(f"{path}: no such file{hint}")

@@ -70,10 +70,10 @@ def test_what_no_checkpoint_knows_of_is_written_over(tmp_path: Path) -> None:
     stored = References(path)
     stored.write({0: np.zeros(3)})
     known = dict(stored.places)
-    stored.write({1: np.ones(500)})
+    stored.write({0: np.zeros(3), 1: np.ones(500)})
     stored.close()
     again = References(path, known)
-    again.write({1: np.arange(4)})
+    again.write({0: np.zeros(3), 1: np.arange(4)})
     np.testing.assert_array_equal(again.read()[1], np.arange(4))
     again.close()
     both = References(path, again.places).read()
@@ -251,7 +251,7 @@ def test_a_checkpoint_of_the_layout_before_is_refused(
     with monkeypatch.context() as patch:
         patch.setattr(storage, "CHECKPOINT_FORMAT", 1)
         paths = stopped(tmp_path, monkeypatch)
-    with pytest.raises(StorageError, match=r"another version of langevin \(format 1, here 2\)"):
+    with pytest.raises(StorageError, match=r"another version of langevin \(format 1, here 3\)"):
         simulation.resume(paths.result)
 
 

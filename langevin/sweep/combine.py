@@ -13,14 +13,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import netCDF4
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from langevin.errors import LangevinError
+from langevin import netcdf, sealing
+from langevin.errors import LangevinError, StorageError
+from langevin.files import replacing
 from langevin.recorder import TAKEN
-from langevin.storage import replacing
 from langevin.sweep import names
 from langevin.sweep.plan import Sweep
 from langevin.sweep.reading import DIMENSIONS
@@ -66,9 +66,7 @@ def write(
         The status of every member, as the file says it.
     """
     with ExitStack() as opened:
-        datasets = [
-            None if f is None else opened.enter_context(xr.open_dataset(f, engine="netcdf4")) for f in files
-        ]
+        datasets = [None if f is None else opened.enter_context(_member(f)) for f in files]
         union = _Union(sweep, datasets)
         ends = [
             f"failed: {failed[n]}" if n in failed else str(d.attrs["status"]) if d is not None else "missing"
@@ -77,11 +75,21 @@ def write(
         with replacing(path) as aside:
             skeleton = union.skeleton(ends)
             skeleton.attrs |= {**attributes, "status": _status(ends), DIMENSIONS: " ".join(union.dims)}
-            skeleton.to_netcdf(aside, engine="netcdf4", format="NETCDF4")
-            with netCDF4.Dataset(aside, "a") as file:
+            netcdf.write(skeleton, aside)
+            with netcdf.Addition(aside) as file:
                 for name in union.variables:
                     union.copy(name, file)
+            sealing.seal(aside)
     return ends
+
+
+def _member(path: Path) -> xr.Dataset:
+    """Open a member's file; one that is damaged is named, with what can be done."""
+    try:
+        return netcdf.open_dataset(path)
+    except (StorageError, OSError, RuntimeError, ValueError) as error:
+        said = str(error) if isinstance(error, StorageError) else f"{path} cannot be read: {error}"
+        raise StorageError(f"{said}; without this file, resuming computes the member again") from error
 
 
 def _status(ends: Sequence[str]) -> str:
@@ -255,31 +263,26 @@ class _Union:
         text = any(isinstance(value, str) for value in rows)
         return np.array(rows, dtype=object if text else None).reshape(self.sweep.shape)
 
-    def copy(self, name: str, file: Any) -> None:
+    def copy(self, name: str, file: netcdf.Addition) -> None:
         """Copy one variable of every member to its place."""
         variable = self.variables[name]
         own = tuple(map(str, variable.dims))
-        for dim in own:
-            if dim not in file.dimensions:
-                file.createDimension(dim, self.sizes[dim])
         whole = all(
             name in d and all(d.sizes[dim] == self.sizes[dim] for dim in own) for d in self.present.values()
         ) and len(self.present) == len(self.sweep.members)
         text = variable.dtype.kind in _STRINGS
         keeps = text or (variable.dtype.kind in "iub" and whole)
         kind = str if text else variable.dtype if keeps else "f8"
-        chunks = variable.encoding.get("chunksizes")
-        if chunks is not None:
-            sizes = [self.sizes[dim] for dim in own]
-            # A frame of the largest member: a chunk for each time, as in the members' files.
-            chunks = [1] * len(self.dims) + [1 if c == 1 else s for c, s in zip(chunks, sizes, strict=True)]
+        sizes = dict(zip((*self.dims, *own), (*self.sweep.shape, *(self.sizes[d] for d in own)), strict=True))
+        # A chunk for each time or less, as in the members' files.
+        frames = (variable.encoding.get("chunksizes") or (0,))[0] == 1
+        attributes = {k: v for k, v in self.shared[name].items() if k != "_FillValue"}
         fill = None if keeps else np.nan
-        made = file.createVariable(name, kind, (*self.dims, *own), chunksizes=chunks, fill_value=fill)
-        made.setncatts({k: v for k, v in self.shared[name].items() if k != "_FillValue"})
+        file.add(name, kind, sizes, attributes, fill, single=len(self.dims) + frames)
         for n, dataset in self.present.items():
             if name in dataset:
                 for places, values in self._pieces(dataset[name], own, dataset):
-                    made[(*self.sweep.index(n), *places)] = values
+                    file.put(name, (*self.sweep.index(n), *places), values)
 
     def _pieces(
         self, values: xr.DataArray, own: Sequence[str], dataset: xr.Dataset

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from langevin import beginning, config, provenance, trajectories
+from langevin import beginning, config, provenance, sealing, trajectories
 from langevin.config import Settings
 from langevin.ensemble import available_threads
 from langevin.errors import Diverged, Interrupted, LangevinError, StorageError, UserError
@@ -29,7 +29,7 @@ from langevin.sweep.plan import Sweep
 from langevin.sweep.progress import SweepProgress
 
 #: Raised when the layout of the folder changes, so that an old one is refused, not misread.
-FOLDER_FORMAT = 1
+FOLDER_FORMAT = 2
 
 
 def local(threads: int | None, lock: int) -> LocalProcesses:
@@ -91,10 +91,7 @@ def start(settings: Settings, paths: Paths, executor: Executor, progress: bool =
 
 def resume(paths: Paths, executor: Executor, progress: bool = False) -> Path:
     """Carry on a sweep; members that failed are tried again. Parameters and errors are those of `start`."""
-    try:
-        notes = json.loads(paths.manifest.read_text())
-    except (OSError, ValueError) as error:
-        raise StorageError(f"{paths.manifest} cannot be read: {error}") from error
+    notes = _read(paths.manifest)
     if notes["format"] != FOLDER_FORMAT:
         raise StorageError(
             f"{paths.manifest} was written by another version of langevin (format {notes['format']}, "
@@ -106,8 +103,30 @@ def resume(paths: Paths, executor: Executor, progress: bool = False) -> Path:
 
 
 def _write(path: Path, notes: Mapping[str, Any]) -> None:
+    """Write the notes of a sweep in one line, and their checksum in a second one."""
+    text = json.dumps(notes)
     with replacing(path) as aside:
-        aside.write_text(json.dumps(notes))
+        aside.write_text(f"{text}\n{sealing.short(text.encode())}\n")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return the notes of a sweep.
+
+    Raises
+    ------
+    StorageError
+        If they are not what was written.
+    """
+    try:
+        text, _, checksum = path.read_text().partition("\n")
+        # One line is what earlier versions wrote; their format says that it is another.
+        intact = checksum.strip() == sealing.short(text.encode()) if checksum else True
+        notes: dict[str, Any] = json.loads(text) if intact else {}
+    except (OSError, ValueError) as error:
+        raise StorageError(f"{path} cannot be read: {error}") from error
+    if not intact or (not checksum and notes.get("format") == FOLDER_FORMAT):
+        raise StorageError(f"{path} is damaged: it is not what was written (by its checksum)")
+    return notes
 
 
 class _Campaign:

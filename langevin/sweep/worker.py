@@ -15,10 +15,12 @@ import signal
 import sys
 import threading
 import types
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 from langevin.errors import Interrupted, LangevinError
+from langevin.locking import Unlocked
 from langevin.sweep.executor import Job, Task
 
 
@@ -60,6 +62,8 @@ def _carry_out(task: Task, job: Job, threads: int, voice: _Voice) -> Mapping[str
 def main() -> None:
     """Carry out jobs until there are no more."""
     voice = _Voice()
+    # Whoever started this has said it, of the sweep.
+    warnings.simplefilter("ignore", Unlocked)
     # Ctrl-C reaches every process of the terminal; when to stop says the one that started this.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
