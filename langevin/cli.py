@@ -27,9 +27,10 @@ class Group(click.Group):
         if ctx.params.get("debug"):
             return super().invoke(ctx)
         sys.excepthook = _one_line
-        warnings.showwarning = functools.partial(_say, warnings.showwarning)
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.showwarning = functools.partial(_say, warnings.showwarning)
+                return super().invoke(ctx)
         except LangevinError as error:
             click.echo(f"langevin: {error}", err=True)
             ctx.exit(error.exit_code)

@@ -2,8 +2,8 @@
 
 Neither netCDF-C nor HDF5 knows of threads, and netCDF4 lets other threads run while it is in them. xarray has
 a lock for that, and holds it where it reads and writes values, but not where it asks for names, shapes and
-attributes. Here it is held through every call, so that threads which run simulations, and one which opens their
-checkpoints with `langevin.open`, do not meet.
+attributes. Here it is held through every call, so that threads which run simulations, and one which opens
+their checkpoints with `langevin.open`, do not meet.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ from langevin.errors import StorageError
 
 #: Bytes of a chunk at most: it is read as a whole, for its checksum, and fits into caches.
 CHUNK = 1_000_000
+
+_LOCKS: tuple[Any, Any] = (HDF5_LOCK, NETCDFC_LOCK)
+_STORE: Any = xr.backends.NetCDF4DataStore
 
 #: Kinds of numbers, which have checksums; words lie elsewhere in the file.
 _NUMBERS = "biufc"
@@ -52,8 +55,8 @@ class Lock:
         self._depth -= 1
         if not self._depth:
             self._owner = None
-            NETCDFC_LOCK.release()
-            HDF5_LOCK.release()
+            for lock in _LOCKS:
+                lock.release()
 
     def __enter__(self) -> None:
         """Take the lock."""
@@ -66,7 +69,7 @@ class Lock:
 
 def _take(blocking: bool) -> bool:
     """Take both of xarray's locks. None is held while the other is waited for: no order of them is safe."""
-    first, second = HDF5_LOCK, NETCDFC_LOCK
+    first, second = _LOCKS
     while first.acquire(blocking):
         if second.acquire(False):
             return True
@@ -104,8 +107,8 @@ class _Reading:
 def _library() -> Any:
     """Return netCDF4, with HDF5's own locks of files off, unless it was loaded before or the user has a say.
 
-    They keep nothing apart here, for no file of ours is changed in place. But a file system may have none; and
-    a process that another thread starts holds, for an instant, those of the files that are being written. HDF5
+    They keep nothing apart here, for no file of ours is changed in place. But a file system may have none,
+    and a process that another thread starts holds for an instant those of files that are being written. HDF5
     reads the switch when it is loaded: afterwards the environment is as it was.
     """
     if "netCDF4" in sys.modules or locking.SWITCH in os.environ:
@@ -164,7 +167,7 @@ def write(dataset: xr.Dataset, path: Path) -> None:
     }
     with LOCK:
         _library()
-        store = xr.backends.NetCDF4DataStore.open(str(path), mode="w", format="NETCDF4", lock=LOCK)
+        store = _STORE.open(str(path), mode="w", format="NETCDF4", lock=LOCK)
         try:
             dataset.dump_to_store(store, encoding=encoding)
         finally:

@@ -2,8 +2,8 @@
 
 A netCDF file of ours ends in a seal: `SEAL` bytes behind what HDF5 knows of, with a hash of all that stands
 before it. HDF5 ignores what stands behind its end, and drops it when a file is opened for writing: whoever
-edits a result leaves one without a seal, in which HDF5's checksums (fletcher32, of every chunk) are those that
-count. The seal says everything twice, at its beginning and at its end, so that damage to it is not taken for
+edits a result leaves one without a seal, in which HDF5's checksums (fletcher32, of every chunk) are what
+counts. The seal says everything twice, at its beginning and at its end, so that damage to it is not taken for
 its absence.
 """
 
@@ -22,7 +22,7 @@ MAGIC = b"\nlangevin SHA-256"
 #: Bytes of a seal.
 SEAL = 2048
 
-#: Beyond this many bytes a result is opened without a look at its seal, which would take more than an instant.
+#: Beyond this many bytes a result is opened without a look at its seal: that would take more than an instant.
 LIMIT = 100_000_000
 
 _PIECE = 1 << 20
