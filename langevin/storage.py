@@ -32,6 +32,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from langevin.errors import LangevinError, StorageError, UserError
+from langevin.interruption import heed
 from langevin.sweep.reading import sweep_dims
 from langevin.system import Configuration
 
@@ -317,6 +318,8 @@ def _append_trajectory(file: Any, trajectory: Trajectory, position: int) -> None
     variable = file.createVariable(stored.name, "f8", dims, chunksizes=chunks, fill_value=np.nan)
     variable.setncatts(dict(stored.attributes))
     for frame in range(stored.frames(position)):
+        # Nothing is lost: the run has its checkpoint, and the file is written aside.
+        heed()
         variable[frame] = trajectory.read(frame)
 
 

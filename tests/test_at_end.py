@@ -193,7 +193,7 @@ def test_the_bar_says_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     # Else it is drawn after a second.
     monkeypatch.setattr(progress, "tqdm", lambda **keys: tqdm(**{**keys, "delay": 0, "mininterval": 0}))
     seen: list[float] = []
-    with progress.preparing("oscillators", True, "quantiles", lambda: seen.append(0.5)):
+    with progress.preparing("oscillators", True, "quantiles", lambda done, place: seen.append(done)):
         report(0.5)
     assert "oscillators  50%" in terminal.getvalue()
     assert "quantiles [" in terminal.getvalue()

@@ -19,6 +19,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from langevin.errors import LangevinError
+from langevin.interruption import heed
 from langevin.recorder import TAKEN
 from langevin.storage import replacing
 from langevin.sweep import names
@@ -277,6 +278,7 @@ class _Union:
         made = file.createVariable(name, kind, (*self.dims, *own), chunksizes=chunks, fill_value=fill)
         made.setncatts({k: v for k, v in self.shared[name].items() if k != "_FillValue"})
         for n, dataset in self.present.items():
+            heed()
             if name in dataset:
                 for places, values in self._pieces(dataset[name], own, dataset):
                     made[(*self.sweep.index(n), *places)] = values
