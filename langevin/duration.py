@@ -36,7 +36,8 @@ def seconds(given: float | str, name: str = "wall_time") -> float:
         If it is none of these, or not above 0.
     """
     found: Any = _spoken(given) if isinstance(given, str) else given
-    if not isinstance(found, Real) or isinstance(found, bool) or not 0 < found <= _LONGEST:
+    plain = isinstance(found, Real) and not isinstance(given, bool)
+    if not plain or not 0 < found <= _LONGEST:
         raise UserError(f"{name} = {str(given)[:40]!r}: allowed: {ALLOWED}; above 0")
     return float(found)
 
