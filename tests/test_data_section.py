@@ -15,13 +15,13 @@ from click.testing import CliRunner
 from learners import Linear
 
 import langevin
-from langevin import config, registry, simulation
+from langevin import config, registry
 from langevin.cli import main
 from langevin.ensemble import Ensemble
 from langevin.errors import ConfigError, Interrupted, UserError
 from langevin.interruption import Request
-from langevin.session import Session
 from langevin.keys import Section
+from langevin.session import Session
 from langevin.systems.networks.datasets.base import Data, DataKeys, Examples, shares
 from langevin.systems.networks.datasets.synthetic import Synthetic
 
