@@ -13,9 +13,16 @@ from typing import Any
 import click
 
 from langevin import __version__
-from langevin.errors import LangevinError, LangevinWarning
+from langevin.errors import Interrupted, LangevinError, LangevinWarning
 from langevin.landscape_commands import connect, ensemble
-from langevin.options import at_option, conclude, overrides, overrides_option, running_options
+from langevin.options import (
+    at_option,
+    conclude,
+    overrides,
+    overrides_option,
+    running_options,
+    wall_time_option,
+)
 from langevin.planes.cli import plane
 
 
@@ -24,8 +31,19 @@ class Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; with --debug errors keep their traceback."""
-        if ctx.params.get("debug"):
-            return super().invoke(ctx)
+        try:
+            if ctx.params.get("debug"):
+                return super().invoke(ctx)
+            return self._invoke(ctx)
+        except Interrupted as error:
+            click.echo(f"langevin: {error}", err=True)
+            ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            # Where nothing has to be saved, or at the second one.
+            click.echo("langevin: stopped by Ctrl-C", err=True)
+            ctx.exit(Interrupted.exit_code)
+
+    def _invoke(self, ctx: click.Context) -> Any:
         sys.excepthook = _one_line
         try:
             with warnings.catch_warnings():
@@ -68,24 +86,50 @@ def main(debug: bool) -> None:
 @click.argument("run_file", type=click.Path(path_type=Path))
 @overrides_option
 @click.option("--force", is_flag=True, help="Overwrite an existing result; discard an unfinished run.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on with an unfinished run of these settings; leave a complete one alone.",
+)
+@wall_time_option
 @running_options
-def run(run_file: Path, assignments: tuple[str, ...], force: bool, threads: int | None, quiet: bool) -> None:
+def run(
+    run_file: Path,
+    assignments: tuple[str, ...],
+    force: bool,
+    resume: bool,
+    wall_time: str | None,
+    threads: int | None,
+    quiet: bool,
+) -> None:
     """Run the simulation that RUN_FILE describes; with [sweep] in it, every member of the sweep."""
-    from langevin import config, simulation
+    from langevin import config, continuing, simulation
+    from langevin.storage import Paths
 
     settings = config.load(run_file, overrides(assignments))
-    path = simulation.execute(settings, force=force, threads=threads, progress=not quiet)
+    paths = Paths(Path(settings.output.path))
+    if resume and not force and continuing.found(settings, paths) == "complete":
+        if settings.output.figure and not paths.figure.exists():
+            # It was stopped when only that was left.
+            conclude(paths.result, quiet=True)
+        if not quiet:
+            click.echo(f"{paths.result} is complete")
+        return
+    path = simulation.execute(
+        settings, force=force, resume=resume, threads=threads, wall_time=wall_time, progress=not quiet
+    )
     conclude(path, quiet)
 
 
 @main.command()
 @click.argument("file", type=click.Path(path_type=Path))
+@wall_time_option
 @running_options
-def resume(file: Path, threads: int | None, quiet: bool) -> None:
+def resume(file: Path, wall_time: str | None, threads: int | None, quiet: bool) -> None:
     """Continue a stopped or killed run. FILE: the result it was to write, or its checkpoint."""
     from langevin import simulation
 
-    path = simulation.execute_resume(file, threads=threads, progress=not quiet)
+    path = simulation.execute_resume(file, threads=threads, wall_time=wall_time, progress=not quiet)
     conclude(path, quiet)
 
 

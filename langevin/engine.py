@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from langevin.noise import Noise
@@ -45,7 +46,12 @@ class Run:
         self.needed = {waiting: stop.index for stop in self.schedule.stops for waiting, _ in stop.pairs}
 
 
-def run(run: Run, tick: Callable[[Run], None], keep: Callable[[Stop, State], None]) -> None:
+def run(
+    run: Run,
+    tick: Callable[[Run], None],
+    keep: Callable[[Stop, State], None],
+    measuring: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> None:
     """Carry a run to its end.
 
     Parameters
@@ -56,6 +62,9 @@ def run(run: Run, tick: Callable[[Run], None], keep: Callable[[Stop, State], Non
         Called after every stretch, about twice a second: progress, checkpoints, interruption.
     keep : callable
         Called at every stop with the stop and the state: stores the configuration.
+    measuring : callable
+        Returns a context in which is measured. It may be left by an exception at any time: what is due at a
+        stop is then measured again, from its beginning, when the run goes on.
     """
     pace, move = Pace(run.system.time_step), getattr(run.system, "move", run.system.advance)
     for stop in run.schedule.since(run.position):
@@ -64,7 +73,8 @@ def run(run: Run, tick: Callable[[Run], None], keep: Callable[[Stop, State], Non
             run.time = end
             pace.advanced()
             tick(run)
-        record(run, stop)
+        with measuring():
+            record(run, stop)
         keep(stop, run.state)
         run.position = stop.index + 1
 

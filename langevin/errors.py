@@ -50,7 +50,34 @@ class StorageError(LangevinError):
     """A file could not be written or read back: disk full, permission, damage."""
 
 
-class Interrupted(LangevinError):
-    """The run was asked to stop and wrote its checkpoint (exit code 130, as shells use for Ctrl-C)."""
+class Interrupted(KeyboardInterrupt):
+    """A run was asked to stop: by Ctrl-C, by another signal, or because its wall time is over.
+
+    It is a `KeyboardInterrupt`, and no `Exception`: whoever catches the errors of one run of many with
+    `except Exception` still stops at Ctrl-C, and a notebook shows it as what it is.
+
+    Parameters
+    ----------
+    message : str
+        One line: why it stopped, where, and how to go on.
+    how : str
+        What follows "stopped", such as "by SIGTERM".
+    exit_code : int
+        Exit status of the command: 128 + number of the signal, as shells have it; 124 for the wall time, as
+        timeout(1) has it.
+    """
 
     exit_code = 130
+
+    def __init__(self, message: str, how: str = "by Ctrl-C", exit_code: int = 130) -> None:
+        super().__init__(message)
+        self.how, self.exit_code = how, exit_code
+
+    def saying(self, what: str) -> Interrupted:
+        """Return it with another message: "stopped by … " and this."""
+        return Interrupted(f"stopped {self.how}{what}", self.how, self.exit_code)
+
+
+def one_line(text: str) -> str:
+    """Return a message as one line, such as for an attribute or a row of a table."""
+    return "; ".join(line.strip() for line in text.splitlines() if line.strip())

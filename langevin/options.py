@@ -34,6 +34,15 @@ def running_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def wall_time_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --wall-time to a command."""
+    return click.option(
+        "--wall-time",
+        metavar="TIME",
+        help="Write a checkpoint and stop after this: seconds, or 50m, 23h50m, 1d2h, 01:30:00, 1-12:00:00.",
+    )(command)
+
+
 def at_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add --at to a command."""
     return click.option(

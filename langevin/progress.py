@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from langevin.engine import Run
-from langevin.preparation import heard_by
+from langevin.preparation import Listener, Place, Saved, heard_by
 from langevin.schedule import Schedule
 
 BAR = "{desc} {percentage:3.0f}%|{bar}| t = {n:.4g}/{total:.4g} [{elapsed}, {remaining} left{postfix}]"
@@ -155,7 +155,11 @@ class Progress:
 
 @contextmanager
 def preparing(
-    title: str, shown: bool, named: str = "start", heard: Callable[[], None] | None = None
+    title: str,
+    shown: bool,
+    named: str = "start",
+    heard: Listener | None = None,
+    begun: Saved | None = None,
 ) -> Iterator[None]:
     """Show, in a terminal, how far something is that takes long: a start, or what is measured at the end.
 
@@ -166,7 +170,9 @@ def preparing(
     named : str
         What the bar calls it.
     heard : callable, optional
-        Called at every report; it may raise to interrupt the work.
+        Called at every report, as `preparation.report` is; it may raise to interrupt the work.
+    begun : Saved, optional
+        Where an earlier process left a start.
     """
     bar_format = f"{{desc}} {{percentage:3.0f}}%|{{bar}}| {named} [{{elapsed}}, {{remaining}} left]"
     # What that is made at once has no bar: it is drawn after `delay` seconds, and leaves nothing behind.
@@ -179,13 +185,13 @@ def preparing(
         leave=False,
     )
 
-    def show(done: float) -> None:
+    def show(done: float, place: Callable[[], Place] | None) -> None:
         bar.n = done
         bar.update(0)
         if heard is not None:
-            heard()
+            heard(done, place)
 
-    with bar, heard_by(show):
+    with bar, heard_by(show, begun):
         yield
 
 

@@ -1,31 +1,32 @@
-"""A run from settings to file: prepare, carry on, checkpoint, resume, finish."""
+"""A run from settings to file: begun, or taken up where it stands."""
 
 from __future__ import annotations
 
 import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
+from numpy.typing import NDArray
 
-from langevin import beginning, config, engine, pace, provenance, storage, trajectories
+from langevin import beginning, config, continuing, provenance, storage, trajectories
 from langevin.config import Settings
 from langevin.dynamics import Langevin
 from langevin.engine import Run
 from langevin.ensemble import Ensemble
-from langevin.errors import Diverged, Interrupted, LangevinError, UserError
-from langevin.interruption import listening
+from langevin.errors import UserError
+from langevin.interruption import interruptible, listening
 from langevin.noise import Noise
-from langevin.progress import Progress, preparing
 from langevin.recorder import Recorder
 from langevin.references import References
-from langevin.schedule import Schedule, Stop
+from langevin.schedule import Schedule
 from langevin.schemes import SchemeName
-from langevin.spectra import Spectra, described
-from langevin.storage import Paths, Stored, Trajectory
-from langevin.system import Data, State, System, optional, overrides
+from langevin.session import Manner, Session
+from langevin.spectra import Spectra
+from langevin.starting import Start, Unfinished
+from langevin.storage import Paths
+from langevin.system import Data, System, optional
 
 
 def run(
@@ -33,7 +34,9 @@ def run(
     overrides: Mapping[str, Any] | None = None,
     *,
     force: bool = False,
+    resume: bool = False,
     threads: int | None = None,
+    wall_time: float | str | None = None,
     progress: bool = False,
 ) -> xr.Dataset:
     """Run a simulation and return its result.
@@ -46,8 +49,12 @@ def run(
         "section.key" → value, for instance ``{"dynamics.temperature": 0.6}``.
     force : bool
         Overwrite an existing result, discard an unfinished run.
+    resume : bool
+        Go on where an unfinished run of the same settings stands; where its result is complete, do nothing.
     threads : int, optional
         Processors to use (default: all that this process may). The result does not depend on it.
+    wall_time : float or str, optional
+        After which time to write a checkpoint and stop: seconds, or "23h50m", "01:30:00", "1-12:00:00".
     progress : bool
         Show a progress bar.
 
@@ -63,27 +70,39 @@ def run(
         All faults of the run file at once.
     Diverged
         The physics broke; what was measured until then is in the file.
+    Interrupted
+        By Ctrl-C or another signal (heard in the main thread alone), or since the wall time is over; the
+        message says how the run goes on. It is a `KeyboardInterrupt`.
     """
     settings = config.load(source, overrides)
+    how: Any = {"threads": threads, "wall_time": wall_time, "progress": progress}
     if settings.output.path:
-        return open(execute(settings, force=force, threads=threads, progress=progress))
+        return open(execute(settings, force=force, resume=resume, **how))
+    if resume:
+        raise UserError("resume: needs output.path, the file that a run goes on with")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "result.nc"
-        with open(execute(settings, path, threads=threads, progress=progress)) as dataset:
+        with open(execute(settings, path, **how)) as dataset:
             return dataset.load()
 
 
-def resume(path: str | Path, *, threads: int | None = None, progress: bool = False) -> xr.Dataset:
+def resume(
+    path: str | Path,
+    *,
+    threads: int | None = None,
+    wall_time: float | str | None = None,
+    progress: bool = False,
+) -> xr.Dataset:
     """Continue a run from its checkpoint; the result is bitwise that of an uninterrupted run.
 
     Parameters
     ----------
     path : path
         The result file that the run was to write, or its checkpoint.
-    threads, progress
+    threads, wall_time, progress
         As for `run`.
     """
-    return open(execute_resume(path, threads=threads, progress=progress))
+    return open(execute_resume(path, threads=threads, wall_time=wall_time, progress=progress))
 
 
 def open(path: str | Path) -> xr.Dataset:
@@ -96,7 +115,9 @@ def execute(
     path: Path | None = None,
     *,
     force: bool = False,
+    resume: bool = False,
     threads: int | None = None,
+    wall_time: float | str | None = None,
     progress: bool = False,
     watch: Callable[[float], None] | None = None,
     limit: float | None = None,
@@ -108,62 +129,103 @@ def execute(
     settings : Settings
     path : Path, optional
         Where the result goes (default: `output.path`).
-    force, threads, progress
+    force, resume, threads, wall_time, progress
         As for `run`.
     watch : callable, optional
         Called about twice a second with the part of the time that is done, from 0 to 1.
     limit : float, optional
         Bytes that `configurations = "auto"` stores at most (default: `trajectories.TRAJECTORY_LIMIT`).
     """
+    if force and resume:
+        raise UserError("resume goes on where a run was, force begins anew: give one of them")
     paths = Paths(path or Path(settings.output.path))
-    paths.check(force, settings.output.figure)
-    with paths.locked() as lock:
-        if settings.sweep is not None:
-            from langevin.sweep import execution
+    with listening(wall_time) as stop:
+        manner = Manner(stop, threads, progress, watch, limit)
+        if not resume:
+            paths.check(force, settings.output.figure)
+        with paths.locked() as lock:
+            found = continuing.found(settings, paths) if resume else "nothing"
+            if found == "complete":
+                return paths.result
+            if found == "unfinished":
+                return _carry_on(paths, manner, lock)
+            if resume:
+                paths.check(force=False)
+            if settings.sweep is not None:
+                from langevin.sweep import execution
 
-            paths.discard()
-            return execution.start(settings, paths, execution.local(threads, lock), progress)
-        begins = beginning.read(settings)
-        run, ensemble, data = _prepare(settings, threads, begins.generation if begins else 0)
-        with preparing(settings.title, progress):
-            run.state = run.system.initial_state(run.noise)
-        if begins:
-            begins.apply(run)
-        stored = trajectories.plan(settings.record, run, limit)
-        if run.spectra is not None and run.schedule.hessian_times.size:
-            run.spectra.require_room(trajectories.degrees_of_freedom(run))
-        # An unfinished run goes only now, when nothing of the new one can be refused any more; an old
-        # result stays until the new one replaces it.
-        paths.discard()
-        attributes = provenance.attributes(settings, ensemble, run.system, data)
-        attributes |= begins.attributes if begins else {}
-        references = References(paths.references)
-        session = _Session(settings, attributes, paths, run, stored, references, progress)
-        return session.carry_out(watch)
+                paths.discard()
+                return execution.start(settings, paths, execution.local(threads, lock), manner)
+            return _begin(settings, paths, manner)
 
 
 def execute_resume(
     path: str | Path,
     *,
     threads: int | None = None,
+    wall_time: float | str | None = None,
     progress: bool = False,
     watch: Callable[[float], None] | None = None,
     limit: float | None = None,
 ) -> Path:
     """Carry on a run from its checkpoint, or a sweep; parameters and result are those of `execute`."""
-    paths = _find_unfinished(Path(path))
-    with paths.locked() as lock:
-        if paths.sweeping:
-            from langevin.sweep import execution
-
-            return execution.resume(paths, execution.local(threads, lock), progress)
-        return _resume(paths, threads, progress, limit).carry_out(watch)
+    with listening(wall_time) as stop:
+        paths = _find_unfinished(Path(path))
+        with paths.locked() as lock:
+            return _carry_on(paths, Manner(stop, threads, progress, watch, limit), lock)
 
 
-def _resume(paths: Paths, threads: int | None, progress: bool, limit: float | None) -> _Session:
-    dataset, arrays, notes = storage.read_checkpoint(paths.checkpoint)
-    settings = config.load(notes["settings"], folder=Path(notes["folder"]))
-    run, _, data = _prepare(settings, threads, beginning.generation(notes["attributes"]))
+def _begin(settings: Settings, paths: Paths, manner: Manner, left: Unfinished | None = None) -> Path:
+    """Carry out a run from its start, or from what an earlier process has left of that."""
+    start = Start(settings, paths, manner, left)
+    with start.telling():
+        begins = beginning.read(left.located(settings) if left else settings)
+        run, ensemble, data = _prepare(settings, manner.threads, begins.generation if begins else 0)
+        attributes = provenance.attributes(settings, ensemble, run.system, data)
+        attributes |= begins.attributes if begins else {}
+        if left is not None:
+            _require_same(data, run.system, left.attributes, paths)
+            attributes = _resumed(left.attributes, run.system)
+        start.make(run, attributes)
+        if begins:
+            begins.apply(run)
+        stored = trajectories.plan(settings.record, run, manner.limit)
+        if run.spectra is not None and run.schedule.hessian_times.size:
+            run.spectra.require_room(trajectories.degrees_of_freedom(run))
+    if not start.saved:
+        # An unfinished run goes only now, when nothing of the new one can be refused any more; an old
+        # result stays until the new one replaces it.
+        paths.discard()
+    references = References(paths.references)
+    return Session(settings, attributes, paths, run, stored, references, manner).carry_out()
+
+
+def _carry_on(paths: Paths, manner: Manner, lock: int) -> Path:
+    """Carry on what is not finished."""
+    if paths.sweeping:
+        from langevin.sweep import execution
+
+        return execution.resume(paths, execution.local(manner.threads, lock), manner)
+    with interruptible(
+        manner.stop, lambda: f" before it went on; continue with `langevin resume {paths.result}`"
+    ):
+        dataset, arrays, notes = storage.read_checkpoint(paths.checkpoint)
+        settings = config.load(notes["settings"], folder=Path(notes["folder"]))
+        left = Unfinished.read(arrays, notes)
+        session = None if left else _restored(settings, paths, manner, dataset, arrays, notes)
+    return session.carry_out() if session else _begin(settings, paths, manner, left)
+
+
+def _restored(
+    settings: Settings,
+    paths: Paths,
+    manner: Manner,
+    dataset: xr.Dataset,
+    arrays: Mapping[str, NDArray[Any]],
+    notes: Mapping[str, Any],
+) -> Session:
+    """Return the session that goes on from a checkpoint."""
+    run, _, data = _prepare(settings, manner.threads, beginning.generation(notes["attributes"]))
     _require_same(data, run.system, notes["attributes"], paths)
     run.recorder.restore(dataset)
     run.noise.load_state(notes["noise"])
@@ -172,11 +234,16 @@ def _resume(paths: Paths, threads: int | None, progress: bool, limit: float | No
     load = optional(run.system, "load_reference")
     run.references = {index: load(array) for index, array in references.read().items()}
     run.state = run.system.load_state(arrays)
-    attributes = notes["attributes"]
-    attributes["history"] += f"\n{provenance.history_line('resume')}, {provenance.where(run.system)}"
-    stored = trajectories.plan(settings.record, run, limit)
+    attributes = _resumed(notes["attributes"], run.system)
+    stored = trajectories.plan(settings.record, run, manner.limit)
     wall, checksums = notes["wall_time"], notes["checksums"]
-    return _Session(settings, attributes, paths, run, stored, references, progress, wall, checksums)
+    return Session(settings, attributes, paths, run, stored, references, manner, wall, checksums)
+
+
+def _resumed(attributes: Mapping[str, Any], system: System) -> dict[str, Any]:
+    """Return the global attributes of a run that goes on."""
+    line = f"{provenance.history_line('resume')}, {provenance.where(system)}"
+    return {**attributes, "history": f"{attributes['history']}\n{line}"}
 
 
 def _require_same(data: Data | None, system: System, attributes: Mapping[str, Any], paths: Paths) -> None:
@@ -243,133 +310,3 @@ def _prepare(settings: Settings, threads: int | None, generation: int) -> tuple[
     recorder = Recorder(schedule, ensemble, optional(system, "dimensions")())
     run = Run(system, schedule, recorder, noise, state=None, spectra=Spectra(record, ensemble))
     return run, ensemble, data
-
-
-def measures_end(system: System) -> bool:
-    """Return whether a system, or the model that is driven, measures anything when the run has ended."""
-    return overrides(type(system.model if isinstance(system, Langevin) else system), "at_end")
-
-
-class _Session:
-    """One process's share of a run: its files, its progress, its wall time."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        attributes: Mapping[str, Any],
-        paths: Paths,
-        run: Run,
-        stored: Sequence[Stored],
-        references: References,
-        progress: bool,
-        wall_before: float = 0.0,
-        checksums: Mapping[str, str] | None = None,
-    ) -> None:
-        self.settings, self.attributes, self.paths, self.run = settings, attributes, paths, run
-        self.references = references
-        self.began = self.due = time.monotonic()
-        self.wall_before = wall_before
-        self.trajectories = [Trajectory(paths.raw(s.name), s, run.recorder.ensemble.size) for s in stored]
-        for trajectory in self.trajectories:
-            trajectory.require(run.position, (checksums or {}).get(trajectory.stored.name, ""))
-        self.stopped: str | None = None
-        self.watch: Callable[[float], None] | None = None
-        result = paths.result if settings.output.path else None
-        self.shown, self.progress = progress, Progress(run, settings.title, result, progress)
-
-    def carry_out(self, watch: Callable[[float], None] | None = None) -> Path:
-        """Run to the end; leave a result, or a checkpoint if stopped, or both files' reason why not."""
-        self.watch = watch
-        try:
-            with listening(self._note):
-                # Written first: a path that cannot be written is known before anything is computed.
-                self._checkpoint()
-                # The next one soon: from then on it can be opened and plotted.
-                self.due = min(self.due, self.began + pace.STRETCH)
-                engine.run(self.run, self._tick, self._keep)
-                if measures_end(self.run.system):
-                    self._measure_end()
-        except Diverged as error:
-            self._finish(status=f"diverged: {error}")
-            raise Diverged(f"{error}; what was measured until then is in {self.paths.result}") from None
-        finally:
-            self.progress.close()
-        self._finish(status="complete")
-        return self.paths.result
-
-    def _tick(self, run: Run) -> None:
-        self.progress.stretch(run)
-        if self.watch is not None:
-            self.watch(run.time / float(run.schedule.times[-1]))
-        if self.stopped or time.monotonic() >= self.due:
-            self._checkpoint()
-            self.progress.skip()
-        self._hear()
-
-    def _hear(self) -> None:
-        if self.stopped:
-            raise Interrupted(
-                f"stopped by {self.stopped} at t = {self.run.time:g}; "
-                f"continue with `langevin resume {self.paths.result}`"
-            )
-
-    def _measure_end(self) -> None:
-        """Measure what is measured once; if it is interrupted, it is done again, and nothing else."""
-        run = self.run
-        self._checkpoint()
-        self.progress.close()
-        named = getattr(run.system, "end_name", System.end_name)
-        with preparing(self.settings.title, self.shown, named, self._hear):
-            run.recorder.end(optional(run.system, "at_end")(run.state))
-
-    def _keep(self, stop: Stop, state: State) -> None:
-        due = [trajectory for trajectory in self.trajectories if trajectory.stored.due(stop.index)]
-        if due:
-            # Asked for only if someone wants it: of a large network it is a copy of every weight.
-            x = self.run.system.configuration(state)
-            if x is None:
-                raise LangevinError("the system has no configuration, though it stated its size, `dof`")
-            for trajectory in due:
-                trajectory.write(stop.index, x)
-        self.progress.stop()
-
-    def _dataset(self, status: str) -> xr.Dataset:
-        system = self.run.system
-        coordinates = optional(system, "coordinates")(self.run.schedule)
-        dataset = self.run.recorder.dataset(described(system.attributes()), coordinates)
-        wall = self.wall_before + time.monotonic() - self.began
-        dataset.attrs = {**self.attributes, "wall_time_seconds": round(wall, 3), "status": status}
-        return dataset
-
-    def _checkpoint(self) -> None:
-        run, began = self.run, time.monotonic()
-        # What the checkpoint relies on is on the disk before it.
-        for trajectory in self.trajectories:
-            trajectory.flush()
-        self.references.write(run.references)
-        dataset = self._dataset(status=f"unfinished: t = {run.time:g}")
-        notes = {
-            "settings": self.settings.given,
-            "folder": str(self.settings.folder.resolve()),
-            "noise": run.noise.state_dict(),
-            "time": run.time,
-            "position": run.position,
-            "references": self.references.places,
-            "checksums": {trajectory.stored.name: trajectory.noted() for trajectory in self.trajectories},
-            "wall_time": dataset.attrs["wall_time_seconds"],
-            "attributes": dict(self.attributes),
-        }
-        storage.write_checkpoint(self.paths.checkpoint, dataset, run.system.state_dict(run.state), notes)
-        self.references.settle()
-        now = time.monotonic()
-        self.due = now + pace.rest(self.settings.output.checkpoint_interval, now - began)
-
-    def _finish(self, status: str) -> None:
-        storage.write_result(self._dataset(status), self.paths.result, self.trajectories, self.run.position)
-        for trajectory in self.trajectories:
-            trajectory.close()
-        self.references.close()
-        self.paths.discard()
-
-    def _note(self, said: str) -> None:
-        self.stopped = said

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from langevin import files, locking, netcdf, sealing
 from langevin.errors import StorageError, UserError
 from langevin.files import explained, replacing
+from langevin.interruption import heed
 from langevin.raw_records import STORED, Stored, Trajectory
 from langevin.sweep.reading import sweep_dims
 
@@ -247,6 +248,8 @@ def _append_trajectory(
     }
     file.add(stored.name, np.float64, sizes, stored.attributes, fill=np.nan, single=1)
     for frame in range(stored.frames(position)):
+        # Nothing is lost: the run has its checkpoint, and the file is written aside.
+        heed()
         file.put(stored.name, frame, trajectory.read(frame))
 
 

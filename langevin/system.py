@@ -97,10 +97,18 @@ class System(Protocol):
     """What it runs on, such as a GPU's name, for the attribute `device` of the file. None: the processor."""
 
     def initial_state(self, noise: Noise) -> State:
-        """Return the state at t = 0."""
+        """Return the state at t = 0.
+
+        A start that takes long tells `langevin.preparation.report` how far it is and where, and begins from
+        `langevin.preparation.saved`: it is then resumed as a run is.
+        """
 
     def advance(self, state: State, t0: float, t1: float, noise: Noise) -> State:
-        """Return the state at t1 that follows from `state` at t0. Raises `Diverged` if it cannot."""
+        """Return the state at t1 that follows from `state` at t0. Raises `Diverged` if it cannot.
+
+        Where a single call takes long, it may call `langevin.interruption.heed`, as long as `state` is what
+        it was and no noise is drawn: the run then goes on from t0.
+        """
 
     def begun_from(self, state: State, x: Array) -> State:
         """Return the state at t = 0 with the configuration x, shape (R, dof), in place of that of `state`.
@@ -138,8 +146,8 @@ class System(Protocol):
         """Return what is measured once, when the run has come to its end. Default: nothing.
 
         Shape (R,) each, or (R, …) as `dimensions` says; stored without a time. It may take long: it tells
-        `langevin.preparation.report` how far it is, and often, for only there Ctrl-C is heard. A run that is
-        killed meanwhile measures it again when it is resumed.
+        `langevin.preparation.report` how far it is. A run that is stopped or killed meanwhile measures it
+        again when it is resumed.
         """
         return {}
 

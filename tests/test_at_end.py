@@ -133,7 +133,9 @@ def test_what_was_killed_is_measured_again(tmp_path: Path) -> None:
     assert {p.name for p in tmp_path.iterdir()} == {"whole.nc", "killed.nc"}
 
 
-@pytest.mark.parametrize(("number", "said"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")])
+@pytest.mark.parametrize(
+    ("number", "said"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM"), (signal.SIGUSR1, "SIGUSR1")]
+)
 def test_it_can_be_stopped(number: int, said: str, tmp_path: Path) -> None:
     """Where it reports how far it is."""
     simulation.execute(config.load(ending(tmp_path / "whole.nc")))
@@ -193,7 +195,7 @@ def test_the_bar_says_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     # Else it is drawn after a second.
     monkeypatch.setattr(progress, "tqdm", lambda **keys: tqdm(**{**keys, "delay": 0, "mininterval": 0}))
     seen: list[float] = []
-    with progress.preparing("oscillators", True, "quantiles", lambda: seen.append(0.5)):
+    with progress.preparing("oscillators", True, "quantiles", lambda done, place: seen.append(done)):
         report(0.5)
     assert "oscillators  50%" in terminal.getvalue()
     assert "quantiles [" in terminal.getvalue()

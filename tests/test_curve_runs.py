@@ -14,6 +14,7 @@ import langevin
 from langevin import connecting, plotting, simulation, summary
 from langevin.cli import main
 from langevin.errors import Interrupted, UserError
+from langevin.session import Session
 
 #: Four replicas in each of two samples: labels k, sample k mod 2.
 QUENCH: dict[str, Any] = {
@@ -88,7 +89,7 @@ def test_a_curve_goes_on_between_the_ends_that_it_began_with(
         raise Interrupted("stopped")
 
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
-        patch.setattr(simulation._Session, "_tick", stop)
+        patch.setattr(Session, "_tick", stop)
         simulation.execute(settings)
     if again:
         langevin.run({**QUENCH, "output": {"path": "ends.nc", "figure": False}}, force=True).close()

@@ -15,11 +15,13 @@ from click.testing import CliRunner
 from learners import Linear
 
 import langevin
-from langevin import config, registry, simulation
+from langevin import config, registry
 from langevin.cli import main
 from langevin.ensemble import Ensemble
 from langevin.errors import ConfigError, Interrupted, UserError
+from langevin.interruption import Request
 from langevin.keys import Section
+from langevin.session import Session
 from langevin.systems.networks.datasets.base import Data, DataKeys, Examples, shares
 from langevin.systems.networks.datasets.synthetic import Synthetic
 
@@ -185,14 +187,14 @@ def test_the_data_set_can_be_chosen_on_the_command_line(
 
 def test_a_resumed_run_learns_from_the_same_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = {**GOOD, "data": {"name": "test_data_section:Own"}, "output": {"path": str(tmp_path / "a.nc")}}
-    plain = simulation._Session._tick
+    plain = Session._tick
 
     def tick(session: Any, run: Any) -> None:
-        session.stopped = "the test"
+        session.stop.note(Request("by the test", 130))
         plain(session, run)
 
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
-        patch.setattr(simulation._Session, "_tick", tick)
+        patch.setattr(Session, "_tick", tick)
         langevin.run(given)
     with (
         monkeypatch.context() as patch,

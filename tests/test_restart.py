@@ -20,6 +20,8 @@ from conftest import every_system, learns
 
 from langevin import cli, config, registry, simulation
 from langevin.errors import Interrupted, StorageError, UserError
+from langevin.interruption import Request
+from langevin.session import Session
 from langevin.storage import Paths
 
 Maker = Callable[..., dict[str, Any]]
@@ -152,7 +154,7 @@ def test_a_stopped_run_says_how_to_go_on(number: int, said: str, small: Maker, t
     time.sleep(0.3)
     process.send_signal(number)
     _, errors = process.communicate()
-    assert process.returncode == Interrupted.exit_code
+    assert process.returncode == 128 + number
     assert errors.count("\n") == 1
     assert f"stopped by {said}" in errors
     assert "langevin resume" in errors
@@ -167,15 +169,15 @@ def interrupted(
 ) -> Paths:
     """Run in this process and stop at a tick, the second by default, or among those later than `after`."""
     ticks = itertools.count()
-    plain = simulation._Session._tick
+    plain = Session._tick
 
     def tick(session: Any, run: Any) -> None:
         if run.time > after and next(ticks) == tick_number:
-            session.stopped = "the test"
+            session.stop.note(Request("by the test", 130))
         plain(session, run)
 
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
-        patch.setattr(simulation._Session, "_tick", tick)
+        patch.setattr(Session, "_tick", tick)
         simulation.execute(config.load(given))
     return Paths(Path(config.load(given).output.path))
 
@@ -333,4 +335,4 @@ def test_a_run_can_be_watched(small: Maker, tmp_path: Path) -> None:
         done = CliRunner().invoke(cli.main, [command, str(paths.checkpoint)])
         assert done.exit_code == 0, done.output
     process.send_signal(signal.SIGTERM)
-    assert process.wait() == Interrupted.exit_code
+    assert process.wait() == 128 + signal.SIGTERM

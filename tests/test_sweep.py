@@ -572,3 +572,39 @@ def test_if_all_fail_there_is_no_file(here: None, tmp_path: Path, monkeypatch: p
     ):
         langevin.run(given)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failure_is_one_line(here: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many its message has."""
+    monkeypatch.chdir(tmp_path)
+    execute = simulation.execute
+
+    def failing(settings: Any, *arguments: Any, **more: Any) -> Path:
+        if settings.sweep is None and settings.system.n == 5:
+            raise LangevinError("2 faults\n  system.n: odd\n  system.m: even\n")
+        return execute(settings, *arguments, **more)
+
+    monkeypatch.setattr(simulation, "execute", failing)
+    with pytest.raises(LangevinError) as caught:
+        langevin.run(harmonic(sweep={"system.n": [5, 12]}, output={"path": "a.nc"}))
+    assert "system.n = 5: 2 faults; system.n: odd; system.m: even; the others are in" in str(caught.value)
+    shown = CliRunner().invoke(main, ["info", "a.nc"]).output
+    assert [line for line in shown.splitlines() if "2 faults" in line and "system.m: even" in line]
+    with xr.open_dataset("a.nc") as found:
+        assert found["status"].to_numpy()[0] == "failed: 2 faults; system.n: odd; system.m: even"
+
+
+def test_nothing_is_left_of_a_sweep_that_cannot_begin(
+    here: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = harmonic(sweep={"system.n": [5, 12]}, output={"path": str(tmp_path / "a.nc")})
+    with monkeypatch.context() as patch:
+        patch.setattr(execution, "_write", lambda path, notes: path.write_text(str(1 / 0)))
+        with pytest.raises(ZeroDivisionError):
+            langevin.run(given)
+    assert list(tmp_path.iterdir()) == []
+    # As a kill leaves it.
+    (tmp_path / ".a.sweep.partial").mkdir()
+    (tmp_path / ".a.sweep.partial" / "half").touch()
+    langevin.run(given).close()
+    assert [p.name for p in tmp_path.iterdir()] == ["a.nc"]

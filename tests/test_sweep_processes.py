@@ -22,7 +22,7 @@ import langevin
 from langevin import progress
 from langevin.errors import Interrupted
 from langevin.storage import Paths
-from langevin.sweep import execution
+from langevin.sweep import execution, executor
 from langevin.sweep import progress as sweep_progress
 from langevin.sweep.executor import LocalProcesses, Outcome, shares
 from langevin.sweep.progress import SweepProgress
@@ -88,6 +88,53 @@ def test_processes_are_asked_to_stop(tmp_path: Path) -> None:
     # The third has not begun.
     assert dict(found) == {0: Outcome("stopped"), 1: Outcome("stopped")}
     assert time.monotonic() - began < PATIENCE
+
+
+@pytest.mark.parametrize("does", ["is signalled", "is interrupted"])
+def test_a_process_that_is_stopped_leaves_its_job_to_another(does: str, tmp_path: Path) -> None:
+    """By a signal of its own: before its run listens, or when it does."""
+    found: list[int] = []
+
+    def report(index: int, part: float) -> None:
+        found.append(int((tmp_path / "note0").read_text().split()[0]))
+
+    ends = LocalProcesses(1).map(idle, jobs(tmp_path, does, "well"), report, lambda: False)
+    assert dict(ends) == {0: Outcome("done"), 1: Outcome("done")}
+    assert len(set(found)) == 2
+
+
+def test_a_job_is_not_tried_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executor, "TRIES", 1)
+    ends = LocalProcesses(1).map(
+        idle, jobs(tmp_path, "is signalled always"), lambda index, part: None, lambda: False
+    )
+    assert dict(ends) == {0: Outcome("failed", "its process was stopped by SIGTERM, 2 times")}
+
+
+def test_a_job_that_runs_out_of_time_is_not_tried_again(tmp_path: Path) -> None:
+    ends = LocalProcesses(1).map(
+        idle, jobs(tmp_path, "runs out of time"), lambda index, part: None, lambda: False
+    )
+    assert dict(ends) == {0: Outcome("stopped", "at the wall time (0.001 s)")}
+
+
+@pytest.mark.parametrize(("does", "frozen"), [("lasts", True), ("is deaf", False), ("is deaf", True)])
+def test_processes_that_do_not_hear_end(
+    does: str, frozen: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that stands still goes on, to stop; one that does not stop is killed after some time."""
+    monkeypatch.setattr(executor, "GRACE", 60.0 if does == "lasts" else 0.5)
+    asked: list[int] = []
+
+    def report(index: int, part: float) -> None:
+        process = int((tmp_path / "note0").read_text().split()[0])
+        if frozen:
+            os.kill(process, signal.SIGSTOP)
+        asked.append(process)
+
+    ends = LocalProcesses(1).map(idle, jobs(tmp_path, does), report, lambda: bool(asked))
+    assert dict(ends) == {0: Outcome("stopped")}
+    assert not alive(asked[0])
 
 
 def test_ctrl_c_is_for_the_parent(tmp_path: Path) -> None:
@@ -224,7 +271,7 @@ def test_ctrl_c(whole: Path, tmp_path: Path) -> None:
     # As a terminal does it: every process hears it.
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate()
-    assert process.returncode == Interrupted.exit_code
+    assert process.returncode == Interrupted.exit_code == 130
     assert errors.count("\n") == 1, errors
     assert "stopped by Ctrl-C with " in errors
     assert "of 3 members done; continue with `langevin resume stopped.nc`" in errors
@@ -273,3 +320,56 @@ def test_a_long_sweep_says_so(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> N
     assert said == [
         f"about {progress.spoken(1e5)} to go for 10 members; Ctrl-C stops it, `langevin resume a.nc` goes on"
     ]
+
+
+def members_of(process: int) -> list[int]:
+    """Return the processes that a process has started."""
+    return [int(p) for p in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="asks /proc who belongs to whom")
+def test_a_member_that_is_stopped_goes_on_in_another_process(whole: Path, tmp_path: Path) -> None:
+    write_sweep(tmp_path / "run.toml", lasting("a.nc"))
+    process = child("run", "run.toml", cwd=tmp_path, stderr=subprocess.PIPE)
+    wait_for(Paths(tmp_path / "a.nc").sweep / "member-0001.checkpoint.nc", process, 2)
+    workers = members_of(process.pid)
+    os.kill(workers[0], signal.SIGTERM)
+    _, errors = process.communicate()
+    assert (process.returncode, errors) == (0, "")
+    assert_same(whole, tmp_path / "a.nc")
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="asks /proc who belongs to whom")
+def test_a_signal_to_all_stops_the_sweep(whole: Path, tmp_path: Path) -> None:
+    """As a queue sends it; one of the processes stands still."""
+    write_sweep(tmp_path / "run.toml", lasting("a.nc"))
+    process = child("run", "run.toml", cwd=tmp_path, stderr=subprocess.PIPE)
+    wait_for(Paths(tmp_path / "a.nc").sweep / "member-0001.checkpoint.nc", process, 2)
+    os.kill(members_of(process.pid)[0], signal.SIGSTOP)
+    os.killpg(process.pid, signal.SIGUSR1)
+    _, errors = process.communicate()
+    assert process.returncode == 128 + signal.SIGUSR1
+    assert errors.startswith("langevin: stopped by SIGUSR1 with ") and errors.count("\n") == 1, errors
+    assert errors.endswith("of 3 members done; continue with `langevin resume a.nc`\n")
+    assert child("run", "run.toml", "--resume", cwd=tmp_path).wait() == 0
+    assert_same(whole, tmp_path / "a.nc")
+
+
+@pytest.mark.slow
+def test_the_wall_time_ends_a_sweep(whole: Path, tmp_path: Path) -> None:
+    write_sweep(tmp_path / "run.toml", lasting("a.nc"))
+    codes, wall = [], 1.0
+    while not codes or codes[-1] == 124:
+        process = child(
+            "run", "run.toml", "--resume", "--wall-time", f"{wall}s", cwd=tmp_path, stderr=subprocess.PIPE
+        )
+        _, errors = process.communicate()
+        codes.append(process.returncode)
+        if codes[-1]:
+            assert (
+                errors.startswith(f"langevin: stopped at the wall time ({wall}s) ")
+                and errors.count("\n") == 1
+            )
+        wall *= 4
+    assert len(codes) > 1 and codes[-1] == 0
+    assert_same(whole, tmp_path / "a.nc")

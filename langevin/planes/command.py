@@ -81,7 +81,7 @@ def carry_out(request: Request) -> str:
     UserError
         Before anything is written.
     Interrupted
-        On Ctrl-C or SIGTERM; nothing is then written.
+        By Ctrl-C or another signal; nothing is then written.
     """
     figure = request.output.with_suffix(".png")
     _check_output(request, figure)

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from langevin import config
-from langevin.errors import Interrupted, UserError
-from langevin.interruption import listening
+from langevin.errors import UserError
+from langevin.interruption import interruptible, listening
 from langevin.rebuilding import rebuilt
 from langevin.system import Array, optional
 
@@ -104,7 +104,7 @@ def survey(
     Raises
     ------
     Interrupted
-        On Ctrl-C or SIGTERM.
+        By Ctrl-C or another signal.
     UserError
         If a configuration has no projection onto the space of configurations.
     """
@@ -133,15 +133,12 @@ def _norms(x: Array) -> Array:
 
 @contextmanager
 def _bar(count: int, title: str, shown: bool) -> Iterator[Callable[[int], None]]:
-    asked: list[str] = []
     bar = tqdm(total=count, disable=None if shown else True, desc=title[:40], unit="point")
 
     def tick(done: int) -> None:
         bar.update(done)
-        if asked:
-            raise Interrupted(f"stopped by {asked[0]}; nothing was written")
 
-    with bar, listening(asked.append):
+    with bar, listening() as stop, interruptible(stop, lambda: "; nothing was written"):
         yield tick
 
 

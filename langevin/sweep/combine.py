@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from langevin import netcdf, sealing
 from langevin.errors import LangevinError, StorageError
 from langevin.files import replacing
+from langevin.interruption import heed
 from langevin.recorder import TAKEN
 from langevin.sweep import names
 from langevin.sweep.plan import Sweep
@@ -280,6 +281,7 @@ class _Union:
         fill = None if keeps else np.nan
         file.add(name, kind, sizes, attributes, fill, single=len(self.dims) + frames)
         for n, dataset in self.present.items():
+            heed()
             if name in dataset:
                 for places, values in self._pieces(dataset[name], own, dataset):
                     file.put(name, (*self.sweep.index(n), *places), values)

@@ -10,6 +10,7 @@ A sweep that writes `name.nc` keeps a folder ``name.sweep`` beside it until it e
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Mapping
 from contextlib import closing
@@ -20,8 +21,10 @@ from typing import Any
 from langevin import beginning, config, provenance, sealing, trajectories
 from langevin.config import Settings
 from langevin.ensemble import available_threads
-from langevin.errors import Diverged, Interrupted, LangevinError, StorageError, UserError
-from langevin.interruption import listening
+from langevin.errors import Diverged, Interrupted, LangevinError, StorageError, UserError, one_line
+from langevin.interruption import interruptible
+from langevin.session import LOST, Manner, going_on
+from langevin.starting import is_start
 from langevin.storage import Paths, explained, replacing
 from langevin.sweep import combine, member
 from langevin.sweep.executor import Executor, LocalProcesses, Outcome
@@ -37,7 +40,7 @@ def local(threads: int | None, lock: int) -> LocalProcesses:
     return LocalProcesses(threads or available_threads(), [lock])
 
 
-def start(settings: Settings, paths: Paths, executor: Executor, progress: bool = False) -> Path:
+def start(settings: Settings, paths: Paths, executor: Executor, manner: Manner) -> Path:
     """Carry out a sweep from its start.
 
     Parameters
@@ -47,8 +50,8 @@ def start(settings: Settings, paths: Paths, executor: Executor, progress: bool =
     paths : Paths
         Where it goes; free, and locked by the caller.
     executor : Executor
-    progress : bool
-        Show a progress bar.
+    manner : Manner
+        Whether it is asked to stop, and whether to show a bar.
 
     Returns
     -------
@@ -60,7 +63,7 @@ def start(settings: Settings, paths: Paths, executor: Executor, progress: bool =
     UserError
         If the folder of the sweep is there, and is no sweep's.
     Interrupted
-        By Ctrl-C or SIGTERM, after the members under way have written their checkpoints.
+        By a signal or the wall time, after the members under way have written their checkpoints.
     Diverged
         If members diverged; the file has been written, NaN where they were not measured.
     LangevinError
@@ -77,19 +80,26 @@ def start(settings: Settings, paths: Paths, executor: Executor, progress: bool =
         "history": provenance.history_line("run"),
         "wall_time": 0.0,
     }
-    for made in settings.sweep.members if settings.sweep else ():
-        # A file that is not there, or not of this system, is known before anything is computed.
-        beginning.read(made)
+    with interruptible(manner.stop, lambda: " before the sweep began: it begins anew when it is run again"):
+        for made in settings.sweep.members if settings.sweep else ():
+            # A file that is not there, or not of this system, is known before anything is computed.
+            beginning.read(made)
     with explained(paths.sweep):
         # Under another name first: there is no folder of a sweep that does not say what it is.
         aside = paths.sweep.with_name(f".{paths.sweep.name}.partial")
-        aside.mkdir(exist_ok=True)
-        _write(aside / paths.manifest.name, notes)
-        aside.rename(paths.sweep)
-    return _Campaign(settings, paths, executor, notes, progress).carry_out()
+        # What a process left that was killed here.
+        shutil.rmtree(aside, ignore_errors=True)
+        try:
+            aside.mkdir()
+            _write(aside / paths.manifest.name, notes)
+            aside.rename(paths.sweep)
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
+    return _Campaign(settings, paths, executor, notes, manner).carry_out()
 
 
-def resume(paths: Paths, executor: Executor, progress: bool = False) -> Path:
+def resume(paths: Paths, executor: Executor, manner: Manner) -> Path:
     """Carry on a sweep; members that failed are tried again. Parameters and errors are those of `start`."""
     notes = _read(paths.manifest)
     if notes["format"] != FOLDER_FORMAT:
@@ -97,9 +107,11 @@ def resume(paths: Paths, executor: Executor, progress: bool = False) -> Path:
             f"{paths.manifest} was written by another version of langevin (format {notes['format']}, "
             f"here {FOLDER_FORMAT})"
         )
-    settings = replace(config.load(notes["settings"], folder=Path(notes["folder"])), text=notes["text"])
+    left = f" before it went on; continue with `langevin resume {paths.result}`"
+    with interruptible(manner.stop, lambda: left):
+        settings = replace(config.load(notes["settings"], folder=Path(notes["folder"])), text=notes["text"])
     notes["history"] += f"\n{provenance.history_line('resume')}, {provenance.versions()}"
-    return _Campaign(settings, paths, executor, notes, progress).carry_out()
+    return _Campaign(settings, paths, executor, notes, manner).carry_out()
 
 
 def _write(path: Path, notes: Mapping[str, Any]) -> None:
@@ -133,7 +145,7 @@ class _Campaign:
     """One process's share of a sweep."""
 
     def __init__(
-        self, settings: Settings, paths: Paths, executor: Executor, notes: dict[str, Any], progress: bool
+        self, settings: Settings, paths: Paths, executor: Executor, notes: dict[str, Any], manner: Manner
     ) -> None:
         assert settings.sweep is not None
         self.settings, self.paths, self.executor, self.notes = settings, paths, executor, notes
@@ -143,46 +155,46 @@ class _Campaign:
         #: Members that have not ended, by number.
         self.left = [number for number, path in enumerate(self.results) if not path.exists()]
         self.failed: dict[int, str] = {}
-        self.stopped: str | None = None
+        self.stop = manner.stop
         self.began, self.wall_before = time.monotonic(), float(notes["wall_time"])
         done = len(self.results) - len(self.left)
         kept = paths.result if settings.output.path else None
-        self.progress = SweepProgress(len(self.results), done, settings.title, kept, progress)
+        self.progress = SweepProgress(len(self.results), done, settings.title, kept, manner.progress)
 
     def carry_out(self) -> Path:
         """Carry all members to their end and make one file of them."""
         limit = trajectories.TRAJECTORY_LIMIT / len(self.results)
         # Of sweeps begun before there was a section [start] it is not known, and not needed.
         working = Path(self.notes.get("working", ""))
-        jobs = [member.job(self.sweep.members[n], self.results[n], limit, working) for n in self.left]
+        jobs = [
+            member.job(self.sweep.members[n], self.results[n], limit, working, self.stop.left)
+            for n in self.left
+        ]
         try:
-            with listening(self._note):
-                ends = self.executor.map(member.carry_out, jobs, self.progress.part, self._is_stopped)
-                with closing(ends):
-                    for index, outcome in ends:
-                        self._end(index, outcome)
+            ends = self.executor.map(member.carry_out, jobs, self.progress.part, self._is_stopped)
+            with closing(ends):
+                for index, outcome in ends:
+                    self._end(index, outcome)
         finally:
             self.progress.close()
             self._take_time()
-        if self.stopped:
+        try:
+            self.stop.heed()
+            return self._finish()
+        except Interrupted as error:
             done = sum(path.exists() for path in self.results)
-            raise Interrupted(
-                f"stopped by {self.stopped} with {done} of {len(self.results)} members done; "
-                f"continue with `langevin resume {self.paths.result}`"
-            )
-        return self._finish()
-
-    def _note(self, said: str) -> None:
-        self.stopped = said
+            where = f" with {done} of {len(self.results)} members done"
+            raise error.saying(f"{where}; {going_on(self.settings, self.paths)}") from None
 
     def _is_stopped(self) -> bool:
-        return self.stopped is not None
+        return self.stop.asked is not None
 
     def _end(self, index: int, outcome: Outcome) -> None:
         if outcome.kind == "failed":
-            self.failed[self.left[index]] = outcome.why
+            self.failed[self.left[index]] = one_line(outcome.why)
         if outcome.kind == "stopped":
-            self.stopped = self.stopped or outcome.why
+            # By itself a member only stops at the wall time, which it sees as its own checkpoints need it.
+            self.stop.end()
         else:
             self.progress.end(index)
             self._take_time()
@@ -215,9 +227,11 @@ class _Campaign:
         return self.paths.result
 
     def _file(self, number: int) -> Path | None:
-        """Return where a member's numbers are: of one that failed, in its checkpoint, if there is one."""
-        places = (self.results[number], Paths(self.results[number]).checkpoint)
-        return next((path for path in places if path.exists()), None)
+        """Return where a member's numbers are: of one that failed, in its checkpoint, if it has any."""
+        result, checkpoint = self.results[number], Paths(self.results[number]).checkpoint
+        if result.exists():
+            return result
+        return checkpoint if checkpoint.exists() and not is_start(checkpoint) else None
 
     def _complaint(self, diverged: Mapping[int, str]) -> LangevinError:
         """Return one line that says what became of the members that did not come to their end."""
@@ -231,7 +245,8 @@ class _Campaign:
                 parts.append(
                     f"{len(found)} of {count} members {name}: {self.sweep.label(number)}: {what}{more}"
                 )
-        line = "; ".join(parts) + f"; the others are in {self.paths.result}"
+        kept = bool(self.settings.output.path)
+        line = "; ".join(parts) + f"; {f'the others are in {self.paths.result}' if kept else LOST}"
         if not self.failed:
             return Diverged(line)
-        return LangevinError(f"{line}; `langevin resume {self.paths.result}` tries again")
+        return LangevinError(line + f"; `langevin resume {self.paths.result}` tries again" * kept)

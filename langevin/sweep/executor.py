@@ -8,12 +8,14 @@ import selectors
 import signal
 import subprocess
 import sys
-from collections import deque
+import time
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from langevin.errors import Interrupted, LangevinError
+from langevin.interruption import SIGNALS, by
 
 #: What a task is given: only what JSON can hold, so that it may cross to any process.
 Job: TypeAlias = Mapping[str, Any]
@@ -24,6 +26,13 @@ Report: TypeAlias = Callable[[int, float], None]
 
 #: Seconds after which `stopped` is asked again.
 POLL = 0.2
+
+#: Seconds after which a process that was asked to stop, and has not, is killed. Checkpoints are written
+#: aside: at worst a job goes on from the one before.
+GRACE = 60.0
+
+#: How often a job is begun again whose process was stopped by a signal that did not come from here.
+TRIES = 3
 
 #: A process begins with the module path of this one: what this one has imported, it can import, too.
 _START = (
@@ -36,12 +45,14 @@ class Outcome(NamedTuple):
 
     Attributes
     ----------
-    kind : "done", "failed" or "stopped"
+    kind : "done", "failed", "stopped" or "signalled"
+        "signalled": its process was stopped by a signal, and nobody here had asked for it; an executor tries
+        it again, and yields no such outcome.
     why : str
-        One line for a job that failed or was stopped.
+        What went wrong with a job that failed; of one that was stopped what follows "stopped".
     """
 
-    kind: Literal["done", "failed", "stopped"]
+    kind: Literal["done", "failed", "stopped", "signalled"]
     why: str = ""
 
 
@@ -91,7 +102,7 @@ class InProcess:
             try:
                 task(job, self.threads, partial(report, index))
             except Interrupted as error:
-                yield index, Outcome("stopped", str(error))
+                yield index, Outcome("stopped", error.how)
                 return
             except LangevinError as error:
                 yield index, Outcome("failed", str(error))
@@ -105,7 +116,8 @@ class LocalProcesses:
     As many processes as processors, or as jobs if these are fewer. A process takes one job after the other,
     so that what it has imported and compiled serves them all. It is a fresh interpreter, not a fork: torch
     and numba's threads survive none. It ends when this process ends, however that happens, since its standard
-    input ends then. One that dies takes only the job it had with it.
+    input ends then. One that dies takes only the job it had with it. One that is stopped by a signal of its
+    own leaves its job to another one. Those that do not stop when they are asked to are killed after `GRACE`.
 
     Parameters
     ----------
@@ -123,43 +135,81 @@ class LocalProcesses:
         self, task: Task, jobs: Sequence[Job], report: Report, stopped: Callable[[], bool]
     ) -> Generator[tuple[int, Outcome], None, None]:
         """Yield outcomes as they come; see `Executor.map`."""
-        waiting, asked = deque(range(len(jobs))), False
-        crew: list[_Worker] = []
-        with selectors.DefaultSelector() as selector:
+        return _Crew(task, jobs, self.threads, self.keep).carry_out(report, stopped)
 
-            def hire(share: int) -> None:
-                worker = _Worker(task, share, self.keep)
-                crew.append(worker)
-                selector.register(worker.output, selectors.EVENT_READ, worker)
-                worker.take(waiting, jobs)
 
-            try:
-                for share in shares(self.threads, len(jobs)):
-                    hire(share)
-                while selector.get_map():
-                    if stopped() and not asked:
-                        asked = True
-                        waiting.clear()
-                        for worker in crew:
-                            worker.stop()
-                    for key, _ in selector.select(POLL):
-                        worker = key.data
-                        for index, said in worker.hear():
-                            if isinstance(said, Outcome):
-                                yield index, said
-                            else:
-                                report(index, said)
-                        if worker.ended:
-                            selector.unregister(key.fileobj)
-                            if (lost := worker.bury(asked)) is not None:
-                                yield lost
-                            if waiting:
-                                hire(worker.share)
-                        elif worker.index is None and not worker.leaving:
-                            worker.take(waiting, jobs)
-            finally:
-                for worker in crew:
-                    worker.kill()
+class _Crew:
+    """The processes of one `LocalProcesses.map`, and the jobs that wait for them."""
+
+    def __init__(self, task: Task, jobs: Sequence[Job], threads: int, keep: Sequence[int]) -> None:
+        self.task, self.jobs, self.threads, self.keep = task, jobs, threads, keep
+        self.waiting = deque(range(len(jobs)))
+        self.workers: list[_Worker] = []
+        self.signalled: Counter[int] = Counter()
+        #: When the processes were asked to stop.
+        self.asked: float | None = None
+        self.selector = selectors.DefaultSelector()
+
+    def carry_out(
+        self, report: Report, stopped: Callable[[], bool]
+    ) -> Generator[tuple[int, Outcome], None, None]:
+        """Yield outcomes as they come."""
+        try:
+            for share in shares(self.threads, len(self.jobs)):
+                self._hire(share)
+            while self.selector.get_map():
+                self._ask(stopped)
+                for key, _ in self.selector.select(POLL):
+                    worker = key.data
+                    said = [*worker.hear()]
+                    if worker.ended:
+                        self.selector.unregister(key.fileobj)
+                        said += worker.bury(self.asked is not None)
+                    # A queue may send its signal to all: then this process has heard it, too.
+                    self._ask(stopped)
+                    for index, what in said:
+                        if not isinstance(what, Outcome):
+                            report(index, what)
+                        elif (end := self._judged(index, what)) is not None:
+                            yield index, end
+                    if worker.ended:
+                        if self.waiting:
+                            self._hire(worker.share)
+                    elif worker.index is None and not worker.leaving:
+                        worker.take(self.waiting, self.jobs)
+        finally:
+            self.selector.close()
+            for worker in self.workers:
+                worker.kill()
+
+    def _hire(self, share: int) -> None:
+        worker = _Worker(self.task, share, self.keep)
+        self.workers.append(worker)
+        self.selector.register(worker.output, selectors.EVENT_READ, worker)
+        worker.take(self.waiting, self.jobs)
+
+    def _ask(self, stopped: Callable[[], bool]) -> None:
+        """Ask all to stop, once, if that is wanted; end those that cannot hear it."""
+        if self.asked is None and stopped():
+            self.asked = time.monotonic()
+            self.waiting.clear()
+            for worker in self.workers:
+                worker.stop()
+        if self.asked is not None and time.monotonic() > self.asked + GRACE:
+            for worker in self.workers:
+                worker.end()
+
+    def _judged(self, index: int, end: Outcome) -> Outcome | None:
+        """Return the outcome of a job; None if it is to be tried again."""
+        if end.kind in ("failed", "done"):
+            return end
+        if end.kind == "stopped" or self.asked is not None:
+            return Outcome("stopped", end.why)
+        self.signalled[index] += 1
+        if self.signalled[index] > TRIES:
+            return Outcome("failed", f"its process was stopped {end.why}, {TRIES + 1} times")
+        self.waiting.appendleft(index)
+        return None
 
 
 def shares(threads: int, jobs: int) -> list[int]:
@@ -210,6 +260,14 @@ class _Worker:
         """Ask it to stop what it does."""
         if not self.leaving:
             self._say({"stop": True})
+        if not self.ended:
+            # Should it stand still, it does not hear.
+            self._process.send_signal(signal.SIGCONT)
+
+    def end(self) -> None:
+        """Kill it, if it is still there; its output ends then."""
+        if not self.ended and self._process.poll() is None:
+            self._process.kill()
 
     def hear(self) -> Iterator[tuple[int, Outcome | float]]:
         """Yield what it has said since."""
@@ -227,16 +285,25 @@ class _Worker:
             self.leaving = self.leaving or message.get("leaving", False)
             yield index, Outcome(message["kind"], message["why"])
 
-    def bury(self, asked: bool) -> tuple[int, Outcome] | None:
-        """Return the job that it died over, if it did."""
-        code = self._process.wait()
+    def bury(self, asked: bool) -> Iterator[tuple[int, Outcome]]:
+        """Yield the job that it died over, if it did; `asked`: it was to stop."""
+        try:
+            code = self._process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            # Its output has ended, and it goes on.
+            self._process.kill()
+            code = self._process.wait()
         if self.index is None:
-            return None
+            return
         index, self.index = self.index, None
         if asked:
-            return index, Outcome("stopped")
-        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        return index, Outcome("failed", f"its process ended ({how})")
+            yield index, Outcome("stopped")
+        elif -code in SIGNALS:
+            # Before its run listened, or at a second one.
+            yield index, Outcome("signalled", by(-code).how)
+        else:
+            how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+            yield index, Outcome("failed", f"its process ended ({how})")
 
     def kill(self) -> None:
         """Make sure that nothing is left of it."""

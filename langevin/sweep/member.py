@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,18 @@ from langevin.errors import Diverged
 from langevin.storage import Paths
 from langevin.sweep.executor import Job
 
+#: Seconds that a member has at least.
+LEAST = 1e-3
+
 
 def path(folder: Path, number: int) -> Path:
     """Return the result file of the member with this number."""
     return folder / f"member-{number:04d}.nc"
 
 
-def job(settings: Settings, result: Path, limit: float, working: Path) -> dict[str, Any]:
+def job(
+    settings: Settings, result: Path, limit: float, working: Path, left: float | None = None
+) -> dict[str, Any]:
     """Return what a process needs to know to carry out a member.
 
     Parameters
@@ -30,6 +36,8 @@ def job(settings: Settings, result: Path, limit: float, working: Path) -> dict[s
         Bytes that `configurations = "auto"` stores at most.
     working : Path
         The working directory in which the sweep began: from there paths of the run file lead.
+    left : float, optional
+        Seconds until the sweep has to stop.
     """
     output = {**settings.given.get("output", {}), "path": str(result), "figure": False}
     given = {**settings.given, "output": output}
@@ -40,6 +48,8 @@ def job(settings: Settings, result: Path, limit: float, working: Path) -> dict[s
         "settings": given,
         "folder": str(settings.folder.resolve()),
         "limit": limit,
+        # By the clock on the wall: members may run anywhere.
+        "until": None if left is None else time.time() + left,
     }
 
 
@@ -51,7 +61,9 @@ def carry_out(job: Job, threads: int, report: Callable[[float], None]) -> None:
     paths = Paths(Path(job["result"]))
     if paths.result.exists():
         return
-    how: Any = {"threads": threads, "watch": report, "limit": job["limit"]}
+    # However little time is left, it is more than none.
+    left = None if job["until"] is None else max(job["until"] - time.time(), LEAST)
+    how: Any = {"threads": threads, "watch": report, "limit": job["limit"], "wall_time": left}
     try:
         if paths.checkpoint.exists():
             simulation.execute_resume(paths.result, **how)

@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from langevin.errors import Interrupted, LangevinError
+from langevin.interruption import TIMED_OUT, request
 from langevin.locking import Unlocked
 from langevin.sweep.executor import Job, Task
 
@@ -41,7 +42,7 @@ def _listen(jobs: queue.SimpleQueue[Any]) -> None:
         message = json.loads(line)
         if "stop" in message:
             # A run under way notes it and writes its checkpoint; otherwise it ends this process.
-            os.kill(os.getpid(), signal.SIGTERM)
+            request()
         else:
             jobs.put(message)
     os._exit(0)
@@ -51,7 +52,9 @@ def _carry_out(task: Task, job: Job, threads: int, voice: _Voice) -> Mapping[str
     try:
         task(job, threads, lambda part: voice.say({"at": part}))
     except Interrupted as error:
-        return {"kind": "stopped", "why": str(error)}
+        # Whoever stopped this process wants it to leave, whether all are to stop or this one alone.
+        kind = "stopped" if error.exit_code == TIMED_OUT else "signalled"
+        return {"kind": kind, "why": error.how, "leaving": True}
     except LangevinError as error:
         return {"kind": "failed", "why": str(error)}
     except MemoryError as error:
@@ -81,7 +84,10 @@ def main() -> None:
     module, _, name = first["task"].partition(":")
     task: Task = getattr(importlib.import_module(module), name)
     while True:
-        voice.say(_carry_out(task, jobs.get()["job"], first["threads"], voice))
+        end = _carry_out(task, jobs.get()["job"], first["threads"], voice)
+        voice.say(end)
+        if end.get("leaving"):
+            os._exit(0)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
+from langevin.interruption import heed
 from langevin.system import Array
 
 from .crew import crew
@@ -87,6 +88,8 @@ class Lattice:
     def advance(self, n: int) -> None:
         """Compute rows up to n."""
         for row in range(self.rows, n + 1):
+            # Rows are only added: a state that has been returned stays what it was.
+            heed()
             with crew(row >= PARALLEL):
                 self._row(row)
 

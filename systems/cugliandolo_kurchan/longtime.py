@@ -26,6 +26,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from langevin.errors import Diverged
+from langevin.interruption import heed
 
 from .history import CLOCK, SPAN, History, clock_of, lagrange, lookup
 from .panels import GAUSS, GAUSS_POINTS, GAUSS_WEIGHTS, SCALE, Grid
@@ -102,6 +103,8 @@ class LongTime:
         """
         history = self.history
         while history.grids[-1].t < t:
+            # Slices are only added: a state that has been returned stays what it was.
+            heed()
             self._advance()
         # The series' slices belong to every state: without them a restored one would go on in another way.
         return max(self.laid, int(np.searchsorted(history.slices().time[: history.size], t)) + 1)

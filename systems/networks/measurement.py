@@ -26,6 +26,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
+from langevin.interruption import heed
+
 from .examples import Examples
 from .losses import accuracy
 from .training import Alone
@@ -66,6 +68,7 @@ def loss_and_accuracy(unit: Alone, examples: Examples, index: Tensor) -> NDArray
     total = torch.zeros(2, dtype=torch.float64, device=examples.device)
     with unit.evaluating(), torch.no_grad():
         for piece in torch.split(index, examples.piece):
+            heed()
             inputs, labels = unit.gather(piece, examples)
             outputs = unit.module(inputs)
             total[0] += unit.problem.loss.each(outputs, labels).double().sum()
@@ -85,6 +88,7 @@ def gradient_norm(unit: Alone, index: Tensor) -> float:
     sums: list[Tensor] = []
     with unit.evaluating():
         for piece in torch.split(index, unit.examples.piece):
+            heed()
             _, found = unit.gradient(piece[None])
             sums = [s + g for s, g in zip(sums, found, strict=True)] if sums else found
     # The unit divides by B.
@@ -127,6 +131,7 @@ def _noise_from_examples(unit: Alone, index: Tensor) -> list[float]:
         for part in parts_of(index):
             squares, sums = 0.0, [torch.zeros_like(w, dtype=torch.float64) for w in weights.values()]
             for piece in torch.split(part, held):
+                heed()
                 found = list(per_sample(weights, *unit.examples.gather(piece)).values())
                 squares += squared(found)
                 for total, g in zip(sums, found, strict=True):
@@ -149,6 +154,7 @@ def _norm_from_batches(unit: Alone, index: Tensor) -> float:
     squares, batches = 0.0, _batches(unit, index)
     with unit.scratch_buffers():
         for piece in batches:
+            heed()
             _, found = unit.gradient(piece[None])
             squares += squared(found)
             sums = [s + g for s, g in zip(sums, found, strict=True)] if sums else found
@@ -161,6 +167,7 @@ def _noise_from_batches(unit: Alone, index: Tensor) -> list[float]:
     values = []
     with unit.scratch_buffers():
         for first, second in zip(batches[::2], batches[1::2], strict=False):
+            heed()
             (_, a), (_, b) = unit.gradient(first[None]), unit.gradient(second[None])
             values.append(unit.problem.batch_size / 2 * squared([p - q for p, q in zip(a, b, strict=True)]))
     return values

@@ -16,6 +16,8 @@ from typing import TypeVar
 
 import torch
 
+from langevin.interruption import carried
+
 Result = TypeVar("Result")
 
 #: On a CPU, replicas of nets with up to this many weights are stacked: operations are mostly overhead then.
@@ -86,4 +88,4 @@ class Team:
         """Return task(unit) for every unit, in order."""
         if self._pool is None:
             return [task(u) for u in units]
-        return list(self._pool.map(task, units))
+        return list(self._pool.map(carried(task), units))

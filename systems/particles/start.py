@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from langevin.errors import UserError
-from langevin.preparation import report
+from langevin.pace import Pace
+from langevin.preparation import Place, report, saved
 from langevin.system import Array
 
 from .kernels import Field, Geometry
@@ -19,8 +21,6 @@ from .tile import HARMONIC, LENNARD_JONES
 PUSHES, PUSH_STEP, PUSH_RANGE = 3000, 0.03, 0.95
 #: Closest pair, in σ, from which Lennard-Jones forces can start: there they are some hundred ε/σ.
 CLOSEST = 0.8
-# Steps of equilibration between looks at whether somebody wants to stop.
-_STRETCH = 1000
 
 
 @dataclass(frozen=True)
@@ -91,10 +91,49 @@ def pushed_apart(x: Array, geometry: Geometry, threads: int) -> Array:
     Gradient descent on harmonic spheres of diameter `PUSH_RANGE` σ_ab: their forces stay finite, however
     close two particles are.
     """
+    return _pushed(_Walk(x, x.copy()), geometry, threads, lambda walk: None)
+
+
+def _pushed(walk: _Walk, geometry: Geometry, threads: int, say: Callable[[_Walk], None]) -> Array:
+    """Return what `pushed_apart` does, from somewhere on the way."""
     sigma = PUSH_RANGE * geometry.potential.sigma
     spheres = PairPotential(HARMONIC, sigma, sigma**2, 1.0)
-    field = Field(replace(geometry, potential=spheres), len(x), threads)
-    return field.steps(x, x.copy(), PUSHES, PUSH_STEP, 0.0, [])
+    field = Field(replace(geometry, potential=spheres), len(walk.x), threads)
+    for _ in walk.stretches(field, PUSHES, PUSH_STEP, 0.0, []):
+        say(walk)
+    return walk.x
+
+
+@dataclass
+class _Walk:
+    """Where all particles are, on the way through steps that may be cut anywhere.
+
+    Attributes
+    ----------
+    x, built : ndarray, shape (R, 3N)
+        Positions, and those from which the neighbour lists are built: on them the order of sums depends.
+    held : ndarray, shape (R, 3N), optional
+        Normals of the step before.
+    taken : int
+        Steps that are taken.
+    """
+
+    x: Array
+    built: Array
+    held: Array | None = None
+    taken: int = 0
+
+    def stretches(
+        self, field: Field, steps: int, dt: float, temperature: float, generators: list[np.random.Generator]
+    ) -> Iterator[None]:
+        """Take all steps that are left; pause about twice a second."""
+        pace = Pace(1.0)
+        for end in pace.stretches(self.taken, steps):
+            count = round(end) - self.taken
+            self.x = field.steps(self.x, self.built, count, dt, temperature, generators, self.held)
+            self.taken = round(end)
+            pace.advanced()
+            yield
 
 
 def equilibrated(
@@ -104,7 +143,8 @@ def equilibrated(
 
     The protocol: place the particles; unless they are harmonic spheres push them apart
     (`pushed_apart`); take `protocol.steps` steps of the Leimkuhler-Matthews scheme at the initial
-    temperature, of length `protocol.step`. At infinite temperature the first is all.
+    temperature, of length `protocol.step`. At infinite temperature the first is all. Pushing and steps say
+    where they are, and go on from where an earlier process left them (`langevin.preparation`).
 
     Raises
     ------
@@ -112,24 +152,42 @@ def equilibrated(
         If particles that must not overlap cannot be kept apart, or the equilibration breaks down.
     """
     n = geometry.species.size
-    x = np.array([placed(protocol.placed, n, geometry.box, g) for g in generators])
-    if geometry.potential.form == LENNARD_JONES:
-        x = pushed_apart(x, geometry, threads)
-        _require_apart(Field(geometry, len(x), threads).evaluate(x).closest, n / geometry.box**3)
-    if protocol.steps == 0:
-        return x
-    field, built = Field(geometry, len(x), threads), x.copy()
-    held = np.array([g.standard_normal(3 * n) for g in generators])
-    for done in range(0, protocol.steps, _STRETCH):
-        count = min(_STRETCH, protocol.steps - done)
-        x = field.steps(x, built, count, protocol.step, protocol.temperature, generators, held)
-        if not np.isfinite(x).all():
+    pushes = PUSHES if geometry.potential.form == LENNARD_JONES else 0
+    whole = pushes + protocol.steps
+
+    def say(walk: _Walk, before: int = 0) -> None:
+        arrays = {"x": walk.x, "built": walk.built, "taken": np.array(before + walk.taken)}
+        arrays |= {} if walk.held is None else {"held": walk.held}
+        report((before + walk.taken) / whole, lambda: Place(arrays, generators))
+
+    begun = saved()
+    taken = 0
+    if begun is None:
+        x = np.array([placed(protocol.placed, n, geometry.box, g) for g in generators])
+        walk = _Walk(x, x.copy())
+    else:
+        begun.restore(generators)
+        taken, held = int(begun.arrays["taken"]), begun.arrays.get("held")
+        # A walk of the pushes holds no normals.
+        taken -= 0 if held is None else pushes
+        walk = _Walk(begun.arrays["x"], begun.arrays["built"], held, taken)
+    if walk.held is None:
+        x = walk.x
+        if pushes:
+            x = _pushed(walk, geometry, threads, say)
+            _require_apart(Field(geometry, len(x), threads).evaluate(x).closest, n / geometry.box**3)
+        if protocol.steps == 0:
+            return x
+        walk = _Walk(x, x.copy(), np.array([g.standard_normal(3 * n) for g in generators]))
+    field = Field(geometry, len(walk.x), threads)
+    for _ in walk.stretches(field, protocol.steps, protocol.step, protocol.temperature, generators):
+        if not np.isfinite(walk.x).all():
             raise UserError(
                 f"dynamics.dt = {protocol.dt:g}: too large to equilibrate with at "
                 f"dynamics.initial_temperature = {protocol.temperature:g}; allowed: smaller ones"
             )
-        report((done + count) / protocol.steps)
-    return x
+        say(walk, pushes)
+    return walk.x
 
 
 def _require_apart(closest: Array, density: float) -> None:
