@@ -12,7 +12,7 @@ import click
 from langevin import __version__
 from langevin.errors import LangevinError
 from langevin.landscape_commands import connect, ensemble
-from langevin.options import at_option, conclude, overrides, overrides_option, running_options
+from langevin.options import at_option, conclude, overrides, overrides_option, running_options, trust_option
 from langevin.planes.cli import plane
 
 
@@ -56,6 +56,7 @@ def main(debug: bool) -> None:
 @overrides_option
 @click.option("--force", is_flag=True, help="Overwrite an existing result; discard an unfinished run.")
 @running_options
+@trust_option
 def run(run_file: Path, assignments: tuple[str, ...], force: bool, threads: int | None, quiet: bool) -> None:
     """Run the simulation that RUN_FILE describes; with [sweep] in it, every member of the sweep."""
     from langevin import config, simulation
@@ -68,6 +69,7 @@ def run(run_file: Path, assignments: tuple[str, ...], force: bool, threads: int 
 @main.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @running_options
+@trust_option
 def resume(file: Path, threads: int | None, quiet: bool) -> None:
     """Continue a stopped or killed run. FILE: the result it was to write, or its checkpoint."""
     from langevin import simulation
@@ -203,14 +205,15 @@ def export(
 @main.command()
 @click.argument("run_file", type=click.Path(path_type=Path))
 @overrides_option
+@trust_option
 def validate(run_file: Path, assignments: tuple[str, ...]) -> None:
-    """Check RUN_FILE without running it; report every fault."""
-    from langevin import config
+    """Check RUN_FILE without running it; report every fault, and what code of yours it imports."""
+    from langevin import config, trust
     from langevin.storage import Paths
 
     settings = config.load(run_file, overrides(assignments))
     Paths(Path(settings.output.path)).check(force=True)
-    click.echo(f"{run_file}: valid ({settings.size})")
+    click.echo(f"{run_file}: valid ({settings.size}){trust.imports(settings.code)}")
 
 
 @main.command()

@@ -50,3 +50,9 @@ class Interrupted(LangevinError):
     """The run was asked to stop and wrote its checkpoint (exit code 130, as shells use for Ctrl-C)."""
 
     exit_code = 130
+
+
+class UnknownCode(LangevinError):
+    """A file names code that is not imported, since its user has neither run nor trusted it (exit code 2)."""
+
+    exit_code = 2

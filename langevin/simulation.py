@@ -10,7 +10,7 @@ from typing import Any
 
 import xarray as xr
 
-from langevin import beginning, config, engine, pace, provenance, storage, trajectories
+from langevin import beginning, config, engine, pace, provenance, storage, trajectories, trust
 from langevin.config import Settings
 from langevin.dynamics import Langevin
 from langevin.engine import Run
@@ -26,6 +26,7 @@ from langevin.schemes import SchemeName
 from langevin.spectra import Spectra, described
 from langevin.storage import Paths, Stored, Trajectory
 from langevin.system import Data, State, System, optional, overrides
+from langevin.trust import Origin, trusting
 
 
 def run(
@@ -35,6 +36,7 @@ def run(
     force: bool = False,
     threads: int | None = None,
     progress: bool = False,
+    trust: bool = False,
 ) -> xr.Dataset:
     """Run a simulation and return its result.
 
@@ -50,6 +52,9 @@ def run(
         Processors to use (default: all that this process may). The result does not depend on it.
     progress : bool
         Show a progress bar.
+    trust : bool
+        Run the code, too, that files name which the run reads, such as ends of curves, even if this user has
+        not run it before; `source` may name code in any case.
 
     Returns
     -------
@@ -64,16 +69,19 @@ def run(
     Diverged
         The physics broke; what was measured until then is in the file.
     """
-    settings = config.load(source, overrides)
-    if settings.output.path:
-        return open(execute(settings, force=force, threads=threads, progress=progress))
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "result.nc"
-        with open(execute(settings, path, threads=threads, progress=progress)) as dataset:
-            return dataset.load()
+    with trusting(trust):
+        settings = config.load(source, overrides)
+        if settings.output.path:
+            return open(execute(settings, force=force, threads=threads, progress=progress))
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "result.nc"
+            with open(execute(settings, path, threads=threads, progress=progress)) as dataset:
+                return dataset.load()
 
 
-def resume(path: str | Path, *, threads: int | None = None, progress: bool = False) -> xr.Dataset:
+def resume(
+    path: str | Path, *, threads: int | None = None, progress: bool = False, trust: bool = False
+) -> xr.Dataset:
     """Continue a run from its checkpoint; the result is bitwise that of an uninterrupted run.
 
     Parameters
@@ -82,8 +90,12 @@ def resume(path: str | Path, *, threads: int | None = None, progress: bool = Fal
         The result file that the run was to write, or its checkpoint.
     threads, progress
         As for `run`.
+    trust : bool
+        Run the code that the checkpoint names even if this user has not run it before, or it has changed
+        since, and remember it. Code in a file from somebody else can do whatever you can.
     """
-    return open(execute_resume(path, threads=threads, progress=progress))
+    with trusting(trust):
+        return open(execute_resume(path, threads=threads, progress=progress))
 
 
 def open(path: str | Path) -> xr.Dataset:
@@ -117,6 +129,7 @@ def execute(
     """
     paths = Paths(path or Path(settings.output.path))
     paths.check(force, settings.output.figure)
+    trust.remember(settings.code)
     with paths.locked() as lock:
         if settings.sweep is not None:
             from langevin.sweep import execution
@@ -162,7 +175,8 @@ def execute_resume(
 
 def _resume(paths: Paths, threads: int | None, progress: bool, limit: float | None) -> _Session:
     dataset, arrays, notes = storage.read_checkpoint(paths.checkpoint)
-    settings = config.load(notes["settings"], folder=Path(notes["folder"]))
+    origin = Origin.of(paths.checkpoint, notes["attributes"].get("code"))
+    settings = config.load(notes["settings"], folder=Path(notes["folder"]), origin=origin)
     run, _, data = _prepare(settings, threads, beginning.generation(notes["attributes"]))
     _require_same(data, run.system, notes["attributes"], paths)
     run.recorder.restore(dataset)
@@ -172,7 +186,7 @@ def _resume(paths: Paths, threads: int | None, progress: bool, limit: float | No
     load = optional(run.system, "load_reference")
     run.references = {index: load(array) for index, array in references.read().items()}
     run.state = run.system.load_state(arrays)
-    attributes = notes["attributes"]
+    attributes = notes["attributes"] | provenance.code(settings)
     attributes["history"] += f"\n{provenance.history_line('resume')}, {provenance.where(run.system)}"
     stored = trajectories.plan(settings.record, run, limit)
     return _Session(settings, attributes, paths, run, stored, references, progress, notes["wall_time"])
@@ -206,7 +220,8 @@ def load_data(settings: Settings, ensemble: Ensemble) -> Data | None:
     """Load what [data] names, for every quenched sample of the ensemble; None for a system without data."""
     if settings.data_class is None:
         return None
-    data: Data = settings.data_class(settings.data).load(ensemble)
+    with trust.on_behalf_of(settings.origin):
+        data: Data = settings.data_class(settings.data).load(ensemble)
     return data
 
 
@@ -219,7 +234,8 @@ def build(settings: Settings, ensemble: Ensemble, data: Data | None = None) -> S
         data = load_data(settings, ensemble)
     further = [] if data is None else [data]
     record = {"record": settings.record} if hasattr(settings.system_class, "Record") else {}
-    made: Any = settings.system_class(settings.system, settings.dynamics, ensemble, *further, **record)
+    with trust.on_behalf_of(settings.origin):
+        made: Any = settings.system_class(settings.system, settings.dynamics, ensemble, *further, **record)
     if hasattr(made, "advance"):
         system: System = made
         return system

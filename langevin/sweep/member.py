@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from langevin import config, simulation
+from langevin import config, simulation, trust
 from langevin.config import Settings
 from langevin.errors import Diverged
 from langevin.storage import Paths
 from langevin.sweep.executor import Job
+from langevin.trust import Origin
 
 
 def path(folder: Path, number: int) -> Path:
@@ -30,6 +32,8 @@ def job(settings: Settings, result: Path, limit: float, working: Path) -> dict[s
         Bytes that `configurations = "auto"` stores at most.
     working : Path
         The working directory in which the sweep began: from there paths of the run file lead.
+
+    Whose settings they are, and whether they are trusted, crosses to the process, too.
     """
     output = {**settings.given.get("output", {}), "path": str(result), "figure": False}
     given = {**settings.given, "output": output}
@@ -40,6 +44,8 @@ def job(settings: Settings, result: Path, limit: float, working: Path) -> dict[s
         "settings": given,
         "folder": str(settings.folder.resolve()),
         "limit": limit,
+        "origin": None if settings.origin is None else asdict(settings.origin),
+        "trust": trust.is_given(),
     }
 
 
@@ -52,12 +58,15 @@ def carry_out(job: Job, threads: int, report: Callable[[float], None]) -> None:
     if paths.result.exists():
         return
     how: Any = {"threads": threads, "watch": report, "limit": job["limit"]}
+    origin = None if job["origin"] is None else Origin(**job["origin"])
     try:
-        if paths.checkpoint.exists():
-            simulation.execute_resume(paths.result, **how)
-        else:
-            settings = config.load(job["settings"], folder=Path(job["folder"]))
-            simulation.execute(settings, paths.result, **how)
+        # What members run, the sweep has remembered.
+        with trust.trusting(job["trust"], remembers=False):
+            if paths.checkpoint.exists():
+                simulation.execute_resume(paths.result, **how)
+            else:
+                settings = config.load(job["settings"], folder=Path(job["folder"]), origin=origin)
+                simulation.execute(settings, paths.result, **how)
     except Diverged:
         # Only where the run could say so in its file.
         if not paths.result.exists():
