@@ -18,6 +18,7 @@ from langevin.ensemble import Ensemble
 from langevin.errors import Diverged, Interrupted, LangevinError, UserError
 from langevin.interruption import listening
 from langevin.noise import Noise
+from langevin.outputs import refuse_links
 from langevin.progress import Progress, preparing
 from langevin.recorder import Recorder
 from langevin.references import References
@@ -213,6 +214,7 @@ def _find_unfinished(path: Path) -> Paths:
     if not (paths.checkpoint.exists() or paths.sweeping):
         done = f"{paths.result} is complete" if paths.result.exists() else f"there is no {paths.checkpoint}"
         raise UserError(f"nothing to resume: {done}")
+    refuse_links(paths)
     return paths
 
 

@@ -176,38 +176,49 @@ def find(key: str, target: str, near: Path | None = None) -> tuple[Any, Source]:
     module, _, name = target.partition(":")
     if not all(part.isidentifier() for part in module.split(".")):
         raise UserError(f'{key} = {target!r}: cannot import {module!r}: write "package.module:object"')
-    asking = _origin.get()
     folders = [] if near is None else [near.resolve()]
-    if asking is None:
-        for folder in folders:
-            if str(folder) not in sys.path:
-                sys.path.append(str(folder))
-        found = _imported(key, target, module)
-        # What was imported and is nowhere was made in memory.
-        code = _code(key, target, module, folders) or Code(key, target, Source(module, "memory"), {}, {})
-        if code.source.kind == "memory":
-            _in_memory.add(target)
-    else:
-        folders += known.places(target)
-        code = _code(key, target, module, folders)
-        if code is None:
-            looked = ", ".join(map(str, [*dict.fromkeys(folders), "the module path"]))
-            raise UnknownCode(
-                f"{asking.file}: {key} = {target!r}: cannot import {module!r}: it is not in {looked}"
-            )
-        _require(code, asking)
-        if code.source.kind == "own":
-            guard.admit(code.files, code.hashes)
-        found = _imported(key, target, module)
+    importing = _for_user if _origin.get() is None else _for_a_file
+    code = importing(key, target, module, folders)
     noted = _noted.get()
     if noted is not None and not code.is_open:
         noted.append(code)
-    return getattr(found, name, None), code.source
+    return getattr(sys.modules[module], name, None), code.source
 
 
-def _imported(key: str, target: str, module: str) -> Any:
+def _for_user(key: str, target: str, module: str, folders: list[Path]) -> Code:
+    """Import what the user's own run file names."""
+    for folder in folders:
+        if str(folder) not in sys.path:
+            sys.path.append(str(folder))
+    _import(key, target, module)
+    # What was imported and is nowhere was made in memory.
+    code = _code(key, target, module, folders) or Code(key, target, Source(module, "memory"), {}, {})
+    if code.source.kind == "memory":
+        _in_memory.add(target)
+    return code
+
+
+def _for_a_file(key: str, target: str, module: str, folders: list[Path]) -> Code:
+    """Import what the settings of a file name, if it may run."""
+    asking = _origin.get()
+    assert asking is not None
+    folders = [*folders, *known.places(target)]
+    code = _code(key, target, module, folders)
+    if code is None:
+        looked = ", ".join(map(str, [*dict.fromkeys(folders), "the module path"]))
+        raise UnknownCode(
+            f"{asking.file}: {key} = {target!r}: cannot import {module!r}: it is not in {looked}"
+        )
+    _require(code, asking)
+    if code.source.kind == "own":
+        guard.admit(code.files, code.hashes)
+    _import(key, target, module)
+    return code
+
+
+def _import(key: str, target: str, module: str) -> None:
     try:
-        return importlib.import_module(module)
+        importlib.import_module(module)
     except (ImportError, SyntaxError, ValueError, TypeError) as error:
         raise UserError(f"{key} = {target!r}: cannot import {module!r}: {error}") from error
 
@@ -227,7 +238,8 @@ def _code(key: str, target: str, module: str, folders: list[Path]) -> Code | Non
     if source.file is None or source.kind == "python" or code.is_open:
         return code
     found = sources.with_neighbours(source, [code.place, *folders[:1]])
-    files, hashes = ({name: pair[k] for name, pair in found.items()} for k in (0, 1))
+    files = {name: file for name, (file, _) in found.items()}
+    hashes = {name: digest for name, (_, digest) in found.items()}
     return replace(code, files=files, hashes=hashes)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from langevin import config, simulation, trust
 from langevin.config import Settings
 from langevin.errors import Diverged
+from langevin.outputs import refuse_links
 from langevin.storage import Paths
 from langevin.sweep.executor import Job
 from langevin.trust import Origin
@@ -57,6 +58,7 @@ def carry_out(job: Job, threads: int, report: Callable[[float], None]) -> None:
     paths = Paths(Path(job["result"]))
     if paths.result.exists():
         return
+    refuse_links(paths)
     how: Any = {"threads": threads, "watch": report, "limit": job["limit"]}
     origin = None if job["origin"] is None else Origin(**job["origin"])
     try:
