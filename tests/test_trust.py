@@ -25,6 +25,7 @@ from torch import nn
 import langevin
 from langevin import config, errors, guard, known, simulation, sources, trust
 from langevin.cli import main
+from langevin.ensemble import Ensemble
 from langevin.errors import ConfigError, Interrupted, UnknownCode, UserError
 from langevin.systems.networks.factories import makes_modules
 
@@ -606,3 +607,13 @@ def test_a_users_loss_is_checked_before_it_is_run(folder: Path) -> None:
 def test_state_is_not_the_users_own(state: Path) -> None:
     assert str(known.folder()) == os.environ[known.VARIABLE] == str(state)
     assert issubclass(UserError, Exception)
+
+
+def test_what_is_built_later_is_asked_for_again(folder: Path) -> None:
+    module = strangers.name()
+    (folder / f"{module}.py").write_text(strangers.MODULE.format(trace=str(folder / "trace")))
+    given = strangers.settings({"system.module": f"{module}:Net"})
+    with trust.trusting(True, remembers=False):
+        made = config.load(given, folder=folder, origin=trust.Origin("a.nc"))
+    with pytest.raises(UnknownCode, match=r"a\.nc: system\.module"):
+        simulation.build(made, Ensemble.regular(1, 1, 0))
