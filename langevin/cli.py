@@ -21,6 +21,7 @@ from langevin.options import (
     overrides,
     overrides_option,
     running_options,
+    trust_option,
     wall_time_option,
 )
 from langevin.planes.cli import plane
@@ -93,6 +94,7 @@ def main(debug: bool) -> None:
 )
 @wall_time_option
 @running_options
+@trust_option
 def run(
     run_file: Path,
     assignments: tuple[str, ...],
@@ -125,6 +127,7 @@ def run(
 @click.argument("file", type=click.Path(path_type=Path))
 @wall_time_option
 @running_options
+@trust_option
 def resume(file: Path, wall_time: str | None, threads: int | None, quiet: bool) -> None:
     """Continue a stopped or killed run. FILE: the result it was to write, or its checkpoint."""
     from langevin import simulation
@@ -260,14 +263,15 @@ def export(
 @main.command()
 @click.argument("run_file", type=click.Path(path_type=Path))
 @overrides_option
+@trust_option
 def validate(run_file: Path, assignments: tuple[str, ...]) -> None:
-    """Check RUN_FILE without running it; report every fault."""
-    from langevin import config
+    """Check RUN_FILE without running it; report every fault, and what code of yours it imports."""
+    from langevin import config, trust
     from langevin.storage import Paths
 
     settings = config.load(run_file, overrides(assignments))
     Paths(Path(settings.output.path)).check(force=True)
-    click.echo(f"{run_file}: valid ({settings.size})")
+    click.echo(f"{run_file}: valid ({settings.size}){trust.imports(settings.code)}")
 
 
 @main.command()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic.fields import FieldInfo
 
-from langevin import checks, registry, run_file
+from langevin import checks, registry, run_file, trust
 from langevin.errors import ConfigError, UserError
 from langevin.keys import (
     DynamicsKeys,
@@ -28,6 +28,7 @@ from langevin.keys import (
 )
 from langevin.run_file import nearest
 from langevin.schemes import SchemeName
+from langevin.trust import Code, Origin
 
 if TYPE_CHECKING:
     from langevin.sweep.plan import Sweep
@@ -114,6 +115,10 @@ class Settings:
         What the run begins from; None: from a start of its own.
     sweep : Sweep or None
         Of a run file with [sweep]: all members. The sections above are then those of the first.
+    code : tuple of Code
+        Code of the user's that they name, imported.
+    origin : Origin or None
+        The file that they were read from; None: from the user's own run file or call.
     """
 
     title: str
@@ -132,6 +137,8 @@ class Settings:
     data: Any = None
     start: StartKeys | None = None
     sweep: Sweep | None = None
+    code: tuple[Code, ...] = ()
+    origin: Origin | None = None
 
     @property
     def size(self) -> str:
@@ -149,6 +156,7 @@ def load(
     source: str | Path | Mapping[str, Any],
     overrides: Mapping[str, Any] | None = None,
     folder: Path | None = None,
+    origin: Origin | None = None,
 ) -> Settings:
     """Read and validate a run file (or a dict of the same shape).
 
@@ -158,14 +166,19 @@ def load(
     overrides : mapping of "section.key" to value, optional
     folder : Path, optional
         Where a user's own module is looked for, if `source` is a mapping (default: the working directory).
+    origin : Origin, optional
+        The file that `source` was read from, if that is not the user's own run file or call.
 
     Raises
     ------
     ConfigError
         With all faults at once.
+    UnknownCode
+        If a file names code that its user has neither run nor trusted.
     """
     if isinstance(source, Mapping):
         given, text, name, folder = run_file.plain(source), "", "settings", folder or Path.cwd()
+        name = name if origin is None else origin.file
     else:
         path = Path(source)
         text = run_file.read(path)
@@ -176,13 +189,14 @@ def load(
     faults: list[str] = []
     changed = run_file.plain(overrides or {})
     given = run_file.override(run_file.flat(given, faults), changed, faults)
-    if "sweep" in given:
-        # Imported here: it needs this module.
-        from langevin.sweep import plan
+    with trust.on_behalf_of(origin):
+        if "sweep" in given:
+            # Imported here: it needs this module.
+            from langevin.sweep import plan
 
-        settings = plan.validate(given, text, folder, faults, changed)
-    else:
-        settings = validate(given, text, folder, faults)
+            settings = plan.validate(given, text, folder, faults, changed)
+        else:
+            settings = validate(given, text, folder, faults)
     if faults or settings is None:
         raise ConfigError(faults, name)
     return settings
@@ -190,6 +204,12 @@ def load(
 
 def validate(given: dict[str, Any], text: str, folder: Path, faults: list[str]) -> Settings | None:
     """Validate the tables of one run; append a line to `faults` for each fault found."""
+    with trust.collecting() as code:
+        made = _validated(given, text, folder, faults)
+    return None if made is None else replace(made, code=trust.union([code]), origin=trust.origin())
+
+
+def _validated(given: dict[str, Any], text: str, folder: Path, faults: list[str]) -> Settings | None:
     faults += _unknown_sections(given)
     title = given.get("title", "")
     if not isinstance(title, str):

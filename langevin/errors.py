@@ -78,6 +78,12 @@ class Interrupted(KeyboardInterrupt):
         return Interrupted(f"stopped {self.how}{what}", self.how, self.exit_code)
 
 
+class UnknownCode(LangevinError):
+    """A file names code that is not imported, since its user has neither run nor trusted it (exit code 2)."""
+
+    exit_code = 2
+
+
 def one_line(text: str) -> str:
     """Return a message as one line, such as for an attribute or a row of a table."""
     return "; ".join(line.strip() for line in text.splitlines() if line.strip())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from langevin.options import conclude, overrides, overrides_option, running_options
+from langevin.options import conclude, overrides, overrides_option, running_options, trust_option
 
 
 @click.command()
@@ -34,6 +34,7 @@ from langevin.options import conclude, overrides, overrides_option, running_opti
 @overrides_option
 @click.option("--force", is_flag=True, help="Overwrite an existing result; discard an unfinished run.")
 @running_options
+@trust_option
 def connect(
     start: Path,
     end: Path | None,
@@ -92,6 +93,7 @@ def connect(
 )
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
 @running_options
+@trust_option
 def ensemble(
     files: tuple[Path, ...],
     output: Path,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,24 @@ def wall_time_option(command: Callable[..., Any]) -> Callable[..., Any]:
         metavar="TIME",
         help="Write a checkpoint and stop after this: seconds, or 50m, 23h50m, 1d2h, 01:30:00, 1-12:00:00.",
     )(command)
+
+
+def trust_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --trust to a command, and take it for given while the command runs; stands next to its function."""
+
+    @functools.wraps(command)
+    def carried_out(*arguments: Any, trust: bool, **keywords: Any) -> Any:
+        from langevin.trust import trusting
+
+        with trusting(trust):
+            return command(*arguments, **keywords)
+
+    return click.option(
+        "--trust",
+        is_flag=True,
+        help="Run code that a result or checkpoint names, even if you have not run it before or it has "
+        "changed since, and remember it.",
+    )(carried_out)
 
 
 def at_option(command: Callable[..., Any]) -> Callable[..., Any]:

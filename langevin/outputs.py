@@ -7,6 +7,7 @@ from pathlib import Path
 
 from langevin import files
 from langevin.errors import UserError
+from langevin.storage import STORED, Paths
 
 
 def check_output(path: Path, inputs: Sequence[Path], force: bool) -> None:
@@ -26,3 +27,21 @@ def check_output(path: Path, inputs: Sequence[Path], force: bool) -> None:
         raise UserError(f"{path} is one of the files to read")
     if path.exists() and not force:
         raise UserError(f"{path} exists; overwrite it with --force, or give another name")
+
+
+def refuse_links(paths: Paths) -> None:
+    """Make sure that what goes on writes beside its checkpoint, and nowhere else.
+
+    Raises
+    ------
+    UserError
+        If one of the files that are written there is a symbolic link: whoever sent the folder could have it
+        lead to any file of the user's.
+    """
+    beside = [paths.checkpoint, paths.references, *map(paths.raw, STORED), paths.sweep, paths.manifest]
+    written = (paths.result, paths.checkpoint, paths.manifest)
+    beside += [path.with_name(f".{path.name}.partial") for path in written]
+    beside.append(paths.result.with_name(f".{paths.result.name}.lock"))
+    for path in beside:
+        if path.is_symlink():
+            raise UserError(f"{path}: a symbolic link; what goes on writes to it, and it must be a file")

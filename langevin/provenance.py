@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import langevin
+from langevin import trust
 from langevin.config import Settings
 from langevin.ensemble import Ensemble
 from langevin.system import Data, System
@@ -36,6 +37,7 @@ def attributes(
         **learned,
         "run_file": settings.text,
         "settings": settings.as_json(),
+        **code(settings),
         # netCDF's widest integer has 64 bits, a seed may have more.
         "seed": str(settings.ensemble.seed),
         "versions": versions(),
@@ -44,6 +46,12 @@ def attributes(
         "threads": ensemble.threads,
         "history": history_line("run"),
     }
+
+
+def code(settings: Settings) -> dict[str, str]:
+    """Return the attribute that says which code of the user's was run; nothing if none was."""
+    said = trust.recorded(settings.code)
+    return {"code": said} if said else {}
 
 
 def versions() -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from langevin import trust
 from langevin.errors import UserError
 from langevin.system import DataSet, Model
 
@@ -117,6 +117,8 @@ def load(name: str, near: Path | None = None, kind: Kind = SYSTEM) -> type[Any]:
     ------
     UserError
         If there is no such class; the message names the nearest one.
+    UnknownCode
+        If a file names a class that its user has neither run nor trusted (`langevin.trust`).
     """
     known = names(kind)
     if name in known:
@@ -126,18 +128,23 @@ def load(name: str, near: Path | None = None, kind: Kind = SYSTEM) -> type[Any]:
         raise UserError(
             f"{kind.key} = {name!r}: no such {kind.word}; nearest: {nearest[0]!r}; allowed: {allowed(kind)}"
         )
-    if near is not None and str(near.resolve()) not in sys.path:
-        sys.path.append(str(near.resolve()))
-    return _import(name, kind)
+    found, _ = trust.find(kind.key, name, near)
+    return _checked(found, name, kind)
 
 
 def _import(target: str, kind: Kind) -> type[Any]:
+    """Return a registered class."""
     module_name, _, class_name = target.partition(":")
     try:
         module = importlib.import_module(module_name)
     except (ImportError, SyntaxError, ValueError, TypeError) as error:
         raise UserError(f"{kind.key} = {target!r}: cannot import {module_name!r}: {error}") from error
-    found = getattr(module, class_name, None)
+    return _checked(getattr(module, class_name, None), target, kind)
+
+
+def _checked(found: Any, target: str, kind: Kind) -> type[Any]:
+    """Make sure that what was found is a class that defines what it must."""
+    module_name, _, class_name = target.partition(":")
     if not isinstance(found, type):
         raise UserError(f"{kind.key} = {target!r}: module {module_name} has no class {class_name!r}")
     for name in kind.needs(found):

@@ -10,7 +10,7 @@ from typing import Any
 import xarray as xr
 from numpy.typing import NDArray
 
-from langevin import beginning, config, continuing, provenance, storage, trajectories
+from langevin import beginning, config, continuing, provenance, storage, trajectories, trust
 from langevin.config import Settings
 from langevin.dynamics import Langevin
 from langevin.engine import Run
@@ -18,6 +18,7 @@ from langevin.ensemble import Ensemble
 from langevin.errors import UserError
 from langevin.interruption import interruptible, listening
 from langevin.noise import Noise
+from langevin.outputs import refuse_links
 from langevin.recorder import Recorder
 from langevin.references import References
 from langevin.schedule import Schedule
@@ -27,6 +28,7 @@ from langevin.spectra import Spectra
 from langevin.starting import Start, Unfinished
 from langevin.storage import Paths
 from langevin.system import Data, System, optional
+from langevin.trust import Origin, trusting
 
 
 def run(
@@ -38,6 +40,7 @@ def run(
     threads: int | None = None,
     wall_time: float | str | None = None,
     progress: bool = False,
+    trust: bool = False,
 ) -> xr.Dataset:
     """Run a simulation and return its result.
 
@@ -57,6 +60,9 @@ def run(
         After which time to write a checkpoint and stop: seconds, or "23h50m", "01:30:00", "1-12:00:00".
     progress : bool
         Show a progress bar.
+    trust : bool
+        Run the code, too, that files name which the run reads, such as ends of curves, even if this user has
+        not run it before; `source` may name code in any case.
 
     Returns
     -------
@@ -74,16 +80,17 @@ def run(
         By Ctrl-C or another signal (heard in the main thread alone), or since the wall time is over; the
         message says how the run goes on. It is a `KeyboardInterrupt`.
     """
-    settings = config.load(source, overrides)
-    how: Any = {"threads": threads, "wall_time": wall_time, "progress": progress}
-    if settings.output.path:
-        return open(execute(settings, force=force, resume=resume, **how))
-    if resume:
-        raise UserError("resume: needs output.path, the file that a run goes on with")
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "result.nc"
-        with open(execute(settings, path, **how)) as dataset:
-            return dataset.load()
+    with trusting(trust):
+        settings = config.load(source, overrides)
+        how: Any = {"threads": threads, "wall_time": wall_time, "progress": progress}
+        if settings.output.path:
+            return open(execute(settings, force=force, resume=resume, **how))
+        if resume:
+            raise UserError("resume: needs output.path, the file that a run goes on with")
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "result.nc"
+            with open(execute(settings, path, **how)) as dataset:
+                return dataset.load()
 
 
 def resume(
@@ -92,6 +99,7 @@ def resume(
     threads: int | None = None,
     wall_time: float | str | None = None,
     progress: bool = False,
+    trust: bool = False,
 ) -> xr.Dataset:
     """Continue a run from its checkpoint; the result is bitwise that of an uninterrupted run.
 
@@ -101,8 +109,12 @@ def resume(
         The result file that the run was to write, or its checkpoint.
     threads, wall_time, progress
         As for `run`.
+    trust : bool
+        Run the code that the checkpoint names even if this user has not run it before, or it has changed
+        since, and remember it. Code in a file from somebody else can do whatever you can.
     """
-    return open(execute_resume(path, threads=threads, wall_time=wall_time, progress=progress))
+    with trusting(trust):
+        return open(execute_resume(path, threads=threads, wall_time=wall_time, progress=progress))
 
 
 def open(path: str | Path) -> xr.Dataset:
@@ -143,6 +155,7 @@ def execute(
         manner = Manner(stop, threads, progress, watch, limit)
         if not resume:
             paths.check(force, settings.output.figure)
+        trust.remember(settings.code)
         with paths.locked() as lock:
             found = continuing.found(settings, paths) if resume else "nothing"
             if found == "complete":
@@ -185,7 +198,7 @@ def _begin(settings: Settings, paths: Paths, manner: Manner, left: Unfinished | 
         attributes |= begins.attributes if begins else {}
         if left is not None:
             _require_same(data, run.system, left.attributes, paths)
-            attributes = _resumed(left.attributes, run.system)
+            attributes = _resumed(left.attributes, settings, run.system)
         start.make(run, attributes)
         if begins:
             begins.apply(run)
@@ -210,7 +223,8 @@ def _carry_on(paths: Paths, manner: Manner, lock: int) -> Path:
         manner.stop, lambda: f" before it went on; continue with `langevin resume {paths.result}`"
     ):
         dataset, arrays, notes = storage.read_checkpoint(paths.checkpoint)
-        settings = config.load(notes["settings"], folder=Path(notes["folder"]))
+        origin = Origin.of(paths.checkpoint, notes["attributes"].get("code"))
+        settings = config.load(notes["settings"], folder=Path(notes["folder"]), origin=origin)
         left = Unfinished.read(arrays, notes)
         session = None if left else _restored(settings, paths, manner, dataset, arrays, notes)
     return session.carry_out() if session else _begin(settings, paths, manner, left)
@@ -234,16 +248,16 @@ def _restored(
     load = optional(run.system, "load_reference")
     run.references = {index: load(array) for index, array in references.read().items()}
     run.state = run.system.load_state(arrays)
-    attributes = _resumed(notes["attributes"], run.system)
+    attributes = _resumed(notes["attributes"], settings, run.system)
     stored = trajectories.plan(settings.record, run, manner.limit)
     wall, checksums = notes["wall_time"], notes["checksums"]
     return Session(settings, attributes, paths, run, stored, references, manner, wall, checksums)
 
 
-def _resumed(attributes: Mapping[str, Any], system: System) -> dict[str, Any]:
+def _resumed(attributes: Mapping[str, Any], settings: Settings, system: System) -> dict[str, Any]:
     """Return the global attributes of a run that goes on."""
     line = f"{provenance.history_line('resume')}, {provenance.where(system)}"
-    return {**attributes, "history": f"{attributes['history']}\n{line}"}
+    return {**attributes, **provenance.code(settings), "history": f"{attributes['history']}\n{line}"}
 
 
 def _require_same(data: Data | None, system: System, attributes: Mapping[str, Any], paths: Paths) -> None:
@@ -267,6 +281,7 @@ def _find_unfinished(path: Path) -> Paths:
     if not (paths.checkpoint.exists() or paths.sweeping):
         done = f"{paths.result} is complete" if paths.result.exists() else f"there is no {paths.checkpoint}"
         raise UserError(f"nothing to resume: {done}")
+    refuse_links(paths)
     return paths
 
 
@@ -274,7 +289,8 @@ def load_data(settings: Settings, ensemble: Ensemble) -> Data | None:
     """Load what [data] names, for every quenched sample of the ensemble; None for a system without data."""
     if settings.data_class is None:
         return None
-    data: Data = settings.data_class(settings.data).load(ensemble)
+    with trust.on_behalf_of(settings.origin):
+        data: Data = settings.data_class(settings.data).load(ensemble)
     return data
 
 
@@ -287,7 +303,8 @@ def build(settings: Settings, ensemble: Ensemble, data: Data | None = None) -> S
         data = load_data(settings, ensemble)
     further = [] if data is None else [data]
     record = {"record": settings.record} if hasattr(settings.system_class, "Record") else {}
-    made: Any = settings.system_class(settings.system, settings.dynamics, ensemble, *further, **record)
+    with trust.on_behalf_of(settings.origin):
+        made: Any = settings.system_class(settings.system, settings.dynamics, ensemble, *further, **record)
     if hasattr(made, "advance"):
         system: System = made
         return system

@@ -17,6 +17,7 @@ from langevin.config import Settings
 from langevin.errors import UserError
 from langevin.sweep.reading import sweep_dims
 from langevin.system import Array
+from langevin.trust import Origin
 
 #: Variables that hold configurations → their dimension of time.
 HOLDERS = {"configuration": "time", "snapshot": "snapshot_time"}
@@ -124,9 +125,13 @@ def settings(dataset: xr.Dataset, path: Path) -> Settings:
     ------
     UserError
         If it does not say them.
+    UnknownCode
+        If they name code that the user has neither run nor trusted.
     """
     try:
         given = json.loads(dataset.attrs["settings"])
     except (KeyError, ValueError):
-        raise UserError(f"{path}: it does not say from which settings it was made") from None
-    return config.load(given, folder=path.parent)
+        given = None
+    if not isinstance(given, dict):
+        raise UserError(f"{path}: it does not say from which settings it was made")
+    return config.load(given, folder=path.parent, origin=Origin.of(path, dataset.attrs.get("code")))

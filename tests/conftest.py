@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -17,13 +18,17 @@ from langevin import config, registry
 ROOT = Path(__file__).parent.parent
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Give each process of `pytest -n` its share of the processors.
 
     Else every one starts as many threads as there are processors, and they wait for each other. Tests of
     threads ask for a number of them, and get it; numba, which allows as many as it finds processors, is told
     how many there are.
     """
+    # What tests run, nobody's home remembers.
+    state = tempfile.TemporaryDirectory(prefix="langevin-state-")
+    os.environ["LANGEVIN_STATE"] = state.name
+    config.add_cleanup(state.cleanup)
     worker = os.environ.get("PYTEST_XDIST_WORKER", "")
     if worker and hasattr(os, "sched_setaffinity"):
         found = sorted(os.sched_getaffinity(0))

@@ -7,7 +7,6 @@ independent run, and an ensemble at k budgets pools the members of k replicas, e
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from langevin import config, storage, stored
+from langevin import storage, stored
 from langevin.beginning import SPENT
 from langevin.config import Settings
 from langevin.errors import UserError
@@ -112,11 +111,7 @@ def opened(path: Path, name: str) -> Method:
     dataset = storage.open_result(path)
     if swept := sweep_dims(dataset):
         raise UserError(f"{path}: holds a sweep over {', '.join(swept)}; allowed: the file of a single run")
-    try:
-        given = json.loads(dataset.attrs["settings"])
-    except (KeyError, ValueError):
-        raise UserError(f"{path}: it does not say from which settings it was made") from None
-    settings = config.load(given, folder=path.parent)
+    settings = stored.settings(dataset, path)
     if not hasattr(settings.system_class, "predict"):
         raise UserError(
             f"{path}: system.name = {settings.system_name!r} classifies nothing; allowed: networks, "

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from langevin.options import running_options
+from langevin.options import running_options, trust_option
 
 _FILE = click.Path(path_type=Path)
 
@@ -44,6 +44,7 @@ _FILE = click.Path(path_type=Path)
 )
 @click.option("--force", is_flag=True, help="Overwrite an existing result and its figure.")
 @running_options
+@trust_option
 def plane(**given: Any) -> None:
     """Evaluate the plane through three stored configurations.
 

@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from langevin import beginning, config, provenance, sealing, trajectories
+from langevin import beginning, config, provenance, sealing, trajectories, trust
 from langevin.config import Settings
 from langevin.ensemble import available_threads
 from langevin.errors import Diverged, Interrupted, LangevinError, StorageError, UserError, one_line
@@ -30,6 +30,7 @@ from langevin.sweep import combine, member
 from langevin.sweep.executor import Executor, LocalProcesses, Outcome
 from langevin.sweep.plan import Sweep
 from langevin.sweep.progress import SweepProgress
+from langevin.trust import Origin
 
 #: Raised when the layout of the folder changes, so that an old one is refused, not misread.
 FOLDER_FORMAT = 2
@@ -76,6 +77,7 @@ def start(settings: Settings, paths: Paths, executor: Executor, manner: Manner) 
         "settings": settings.given,
         "text": settings.text,
         "folder": str(settings.folder.resolve()),
+        "code": trust.recorded(settings.code),
         "working": str(Path.cwd()),
         "history": provenance.history_line("run"),
         "wall_time": 0.0,
@@ -107,9 +109,12 @@ def resume(paths: Paths, executor: Executor, manner: Manner) -> Path:
             f"{paths.manifest} was written by another version of langevin (format {notes['format']}, "
             f"here {FOLDER_FORMAT})"
         )
+    origin = Origin.of(paths.manifest, notes.get("code"))
     left = f" before it went on; continue with `langevin resume {paths.result}`"
     with interruptible(manner.stop, lambda: left):
-        settings = replace(config.load(notes["settings"], folder=Path(notes["folder"])), text=notes["text"])
+        settings = config.load(notes["settings"], folder=Path(notes["folder"]), origin=origin)
+        settings = replace(settings, text=notes["text"])
+    notes["code"] = trust.recorded(settings.code)
     notes["history"] += f"\n{provenance.history_line('resume')}, {provenance.versions()}"
     return _Campaign(settings, paths, executor, notes, manner).carry_out()
 

@@ -227,7 +227,8 @@ class _Worker:
         self.ended = self.leaving = False
         self._rest = b""
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _START, json.dumps(sys.path)],
+            # -P: what stands in the working directory is not imported.
+            [sys.executable, "-P", "-c", _START, json.dumps(sys.path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,

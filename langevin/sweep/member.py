@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from langevin import config, simulation
+from langevin import config, simulation, trust
 from langevin.config import Settings
 from langevin.errors import Diverged
+from langevin.outputs import refuse_links
 from langevin.storage import Paths
 from langevin.sweep.executor import Job
+from langevin.trust import Origin
 
 #: Seconds that a member has at least.
 LEAST = 1e-3
@@ -38,6 +41,8 @@ def job(
         The working directory in which the sweep began: from there paths of the run file lead.
     left : float, optional
         Seconds until the sweep has to stop.
+
+    Whose settings they are, and whether they are trusted, crosses to the process, too.
     """
     output = {**settings.given.get("output", {}), "path": str(result), "figure": False}
     given = {**settings.given, "output": output}
@@ -50,6 +55,8 @@ def job(
         "limit": limit,
         # By the clock on the wall: members may run anywhere.
         "until": None if left is None else time.time() + left,
+        "origin": None if settings.origin is None else asdict(settings.origin),
+        "trust": trust.is_given(),
     }
 
 
@@ -61,15 +68,19 @@ def carry_out(job: Job, threads: int, report: Callable[[float], None]) -> None:
     paths = Paths(Path(job["result"]))
     if paths.result.exists():
         return
+    refuse_links(paths)
     # However little time is left, it is more than none.
     left = None if job["until"] is None else max(job["until"] - time.time(), LEAST)
     how: Any = {"threads": threads, "watch": report, "limit": job["limit"], "wall_time": left}
+    origin = None if job["origin"] is None else Origin(**job["origin"])
     try:
-        if paths.checkpoint.exists():
-            simulation.execute_resume(paths.result, **how)
-        else:
-            settings = config.load(job["settings"], folder=Path(job["folder"]))
-            simulation.execute(settings, paths.result, **how)
+        # What members run, the sweep has remembered.
+        with trust.trusting(job["trust"], remembers=False):
+            if paths.checkpoint.exists():
+                simulation.execute_resume(paths.result, **how)
+            else:
+                settings = config.load(job["settings"], folder=Path(job["folder"]), origin=origin)
+                simulation.execute(settings, paths.result, **how)
     except Diverged:
         # Only where the run could say so in its file.
         if not paths.result.exists():

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from langevin import config
+from langevin import config, trust
 from langevin.config import Settings
 from langevin.keys import toml
 from langevin.run_file import nearest
@@ -142,7 +142,8 @@ def validate(
     ]
     if faults or not valid:
         return None
-    return replace(valid[0], given=given, sweep=Sweep(tuple(axes), valid))
+    code = trust.union(member.code for member in valid)
+    return replace(valid[0], given=given, sweep=Sweep(tuple(axes), valid), code=code)
 
 
 def _named(member: Settings) -> tuple[tuple[str, str], ...]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import sys
 from collections.abc import Callable, Iterable
-from pathlib import Path
+from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -15,6 +13,7 @@ from torch import nn
 from langevin.errors import UserError
 from langevin.keys import Section, key
 
+from .factories import module_factory
 from .modules import LeNet, ResNet18, SmallNet, multilayer, xavier
 from .network import Network
 
@@ -140,8 +139,8 @@ class UserNetwork(Network):
         """What stands under [system]."""
 
         module: str = key(
-            '"package.module:factory": what returns a torch.nn.Module when called; it is given `shape` '
-            "(of one input) and `classes` if its arguments have these names",
+            '"package.module:factory": a class derived from torch.nn.Module, or a function that returns one; '
+            "it is given `shape` (of one input) and `classes` if its arguments have these names",
             default="torch.nn:Linear",
             example="langevin.systems.networks.modules:LeNet",
         )
@@ -155,13 +154,13 @@ class UserNetwork(Network):
 
     def build(self) -> nn.Module:
         """Return a new network from the user's factory."""
-        factory = find_factory(self.parameters.module)
+        factory = self._factory
         known = {"shape": self.shape, "classes": self.classes}
         names = inspect.signature(factory).parameters
         given = {n: v for n, v in known.items() if n in names} | self.parameters.arguments
         try:
             module = factory(**given)
-        except (TypeError, ValueError) as error:
+        except (ImportError, TypeError, ValueError) as error:
             raise UserError(
                 f"system.module = {self.parameters.module!r}: called with {given}: {error}"
             ) from None
@@ -172,15 +171,16 @@ class UserNetwork(Network):
             )
         return module
 
+    @cached_property
+    def _factory(self) -> Callable[..., Any]:
+        return module_factory(self.parameters.module)
+
     @classmethod
     def check(cls, settings: Any) -> Iterable[str]:
-        """Yield the fault of a factory that cannot be imported; the run file's folder is searched, too."""
+        """Yield the fault of a factory that cannot be imported, or is none."""
         yield from super().check(settings)
-        folder = str(Path(settings.folder).resolve())
-        if folder not in sys.path:
-            sys.path.append(folder)
         try:
-            find_factory(settings.system.module)
+            module_factory(settings.system.module, settings.folder)
         except UserError as error:
             yield str(error)
 
@@ -193,21 +193,3 @@ def require_images(name: str, shape: tuple[int, ...], least: int) -> None:
             f"system.name = {name!r}: needs images, channels×height×width, of at least {least}×{least} "
             f"pixels; inputs of this data set are {given}"
         )
-
-
-def find_factory(target: str) -> Callable[..., Any]:
-    """Return the callable that "package.module:factory" names.
-
-    Raises
-    ------
-    UserError
-        If it is not there.
-    """
-    name, _, attribute = target.partition(":")
-    try:
-        found = getattr(importlib.import_module(name), attribute, None) if name and attribute else None
-    except (ImportError, SyntaxError) as error:
-        raise UserError(f"system.module = {target!r}: cannot import {name!r}: {error}") from None
-    if not callable(found):
-        raise UserError(f'system.module = {target!r}: allowed: "package.module:factory", a callable')
-    return found

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from langevin import preparation, simulation
+from langevin import preparation, simulation, trust
 from langevin.config import Settings
 from langevin.ensemble import Ensemble
 from langevin.errors import Diverged, UserError
@@ -362,7 +362,8 @@ def _network(ends: Ends, dynamics: Descent, ensemble: Ensemble, record: RecordNe
         raise ends.refuse("data")
     # Of a later generation: the mini-batches are not those that the ends have seen.
     inner = replace(ensemble, sample=sample, generation=ensemble.generation + 1)
-    return kind(run.settings.system, dynamics, inner, data, record=record)
+    with trust.on_behalf_of(run.settings.origin):
+        return kind(run.settings.system, dynamics, inner, data, record=record)
 
 
 def _data(run: StoredRun, sample: NDArray[np.int64]) -> Data:

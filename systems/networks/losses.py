@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from langevin.errors import UserError
+
+from .factories import loss_function
 
 #: Of these −loss is the logarithm of the right class's probability.
 LOGARITHMIC = ("cross_entropy", "nll_loss")
@@ -37,7 +39,7 @@ class Loss:
     def __init__(self, name: str, classes: int) -> None:
         self.name = name
         self.classes = classes
-        self._function = _find(name)
+        self._function = find_loss(name)
         self._by_index = name in BY_INDEX or ":" in name
 
     @property
@@ -62,21 +64,29 @@ class Loss:
         return found if found.ndim == 1 else found.flatten(1).mean(1)
 
 
-def _find(name: str) -> Callable[..., Any]:
-    if ":" in name:
-        module, _, attribute = name.partition(":")
-        try:
-            found = getattr(importlib.import_module(module), attribute, None)
-        except ImportError as error:
-            raise UserError(f"system.loss = {name!r}: cannot import {module!r}: {error}") from None
-    else:
-        found = getattr(F, name, None)
-    if not callable(found) or "reduction" not in inspect.signature(found).parameters:
+def find_loss(name: str, near: Path | None = None) -> Callable[..., Any]:
+    """Return the function that `system.loss` names; a user's own is looked for in the folder `near`, too.
+
+    Raises
+    ------
+    UserError
+        If there is none that is a loss.
+    """
+    found = loss_function(name, near) if ":" in name else getattr(F, name, None)
+    if not callable(found) or "reduction" not in _arguments(found):
         raise UserError(
             f"system.loss = {name!r}: allowed: a loss of torch.nn.functional with the argument reduction, "
             'such as cross_entropy or mse_loss, or your own "package.module:function"'
         )
     return found
+
+
+def _arguments(function: Callable[..., Any]) -> list[str]:
+    """Return the names of a function's arguments; none of a compiled one, which does not say them."""
+    try:
+        return list(inspect.signature(function).parameters)
+    except ValueError:
+        return []
 
 
 def accuracy(outputs: Tensor, labels: Tensor) -> Tensor:

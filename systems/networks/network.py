@@ -35,7 +35,7 @@ from .fitting import fitting
 from .identity import TestSets
 from .landscape import Landscape, Seen
 from .layout import Layout, buffers_of, seeded
-from .losses import Loss
+from .losses import Loss, find_loss
 from .schedules import scaled_times
 from .sections import Descent, RecordDescent
 from .state import NetworkState, Reference, compare, first_not_finite, restored
@@ -92,6 +92,12 @@ class Network:
         """Yield the faults that several keys together show."""
         dynamics = settings.dynamics
         yield from dynamics.faults()
+        # [system] of curves of networks has a key of this name, too, with another meaning.
+        if issubclass(cls, Network) and hasattr(settings.system, "loss"):
+            try:
+                find_loss(settings.system.loss, settings.folder)
+            except UserError as error:
+                yield str(error)
         if dynamics.backend == "numba" and dynamics.execution == "stacked":
             given = 'dynamics.execution = "stacked"'
             yield f'{given}: allowed: "auto", "sequential" with dynamics.backend = "numba"'
