@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import subprocess
 import sys
 import threading
@@ -125,3 +126,27 @@ def test_a_dataset_that_is_let_go_unclosed_is_closed_under_the_lock(
     assert all(held)
     with pytest.raises(UserError, match="no such file"):
         simulation.open(tmp_path / "b.nc")
+
+
+def test_initial_weights_are_drawn_by_one_thread_at_a_time() -> None:
+    """torch's default generator is common to all threads: one that waits in the middle must harm nobody."""
+    import torch
+
+    from langevin.systems.networks.layout import seeded
+
+    barrier = threading.Barrier(2)
+
+    def build() -> Any:
+        first = torch.nn.Linear(3, 3)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            # Where two are in here at once they meet; else the first of them gives up waiting.
+            barrier.wait(timeout=0.3)
+        return torch.nn.Sequential(first, torch.nn.Linear(3, 3))
+
+    def weights(seed: int) -> list[Any]:
+        return [p.tolist() for p in seeded(build, seed).parameters()]
+
+    alone = [weights(1), weights(2)]
+    barrier.reset()
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(weights, (1, 2))) == alone

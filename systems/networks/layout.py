@@ -8,11 +8,15 @@ part of the state, not degrees of freedom.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+
+#: torch's default generator is one for all threads of the process.
+_DEFAULT_GENERATOR = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,6 @@ def seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
 
     The module is built on the CPU, so that a seed means the same start on every device.
     """
-    with torch.random.fork_rng(devices=[]):
+    with _DEFAULT_GENERATOR, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build()
