@@ -146,10 +146,16 @@ class LongTime:
         around = slice(first, first + SPAN)
         return float(weights @ self.history.energy[around]), float(weights @ self.history.mu[around])
 
-    def two_time(self, later: float, earlier: float, size: int) -> tuple[float, float, float]:
-        """Return C, R and χ = ∫_{earlier}^{later} ds R(later, s)."""
+    def two_time(
+        self, later: float, earlier: float, size: int, lag: float | None = None
+    ) -> tuple[float, float, float]:
+        """Return C, R and χ = ∫_{earlier}^{later} ds R(later, s).
+
+        `lag` is their difference, where it is known better than the two times tell.
+        """
+        lag = later - earlier if lag is None else lag
         found: tuple[float, float, float] = _two_time(
-            self.history.slices(), size, later, earlier, later - earlier, self.width
+            self.history.slices(), size, later, earlier, lag, self.width
         )
         return found
 

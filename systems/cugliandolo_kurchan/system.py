@@ -161,12 +161,13 @@ class CugliandoloKurchan(System):
         found = [s.one_time(state.t, size) for s, size in zip(self.solvers, state.sizes, strict=True)]
         return self._with_error(found)
 
-    def _two_time(self, earlier: float, state: State) -> tuple[Array, Array]:
+    def _two_time(self, earlier: float, state: State, lag: float) -> tuple[Array, Array]:
         """Return (C, R, χ) and their errors."""
-        if earlier == state.t:
+        if lag == 0:
             return np.array([1.0, 1.0, 0.0]), np.zeros(3)
         found = [
-            s.two_time(state.t, earlier, size) for s, size in zip(self.solvers, state.sizes, strict=True)
+            s.two_time(state.t, earlier, size, lag)
+            for s, size in zip(self.solvers, state.sizes, strict=True)
         ]
         return self._with_error(found)
 
@@ -188,7 +189,11 @@ class CugliandoloKurchan(System):
 
     def compare(self, reference: float, state: State) -> dict[str, Array]:
         """Return C, R, χ and Δ = 2(1 − C) with their estimated errors, shape (1,) each."""
-        values, errors = self._two_time(float(reference), state)
+        return self.compare_at(reference, state, state.t - float(reference))
+
+    def compare_at(self, reference: float, state: State, lag: float) -> dict[str, Array]:
+        """Return what `compare` returns, at a lag that the two times have to rounding only."""
+        values, errors = self._two_time(float(reference), state, lag)
         made = {}
         for name, value, error in zip(
             ("correlation", "response", "integrated_response"), values, errors, strict=True
