@@ -172,8 +172,8 @@ class Direct:
         values = [np.array([x.energy[n << k], x.mu[n << k]]) for k, x in enumerate(self.lattices)]
         return extrapolated(values)
 
-    def two_time(self, t: float, earlier: float, n: int, lag: float = 0.0) -> tuple[Array, Array]:
-        """Return (C, R, χ) between t = n·dt and an earlier time, and their errors; steps tell the lag."""
+    def two_time(self, t: float, earlier: float, n: int) -> tuple[Array, Array]:
+        """Return (C, R, χ) between t = n·dt and an earlier time, and their errors."""
         w, values = round(earlier / self.dt), []
         for k, x in enumerate(self.lattices):
             last, first = n << k, w << k
