@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-#: A time given is a time stored if the two differ by no more than this part of the time. It only lets decimals
-#: be typed: between times that lie close together, the part of their distance counts.
+#: A time given is a time stored if the two differ by no more than this part of the time. It lets decimals be
+#: typed; between times that lie close together the part of their distance counts.
 ROUNDING = 1e-9
 #: The part of the distance to the next stored time, and of the lag.
 APART = 1e-6
@@ -58,7 +58,9 @@ class StoredTimes:
         if not (self.sorted.size and np.isfinite(t)):
             return None
         k = int(np.searchsorted(self.sorted, t))
-        near = min((i for i in (k - 1, k) if 0 <= i < self.sorted.size), key=lambda i: abs(self.sorted[i] - t))
+        near = min(
+            (i for i in (k - 1, k) if 0 <= i < self.sorted.size), key=lambda i: abs(self.sorted[i] - t)
+        )
         around = self.sorted[max(near - 1, 0) : near + 2]
         allowed = slack(around)[min(near, 1)]
         allowed = min(allowed, max(APART * lag, SPACINGS * float(np.spacing(abs(t)))))

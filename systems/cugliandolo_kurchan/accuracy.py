@@ -2,8 +2,8 @@ r"""How far C, R and χ of the long-time solver may be off, pair by pair.
 
 A companion with a larger tolerance solves the same equations. Its distance is several times the solution's
 own error (measured: 5 to 7), but it changes sign, along the lag and along t_w, and where it does it says
-nothing. What is stated is therefore the whole distance, the largest within a factor `AROUND` of the lag at the
-same later time, and no less than three things that the distance does not see:
+nothing. What is stated is therefore the whole distance, the largest within a factor `AROUND` of the lag at
+the same later time, and no less than three things that the distance does not see:
 
 - rounding, `SPACINGS` of floating-point numbers: at short lags 1 − C and χ are small;
 - `PART`·tolerance·τ, for the first moments, where both solutions begin with the same power series;
@@ -65,8 +65,7 @@ def _around(pair: Pair) -> list[Pair]:
 
 def _distance(solvers: tuple[LongTime, LongTime], sizes: tuple[int, int], pair: Pair) -> Array:
     found = [
-        s.two_time(pair.later, pair.earlier, size, pair.lag)
-        for s, size in zip(solvers, sizes, strict=True)
+        s.two_time(pair.later, pair.earlier, size, pair.lag) for s, size in zip(solvers, sizes, strict=True)
     ]
     return np.abs(np.subtract(*found))
 

@@ -35,7 +35,8 @@ from .covariance import Covariance
 
 #: The companion solution, whose distance estimates the error, has this many times the tolerance.
 COMPANION = 8.0
-#: What of its distance is the solution's own error in E. Measured, the errors' ratio is 5 to 7: on the safe side.
+#: What of its distance is the solution's own error in E. Measured, the errors' ratio is 5 to 7: on the safe
+#: side. What is stated of pairs: `accuracy`.
 SHARE = 1 / 4
 
 
