@@ -6,7 +6,7 @@ nothing. What is stated is therefore the whole distance, the largest within a fa
 the same later time, and no less than three things that the distance does not see:
 
 - rounding, `SPACINGS` of floating-point numbers: at short lags 1 − C and χ are small;
-- `PART`·tolerance·τ, for the first moments, where both solutions begin with the same power series;
+- `PART`·tolerance·τ (up to τ = 1), for the first moments, where both begin with the same power series;
 - in C, the slope at τ = 0. It is −T exactly, of both solutions nearly so, and as far off in either: of the
   polynomial next to τ = 0 the solver prescribes the value, 1. With δ the defect of the slope and τ₁ the first
   node beside τ = 0, the error is δ min(τ, τ₁) to begin with.
@@ -26,7 +26,7 @@ from .panels import DERIVATIVE, NODES
 
 AROUND = 2.0
 SPACINGS = 32
-PART = 3e-4
+PART = 0.03
 
 
 class Pair(NamedTuple):

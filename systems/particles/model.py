@@ -109,10 +109,13 @@ class Mixture(Model):
             )
         with np.errstate(over="ignore"):
             box, reach = (p.n / p.density) ** (1 / 3), float(cutoff(p) * sigma_matrix(p).max())
-        if reach > box / 2 * (1 + 1e-12):
+        if not math.isfinite(box):
+            yield f"system.density = {p.density:g}: the volume of {p.n} particles is infinite; allowed: more"
+        elif reach > box / 2 * (1 + 1e-12):
             key = "cutoff" if p.potential == "lennard_jones" else "potential"
             # Before rounding: to the next whole number if there is one of that size.
-            least = float(p.density * np.float64(2 * reach) ** 3)
+            with np.errstate(over="ignore"):
+                least = float(np.float64(p.density) * np.float64(2 * reach) ** 3)
             least = math.ceil(least - 1e-9) if least < 1e15 else least
             value = f"{cutoff(p):g}" if key == "cutoff" else f'"{p.potential}"'
             yield (
