@@ -3,10 +3,12 @@ r"""How far C, R and χ of the long-time solver may be off, pair by pair.
 A companion with a larger tolerance solves the same equations. Its distance is several times the solution's
 own error (measured: 5 to 7), but it changes sign, along the lag and along t_w, and where it does it says
 nothing. What is stated is therefore the whole distance, the largest within a factor `AROUND` of the lag at
-the same later time, and no less than three things that the distance does not see:
+the same later time, and no less than four things that the distance does not see:
 
 - rounding, `SPACINGS` of floating-point numbers: at short lags 1 − C and χ are small;
-- `PART`·tolerance·τ (up to τ = 1), for the first moments, where both begin with the same power series;
+- `PART`·tolerance·τ (up to τ = 1), and three times tolerance·τ up to t = `EARLY`, where both begin with the same power
+  series and have the same few panels;
+- the distance to that power series, as far as it holds to a part of the tolerance;
 - in C, the slope at τ = 0. It is −T exactly, of both solutions nearly so, and as far off in either: of the
   polynomial next to τ = 0 the solver prescribes the value, 1. With δ the defect of the slope and τ₁ the first
   node beside τ = 0, the error is δ min(τ, τ₁) to begin with.
@@ -21,12 +23,14 @@ import numpy as np
 from langevin.system import Array
 
 from .history import SPAN, History
-from .longtime import LongTime
+from .longtime import LongTime, series_of
 from .panels import DERIVATIVE, NODES
 
 AROUND = 2.0
 SPACINGS = 32
-PART = 0.03
+PART, EARLY = 0.03, 10.0
+#: Part of the tolerance to which the power series holds where it is compared with.
+HOLDS = 1e-3
 
 
 class Pair(NamedTuple):
@@ -51,8 +55,14 @@ def two_time(solvers: tuple[LongTime, LongTime], sizes: tuple[int, int], pair: P
     fine, size = solvers[0], sizes[0]
     values = np.array(fine.two_time(pair.later, pair.earlier, size, pair.lag))
     apart = [_distance(solvers, sizes, near) for near in _around(pair)]
-    least = SPACINGS * np.finfo(float).eps + PART * fine.tolerance * min(pair.lag, 1.0)
+    part = fine.tolerance * (PART if pair.later > EARLY else 3.0)
+    least = SPACINGS * np.finfo(float).eps + part * min(pair.lag, 1.0)
     errors = np.maximum(np.max(apart, axis=0), least * np.array([1.0, 1.0, abs(values[2])]))
+    series = series_of(fine.problem)
+    if pair.later <= series.radius(HOLDS * fine.tolerance):
+        known = series.at(pair.later, np.array([pair.earlier]))
+        off = [abs(float(k[0]) - v) for k, v in zip(known, values[:2], strict=True)]
+        errors = np.maximum(errors, [*off, off[1] * pair.lag])
     slope, first = _defect(fine.history, pair.later, size, fine.problem.temperature)
     errors[0] = max(errors[0], slope * min(pair.lag, first))
     return values, errors

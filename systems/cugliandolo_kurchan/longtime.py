@@ -48,8 +48,8 @@ SERIES_DEGREE = 20
 
 
 @lru_cache(maxsize=16)
-def _series(problem: Problem) -> Series:
-    # A solution and its companion start alike.
+def series_of(problem: Problem) -> Series:
+    """Return the power series of a problem. A solution and its companion start alike."""
     return Series(problem.covariance, problem.temperature, problem.beta, SERIES_DEGREE)
 
 
@@ -81,7 +81,7 @@ class LongTime:
 
     def _start(self) -> History:
         """Return slices of the power series, as far as it holds to rounding."""
-        series = _series(self.problem)
+        series = series_of(self.problem)
         end = clock_of(series.radius(1e-14))
         count = max(SPAN + ORDER, math.ceil(end / (0.012 * (self.tolerance / 1e-7) ** 0.2)))
         history = History()
