@@ -117,11 +117,12 @@ def _pair_faults(settings: Settings, grids: dict[str, Grid], step: float | None)
                 f"{math.ulp(w):.2g} apart; allowed there: lags ≥ {LEAST_LAG * math.ulp(w):.2g}"
             )
             return
-    if settings.ensemble is None:
+    ensemble: Any = settings.ensemble  # None where it has faults of its own
+    if ensemble is None:
         return
     pairs = int(np.searchsorted(lags, end - waiting, side="right").sum())
     stops = min(pairs + times.size + waiting.size, end + 1 if step else math.inf)
-    replicas = settings.ensemble.replicas
+    replicas = ensemble.replicas
     values = replicas * (AT_LEAST * waiting.size * lags.size + stops)
     yield from room_faults(
         8 * values + ENTRY * (pairs + stops),

@@ -6,8 +6,8 @@ nothing. What is stated is therefore the whole distance, the largest within a fa
 the same later time, and no less than four things that the distance does not see:
 
 - rounding, `SPACINGS` of floating-point numbers: at short lags 1 − C and χ are small;
-- `PART`·tolerance·τ (up to τ = 1), and three times tolerance·τ up to t = `EARLY`, where both begin with the same power
-  series and have the same few panels;
+- `PART`·tolerance·τ (up to τ = 1), and three times tolerance·τ up to t = `EARLY`, where both begin with the
+  same power series and have the same few panels;
 - the distance to that power series, as far as it holds to a part of the tolerance;
 - in C, the slope at τ = 0. It is −T exactly, of both solutions nearly so, and as far off in either: of the
   polynomial next to τ = 0 the solver prescribes the value, 1. With δ the defect of the slope and τ₁ the first
@@ -41,7 +41,7 @@ class Pair(NamedTuple):
     lag: float
 
 
-def two_time(solvers: tuple[LongTime, LongTime], sizes: tuple[int, int], pair: Pair) -> tuple[Array, Array]:
+def two_time(solvers: tuple[LongTime, ...], sizes: tuple[int, ...], pair: Pair) -> tuple[Array, Array]:
     """Return (C, R, χ) of a pair, and their errors.
 
     Parameters
@@ -73,11 +73,11 @@ def _around(pair: Pair) -> list[Pair]:
     return [pair, *(Pair(t, t - lag, lag) for lag in lags)]
 
 
-def _distance(solvers: tuple[LongTime, LongTime], sizes: tuple[int, int], pair: Pair) -> Array:
+def _distance(solvers: tuple[LongTime, ...], sizes: tuple[int, ...], pair: Pair) -> Array:
     found = [
         s.two_time(pair.later, pair.earlier, size, pair.lag) for s, size in zip(solvers, sizes, strict=True)
     ]
-    return np.abs(np.subtract(*found))
+    return np.asarray(np.abs(np.array(found[0]) - np.array(found[1])))
 
 
 def _defect(history: History, t: float, size: int, temperature: float) -> tuple[float, float]:
