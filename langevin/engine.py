@@ -82,8 +82,10 @@ def run(
 def record(run: Run, stop: Stop) -> None:
     """Measure what is due at a stop."""
     run.recorder.measure(stop, run.system.measure(run.state))
+    compare = optional(run.system, "compare_at")
     for waiting, lag in stop.pairs:
-        run.recorder.compare(waiting, lag, run.system.compare(run.references[waiting], run.state))
+        found = compare(run.references[waiting], run.state, float(run.schedule.lags[lag]))
+        run.recorder.compare(waiting, lag, found)
     for waiting in {waiting for waiting, _ in stop.pairs if run.needed[waiting] == stop.index}:
         del run.references[waiting]
     if stop.waiting is not None:

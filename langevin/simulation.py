@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
@@ -24,6 +25,7 @@ from langevin.references import References
 from langevin.schedule import Schedule
 from langevin.schemes import SchemeName
 from langevin.session import Manner, Session
+from langevin.sizes import room_explained
 from langevin.spectra import Spectra
 from langevin.starting import Start, Unfinished
 from langevin.storage import Paths
@@ -191,7 +193,7 @@ def execute_resume(
 def _begin(settings: Settings, paths: Paths, manner: Manner, left: Unfinished | None = None) -> Path:
     """Carry out a run from its start, or from what an earlier process has left of that."""
     start = Start(settings, paths, manner, left)
-    with start.telling():
+    with start.telling(), room_explained():
         begins = beginning.read(left.located(settings) if left else settings)
         run, ensemble, data = _prepare(settings, manner.threads, begins.generation if begins else 0)
         attributes = provenance.attributes(settings, ensemble, run.system, data)
@@ -219,9 +221,8 @@ def _carry_on(paths: Paths, manner: Manner, lock: int) -> Path:
         from langevin.sweep import execution
 
         return execution.resume(paths, execution.local(manner.threads, lock), manner)
-    with interruptible(
-        manner.stop, lambda: f" before it went on; continue with `langevin resume {paths.result}`"
-    ):
+    said = f" before it went on; continue with `langevin resume {paths.result}`"
+    with interruptible(manner.stop, lambda: said), room_explained():
         dataset, arrays, notes = storage.read_checkpoint(paths.checkpoint)
         origin = Origin.of(paths.checkpoint, notes["attributes"].get("code"))
         settings = config.load(notes["settings"], folder=Path(notes["folder"]), origin=origin)
@@ -241,6 +242,8 @@ def _restored(
     """Return the session that goes on from a checkpoint."""
     run, _, data = _prepare(settings, manner.threads, beginning.generation(notes["attributes"]))
     _require_same(data, run.system, notes["attributes"], paths)
+    if not np.array_equal(dataset["time"], run.schedule.times):
+        raise UserError(f"{paths.checkpoint}: another version began the run, with other times; run it anew")
     run.recorder.restore(dataset)
     run.noise.load_state(notes["noise"])
     run.time, run.position = notes["time"], notes["position"]

@@ -30,6 +30,7 @@ from langevin.ensemble import Ensemble, available_threads
 from langevin.errors import LangevinError
 from langevin.keys import key
 from langevin.noise import stream
+from langevin.sizes import room_faults
 
 from . import depot
 from .base import Data, DataKeys, Examples, shares
@@ -100,6 +101,8 @@ class LJAT:
         """Yield what is wrong with the numbers of examples, of samples, and with the cube."""
         keys = settings.data
         half = keys.points // 2
+        # Of every molecule three atoms, and where they fall.
+        yield from room_faults(8.0 * 18 * keys.points, f"data.points = {keys.points}")
         for which in ("train", "test"):
             if getattr(keys, which) > half:
                 yield f"data.{which} = {getattr(keys, which)}: must be ≤ {half}, half of data.points"

@@ -15,15 +15,21 @@ net 70 %; all learn gradually, over some thousand steps.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from langevin.ensemble import Ensemble
 from langevin.keys import key
+from langevin.sizes import room_faults
 
 from .base import Data, DataKeys, Examples
+
+if TYPE_CHECKING:
+    from langevin.config import Settings
 
 #: Name of a data set → shape of its images (channels, height, width), and its classes.
 SHAPES = {
@@ -59,6 +65,17 @@ class Synthetic:
     def __init__(self, parameters: Any) -> None:
         self.parameters = parameters
         self.shape, self.classes = SHAPES[parameters.like]
+
+    @classmethod
+    def check(cls, settings: Settings) -> Iterable[str]:
+        """Yield that the examples, or the prototypes, do not fit in memory."""
+        keys = settings.data
+        shape, classes = SHAPES[keys.like]
+        images = settings.ensemble.samples * (keys.train + keys.test) + classes * keys.clusters
+        said = f"data.train = {keys.train}, data.test = {keys.test}, data.clusters = {keys.clusters}"
+        yield from room_faults(
+            4.0 * math.prod(shape) * images, f"{said}, ensemble.samples = {settings.ensemble.samples}"
+        )
 
     def prototypes(self, ensemble: Ensemble, sample: int) -> NDArray[np.float32]:
         """Return μ of a quenched sample, shape (classes, K, channels, height, width)."""
