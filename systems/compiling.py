@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 from pathlib import Path
+from typing import Any
 
 
 def host_has(feature: str) -> bool:
@@ -13,9 +14,11 @@ def host_has(feature: str) -> bool:
     NUMBA_CPU_FEATURES says so, if that is set. What it does not name counts as missing, but for what all
     processors of the architecture have.
     """
-    from numba.core import codegen, config
+    from numba import core
 
-    chosen = codegen.get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES
+    numba: Any = core
+    told = numba.config.CPU_FEATURES
+    chosen: str = numba.codegen.get_host_cpu_features() if told is None else told
     known = {name[1:]: name[0] == "+" for name in chosen.split(",") if name}
     always = feature == "sse2" and platform.machine().lower() in ("x86_64", "amd64")
     return known.get(feature, always)

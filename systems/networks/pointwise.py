@@ -53,14 +53,16 @@ def _gradients(
 
 
 @cache
-def protect() -> torch.library.Library:
+def protect() -> object:
     """Replace the operation on processors, in this process, for good."""
-    library = torch.library.Library("aten", "IMPL")
-    library.impl("convolution_backward", _gradients, "CPU")
-    return library
+    library: Any = torch.library
+    replaced = library.Library("aten", "IMPL")
+    replaced.impl("convolution_backward", _gradients, "CPU")
+    # What is registered lives as long as this does.
+    return replaced
 
 
-class _Watch(TorchDispatchMode):
+class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Protects as soon as it sees a convolution that needs it."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -78,7 +80,7 @@ def protected(module: nn.Module) -> Iterator[None]:
     """
     if any(_pointwise(p.shape) for p in module.parameters()):
         protect()
-    with _Watch():
+    with _Watch():  # type: ignore[no-untyped-call]
         yield
 
 
