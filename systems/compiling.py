@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import platform
 from pathlib import Path
-
-import llvmlite.binding as llvm
+from typing import Any
 
 
 def host_has(feature: str) -> bool:
-    """Return whether LLVM knows that this processor has a feature, such as "avx512f"."""
-    try:
-        return bool(llvm.get_host_cpu_features().get(feature, False))
-    except RuntimeError:
-        return False
+    """Return whether numba compiles for a processor with a feature, such as "avx512f".
+
+    NUMBA_CPU_FEATURES says so, if that is set. What it does not name counts as missing, but for what all
+    processors of the architecture have.
+    """
+    from numba import core
+
+    numba: Any = core
+    told = numba.config.CPU_FEATURES
+    chosen: str = numba.codegen.get_host_cpu_features() if told is None else told
+    known = {name[1:]: name[0] == "+" for name in chosen.split(",") if name}
+    always = feature == "sse2" and platform.machine().lower() in ("x86_64", "amd64")
+    return known.get(feature, always)
 
 
 def fingerprint(*files: str) -> int:

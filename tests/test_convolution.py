@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from langevin.systems.compiling import host_has
 from langevin.systems.networks.convolution import ConvPool
 from langevin.systems.networks.modules import SmallNet
 from langevin.systems.networks.pooled_forward import group_size
@@ -59,6 +60,8 @@ def gradient_away_from_kinks(made: ConvPool, x: Tensor, margin: float) -> Tensor
 def test_errors_are_no_larger_than_twice_torchs_own(
     samples: int, channels: int, side: int, filters: int, padding: int
 ) -> None:
+    # Without fused multiplication and addition products are rounded, too: twice as many roundings.
+    factor = 2 if host_has("fma") else 4
     made = layer(channels, filters, 5, padding)
     x = torch.randn(samples, channels, side, side)
     # The sums of a window err by 1e-5 at most.
@@ -67,8 +70,8 @@ def test_errors_are_no_larger_than_twice_torchs_own(
     single = output_and_gradients(made, x, g, torch.float32)
     for ours, theirs, true in zip(output_and_gradients(made, x, g), single, exact, strict=True):
         assert ours.shape == theirs.shape
-        assert (ours - true).abs().max() <= 2 * (theirs - true).abs().max()
-        assert (ours - true).norm() <= 2 * (theirs - true).norm()
+        assert (ours - true).abs().max() <= factor * (theirs - true).abs().max()
+        assert (ours - true).norm() <= factor * (theirs - true).norm()
 
 
 @st.composite

@@ -141,7 +141,9 @@ def test_tanh_and_exp_to_the_last_places(kind: type) -> None:
         assert error < places * np.finfo(kind).eps
     special = np.array([0.0, -0.0, np.nan, np.inf, -np.inf], kind)
     _tanh(special[None])
-    np.testing.assert_array_equal(special, [0.0, -0.0, np.nan, 1.0, -1.0])
+    # Without fused multiplication and addition the last place of ±1 may be one less, never one more.
+    np.testing.assert_allclose(special, [0.0, -0.0, np.nan, 1.0, -1.0], rtol=np.finfo(kind).eps, atol=0)
+    assert np.all(np.abs(special[3:]) <= 1)
     assert np.signbit(special[1])
 
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from langevin.errors import UserError
 
 from .layout import multiplications
+from .pointwise import protected
 
 
 def fitting(module: nn.Module, inputs: Tensor, classes: int) -> tuple[int, int]:
@@ -39,7 +40,7 @@ def fitting(module: nn.Module, inputs: Tensor, classes: int) -> tuple[int, int]:
         )
     module.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), protected(module):
             outputs = module(inputs)
             work = multiplications(module, inputs)
     except (RuntimeError, ValueError, TypeError) as error:

@@ -28,6 +28,7 @@ from torch.func import functional_call, vmap
 from .examples import Examples
 from .layout import Layout
 from .losses import Loss
+from .pointwise import channels_last_pays
 from .schedules import Rates, RateSchedule
 
 #: Examples of a batch that go through the network at once; a larger batch is a sum of such pieces.
@@ -202,7 +203,7 @@ class Alone(Unit):
         super().__init__(module, problem)
         self.parameters = [p for p in module.parameters() if p.requires_grad]
         on_cpu = problem.examples.device.type == "cpu"
-        self.channels_last = on_cpu and any(isinstance(m, nn.Conv2d) for m in module.modules())
+        self.channels_last = on_cpu and channels_last_pays(module)
         self._compiled: list[Any] = [m for m in module.modules() if hasattr(m, "compiled")]
         for part in self._compiled:
             part.compiled = on_cpu and problem.examples.dtype == torch.float32
@@ -219,7 +220,7 @@ class Alone(Unit):
         """Return inputs and labels of the examples `index`, shape (n,), by default of the training set."""
         inputs, labels = (examples or self.examples).gather(index)
         if self.channels_last and inputs.ndim == 4:
-            # The order in which the CPU's convolutions are fastest.
+            # The order in which these convolutions are fastest.
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         return inputs, labels
 
