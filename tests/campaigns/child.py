@@ -40,6 +40,9 @@ IMPORTED = (
 #: Seconds after which a process that should long have ended is killed, and the campaign fails.
 PATIENCE = 300.0
 
+#: Exit code of such a process, as `timeout` has it.
+HUNG = 124
+
 #: Calls that a campaign counts, slows down, and dies in.
 CALLS = ("fsync", "replace", "rename", "unlink")
 
@@ -322,11 +325,12 @@ class Child:
         return True
 
     def wait(self, patience: float = PATIENCE) -> Outcome:
-        """Wait for its end."""
+        """Wait for its end; a process that does not come to one is killed, and has the exit code `HUNG`."""
         self._process.join(patience)
         if self.alive:
             self.send(signal.SIGKILL)
-            raise AssertionError(f"no end after {patience} s; it said {self._read()}")
+            self._process.join()
+            return Outcome(HUNG, *self._read())
         # Of a process that was killed at once there is nothing.
         return Outcome(self._process.exitcode or 0, *self._read())
 

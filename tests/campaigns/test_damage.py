@@ -24,11 +24,14 @@ from campaign import (
     started,
     whole,
 )
-from child import PATIENCE, Child, Outcome, read
+from child import HUNG, Child, Outcome, read
 from damage import FLIPS, LENGTHS
 from kinds import KINDS, RESULT, RUNS, SINGLE
 
 pytestmark = pytest.mark.slow
+
+#: Seconds within which any file is read, or refused.
+READ_WITHIN = 60.0
 
 
 @cache
@@ -86,12 +89,7 @@ def resumed(
     how = way(path, moments)
     tally["damaged files"] += 1
     label = f"{kind}, trial {trial}, {path.name}, {how}"
-    try:
-        outcome = started(kind, folder, stretch=0.5).wait(PATIENCE)
-    except AssertionError as error:
-        tally.fault(f"{label}: {error}")
-        return
-    judge(kind, folder, outcome, label, tally)
+    judge(kind, folder, started(kind, folder, stretch=0.5).wait(), label, tally)
 
 
 def beside(path: Path) -> bool:
@@ -131,8 +129,11 @@ def test_flipped_bytes_of_results(kind: str, record_property: Any) -> None:
             shutil.copy(whole(kind).result, path)
             how = way(path, moments)
             tally["damaged files"] += 1
-            outcome = Child(folder, read, RESULT).wait()
-            if outcome.code != 0:
+            outcome = Child(folder, read, RESULT).wait(READ_WITHIN)
+            if outcome.code == HUNG:
+                tally["hung"] += 1
+                tally.fault(f"{how}: no end")
+            elif outcome.code != 0:
                 if said_in_one_line(outcome):
                     tally["refused"] += 1
                 else:

@@ -72,7 +72,9 @@ def test_files_that_may_not_grow(kind: str, record_property: Any) -> None:
         for trial in range(scaled(2 if kind == "sweep" else 5)):
             moments, folder = chances("limit", kind, trial), furnished(kind, f"limited-{kind}")
             size = whole(kind).result.stat().st_size
-            limit = (1, 4096, moments.randrange(size), moments.randrange(size), size - 1)[trial % 5]
+            limit = (2048, 8192, moments.randrange(2048, size), moments.randrange(2048, size), size - 1)[
+                trial % 5
+            ]
             label = f"trial {trial}, {limit} of {size} bytes"
             if judge(kind, folder, started(kind, folder, room=limit), label, tally):
                 # Nor can it now; and that changes nothing.
