@@ -25,6 +25,9 @@ ASIDE = {"history", "wall_time_seconds", "commit"}
 #: Exit codes of what is said in one line.
 REFUSALS = (1, 2)
 
+#: Characters of the longest line that somebody reads.
+LINE = 1000
+
 #: How a process ends that was asked to stop.
 STOPPED = 130
 
@@ -159,13 +162,17 @@ def require(outcome: Outcome) -> Outcome:
 
 
 def said_in_one_line(outcome: Outcome) -> bool:
-    """Return whether a process has refused in the way of the house: one line, foreseen, exit code 1 or 2."""
+    """Return whether a process has refused in the way of the house: foreseen, exit code 1 or 2, one line.
+
+    All faults of settings at once have a line each.
+    """
+    first, *faults = outcome.err.splitlines() or [""]
     return (
         outcome.code in REFUSALS
-        and outcome.err.startswith("langevin: ")
-        and outcome.err.count("\n") == 1
-        and "unexpected" not in outcome.err
-        and len(outcome.err) < 1000
+        and first.startswith("langevin: ")
+        and "unexpected" not in first
+        and all(len(line) < LINE for line in (first, *faults))
+        and (not faults or (first.endswith(" faults") and all(fault.startswith("  ") for fault in faults)))
     )
 
 

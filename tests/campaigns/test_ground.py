@@ -143,7 +143,7 @@ def test_every_command_speaks_in_every_encoding(encoding: str, record_property: 
     ids=lambda e: e["LC_ALL"],
 )
 def test_locales(environment: dict[str, str], record_property: Any) -> None:
-    """Files are UTF-8 whatever the locale: a run file with Greek letters, a stop, and what reads the result."""
+    """Files are UTF-8 whatever the locale: a run file with Greek letters, and what reads the result."""
     with Tally(f"locale {environment['LC_ALL']}", record_property) as tally:
         folder = furnished("harmonic", f"locale-{environment['LC_ALL']}")
         text = (folder / "run.toml").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Result files that nobody of us wrote: every command does its work, or refuses in one line; none runs code."""
+"""Result files that nobody of us wrote: commands do their work, or refuse in one line; none runs code."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_file_of_a_stranger(name: str, record_property: Any) -> None:
     with Tally(f"altered results, {name}", record_property) as tally:
         for trial in range(scaled(2 * len(WAYS))):
             moments = chances("stranger", name, trial)
-            kind, way = kinds[trial % len(kinds)], WAYS[trial % len(WAYS)]
+            kind, way = moments.choice(kinds), WAYS[trial % len(WAYS)]
             folder = furnished(kind, f"stranger-{name}")
             (folder / "stranger.py").write_text(MODULE)
             for copy in ("x.nc", "good.nc"):
