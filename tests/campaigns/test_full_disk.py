@@ -28,7 +28,7 @@ from kinds import RESULT
 pytestmark = pytest.mark.slow
 
 #: Words of which one tells that there is no room.
-ROOM = ("space", "too large", "quota", "full", "room")
+ROOM = ("space", "too large", "larger", "quota")
 
 
 def full(outcome: Outcome) -> bool:
