@@ -204,9 +204,14 @@ def _plain(value: Any) -> str:
 
 
 def differences(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
-    """Return the names of what differs between two contents."""
-    return [
-        name or "attributes of the file"
-        for name in sorted(found | expected)
-        if found.get(name) != expected.get(name)
-    ]
+    """Return the names of what differs between two contents; of attributes of the file, of every one."""
+    here, there = found[""], expected[""]
+    attributes = [f"attribute {name}" for name in sorted(here | there) if here.get(name) != there.get(name)]
+    names = filter(None, sorted(found | expected))
+    return attributes + [name for name in names if found.get(name) != expected.get(name)]
+
+
+def complete(folder: Path) -> bool:
+    """Return whether a run has nothing left to do."""
+    unfinished = [*folder.glob("*.checkpoint.nc"), *folder.glob("*.sweep/sweep.json")]
+    return (folder / RESULT).exists() and not unfinished

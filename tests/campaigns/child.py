@@ -108,7 +108,7 @@ def undergo(conditions: Conditions, counted: Path | None = None) -> None:
         os.close(0)
     if conditions.encoding is not None:
         sys.stdout.reconfigure(encoding=conditions.encoding, errors="strict")  # type: ignore[union-attr]
-        sys.stderr.reconfigure(encoding=conditions.encoding)  # type: ignore[union-attr]
+        sys.stderr.reconfigure(encoding=conditions.encoding, errors="backslashreplace")  # type: ignore[union-attr]
     if conditions.clock:
         _disturb_clocks(conditions.clock)
     os.environ[VARIABLE] = json.dumps({**asdict(conditions), "counted": str(counted or "")})

@@ -28,7 +28,10 @@ COMMANDS: dict[str, tuple[tuple[str, ...], list[str] | None]] = {
     "plot": (("pspin", "tiny", "curve", "sweep", "kob_andersen"), ["plot", "x.nc", "-o", "x.png"]),
     "compare": (("pspin", "tiny", "harmonic"), ["compare", "x.nc", "good.nc", "-o", "y.png"]),
     "export": (("kob_andersen",), ["export", "x.nc", "--force"]),
-    "connect": (("network_ends", "pspin"), ["connect", "x.nc", "--set", "dynamics.t_max=1", "-q", "--force"]),
+    "connect": (
+        ("network_ends", "pspin"),
+        ["connect", "x.nc", "--set", "dynamics.t_max=10", "-q", "--force"],
+    ),
     "plane": (("network_ends", "pspin"), ["plane", "x.nc", "--grid", "3", "-q", "--force"]),
     "ensemble": (("network_ends", "tiny"), ["ensemble", "x.nc", "--force"]),
 }
