@@ -120,7 +120,7 @@ SAYING = (
     ["data", "list"],
     ["data", "list", "ljat"],
     ["data", "list", "synthetic"],
-    ["connect", "n.nc", "--set", "dynamics.t_max=10", "--force"],
+    ["connect", "n.nc", "--set", "dynamics.t_max=10", "--set", "record.times=[0]", "--force"],
     ["plane", "n.nc", "--grid", "3", "--force"],
     ["ensemble", "n.nc", "--force"],
     ["--help"],

@@ -123,6 +123,10 @@ SIGNALS = (
 )
 
 
+#: Kinds that are stopped.
+STOPPING = ("harmonic", "start", "tiny", "kob_andersen", "sweep", "curve", "norms")
+
+
 @pytest.mark.parametrize(
     ("number", "group"), SIGNALS, ids=lambda s: getattr(s, "name", "group" if s else "one")
 )

@@ -30,7 +30,7 @@ COMMANDS: dict[str, tuple[tuple[str, ...], list[str] | None]] = {
     "export": (("kob_andersen",), ["export", "x.nc", "--force"]),
     "connect": (
         ("network_ends", "pspin"),
-        ["connect", "x.nc", "--set", "dynamics.t_max=10", "-q", "--force"],
+        ["connect", "x.nc", "--set", "dynamics.t_max=10", "--set", "record.times=[0]", "-q", "--force"],
     ),
     "plane": (("network_ends", "pspin"), ["plane", "x.nc", "--grid", "3", "-q", "--force"]),
     "ensemble": (("network_ends", "tiny"), ["ensemble", "x.nc", "--force"]),
