@@ -37,6 +37,15 @@ def pytest_configure(config: pytest.Config) -> None:
         os.sched_setaffinity(0, found[int(worker.removeprefix("gw")) % len(found) :: workers])
 
 
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print the counts of the campaigns, whatever they came to."""
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            for name, said in getattr(report, "user_properties", ()):
+                if name == "campaign" and report.when == "call":
+                    terminalreporter.write_line(said)
+
+
 #: A two-sided Gaussian test at 5 σ errs once in 1.7 million; every z-test of the suite together, once in 10⁴.
 SIGMAS = 5.0
 
