@@ -40,7 +40,7 @@ def refuse_links(paths: Paths) -> None:
     """
     if paths.result.is_symlink() and paths.result.exists():
         raise UserError(
-            f"{paths.result}: a symbolic link to a file that exists; what goes on would replace it"
+            f"{paths.result}: a symbolic link to a file that is there; it would be replaced"
         )
     beside = [paths.checkpoint, paths.references, *map(paths.raw, STORED), paths.sweep, paths.manifest]
     written = (paths.result, paths.checkpoint, paths.manifest)
