@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic.fields import FieldInfo
 
 from langevin import checks, registry, run_file
-from langevin.errors import ConfigError, UserError
+from langevin.errors import LONGEST_VALUE, ConfigError, UserError, shortened
 from langevin.keys import (
     DynamicsKeys,
     HessianKeys,
@@ -24,10 +24,12 @@ from langevin.keys import (
     example_of,
     key,
     section,
+    shown,
     toml,
 )
 from langevin.run_file import nearest
 from langevin.schemes import SchemeName
+from langevin.stand_ins import Doubtful, further_faults
 
 if TYPE_CHECKING:
     from langevin.sweep.plan import Sweep
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
 #: [data] stands only in run files of systems that learn from data.
 #: [start] in those of runs that begin where another one was.
 SECTIONS = ("system", "data", "start", "dynamics", "ensemble", "record", "output")
+
+#: Characters of a title.
+LONGEST_TITLE = 1000
 
 
 class LangevinDynamics(DynamicsKeys):
@@ -164,7 +169,10 @@ def load(
     ConfigError
         With all faults at once.
     """
+    faults: list[str] = list(run_file.limit_faults(overrides or {}))
     if isinstance(source, Mapping):
+        if beyond := [*run_file.limit_faults(source), *faults]:
+            raise ConfigError(beyond)
         given, text, name, folder = run_file.plain(source), "", "settings", folder or Path.cwd()
     else:
         path = Path(source)
@@ -173,7 +181,8 @@ def load(
         output = given.setdefault("output", {})
         if isinstance(output, dict) and not output.get("path"):
             output["path"] = path.stem + ".nc"
-    faults: list[str] = []
+        if faults:
+            raise ConfigError(faults, name)
     changed = run_file.plain(overrides or {})
     given = run_file.override(run_file.flat(given, faults), changed, faults)
     if "sweep" in given:
@@ -192,23 +201,31 @@ def validate(given: dict[str, Any], text: str, folder: Path, faults: list[str]) 
     """Validate the tables of one run; append a line to `faults` for each fault found."""
     faults += _unknown_sections(given)
     title = given.get("title", "")
-    if not isinstance(title, str):
-        faults.append(f"title = {title!r}: must be a string")
+    if not isinstance(title, str) or len(title) > LONGEST_TITLE:
+        faults.append(f"title = {shown(title)}: must be a string of up to {LONGEST_TITLE} characters")
     system_class = _system_class(given, folder, faults)
+    doubtful: list[Doubtful] = []
+
+    def read(name: str, kind: type[Section], table: Any) -> Any:
+        found = section(name, kind, table, given, faults)
+        if found is None and isinstance(table, Mapping):
+            doubtful.append(Doubtful(name, kind, table))
+        return found
+
     record = record_keys(system_class) if system_class else RecordKeys
     fixed = {
-        name: section(name, kind, given.get(name, {}), given, faults)
+        name: read(name, kind, given.get(name, {}))
         for name, kind in (("ensemble", EnsembleKeys), ("record", record), ("output", OutputKeys))
     }
     keys = dynamics_keys(system_class) if system_class else LangevinDynamics
-    dynamics = section("dynamics", keys, given.get("dynamics", {}), given, faults)
+    dynamics = read("dynamics", keys, given.get("dynamics", {}))
     if system_class is None:
         return None
     name = given["system"]["name"]
     parameters = {k: v for k, v in given["system"].items() if k != "name"}
-    system = section("system", system_class.Parameters, parameters, given, faults)
-    data = _data(system_class, given, folder, faults)
-    start = section("start", StartKeys, given["start"], given, faults) if "start" in given else None
+    system = read("system", system_class.Parameters, parameters)
+    data = _data(system_class, given, folder, faults, read)
+    start = read("start", StartKeys, given["start"]) if "start" in given else None
     settings = Settings(
         title or name,
         name,
@@ -222,7 +239,10 @@ def validate(given: dict[str, Any], text: str, folder: Path, faults: list[str]) 
         **data,
         start=start,
     )
-    faults += _cross_checks(settings)
+    known = list(_cross_checks(settings))
+    faults += known
+    if doubtful:
+        faults += [f for f in further_faults(settings, doubtful, _cross_checks) if f not in known]
     return settings
 
 
@@ -259,7 +279,8 @@ def is_deterministic(system_class: type[Any]) -> bool:
 def _unknown_sections(given: Mapping[str, Any]) -> list[str]:
     allowed = ("title", *SECTIONS, "sweep")
     return [
-        f"{name}: unknown section or key; nearest: {nearest(name, allowed)}; allowed: {', '.join(allowed)}"
+        f"{shortened(name)}: unknown section or key; nearest: {nearest(name, allowed)}; allowed: "
+        f"{', '.join(allowed)}"
         for name in given
         if name not in allowed
     ]
@@ -275,7 +296,10 @@ def _system_class(given: Mapping[str, Any], folder: Path, faults: list[str]) -> 
 
 def _named(kind: registry.Kind, name: Any, folder: Path, faults: list[str]) -> type[Any] | None:
     if not isinstance(name, str):
-        faults.append(f"{kind.key} = {toml(name)}: must be a string; allowed: {registry.allowed(kind)}")
+        faults.append(f"{kind.key} = {shown(name)}: must be a string; allowed: {registry.allowed(kind)}")
+        return None
+    if len(name) > LONGEST_VALUE:
+        faults.append(f"{kind.key} = {shown(name)}: no such {kind.word}; allowed: {registry.allowed(kind)}")
         return None
     try:
         return registry.load(name, folder, kind)
@@ -285,7 +309,11 @@ def _named(kind: registry.Kind, name: Any, folder: Path, faults: list[str]) -> t
 
 
 def _data(
-    system_class: type[Any], given: Mapping[str, Any], folder: Path, faults: list[str]
+    system_class: type[Any],
+    given: Mapping[str, Any],
+    folder: Path,
+    faults: list[str],
+    read: Callable[[str, type[Section], Any], Any],
 ) -> dict[str, Any]:
     """Return what `Settings` holds of [data]; nothing for a system that takes none."""
     if not takes_data(system_class):
@@ -294,14 +322,14 @@ def _data(
         return {}
     table = given.get("data", {})
     if not isinstance(table, Mapping):
-        faults.append(f"data = {table!r}: must be a table, [data]")
+        faults.append(f"data = {shown(table)}: must be a table, [data]")
         return {}
     name = table.get("name", system_class.data)
     data_class = _named(registry.DATA, name, folder, faults)
     if data_class is None:
         return {}
     keys = {k: v for k, v in table.items() if k != "name"}
-    data = section("data", data_class.Parameters, keys, given, faults)
+    data = read("data", data_class.Parameters, keys)
     return {"data_name": name, "data_class": data_class, "data": data}
 
 

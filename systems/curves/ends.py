@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from langevin import stored
 from langevin.config import RecordKeys, Settings
 from langevin.errors import UserError
-from langevin.keys import Section, key
+from langevin.keys import PathKey, Section, key
 from langevin.stored import StoredRun
 from langevin.system import Array
 
@@ -21,11 +21,11 @@ from langevin.system import Array
 class CurveKeys(Section):
     """What stands under [system] of every curve."""
 
-    start: str = key(
+    start: PathKey = key(
         "result file whose stored configurations are the first ends; relative to the working directory",
         example="a.nc",
     )
-    end: str = key(
+    end: PathKey = key(
         "result file of the last ends: replica k is joined with replica k of the other file. Without it "
         "start holds both: of each sample the first replica is joined with the second, and so on",
         default="",
