@@ -12,7 +12,7 @@ import click
 from langevin import __version__, streams
 from langevin.errors import LangevinError, explanation, shortened
 from langevin.landscape_commands import connect, ensemble
-from langevin.options import at_option, conclude, overrides, overrides_option, running_options
+from langevin.options import at_option, conclude, overrides, overrides_option, remark, running_options
 from langevin.planes.cli import plane
 from langevin.transliteration import plain_toml, visible
 
@@ -89,6 +89,7 @@ def run(run_file: Path, assignments: tuple[str, ...], force: bool, threads: int 
     from langevin import config, simulation
 
     settings = config.load(run_file, overrides(assignments))
+    remark(settings, quiet)
     path = simulation.execute(settings, force=force, threads=threads, progress=not quiet)
     conclude(path, quiet)
 
@@ -275,7 +276,7 @@ def _print_parameters(system_class: type[Any]) -> None:
 @main.command()
 @click.argument("system")
 def init(system: str) -> None:
-    """Print a commented run file for SYSTEM; it validates as it stands."""
+    """Print a commented run file for SYSTEM; it is valid as it stands, or says what is to be filled in."""
     from langevin import config
 
     text = config.template(system)

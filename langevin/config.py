@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from langevin.keys import (
     StartKeys,
     describe,
     example_of,
+    is_yours,
     key,
     section,
     shown,
@@ -143,7 +144,16 @@ class Settings:
         """What is to run, in a few words."""
         if self.sweep is not None:
             return self.sweep.size
-        return f"{self.system_name}, {self.ensemble.replicas} replicas"
+        return f"{self.system_name}, {self.ensemble.replicas} replicas" + self.dealt
+
+    @property
+    def dealt(self) -> str:
+        """How replicas are dealt over samples that do not get as many each; empty if they do."""
+        replicas, samples = self.ensemble.replicas, self.ensemble.samples
+        fewest, over = divmod(replicas, samples)
+        if not over:
+            return ""
+        return f" dealt unevenly over {samples} samples: {over} of {fewest + 1}, {samples - over} of {fewest}"
 
     def as_json(self) -> str:
         """Return what was given as JSON (with `Infinity`, which Python reads back)."""
@@ -239,10 +249,10 @@ def validate(given: dict[str, Any], text: str, folder: Path, faults: list[str]) 
         **data,
         start=start,
     )
-    known = list(_cross_checks(settings))
+    known = list(checks.cross_faults(settings))
     faults += known
     if doubtful:
-        faults += [f for f in further_faults(settings, doubtful, _cross_checks) if f not in known]
+        faults += [f for f in further_faults(settings, doubtful, checks.cross_faults) if f not in known]
     return settings
 
 
@@ -333,26 +343,6 @@ def _data(
     return {"data_name": name, "data_class": data_class, "data": data}
 
 
-def _cross_checks(settings: Settings) -> Iterable[str]:
-    """Yield what only several keys together show, as far as each of them is valid alone."""
-    ensemble, dynamics = settings.ensemble, settings.dynamics
-    if ensemble is not None and ensemble.samples > ensemble.replicas:
-        yield f"ensemble.samples = {ensemble.samples}: must be ≤ ensemble.replicas = {ensemble.replicas}"
-    if ensemble is not None and ensemble.replicas > 1 and is_deterministic(settings.system_class):
-        yield f"ensemble.replicas = {ensemble.replicas}: must be 1 (all replicas of this system are the same)"
-    data_check = getattr(settings.data_class, "check", None)
-    if data_check is not None and settings.data is not None and ensemble is not None:
-        yield from data_check(settings)
-    if dynamics is None:
-        return
-    yield from checks.record_faults(settings)
-    yield from checks.start_faults(settings)
-    check = getattr(settings.system_class, "check", None)
-    needed = [settings.system, ensemble, *([settings.data] if takes_data(settings.system_class) else [])]
-    if check is not None and None not in needed:
-        yield from check(settings)
-
-
 def tables(system_class: type[Any], folder: Path | None = None) -> list[tuple[str, type[Section]]]:
     """Return the sections of a system's run file with the classes that declare them.
 
@@ -371,8 +361,8 @@ def tables(system_class: type[Any], folder: Path | None = None) -> list[tuple[st
 
 
 def template(name: str) -> str:
-    """Return a commented run file for a system; it validates as it stands."""
-    lines = [f"title = {toml(name)}"]
+    """Return a commented run file for a system; it validates once files that it says to name are there."""
+    lines, yours = [f"title = {toml(name)}"], []
     system_class = registry.load(name, Path.cwd())
     names = {"system": name, "data": getattr(system_class, "data", "")}
     for table, kind in tables(system_class, Path.cwd()):
@@ -384,6 +374,11 @@ def template(name: str) -> str:
             lines.append(f"name = {toml(names[table])}")
         for field, info in kind.model_fields.items():
             lines += [f"# {describe(info)}", f"{field} = {toml(_example(name, system_class, field, info))}"]
+            yours += [f"{table}.{field}"] * is_yours(info)
+    if yours:
+        lines.insert(
+            0, f"# To fill in before it is valid: {', '.join(yours)}, and what has to agree with it."
+        )
     return "\n".join(lines) + "\n"
 
 

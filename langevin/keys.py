@@ -25,6 +25,7 @@ def key(
     unit: str | None = None,
     inf: bool = False,
     kind: str | None = None,
+    yours: bool = False,
     **limits: Any,
 ) -> Any:
     """Declare one key of a run file.
@@ -42,10 +43,13 @@ def key(
         Whether `inf` is a legal value.
     kind : str, optional
         What to call the type, where it is not a plain one.
+    yours : bool
+        Whether no example can be right, such as for a file of the user's: a template says so.
     **limits
         gt, ge, lt, le as in pydantic.
     """
-    extra = {"unit": unit, "example": example if example is not None else default, "kind": kind}
+    example = example if example is not None else default
+    extra = {"unit": unit, "example": example, "kind": kind, "yours": yours}
     return Field(default, description=meaning, json_schema_extra=extra, allow_inf_nan=inf or None, **limits)
 
 
@@ -142,6 +146,7 @@ class StartKeys(Section):
         "result of the same system that holds configurations; a path from the working directory, as "
         "output.path is",
         example="a.nc",
+        yours=True,
         min_length=1,
     )
     time: float | None = key(
@@ -280,6 +285,11 @@ def shown(value: Any) -> str:
 def example_of(info: FieldInfo) -> Any:
     """Return what a template writes for a key."""
     return (info.json_schema_extra or {}).get("example")  # type: ignore[union-attr]
+
+
+def is_yours(info: FieldInfo) -> bool:
+    """Return whether only the user knows what to write for a key."""
+    return bool((info.json_schema_extra or {}).get("yours"))  # type: ignore[union-attr]
 
 
 def default_of(info: FieldInfo) -> str:

@@ -43,6 +43,8 @@ class Stiffness:
 class Harmonic(Model):
     """N independent harmonic oscillators: closed forms for energy, correlation and msd."""
 
+    quenched_disorder = False
+
     class Parameters(Section):
         """What stands under [system]."""
 

@@ -40,9 +40,9 @@ def sweep_figure(dataset: xr.Dataset, quantity: str | None = None) -> Figure:
     """
     own = [(labels, member) for labels, member in members(dataset) if "energy" in member or "msd" in member]
     names = two_time_names(dataset)
-    allowed = [*["energy"] * ("energy" in dataset), *names]
+    allowed = [*names, *["energy"] * ("energy" in dataset)]
     if quantity is not None and quantity not in allowed:
-        raise refused(dataset, quantity, allowed, "of a sweep; for others select a member with --at")
+        raise refused(dataset, quantity, allowed, swept=True)
     drawn = quantity or ("msd" if "msd" in names else next(iter(names), None))
     drawn = None if drawn == "energy" else drawn
     axis = _numeric_axis(dataset)
@@ -63,11 +63,12 @@ def sweep_figure(dataset: xr.Dataset, quantity: str | None = None) -> Figure:
     return made
 
 
-def refused(dataset: xr.Dataset, quantity: str, allowed: Sequence[str], remark: str = "") -> UserError:
+def refused(dataset: xr.Dataset, quantity: str, allowed: Sequence[str], swept: bool = False) -> UserError:
     """Return what is said of a quantity that cannot be drawn: whether it is in the file, and what can be."""
-    there = "is in the file, but no figure draws it" if quantity in dataset.variables else "not in the file"
-    known = " ".join(filter(None, (", ".join(allowed) or "none", remark)))
-    return UserError(f"--quantity {shortened(quantity)!r}: {there}; allowed: {known}")
+    there = "in the file, but no figure draws it" if quantity in dataset.variables else "not in the file"
+    known = f"allowed{' of a sweep' * swept}: {', '.join(allowed) or 'none'}"
+    remark = "; for others select a member with --at" * swept
+    return UserError(f"--quantity {shortened(quantity)!r}: {there}; {known}{remark}")
 
 
 def two_time_names(dataset: xr.Dataset) -> list[str]:

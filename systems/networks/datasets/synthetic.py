@@ -15,7 +15,9 @@ net 70 %; all learn gradually, over some thousand steps.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +25,10 @@ from numpy.typing import NDArray
 from langevin.ensemble import Ensemble
 from langevin.keys import key
 
-from .base import Data, DataKeys, Examples
+from .base import Data, DataKeys, Examples, memory_faults
+
+if TYPE_CHECKING:
+    from langevin.config import Settings
 
 #: Name of a data set → shape of its images (channels, height, width), and its classes.
 SHAPES = {
@@ -32,6 +37,9 @@ SHAPES = {
     "cifar10": ((3, 32, 32), 10),
     "cifar100": ((3, 32, 32), 100),
 }
+
+#: Examples, or prototypes of a class, that no machine has room for.
+MOST = 10**12
 
 #: Side of the blocks of equal pixels of a prototype: something that a convolution can average over.
 BLOCK = 4
@@ -46,15 +54,27 @@ class Synthetic:
         like: Literal["mnist", "fashion_mnist", "cifar10", "cifar100"] = key(
             "data set whose shape and number of classes to take", default="mnist"
         )
-        train: int = key("training examples of each quenched sample", default=2000, ge=1)
-        test: int = key("test examples of each quenched sample", default=500, ge=1)
+        train: int = key("training examples of each quenched sample", default=2000, ge=1, le=MOST)
+        test: int = key("test examples of each quenched sample", default=500, ge=1, le=MOST)
         noise: float = key(
             "standard deviation σ of a pixel around its prototype, whose pixels have variance 1",
             default=5.0,
             gt=0,
         )
-        clusters: int = key("prototypes K of each class", default=4, ge=1)
+        clusters: int = key("prototypes K of each class", default=4, ge=1, le=MOST)
         scaling: Literal["standard"] = key("drawn with mean 0 and variance 1", default="standard")
+
+    @classmethod
+    def check(cls, settings: Settings) -> Iterable[str]:
+        """Yield that there is no room for so many examples, or prototypes."""
+        keys = settings.data
+        shape, classes = SHAPES[keys.like]
+        image, each = 4 * math.prod(shape), settings.ensemble.samples
+        # A second array holds the prototypes of all examples of a sample, or the parts until they are joined.
+        for which in ("train", "test"):
+            count = getattr(keys, which)
+            yield from memory_faults(f"data.{which}", count, (each + 1) * count * image)
+        yield from memory_faults("data.clusters", keys.clusters, 2 * keys.clusters * classes * image)
 
     def __init__(self, parameters: Any) -> None:
         self.parameters = parameters
