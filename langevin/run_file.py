@@ -9,6 +9,7 @@ import os
 import re
 import select
 import stat
+import sys
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -107,6 +108,12 @@ def _toml(text: str) -> dict[str, Any]:
         return tomllib.loads(text)
     except RecursionError:
         raise ValueError(f"nested more than {DEEPEST} deep") from None
+    except tomllib.TOMLDecodeError:
+        raise
+    except ValueError:
+        # Python itself turns no more into a number.
+        most = sys.get_int_max_str_digits()
+        raise ValueError(f"an integer of over {most:,} digits; allowed: up to {MOST_DIGITS}") from None
 
 
 def limit_faults(given: Any) -> Iterator[str]:
