@@ -54,12 +54,12 @@ def prepare() -> None:
     _keep_descriptors()
     if sys.stdout is None or sys.stdout is sys.__stdout__:
         sys.stdout = _rebuilt(sys.stdout, _Output(1, "w", closefd=False))
-    elif isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors=transliteration.ERRORS)
+    else:
+        _tell(sys.stdout)
     if sys.stderr is None or sys.stderr is sys.__stderr__:
         sys.stderr = _rebuilt(sys.stderr, _Remarks(2, "w", closefd=False))
-    elif isinstance(sys.stderr, io.TextIOWrapper):
-        sys.stderr.reconfigure(errors=transliteration.ERRORS)
+    else:
+        _tell(sys.stderr)
 
 
 def speaks_unicode() -> bool:
@@ -81,16 +81,24 @@ def _keep_descriptors() -> None:
             os.set_inheritable(opened, True)
 
 
+def _tell(stream: Any) -> None:
+    """Give the handler of errors to a stream that is not ours to replace."""
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(encoding=_encoding(stream), errors=transliteration.ERRORS)
+
+
+def _encoding(stream: Any) -> str:
+    encoding = getattr(stream, "encoding", None) or locale.getpreferredencoding(False)
+    return transliteration.ASCII if codecs.lookup(encoding).name == "ascii" else encoding
+
+
 def _rebuilt(stream: Any, raw: io.FileIO) -> io.TextIOWrapper:
     """Return a text stream on a descriptor, otherwise like the one that Python made of it."""
     if stream is not None:
         stream.flush()
-    encoding = getattr(stream, "encoding", None) or locale.getpreferredencoding(False)
-    if codecs.lookup(encoding).name == "ascii":
-        encoding = transliteration.ASCII
     return io.TextIOWrapper(
         io.BufferedWriter(raw),
-        encoding=encoding,
+        encoding=_encoding(stream),
         errors=transliteration.ERRORS,
         line_buffering=True,
         write_through=getattr(stream, "write_through", False),

@@ -65,6 +65,10 @@ def entitle(made: Figure, title: str) -> None:
 
 def as_written(text: str) -> str:
     """Return a user's text as figures take it: formulas between dollars are set, other dollars are text."""
+    return "\n".join(map(_line, text.split("\n"))) if "$" in text else text
+
+
+def _line(text: str) -> str:
     try:
         MathTextParser("path").parse(text)
     except ValueError:
