@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from langevin.keys import toml
 from langevin.schedule import Grid
 from langevin.system import overrides
+from langevin.time_checks import time_faults
 
 if TYPE_CHECKING:
     from langevin.config import Settings
@@ -92,25 +93,6 @@ def snapshot_faults(settings: Settings) -> Iterable[str]:
         )
 
 
-def time_faults(settings: Settings) -> Iterable[str]:
-    """Yield times that no step meets, or that lie beyond the end of the run."""
-    record: Any = settings.record
-    dynamics = settings.dynamics
-    # A section that does not derive from DynamicsKeys names no step: any time will do.
-    step = getattr(dynamics, "time_step", None)
-    key = getattr(dynamics, "time_step_key", None)
-    if step is not None and step > dynamics.t_max:
-        if key is None:
-            yield f"dynamics.t_max = {dynamics.t_max:g}: must be ≥ {step:g} ({_said(key, step)})"
-        else:
-            yield f"dynamics.{key} = {step:g}: must be ≤ dynamics.t_max = {dynamics.t_max:g}"
-    elif record is not None:
-        for name in ("times", "waiting_times", "lags", "hessian"):
-            yield from _grid_faults(name, getattr(record, name), step, _said(key, step), dynamics.t_max)
-        if isinstance(record.snapshots, Grid):
-            yield from _grid_faults("snapshots", record.snapshots, step, _said(key, step), dynamics.t_max)
-
-
 def hessian_faults(settings: Settings) -> Iterable[str]:
     """Yield that a spectrum is asked for of a system that gives no Hessian."""
     record: Any = settings.record
@@ -137,28 +119,3 @@ def start_faults(settings: Settings) -> Iterable[str]:
             f"start: {settings.system_name} cannot begin from a stored configuration; "
             "allowed: no section [start]"
         )
-
-
-def _said(key: str | None, step: float | None) -> str:
-    """Say what the time step is; nothing where there is none."""
-    if step is None:
-        return ""
-    return f"time is counted in steps of {step:g}" if key is None else f"dynamics.{key} = {step:g}"
-
-
-def _grid_faults(name: str, grid: Grid, step: float | None, said: str, t_max: float) -> Iterable[str]:
-    given = (*grid.values, *([grid.start] if grid.start else []))
-    beyond = [v for v in given if v > t_max]
-    if beyond:
-        yield f"record.{name}: {beyond[0]:g} lies beyond dynamics.t_max = {t_max:g}"
-        return
-    least = (step or 0) / 2
-    short = [v for v in given if v <= least and (name == "lags" or v > 0)]
-    if short and step is None:
-        # Only zero, and only as a lag.
-        yield f"record.{name}: {short[0]:g} is no lag; must be > 0"
-    elif short:
-        yield f"record.{name}: {short[0]:g} is no time step ({said})"
-    elif grid.per_decade is not None and grid.points(step or t_max * 1e-6, t_max).size == 0:
-        first = said or f"{t_max * 1e-6:g}"
-        yield f"record.{name}: stop = {grid.stop:g} leaves no time (the first would be {first})"

@@ -67,8 +67,10 @@ def run(run: Run, tick: Callable[[Run], None], keep: Callable[[Stop, State], Non
 def record(run: Run, stop: Stop) -> None:
     """Measure what is due at a stop."""
     run.recorder.measure(stop, run.system.measure(run.state))
+    compare = optional(run.system, "compare_at")
     for waiting, lag in stop.pairs:
-        run.recorder.compare(waiting, lag, run.system.compare(run.references[waiting], run.state))
+        found = compare(run.references[waiting], run.state, float(run.schedule.lags[lag]))
+        run.recorder.compare(waiting, lag, found)
     if stop.waiting is not None:
         run.recorder.wait(stop.waiting, optional(run.system, "at_waiting")(run.state))
         run.references[stop.waiting] = run.system.reference(run.state)

@@ -8,7 +8,16 @@ from collections.abc import Mapping, Sequence
 from datetime import date, time
 from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -57,6 +66,15 @@ class Section(BaseModel):
     """One table of a run file. Unknown keys and wrong types are faults; `inf` only where declared."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _of_the_machine(cls, given: Any, info: ValidationInfo) -> Any:
+        # Arrays, files and kernels hold no larger integers; of a number it is only another way to write it.
+        whole = cls.model_fields[str(info.field_name)].annotation is int
+        if whole and type(given) is int and not -(2**63) <= given < 2**63:
+            raise ValueError("must be an integer below 2^63")
+        return given
 
 
 class DynamicsKeys(Section):

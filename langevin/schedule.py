@@ -2,18 +2,22 @@
 
 Times of interest are objects apart from the dynamics. Where the dynamics has a time step, all times are
 multiples of it: waiting times and lags are rounded to whole steps first and then added, so that every
-pair (t_w, t_w + t) of the schedule is met exactly.
+pair (t_w, t_w + t) of the schedule is met exactly. Where any time can be reached, t_w + t is a sum of
+floating-point numbers, off by rounding of t_w; the lag itself stands in `Schedule.lags`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import reprlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from langevin.moments import met, significant, tidy, whole
 
 #: Denser logarithmic grids are typing errors, and would fill the memory.
 MOST_PER_DECADE = 1000
@@ -51,9 +55,10 @@ class Grid:
             return cls._parse_table(given)
         if not isinstance(given, Sequence) or isinstance(given, str):
             raise ValueError("allowed: a list of times, or { start, stop, per_decade }")
-        if not all(_is_number(v) and 0 <= v < math.inf for v in given):
+        values = tuple(_number(v) for v in given)
+        if not all(0 <= v < math.inf for v in values):
             raise ValueError("every time in the list must be a finite number ≥ 0")
-        return cls(values=tuple(float(v) for v in given))
+        return cls(values=values)
 
     @classmethod
     def _parse_table(cls, given: Mapping[str, Any]) -> Grid:
@@ -62,15 +67,16 @@ class Grid:
             raise ValueError(f"unknown key {unknown[0]!r}; allowed: start, stop, per_decade")
         if "per_decade" not in given:
             raise ValueError("per_decade is missing (points per factor of ten, for instance 2)")
-        for name, value in given.items():
-            if not (_is_number(value) and 0 < value < math.inf):
-                raise ValueError(f"{name} = {value!r} must be a finite number > 0")
-        if given["per_decade"] > MOST_PER_DECADE:
-            raise ValueError(f"per_decade = {given['per_decade']:g} must be ≤ {MOST_PER_DECADE}")
-        if "start" in given and "stop" in given and given["stop"] < given["start"]:
-            raise ValueError(f"stop = {given['stop']:g} lies before start = {given['start']:g}")
-        start, stop = (float(given[name]) if name in given else None for name in ("start", "stop"))
-        return cls((), start, stop, float(given["per_decade"]))
+        numbers = {name: _number(value) for name, value in given.items()}
+        for name, value in numbers.items():
+            if not 0 < value < math.inf:
+                raise ValueError(f"{name} = {reprlib.repr(given[name])} must be a finite number > 0")
+        start, stop, per_decade = (numbers.get(name) for name in ("start", "stop", "per_decade"))
+        if per_decade is not None and per_decade > MOST_PER_DECADE:
+            raise ValueError(f"per_decade = {per_decade:g} must be ≤ {MOST_PER_DECADE}")
+        if start is not None and stop is not None and stop < start:
+            raise ValueError(f"stop = {stop:g} lies before start = {start:g}")
+        return cls((), start, stop, per_decade)
 
     def as_given(self) -> Any:
         """Return the grid as a run file writes it."""
@@ -87,13 +93,26 @@ class Grid:
         last = stop if self.stop is None else self.stop
         if last < first:
             return np.empty(0)
-        # The tolerance lets a grid that should end on `stop` end there in spite of rounding.
-        count = math.floor(self.per_decade * math.log10(last / first) + 1e-9) + 1
-        return first * 10 ** (np.arange(count) / self.per_decade)
+        ratio = last / first
+        if math.isfinite(ratio):
+            # The tolerance lets a grid that should end on `stop` end there in spite of rounding.
+            count = math.floor(self.per_decade * math.log10(ratio) + 1e-9) + 1
+            return first * 10 ** (np.arange(count) / self.per_decade)
+        # More decades than floating-point numbers have above 1.
+        low, high = math.log10(first), math.log10(last)
+        count = math.floor(self.per_decade * (high - low) + 1e-9) + 1
+        with np.errstate(over="ignore"):
+            return np.asarray(10 ** np.minimum(low + np.arange(count) / self.per_decade, high))
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _number(value: Any) -> float:
+    """Return a number as a float; NaN for what is none, or does not fit."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.nan
 
 
 @dataclass(frozen=True)
@@ -159,34 +178,36 @@ class Schedule:
         hessian: Grid | None = None,
         snapshots: Grid | None = None,
     ) -> Schedule:
-        """Unite the grids up to `t_max`, on multiples of `time_step` where there is one."""
-        unit = time_step or 1.0
-        ticks = _whole if time_step else _rounded
-        first = time_step or t_max * 1e-6
-        end = ticks(np.array([t_max / unit]), 0)[0]
-        waiting = [w for w in ticks(waiting_times.points(first, t_max) / unit, 0) if w <= end]
-        lag = [t for t in ticks(lags.points(first, t_max) / unit, 1) if 0 < t <= end]
-        single = [t for t in ticks(times.points(first, t_max) / unit, 1) if t <= end]
-        looked, kept = (
-            [t for t in ticks((grid or Grid()).points(first, t_max) / unit, 0) if t <= end]
-            for grid in (hessian, snapshots)
-        )
+        """Unite the grids up to `t_max`, on multiples of `time_step` where there is one.
 
-        due: dict[Any, list[tuple[int, int]]] = {0: [], end: []}
-        for t in [*single, *waiting, *looked, *kept]:
-            due.setdefault(t, [])
-        for i, w in enumerate(waiting):
-            for j, t in enumerate(lag):
-                # Rounded again, so that two ways to the same time are one stop.
-                if (met := w + t if time_step else _significant(w + t)) <= end:
-                    due.setdefault(met, []).append((i, j))
-        begins, looks, keeps = ({t: i for i, t in enumerate(kind)} for kind in (waiting, looked, kept))
-        ordered = sorted(due)
-        stops = tuple(
-            Stop(k, _significant(t * unit), begins.get(t), due[t], looks.get(t), keeps.get(t))
-            for k, t in enumerate(ordered)
+        Times of a list are taken as they are; where there is a step, as the nearest multiple of it.
+        """
+        clock = clock_of(time_step)
+        first = time_step or t_max * 1e-6
+        everything = waiting_times, lags, times, hessian or Grid(), snapshots or Grid()
+        waiting, lag, single, looked, kept = (
+            clock.points(grid, first, t_max, least=k in (1, 2)) for k, grid in enumerate(everything)
         )
-        axes = [np.array([_significant(t * unit) for t in kind]) for kind in (waiting, lag, looked, kept)]
+        known = clock.same([0, clock.at(t_max), *waiting, *single, *looked, *kept])
+        end = known[clock.at(t_max)]
+        lag = [t for t in lag if 0 < t <= end]
+        waiting, single, looked, kept = (
+            sorted({known[t] for t in kind if known[t] <= end}) for kind in (waiting, single, looked, kept)
+        )
+        sums = {(i, j): w + t for i, w in enumerate(waiting) for j, t in enumerate(lag)}
+        anchors = {0, end, *waiting, *single, *looked, *kept}
+        known = clock.same(sums.values(), anchors)
+        due: dict[Any, list[tuple[int, int]]] = {t: [] for t in anchors}
+        for pair, t in sums.items():
+            # At t_w itself only lags arrive that rounding has swallowed.
+            if waiting[pair[0]] < known[t] <= end:
+                due.setdefault(known[t], []).append(pair)
+        begins, looks, keeps = ({t: i for i, t in enumerate(kind)} for kind in (waiting, looked, kept))
+        stops = tuple(
+            Stop(k, clock.time(t), begins.get(t), due[t], looks.get(t), keeps.get(t))
+            for k, t in enumerate(sorted(due))
+        )
+        axes = [np.array([clock.time(t) for t in kind]) for kind in (waiting, lag, looked, kept)]
         return cls(np.array([stop.time for stop in stops]), axes[0], axes[1], stops, axes[2], axes[3])
 
     def __len__(self) -> int:
@@ -198,15 +219,54 @@ class Schedule:
         return iter(self.stops[position:])
 
 
-def _whole(values: NDArray[np.float64], least: int) -> list[int]:
-    """Round to whole steps, at least `least`; ascending, each once."""
-    return sorted({max(round(v), least) for v in values.tolist()})
+def clock_of(time_step: float | None) -> Any:
+    """Return how times are counted: in whole steps, or as they are."""
+    return _Steps(time_step) if time_step else _Continuous()
 
 
-def _rounded(values: NDArray[np.float64], least: int) -> list[float]:
-    return sorted({_significant(v) for v in values.tolist()})
+def _near(points: NDArray[np.float64], t_max: float) -> list[float]:
+    """Return points without those far beyond the end, which no whole number may hold."""
+    kept: list[float] = points[points <= 2 * t_max].tolist()
+    return kept
 
 
-def _significant(value: float) -> float:
-    """Round to 12 significant digits: grids that should meet then meet exactly."""
-    return float(f"{value:.11e}")
+class _Steps:
+    """Times as whole numbers of steps."""
+
+    def __init__(self, unit: float) -> None:
+        self.unit = unit
+
+    def at(self, t: float) -> int:
+        return whole(t / self.unit)
+
+    def points(self, grid: Grid, first: float, t_max: float, least: bool) -> list[int]:
+        """Return the points of a grid, ascending, each once; with `least`, none before the first step."""
+        found = _near(grid.points(first, t_max), t_max)
+        return sorted({max(self.at(t), int(least)) for t in found})
+
+    def same(self, times: Iterable[int], anchors: Iterable[int] = ()) -> dict[int, int]:
+        """Return which time stands for each: itself."""
+        return {t: t for t in (*times, *anchors)}
+
+    def time(self, t: int) -> float:
+        return tidy(t * self.unit)
+
+
+class _Continuous:
+    """Times as they are; those of logarithmic grids to 12 digits."""
+
+    def at(self, t: float) -> float:
+        return t
+
+    def points(self, grid: Grid, first: float, t_max: float, least: bool) -> list[float]:
+        """Return the points of a grid, ascending, each once."""
+        found = _near(grid.points(first, t_max), t_max)
+        found = found if grid.per_decade is None else [significant(t) for t in found]
+        return sorted(set(met(found, ()).values()))
+
+    def same(self, times: Iterable[float], anchors: Iterable[float] = ()) -> dict[float, float]:
+        """Return which time stands for each of those that are the same to rounding."""
+        return met(times, anchors)
+
+    def time(self, t: float) -> float:
+        return t

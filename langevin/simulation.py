@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from langevin import beginning, config, engine, pace, provenance, storage, trajectories
@@ -23,6 +24,7 @@ from langevin.recorder import Recorder
 from langevin.references import References
 from langevin.schedule import Schedule, Stop
 from langevin.schemes import SchemeName
+from langevin.sizes import room_explained
 from langevin.spectra import Spectra, described
 from langevin.storage import Paths, Stored, Trajectory
 from langevin.system import Data, State, System, optional, overrides
@@ -124,8 +126,9 @@ def execute(
             paths.discard()
             return execution.start(settings, paths, execution.local(threads, lock), progress)
         begins = beginning.read(settings)
-        run, ensemble, data = _prepare(settings, threads, begins.generation if begins else 0)
-        with preparing(settings.title, progress):
+        with room_explained():
+            run, ensemble, data = _prepare(settings, threads, begins.generation if begins else 0)
+        with room_explained(), preparing(settings.title, progress):
             run.state = run.system.initial_state(run.noise)
         if begins:
             begins.apply(run)
@@ -163,8 +166,11 @@ def execute_resume(
 def _resume(paths: Paths, threads: int | None, progress: bool, limit: float | None) -> _Session:
     dataset, arrays, notes = storage.read_checkpoint(paths.checkpoint)
     settings = config.load(notes["settings"], folder=Path(notes["folder"]))
-    run, _, data = _prepare(settings, threads, beginning.generation(notes["attributes"]))
+    with room_explained():
+        run, _, data = _prepare(settings, threads, beginning.generation(notes["attributes"]))
     _require_same(data, run.system, notes["attributes"], paths)
+    if not np.array_equal(dataset["time"], run.schedule.times):
+        raise UserError(f"{paths.checkpoint}: another version began the run, with other times; run it anew")
     run.recorder.restore(dataset)
     run.noise.load_state(notes["noise"])
     run.time, run.position = notes["time"], notes["position"]

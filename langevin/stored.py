@@ -15,14 +15,12 @@ from numpy.typing import NDArray
 from langevin import config, storage
 from langevin.config import Settings
 from langevin.errors import UserError
+from langevin.observables.pairs import index_of
 from langevin.sweep.reading import sweep_dims
 from langevin.system import Array
 
 #: Variables that hold configurations → their dimension of time.
 HOLDERS = {"configuration": "time", "snapshot": "snapshot_time"}
-
-#: Relative difference up to which a time given is a time stored.
-SAME = 1e-9
 
 
 @dataclass(frozen=True)
@@ -89,10 +87,11 @@ def configuration(dataset: xr.Dataset, time: float | None = None, name: str = ""
             'record.configurations = "always" all'
         )
     wanted = float(stored[-1]) if time is None else time
-    place = int(np.argmin(np.abs(stored - wanted)))
-    if abs(stored[place] - wanted) > SAME * max(1.0, abs(wanted)):
-        few = ", ".join(f"{t:g}" for t in (stored if stored.size <= 6 else [*stored[:3], *stored[-3:]]))
-        raise UserError(f"{said}time = {wanted:g}: no configuration is stored there; stored: {few}")
+    place = index_of(stored, wanted)
+    if place is None:
+        # With all digits: late times may lie close together.
+        few = ", ".join(f"{t:.15g}" for t in (stored if stored.size <= 6 else [*stored[:3], *stored[-3:]]))
+        raise UserError(f"{said}time = {wanted:.15g}: no configuration is stored there; stored: {few}")
     for variable, dim in HOLDERS.items():
         if variable in dataset and (at := np.flatnonzero(dataset[dim].to_numpy() == stored[place])).size:
             found = dataset[variable].transpose(dim, "replica", "dof")[int(at[0])].to_numpy()

@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from .pairs import ordered
 from .regimes import regimes
 from .regression import line, near
 from .rescaling import aging_collapse
@@ -242,6 +243,7 @@ def _both(dataset: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
                 f"dimensions {dataset[name].dims} of {name}: needed: {needed}, and replica or not"
             )
     msd, noise = (dataset[name].transpose("replica", ..., missing_dims="ignore") for name in dims)
+    msd = ordered(msd, "lag")
     msd = msd.sel(lag=msd["lag"] > 0).transpose(..., "waiting_time", "lag")
     if "replica" in msd.dims and "replica" not in noise.dims:
         noise = noise.broadcast_like(msd.isel(lag=0, drop=True)).transpose("replica", "waiting_time")

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
+from .pairs import ordered, slack
 from .regression import inverse, line
 from .statistics import Array, Mask, Resampled, average, bootstrap
 
@@ -39,12 +40,13 @@ class Curves:
     Raises
     ------
     ValueError
-        If the dimensions are others.
+        If the dimensions are others, or a lag stands there twice.
     """
 
     def __init__(self, values: xr.DataArray, *, falling: bool = False) -> None:
         if not {"waiting_time", "lag"} <= set(values.dims) <= {"replica", "waiting_time", "lag"}:
             raise ValueError(f"dimensions {values.dims}: needed: waiting_time, lag, and replica or not")
+        values = ordered(values, "lag")
         values = values.sel(lag=values["lag"] > 0).transpose("replica", ..., missing_dims="ignore")
         self.values = values.transpose(..., "waiting_time", "lag")
         self.falling = falling
@@ -75,8 +77,11 @@ class Curves:
             raise ValueError(
                 f"waiting_times = {between}: must be (first, last) with 0 ≤ first < last (unit: time)"
             )
-        first, last = between[0] * (1 - 1e-9), between[1] * (1 + 1e-9)
-        inside: Mask = (self.waiting > 0) & (self.waiting >= first) & (self.waiting <= last)
+        ascending = np.argsort(self.waiting)
+        near = np.empty(self.waiting.size)
+        near[ascending] = slack(self.waiting[ascending])
+        inside: Mask = self.waiting > 0
+        inside &= (self.waiting >= between[0] - near) & (self.waiting <= between[1] + near)
         return inside
 
     def log_times(self, thresholds: ArrayLike, resamples: int, seed: int) -> Resampled:

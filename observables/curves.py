@@ -8,9 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
+from .pairs import slack
+
 Array = NDArray[np.float64]
 
-#: Times that agree to rounding are the same time.
+#: Part of a time by which the ends of an interpolation may be exceeded.
 ROUNDING = 1e-9
 
 
@@ -94,7 +96,7 @@ def align(a: Curve, b: Curve) -> Aligned:
         raise NothingInCommon("no finite value")
     low, high = max(a.x[0], b.x[0]), min(a.x[-1], b.x[-1])
     inside_a, inside_b = (_between(curve.x, low, high) for curve in (a, b))
-    if low > high * (1 + ROUNDING):
+    if not (inside_a.any() or inside_b.any()):
         raise NothingInCommon(
             f"no common range: {a.x[0]:g} to {a.x[-1]:g} in A, {b.x[0]:g} to {b.x[-1]:g} in B"
         )
@@ -119,7 +121,7 @@ def matching(a: Array, b: Array) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     near = np.clip(np.searchsorted(b, a), 1, b.size - 1) if b.size > 1 else np.zeros(a.size, dtype=np.intp)
     if b.size > 1:
         near = near - (a - b[near - 1] < b[near] - a)
-    same = np.abs(a - b[near]) <= ROUNDING * np.abs(a)
+    same = np.abs(a - b[near]) <= np.minimum(slack(a), slack(b)[near])
     return np.flatnonzero(same), near[same]
 
 
@@ -176,7 +178,8 @@ def interpolate(curve: Curve, at: Array) -> tuple[Array, Array, Array]:
 
 
 def _between(x: Array, low: float, high: float) -> NDArray[np.bool_]:
-    return (x >= low * (1 - ROUNDING)) & (x <= high * (1 + ROUNDING))
+    near = slack(x)
+    return (x >= low - near) & (x <= high + near)
 
 
 def _roughness(curve: Curve, inside: NDArray[np.bool_]) -> float:

@@ -11,6 +11,86 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
+#: A time given is a time stored if the two differ by no more than this part of the time. It lets decimals be
+#: typed; between times that lie close together the part of their distance counts.
+ROUNDING = 1e-9
+#: The part of the distance to the next stored time, and of the lag.
+APART = 1e-6
+#: Floating-point spacings by which sums of times may be off.
+SPACINGS = 4
+
+
+class StoredTimes:
+    """Times at which something is stored, in any order, and where each stands.
+
+    Parameters
+    ----------
+    times : array_like, shape (times,)
+    name : str
+        What messages call them.
+
+    Raises
+    ------
+    ValueError
+        If they are not finite, or one stands there twice.
+    """
+
+    def __init__(self, times: Any, name: str = "time") -> None:
+        given = np.asarray(times, dtype=float)
+        self._order = np.argsort(given, kind="stable")
+        self.sorted: Array = given[self._order]
+        if not np.isfinite(self.sorted).all():
+            raise ValueError(f"{name}: must hold finite values")
+        gaps = np.diff(self.sorted)
+        if (gaps == 0).any():
+            twice = self.sorted[int(np.argmin(gaps))]
+            raise ValueError(f"{name} = {float(twice)!r} stands there twice; needed: every {name} once")
+
+    def index(self, t: float, lag: float = np.inf) -> int | None:
+        """Return where a time stands, to rounding; None if it is not there.
+
+        Parameters
+        ----------
+        t : float
+        lag : float
+            Since another time, if only their difference counts: rounding is then a part of it.
+        """
+        if not (self.sorted.size and np.isfinite(t)):
+            return None
+        k = int(np.searchsorted(self.sorted, t))
+        near = min(
+            (i for i in (k - 1, k) if 0 <= i < self.sorted.size), key=lambda i: abs(self.sorted[i] - t)
+        )
+        around = self.sorted[max(near - 1, 0) : near + 2]
+        allowed = slack(around)[min(near, 1)]
+        allowed = min(allowed, max(APART * lag, SPACINGS * float(np.spacing(abs(t)))))
+        return int(self._order[near]) if abs(self.sorted[near] - t) <= allowed else None
+
+
+def slack(times: Array) -> Array:
+    """Return how far from each of ascending times another one is still the same: rounding of decimals.
+
+    A part of the time itself, but never more than a small part of the distance to the next: times may lie
+    close together, late.
+    """
+    wide = np.concatenate([[np.inf], np.diff(times), [np.inf]])
+    apart = np.minimum(wide[:-1], wide[1:])
+    typed = np.minimum(ROUNDING * np.abs(times), APART * apart)
+    return np.asarray(np.maximum(typed, SPACINGS * np.spacing(np.abs(times))))
+
+
+def ordered(values: xr.DataArray, dim: str) -> xr.DataArray:
+    """Return values with the times along a dimension ascending.
+
+    Raises
+    ------
+    ValueError
+        If one of the times is not finite, or stands there twice.
+    """
+    times = values[dim].to_numpy()
+    StoredTimes(times, dim)
+    return values if (np.diff(times) > 0).all() else values.sortby(dim)
+
 
 def over_pairs(
     stored: xr.DataArray,
@@ -25,7 +105,7 @@ def over_pairs(
     Parameters
     ----------
     stored : DataArray
-        Dimensions time, replica and one more; may be lazy: one time is read at a time.
+        Dimensions time, replica and one more; may be lazy: one time is read at a time. Times in any order.
     waiting_times, lags : array_like, shape (waiting_time,) and (lag,)
     pair : callable
         Two arrays of shape (R, size), at t_w and at t_w + t → shape (R, …).
@@ -37,20 +117,26 @@ def over_pairs(
     Returns
     -------
     DataArray
-        Dimensions replica, waiting_time, lag, …; NaN where t_w or t_w + t was not stored.
+        Dimensions replica, waiting_time, lag, …; NaN where t_w or t_w + t was not stored. A stored time is
+        t_w + t if it is so to rounding of the lag t, not only of the time.
+
+    Raises
+    ------
+    ValueError
+        If a stored time is not finite, or stands there twice.
     """
     x = stored.transpose("time", "replica", ...)
     further = {} if further is None else further
-    times = x["time"].to_numpy()
+    times = StoredTimes(x["time"].to_numpy())
     waiting, lag = np.asarray(waiting_times, dtype=float), np.asarray(lags, dtype=float)
     out = np.full((x.sizes["replica"], waiting.size, lag.size, *map(len, further.values())), np.nan)
     for i, start in enumerate(waiting):
-        first = index_of(times, start)
+        first = times.index(start)
         if first is None:
             continue
         reference = x[first].to_numpy()
         for j, t in enumerate(lag):
-            last = index_of(times, start + t)
+            last = times.index(start + t, abs(t))
             if last is not None:
                 out[:, i, j] = pair(reference, x[last].to_numpy())
     coordinates = {"replica": x["replica"], "waiting_time": waiting, "lag": lag, **further}
@@ -58,6 +144,11 @@ def over_pairs(
 
 
 def index_of(times: Array, t: float) -> int | None:
-    """Return the index of `t` in ascending `times`, to rounding; None if it is not there."""
-    k = int(np.searchsorted(times, t - 1e-9 * max(abs(t), 1.0)))
-    return k if k < times.size and abs(times[k] - t) <= 1e-9 * max(abs(t), 1.0) else None
+    """Return the index of `t` in `times`, in any order, to rounding; None if it is not there.
+
+    Raises
+    ------
+    ValueError
+        If one of the times is not finite, or stands there twice.
+    """
+    return StoredTimes(times).index(t)

@@ -22,6 +22,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.signal import find_peaks
 
+from .pairs import ordered
 from .statistics import Array, average, jackknife, tabulate
 
 #: A plateau is flatter than the steps on both sides by this part of the steepest slope.
@@ -77,6 +78,7 @@ def plateau(
         raise ValueError(f"exponents = {exponents}: must be (a, b), both > 0, or None")
     if not {"waiting_time", "lag"} <= set(correlation.dims) <= {"replica", "waiting_time", "lag"}:
         raise ValueError(f"dimensions {correlation.dims}: needed: waiting_time, lag, and replica or not")
+    correlation = ordered(ordered(correlation, "lag"), "waiting_time")
     correlation = correlation.sel(lag=correlation["lag"] > 0).transpose(..., "waiting_time", "lag")
     mean = average(correlation).mean if "replica" in correlation.dims else correlation
     x = np.log(mean["lag"].to_numpy())

@@ -17,6 +17,7 @@ import numpy as np
 import xarray as xr
 
 from .bent import Bent, fit_bent
+from .pairs import ordered
 from .ramp import Ramp, fit_ramp
 from .regression import line, shares
 from .statistics import Array, average, jackknife, tabulate
@@ -107,6 +108,7 @@ def regimes(loss: xr.Dataset | xr.DataArray, *, least: float = 0.1, bottom: floa
     energy = loss["energy"] if isinstance(loss, xr.Dataset) else loss
     if not {"time"} <= set(energy.dims) <= {"time", "replica"}:
         raise ValueError(f"dimensions {energy.dims}: needed: time, and replica or not")
+    energy = ordered(energy, "time")
     mean = average(energy).mean if "replica" in energy.dims else energy
     time = mean["time"].to_numpy().astype(float)
 

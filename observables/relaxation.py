@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize_scalar
 
+from .pairs import ordered, slack
 from .regression import line, near, three_points
 from .statistics import Array, average, jackknife, tabulate
 
@@ -145,7 +146,7 @@ def power_law(energy: xr.DataArray, *, start: float, stop: float = math.inf) -> 
         )
     middle = math.sqrt(t[chosen][0] * t[chosen][-1])
     value, error = jackknife(lambda e: _fit_power(t[chosen], e[chosen]), energy)
-    late = chosen & (t >= middle * (1 - 1e-9))
+    late = chosen & (t >= middle - slack(t))
     shift = _fit_power(t[late], mean.to_numpy()[late]) - value if late.sum() >= 4 else np.full(3, np.nan)
     names = {
         "limit": "E(t → ∞)",
@@ -164,6 +165,7 @@ def _positive_times(energy: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
     """Return the energy at t > 0, and its average over replicas."""
     if not {"time"} <= set(energy.dims) <= {"time", "replica"}:
         raise ValueError(f"dimensions {energy.dims}: needed: time, and replica or not")
+    energy = ordered(energy, "time")
     energy = energy.sel(time=energy["time"] > 0)
     return energy, average(energy).mean if "replica" in energy.dims else energy
 

@@ -23,6 +23,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from .pairs import ordered
 from .regression import inverse, line, near, three_points
 from .statistics import Array, Mask, average, jackknife, tabulate
 
@@ -166,6 +167,7 @@ def _matching(correlation: xr.DataArray, response: xr.DataArray) -> tuple[xr.Dat
     for dim in correlation.dims:
         if not np.array_equal(correlation[dim], response[dim]):
             raise ValueError(f"coordinate {dim!r} differs between correlation and response")
+    correlation, response = ordered(correlation, "lag"), ordered(response, "lag")
     order = [d for d in correlation.dims if d not in ("replica", "lag")]
     first = ["replica"] if "replica" in correlation.dims else []
     return correlation.transpose(*first, *order, "lag"), response.transpose(*first, *order, "lag")

@@ -12,16 +12,21 @@ It keeps the engine honest, and shows how small a system can be.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from langevin.config import LangevinDynamics
+from langevin.config import LangevinDynamics, Settings
 from langevin.ensemble import Ensemble
 from langevin.keys import Section, key
 from langevin.noise import Noise
+from langevin.sizes import room_faults
 from langevin.system import Array, Attributes, Model
+
+#: Arrays of the size of all configurations that a run has at once, at least: before, after, and the noise.
+COPIES = 3
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,12 @@ class Harmonic(Model):
         self.stiffness: float = parameters.stiffness
         self.initial_temperature = dynamics.initial_temperature
         self.ensemble = ensemble
+
+    @classmethod
+    def check(cls, settings: Settings) -> Iterable[str]:
+        """Yield that the oscillators do not fit in memory."""
+        n, replicas = settings.system.n, settings.ensemble.replicas
+        yield from room_faults(COPIES * 8 * n * replicas, f"system.n = {n}, ensemble.replicas = {replicas}")
 
     def initial_configuration(self, noise: Noise) -> Array:
         """Draw x from the Boltzmann distribution at the initial temperature, shape (R, N)."""

@@ -17,6 +17,7 @@ import langevin
 from langevin import config
 from langevin.errors import ConfigError, Diverged
 from langevin.systems.cugliandolo_kurchan import theory
+from langevin.systems.cugliandolo_kurchan.accuracy import Pair, two_time
 from langevin.systems.cugliandolo_kurchan.covariance import Covariance
 from langevin.systems.cugliandolo_kurchan.direct import Direct, extrapolated
 from langevin.systems.cugliandolo_kurchan.history import History, clock_of
@@ -355,3 +356,58 @@ def test_lost_control_is_said_and_keeps_what_was_measured(
     with xr.open_dataset(path) as kept:
         assert kept.attrs["status"].startswith("diverged")
         assert float(kept["energy"].min()) < -0.5
+
+
+@pytest.mark.parametrize("late", [1e4, pytest.param(1e6, marks=pytest.mark.slow)])
+def test_short_lags_are_right_at_late_waiting_times(late: float) -> None:
+    """Δ/(2Tτ) = 1 − μτ/2 + O(τ²) where C has reached quasi-equilibrium: there C'' = Tμ at τ = 0.
+
+    Out of equilibrium C'' differs by what still violates the fluctuation-dissipation theorem: 1/t_w or so.
+    """
+    lags = [1e-8, 6e-6, 1e-5, 1e-4, 1e-3]
+    found = langevin.run(
+        settings(
+            dynamics__t_max=1.1 * late,
+            dynamics__tolerance=1e-4,
+            record__times=[late],
+            record__waiting_times=[1.0, late],
+            record__lags=lags,
+        )
+    ).isel(replica=0)
+    assert found["lag"].to_numpy().tolist() == lags
+    mu = float(found["mu"].sel(time=late))
+    for w, within in ((1.0, 0.2), (late, 1 / late**0.5)):
+        at = found.sel(waiting_time=w)
+        ratio, error = (at[name].to_numpy() / found["lag"].to_numpy() for name in ("msd", "msd_error"))
+        # T = 0.5: Δ/(2Tτ) is Δ/τ. Then the term in τ², a third of (μτ)² at most.
+        expected = 1 - mu * np.array(lags) / 2
+        assert np.all(
+            np.abs(ratio - expected) < error + within * mu * np.array(lags) + (mu * np.array(lags)) ** 2
+        )
+        assert np.all(error[1:] < 1e-4) and error[0] < 1e-4
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.5])
+def test_the_stated_errors_of_pairs_cover(temperature: float) -> None:
+    exact = LongTime(problem(temperature), 1e-8)
+    pair = LongTime(problem(temperature), 1e-5), LongTime(problem(temperature), 8e-5, coarser=8.0)
+    tight = []
+    for w in (0.0, 0.03, 0.3, 1.0, 3.0, 10.0):
+        for lag in 10.0 ** np.arange(-10, 1.3, 0.5):
+            sizes = [solver.reach(w + lag) for solver in (*pair, exact)]
+            values, errors = two_time(pair, (sizes[0], sizes[1]), Pair(w + lag, w, lag))
+            off = np.abs(values - exact.two_time(w + lag, w, sizes[2], lag))
+            assert np.all(off <= errors), (w, lag)
+            tight.append(off / errors)
+    # They are no empty promise either: a factor of a thousand at most, typically.
+    assert np.median(tight) > 1e-3
+
+
+def test_a_pair_of_rounded_times_is_that_of_its_lag() -> None:
+    solver = LongTime(problem(0.5), 1e-4)
+    size = solver.reach(2e4)
+    later, lag = 1e4 + 1e-7, 1e-7
+    exact = [(1 - solver.two_time(t + lag, t, size, lag)[0]) / (0.5 * lag) for t in (1e4, 1.1e4)]
+    np.testing.assert_allclose(exact, 1, atol=1e-6)
+    # The negative control: the difference of the two times is off by 1e-12/1e-7.
+    assert abs((1 - solver.two_time(later, 1e4, size)[0]) / (0.5 * lag) - 1) > 1e-6

@@ -11,7 +11,6 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -20,6 +19,7 @@ from langevin import config, storage, stored
 from langevin.beginning import SPENT
 from langevin.config import Settings
 from langevin.errors import UserError
+from langevin.observables.pairs import ROUNDING, index_of
 from langevin.sweep.reading import sweep_dims
 from langevin.system import Array
 
@@ -74,7 +74,7 @@ class Method:
 
     def stores(self, time: float) -> bool:
         """Say whether configurations of this time are stored."""
-        return bool(_same(stored.times(self.dataset), time).any())
+        return index_of(stored.times(self.dataset), time) is not None
 
     def configuration(self, time: float, position: int) -> Array:
         """Return the configuration of one replica at a stored time, shape (dof,).
@@ -87,17 +87,13 @@ class Method:
         for variable, dim in stored.HOLDERS.items():
             if variable in self.dataset:
                 known = self.dataset[dim].to_numpy()
-                at = np.flatnonzero(_same(known, time))
-                if at.size:
-                    found = self.dataset[variable].transpose(dim, "replica", "dof")[int(at[0]), position]
+                at = index_of(known, time)
+                if at is not None:
+                    found = self.dataset[variable].transpose(dim, "replica", "dof")[at, position]
                     x = np.asarray(found.to_numpy(), dtype=np.float64)
                     if np.isfinite(x).all():
                         return x
-        raise UserError(f"{self.path}: time = {time:g}: the run did not come so far")
-
-
-def _same(known: Array, time: float) -> Any:
-    return np.abs(known - time) <= stored.SAME * max(1.0, abs(time))
+        raise UserError(f"{self.path}: time = {time:.15g}: the run did not come so far")
 
 
 def opened(path: Path, name: str) -> Method:
@@ -148,7 +144,7 @@ def _stored(path: Path, dataset: xr.Dataset, collected: Array) -> Array:
                 "member that each replica gives"
             )
         return known[-1:]
-    missing = [t for t in collected if not _same(known, t).any()]
+    missing = [t for t in collected if index_of(known, t) is None]
     if missing:
         named = ", ".join(f"{t:g}" for t in missing[:3]) + ", …" * (len(missing) > 3)
         raise UserError(
@@ -217,7 +213,7 @@ def affordable(method: Method, budget: float) -> Array:
     UserError
         If there is none.
     """
-    bought = method.times[method.cost <= budget * (1 + stored.SAME)]
+    bought = method.times[method.cost <= budget * (1 + ROUNDING)]
     if not bought.size:
         raise UserError(
             f"{method.path}: its first member costs {method.cost[0]:g} steps; allowed: a --budget of no less "

@@ -48,8 +48,8 @@ SERIES_DEGREE = 20
 
 
 @lru_cache(maxsize=16)
-def _series(problem: Problem) -> Series:
-    # A solution and its companion start alike.
+def series_of(problem: Problem) -> Series:
+    """Return the power series of a problem. A solution and its companion start alike."""
     return Series(problem.covariance, problem.temperature, problem.beta, SERIES_DEGREE)
 
 
@@ -81,7 +81,7 @@ class LongTime:
 
     def _start(self) -> History:
         """Return slices of the power series, as far as it holds to rounding."""
-        series = _series(self.problem)
+        series = series_of(self.problem)
         end = clock_of(series.radius(1e-14))
         count = max(SPAN + ORDER, math.ceil(end / (0.012 * (self.tolerance / 1e-7) ** 0.2)))
         history = History()
@@ -146,10 +146,16 @@ class LongTime:
         around = slice(first, first + SPAN)
         return float(weights @ self.history.energy[around]), float(weights @ self.history.mu[around])
 
-    def two_time(self, later: float, earlier: float, size: int) -> tuple[float, float, float]:
-        """Return C, R and χ = ∫_{earlier}^{later} ds R(later, s)."""
+    def two_time(
+        self, later: float, earlier: float, size: int, lag: float | None = None
+    ) -> tuple[float, float, float]:
+        """Return C, R and χ = ∫_{earlier}^{later} ds R(later, s).
+
+        `lag` is their difference, where it is known better than the two times tell.
+        """
+        lag = later - earlier if lag is None else lag
         found: tuple[float, float, float] = _two_time(
-            self.history.slices(), size, later, earlier, later - earlier, self.width
+            self.history.slices(), size, later, earlier, lag, self.width
         )
         return found
 

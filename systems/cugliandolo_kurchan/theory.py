@@ -11,6 +11,11 @@ Kurchan 1993):
 - its energy is −[f(1) − (1 − X) f(q)]/T, for T → 0 with X/T = [f''(1)/f'(1) − 1]/√f''(1):
   E_th = −[f'(1) + f(1)(f''(1)/f'(1) − 1)]/√f''(1).
 
+All of it is computed from ε = 1 − q, which is small where T is, as ε ≈ T/√f''(1); what would be a difference
+of numbers near each other is written as a sum of positive terms:
+
+    q f''(q) − f'(q) = Σ a_p p(p − 2) q^{p−1},    f(1) − f(q) = Σ a_p [1 − (1 − ε)^p].
+
 For mixed f the aging part assumes that memory of the start is lost, which is exact for pure p only (Folena,
 Franz & Ricci-Tersenghi 2020); limits of mixed models are therefore not drawn.
 """
@@ -22,59 +27,108 @@ import math
 import numpy as np
 from scipy.optimize import brentq, minimize_scalar
 
+from langevin.system import Array
+
 from .covariance import Covariance
 
-_EDGE = 1e-12
+#: Of ln ε, where the search for T_K begins.
+_LOWEST = -40.0
+#: ε below which it changes no digit of a closed form in which it is added to 1.
+_NOTHING = 1e-20
+#: Points between which the largest overlap is looked for.
+_POINTS = 4001
 
 
-def _metastable_square(f: Covariance, q: float) -> float:
-    """Return T² at which q is an equilibrium overlap."""
-    return float(f.derivative(1, q)) * (1 - q) / q
+def _metastable_square(f: Covariance, q: Array | float, gap: Array | float) -> Array:
+    """Return T² at which q = 1 − gap is an equilibrium overlap, f'(q)(1 − q)/q; its limit at q = 0."""
+    # f'(q)/q, as a sum over p ≥ 2.
+    parts = (a * p * np.asarray(q) ** (p - 2) for p, a in zip(f.powers, f.weights, strict=True))
+    return np.asarray(sum(parts) * gap)
 
 
 def _overlap_at_dynamic(f: Covariance) -> float:
-    # The maximum may be at q → 0 (terms with p = 2): look at a grid first, then close in.
-    grid = np.linspace(1e-6, 1 - 1e-6, 2001)
-    best = int(np.argmax(f.derivative(1, grid) * (1 - grid) / grid))
+    # The maximum may be at q = 0 (terms with p = 2): look at a grid first, then close in.
+    grid = np.linspace(0, 1, 2001)
+    best = int(np.argmax(_metastable_square(f, grid, 1 - grid)))
     low, high = grid[max(best - 1, 0)], grid[min(best + 1, grid.size - 1)]
-    return float(minimize_scalar(lambda q: -_metastable_square(f, q), bounds=(low, high), method="bounded",
-                                 options={"xatol": 1e-13}).x)  # fmt: skip
+    q = float(minimize_scalar(lambda q: -float(_metastable_square(f, q, 1 - q)), bounds=(low, high),
+                              method="bounded", options={"xatol": 1e-13}).x)  # fmt: skip
+    # The search never looks at the ends themselves.
+    return 0.0 if _metastable_square(f, 0.0, 1.0) >= _metastable_square(f, q, 1 - q) else q
 
 
 def dynamic_temperature(f: Covariance) -> float:
     """Return T_d."""
-    return math.sqrt(_metastable_square(f, _overlap_at_dynamic(f)))
+    q = _overlap_at_dynamic(f)
+    return math.sqrt(_metastable_square(f, q, 1 - q))
 
 
 def static_temperature(f: Covariance) -> float:
     """Return T_K; T_d where the two coincide (p = 2)."""
 
-    def excess(q: float) -> float:
+    def excess(log: float) -> float:
         # Free energy of the metastable state above the paramagnet's, times 2β, at the T where q is an
-        # overlap.
-        return -math.log1p(-q) - q - float(f.derivative(0, q)) / _metastable_square(f, q)
+        # overlap; ln(1 − q) = log.
+        gap = math.exp(log)
+        q = -math.expm1(log)
+        return _entropy(q, log) - float(f.derivative(0, q) / _metastable_square(f, q, gap))
 
-    low, high = _overlap_at_dynamic(f), 1 - _EDGE
-    if low < 1e-3 or excess(low) <= 0:
+    low = _overlap_at_dynamic(f)
+    if low < 1e-3 or excess(math.log1p(-low)) <= 0:
         return dynamic_temperature(f)
-    return math.sqrt(_metastable_square(f, brentq(excess, low, high)))
+    log = brentq(excess, _LOWEST, math.log1p(-low), xtol=1e-15)
+    return math.sqrt(_metastable_square(f, -math.expm1(log), math.exp(log)))
+
+
+def _entropy(q: float, log: float) -> float:
+    """Return −ln(1 − q) − q; log = ln(1 − q)."""
+    if q > 0.1:
+        return -log - q
+    return math.fsum(q**k / k for k in range(2, 20))
+
+
+def overlap_gap(f: Covariance, temperature: float) -> float:
+    """Return ε = 1 − q_EA of the aging state, to rounding of ε itself; 0 ≤ T < T_d.
+
+    The smallest root of ε √f''(1 − ε) = T is b y, with b = T/√f''(1) and y ≥ 1, for f'' does not decrease:
+
+        ln y + ½ ln[f''(1 − b y)/f''(1)] = 0.
+
+    The left side is ≤ 0 at y = 1. It may have several roots, so the first change of sign is looked for.
+    """
+    if temperature == 0:
+        return 0.0
+    top = float(f.derivative(2, 1.0))
+    b = temperature / math.sqrt(top)
+    if b < _NOTHING:
+        return b
+
+    def height(y: float) -> float:
+        return math.log(y) + 0.5 * math.log(float(f.derivative(2, 1 - b * y)) / top)
+
+    grid = np.geomspace(1, 1 / b, _POINTS)[:-1]
+    above = np.log(grid) + 0.5 * np.log(f.derivative(2, 1 - b * grid) / top) > 0
+    if not above.any():
+        raise ValueError(f"temperature = {temperature:g}: no aging state; needed: T < T_d")
+    k = int(np.argmax(above))
+    return b * float(brentq(height, grid[k - 1], grid[k], xtol=1e-15)) if k else b
 
 
 def edwards_anderson(f: Covariance, temperature: float) -> float:
     """Return q_EA of the aging state: the largest root of f''(q)(1 − q)² = T²; 0 ≤ T < T_d."""
+    return 1 - overlap_gap(f, temperature)
 
-    def square(q: float) -> float:
-        return float(f.derivative(2, q)) * (1 - q) ** 2
 
-    grid = np.linspace(0, 1, 2001)
-    peak = float(grid[int(np.argmax(f.derivative(2, grid) * (1 - grid) ** 2))])
-    return float(brentq(lambda q: square(q) - temperature**2, peak, 1.0))
+def _curvature_excess(f: Covariance, q: float) -> float:
+    """Return q f''(q)/f'(q) − 1; f'(q) > 0."""
+    parts = [a * p * q ** (p - 2) for p, a in zip(f.powers, f.weights, strict=True)]
+    return math.fsum((p - 2) * part for p, part in zip(f.powers, parts, strict=True)) / math.fsum(parts)
 
 
 def fdt_ratio(f: Covariance, temperature: float) -> float:
     """Return X of the aging regime; 0 ≤ T < T_d."""
-    q = edwards_anderson(f, temperature)
-    return (q * float(f.derivative(2, q)) / float(f.derivative(1, q)) - 1) * (1 - q) / q
+    gap = overlap_gap(f, temperature)
+    return _curvature_excess(f, 1 - gap) * gap / (1 - gap)
 
 
 def equilibrium_energy(f: Covariance, temperature: float) -> float:
@@ -84,11 +138,14 @@ def equilibrium_energy(f: Covariance, temperature: float) -> float:
 
 def asymptotic_energy(f: Covariance, temperature: float) -> float:
     """Return lim E(t) of a quench from T_i = ∞ to T ≥ 0."""
-    if temperature == 0:
-        zeroth, first, second = (float(f.derivative(k, 1.0)) for k in range(3))
-        return -(first + zeroth * (second / first - 1)) / math.sqrt(second)
+    zeroth, first, second = (float(f.derivative(k, 1.0)) for k in range(3))
+    if temperature < _NOTHING * math.sqrt(second):
+        return -(first + zeroth * _curvature_excess(f, 1.0)) / math.sqrt(second)
     if temperature >= dynamic_temperature(f):
         return equilibrium_energy(f, temperature)
-    q = edwards_anderson(f, temperature)
-    kept = (1 - fdt_ratio(f, temperature)) * float(f.derivative(0, q))
-    return -(float(f.derivative(0, 1.0)) - kept) / temperature
+    gap = overlap_gap(f, temperature)
+    logs = {p: p * math.log1p(-gap) for p in f.powers}
+    weighted = list(zip(f.powers, f.weights, strict=True))
+    lost = math.fsum(-a * math.expm1(logs[p]) for p, a in weighted)
+    kept = math.fsum(a * math.exp(logs[p]) for p, a in weighted)
+    return -(lost + fdt_ratio(f, temperature) * kept) / temperature

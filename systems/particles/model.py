@@ -15,6 +15,7 @@ Energies are per particle. The pressure is P = ρT + ⟨Σ r·F⟩/(3V), the sum
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -24,8 +25,10 @@ import numpy as np
 from langevin.config import Settings
 from langevin.ensemble import Ensemble
 from langevin.keys import shown, toml
+from langevin.moments import MOST_STEPS
 from langevin.noise import Noise
 from langevin.observables import particles
+from langevin.sizes import room_faults
 from langevin.system import Array, Attributes, Coordinates, Model
 
 from .sections import (
@@ -37,6 +40,7 @@ from .sections import (
     ParticleDynamics,
     ParticleRecord,
     cutoff,
+    equilibration_steps,
     particle_counts,
     sigma_matrix,
 )
@@ -103,19 +107,33 @@ class Mixture(Model):
                 f'system.cutoff = {p.cutoff:g}: allowed: 0, unless system.potential = "lennard_jones" '
                 f"({p.potential} ends at {CUTOFFS[p.potential]:.6g} σ_ab)"
             )
-        box, reach = (p.n / p.density) ** (1 / 3), cutoff(p) * sigma_matrix(p).max()
-        if reach > box / 2 * (1 + 1e-12):
-            key, least = (
-                "cutoff" if p.potential == "lennard_jones" else "potential",
-                p.density * (2 * reach) ** 3,
-            )
+        with np.errstate(over="ignore"):
+            box, reach = (p.n / p.density) ** (1 / 3), float(cutoff(p) * sigma_matrix(p).max())
+        if not math.isfinite(box):
+            yield f"system.density = {p.density:g}: the volume of {p.n} particles is infinite; allowed: more"
+        elif reach > box / 2 * (1 + 1e-12):
+            key = "cutoff" if p.potential == "lennard_jones" else "potential"
+            # Before rounding: to the next whole number if there is one of that size.
+            with np.errstate(over="ignore"):
+                least = float(np.float64(p.density) * np.float64(2 * reach) ** 3)
+            least = math.ceil(least - 1e-9) if least < 1e15 else least
             value = f"{cutoff(p):g}" if key == "cutoff" else f'"{p.potential}"'
             yield (
                 f"system.{key} = {value}: pairs interact up to {reach:g}, half the box is {box / 2:.4g}; "
-                f"allowed: system.n ≥ {int(np.ceil(least - 1e-9))} at this density, or a shorter cutoff"
+                f"allowed: system.n ≥ {least} at this density, or a shorter cutoff"
             )
         elif p.skin > box / 2:
             yield f"system.skin = {p.skin:g}: must be ≤ half the box, {box / 2:.4g}"
+        steps = equilibration_steps(dynamics.initial_temperature, p.equilibration_time, dynamics.dt)
+        if steps > MOST_STEPS:
+            yield (
+                f"system.equilibration_time = {p.equilibration_time:g}: {steps:.2g} steps at dynamics.dt = "
+                f"{dynamics.dt:g} and dynamics.initial_temperature = {dynamics.initial_temperature:g}; "
+                f"allowed: {MOST_STEPS:.1e}"
+            )
+        replicas = settings.ensemble.replicas
+        # Positions before and after a step, where lists were built, and forces.
+        yield from room_faults(4 * 24.0 * p.n * replicas, f"system.n = {p.n}, ensemble.replicas = {replicas}")
         if np.isinf(dynamics.initial_temperature) and p.potential != "harmonic" and p.start == "random":
             yield (
                 "dynamics.initial_temperature = inf: a random start overlaps, and the forces of "

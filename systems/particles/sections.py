@@ -200,3 +200,16 @@ def sigma_matrix(parameters: Any) -> Array:
 def cutoff(parameters: Any) -> float:
     """Return the cutoff in units of σ_ab."""
     return float(parameters.cutoff) or CUTOFFS[parameters.potential]
+
+
+def equilibration_step(temperature: float, dt: float) -> float:
+    """Return the time step of an equilibration: kicks no longer than those of the run's step at T = 1."""
+    return dt * min(1.0, 1 / temperature) if temperature > 0 else dt
+
+
+def equilibration_steps(temperature: float, time: float, dt: float) -> float:
+    """Return how many steps an equilibration takes; 0 at infinite temperature, inf if no number holds it."""
+    if np.isinf(temperature) or time == 0:
+        return 0.0
+    step = equilibration_step(temperature, dt)
+    return time / step if step > 0 else np.inf

@@ -13,6 +13,7 @@ from langevin.system import Array
 
 from .kernels import Field, Geometry
 from .potentials import PairPotential
+from .sections import equilibration_step, equilibration_steps
 from .tile import HARMONIC, LENNARD_JONES
 
 #: Steps of the descent that pushes particles apart, its time step, and the range of its spheres, in σ.
@@ -46,12 +47,12 @@ class Protocol:
     @property
     def step(self) -> float:
         """Time step of the equilibration: kicks no longer than those of the run's step at T = 1."""
-        return self.dt * min(1.0, 1 / self.temperature) if self.temperature > 0 else self.dt
+        return equilibration_step(self.temperature, self.dt)
 
     @property
     def steps(self) -> int:
         """Number of steps of the equilibration."""
-        return 0 if np.isinf(self.temperature) else int(np.ceil(self.time / self.step))
+        return int(np.ceil(equilibration_steps(self.temperature, self.time, self.dt)))
 
     @property
     def description(self) -> str:

@@ -19,6 +19,7 @@ from langevin.config import LangevinDynamics, Settings
 from langevin.ensemble import Ensemble
 from langevin.keys import Section, key
 from langevin.noise import Noise
+from langevin.sizes import room_faults
 from langevin.system import Array, Attributes, Model
 
 from . import theory
@@ -92,7 +93,11 @@ class PSpin(Model):
                 f"dynamics.dt = {dynamics.dt:g}: must be below {limit:.4f} for p = {p}, T = "
                 f"{dynamics.temperature:g} (stability, and a kick √(2 T dt) that is small; unit: time)"
             )
-        yield from _memory_faults(p, settings.system.n, settings.system.couplings, settings.ensemble.samples)
+        n, replicas = settings.system.n, settings.ensemble.replicas
+        found = list(_memory_faults(p, n, settings.system.couplings, settings.ensemble.samples))
+        # Configurations before and after a step, and forces.
+        said = f"system.n = {n}, ensemble.replicas = {replicas}"
+        yield from found or room_faults(3 * 8 * n * replicas, said)
 
     def _start(self, role_index: int) -> Array:
         """Return the start of a replica (T_i = ∞), or of a sample (planted), by label."""

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 from pydantic import PlainValidator
 
@@ -206,22 +205,6 @@ def count_faults(settings: Settings, name: str, sizes: tuple[int, int]) -> Itera
             f"ensemble.samples = {samples}: must be 1 with all of {name} (all samples would be the same); "
             f"allowed with a random subset, data.train < {sizes[0]}"
         )
-
-
-def memory_faults(key: str, count: int, needed: int) -> Iterable[str]:
-    """Yield that as many examples as a key asks for need more memory than is free.
-
-    Parameters
-    ----------
-    key : str
-    count : int
-        Its value.
-    needed : int
-        Bytes.
-    """
-    free = psutil.virtual_memory().available
-    if needed > free:
-        yield f"{key} = {count}: needs {needed / 1e9:.3g} GB, {free / 1e9:.3g} GB are free; take fewer"
 
 
 def scaling(inputs: NDArray[np.uint8], how: Literal["standard", "unit"]) -> tuple[NDArray[np.float32], ...]:

@@ -30,9 +30,10 @@ from langevin.ensemble import Ensemble, available_threads
 from langevin.errors import LangevinError
 from langevin.keys import key
 from langevin.noise import stream
+from langevin.sizes import room_faults
 
 from . import depot
-from .base import Data, DataKeys, Examples, memory_faults, shares
+from .base import Data, DataKeys, Examples, shares
 
 if TYPE_CHECKING:
     from langevin.config import Settings
@@ -77,7 +78,7 @@ class LJAT:
         train: int = key("training examples of each quenched sample", default=1000, ge=1)
         test: int = key("test examples of each quenched sample", default=2000, ge=1)
         points: int = key(
-            "molecules to choose from: one half for training, one for test", default=20_000, ge=2, le=10**12
+            "molecules to choose from: one half for training, one for test", default=20_000, ge=2
         )
         seed: int = key("seed of the molecules", default=1, ge=0)
         edge: float = key("edge of the cube of random starts", default=1.35, gt=0, unit="LJ length")
@@ -100,8 +101,8 @@ class LJAT:
         """Yield what is wrong with the numbers of examples, of samples, and with the cube."""
         keys = settings.data
         half = keys.points // 2
-        # Distances and labels, made in parts that are joined.
-        yield from memory_faults("data.points", keys.points, 2 * 32 * keys.points)
+        # Of every molecule three atoms, and where they fall.
+        yield from room_faults(8.0 * 18 * keys.points, f"data.points = {keys.points}")
         for which in ("train", "test"):
             if getattr(keys, which) > half:
                 yield f"data.{which} = {getattr(keys, which)}: must be ≤ {half}, half of data.points"

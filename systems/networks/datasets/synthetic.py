@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 
 from langevin.ensemble import Ensemble
 from langevin.keys import key
+from langevin.sizes import room_faults
 
-from .base import Data, DataKeys, Examples, memory_faults
+from .base import Data, DataKeys, Examples
 
 if TYPE_CHECKING:
     from langevin.config import Settings
@@ -37,9 +38,6 @@ SHAPES = {
     "cifar10": ((3, 32, 32), 10),
     "cifar100": ((3, 32, 32), 100),
 }
-
-#: Examples, or prototypes of a class, that no machine has room for.
-MOST = 10**12
 
 #: Side of the blocks of equal pixels of a prototype: something that a convolution can average over.
 BLOCK = 4
@@ -54,31 +52,30 @@ class Synthetic:
         like: Literal["mnist", "fashion_mnist", "cifar10", "cifar100"] = key(
             "data set whose shape and number of classes to take", default="mnist"
         )
-        train: int = key("training examples of each quenched sample", default=2000, ge=1, le=MOST)
-        test: int = key("test examples of each quenched sample", default=500, ge=1, le=MOST)
+        train: int = key("training examples of each quenched sample", default=2000, ge=1)
+        test: int = key("test examples of each quenched sample", default=500, ge=1)
         noise: float = key(
             "standard deviation σ of a pixel around its prototype, whose pixels have variance 1",
             default=5.0,
             gt=0,
         )
-        clusters: int = key("prototypes K of each class", default=4, ge=1, le=MOST)
+        clusters: int = key("prototypes K of each class", default=4, ge=1)
         scaling: Literal["standard"] = key("drawn with mean 0 and variance 1", default="standard")
-
-    @classmethod
-    def check(cls, settings: Settings) -> Iterable[str]:
-        """Yield that there is no room for so many examples, or prototypes."""
-        keys = settings.data
-        shape, classes = SHAPES[keys.like]
-        image, each = 4 * math.prod(shape), settings.ensemble.samples
-        # A second array holds the prototypes of all examples of a sample, or the parts until they are joined.
-        for which in ("train", "test"):
-            count = getattr(keys, which)
-            yield from memory_faults(f"data.{which}", count, (each + 1) * count * image)
-        yield from memory_faults("data.clusters", keys.clusters, 2 * keys.clusters * classes * image)
 
     def __init__(self, parameters: Any) -> None:
         self.parameters = parameters
         self.shape, self.classes = SHAPES[parameters.like]
+
+    @classmethod
+    def check(cls, settings: Settings) -> Iterable[str]:
+        """Yield that the examples, or the prototypes, do not fit in memory."""
+        keys = settings.data
+        shape, classes = SHAPES[keys.like]
+        images = settings.ensemble.samples * (keys.train + keys.test) + classes * keys.clusters
+        said = f"data.train = {keys.train}, data.test = {keys.test}, data.clusters = {keys.clusters}"
+        yield from room_faults(
+            4.0 * math.prod(shape) * images, f"{said}, ensemble.samples = {settings.ensemble.samples}"
+        )
 
     def prototypes(self, ensemble: Ensemble, sample: int) -> NDArray[np.float32]:
         """Return μ of a quenched sample, shape (classes, K, channels, height, width)."""
