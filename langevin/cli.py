@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from langevin import __version__, streams
-from langevin.errors import LangevinError, explanation, shortened
+from langevin.errors import ConfigError, LangevinError, explanation, shortened
 from langevin.landscape_commands import connect, ensemble
 from langevin.options import at_option, conclude, overrides, overrides_option, remark, running_options
 from langevin.planes.cli import plane
@@ -38,6 +38,9 @@ class Group(click.Group):
         sys.excepthook = _one_line
         try:
             return super().invoke(ctx)
+        except ConfigError as error:
+            _say(str(error), lines=True)
+            ctx.exit(error.exit_code)
         except LangevinError as error:
             _say(str(error))
             ctx.exit(error.exit_code)
@@ -59,8 +62,10 @@ class Group(click.Group):
             ctx.exit(2)
 
 
-def _say(text: str) -> None:
-    click.echo(f"langevin: {visible(text)}", err=True)
+def _say(text: str, lines: bool = False) -> None:
+    """Say what went wrong, in one line unless it has lines of its own: names and values may hold anything."""
+    said = "\n".join(map(visible, text.split("\n"))) if lines else visible(text)
+    click.echo(f"langevin: {said}", err=True)
 
 
 def _one_line(kind: type[BaseException], error: BaseException, traceback: types.TracebackType | None) -> None:

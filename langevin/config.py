@@ -188,13 +188,14 @@ def load(
         path = Path(source)
         text = run_file.read(path)
         given, name, folder = run_file.parse(text, path), str(path), path.parent
-        output = given.setdefault("output", {})
-        if isinstance(output, dict) and not output.get("path"):
-            output["path"] = path.stem + ".nc"
         if faults:
             raise ConfigError(faults, name)
     changed = run_file.plain(overrides or {})
     given = run_file.override(run_file.flat(given, faults), changed, faults)
+    if not isinstance(source, Mapping):
+        output = given.setdefault("output", {})
+        if isinstance(output, dict) and output.get("path", "") == "":
+            output["path"] = path.stem + ".nc"
     if "sweep" in given:
         # Imported here: it needs this module.
         from langevin.sweep import plan

@@ -42,10 +42,11 @@ class ConfigError(UserError):
         lines = [
             " ".join(shortened(fault, LONGEST_FAULT).splitlines()) for fault in self.faults[:MOST_FAULTS]
         ]
+        said = " ".join(shortened(source).splitlines())
         if len(self.faults) == 1:
-            text = f"{source}: {lines[0]}"
+            text = f"{said}: {lines[0]}"
         else:
-            text = f"{source}: {len(self.faults)} faults\n" + "\n".join(f"  {line}" for line in lines)
+            text = f"{said}: {len(self.faults)} faults\n" + "\n".join(f"  {line}" for line in lines)
         if (further := len(self.faults) - len(lines)) > 0:
             text += f"\n  … and {further} more"
         super().__init__(text)

@@ -29,6 +29,8 @@ PATIENCE = 10.0
 
 #: What other encodings begin with.
 _WIDE = {codecs.BOM_UTF32_LE: "UTF-32", codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"}
+#: What netCDF files begin with.
+_RESULTS = (b"\x89HDF", b"CDF")
 
 #: A key of forty parts.
 _MANY_DOTS = re.compile(r"""(?<![\w"'-])(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){40}""")
@@ -49,13 +51,16 @@ def plain(given: Any) -> Any:
 
 def read(path: Path) -> str:
     """Return the text of a run file; `UserError` if it cannot be read."""
+    said = shortened(str(path))
     try:
         content = _content(path)
     except OSError as error:
-        raise UserError(f"{path}: cannot read the run file: {error.strerror}") from None
+        raise UserError(f"{said}: cannot read the run file: {error.strerror}") from None
     except ValueError as error:
         # A name with a NUL, or one that the encoding of file names lacks.
-        raise UserError(f"{path}: cannot read the run file: {error}") from None
+        raise UserError(f"{said}: cannot read the run file: {error}") from None
+    if content.startswith(_RESULTS):
+        raise UserError(f"{said}: not a run file (a netCDF file; `langevin info` says what is in it)")
     for mark, name in _WIDE.items():
         if content.startswith(mark):
             raise UserError(f"{path}: not a run file ({name} text; needed: UTF-8)")
@@ -79,7 +84,7 @@ def _content(path: Path) -> bytes:
             if not (part := file.read(1 << 20)):
                 break
             content += part
-    if len(content) > LARGEST:
+    if len(content) > LARGEST and not content.startswith(_RESULTS):
         raise UserError(f"{path}: not a run file (over {LARGEST >> 20} MB)")
     if piped and not content:
         raise UserError(f"{path}: cannot read the run file: a pipe that nobody writes to")

@@ -82,8 +82,8 @@ def plain(text: str) -> str:
 
 
 def visible(text: str) -> str:
-    """Return a text whose control characters, but for the ends of lines, are escapes: names may hold any."""
-    return re.sub(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]", _escaped, text)
+    """Return a text whose control characters are escapes: names may hold any."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]", _escaped, text)
 
 
 def plain_toml(text: str) -> str:
@@ -102,6 +102,8 @@ def register() -> None:
 
 def _escaped(found: re.Match[str]) -> str:
     code = ord(found[0])
+    if found[0] == "\n":
+        return "\\n"
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 

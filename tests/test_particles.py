@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,28 @@ def evaluated(x: np.ndarray, g: Geometry) -> Any:
 @pytest.mark.parametrize(
     ("counts", "box"), [((60,), 5.03), ((70, 23), 5.1), ((3, 2), 5.0), ((150, 40), 13.0)]
 )
+def test_one_species() -> None:
+    """What is said names keys that were written, or says what is needed beside them."""
+    run_file = tomllib.loads(config.template("kob_andersen"))
+    del run_file["system"]["sigma"], run_file["system"]["epsilon"]
+    run_file["system"]["composition"] = [1.0]
+    with pytest.raises(ConfigError) as caught:
+        config.load(run_file)
+    for line, name in zip(caught.value.faults, ("sigma", "epsilon"), strict=True):
+        assert line.startswith("system.composition = [1.0]: of 1 species; needed with it: system." + name)
+    run_file["system"] |= {"sigma": [[1.0]], "epsilon": [[1.0]]}
+    # As the key is by default, and in words that mean the same.
+    for tagged in ("A", "all"):
+        run_file["record"]["tagged"] = tagged
+        assert config.load(run_file).record.tagged == tagged
+    run_file["record"]["tagged"] = "B"
+    with pytest.raises(ConfigError, match='record.tagged = "B": allowed: all, A$'):
+        config.load(run_file)
+    run_file["system"]["sigma"] = [[1.0, 1.0], [1.0, 1.0]]
+    with pytest.raises(ConfigError, match=r"system.sigma = \[\[1.0, 1.0\], \[1.0, 1.0\]\]: of 2 species"):
+        config.load(run_file)
+
+
 def test_forces_are_those_of_the_double_loop(name: str, counts: tuple[int, ...], box: float) -> None:
     g = mixtures.geometry(name, counts, box)
     x = mixtures.spaced(sum(counts), box, np.random.default_rng(len(name) + sum(counts)))
