@@ -12,23 +12,43 @@ from typing import Any
 
 import click
 
-from langevin import __version__
-from langevin.errors import Interrupted, LangevinError, LangevinWarning
+from langevin import __version__, streams
+from langevin.errors import (
+    ConfigError,
+    Interrupted,
+    LangevinError,
+    LangevinWarning,
+    explanation,
+    shortened,
+)
 from langevin.landscape_commands import connect, ensemble
 from langevin.options import (
     at_option,
     conclude,
     overrides,
     overrides_option,
+    remark,
     running_options,
     trust_option,
     wall_time_option,
 )
 from langevin.planes.cli import plane
+from langevin.transliteration import plain_toml, visible
 
 
 class Group(click.Group):
-    """A group of commands that says a `LangevinError` in one line and exits with its code."""
+    """A group of commands that says an error in one line and exits with its code."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Prepare what is written to, and go on as click does."""
+        if extra.get("standalone_mode", True):
+            streams.prepare()
+        try:
+            return super().main(*args, **extra)
+        except streams.OutputError as error:
+            # Help, which click writes before any command runs.
+            _say(str(error))
+            sys.exit(error.exit_code)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; with --debug errors keep their traceback."""
@@ -37,40 +57,61 @@ class Group(click.Group):
                 return super().invoke(ctx)
             return self._invoke(ctx)
         except Interrupted as error:
-            click.echo(f"langevin: {error}", err=True)
+            _say(str(error))
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
             # Where nothing has to be saved, or at the second one.
-            click.echo("langevin: stopped by Ctrl-C", err=True)
+            _say("stopped by Ctrl-C")
             ctx.exit(Interrupted.exit_code)
 
     def _invoke(self, ctx: click.Context) -> Any:
         sys.excepthook = _one_line
         try:
             with warnings.catch_warnings():
-                warnings.showwarning = functools.partial(_say, warnings.showwarning)
+                warnings.showwarning = functools.partial(_warn, warnings.showwarning)
                 return super().invoke(ctx)
+        except ConfigError as error:
+            _say(str(error), lines=True)
+            ctx.exit(error.exit_code)
         except LangevinError as error:
-            click.echo(f"langevin: {error}", err=True)
+            _say(str(error))
             ctx.exit(error.exit_code)
         except MemoryError as error:
-            click.echo(
-                f"langevin: not enough memory ({error}): fewer replicas, or a smaller system", err=True
-            )
+            _say(f"not enough memory ({error}): fewer replicas, or a smaller system")
             ctx.exit(1)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            _say(explanation(error))
+            ctx.exit(1)
+        except UnicodeEncodeError as error:
+            if error.encoding != sys.getfilesystemencoding():
+                raise
+            _say(
+                f"{error.object}: file names have the encoding {error.encoding} here, which lacks some of "
+                "its characters; allowed: a locale with UTF-8, such as LC_ALL=C.UTF-8"
+            )
+            ctx.exit(2)
 
 
-def _say(otherwise: Callable[..., None], message: Warning | str, *where: Any, **further: Any) -> None:
+def _say(text: str, lines: bool = False) -> None:
+    """Say what went wrong, in one line unless it has lines of its own: names and values may hold anything."""
+    said = "\n".join(map(visible, text.split("\n"))) if lines else visible(text)
+    click.echo(f"langevin: {said}", err=True)
+
+
+def _warn(otherwise: Callable[..., None], message: Warning | str, *where: Any, **further: Any) -> None:
     """Say a warning of ours in one line; others as they are."""
     if isinstance(message, LangevinWarning):
-        click.echo(f"langevin: warning: {message}", err=True)
+        _say(f"warning: {message}")
     else:
         otherwise(message, *where, **further)
 
 
 def _one_line(kind: type[BaseException], error: BaseException, traceback: types.TracebackType | None) -> None:
     """Say what nobody foresaw in one line, too."""
-    click.echo(f"langevin: unexpected {kind.__name__}: {error} (langevin --debug … shows where)", err=True)
+    said = shortened(" ".join(str(error).split()), 1000)
+    _say(f"unexpected {kind.__name__}: {said} (langevin --debug … shows where)")
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -117,6 +158,7 @@ def run(
         if not quiet:
             click.echo(f"{paths.result} is complete")
         return
+    remark(settings, quiet)
     path = simulation.execute(
         settings, force=force, resume=resume, threads=threads, wall_time=wall_time, progress=not quiet
     )
@@ -308,10 +350,12 @@ def _print_parameters(system_class: type[Any]) -> None:
 @main.command()
 @click.argument("system")
 def init(system: str) -> None:
-    """Print a commented run file for SYSTEM; it validates as it stands."""
+    """Print a commented run file for SYSTEM; it is valid as it stands, or says what is to be filled in."""
     from langevin import config
 
-    click.echo(config.template(system), nl=False)
+    text = config.template(system)
+    # What is written to a file must be a run file there, and those are UTF-8.
+    click.echo(text if streams.speaks_unicode() else plain_toml(text), nl=False)
 
 
 @main.group()

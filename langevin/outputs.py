@@ -39,9 +39,7 @@ def refuse_links(paths: Paths) -> None:
         lead to any file of the user's. The result may be one, to where there is nothing yet.
     """
     if paths.result.is_symlink() and paths.result.exists():
-        raise UserError(
-            f"{paths.result}: a symbolic link to a file that is there; it would be replaced"
-        )
+        raise UserError(f"{paths.result}: a symbolic link to a file that is there; it would be replaced")
     beside = [paths.checkpoint, paths.references, *map(paths.raw, STORED), paths.sweep, paths.manifest]
     written = (paths.result, paths.checkpoint, paths.manifest)
     beside += [path.with_name(f".{path.name}.partial") for path in written]
