@@ -22,16 +22,20 @@ import uuid
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import llvmlite
 import llvmlite.binding as llvm
 import numba
-from numba.core import caching
+from numba.core import caching as numba_caching
 from numba.core.registry import CPUDispatcher
-from numba.core.serialize import dumps
+from numba.core.serialize import dumps as numba_dumps
 
 from langevin import notices
+
+# Of numba some is typed, and some is not.
+caching: Any = numba_caching
+dumps: Any = numba_dumps
 
 _DIGEST = hashlib.sha256().digest_size
 
@@ -118,7 +122,7 @@ class _Home(caching.UserWideCacheLocator):  # type: ignore[misc]
 class _Folders(caching.CompileResultCacheImpl):  # type: ignore[misc]
     """Numba's choice of a folder, but for users without a home."""
 
-    _locator_classes: ClassVar[list[Any]] = [
+    _locator_classes = [  # noqa: RUF012
         _Home if locator is caching.UserWideCacheLocator else locator
         for locator in caching.CompileResultCacheImpl._locator_classes
     ]

@@ -18,6 +18,20 @@ from typing import Any
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 
+def allowed(threads: int) -> int:
+    """Return how many of these threads kernels may have.
+
+    No more than numba's own kernels: NUMBA_NUM_THREADS and ``numba.set_num_threads`` limit ours, too.
+    """
+    import numba
+
+    try:
+        return int(min(threads, numba.get_num_threads()))
+    except ValueError:
+        # The layer that NUMBA_THREADING_LAYER names is not there: numba's own kernels would not run at all.
+        return threads
+
+
 class Pool:
     """A pool of threads; a forked process makes it anew, since of its parent's threads none lives there.
 

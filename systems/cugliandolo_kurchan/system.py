@@ -131,10 +131,10 @@ class CugliandoloKurchan(System):
     @cached_property
     def solvers(self) -> tuple[LongTime | Direct, ...]:
         """The solution and its companion, or the one that extrapolates."""
-        from ..threads import Pool
+        from ..threads import Pool, allowed
         from .stepping import Problem
 
-        crew = Pool(self.threads)
+        crew = Pool(allowed(self.threads))
         problem = Problem(self.covariance, self.temperature, self.beta)
         if self.time_step is None:
             from .longtime import LongTime
