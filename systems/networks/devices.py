@@ -65,7 +65,7 @@ def prepare(name: str, deterministic: bool) -> torch.device:
             raise UserError(
                 f'dynamics.device = {name!r}: this machine has {count} GPUs; allowed: "auto", "cpu"'
             )
-        if torch.cuda._is_in_bad_fork():  # type: ignore[no-untyped-call]
+        if torch.cuda._is_in_bad_fork():
             raise UserError(
                 f'dynamics.device = {name!r}: allowed: "cpu" in a process that was forked from one that used '
                 'the GPU (multiprocessing: start the processes by "spawn")'
