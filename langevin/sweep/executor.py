@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
+from langevin import notices
 from langevin.errors import Interrupted, LangevinError
 from langevin.interruption import SIGNALS, by
 
@@ -183,7 +184,7 @@ class _Crew:
                 worker.kill()
 
     def _hire(self, share: int) -> None:
-        worker = _Worker(self.task, share, self.keep)
+        worker = _Worker(self.task, share, self.keep, speaks=not self.workers)
         self.workers.append(worker)
         self.selector.register(worker.output, selectors.EVENT_READ, worker)
         worker.take(self.waiting, self.jobs)
@@ -221,7 +222,7 @@ def shares(threads: int, jobs: int) -> list[int]:
 class _Worker:
     """A process that carries out jobs (`langevin.sweep.worker`): it is told, and answers, lines of JSON."""
 
-    def __init__(self, task: Task, share: int, keep: Sequence[int]) -> None:
+    def __init__(self, task: Task, share: int, keep: Sequence[int], speaks: bool) -> None:
         self.share = share
         self.index: int | None = None
         self.ended = self.leaving = False
@@ -233,6 +234,7 @@ class _Worker:
             stdout=subprocess.PIPE,
             bufsize=0,
             pass_fds=keep,
+            env=notices.environment(speaks),
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None

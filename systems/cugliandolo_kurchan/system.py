@@ -128,16 +128,18 @@ class CugliandoloKurchan(System):
     @cached_property
     def solvers(self) -> tuple[Any, ...]:
         """The solution and its companion, `LongTime` both, or the one that extrapolates, `Direct`."""
+        from ..threads import Pool, allowed
         from .stepping import Problem
 
+        crew = Pool(allowed(self.threads))
         problem = Problem(self.covariance, self.temperature, self.beta)
         if self.time_step is None:
             from .longtime import LongTime
 
-            return tuple(LongTime(problem, self.tolerance * k, coarser=k) for k in (1.0, COMPANION))
+            return tuple(LongTime(problem, self.tolerance * k, k, crew) for k in (1.0, COMPANION))
         from .direct import Direct
 
-        return (Direct(problem, self.time_step, round(self.t_max / self.time_step)),)
+        return (Direct(problem, self.time_step, round(self.t_max / self.time_step), crew),)
 
     def initial_state(self, noise: Noise) -> State:
         """Return the start, t = 0."""
@@ -148,10 +150,7 @@ class CugliandoloKurchan(System):
         return self._at(t1)
 
     def _at(self, t: float) -> State:
-        from .crew import at_most
-
-        with at_most(self.threads):
-            return State(t, tuple(solver.reach(t) for solver in self.solvers))
+        return State(t, tuple(solver.reach(t) for solver in self.solvers))
 
     def _one_time(self, state: State) -> tuple[Array, Array]:
         """Return (E, μ) and their errors."""
