@@ -9,15 +9,27 @@ from typing import Any
 
 import click
 
-from langevin import __version__
-from langevin.errors import LangevinError
+from langevin import __version__, streams
+from langevin.errors import ConfigError, LangevinError, explanation, shortened
 from langevin.landscape_commands import connect, ensemble
-from langevin.options import at_option, conclude, overrides, overrides_option, running_options
+from langevin.options import at_option, conclude, overrides, overrides_option, remark, running_options
 from langevin.planes.cli import plane
+from langevin.transliteration import plain_toml, visible
 
 
 class Group(click.Group):
-    """A group of commands that says a `LangevinError` in one line and exits with its code."""
+    """A group of commands that says an error in one line and exits with its code."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Prepare what is written to, and go on as click does."""
+        if extra.get("standalone_mode", True):
+            streams.prepare()
+        try:
+            return super().main(*args, **extra)
+        except streams.OutputError as error:
+            # Help, which click writes before any command runs.
+            _say(str(error))
+            sys.exit(error.exit_code)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; with --debug errors keep their traceback."""
@@ -26,19 +38,40 @@ class Group(click.Group):
         sys.excepthook = _one_line
         try:
             return super().invoke(ctx)
+        except ConfigError as error:
+            _say(str(error), lines=True)
+            ctx.exit(error.exit_code)
         except LangevinError as error:
-            click.echo(f"langevin: {error}", err=True)
+            _say(str(error))
             ctx.exit(error.exit_code)
         except MemoryError as error:
-            click.echo(
-                f"langevin: not enough memory ({error}): fewer replicas, or a smaller system", err=True
-            )
+            _say(f"not enough memory ({error}): fewer replicas, or a smaller system")
             ctx.exit(1)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            _say(explanation(error))
+            ctx.exit(1)
+        except UnicodeEncodeError as error:
+            if error.encoding != sys.getfilesystemencoding():
+                raise
+            _say(
+                f"{error.object}: file names have the encoding {error.encoding} here, which lacks some of "
+                "its characters; allowed: a locale with UTF-8, such as LC_ALL=C.UTF-8"
+            )
+            ctx.exit(2)
+
+
+def _say(text: str, lines: bool = False) -> None:
+    """Say what went wrong, in one line unless it has lines of its own: names and values may hold anything."""
+    said = "\n".join(map(visible, text.split("\n"))) if lines else visible(text)
+    click.echo(f"langevin: {said}", err=True)
 
 
 def _one_line(kind: type[BaseException], error: BaseException, traceback: types.TracebackType | None) -> None:
     """Say what nobody foresaw in one line, too."""
-    click.echo(f"langevin: unexpected {kind.__name__}: {error} (langevin --debug … shows where)", err=True)
+    said = shortened(" ".join(str(error).split()), 1000)
+    _say(f"unexpected {kind.__name__}: {said} (langevin --debug … shows where)")
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -61,6 +94,7 @@ def run(run_file: Path, assignments: tuple[str, ...], force: bool, threads: int 
     from langevin import config, simulation
 
     settings = config.load(run_file, overrides(assignments))
+    remark(settings, quiet)
     path = simulation.execute(settings, force=force, threads=threads, progress=not quiet)
     conclude(path, quiet)
 
@@ -247,10 +281,12 @@ def _print_parameters(system_class: type[Any]) -> None:
 @main.command()
 @click.argument("system")
 def init(system: str) -> None:
-    """Print a commented run file for SYSTEM; it validates as it stands."""
+    """Print a commented run file for SYSTEM; it is valid as it stands, or says what is to be filled in."""
     from langevin import config
 
-    click.echo(config.template(system), nl=False)
+    text = config.template(system)
+    # What is written to a file must be a run file there, and those are UTF-8.
+    click.echo(text if streams.speaks_unicode() else plain_toml(text), nl=False)
 
 
 @main.group()

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+
+#: Faults of a run file that are shown, and characters of each.
+MOST_FAULTS, LONGEST_FAULT = 20, 1800
+
+#: Characters of a value that a message shows.
+LONGEST_VALUE = 300
 
 
 class LangevinError(Exception):
@@ -31,10 +38,17 @@ class ConfigError(UserError):
     def __init__(self, faults: Sequence[str], source: str = "settings") -> None:
         self.faults = list(faults)
         self.source = source
+        # Each in one line, whatever names and values hold.
+        lines = [
+            " ".join(shortened(fault, LONGEST_FAULT).splitlines()) for fault in self.faults[:MOST_FAULTS]
+        ]
+        said = " ".join(shortened(source).splitlines())
         if len(self.faults) == 1:
-            text = f"{source}: {self.faults[0]}"
+            text = f"{said}: {lines[0]}"
         else:
-            text = f"{source}: {len(self.faults)} faults\n" + "\n".join(f"  {fault}" for fault in self.faults)
+            text = f"{said}: {len(self.faults)} faults\n" + "\n".join(f"  {line}" for line in lines)
+        if (further := len(self.faults) - len(lines)) > 0:
+            text += f"\n  … and {further} more"
         super().__init__(text)
 
 
@@ -50,3 +64,19 @@ class Interrupted(LangevinError):
     """The run was asked to stop and wrote its checkpoint (exit code 130, as shells use for Ctrl-C)."""
 
     exit_code = 130
+
+
+def shortened(text: str, most: int = LONGEST_VALUE) -> str:
+    """Return a text, or its beginning and how long it is."""
+    if len(text) <= most:
+        return text
+    return f"{text[: most - 30]} … ({len(text):,} characters)"
+
+
+def explanation(error: OSError) -> str:
+    """Say in one line what the operating system said, and of which file."""
+    reason = error.strerror or str(error) or type(error).__name__
+    name = error.filename
+    if name is None or isinstance(name, int):
+        return reason
+    return f"{shortened(os.fsdecode(name))}: {reason}"

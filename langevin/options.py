@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from langevin.config import Settings
 
 
 def overrides_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -49,6 +52,14 @@ def overrides(assignments: tuple[str, ...]) -> dict[str, Any]:
     from langevin.run_file import parse_assignment
 
     return dict(parse_assignment(a) for a in assignments)
+
+
+def remark(settings: Settings, quiet: bool) -> None:
+    """Say what is allowed and perhaps not meant."""
+    members = (settings,) if settings.sweep is None else settings.sweep.members
+    for dealt, member in {m.dealt: m for m in members}.items():
+        if dealt and not quiet:
+            click.echo(f"langevin: note: {member.ensemble.replicas} replicas{dealt}", err=True)
 
 
 def conclude(path: Path, quiet: bool) -> None:
