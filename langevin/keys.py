@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import date, time
 from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
@@ -20,6 +21,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from langevin.errors import shortened
 from langevin.run_file import nearest
 from langevin.schedule import Grid
 
@@ -32,6 +34,7 @@ def key(
     unit: str | None = None,
     inf: bool = False,
     kind: str | None = None,
+    yours: bool = False,
     **limits: Any,
 ) -> Any:
     """Declare one key of a run file.
@@ -49,10 +52,13 @@ def key(
         Whether `inf` is a legal value.
     kind : str, optional
         What to call the type, where it is not a plain one.
+    yours : bool
+        Whether no example can be right, such as for a file of the user's: a template says so.
     **limits
         gt, ge, lt, le as in pydantic.
     """
-    extra = {"unit": unit, "example": example if example is not None else default, "kind": kind}
+    example = example if example is not None else default
+    extra = {"unit": unit, "example": example, "kind": kind, "yours": yours}
     return Field(default, description=meaning, json_schema_extra=extra, allow_inf_nan=inf or None, **limits)
 
 
@@ -92,10 +98,36 @@ class DynamicsKeys(Section):
         return ()
 
 
+#: Bytes of a file name, those of a result, which leaves room for what is added to the names of files beside
+#: it, and those of a path.
+LONGEST_NAME, LONGEST_RESULT, LONGEST_PATH = 255, 220, 4000
+
+
 def _result_name(given: str) -> str:
     # The files beside a result are named after it, so the ending must tell them apart.
     if given and (not given.endswith(".nc") or given.endswith(".checkpoint.nc") or "\0" in given):
         raise ValueError("must be a file name that ends in .nc, and not in .checkpoint.nc")
+    return _file_name(given, LONGEST_RESULT)
+
+
+def _file_name(given: str, longest: int = LONGEST_NAME) -> str:
+    """Return the path of a file, if the operating system can have one of that name."""
+    if "\0" in given:
+        raise ValueError("must be a file name; none has a NUL in it")
+    encoding = sys.getfilesystemencoding()
+    try:
+        # Strictly: bytes that are no text could name a file, but the netCDF library does not take them.
+        encoded = given.encode(encoding)
+    except UnicodeEncodeError:
+        raise ValueError(
+            f"file names have the encoding {encoding} here, which lacks some of its characters; allowed: "
+            "other names, or a locale with UTF-8, such as LC_ALL=C.UTF-8"
+        ) from None
+    *folders, name = encoded.split(b"/")
+    if len(name) > longest:
+        raise ValueError(f"the name has {len(name):,} bytes; allowed: up to {longest}")
+    if len(encoded) > LONGEST_PATH or any(len(folder) > LONGEST_NAME for folder in folders):
+        raise ValueError(f"allowed: paths of up to {LONGEST_PATH} bytes, folders of up to {LONGEST_NAME}")
     return given
 
 
@@ -119,6 +151,7 @@ def _snapshots(given: Any) -> Any:
 
 
 GridKey = Annotated[Grid, BeforeValidator(Grid.parse)]
+PathKey = Annotated[str, AfterValidator(_file_name)]
 ResultPathKey = Annotated[str, AfterValidator(_result_name)]
 SketchKey = Annotated[int, AfterValidator(_pays)]
 SnapshotsKey = Annotated[Grid | Literal["collected"], BeforeValidator(_snapshots)]
@@ -127,10 +160,11 @@ SnapshotsKey = Annotated[Grid | Literal["collected"], BeforeValidator(_snapshots
 class StartKeys(Section):
     """[start]: the run begins from what another one has stored. The section may be left out."""
 
-    file: str = key(
+    file: PathKey = key(
         "result of the same system that holds configurations; a path from the working directory, as "
         "output.path is",
         example="a.nc",
+        yours=True,
         min_length=1,
     )
     time: float | None = key(
@@ -261,9 +295,19 @@ def toml(value: Any) -> str:
     return repr(value)
 
 
+def shown(value: Any) -> str:
+    """Write a value as TOML would, for a message: no longer than one can read."""
+    return shortened(toml(value))
+
+
 def example_of(info: FieldInfo) -> Any:
     """Return what a template writes for a key."""
     return (info.json_schema_extra or {}).get("example")  # type: ignore[union-attr]
+
+
+def is_yours(info: FieldInfo) -> bool:
+    """Return whether only the user knows what to write for a key."""
+    return bool((info.json_schema_extra or {}).get("yours"))  # type: ignore[union-attr]
 
 
 def default_of(info: FieldInfo) -> str:
@@ -288,7 +332,7 @@ def explain(kind: type[Section]) -> list[str]:
 def section(name: str, kind: type[Section], table: Any, given: Mapping[str, Any], faults: list[str]) -> Any:
     """Validate one table; append a line to `faults` for each fault found."""
     if not isinstance(table, Mapping):
-        faults.append(f"{name} = {table!r}: must be a table, [{name}]")
+        faults.append(f"{name} = {shown(table)}: must be a table, [{name}]")
         return None
     try:
         return kind.model_validate(dict(table))
@@ -300,7 +344,7 @@ def section(name: str, kind: type[Section], table: Any, given: Mapping[str, Any]
 
 def _fault(name: str, kind: type[Section], item: Any, given: Mapping[str, Any]) -> str:
     last = str(item["loc"][0])
-    dotted = f"{name}.{last}"
+    dotted = f"{name}.{shortened(last)}"
     fields = kind.model_fields
     if item["type"] == "extra_forbidden":
         own = list(fields) + (["name"] if name in ("system", "data") else [])
@@ -309,5 +353,5 @@ def _fault(name: str, kind: type[Section], item: Any, given: Mapping[str, Any]) 
     if item["type"] == "missing":
         return f"{dotted}: missing; needed: {described}"
     if item["type"] == "value_error":
-        return f"{dotted} = {toml(item['input'])}: {item['ctx']['error']}"
-    return f"{dotted} = {toml(item['input'])}: allowed: {described}"
+        return f"{dotted} = {shown(item['input'])}: {shortened(str(item['ctx']['error']))}"
+    return f"{dotted} = {shown(item['input'])}: allowed: {described}"

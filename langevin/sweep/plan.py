@@ -12,7 +12,8 @@ from typing import Any
 
 from langevin import config
 from langevin.config import Settings
-from langevin.keys import toml
+from langevin.errors import shortened
+from langevin.keys import shown, toml
 from langevin.run_file import nearest
 
 #: Members that one sweep may have.
@@ -169,7 +170,7 @@ def _keys_of(table: Any) -> list[str]:
 def _axes(table: Any, faults: list[str]) -> list[Axis]:
     """Return the axes whose lists are valid."""
     if not isinstance(table, Mapping):
-        faults.append(f"sweep = {toml(table)}: must be a table, [sweep]")
+        faults.append(f"sweep = {shown(table)}: must be a table, [sweep]")
         return []
     if not table:
         faults.append('sweep: names no key; needed: "section.key" = [value, value, …]')
@@ -180,7 +181,7 @@ def _axes(table: Any, faults: list[str]) -> list[Axis]:
         group, section, key = _parts(dotted) or ("", "", dotted)
         name = f"{section}.{key}"
         if name in seen:
-            wrong.append(f"sweep.{dotted}: {name} is swept twice")
+            wrong.append(f"sweep.{shortened(dotted)}: {shortened(name)} is swept twice")
         seen.add(name)
         faults += wrong
         if not wrong:
@@ -200,7 +201,7 @@ def _axes_of(groups: Mapping[str, Mapping[str, list[Any]]], faults: list[str]) -
         rows = tuple(zip(*lists.values(), strict=True))
         if len(left := _distinct(rows)) < len(rows):
             twice = next(row for row, count in Counter(map(_hashable, rows)).items() if count > 1)
-            said = toml(left[twice][0] if not group else list(left[twice]))
+            said = shown(left[twice][0] if not group else list(left[twice]))
             faults.append(f"sweep.{name}: {said} stands there twice; allowed: each value once")
             # What else is wrong with the values shows in those that are left.
             rows = tuple(left.values())
@@ -218,6 +219,7 @@ def _parts(dotted: str) -> tuple[str, str, str] | None:
 
 def _key_faults(dotted: str, values: Any) -> Iterator[str]:
     parts = _parts(dotted)
+    dotted = shortened(dotted)
     if parts is None:
         yield f"sweep.{dotted}: write section.key, or group.section.key for keys that change together"
         return
@@ -227,11 +229,14 @@ def _key_faults(dotted: str, values: Any) -> Iterator[str]:
         yield f"sweep.{dotted}: cannot be swept (a sweep writes one file); allowed: keys of {allowed}"
     elif section not in SWEPT:
         near = nearest(section, SWEPT)
-        yield f"sweep.{dotted}: unknown section {section}; nearest: {near}.{key}; allowed: {', '.join(SWEPT)}"
+        yield (
+            f"sweep.{dotted}: unknown section {shortened(section)}; nearest: {near}.{shortened(key)}; "
+            f"allowed: {', '.join(SWEPT)}"
+        )
     if group and not group.isidentifier():
         yield f"sweep.{dotted}: the name of a group must be a plain word"
     if not isinstance(values, list):
-        yield f"sweep.{dotted} = {toml(values)}: must be a list of values, such as [{toml(values)}]"
+        yield f"sweep.{dotted} = {shown(values)}: must be a list of values, such as [{shown(values)}]"
     elif not values:
         yield f"sweep.{dotted} = []: must hold at least one value"
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from langevin import stored
 from langevin.config import RecordKeys, Settings
 from langevin.errors import UserError
-from langevin.keys import Section, key
+from langevin.keys import PathKey, Section, key, shown
 from langevin.stored import StoredRun
 from langevin.system import Array
 
@@ -21,11 +21,12 @@ from langevin.system import Array
 class CurveKeys(Section):
     """What stands under [system] of every curve."""
 
-    start: str = key(
+    start: PathKey = key(
         "result file whose stored configurations are the first ends; relative to the working directory",
         example="a.nc",
+        yours=True,
     )
-    end: str = key(
+    end: PathKey = key(
         "result file of the last ends: replica k is joined with replica k of the other file. Without it "
         "start holds both: of each sample the first replica is joined with the second, and so on",
         default="",
@@ -89,10 +90,10 @@ class Ends:
             size and landscape; if there is no pair, or its ends coincide.
         """
         time = None if keys.time == float("inf") else keys.time
-        first = stored.read(keys.start, time)
+        first = _stored("start", keys.start, time)
         if not keys.end:
             return cls._checked(first, first, *_partners(first))
-        last = stored.read(keys.end, time)
+        last = _stored("end", keys.end, time)
         _check_same_system(first, last)
         common, one, other = np.intersect1d(first.replica, last.replica, return_indices=True)
         agree = first.sample[one] == last.sample[other]
@@ -169,6 +170,15 @@ class Ends:
                 f"ensemble.samples = {settings.ensemble.samples}: must be {samples}, those of the ends "
                 "(curve k lives in the sample of its ends)"
             )
+
+
+def _stored(key: str, path: str, time: float | None) -> StoredRun:
+    """Read a file of ends; what is wrong with it is said of the key that names it."""
+    try:
+        return stored.read(path, time)
+    except UserError as error:
+        said = str(error).removeprefix(f"{path}: ")
+        raise UserError(f"system.{key} = {shown(path)}: {said}") from None
 
 
 def _partners(run: StoredRun) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
