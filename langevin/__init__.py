@@ -7,11 +7,22 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from langevin.simulation import open, resume, run
     from langevin.sweep.reading import members
+
+#: In a checkout, systems/ and observables/ stand beside this folder (ARCHITECTURE.md). Where it is found
+#: before an installed package, by `python -m langevin` for instance, they must be found, too.
+_BESIDE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
+if all(
+    os.path.isfile(os.path.join(_BESIDE, room, "__init__.py"))  # noqa: PTH113, PTH118
+    and not os.path.isdir(os.path.join(__path__[0], room))  # noqa: PTH112, PTH118
+    for room in ("systems", "observables")
+):
+    __path__.append(_BESIDE)
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "members", "open", "resume", "run"]
