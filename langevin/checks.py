@@ -14,6 +14,29 @@ if TYPE_CHECKING:
     from langevin.config import Settings
 
 
+def cross_faults(settings: Settings) -> Iterable[str]:
+    """Yield what only several keys together show, as far as each of them is valid alone."""
+    # Imported here: it needs this module.
+    from langevin.config import is_deterministic, takes_data
+
+    ensemble, dynamics = settings.ensemble, settings.dynamics
+    if ensemble is not None and ensemble.samples > ensemble.replicas:
+        yield f"ensemble.samples = {ensemble.samples}: must be ≤ ensemble.replicas = {ensemble.replicas}"
+    if ensemble is not None and ensemble.replicas > 1 and is_deterministic(settings.system_class):
+        yield f"ensemble.replicas = {ensemble.replicas}: must be 1 (all replicas of this system are the same)"
+    data_check = getattr(settings.data_class, "check", None)
+    if data_check is not None and settings.data is not None and ensemble is not None:
+        yield from data_check(settings)
+    if dynamics is None:
+        return
+    yield from record_faults(settings)
+    yield from start_faults(settings)
+    check = getattr(settings.system_class, "check", None)
+    needed = [settings.system, ensemble, *([settings.data] if takes_data(settings.system_class) else [])]
+    if check is not None and None not in needed:
+        yield from check(settings)
+
+
 def record_faults(settings: Settings) -> Iterable[str]:
     """Yield what is wrong with [record] in view of system and dynamics."""
     yield from response_faults(settings)

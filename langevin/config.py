@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic.fields import FieldInfo
 
 from langevin import checks, registry, run_file
-from langevin.errors import ConfigError, UserError
+from langevin.errors import LONGEST_VALUE, ConfigError, UserError, shortened
 from langevin.keys import (
     DynamicsKeys,
     HessianKeys,
@@ -22,12 +22,15 @@ from langevin.keys import (
     StartKeys,
     describe,
     example_of,
+    is_yours,
     key,
     section,
+    shown,
     toml,
 )
 from langevin.run_file import nearest
 from langevin.schemes import SchemeName
+from langevin.stand_ins import Doubtful, further_faults
 
 if TYPE_CHECKING:
     from langevin.sweep.plan import Sweep
@@ -35,6 +38,9 @@ if TYPE_CHECKING:
 #: [data] stands only in run files of systems that learn from data.
 #: [start] in those of runs that begin where another one was.
 SECTIONS = ("system", "data", "start", "dynamics", "ensemble", "record", "output")
+
+#: Characters of a title.
+LONGEST_TITLE = 1000
 
 
 class LangevinDynamics(DynamicsKeys):
@@ -138,7 +144,16 @@ class Settings:
         """What is to run, in a few words."""
         if self.sweep is not None:
             return self.sweep.size
-        return f"{self.system_name}, {self.ensemble.replicas} replicas"
+        return f"{self.system_name}, {self.ensemble.replicas} replicas" + self.dealt
+
+    @property
+    def dealt(self) -> str:
+        """How replicas are dealt over samples that do not get as many each; empty if they do."""
+        replicas, samples = self.ensemble.replicas, self.ensemble.samples
+        fewest, over = divmod(replicas, samples)
+        if not over:
+            return ""
+        return f" dealt unevenly over {samples} samples: {over} of {fewest + 1}, {samples - over} of {fewest}"
 
     def as_json(self) -> str:
         """Return what was given as JSON (with `Infinity`, which Python reads back)."""
@@ -164,18 +179,23 @@ def load(
     ConfigError
         With all faults at once.
     """
+    faults: list[str] = list(run_file.limit_faults(overrides or {}))
     if isinstance(source, Mapping):
+        if beyond := [*run_file.limit_faults(source), *faults]:
+            raise ConfigError(beyond)
         given, text, name, folder = run_file.plain(source), "", "settings", folder or Path.cwd()
     else:
         path = Path(source)
         text = run_file.read(path)
         given, name, folder = run_file.parse(text, path), str(path), path.parent
-        output = given.setdefault("output", {})
-        if isinstance(output, dict) and not output.get("path"):
-            output["path"] = path.stem + ".nc"
-    faults: list[str] = []
+        if faults:
+            raise ConfigError(faults, name)
     changed = run_file.plain(overrides or {})
     given = run_file.override(run_file.flat(given, faults), changed, faults)
+    if not isinstance(source, Mapping):
+        output = given.setdefault("output", {})
+        if isinstance(output, dict) and output.get("path", "") == "":
+            output["path"] = path.stem + ".nc"
     if "sweep" in given:
         # Imported here: it needs this module.
         from langevin.sweep import plan
@@ -192,23 +212,31 @@ def validate(given: dict[str, Any], text: str, folder: Path, faults: list[str]) 
     """Validate the tables of one run; append a line to `faults` for each fault found."""
     faults += _unknown_sections(given)
     title = given.get("title", "")
-    if not isinstance(title, str):
-        faults.append(f"title = {title!r}: must be a string")
+    if not isinstance(title, str) or len(title) > LONGEST_TITLE:
+        faults.append(f"title = {shown(title)}: must be a string of up to {LONGEST_TITLE} characters")
     system_class = _system_class(given, folder, faults)
+    doubtful: list[Doubtful] = []
+
+    def read(name: str, kind: type[Section], table: Any) -> Any:
+        found = section(name, kind, table, given, faults)
+        if found is None and isinstance(table, Mapping):
+            doubtful.append(Doubtful(name, kind, table))
+        return found
+
     record = record_keys(system_class) if system_class else RecordKeys
     fixed = {
-        name: section(name, kind, given.get(name, {}), given, faults)
+        name: read(name, kind, given.get(name, {}))
         for name, kind in (("ensemble", EnsembleKeys), ("record", record), ("output", OutputKeys))
     }
     keys = dynamics_keys(system_class) if system_class else LangevinDynamics
-    dynamics = section("dynamics", keys, given.get("dynamics", {}), given, faults)
+    dynamics = read("dynamics", keys, given.get("dynamics", {}))
     if system_class is None:
         return None
     name = given["system"]["name"]
     parameters = {k: v for k, v in given["system"].items() if k != "name"}
-    system = section("system", system_class.Parameters, parameters, given, faults)
-    data = _data(system_class, given, folder, faults)
-    start = section("start", StartKeys, given["start"], given, faults) if "start" in given else None
+    system = read("system", system_class.Parameters, parameters)
+    data = _data(system_class, given, folder, faults, read)
+    start = read("start", StartKeys, given["start"]) if "start" in given else None
     settings = Settings(
         title or name,
         name,
@@ -222,7 +250,10 @@ def validate(given: dict[str, Any], text: str, folder: Path, faults: list[str]) 
         **data,
         start=start,
     )
-    faults += _cross_checks(settings)
+    known = list(checks.cross_faults(settings))
+    faults += known
+    if doubtful:
+        faults += [f for f in further_faults(settings, doubtful, checks.cross_faults) if f not in known]
     return settings
 
 
@@ -259,7 +290,8 @@ def is_deterministic(system_class: type[Any]) -> bool:
 def _unknown_sections(given: Mapping[str, Any]) -> list[str]:
     allowed = ("title", *SECTIONS, "sweep")
     return [
-        f"{name}: unknown section or key; nearest: {nearest(name, allowed)}; allowed: {', '.join(allowed)}"
+        f"{shortened(name)}: unknown section or key; nearest: {nearest(name, allowed)}; allowed: "
+        f"{', '.join(allowed)}"
         for name in given
         if name not in allowed
     ]
@@ -275,7 +307,10 @@ def _system_class(given: Mapping[str, Any], folder: Path, faults: list[str]) -> 
 
 def _named(kind: registry.Kind, name: Any, folder: Path, faults: list[str]) -> type[Any] | None:
     if not isinstance(name, str):
-        faults.append(f"{kind.key} = {toml(name)}: must be a string; allowed: {registry.allowed(kind)}")
+        faults.append(f"{kind.key} = {shown(name)}: must be a string; allowed: {registry.allowed(kind)}")
+        return None
+    if len(name) > LONGEST_VALUE:
+        faults.append(f"{kind.key} = {shown(name)}: no such {kind.word}; allowed: {registry.allowed(kind)}")
         return None
     try:
         return registry.load(name, folder, kind)
@@ -285,7 +320,11 @@ def _named(kind: registry.Kind, name: Any, folder: Path, faults: list[str]) -> t
 
 
 def _data(
-    system_class: type[Any], given: Mapping[str, Any], folder: Path, faults: list[str]
+    system_class: type[Any],
+    given: Mapping[str, Any],
+    folder: Path,
+    faults: list[str],
+    read: Callable[[str, type[Section], Any], Any],
 ) -> dict[str, Any]:
     """Return what `Settings` holds of [data]; nothing for a system that takes none."""
     if not takes_data(system_class):
@@ -294,35 +333,15 @@ def _data(
         return {}
     table = given.get("data", {})
     if not isinstance(table, Mapping):
-        faults.append(f"data = {table!r}: must be a table, [data]")
+        faults.append(f"data = {shown(table)}: must be a table, [data]")
         return {}
     name = table.get("name", system_class.data)
     data_class = _named(registry.DATA, name, folder, faults)
     if data_class is None:
         return {}
     keys = {k: v for k, v in table.items() if k != "name"}
-    data = section("data", data_class.Parameters, keys, given, faults)
+    data = read("data", data_class.Parameters, keys)
     return {"data_name": name, "data_class": data_class, "data": data}
-
-
-def _cross_checks(settings: Settings) -> Iterable[str]:
-    """Yield what only several keys together show, as far as each of them is valid alone."""
-    ensemble, dynamics = settings.ensemble, settings.dynamics
-    if ensemble is not None and ensemble.samples > ensemble.replicas:
-        yield f"ensemble.samples = {ensemble.samples}: must be ≤ ensemble.replicas = {ensemble.replicas}"
-    if ensemble is not None and ensemble.replicas > 1 and is_deterministic(settings.system_class):
-        yield f"ensemble.replicas = {ensemble.replicas}: must be 1 (all replicas of this system are the same)"
-    data_check = getattr(settings.data_class, "check", None)
-    if data_check is not None and settings.data is not None and ensemble is not None:
-        yield from data_check(settings)
-    if dynamics is None:
-        return
-    yield from checks.record_faults(settings)
-    yield from checks.start_faults(settings)
-    check = getattr(settings.system_class, "check", None)
-    needed = [settings.system, ensemble, *([settings.data] if takes_data(settings.system_class) else [])]
-    if check is not None and None not in needed:
-        yield from check(settings)
 
 
 def tables(system_class: type[Any], folder: Path | None = None) -> list[tuple[str, type[Section]]]:
@@ -343,8 +362,8 @@ def tables(system_class: type[Any], folder: Path | None = None) -> list[tuple[st
 
 
 def template(name: str) -> str:
-    """Return a commented run file for a system; it validates as it stands."""
-    lines = [f"title = {toml(name)}"]
+    """Return a commented run file for a system; it validates once files that it says to name are there."""
+    lines, yours = [f"title = {toml(name)}"], []
     system_class = registry.load(name, Path.cwd())
     names = {"system": name, "data": getattr(system_class, "data", "")}
     for table, kind in tables(system_class, Path.cwd()):
@@ -356,6 +375,11 @@ def template(name: str) -> str:
             lines.append(f"name = {toml(names[table])}")
         for field, info in kind.model_fields.items():
             lines += [f"# {describe(info)}", f"{field} = {toml(_example(name, system_class, field, info))}"]
+            yours += [f"{table}.{field}"] * is_yours(info)
+    if yours:
+        lines.insert(
+            0, f"# To fill in before it is valid: {', '.join(yours)}, and what has to agree with it."
+        )
     return "\n".join(lines) + "\n"
 
 

@@ -104,6 +104,68 @@ def test_faults_of_other_sections_show_beside_an_unknown_system() -> None:
     assert len(faults({"dynamics.dt": 0.25, "ensemble.samples": 100})) == 2
 
 
+@pytest.mark.parametrize(
+    ("changes", "also"),
+    [
+        ({"dynamics.temperature": -1, "dynamics.initial_temperature": 0.3}, "T_K = 0.586054"),
+        ({"dynamics.temprature": 1, "dynamics.initial_temperature": 0.3}, "T_K = 0.586054"),
+        ({"dynamics.dt": "long", "record.waiting_times": [99.0]}, "99 lies beyond dynamics.t_max = 10"),
+        ({"ensemble.seed": -1, "ensemble.samples": 5}, "samples = 5: must be ≤ ensemble.replicas = 4"),
+        ({"system.couplings": 3, "dynamics.dt": 0.25}, "must be below 0.2000"),
+        ({"record.sketch": 1, "dynamics.dt": 0.25}, "must be below 0.2000"),
+        ({"output.path": "a.png", "dynamics.initial_temperature": 0.3}, "T_K = 0.586054"),
+    ],
+)
+def test_what_keys_show_together_is_said_beside_a_fault_of_one(changes: dict[str, Any], also: str) -> None:
+    first, *_, last = faults(changes)
+    assert also in last and also not in first
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        # What depends on the value at fault, or on one that is meant by an unknown key, is not known.
+        {"ensemble.replicas": "many", "ensemble.samples": 3},
+        {"dynamics.t_max": -1, "record.waiting_times": [500.0]},
+        {"dynamics.dt": -1, "record.lags": [1e-9]},
+        {"system.p": 9, "dynamics.initial_temperature": 0.56},
+    ],
+)
+def test_what_depends_on_a_fault_is_not_guessed(changes: dict[str, Any]) -> None:
+    assert len(faults(changes)) == 1
+
+
+def test_what_an_unknown_key_means_is_not_guessed() -> None:
+    given = {**GOOD, "ensemble": {"replica": 4, "samples": 2}}
+    with pytest.raises(ConfigError) as caught:
+        config.load(given)
+    (line,) = caught.value.faults
+    assert "nearest: ensemble.replicas" in line
+
+
+def test_replicas_that_are_dealt_unevenly_are_said() -> None:
+    assert config.load(GOOD).size == "pspin, 4 replicas"
+    uneven = config.load(GOOD, {"ensemble.samples": 3})
+    assert uneven.size == "pspin, 4 replicas dealt unevenly over 3 samples: 1 of 2, 2 of 1"
+
+
+def test_a_title_is_short() -> None:
+    (line,) = faults({"title": "x" * 2000})
+    assert line.endswith("… (2,002 characters): must be a string of up to 1000 characters")
+
+
+@pytest.mark.parametrize("name", ["curve", "network_curve"])
+def test_a_template_says_what_only_the_user_knows(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = config.template(name)
+    assert text.startswith("# To fill in before it is valid: system.start")
+    Path("a.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=r'^a.toml: system.start = "a.nc": no such file$'):
+        config.load("a.toml")
+
+
 def test_pythons_own_types_are_welcome() -> None:
     changes = {
         "system.n": np.int64(40), "ensemble.seed": np.uint8(3), "dynamics.temperature": np.float32(0.5),
