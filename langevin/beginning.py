@@ -17,7 +17,7 @@ from langevin.config import Settings
 from langevin.engine import Run
 from langevin.ensemble import Ensemble
 from langevin.errors import UserError
-from langevin.keys import toml
+from langevin.keys import shown, toml
 from langevin.system import Array, optional
 from langevin.trajectories import degrees_of_freedom
 
@@ -129,7 +129,7 @@ def _faults(settings: Settings, dataset: xr.Dataset) -> Iterator[str]:
         return
     yield from _system_faults(settings, table)
     yield from _replica_faults(settings, dataset)
-    if config.takes_data(settings.system_class):
+    if config.takes_data(settings.system_class) or not _has_disorder(settings.system_class):
         return
     seed = given.get("ensemble", {}).get("seed", 0)
     if seed != settings.ensemble.seed:
@@ -147,13 +147,18 @@ def _faults(settings: Settings, dataset: xr.Dataset) -> Iterator[str]:
             )
 
 
+def _has_disorder(system_class: type[Any]) -> bool:
+    """Say whether a system is drawn from the seed; a class derived from one may add disorder."""
+    return bool(vars(system_class).get("quenched_disorder", True))
+
+
 def _system_faults(settings: Settings, table: Mapping[str, Any]) -> Iterator[str]:
     """Yield in which keys of [system] the file differs; those that only make a start do not count."""
     kind = settings.system_class.Parameters
     try:
         there = kind.model_validate(table)
     except ValidationError:
-        yield f"its [system] is none of {settings.system_name} as it is now: {toml(table)}"
+        yield f"its [system] is none of {settings.system_name} as it is now: {shown(table)}"
         return
     for key in kind.model_fields:
         if key in getattr(settings.system_class, "start_keys", ()):

@@ -88,6 +88,9 @@ class System(Protocol):
     configuration may have others than the run that stored it."""
     disorder_keys: ClassVar[tuple[str, ...]] = ()
     """Keys of [dynamics] from which, besides the seed and [system], the quenched disorder follows."""
+    quenched_disorder: ClassVar[bool] = True
+    """Whether anything but starts and noise is drawn from the seed: if so, a run that begins from a stored
+    configuration needs its seed. A class that says False says it of itself, not of those derived from it."""
     end_name: str = "end"
     """What the progress bar of `at_end` calls it."""
     inputs_hash: str = ""
@@ -249,6 +252,8 @@ class Model(Protocol):
     start_keys: ClassVar[tuple[str, ...]] = ()
     """As of a `System`."""
     disorder_keys: ClassVar[tuple[str, ...]] = ()
+    """As of a `System`."""
+    quenched_disorder: ClassVar[bool] = True
     """As of a `System`."""
 
     def initial_configuration(self, noise: Noise) -> Array:

@@ -48,6 +48,8 @@ class Stiffness:
 class Harmonic(Model):
     """N independent harmonic oscillators: closed forms for energy, correlation and msd."""
 
+    quenched_disorder = False
+
     class Parameters(Section):
         """What stands under [system]."""
 

@@ -24,6 +24,7 @@ from langevin.ensemble import Ensemble
 from langevin.errors import ConfigError, UserError
 from langevin.noise import Noise
 from langevin.sweep import member
+from langevin.systems.harmonic import Harmonic
 from langevin.systems.pspin import PSpin
 
 Maker = Callable[..., dict[str, Any]]
@@ -278,7 +279,6 @@ def test_members_find_their_files_from_anywhere(tmp_path: Path) -> None:
             {"ensemble": {"seed": 5, "samples": 2}},
             "its replica 1 lives in sample 0, with ensemble.samples = 2 in sample 1",
         ),
-        ({}, {"ensemble": {"seed": 6}}, "its seed is 5, ensemble.seed = 6: must be the same"),
         ({}, {"system": {"name": "test_sweep:Farthest"}}, "its system is harmonic; allowed: results of test"),
     ],
 )
@@ -292,6 +292,28 @@ def test_another_system_is_one_line(
     assert words in said, said
     assert "\n" not in said
     assert not list(tmp_path.iterdir())
+
+
+class Disordered(Harmonic):
+    """An oscillator that may have disorder: it does not say that it has none."""
+
+
+def test_another_seed_where_nothing_follows_from_it(
+    first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The noise is another one, the configuration the same; no disorder is lost by inheritance."""
+    again, same = langevin.run(continued(first, ensemble={"seed": 6})), langevin.run(continued(first))
+    with langevin.open(first) as before:
+        assert np.array_equal(again["configuration"][0], before["configuration"][-1])
+    assert not np.array_equal(again["energy"][:, -1], same["energy"][:, -1])
+    monkeypatch.setitem(registry.SYSTEMS, "harmonic", "test_start:Disordered")
+    with pytest.raises(UserError, match=r"its seed is 5, ensemble\.seed = 6: must be the same, for the"):
+        langevin.run(continued(first, ensemble={"seed": 6}))
+
+
+def test_systems_without_disorder_say_so() -> None:
+    free = {n for n in registry.names() if not vars(registry.load(n)).get("quenched_disorder", True)}
+    assert free == {"harmonic", "kob_andersen", "particles", "curve", "network_curve"}
 
 
 def test_files_that_hold_none_are_one_line(first: Path, tmp_path: Path) -> None:

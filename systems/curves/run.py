@@ -41,6 +41,8 @@ class ModelCurve(Model):
     """A curve between two stored configurations of a model (p-spin or your own): its bends descend."""
 
     Record: ClassVar[type[RecordModelCurve]] = RecordModelCurve
+    #: The landscape is that of the ends, whatever the seed of the curve.
+    quenched_disorder = False
 
     class Parameters(CurveKeys):
         """What stands under [system]."""

@@ -56,6 +56,7 @@ class NetworkCurve:
     """A curve between two stored sets of weights of a network: its bends descend, by stochastic gradients."""
 
     time_step: ClassVar[float] = 1.0
+    quenched_disorder: ClassVar[bool] = False
     Dynamics: ClassVar[type[Descent]] = Descent
     Record: ClassVar[type[RecordNetworkCurve]] = RecordNetworkCurve
 
