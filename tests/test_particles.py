@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,28 @@ from langevin.systems.particles.tile import LANES
 
 def evaluated(x: np.ndarray, g: Geometry) -> Any:
     return Field(g, 1, 1).evaluate(x[None])
+
+
+def test_one_species() -> None:
+    """What is said names keys that were written, or says what is needed beside them."""
+    run_file = tomllib.loads(config.template("kob_andersen"))
+    del run_file["system"]["sigma"], run_file["system"]["epsilon"]
+    run_file["system"]["composition"] = [1.0]
+    with pytest.raises(ConfigError) as caught:
+        config.load(run_file)
+    for line, name in zip(caught.value.faults, ("sigma", "epsilon"), strict=True):
+        assert line.startswith("system.composition = [1.0]: of 1 species; needed with it: system." + name)
+    run_file["system"] |= {"sigma": [[1.0]], "epsilon": [[1.0]]}
+    # As the key is by default, and in words that mean the same.
+    for tagged in ("A", "all"):
+        run_file["record"]["tagged"] = tagged
+        assert config.load(run_file).record.tagged == tagged
+    run_file["record"]["tagged"] = "B"
+    with pytest.raises(ConfigError, match=r'record\.tagged = "B": allowed: all, A$'):
+        config.load(run_file)
+    run_file["system"]["sigma"] = [[1.0, 1.0], [1.0, 1.0]]
+    with pytest.raises(ConfigError, match=r"system.sigma = \[\[1.0, 1.0\], \[1.0, 1.0\]\]: of 2 species"):
+        config.load(run_file)
 
 
 @pytest.mark.parametrize("name", mixtures.FORMS)

@@ -24,6 +24,7 @@ import numpy as np
 
 from langevin.config import Settings
 from langevin.ensemble import Ensemble
+from langevin.keys import shown, toml
 from langevin.moments import MOST_STEPS
 from langevin.noise import Noise
 from langevin.observables import particles
@@ -59,6 +60,7 @@ class Mixture(Model):
     """
 
     Parameters = MixtureKeys
+    quenched_disorder = False
     start_keys = ("start", "equilibration_time", "skin")
     Dynamics = ParticleDynamics
     Record = ParticleRecord
@@ -89,16 +91,14 @@ class Mixture(Model):
         """Yield species that do not fit together, a box that is too small, a start that cannot be."""
         p, dynamics = settings.system, settings.dynamics
         count = len(p.composition)
-        for name in ("sigma", "epsilon"):
-            if len(getattr(p, name)) != count:
-                yield (
-                    f"system.{name}: of {len(getattr(p, name))} species; needed: {count}, as many as "
-                    "system.composition"
-                )
-                return
+        wrong = [name for name in ("sigma", "epsilon") if len(getattr(p, name)) != count]
+        if wrong:
+            yield from (_species_fault(p, name) for name in wrong)
+            return
         if 0 in particle_counts(p.composition, p.n):
             yield f"system.n = {p.n}: leaves a species of system.composition without a particle"
-        names = ["all", *NAMES[:count]] if count > 1 else ["all"]
+        # One species is all of them, by either name.
+        names = ["all", *NAMES[:count]]
         record: Any = settings.record  # None where it has faults of its own
         if record is not None and record.tagged not in names:
             yield f'record.tagged = "{record.tagged}": allowed: {", ".join(names)}'
@@ -246,8 +246,23 @@ class Mixture(Model):
         return made
 
 
+def _species_fault(parameters: Any, name: str) -> str:
+    """Say that a matrix is of other species than the composition, and which of the two was given."""
+    count, composition = len(getattr(parameters, name)), toml(parameters.composition)
+    if name in parameters.model_fields_set:
+        return (
+            f"system.{name} = {shown(getattr(parameters, name))}: of {count} species; needed: "
+            f"{len(parameters.composition)}, as many as system.composition = {composition}"
+        )
+    return (
+        f"system.composition = {composition}: of {len(parameters.composition)} species; needed with it: "
+        f"system.{name} of as many (without it, it is of {count}, {shown(getattr(parameters, name))})"
+    )
+
+
 class KobAndersen(Mixture):
     """Kob-Andersen mixture, 80:20 Lennard-Jones: the structural glass former, by Langevin dynamics."""
 
     Parameters = KobAndersenKeys
+    quenched_disorder = False
     Record = KobAndersenRecord
