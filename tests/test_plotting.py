@@ -105,9 +105,12 @@ def test_other_quantities_and_unknown_ones(quench: xr.Dataset, tmp_path: Path) -
 @pytest.mark.parametrize("drop", [["msd", "correlation"], ["energy"]])
 def test_a_file_with_one_kind_of_observable(quench: xr.Dataset, drop: list[str]) -> None:
     part = quench.drop_vars(drop)
-    assert len(plotting.figure(part, "correlation" if "energy" in drop else "msd").axes) == (
-        2 if "msd" in part else 1
-    ) - ("energy" in drop)
+    shown = plotting.figure(part, "correlation" if "energy" in drop else None).axes
+    assert len(shown) == (2 if "msd" in part else 1) - ("energy" in drop)
+    if "energy" in part:
+        for name in ("msd", "foo", "hessian"):
+            with pytest.raises(UserError, match=f"'{name}': not in the file; allowed: overlap, energy$"):
+                plotting.figure(part, name)
 
 
 def test_an_unfinished_run_and_a_single_replica(quench: xr.Dataset) -> None:
@@ -226,7 +229,9 @@ def test_a_quantity_of_a_file_with_a_response() -> None:
     assert len(made.axes) == 2 and len(made.legends) == 1
     assert made.axes[1].get_xlabel() == "lag $t$" and made.axes[1].collections
     assert_inside_and_apart(made)
-    with pytest.raises(UserError, match=r"allowed: msd, correlation, response, integrated_response, aging$"):
+    with pytest.raises(
+        UserError, match=r"allowed: msd, correlation, response, integrated_response, energy, aging$"
+    ):
         plotting.figure(ds, "correlation_error")
 
 
@@ -396,6 +401,6 @@ def test_a_one_time_observable_stands_alone(quench: xr.Dataset) -> None:
     np.testing.assert_allclose(ax.lines[0].get_ydata(), quench["force"].mean("replica").to_numpy()[known])
     assert (ax.get_yscale(), ax.get_ylabel().strip()) == ("linear", "force")
     assert "force" in plotting.quantities(quench)
-    assert "energy" not in plotting.quantities(quench)
+    assert "energy" in plotting.quantities(quench)
     falling = quench.assign(force=0 * quench["force"] + np.exp(-quench["time"]))
     assert plotting.figure(falling, "force").axes[0].get_yscale() == "log"

@@ -18,6 +18,7 @@ from langevin.comparison.report import spread
 from langevin.comparison.results import Comparison, Extrapolation
 from langevin.observables.curves import Aligned, Curve, matching
 from langevin.plotting import BLUE, GREY, STYLE, VERMILION, check_format, unit_label
+from langevin.plotting.style import as_written
 from langevin.storage import replacing
 
 #: Okabe and Ito's colours, the reference black; their yellow is too light for a line on white.
@@ -173,7 +174,7 @@ def _curve(ax: Axes, curve: Curve | None, colour: Any, marker: str | None, label
 
 def _wrapped(label: str) -> str:
     # "T = 0.5" stays on one line.
-    return "\n".join(textwrap.wrap(label.replace(" = ", "\u00a0=\u00a0"), 34))
+    return as_written("\n".join(textwrap.wrap(label.replace(" = ", "\u00a0=\u00a0"), 34)))
 
 
 def _axis(comparisons: Sequence[Comparison], name: str) -> str:

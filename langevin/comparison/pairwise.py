@@ -11,9 +11,9 @@ import xarray as xr
 from langevin.comparison import files
 from langevin.comparison.files import Curves
 from langevin.comparison.results import Comparison, Difference
-from langevin.errors import UserError
+from langevin.errors import UserError, shortened
 from langevin.observables.curves import ROUNDING, NothingInCommon, align
-from langevin.recorder import TWO_TIME
+from langevin.recorder import ONE_TIME, TWO_TIME
 
 #: Waiting times of two files are paired if they differ by no more than this factor.
 MATCH = 1.1
@@ -74,7 +74,7 @@ def compare_curves(a: Curves, b: Curves, quantity: str | None, match: float) -> 
         except NothingInCommon as error:
             reasons.append(f"energy: {error}")
     else:
-        reasons.append(f"energy: none in {'A' if a.energy is None else 'B'}")
+        reasons.append(f"energy: none over time in {'A' if a.energy is None else 'B'}")
     if quantity is not None:
         reasons += _compare_two_time(made, quantity, match)
     if not made.differences:
@@ -143,6 +143,9 @@ def _log_distance(u: float, w: float) -> float:
 
 def choose_quantity(datasets: Sequence[xr.Dataset], asked: str | None) -> tuple[str | None, list[str]]:
     """Return the two-time observable to compare, and a note if there is none."""
+    if asked == "energy" and all(files.has(d, asked, ONE_TIME) for d in datasets):
+        # Compared in any case.
+        return None, []
     name = asked or "msd"
     lacking = [d for d in datasets if not files.has(d, name, TWO_TIME)]
     if not lacking:
@@ -154,7 +157,9 @@ def choose_quantity(datasets: Sequence[xr.Dataset], asked: str | None) -> tuple[
         n for n in files.two_time_names(datasets[0]) if all(files.has(d, n, TWO_TIME) for d in datasets)
     ]
     allowed = ", ".join(common) or "none, the files share no two-time observable"
-    raise UserError(f"--quantity {name!r}: not in {files.source(lacking[0])}; allowed: {allowed}")
+    there = "no two-time observable" if name in lacking[0].variables else "not"
+    where = files.source(lacking[0])
+    raise UserError(f"--quantity {shortened(name)!r}: {there} in {where}; allowed: {allowed}, energy alone")
 
 
 def _units(a: xr.Dataset, b: xr.Dataset, names: Iterable[str]) -> list[str]:

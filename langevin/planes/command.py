@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -100,6 +101,8 @@ def _check_output(request: Request, figure: Path) -> None:
         raise UserError(f"--output {path}: there is no folder {path.parent}")
     if path.suffix != ".nc":
         raise UserError(f"--output {path}: must end in .nc")
+    if not math.isfinite(request.margin):
+        raise UserError(f"--margin {request.margin:g}: must be a finite number ≥ 0")
     given = [*request.files, *request.trajectories, *request.curves]
     given += [request.principal] if request.principal else []
     if path.resolve() in {other.resolve() for other in given}:

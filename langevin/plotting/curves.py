@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from langevin.observables.statistics import average
 from langevin.sweep.reading import sweep_dims
 
-from .style import BLUE, GREY, VERMILION, legend_above
+from .style import BLUE, GREY, VERMILION, as_written, legend_above
 
 CURVE = "curve"
 
@@ -133,7 +133,7 @@ def barrier_figure(dataset: xr.Dataset) -> Figure:
     for k, values in enumerate(stacked["line"].to_numpy()):
         one, colour, marker = stacked.isel(line=k), SERIES[k % len(SERIES)], "o^vDPX*"[k % 7]
         label = ", ".join(_spoken(dataset, dim, value) for dim, value in zip(others, values, strict=True))
-        _line(left, one["barrier"], axis, colour, marker, label or "curve")
+        _line(left, one["barrier"], axis, colour, marker, as_written(label) or "curve")
         _line(right, one["top"], axis, colour, marker, "_")
     swept = str(dataset[axis].attrs.get("sweep_key", axis))
     words = "age $t_w$ of the ends" if swept == "system.time" else swept

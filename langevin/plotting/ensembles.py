@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from langevin.observables.ensembles import Array, mean
 
-from .style import BLUE, GREY, VERMILION
+from .style import BLUE, GREY, VERMILION, as_written
 
 #: Okabe and Ito's, and a marker for each, so that print in grey tells them apart, too.
 COLOURS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -59,7 +59,7 @@ def ensemble_figure(dataset: xr.Dataset) -> Figure:
 
 
 def _name(dataset: xr.Dataset, method: int) -> str:
-    return str(dataset["method"].to_numpy()[method])
+    return as_written(str(dataset["method"].to_numpy()[method]))
 
 
 def _look(method: int) -> dict[str, Any]:

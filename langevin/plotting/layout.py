@@ -32,7 +32,7 @@ from .plane import has_plane, planar, plane_figure
 from .spectra import HESSIAN, has_spectrum, spectrum_figure
 from .structure import PAIRS, SCATTERING, has_pairs, has_scattering, pair_figure, scattering_figure
 from .style import STYLE, colours_of, entitle, waiting_time_legend
-from .sweep import sweep_figure
+from .sweep import refused, sweep_figure
 from .training import MSD_OVER_NOISE, collapse_figure, has_noise, training_figure
 
 #: What is made of several variables, and stands alone.
@@ -73,10 +73,11 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
     richer = quantity is None and (
         {"correlation", "integrated_response"} <= set(two_time) or _scatters(dataset) or _trains(dataset)
     )
-    wanted, swept = quantity or "msd", sweep_dims(dataset)
-    asked = bool(two_time or (quantity and set(allowed) - set(one_time)))
-    if asked and wanted not in allowed and not richer and not swept:
-        raise UserError(f"--quantity {wanted!r}: not in the file; allowed: {', '.join(allowed)}")
+    swept = sweep_dims(dataset)
+    if quantity is not None and quantity not in allowed and not swept:
+        raise refused(dataset, quantity, allowed)
+    # Where nobody asks, msd; else what there is.
+    wanted = quantity or ("msd" if "msd" in two_time or swept else next(iter(two_time), ""))
     if threshold is not None and quantity != AGING:
         raise UserError(f"--threshold {threshold:g}: allowed with --quantity {AGING} only")
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
@@ -102,7 +103,7 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
         elif wanted in one_time:
             made = _one_panel(dataset, wanted)
         elif not richer:
-            made = _two_panels(dataset, [wanted] if two_time else [])
+            made = _two_panels(dataset, [wanted] if wanted else [])
         elif _trains(dataset):
             made = training_figure(dataset, two_time)
         else:
@@ -142,12 +143,13 @@ def quantities(dataset: xr.Dataset) -> list[str]:
 
 
 def one_time_names(dataset: xr.Dataset) -> list[str]:
-    """Return the one-time observables besides the energy, which stands beside every other."""
-    return [
+    """Return the one-time observables, each a figure of its own; the energy, which others show too, last."""
+    found = [
         str(name)
         for name, variable in dataset.data_vars.items()
-        if variable.dims == ("replica", "time") and name != "energy" and not str(name).endswith("_error")
+        if variable.dims == ("replica", "time") and not str(name).endswith("_error")
     ]
+    return sorted(found, key="energy".__eq__)
 
 
 def _trains(dataset: xr.Dataset) -> bool:
@@ -181,7 +183,10 @@ def _of_displacements(dataset: xr.Dataset) -> bool:
 
 def _one_panel(dataset: xr.Dataset, name: str) -> Figure:
     made = Figure(figsize=(4.6, 3.5), layout="constrained")
-    draw_one_time(made.subplots(), dataset, name)
+    if name == "energy":
+        draw_energy(made.subplots(), dataset)
+    else:
+        draw_one_time(made.subplots(), dataset, name)
     return made
 
 

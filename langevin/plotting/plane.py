@@ -19,9 +19,8 @@ from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from langevin.errors import UserError
-
-from .style import VERMILION, axis_label, number, unit_label
+from .style import VERMILION, as_written, axis_label, number, unit_label
+from .sweep import refused
 
 #: Contours: their number, and over which power of ten they spread at most.
 LEVELS, DECADES = 12, 3.0
@@ -72,7 +71,7 @@ def plane_figure(dataset: xr.Dataset, quantity: str | None = None) -> Figure:
     """
     allowed = planar(dataset)
     if quantity is not None and quantity not in allowed:
-        raise UserError(f"--quantity {quantity!r}: not in the file; allowed: {', '.join(allowed)}")
+        raise refused(dataset, quantity, allowed)
     panels = [quantity] if quantity else ["energy", *[n for n in BESIDE if n in allowed][:1]]
     width, height = (float(np.ptp(dataset[axis].to_numpy())) for axis in "xy")
     # Room for labels and the colour bar beside a field of some 3.4 inches, whatever its shape. Wide ones
@@ -143,12 +142,12 @@ def _printed(levels: NDArray[np.float64]) -> list[str]:
 def _drawn_in(ax: Axes, dataset: xr.Dataset) -> None:
     for k, (name, x, y) in enumerate(_trails(dataset, "curve")):
         style = _STYLES[k % len(_STYLES)]
-        ax.plot(x, y, color=VERMILION, lw=1.6, ls=style, label=name, path_effects=_HALO, zorder=4)
+        ax.plot(x, y, color=VERMILION, lw=1.6, ls=style, label=as_written(name), path_effects=_HALO, zorder=4)
     for k, (name, x, y) in enumerate(_trails(dataset, "trajectory")):
         style, marker = _STYLES[k % len(_STYLES)], _MARKERS[k % len(_MARKERS)]
         ax.plot(x, y, color="white", lw=2.6, zorder=3)
         line: Any = {"color": "black", "lw": 0.9, "ls": style, "marker": marker, "zorder": 3}
-        ax.plot(x, y, ms=2.4, mew=0.5, mfc="black" if k % 2 == 0 else "white", label=name, **line)
+        ax.plot(x, y, ms=2.4, mew=0.5, mfc="black" if k % 2 == 0 else "white", label=as_written(name), **line)
         ax.plot(x[-1:], y[-1:], ms=6, mec="white", mew=0.7, **line)
     if "point" not in dataset.dims:
         return
@@ -158,7 +157,7 @@ def _drawn_in(ax: Axes, dataset: xr.Dataset) -> None:
     for name, px, py in zip(dataset["point"].to_numpy(), x, y, strict=True):
         # Away from the middle of the figure, where lines between the points may run.
         ax.annotate(
-            str(name),
+            as_written(str(name)),
             (px, py),
             xytext=(0, 6 if py > middle else -6),
             textcoords="offset points",

@@ -14,6 +14,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.mathtext import MathTextParser
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from langevin.sweep.reading import text
@@ -58,7 +59,21 @@ SYMBOLS = {
 
 def entitle(made: Figure, title: str) -> None:
     """Write the title above all panels, in as many lines as the width asks for."""
-    made.suptitle("\n".join(textwrap.wrap(title, round(LETTERS * made.get_figwidth()))), fontsize=10)
+    wrapped = "\n".join(textwrap.wrap(title, round(LETTERS * made.get_figwidth())))
+    made.suptitle(as_written(wrapped), fontsize=10)
+
+
+def as_written(text: str) -> str:
+    """Return a user's text as figures take it: formulas between dollars are set, other dollars are text."""
+    return "\n".join(map(_line, text.split("\n"))) if "$" in text else text
+
+
+def _line(text: str) -> str:
+    try:
+        MathTextParser("path").parse(text)
+    except ValueError:
+        return text.replace("$", r"\$")
+    return text
 
 
 def colours_of(indices: Sequence[int]) -> dict[int, Any]:
@@ -93,7 +108,7 @@ def member_legend(made: Figure, members: Sequence[Mapping[str, Any]], colours: M
     """Name the members of a sweep below the panels, by their labels; of many, a part."""
     count = len(members)
     named = np.unique(np.linspace(0, count - 1, min(count, NAMED)).round().astype(int)).tolist()
-    labels = [", ".join(text(value) for value in members[i].values()) for i in named]
+    labels = [as_written(", ".join(text(value) for value in members[i].values())) for i in named]
     title = ", ".join(name.replace("_", " ") for name in members[0])
     title += f" ({len(named)} of {count})" if len(named) < count else ""
     made.legend(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,12 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from langevin.errors import UserError
+from langevin.errors import UserError, shortened
 from langevin.observables.statistics import Estimate
 from langevin.sweep.reading import members, sweep_dims, text
 
 from .panels import band, estimate
-from .style import GREY, NAMED, axis_label, colours_of, member_legend, number, symbol, time_label
+from .style import GREY, NAMED, as_written, axis_label, colours_of, member_legend, number, symbol, time_label
 
 #: Lags that every member must have at the waiting time that is drawn, where there is such a one.
 _LAGS = 10
@@ -31,7 +31,7 @@ def sweep_figure(dataset: xr.Dataset, quantity: str | None = None) -> Figure:
         With swept dimensions.
     quantity : str, optional
         Two-time observable; by default msd, if there is one. It is drawn at the latest waiting time that
-        every member has curves at.
+        every member has curves at. "energy": that alone.
 
     Raises
     ------
@@ -40,12 +40,11 @@ def sweep_figure(dataset: xr.Dataset, quantity: str | None = None) -> Figure:
     """
     own = [(labels, member) for labels, member in members(dataset) if "energy" in member or "msd" in member]
     names = two_time_names(dataset)
-    if quantity is not None and quantity not in names:
-        allowed = ", ".join(names) or "none"
-        raise UserError(
-            f"--quantity {quantity!r}: allowed of a sweep: {allowed}; for others select a member with --at"
-        )
+    allowed = [*names, *["energy"] * ("energy" in dataset)]
+    if quantity is not None and quantity not in allowed:
+        raise refused(dataset, quantity, allowed, swept=True)
     drawn = quantity or ("msd" if "msd" in names else next(iter(names), None))
+    drawn = None if drawn == "energy" else drawn
     axis = _numeric_axis(dataset)
     panels = ["energy"] * ("energy" in dataset) + ["two_time"] * (drawn is not None)
     panels += ["final"] * ("energy" in dataset and axis is not None)
@@ -62,6 +61,14 @@ def sweep_figure(dataset: xr.Dataset, quantity: str | None = None) -> Figure:
         ax.set_title(title, loc="left")
     member_legend(made, [labels for labels, _ in own], colours)
     return made
+
+
+def refused(dataset: xr.Dataset, quantity: str, allowed: Sequence[str], swept: bool = False) -> UserError:
+    """Return what is said of a quantity that cannot be drawn: whether it is in the file, and what can be."""
+    there = "in the file, but no figure draws it" if quantity in dataset.variables else "not in the file"
+    known = f"allowed{' of a sweep' * swept}: {', '.join(allowed) or 'none'}"
+    remark = "; for others select a member with --at" * swept
+    return UserError(f"--quantity {shortened(quantity)!r}: {there}; {known}{remark}")
 
 
 def two_time_names(dataset: xr.Dataset) -> list[str]:
@@ -149,7 +156,7 @@ def _draw_final(ax: Axes, dataset: xr.Dataset, own: Members, axis: str, colours:
     for (others, points), style in zip(lines.items(), itertools.cycle(("-", "--", ":", "-."))):
         points = sorted(points)
         x, mean = ([point[k] for point in points] for k in (0, 1))
-        ax.plot(x, mean, color=GREY, ls=style, lw=1, label=others or "_")
+        ax.plot(x, mean, color=GREY, ls=style, lw=1, label=as_written(others) or "_")
         for value, last, error, i in points:
             ax.errorbar(value, last, error if np.isfinite(error) else None, color=colours[i], fmt="o", ms=4)
     ax.set(xlabel=axis.replace("_", " "), ylabel="final energy")
