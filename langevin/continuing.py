@@ -7,9 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-import xarray as xr
-
-from langevin import config
+from langevin import config, netcdf
 from langevin.config import Settings
 from langevin.errors import Diverged, StorageError, UserError
 from langevin.keys import toml
@@ -53,7 +51,7 @@ def found(settings: Settings, paths: Paths) -> Standing:
 def attributes(path: Path) -> dict[str, Any]:
     """Return the global attributes of a result or a checkpoint."""
     try:
-        with xr.open_dataset(path, engine="netcdf4") as dataset:
+        with netcdf.open_dataset(path) as dataset:
             return dict(dataset.attrs)
     except (OSError, RuntimeError, ValueError) as error:
         raise StorageError(f"{path}: not a netCDF file that can be read: {error}") from None

@@ -77,6 +77,8 @@ def run(
             record(run, stop)
         keep(stop, run.state)
         run.position = stop.index + 1
+        # Not before: what is measured again needs them again.
+        forget(run, stop)
 
 
 def record(run: Run, stop: Stop) -> None:
@@ -86,11 +88,15 @@ def record(run: Run, stop: Stop) -> None:
     for waiting, lag in stop.pairs:
         found = compare(run.references[waiting], run.state, float(run.schedule.lags[lag]))
         run.recorder.compare(waiting, lag, found)
-    for waiting in {waiting for waiting, _ in stop.pairs if run.needed[waiting] == stop.index}:
-        del run.references[waiting]
     if stop.waiting is not None:
         run.recorder.wait(stop.waiting, optional(run.system, "at_waiting")(run.state))
         if stop.waiting in run.needed:
             run.references[stop.waiting] = run.system.reference(run.state)
     if stop.hessian is not None and run.spectra is not None:
         run.recorder.spectrum(stop.hessian, run.spectra.measure(run.system, run.state, stop.time))
+
+
+def forget(run: Run, stop: Stop) -> None:
+    """Free the references whose last pair was due at a stop."""
+    for waiting in {waiting for waiting, _ in stop.pairs if run.needed[waiting] == stop.index}:
+        del run.references[waiting]
