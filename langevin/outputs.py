@@ -7,7 +7,8 @@ from pathlib import Path
 
 from langevin import files
 from langevin.errors import UserError
-from langevin.storage import STORED, Paths
+from langevin.raw_records import STORED
+from langevin.storage import Paths
 
 
 def check_output(path: Path, inputs: Sequence[Path], force: bool) -> None:
