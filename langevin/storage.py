@@ -22,16 +22,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
-from langevin import files, locking, netcdf, sealing
+from langevin import files, locking, sealing
 from langevin.errors import StorageError, UserError
 from langevin.files import explained, replacing
 from langevin.interruption import heed
+from langevin.later import later
 from langevin.raw_records import STORED, Stored, Trajectory
 from langevin.sweep.reading import sweep_dims
 
@@ -46,6 +46,14 @@ __all__ = [
     "write_checkpoint",
     "write_result",
 ]
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from langevin import netcdf
+else:
+    netcdf = later("langevin.netcdf")
+
 
 #: Raised when the layout of checkpoints changes, so that an old one is refused, not misread.
 CHECKPOINT_FORMAT = 3

@@ -6,10 +6,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from langevin import config, storage
@@ -19,6 +18,9 @@ from langevin.observables.pairs import index_of
 from langevin.sweep.reading import sweep_dims
 from langevin.system import Array
 from langevin.trust import Origin
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 #: Variables that hold configurations → their dimension of time.
 HOLDERS = {"configuration": "time", "snapshot": "snapshot_time"}

@@ -23,13 +23,19 @@ Franz & Ricci-Tersenghi 2020); limits of mixed models are therefore not drawn.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.optimize import brentq, minimize_scalar
 
+from langevin.later import callables
 from langevin.system import Array
 
 from .covariance import Covariance
+
+if TYPE_CHECKING:
+    from scipy.optimize import brentq, minimize_scalar
+else:
+    brentq, minimize_scalar = callables("scipy.optimize", "brentq", "minimize_scalar")
 
 #: Of ln ε, where the search for T_K begins.
 _LOWEST = -40.0

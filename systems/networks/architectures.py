@@ -5,17 +5,27 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
-from torch import nn
 
 from langevin.errors import UserError
 from langevin.keys import Section, key
+from langevin.later import callables, later
 
-from .factories import module_factory
-from .modules import LeNet, ResNet18, SmallNet, multilayer, xavier
 from .network import Network
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from .factories import module_factory
+    from .modules import LeNet, ResNet18, SmallNet, multilayer, xavier
+else:
+    nn = later("torch.nn")
+    (module_factory,) = callables(f"{__package__}.factories", "module_factory")
+    LeNet, ResNet18, SmallNet, multilayer, xavier = callables(
+        f"{__package__}.modules", "LeNet", "ResNet18", "SmallNet", "multilayer", "xavier"
+    )
 
 LOSS = 'loss: of torch.nn.functional, or your own "package.module:function"'
 

@@ -25,9 +25,9 @@ import numpy as np
 from langevin.config import Settings
 from langevin.ensemble import Ensemble
 from langevin.keys import shown, toml
+from langevin.later import later
 from langevin.moments import MOST_STEPS
 from langevin.noise import Noise
-from langevin.observables import particles
 from langevin.sizes import room_faults
 from langevin.system import Array, Attributes, Coordinates, Model
 
@@ -46,10 +46,13 @@ from .sections import (
 )
 
 if TYPE_CHECKING:
+    from langevin.observables import particles
     from langevin.schedule import Schedule
 
     from .kernels import Evaluation, Field, Geometry
     from .start import Protocol
+else:
+    particles = later("langevin.observables.particles")
 
 
 class Mixture(Model):
