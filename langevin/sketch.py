@@ -33,8 +33,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from langevin.kernel_cache import njit
 
 #: Degrees of freedom that are hashed at once, for all replicas: small enough for the nearest cache.
 BLOCK = 1024
@@ -69,7 +70,7 @@ def hashed(dof: int, components: int, key: int) -> tuple[NDArray[np.int64], NDAr
     return component, sign
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _hash(key, first, components, component, sign):  # type: ignore[no-untyped-def]
     """Write component and sign of degrees of freedom `first`, `first` + 1, …"""
     for j in range(component.size):
@@ -81,7 +82,7 @@ def _hash(key, first, components, component, sign):  # type: ignore[no-untyped-d
         sign[j] = 1.0 - 2.0 * np.float64(np.int64(z & _ONE))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _add(x, key, out):  # type: ignore[no-untyped-def]
     """Add σ(i) x_i to component h(i) of each row."""
     replicas, dof = x.shape

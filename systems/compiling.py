@@ -1,4 +1,4 @@
-"""What modules of compiled kernels share: what the processor can do, and when a cached kernel is stale."""
+"""What modules of compiled kernels share: how these are kept, when they are stale, what the processor has."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import hashlib
 from pathlib import Path
 
 import llvmlite.binding as llvm
+
+from langevin.kernel_cache import njit
+
+__all__ = ["fingerprint", "host_has", "njit"]
 
 
 def host_has(feature: str) -> bool:
@@ -19,9 +23,9 @@ def host_has(feature: str) -> bool:
 def fingerprint(*files: str) -> int:
     """Return a digest of source files, > 0.
 
-    Numba's disk cache looks at the file of the cached function alone, but its key contains the values that a
-    closure captures: a kernel that captures the fingerprint of all its sources is compiled anew when one of
-    them changes.
+    The disk cache looks at the files of the function and of the compiled functions that it calls, but not at
+    those of intrinsics. Its key contains the values that a closure captures: a kernel that captures the
+    fingerprint of all its sources is compiled anew when one of them changes.
     """
     digest = hashlib.sha256()
     for name in files:

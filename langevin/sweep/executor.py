@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
+from langevin import notices
 from langevin.errors import Interrupted, LangevinError
 
 #: What a task is given: only what JSON can hold, so that it may cross to any process.
@@ -128,7 +129,7 @@ class LocalProcesses:
         with selectors.DefaultSelector() as selector:
 
             def hire(share: int) -> None:
-                worker = _Worker(task, share, self.keep)
+                worker = _Worker(task, share, self.keep, speaks=not crew)
                 crew.append(worker)
                 selector.register(worker.output, selectors.EVENT_READ, worker)
                 worker.take(waiting, jobs)
@@ -171,7 +172,7 @@ def shares(threads: int, jobs: int) -> list[int]:
 class _Worker:
     """A process that carries out jobs (`langevin.sweep.worker`): it is told, and answers, lines of JSON."""
 
-    def __init__(self, task: Task, share: int, keep: Sequence[int]) -> None:
+    def __init__(self, task: Task, share: int, keep: Sequence[int], speaks: bool) -> None:
         self.share = share
         self.index: int | None = None
         self.ended = self.leaving = False
@@ -182,6 +183,7 @@ class _Worker:
             stdout=subprocess.PIPE,
             bufsize=0,
             pass_fds=keep,
+            env=notices.environment(speaks),
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None

@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from langevin.system import Array
 
+from ..compiling import njit
 from .panels import DEGREE, NODES, TO_CHEBYSHEV, Grid, locate
 
 #: t₀ of the clock.
@@ -133,7 +133,7 @@ class History:
         return made
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def line_of(later, earlier, lag, oldest):  # type: ignore[no-untyped-def]
     """Return which line to follow from (later, earlier), back to a slice at time `oldest`."""
     if lag <= EDGE * later and lag <= oldest:
@@ -143,7 +143,7 @@ def line_of(later, earlier, lag, oldest):  # type: ignore[no-untyped-def]
     return FIXED_RATIO
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def along(line, t, later, earlier, lag):  # type: ignore[no-untyped-def]
     """Return (t', τ) where the line through (later, earlier) meets the slice at t."""
     if line == FIXED_LAG:
@@ -154,7 +154,7 @@ def along(line, t, later, earlier, lag):  # type: ignore[no-untyped-def]
     return earlier * ratio, lag * ratio
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def at_slice(slices, k, earlier, lag):  # type: ignore[no-untyped-def]
     """Return C and R of slice k at (t', τ), by Clenshaw's recurrence."""
     panels = slices.panels[k]
@@ -171,7 +171,7 @@ def at_slice(slices, k, earlier, lag):  # type: ignore[no-untyped-def]
     return c, r
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def lagrange(clock, clocks, first, count, out):  # type: ignore[no-untyped-def]
     """Write the weights of `count` slices from `first` for polynomial interpolation at a clock time."""
     for i in range(count):
@@ -182,7 +182,7 @@ def lagrange(clock, clocks, first, count, out):  # type: ignore[no-untyped-def]
         out[i] = weight
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def between(slices, first, count, weights, line, later, earlier, lag):  # type: ignore[no-untyped-def]
     """Return Σ_k weights[k]·(C, R) over `count` slices from `first`, on the line through (later, earlier)."""
     c = r = 0.0
@@ -194,7 +194,7 @@ def between(slices, first, count, weights, line, later, earlier, lag):  # type: 
     return c, r
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def lookup(slices, size, later, earlier, lag):  # type: ignore[no-untyped-def]
     """Return C(later, earlier) and R(later, earlier) from the first `size` slices, all known."""
     weights = np.empty(SPAN)

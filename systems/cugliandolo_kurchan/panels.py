@@ -21,10 +21,11 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.polynomial import chebyshev, legendre
 
 from langevin.system import Array
+
+from ..compiling import njit
 
 #: Polynomial degree in a panel; nodes in it, both ends included.
 DEGREE = 7
@@ -119,7 +120,7 @@ class Grid:
         return cls(t, panels, half, width, earlier, lag, weight * density, 2 / (width * density), density)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def locate(earlier, lag, half, panels):  # type: ignore[no-untyped-def]
     """Return the panel that holds (t', τ), and x ∈ [−1, 1] in it."""
     position = (math.log((earlier + SCALE) / (lag + SCALE)) + half) / (2 * half) * panels
@@ -127,7 +128,7 @@ def locate(earlier, lag, half, panels):  # type: ignore[no-untyped-def]
     return panel, 2 * (position - panel) - 1
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def node_weights(earlier, lag, half, panels, out):  # type: ignore[no-untyped-def]
     """Write the weights of the nodes for interpolation at (t', τ) to `out`; return the first node's index."""
     panel, x = locate(earlier, lag, half, panels)

@@ -17,15 +17,15 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
+
+from ..compiling import njit
 
 # No assumption that numbers are finite: a run that diverges must show it.
 OPTIONS = {
     "nogil": True,
     "error_model": "numpy",
     "boundscheck": False,
-    "cache": True,
     "fastmath": {"reassoc", "contract", "nsz"},
 }
 
@@ -34,7 +34,7 @@ NONE, SIGMOID = 0, 1
 CROSS_ENTROPY, SQUARED = 0, 1
 
 
-@numba.njit(**OPTIONS)
+@njit(**OPTIONS)
 def _gather(inputs, rows, scale, shift, x):
     """Write scale·input + shift of the examples `rows` to x, shape (B, n)."""
     for b in range(rows.size):
@@ -43,7 +43,7 @@ def _gather(inputs, rows, scale, shift, x):
             target[j] = scale[j] * source[j] + shift[j]
 
 
-@numba.njit(**OPTIONS)
+@njit(**OPTIONS)
 def _activate(h, bias, kind):
     """Turn products into activations, in place. ReLU leaves NaN as it is."""
     zero = h.dtype.type(0)
@@ -59,7 +59,7 @@ def _activate(h, bias, kind):
                 row[j] = math.tanh(row[j])
 
 
-@numba.njit(**OPTIONS)
+@njit(**OPTIONS)
 def _slope(delta, a, kind):
     """Multiply δ by φ', in place."""
     for b in range(delta.shape[0]):
@@ -71,7 +71,7 @@ def _slope(delta, a, kind):
                 delta[b, j] -= delta[b, j] * a[b, j] * a[b, j]
 
 
-@numba.njit(**OPTIONS)
+@njit(**OPTIONS)
 def _cross_entropy(h, labels, rows, share, delta):
     """Return the batch's loss Σ −ln softmax(h)_y · share, and write δ."""
     total = 0.0
@@ -89,7 +89,7 @@ def _cross_entropy(h, labels, rows, share, delta):
     return total * share
 
 
-@numba.njit(**OPTIONS)
+@njit(**OPTIONS)
 def _squared(a, labels, rows, share, last, delta):
     """Return the batch's loss Σ (a − e_y)² · share/K, and write δ; `a` becomes the last activation."""
     total, outputs = 0.0, a.shape[1]
@@ -104,7 +104,7 @@ def _squared(a, labels, rows, share, last, delta):
     return total * share / outputs
 
 
-@numba.njit(**OPTIONS)
+@njit(**OPTIONS)
 def _update(weights, gradient, velocity, rate, rule):
     """Take the step of `training.Rule` at the rate α; rule holds μ, λ."""
     momentum, decay = rule[0], rule[1]
@@ -117,7 +117,7 @@ def _update(weights, gradient, velocity, rate, rule):
             weights[i] -= rate * velocity[i]
 
 
-@numba.njit(**OPTIONS)
+@njit(**OPTIONS)
 def _layer(sizes, weights, number):
     """Return weight matrix and bias of a layer, counted from 1, as views of the vector."""
     start = 0
@@ -128,7 +128,7 @@ def _layer(sizes, weights, number):
     return weights[start:middle].reshape(outputs, inputs), weights[middle : middle + outputs]
 
 
-@numba.njit(**OPTIONS)
+@njit(**OPTIONS)
 def _gradient(weights, sizes, kinds, labels, rows, share, activations, deltas, gradient):
     """Return the loss of a batch whose inputs are the first activations, and write its gradient."""
     count, depth = rows.size, sizes.size - 1
@@ -164,7 +164,7 @@ def _gradient(weights, sizes, kinds, labels, rows, share, activations, deltas, g
     return loss
 
 
-@numba.njit(**OPTIONS)
+@njit(**OPTIONS)
 def descend(weights, velocity, sizes, kinds, inputs, labels, scale, shift, batches, rates, rule, losses):
     """Take a step on each of the batches.
 
@@ -205,7 +205,7 @@ def descend(weights, velocity, sizes, kinds, inputs, labels, scale, shift, batch
         _update(weights, gradient, velocity, rates[step], rule)
 
 
-@numba.njit(**OPTIONS)
+@njit(**OPTIONS)
 def _place(phi, start, bends, end, w):
     """Write φ = Σ_k w_k P_k, the point of a curve at which the gradient is wanted."""
     first, one, last = w[0], w[1], w[-1]
@@ -218,7 +218,7 @@ def _place(phi, start, bends, end, w):
                 phi[i] += more * row[i]
 
 
-@numba.njit(**OPTIONS)
+@njit(**OPTIONS)
 def _update_bend(bend, velocity, phi, gradient, share, rate, rule):
     """Take the step of one bend, whose weight in φ is `share`; decay acts on φ."""
     momentum, decay = rule[0], rule[1]
@@ -231,7 +231,7 @@ def _update_bend(bend, velocity, phi, gradient, share, rate, rule):
             bend[i] -= rate * share * (gradient[i] + decay * phi[i])
 
 
-@numba.njit(**OPTIONS)
+@njit(**OPTIONS)
 def descend_bends(
     bends,
     velocity,

@@ -21,7 +21,7 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from ..compiling import fingerprint
+from ..compiling import fingerprint, njit
 from . import pooled_tiles
 from .pooled_tiles import DEAD, LANES, OPTIONS, WIDTH, event_tile, tag
 
@@ -174,12 +174,11 @@ def _compile(version):
     ]
     windows = types.Array(types.float32, 6, "C")
 
-    @numba.njit(
+    @njit(
         types.void(
             _IMAGES, _DENSE, codes, _IMAGES, types.int64,
             _DENSE, numbers, numbers, floats, *sums, numbers, windows, numbers, floats,
         ),
-        cache=True,
         **OPTIONS,
     )  # fmt: skip
     def backward(

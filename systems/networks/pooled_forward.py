@@ -12,7 +12,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from ..compiling import fingerprint
+from ..compiling import fingerprint, njit
 from . import pooled_tiles
 from .pooled_tiles import CHANNELS, LANES, OPTIONS, float_at, pooled_tile, tag
 
@@ -65,7 +65,7 @@ def _pool_block(x, count, steps, w, bias, y, code, channels):
 
 
 def _compile(version):
-    @numba.njit(cache=True, **OPTIONS)
+    @njit(**OPTIONS)
     def forward(x, samples, step, padding, image, w, bias, y, code, channels):
         """Compute max(0, max-pool(convolution + bias)) and remember where the maxima are.
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from ..compiling import njit
 
 #: Bits of a product of a random number and a count, those of a random number, and how many bits a place has
 #: beyond those that choose it: no choice is more likely than another by more than one part in a million.
 PRODUCT, MANTISSA, SPARE = 64, 53, 20
 
 
-@numba.njit(nogil=True, error_model="numpy", boundscheck=False, cache=True)
+@njit(nogil=True, error_model="numpy", boundscheck=False)
 def _shuffle(uniform, width, places, order):
     shift, mask = np.uint64(width), (np.uint64(1) << np.uint64(width)) - np.uint64(1)
     scale = 2.0**width

@@ -18,7 +18,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from ..compiling import fingerprint
+from ..compiling import fingerprint, njit
 from . import perceptron_kernels, tiny_rows, tiny_vectors
 from .tiny_rows import OPTIONS, activate, slope, softmax
 from .tiny_vectors import VECTOR, combine, dots
@@ -198,7 +198,7 @@ def _update(w, v, gradient, rate, rule):
 
 
 def _compile_descend(version):
-    @numba.njit(cache=True, **OPTIONS)
+    @njit(**OPTIONS)
     def descend(w, v, sizes, kind, inputs, labels, scale, shift, where, batches, rates, rule, space):
         """Let a net take a step on each of the batches.
 
@@ -253,7 +253,7 @@ def _compile_descend(version):
 
 
 def _compile_probe(version):
-    @numba.njit(cache=True, **OPTIONS)
+    @njit(**OPTIONS)
     def probe(
         weights,
         sizes,

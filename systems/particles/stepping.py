@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from ..compiling import fingerprint
+from ..compiling import fingerprint, njit
 from . import clusters, tile
 from .clusters import DONE, FULL, LOST, fill_records, list_neighbours, make_images, place_particles
 from .tile import LANES, RECORD, SUMS, cluster_row
@@ -168,7 +168,7 @@ class Frame(NamedTuple):
 
 
 def _compile(version):
-    @numba.njit(cache=True, **_OPTIONS)
+    @njit(**_OPTIONS)
     def advance(
         x, built, listed, noise, begin, end, frame, species, parameters, sums, work, energy, kind, measuring
     ):

@@ -16,10 +16,10 @@ from itertools import combinations, permutations
 from math import comb
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from ..compiling import njit
 from .theory import coupling_variance
 
 TILE = 8
@@ -168,7 +168,7 @@ def aligned_zeros(size: int, dtype: np.dtype[Any]) -> NDArray[Any]:
     return raw[start : start + size * dtype.itemsize].view(dtype)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _exchange(  # type: ignore[no-untyped-def]  # numba infers the types
     data, values, table, end, pack, scale, mean, sigma
 ):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from langevin.system import Array
 
+from ..compiling import njit
 from .couplings import Couplings
 
 
@@ -32,7 +32,7 @@ def second_derivative(couplings: Couplings, x: Array) -> Array:
     return -(upper + upper.T)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _accumulate(data, table, end, sigma, sums):  # type: ignore[no-untyped-def]  # numba infers the types
     """Add Σ J Π σ over the spins that are left to `sums`, above its diagonal.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from ..compiling import fingerprint
+from ..compiling import fingerprint, njit
 from . import couplings, microkernel
 from .microkernel import add_block, atomic_add, atomic_load, relax
 
@@ -120,7 +120,7 @@ def _claimed_slices(data, table, bounds, end, s, f, parts, sync, tag):
 
 
 def _compile(version):
-    @numba.njit(cache=True, **_OPTIONS)
+    @njit(**_OPTIONS)
     def advance(
         data, table, bounds, pad, x, noise, drawn, n_steps, dt, amplitude, has_force,
         sums, s, f, parts, sync, rank, team, tag,

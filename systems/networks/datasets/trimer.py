@@ -23,8 +23,9 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
+
+from ...compiling import njit
 
 #: Strength of the three-body term.
 Z = 2.0
@@ -46,10 +47,10 @@ NEAR = 0.02
 MOST = 100_000
 
 # No fastmath: labels must not depend on the order that a compiler finds best.
-OPTIONS = {"nogil": True, "error_model": "numpy", "cache": True}
+OPTIONS = {"nogil": True, "error_model": "numpy"}
 
 
-@numba.njit(**OPTIONS)
+@njit(**OPTIONS)
 def energy(r12, r13, r23):
     """Return V of three distances."""
     a, b, c = r12 * r12, r13 * r13, r23 * r23
@@ -62,7 +63,7 @@ def energy(r12, r13, r23):
     return total
 
 
-@numba.njit(**OPTIONS)
+@njit(**OPTIONS)
 def _slope(a, b, c):
     """Return ∂V/∂a, b and c of equal standing."""
     u, v, w = a + b - c, a + c - b, b + c - a
@@ -75,7 +76,7 @@ def _slope(a, b, c):
     return pair - 1.5 * three * inverse * (1 + 5 * u * v * w / (8 * s)) + 0.375 * three / s * by_p
 
 
-@numba.njit(**OPTIONS)
+@njit(**OPTIONS)
 def forces(x, force):
     """Write −∂V/∂x of three atoms in the plane, x of shape (6,): x₁, y₁, x₂, y₂, x₃, y₃."""
     x12, y12, x13, y13, x23, y23 = (
@@ -93,7 +94,7 @@ def forces(x, force):
     force[4], force[5] = by_b * x13 + by_c * x23, by_b * y13 + by_c * y23
 
 
-@numba.njit(**OPTIONS)
+@njit(**OPTIONS)
 def _place(distances, x):
     """Write the positions in the plane of atoms with distances (r₁₂, r₁₃, r₂₃)."""
     r12, r13, r23 = distances
@@ -103,7 +104,7 @@ def _place(distances, x):
     x[5] = math.sqrt(max(0.0, r13 * r13 - along * along))
 
 
-@numba.njit(**OPTIONS)
+@njit(**OPTIONS)
 def _minimum(x, minima):
     """Return the number of the minimum that x is near; −1 if there is none."""
     r12 = math.sqrt((x[0] - x[2]) ** 2 + (x[1] - x[3]) ** 2)
@@ -116,7 +117,7 @@ def _minimum(x, minima):
     return -1
 
 
-@numba.njit(**OPTIONS)
+@njit(**OPTIONS)
 def _descend(x, tolerance, minima, work):
     """Follow steepest descent from x; return the minimum's number, −1 if none was reached in `MOST` steps."""
     k1, k2, k3, k4, y = work[0], work[1], work[2], work[3], work[4]
@@ -147,7 +148,7 @@ def _descend(x, tolerance, minima, work):
     return -1
 
 
-@numba.njit(**OPTIONS)
+@njit(**OPTIONS)
 def label(distances, tolerance, minima, labels):
     """Write to `labels`, shape (P,), the minimum below each start with distances (r₁₂, r₁₃, r₂₃), (P, 3)."""
     x, work = np.empty(6), np.empty((5, 6))
