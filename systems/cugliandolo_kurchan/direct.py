@@ -18,12 +18,12 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
 from numpy.typing import NDArray
 
 from langevin.system import Array
 
-from .crew import crew
+from ..compiling import njit
+from ..threads import ALONE, Pool, single_blas
 from .stepping import Problem
 
 #: Grids: dt, dt/2, dt/4.
@@ -48,10 +48,12 @@ class Lattice:
     dt : float
     steps : int
         Rows to hold.
+    crew : Pool
+        Threads that share a row, if it is long.
     """
 
-    def __init__(self, problem: Problem, dt: float, steps: int) -> None:
-        self.problem, self.dt, self.steps = problem, dt, steps
+    def __init__(self, problem: Problem, dt: float, steps: int, crew: Pool) -> None:
+        self.problem, self.dt, self.steps, self.crew = problem, dt, steps, crew
         self.c, self.r = np.zeros((2, steps + 1, steps + 1))
         self.energy, self.mu = np.zeros((2, steps + 1))
         self.rows = 0
@@ -76,7 +78,8 @@ class Lattice:
         first, kernel = f(1, c), f(2, c) * r
         mu = self.problem.mu(c, r, self._weight(n))
         for_c, for_r = np.empty((2, n + 1))
-        _sums(self.c, self.r, n, self.dt, c, r, first, kernel, for_c, for_r)
+        crew = self.crew if n >= PARALLEL else ALONE
+        crew.share(_sums, self.c, self.r, n, self.dt, c, r, first, kernel, for_c, for_r)
         for_c -= mu * c
         for_r -= mu * r
         if beta:
@@ -87,7 +90,7 @@ class Lattice:
     def advance(self, n: int) -> None:
         """Compute rows up to n."""
         for row in range(self.rows, n + 1):
-            with crew(row >= PARALLEL):
+            with single_blas():
                 self._row(row)
 
     def restore(self, rows: int) -> None:
@@ -116,11 +119,14 @@ class Lattice:
         self._slope = self._slopes(n, *new)
 
 
-@njit(cache=True, error_model="numpy", parallel=True)
-def _sums(c, r, n, dt, row_c, row_r, first, kernel, for_c, for_r):  # type: ignore[no-untyped-def]
-    """Write row n's memory integrals to `for_c` and `for_r`; older rows in `c`, `r`, its own in `row_…`."""
+@njit(nogil=True, error_model="numpy")
+def _sums(c, r, n, dt, row_c, row_r, first, kernel, for_c, for_r, rank, team):  # type: ignore[no-untyped-def]
+    """Write row n's memory integrals to `for_c` and `for_r`; older rows in `c`, `r`, its own in `row_…`.
+
+    Of the blocks of columns, those are done that belong to `rank`: rank, rank + team, …
+    """
     blocks = 8
-    for block in prange(blocks):
+    for block in range(rank, blocks, team):
         # Columns are cut so that no sum is split between threads.
         low, high = block * (n + 1) // blocks, (block + 1) * (n + 1) // blocks
         for j in range(low, high):
@@ -154,11 +160,13 @@ class Direct:
         Coarsest step: times are its multiples.
     steps : int
         Coarsest steps to hold.
+    crew : Pool
+        Threads that share a row.
     """
 
-    def __init__(self, problem: Problem, dt: float, steps: int) -> None:
+    def __init__(self, problem: Problem, dt: float, steps: int, crew: Pool = ALONE) -> None:
         self.dt = dt
-        self.lattices = [Lattice(problem, dt / 2**k, steps * 2**k) for k in range(LEVELS)]
+        self.lattices = [Lattice(problem, dt / 2**k, steps * 2**k, crew) for k in range(LEVELS)]
 
     def reach(self, t: float) -> int:
         """Compute up to time t, a multiple of dt; return how many steps that is."""

@@ -22,11 +22,12 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from langevin.errors import Diverged
 
+from ..compiling import njit
+from ..threads import ALONE, Pool
 from .history import CLOCK, SPAN, History, clock_of, lagrange, lookup
 from .panels import GAUSS, GAUSS_POINTS, GAUSS_WEIGHTS, SCALE, Grid
 from .series import Series
@@ -69,13 +70,15 @@ class LongTime:
     tolerance : float
     coarser : float
         What the smallest steps' errors are multiplied by: they do not follow the tolerance by themselves.
+    crew : Pool
+        Threads that share a slice.
     """
 
-    def __init__(self, problem: Problem, tolerance: float, coarser: float = 1.0) -> None:
+    def __init__(self, problem: Problem, tolerance: float, coarser: float = 1.0, crew: Pool = ALONE) -> None:
         self.problem, self.tolerance = problem, tolerance
         self.stride = coarser ** (1 / (ORDER + 1))
         self.width = WIDTH * (tolerance / 1e-7) ** 0.125
-        self.stepper = Stepper(problem)
+        self.stepper = Stepper(problem, crew)
         self.history = self._start()
         self.laid = self.history.size
 
@@ -162,7 +165,7 @@ class LongTime:
         self.history = History.load(saved)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def _two_time(slices, size, later, earlier, lag, width):  # type: ignore[no-untyped-def]
     c, r = lookup(slices, size, later, earlier, lag)
     half = math.log1p(lag / SCALE)

@@ -30,11 +30,12 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, prange
 from numpy.typing import NDArray
 
 from langevin.system import Array
 
+from ..compiling import njit
+from ..threads import Pool
 from .history import CLOCK, SPAN, Slices, along, between, lagrange, line_of
 from .panels import GAUSS, GAUSS_POINTS, GAUSS_WEIGHTS, NODES, SCALE, Grid, node_weights
 
@@ -74,13 +75,17 @@ class Memory(NamedTuple):
     start_weight: Array
 
 
-def memory_of(slices: Slices, size: int, grid: Grid) -> Memory:
+def memory_of(slices: Slices, size: int, grid: Grid, crew: Pool) -> Memory:
     """Return the memory of the slice at `grid.t`, which follows `size` known slices.
 
     Parameters
     ----------
     slices : Slices
         With time and clock of the new slice in entry `size`.
+    size : int
+    grid : Grid
+    crew : Pool
+        Threads that share the nodes.
     """
     width = grid.width  # of quadrature panels: as fine as the slice's own
     nodes = len(grid.earlier) - 1
@@ -100,11 +105,11 @@ def memory_of(slices: Slices, size: int, grid: Grid) -> Memory:
         np.zeros(nodes),
     )
     memory.start[0] = 1.0  # C(0, 0)
-    _fill(slices, size, grid.t, grid.half, grid.panels, grid.earlier, grid.lag, width, memory)
+    crew.share(_fill, slices, size, grid.t, grid.half, grid.panels, grid.earlier, grid.lag, width, memory)
     return memory
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def _stencil(slices, size, t, weights):  # type: ignore[no-untyped-def]
     """Return (first slice, known slices) to interpolate at t; write the weights, the new slice's last."""
     known = np.searchsorted(slices.time[:size], t, side="right") - 1
@@ -130,7 +135,7 @@ def _stencil(slices, size, t, weights):  # type: ignore[no-untyped-def]
     return first, SPAN - 1
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def _quadrature(length, half, panels, k):  # type: ignore[no-untyped-def]
     """Return (distance from the start, distance to the end, weight) of Gauss point k on [0, length]."""
     panel = k // GAUSS
@@ -142,7 +147,7 @@ def _quadrature(length, half, panels, k):  # type: ignore[no-untyped-def]
     return low - SCALE, high - SCALE, 0.5 * GAUSS_WEIGHTS[point] * width * low * high / span
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def _keep(memory, j, kind, own, own_weights, weight, share, t, half, panels, line, later, earlier, lag):  # type: ignore[no-untyped-def]
     """Keep a point whose history contains the new slice."""
     k = memory.points[j]
@@ -156,7 +161,7 @@ def _keep(memory, j, kind, own, own_weights, weight, share, t, half, panels, lin
     memory.points[j] = k + 1
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def _fill_below(slices, size, t, half, panels, earlier, lag, width, memory, j):  # type: ignore[no-untyped-def]
     """∫_0^{t'}: the history is the slice at t', interpolated in time with the same weights all along."""
     times, own_weights = np.empty(SPAN), np.empty(NODES)
@@ -183,7 +188,7 @@ def _fill_below(slices, size, t, half, panels, earlier, lag, width, memory, j): 
             )
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def _fill_between(slices, size, t, half, panels, earlier, lag, width, memory, j):  # type: ignore[no-untyped-def]
     """∫_{t'}^t: the history is (s, t'), at another time for every point."""
     times, own_weights = np.empty(SPAN), np.empty(NODES)
@@ -219,9 +224,10 @@ def _fill_between(slices, size, t, half, panels, earlier, lag, width, memory, j)
             )
 
 
-@njit(cache=True, error_model="numpy", parallel=True)
-def _fill(slices, size, t, half, panels, earlier, lag, width, memory):  # type: ignore[no-untyped-def]
-    for j in prange(len(memory.points)):
+@njit(nogil=True, error_model="numpy")
+def _fill(slices, size, t, half, panels, earlier, lag, width, memory, rank, team):  # type: ignore[no-untyped-def]
+    """Fill the nodes rank, rank + team, …"""
+    for j in range(rank, len(memory.points), team):
         if j > 0:
             _fill_below(slices, size, t, half, panels, earlier[j], lag[j], width, memory, j)
         _fill_between(slices, size, t, half, panels, earlier[j], lag[j], width, memory, j)

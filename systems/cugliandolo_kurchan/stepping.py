@@ -17,14 +17,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, prange
 from numpy.typing import NDArray
 from scipy.linalg import lu_factor, lu_solve
 
 from langevin.system import Array
 
+from ..compiling import njit
+from ..threads import ALONE, Pool, single_blas
 from .covariance import Covariance
-from .crew import crew
 from .history import CLOCK, FIXED_EARLIER, FIXED_LAG, SPAN, Slices, along, at_slice, line_of
 from .memory import BELOW, Memory, memory_of
 from .panels import DEGREE, DERIVATIVE, NODES, Grid
@@ -82,7 +82,7 @@ class _Row(NamedTuple):
     leading: float
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def _older(slices, first, count, t, earlier, lag, oldest, velocity, out):  # type: ignore[no-untyped-def]
     """Write C and R of older slices on every node's line to `out` (slice, field, node), velocities too."""
     for j in range(len(earlier)):
@@ -111,16 +111,18 @@ def _differentiation(clock: Array) -> Array:
     return weights
 
 
-@njit(cache=True, error_model="numpy", parallel=True)
+@njit(nogil=True, error_model="numpy")
 def _equations(  # type: ignore[no-untyped-def]
-    memory, row_c, row_r, velocity, slope, leading, rate, start_beta, c, r, f, g, mu, jacobian, out
-):
+    memory, row_c, row_r, velocity, slope, leading, rate, start_beta,
+    c, r, f, g, mu, jacobian, out, rank, team,
+):  # fmt: skip
     """Write the residuals to `out`, and, if it is not empty, the derivatives by F, G, C, R to `jacobian`.
 
-    `jacobian` has shape (N, 6, N + 1): of ∂_t C by F, G, C, R; of ∂_t R by G, R.
+    `jacobian` has shape (N, 6, N + 1): of ∂_t C by F, G, C, R; of ∂_t R by G, R. Of the nodes, those are done
+    that belong to `rank`: rank, rank + team, …
     """
     size = len(memory.points)
-    for j in prange(size):
+    for j in range(rank, size, team):
         sum_c = sum_r = 0.0
         for n in range(size + 1):
             sum_c += memory.to_f[j, n] * f[n] + memory.to_g[j, n] * g[n]
@@ -168,24 +170,34 @@ def _equations(  # type: ignore[no-untyped-def]
 
 
 class Stepper:
-    """Steps of one problem."""
+    """Steps of one problem.
 
-    def __init__(self, problem: Problem) -> None:
-        self.problem = problem
+    Parameters
+    ----------
+    problem : Problem
+    crew : Pool
+        Threads that share a slice, if it is large enough: waking them costs more than a small loop.
+    """
+
+    def __init__(self, problem: Problem, crew: Pool) -> None:
+        self.problem, self.crew = problem, crew
 
     def step(self, slices: Slices, size: int, clock: float, grid: Grid, tolerance: float) -> Step:
         """Return the slice at `grid.t`, clock λ, that follows `size` known ones.
 
         Newton's update ends below `tolerance`; where it does not, the error is infinite.
         """
-        with crew(len(grid.lag) >= PARALLEL):
+        with single_blas():
             return self._step(slices, size, clock, grid, tolerance)
+
+    def _crew(self, nodes: int) -> Pool:
+        return self.crew if nodes >= PARALLEL else ALONE
 
     def _step(self, slices: Slices, size: int, clock: float, grid: Grid, tolerance: float) -> Step:
         slices.time[size], slices.clock[size] = grid.t, clock
         row, c, r = self._predict(slices, size, grid)
         guess_c, guess_r = c.copy(), r.copy()
-        memory = memory_of(slices, size, grid)
+        memory = memory_of(slices, size, grid, self._crew(len(grid.lag)))
         if not self._newton(memory, row, grid, c, r, tolerance):
             return Step(grid, c, r, np.inf)
         clocks = slices.clock[: size + 1]
@@ -238,7 +250,9 @@ class Stepper:
         rate = 1 / (grid.t + CLOCK)
         parts = np.empty((size, 6, size + 1) if wanted else (0, 6, 0))
         start_beta = beta * float(f[1][0])
-        _equations(
+        crew = self._crew(len(c))
+        crew.share(
+            _equations,
             memory, row.older_c, row.older_r, row.velocity, grid.slope, row.leading, rate, start_beta,
             c, r, f[1], f[2] * r, mu, parts, out,
         )  # fmt: skip
@@ -248,7 +262,8 @@ class Stepper:
         mu_by_c[0] += beta * (f[2][0] * c[0] + f[1][0])
         mu_by_r = grid.weight * (f[1] + f[2] * c)
         made = np.empty((2 * size, 2 * size))
-        _assemble(
+        crew.share(
+            _assemble,
             parts,
             c,
             r,
@@ -267,11 +282,16 @@ class Stepper:
         return made
 
 
-@njit(cache=True, error_model="numpy", parallel=True)
-def _assemble(parts, c, r, f2, f3r, mu, mu_by_c, mu_by_r, velocity, slope, leading, out):  # type: ignore[no-untyped-def]
-    """Write the Jacobian by (C, R), from derivatives by F, G, C, R: F_C = f'', G_C = f''' R, G_R = f''."""
+@njit(nogil=True, error_model="numpy")
+def _assemble(  # type: ignore[no-untyped-def]
+    parts, c, r, f2, f3r, mu, mu_by_c, mu_by_r, velocity, slope, leading, out, rank, team
+):
+    """Write the Jacobian by (C, R), from derivatives by F, G, C, R: F_C = f'', G_C = f''' R, G_R = f''.
+
+    Of the nodes, those are done that belong to `rank`: rank, rank + team, …
+    """
     size = len(parts)
-    for j in prange(size):
+    for j in range(rank, size, team):
         for n in range(size):
             out[j, n] = -parts[j, 0, n] * f2[n] - parts[j, 1, n] * f3r[n] - parts[j, 2, n] + c[j] * mu_by_c[n]
             out[j, size + n] = -parts[j, 1, n] * f2[n] - parts[j, 3, n] + c[j] * mu_by_r[n]

@@ -119,8 +119,9 @@ class CugliandoloKurchan(System):
     def check(cls, settings: Settings) -> Iterable[str]:
         """Yield a start that is no equilibrium, and a grid that does not fit."""
         f, dynamics = settings.system.p, settings.dynamics
-        lowest = theory.static_temperature(f)
-        if dynamics.initial_temperature <= lowest:
+        # Of a random start nothing is asked, and no root finder loaded.
+        planted = dynamics.initial_temperature < float("inf")
+        if planted and dynamics.initial_temperature <= (lowest := theory.static_temperature(f)):
             yield (
                 f"dynamics.initial_temperature = {dynamics.initial_temperature:g}: must be above "
                 f"T_K = {lowest:.6f} of this model (below it a planted start is not equilibrium), or inf"
@@ -131,16 +132,18 @@ class CugliandoloKurchan(System):
     @cached_property
     def solvers(self) -> tuple[LongTime | Direct, ...]:
         """The solution and its companion, or the one that extrapolates."""
+        from ..threads import Pool, allowed
         from .stepping import Problem
 
+        crew = Pool(allowed(self.threads))
         problem = Problem(self.covariance, self.temperature, self.beta)
         if self.time_step is None:
             from .longtime import LongTime
 
-            return tuple(LongTime(problem, self.tolerance * k, coarser=k) for k in (1.0, COMPANION))
+            return tuple(LongTime(problem, self.tolerance * k, k, crew) for k in (1.0, COMPANION))
         from .direct import Direct
 
-        return (Direct(problem, self.time_step, round(self.t_max / self.time_step)),)
+        return (Direct(problem, self.time_step, round(self.t_max / self.time_step), crew),)
 
     def initial_state(self, noise: Noise) -> State:
         """Return the start, t = 0."""
@@ -151,10 +154,7 @@ class CugliandoloKurchan(System):
         return self._at(t1)
 
     def _at(self, t: float) -> State:
-        from .crew import at_most
-
-        with at_most(self.threads):
-            return State(t, tuple(solver.reach(t) for solver in self.solvers))
+        return State(t, tuple(solver.reach(t) for solver in self.solvers))
 
     def _one_time(self, state: State) -> tuple[Array, Array]:
         """Return (E, μ) and their errors."""

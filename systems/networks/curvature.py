@@ -17,6 +17,7 @@ from torch.func import functional_call
 
 from langevin.system import Array
 
+from .devices import set_threads
 from .examples import Examples
 from .layout import Layout
 from .losses import Loss
@@ -74,7 +75,7 @@ class Twin:
     def limited(self, examples: int) -> Iterator[None]:
         """Compute on one thread: sums in the same order always. On all of them where the work is large."""
         before = torch.get_num_threads()
-        torch.set_num_threads(self.threads if self.work * examples >= LARGE else 1)
+        set_threads(self.threads if self.work * examples >= LARGE else 1)
         try:
             yield
         finally:

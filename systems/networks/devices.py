@@ -1,14 +1,39 @@
-"""Where a network lives, and what to say when there is no room."""
+"""Where a network lives, on how many threads of torch, and what to say when there is no room."""
 
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
 from langevin.errors import LangevinError, UserError
+
+
+class _Forked(threading.local):
+    """Whether a thread came into its process by a fork.
+
+    Threads of GNU OpenMP do not survive a fork, and the thread that forked would wait for them for ever: it
+    has one thread of torch from then on. Threads that begin after the fork may have more.
+    """
+
+    it = False
+
+    def note(self) -> None:
+        self.it = True
+        torch.set_num_threads(1)
+
+
+_forked = _Forked()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked.note)
+
+
+def set_threads(threads: int) -> None:
+    """Let torch use so many processors in this thread; one where more would wait for ever."""
+    torch.set_num_threads(1 if _forked.it else threads)
 
 
 def prepare(name: str, deterministic: bool) -> torch.device:
@@ -39,6 +64,11 @@ def prepare(name: str, deterministic: bool) -> torch.device:
         if (device.index or 0) >= count:
             raise UserError(
                 f'dynamics.device = {name!r}: this machine has {count} GPUs; allowed: "auto", "cpu"'
+            )
+        if torch.cuda._is_in_bad_fork():
+            raise UserError(
+                f'dynamics.device = {name!r}: allowed: "cpu" in a process that was forked from one that used '
+                'the GPU (multiprocessing: start the processes by "spawn")'
             )
         if deterministic:
             # cuBLAS reads it when it starts.

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.linalg.cython_blas  # noqa: F401  (numba's matrix products: to be found below)
 import torch
 from numpy.typing import NDArray
-from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
 from .losses import Loss
@@ -77,19 +73,6 @@ def pays(work: int, batch_size: int) -> bool:
     return work <= MOST and batch_size <= LARGEST
 
 
-@cache
-def _libraries() -> ThreadpoolController:
-    # Looked for once: it takes a walk through all loaded libraries.
-    return ThreadpoolController()
-
-
-@contextmanager
-def single_blas() -> Iterator[None]:
-    """Let each matrix product run on the thread that asks for it: in all threads, so one alone enters."""
-    with _libraries().limit(limits=1, user_api="blas"):
-        yield
-
-
 class Compiled(Alone):
     """One replica whose steps are compiled; torch sees the same weights when it measures."""
 
@@ -122,7 +105,7 @@ class Compiled(Alone):
     def run(self, batches: Tensor, rates: Rates) -> Tensor:
         """Take a step on each of the batches, shape (steps, 1, B); return their losses, shape (steps, 1).
 
-        To be called inside of `single_blas`.
+        To be called inside of `threads.single_blas`.
         """
         losses = np.empty(len(batches), self._row.dtype)
         index = np.ascontiguousarray(batches[:, 0].numpy())
@@ -140,7 +123,7 @@ class Compiled(Alone):
     ) -> Tensor:
         """Take a step of a curve's bends on each of the batches; return the losses, shape (steps, 1).
 
-        To be called inside of `single_blas`.
+        To be called inside of `threads.single_blas`.
 
         Parameters
         ----------

@@ -11,10 +11,11 @@ number of threads.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import torch
+
+from ..threads import Pool
 
 Result = TypeVar("Result")
 
@@ -75,15 +76,13 @@ class Team:
     def __init__(self, units: int, threads: int, work: int, device: str) -> None:
         self.workers = 1 if device != "cpu" else min(units, threads)
         self.inner = max(1, threads // self.workers) if work >= LARGE else 1
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool: Pool | None = None
         if device == "cpu":
             # The caller's own number of threads is left as it is: torch keeps one for every thread.
-            self._pool = ThreadPoolExecutor(
-                self.workers, "langevin", initializer=torch.set_num_threads, initargs=(self.inner,)
-            )
+            self._pool = Pool(self.workers, torch.set_num_threads, self.inner)
 
     def map(self, task: Callable[[int], Result], units: Sequence[int]) -> list[Result]:
         """Return task(unit) for every unit, in order."""
         if self._pool is None:
             return [task(u) for u in units]
-        return list(self._pool.map(task, units))
+        return list(self._pool.executor.map(task, units))

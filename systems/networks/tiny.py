@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch import Tensor
 from langevin.ensemble import Ensemble
 from langevin.system import Array
 
+from ..threads import Pool
 from .batches import Batches
 from .examples import Examples
 from .measurement import Chosen, noise_of_parts, parts_of
@@ -84,7 +84,7 @@ class Tiny:
         pieces = min(ensemble.size, TASKS * ensemble.threads)
         edges = np.linspace(0, ensemble.size, pieces + 1).round().astype(int)
         self._shares = [slice(int(a), int(b)) for a, b in pairwise(edges)]
-        self._pool = ThreadPoolExecutor(ensemble.threads, "langevin")
+        self._pool = Pool(ensemble.threads)
 
     def advance(
         self, state: NetworkState, first: int, last: int, streams: Sequence[Any]
@@ -140,7 +140,7 @@ class Tiny:
         if len(self._shares) == 1:
             task(self._shares[0])
         else:
-            list(self._pool.map(task, self._shares))
+            list(self._pool.executor.map(task, self._shares))
 
     def measure(self, state: NetworkState, train: Examples, test: Examples, chosen: Chosen) -> Array:
         """Return training loss, accuracy, test loss, accuracy, norm of the gradient, shape (5, R)."""

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from langevin.ensemble import Ensemble
 from langevin.system import Array
 
+from ..threads import single_blas
 from . import measurement
 from .batches import Batches
 from .bends import Bends
 from .examples import Examples
 from .measurement import Chosen
-from .perceptron import Compiled, Shape, single_blas
+from .perceptron import Compiled, Shape
 from .state import NetworkState
 from .team import Team, groups
 from .training import Alone, Captured, Problem, Stacked, Unit

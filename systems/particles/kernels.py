@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from langevin.system import Array
 
+from ..threads import Pool
 from .clusters import DONE, FULL
 from .potentials import PairPotential
 from .stepping import Frame, advance
@@ -237,7 +237,7 @@ class Field:
         self._stepping = [Lists(geometry) for _ in range(replicas)]
         # Where a configuration is only looked at, a list serves once, and needs no skin.
         self._looking = [Lists(replace(geometry, skin=0.0)) for _ in range(self.threads)]
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool = Pool(self.threads)
 
     def evaluate(self, x: Array) -> Evaluation:
         """Return force, energy, virial and closest pair of positions x, shape (R, 3N)."""
@@ -321,8 +321,6 @@ class Field:
             for k in range(replicas):
                 act(k, 0)
             return
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self.threads)
         left = iter(range(replicas))
 
         def work(thread: int) -> None:
@@ -330,5 +328,5 @@ class Field:
             for k in left:
                 act(k, thread)
 
-        for future in [self._pool.submit(work, thread) for thread in range(self.threads)]:
+        for future in [self._pool.executor.submit(work, thread) for thread in range(self.threads)]:
             future.result()

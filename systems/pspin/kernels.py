@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import CancelledError
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..threads import Pool
 from .couplings import Couplings
 from .microkernel import max_lanes
 from .stepping import advance
@@ -128,7 +128,7 @@ class ForceField:
         self._dtype = first.data.dtype
         self._groups = self._make_groups()
         self._free: dict[int, list[Workspace]] = {g.lanes: [] for g in self._groups}
-        self._pool: tuple[int, ThreadPoolExecutor] | None = None
+        self._pool = Pool(threads)
 
     def _make_groups(self) -> list[_Group]:
         groups = []
@@ -322,7 +322,7 @@ class ForceField:
                     return
                 task(group)
 
-        futures = [self._executor().submit(work_off) for _ in range(min(self.threads, len(groups)))]
+        futures = [self._pool.executor.submit(work_off) for _ in range(min(self.threads, len(groups)))]
         try:
             for future in futures:
                 future.result()
@@ -340,7 +340,7 @@ class ForceField:
             gate.wait(_TEAM_TIMEOUT)
             self._call(rank, self.threads, *args)
 
-        for future in [self._executor().submit(member, rank) for rank in range(self.threads)]:
+        for future in [self._pool.executor.submit(member, rank) for rank in range(self.threads)]:
             future.result()
 
     def _call(
@@ -369,9 +369,3 @@ class ForceField:
             return self._free[lanes].pop()
         except IndexError:
             return Workspace(self._layout, self._dtype, lanes, self.threads)
-
-    def _executor(self) -> ThreadPoolExecutor:
-        """Pool of this process; a forked child makes its own, since threads do not survive a fork."""
-        if self._pool is None or self._pool[0] != os.getpid():
-            self._pool = (os.getpid(), ThreadPoolExecutor(self.threads, thread_name_prefix="pspin"))
-        return self._pool[1]
