@@ -170,10 +170,11 @@ def compare(
 @at_option
 def info(file: Path, at: tuple[str, ...]) -> None:
     """Say what is in a result FILE, and where it comes from."""
-    from langevin import simulation, summary
+    from langevin import summary
+    from langevin.storage import open_result
     from langevin.sweep.reading import select
 
-    with simulation.open(file) as dataset:
+    with open_result(file) as dataset:
         click.echo(summary.contents(select(dataset, at)))
 
 

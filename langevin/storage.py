@@ -24,16 +24,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import netCDF4
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from langevin.errors import LangevinError, StorageError, UserError
+from langevin.later import later
 from langevin.sweep.reading import sweep_dims
 from langevin.system import Configuration
+
+if TYPE_CHECKING:
+    import netCDF4
+    import xarray as xr
+else:
+    netCDF4, xr = later("netCDF4"), later("xarray")
 
 #: Raised when the layout of checkpoints changes, so that an old one is refused, not misread.
 CHECKPOINT_FORMAT = 2

@@ -6,10 +6,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from langevin import config, storage
@@ -17,6 +16,9 @@ from langevin.config import Settings
 from langevin.errors import UserError
 from langevin.sweep.reading import sweep_dims
 from langevin.system import Array
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 #: Variables that hold configurations → their dimension of time.
 HOLDERS = {"configuration": "time", "snapshot": "snapshot_time"}

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 
 from langevin.ensembling import report
 from langevin.observables.aging import aging_exponent
@@ -15,6 +14,9 @@ from langevin.observables.spectra import has_spectrum
 from langevin.observables.spectra import summary as spectra
 from langevin.observables.statistics import average
 from langevin.sweep.reading import members, sweep_dims, text
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 #: Global attributes that say what a file is and where it comes from.
 _ORIGIN = (

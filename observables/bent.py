@@ -7,7 +7,6 @@ from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import minimize
 
 from .statistics import Array
 
@@ -77,6 +76,8 @@ def fit_bent(x: Array, y: Array, weights: Array, near: Bent | None = None) -> Be
         triples = [np.array(c) for c in combinations(places, 3)]
         starts = sorted(triples, key=residual)[:_STARTS]
     options = {"xatol": 1e-5, "fatol": 1e-9 * total, "maxiter": 600}
+    from scipy.optimize import minimize
+
     tried = (minimize(residual, s, method="Nelder-Mead", options=options) for s in starts)
     best = min(tried, key=lambda found: float(found.fun))
     (high, height, low), left = heights(best.x)

@@ -25,7 +25,6 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import eigh_tridiagonal
 
 Array: TypeAlias = NDArray[np.float64]
 
@@ -204,6 +203,8 @@ def _gauss(diagonal: Array, beside: Array) -> tuple[Array, Array, Array]:
     """Return Ritz values, weights and residuals of a tridiagonal matrix, NaN behind its end."""
     size = int(np.isfinite(diagonal).sum())
     found = np.full((3, len(diagonal)), np.nan)
+    from scipy.linalg import eigh_tridiagonal
+
     values, vectors = eigh_tridiagonal(diagonal[:size], beside[: size - 1])
     found[0, :size], found[1, :size] = values, vectors[0] ** 2
     found[2, :size] = beside[size - 1] * np.abs(vectors[-1])

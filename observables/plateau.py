@@ -20,7 +20,6 @@ import math
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from scipy.signal import find_peaks
 
 from .statistics import Array, average, jackknife, tabulate
 
@@ -137,6 +136,8 @@ def _fit_at_the_plateau(x: Array, c: Array, width: float) -> _Cubic | None:
     if not have.size:
         return None
     # Cubics ring where C falls faster than any power: too faint to be a plateau.
+    from scipy.signal import find_peaks
+
     peaks, about = find_peaks(slope[have], prominence=_FAINT * np.max(np.abs(slope[have])))
     if not peaks.size:
         return None

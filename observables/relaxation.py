@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize_scalar
 
 from .regression import line, near, three_points
 from .statistics import Array, average, jackknife, tabulate
@@ -185,6 +184,8 @@ def _fit_power(t: Array, energy: Array) -> Array:
     best = int(np.argmin(unexplained(grid)))
     if best in (0, grid.size - 1):
         return np.full(3, np.nan)
+    from scipy.optimize import minimize_scalar
+
     found = minimize_scalar(
         unexplained, bounds=(grid[best - 1], grid[best + 1]), method="bounded", options={"xatol": 1e-8}
     )

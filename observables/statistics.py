@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from scipy.special import ndtr, stdtrit
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -144,6 +143,8 @@ class Resampled(NamedTuple):
         """
         if not len(self.again):
             return np.full_like(self.value, np.nan), np.full_like(self.value, np.nan)
+        from scipy.special import ndtr, stdtrit
+
         quantile = stdtrit(self.samples - 1, (1 - confidence) / 2)
         tail = float(ndtr(np.sqrt(self.samples / (self.samples - 1)) * quantile))
         # NaN sorts to the end.

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 if TYPE_CHECKING:
     from .particles import Mixture
@@ -83,6 +82,8 @@ def _shells(mixture: Mixture, x: Array, edges: Array, volume: Array) -> Iterator
     inside = np.where(inside < 0, inside + mixture.box, inside)
     inside[inside >= mixture.box] = 0.0
     ends = np.cumsum((0, *mixture.counts)).tolist()
+    from scipy.spatial import cKDTree
+
     trees = [cKDTree(inside[a:b], boxsize=mixture.box) for a, b in pairwise(ends)]
     for a, b in mixture.pairs.values():
         # Every ordered pair within r; a particle with itself drops out in the differences.

@@ -2,6 +2,18 @@
 
 from __future__ import annotations
 
-from langevin.ensembling.command import ensembles
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from langevin.ensembling.command import ensembles
 
 __all__ = ["ensembles"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the function when it is asked for: who prints a table of errors needs it not."""
+    if name == "ensembles":
+        from langevin.ensembling.command import ensembles
+
+        return ensembles
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,10 +6,12 @@ import csv
 import math
 from collections.abc import Iterator
 from pathlib import Path
-
-import xarray as xr
+from typing import TYPE_CHECKING
 
 from langevin.storage import replacing
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 #: Columns of the CSV file.
 COLUMNS = (

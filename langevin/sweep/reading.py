@@ -14,12 +14,14 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Hashable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 
 from langevin.errors import UserError
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 #: Global attribute that names the swept dimensions.
 DIMENSIONS = "sweep_dimensions"

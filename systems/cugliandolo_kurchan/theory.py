@@ -18,11 +18,18 @@ Franz & Ricci-Tersenghi 2020); limits of mixed models are therefore not drawn.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.optimize import brentq, minimize_scalar
+
+from langevin.later import callables
 
 from .covariance import Covariance
+
+if TYPE_CHECKING:
+    from scipy.optimize import brentq, minimize_scalar
+else:
+    brentq, minimize_scalar = callables("scipy.optimize", "brentq", "minimize_scalar")
 
 _EDGE = 1e-12
 

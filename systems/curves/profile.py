@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import xarray as xr
 
 from langevin.ensemble import Ensemble
 from langevin.errors import UserError
-from langevin.observables import statistics
+from langevin.later import later
 from langevin.system import Array, Model
 
 from . import geometry
 from .geometry import Kind
 from .model import along
 from .spaces import Space
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from langevin.observables import statistics
+else:
+    xr, statistics = later("xarray"), later("langevin.observables.statistics")
 
 #: As many as in the figures of Garipov et al. 2018.
 POSITIONS = 61

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -12,8 +12,8 @@ from langevin.config import LangevinDynamics, Settings
 from langevin.dynamics import Langevin
 from langevin.ensemble import Ensemble
 from langevin.errors import UserError
+from langevin.later import callables
 from langevin.noise import Noise
-from langevin.rebuilding import rebuilt
 from langevin.schedule import Schedule
 from langevin.stored import StoredRun
 from langevin.system import Array, Attributes, Coordinates, Dimensions, Model
@@ -22,6 +22,11 @@ from .band import Band
 from .ends import CurveKeys, Ends, RecordModelCurve
 from .model import Curve
 from .profile import described, profile
+
+if TYPE_CHECKING:
+    from langevin.rebuilding import rebuilt
+else:
+    (rebuilt,) = callables("langevin.rebuilding", "rebuilt")
 
 #: Variables of the final curve → their names in the dataset of `profile`.
 FOUND = {

@@ -7,16 +7,25 @@ import inspect
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
-from torch import nn
 
 from langevin.errors import UserError
 from langevin.keys import Section, key
+from langevin.later import callables, later
 
-from .modules import LeNet, ResNet18, SmallNet, multilayer, xavier
 from .network import Network
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from .modules import LeNet, ResNet18, SmallNet, multilayer, xavier
+else:
+    nn = later("torch.nn")
+    LeNet, ResNet18, SmallNet, multilayer, xavier = callables(
+        f"{__package__}.modules", "LeNet", "ResNet18", "SmallNet", "multilayer", "xavier"
+    )
 
 LOSS = 'loss: of torch.nn.functional, or your own "package.module:function"'
 

@@ -5,35 +5,50 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from langevin import preparation, simulation
+from langevin import preparation
 from langevin.config import Settings
 from langevin.ensemble import Ensemble
 from langevin.errors import Diverged, UserError
 from langevin.keys import key
+from langevin.later import callables, later
 from langevin.noise import Noise
 from langevin.schedule import Schedule
-from langevin.stored import StoredRun
 from langevin.system import Array, Attributes, Coordinates, Dimensions
-from langevin.systems.curves import barrier, geometry
+from langevin.systems.curves import geometry
 from langevin.systems.curves.ends import CurveKeys, Ends, RecordCurve
 from langevin.systems.curves.geometry import Kind
 from langevin.systems.curves.run import position_coordinate
 from langevin.systems.curves.spaces import norm
 
-from .bends import Bends
 from .datasets.base import Data
-from .devices import explained
 from .network import Network
 from .schedules import scaled_times
 from .sections import Descent, RecordDescent
-from .state import NetworkState, Reference, compare, first_not_finite, restored
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from langevin import simulation
+    from langevin.stored import StoredRun
+    from langevin.systems.curves.profile import barrier
+
+    from .bends import Bends
+    from .devices import explained
+    from .state import NetworkState, Reference, compare, first_not_finite, restored
+else:
+    torch, simulation = later("torch"), later("langevin.simulation")
+    (barrier,) = callables("langevin.systems.curves.profile", "barrier")
+    (Bends,) = callables(f"{__package__}.bends", "Bends")
+    (explained,) = callables(f"{__package__}.devices", "explained")
+    NetworkState, Reference, compare, first_not_finite, restored = callables(
+        f"{__package__}.state", "NetworkState", "Reference", "compare", "first_not_finite", "restored"
+    )
 
 #: What is measured at each position of the final curve, and of the segment.
 ALONG = ("energy", "train_error", "test_loss", "test_error", "pair_error")

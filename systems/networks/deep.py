@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, ClassVar, Literal
-
-from torch import nn
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from langevin.keys import Section, key
+from langevin.later import callables
 
 from .architectures import require_images
-from .deep_modules import VGG16, CifarResNet, PreResNet, WideResNet
 from .network import Network
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from .deep_modules import VGG16, CifarResNet, PreResNet, WideResNet
+else:
+    VGG16, CifarResNet, PreResNet, WideResNet = callables(
+        f"{__package__}.deep_modules", "VGG16", "CifarResNet", "PreResNet", "WideResNet"
+    )
 
 WIDTH = key("channels of the first convolution", default=16, ge=1)
 

@@ -10,39 +10,63 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from langevin import provenance
 from langevin.ensemble import Ensemble
 from langevin.errors import Diverged, UserError
 from langevin.keys import Section
+from langevin.later import callables, later
 from langevin.noise import Noise
 from langevin.schedule import Schedule
 from langevin.system import Array, Attributes, Coordinates, Predictions
 
-from . import batches, measurement, perceptron, tiny
-from .bends import Bends
-from .curvature import DEFINITION, LossHessian, Twin
 from .datasets.base import Data
-from .devices import explained, prepare
-from .examples import Examples
-from .fitting import fitting
-from .identity import TestSets
-from .landscape import Landscape, Seen
-from .layout import Layout, buffers_of, seeded
-from .losses import Loss
 from .schedules import scaled_times
 from .sections import Descent, RecordDescent
-from .state import NetworkState, Reference, compare, first_not_finite, restored
-from .tiny import Tiny
-from .training import LARGEST, Problem, Rule, couples
-from .units import Units
-from .views import Augmented, Views
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from . import batches, curvature, measurement, perceptron, tiny, training
+    from .bends import Bends
+    from .curvature import LossHessian, Twin
+    from .devices import explained, prepare
+    from .examples import Examples
+    from .fitting import fitting
+    from .identity import TestSets
+    from .landscape import Landscape, Seen
+    from .layout import Layout, buffers_of, seeded
+    from .losses import Loss
+    from .state import NetworkState, Reference, compare, first_not_finite, restored
+    from .tiny import Tiny
+    from .training import Problem, Rule, couples
+    from .units import Units
+    from .views import Augmented, Views
+else:
+    # Run files are checked without torch, and without what is compiled.
+    torch, here = later("torch"), __package__
+    batches, curvature, measurement = (later(f"{here}.{n}") for n in ("batches", "curvature", "measurement"))
+    perceptron, tiny, training = (later(f"{here}.{n}") for n in ("perceptron", "tiny", "training"))
+    LossHessian, Twin = callables(f"{here}.curvature", "LossHessian", "Twin")
+    explained, prepare = callables(f"{here}.devices", "explained", "prepare")
+    (Examples,) = callables(f"{here}.examples", "Examples")
+    (fitting,) = callables(f"{here}.fitting", "fitting")
+    (TestSets,) = callables(f"{here}.identity", "TestSets")
+    (Landscape,) = callables(f"{here}.landscape", "Landscape")
+    Layout, buffers_of, seeded = callables(f"{here}.layout", "Layout", "buffers_of", "seeded")
+    (Loss,) = callables(f"{here}.losses", "Loss")
+    NetworkState, Reference, compare, first_not_finite, restored = callables(
+        f"{here}.state", "NetworkState", "Reference", "compare", "first_not_finite", "restored"
+    )
+    (Tiny,) = callables(f"{here}.tiny", "Tiny")
+    Problem, Rule, couples = callables(f"{here}.training", "Problem", "Rule", "couples")
+    (Units,) = callables(f"{here}.units", "Units")
+    Augmented, Views = callables(f"{here}.views", "Augmented", "Views")
 
 
 class Network:
@@ -199,11 +223,12 @@ class Network:
         if self._augments:
             # The kernels gather images by themselves, as they are.
             shape = None
-        if keys.backend == "numba" and (shape is None or size > LARGEST):
+        if keys.backend == "numba" and (shape is None or size > training.LARGEST):
             raise UserError(
                 f'dynamics.backend = "numba": allowed: "auto" or "torch" for {type(self).__name__} with '
                 f"system.loss = {self.loss.name!r} and B = {size} on {self.device.type}; compiled are steps "
-                f"of fully connected nets with ReLU or tanh on a CPU, B ≤ {LARGEST}, without augmentation"
+                f"of fully connected nets with ReLU or tanh on a CPU, B ≤ {training.LARGEST}, without "
+                "augmentation"
             )
         if keys.backend == "auto" and not perceptron.pays(self._work * size, size):
             return None
@@ -370,7 +395,7 @@ class Network:
             "msd": {"long_name": "mean square displacement per weight", "dof": self.dof},
             "correlation": {"long_name": "two-time correlation per weight", "dof": self.dof},
             "hessian": {
-                "definition": DEFINITION,
+                "definition": curvature.DEFINITION,
                 "rows": self.dof,
                 "examples": len(next(iter(self._curved.values()))),
             },

@@ -23,8 +23,8 @@ import numpy as np
 
 from langevin.config import Settings
 from langevin.ensemble import Ensemble
+from langevin.later import later
 from langevin.noise import Noise
-from langevin.observables import particles
 from langevin.system import Array, Attributes, Coordinates, Model
 
 from .sections import (
@@ -41,10 +41,13 @@ from .sections import (
 )
 
 if TYPE_CHECKING:
+    from langevin.observables import particles
     from langevin.schedule import Schedule
 
     from .kernels import Evaluation, Field, Geometry
     from .start import Protocol
+else:
+    particles = later("langevin.observables.particles")
 
 
 class Mixture(Model):

@@ -31,12 +31,14 @@ if TYPE_CHECKING:
 
 
 def _memory_faults(p: int, n: int, couplings: str, samples: int) -> Iterable[str]:
-    from .couplings import packed_bytes
-
     free = psutil.virtual_memory().available
-    # The couplings alone first: the exact size, padding included, takes a table of all blocks.
-    needed = math.comb(n, p) * np.dtype(couplings).itemsize * samples
-    if needed <= free:
+    # The couplings alone first: the exact size, padding included, takes a table of all blocks. Padding has no
+    # more than 16 numbers in a row, which mostly settles it.
+    number = np.dtype(couplings).itemsize * samples
+    needed = math.comb(n, p) * number
+    if needed <= free < needed + 16 * math.comb(n, p - 1) * number:
+        from .couplings import packed_bytes
+
         needed = packed_bytes(p, n, couplings) * samples
     if needed > free:
         yield (
@@ -80,8 +82,9 @@ class PSpin(Model):
     def check(cls, settings: Settings) -> Iterable[str]:
         """Yield a start that planting cannot give, and a step that is not stable."""
         p, dynamics = settings.system.p, settings.dynamics
-        lowest = theory.static_temperature(p)
-        if dynamics.initial_temperature <= lowest:
+        # Of a random start nothing is asked, and no root finder loaded.
+        planted = dynamics.initial_temperature < float("inf")
+        if planted and dynamics.initial_temperature <= (lowest := theory.static_temperature(p)):
             yield (
                 f"dynamics.initial_temperature = {dynamics.initial_temperature:g}: must be above "
                 f"T_K = {lowest:.6f} for p = {p} (below it a planted start is not equilibrium), or inf"

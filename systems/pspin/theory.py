@@ -15,8 +15,14 @@ Kurchan 1993):
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
-from scipy.optimize import brentq
+from langevin.later import callables
+
+if TYPE_CHECKING:
+    from scipy.optimize import brentq
+else:
+    (brentq,) = callables("scipy.optimize", "brentq")
 
 #: Keeps the root finders away from the trivial roots at q = 0 and q = 1.
 _EDGE = 1e-12
