@@ -10,10 +10,11 @@ import pytest
 from scipy.integrate import solve_ivp
 from scipy.spatial import cKDTree
 
-from langevin import config
+from langevin import config, notices
 from langevin.ensemble import Ensemble
-from langevin.errors import ConfigError
-from langevin.systems.networks.datasets import ljat, trimer
+from langevin.errors import ConfigError, StorageError
+from langevin.systems.networks.datasets import depot, ljat, trimer
+from langevin.systems.networks.datasets.archives import MNIST
 from langevin.systems.networks.datasets.ljat import LJAT, molecules
 
 ONE = Ensemble.regular(1, 1, seed=5)
@@ -173,10 +174,43 @@ def test_molecules_are_kept_and_a_damaged_file_is_made_anew(
     assert path.stat().st_size == len(kept)
 
 
-def test_a_cache_that_cannot_be_written_is_said(own_cache: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_said_once(
+    own_cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (own_cache / "ljat").write_text("in the way")
-    with pytest.warns(UserWarning, match="cannot keep LJAT's molecules"):
+    monkeypatch.setattr(notices, "_said", set())
+    for _ in range(2):
         assert len(molecules(50).labels) == 50
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert said.startswith("langevin: cannot keep LJAT's molecules in ")
+
+
+def test_a_bit_that_flipped_in_the_cache_is_noticed(own_cache: Path) -> None:
+    first = molecules(60)
+    (path,) = (own_cache / "ljat").iterdir()
+    raw, rng = path.read_bytes(), np.random.default_rng(4)
+    # Some make zipfile look for other methods of compression, or numpy for other sizes.
+    for place in rng.choice(8 * len(raw), 600, replace=False):
+        damaged = bytearray(raw)
+        damaged[place // 8] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        found = ljat._read(path)
+        assert found is None or found.hash == first.hash
+
+
+def test_nobody_without_a_home_leaves_a_folder_named_tilde(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", "~/.cache")
+    monkeypatch.setattr(notices, "_said", set())
+    monkeypatch.setattr(depot, "cache", lambda: Path("~/.cache/langevin"))
+    assert len(molecules(50).labels) == 50
+    assert "no home folder" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(StorageError, match="no home folder"):
+        depot.fetch(MNIST.archive, None)
 
 
 def load(**keys: Any) -> Any:

@@ -8,6 +8,7 @@ file of a user is ever deleted.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -83,6 +84,17 @@ def cache() -> Path:
     import pooch
 
     return Path(pooch.os_cache("langevin"))
+
+
+def require_home(path: Path) -> None:
+    """Make sure that a file of the cache has a home: no folder named "~" is made for a user without one.
+
+    Raises
+    ------
+    FileNotFoundError
+    """
+    if not cache().is_absolute() and path.is_relative_to(cache()):
+        raise FileNotFoundError(errno.ENOENT, "no home folder; XDG_CACHE_HOME may name one", str(path))
 
 
 def places(directory: str = "") -> list[Path]:
@@ -203,6 +215,10 @@ def download(archive: Archive, file: File, folder: Path, why: str) -> None:
     """
     import pooch
 
+    try:
+        require_home(folder)
+    except FileNotFoundError as error:
+        raise StorageError(f"cannot write {folder / file.name}: {error.strerror}") from None
     # It would say on its own what the progress bar says.
     pooch.get_logger().setLevel("WARNING")
     failures = []

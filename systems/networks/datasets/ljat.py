@@ -14,8 +14,7 @@ with two atoms closer than 0.3 are left out: their force is too large to mean an
 from __future__ import annotations
 
 import hashlib
-import os
-import warnings
+import uuid
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -26,6 +25,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from langevin import notices
 from langevin.ensemble import Ensemble, available_threads
 from langevin.errors import LangevinError
 from langevin.keys import key
@@ -213,20 +213,34 @@ def _starts(rng: np.random.Generator, count: int, edge: float, closest: float) -
     return np.concatenate(parts)[:count]
 
 
+#: What numpy and zipfile say of a file that is not whole.
+_DAMAGED = (
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    RuntimeError,
+    MemoryError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
 def _read(path: Path) -> Molecules | None:
     """Return what was kept; None if there is nothing, or nothing whole."""
     try:
         with np.load(path, allow_pickle=False) as file:
             found = Molecules(file["distances"], file["labels"])
             return found if str(file["hash"]) == found.hash else None
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
+    except _DAMAGED:
         return None
 
 
 def _write(path: Path, made: Molecules) -> None:
     """Keep the molecules, in one step; a cache that cannot be written costs time alone, and is said."""
-    aside = path.with_name(f".{path.stem}.{os.getpid()}.npz")
+    aside = path.with_name(f".{path.stem}.{uuid.uuid4().hex}.npz")
     try:
+        depot.require_home(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             np.savez(aside, distances=made.distances, labels=made.labels, hash=np.array(made.hash))
@@ -234,4 +248,5 @@ def _write(path: Path, made: Molecules) -> None:
         finally:
             aside.unlink(missing_ok=True)
     except OSError as error:
-        warnings.warn(f"cannot keep LJAT's molecules in {path.parent}: {error.strerror}", stacklevel=2)
+        why = error.strerror or error
+        notices.once("ljat", f"cannot keep LJAT's molecules in {path.parent}: {why}; every run makes its own")
