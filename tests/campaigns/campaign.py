@@ -133,10 +133,9 @@ def started(kind: str, folder: Path, **conditions: Any) -> Child:
     """Begin a run, or go on with it where there is something to go on with."""
     goes_on = bool([*folder.glob("*.checkpoint.nc"), *folder.glob("*.sweep/sweep.json")])
     arguments = ["resume", RESULT] if goes_on else ["run", "run.toml"]
-    threads = str(KINDS[kind].threads)
-    return Child(
-        folder, command, [*arguments, "--quiet", "--threads", threads], conditions=Conditions(**conditions)
-    )
+    arguments += ["--quiet", "--threads", str(KINDS[kind].threads)]
+    given = Conditions(**{"stretch": KINDS[kind].stretch, **conditions})
+    return Child(folder, command, arguments, conditions=given)
 
 
 @cache
@@ -148,7 +147,8 @@ def whole(kind: str) -> Whole:
     require(Child(folder, command, arguments, conditions=Conditions(stretch=0.5)).wait())
     expected = content(folder / RESULT)
     began = time.monotonic()
-    require(Child(folder, command, [*arguments, "--force"], counted=counted).wait())
+    often = Conditions(stretch=KINDS[kind].stretch)
+    require(Child(folder, command, [*arguments, "--force"], conditions=often, counted=counted).wait())
     seconds = time.monotonic() - began
     result = folder / RESULT
     assert not differences(content(result), expected)

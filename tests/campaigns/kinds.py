@@ -26,12 +26,16 @@ class Kind:
     beside : dict
         Name of a further file → what is in it.
     threads : int
+    stretch : float
+        Wall time, in seconds, between two checkpoints. The default makes a stretch one step long; where thousands
+        of steps come before the run begins, that is too short.
     """
 
     text: str
     first: str = ""
     beside: tuple[tuple[str, str], ...] = ()
     threads: int = 1
+    stretch: float = 1e-9
 
     @property
     def run_file(self) -> str:
@@ -318,7 +322,7 @@ KINDS: dict[str, Kind] = {
     "tiny": Kind(_TINY),
     "norms": Kind(_NORMS, beside=(("normalised.py", _NORMALISED),)),
     "ck": Kind(_CK),
-    "kob_andersen": Kind(_KOB_ANDERSEN),
+    "kob_andersen": Kind(_KOB_ANDERSEN, stretch=0.02),
     "network_ends": Kind(_NETWORK_ENDS),
     "network_curve": Kind(_NETWORK_CURVE, first="network_ends"),
     "sweep": Kind(_SWEEP, threads=2),
