@@ -241,7 +241,7 @@ def test_quantities() -> None:
         comparison.compare(a, b, quantity="overlap")
     with pytest.raises(UserError, match="allowed: none, the files share no"):
         comparison.compare(a, renamed[1], quantity="msd")
-    with pytest.raises(UserError, match=r"nothing to compare.*energy: none in A"):
+    with pytest.raises(UserError, match=r"nothing to compare.*energy: none over time in A"):
         comparison.compare(a.drop_vars("energy"), renamed[1])
     b["energy"].attrs["units"] = "K"
     assert any("units differ" in note for note in comparison.compare(a, b).notes)
@@ -462,3 +462,12 @@ def test_the_figure_of_a_limit_with_only_some_things_in_common() -> None:
     assert [ax.get_xlabel() for ax in drawn.axes] == ["", "time $t$", "$1/N$"]
     # Three sizes, fit and limit at four times.
     assert len(drawn.axes[2].containers) == 8
+
+
+def test_the_energy_may_be_all_that_is_asked_for() -> None:
+    made_of = comparison.compare(made(seed=1), made(seed=2), quantity="energy")
+    assert made_of.quantity is None and made_of.of("energy")
+    with pytest.raises(UserError, match=r"'energy_error': not in dataset; allowed: msd, energy alone$"):
+        comparison.compare(made(seed=1), made(seed=2), quantity="energy_error")
+    with pytest.raises(UserError, match="'time': no two-time observable in dataset; allowed: msd"):
+        comparison.compare(made(seed=1), made(seed=2), quantity="time")

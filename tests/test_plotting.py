@@ -22,6 +22,7 @@ from langevin import plotting
 from langevin.cli import main
 from langevin.errors import UserError
 from langevin.observables.aging import aging_exponent
+from langevin.plotting import style
 
 Maker = Callable[..., dict[str, Any]]
 
@@ -404,3 +405,19 @@ def test_a_one_time_observable_stands_alone(quench: xr.Dataset) -> None:
     assert "energy" in plotting.quantities(quench)
     falling = quench.assign(force=0 * quench["force"] + np.exp(-quench["time"]))
     assert plotting.figure(falling, "force").axes[0].get_yscale() == "log"
+
+
+def test_energy_alone_and_what_no_figure_draws(quench: xr.Dataset) -> None:
+    (ax,) = plotting.figure(quench, "energy").axes
+    assert ax.get_ylabel() and len(ax.lines) >= 1
+    with pytest.raises(UserError, match="'sample': in the file, but no figure draws it; allowed: msd, corr"):
+        plotting.figure(quench, "sample")
+    only = quench.drop_vars("msd")
+    assert len(plotting.figure(only).axes) == 2, "where nobody asks, what there is"
+
+
+def test_dollars_of_titles_that_are_no_formulas(quench: xr.Dataset, tmp_path: Path) -> None:
+    for title in (r"$\nothing$ and", "for 5 $ or $x_", "$", r"$T_c$ = 1"):
+        plotting.save(quench.assign_attrs(title=title), tmp_path / "a.png")
+    assert style.as_written(r"$T_c$ = 1") == r"$T_c$ = 1"
+    assert style.as_written("$x_ $ 1") == r"\$x_ \$ 1"

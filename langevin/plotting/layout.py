@@ -76,8 +76,7 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
     swept = sweep_dims(dataset)
     if quantity is not None and quantity not in allowed and not swept:
         raise refused(dataset, quantity, allowed)
-    # Where nobody asks, msd; else what there is.
-    wanted = quantity or ("msd" if "msd" in two_time or swept else next(iter(two_time), ""))
+    wanted = quantity or next((n for n in ("msd", *two_time) if n in two_time), "")
     if threshold is not None and quantity != AGING:
         raise UserError(f"--threshold {threshold:g}: allowed with --quantity {AGING} only")
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
@@ -103,7 +102,7 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
         elif wanted in one_time:
             made = _one_panel(dataset, wanted)
         elif not richer:
-            made = _two_panels(dataset, [wanted] if wanted else [])
+            made = _two_panels(dataset, [wanted] * bool(wanted))
         elif _trains(dataset):
             made = training_figure(dataset, two_time)
         else:
