@@ -352,9 +352,9 @@ def _print_parameters(system_class: type[Any]) -> None:
 @click.argument("system")
 def init(system: str) -> None:
     """Print a commented run file for SYSTEM; it is valid as it stands, or says what is to be filled in."""
-    from langevin import config
+    from langevin import templates
 
-    text = config.template(system)
+    text = templates.template(system)
     # What is written to a file must be a run file there, and those are UTF-8.
     click.echo(text if streams.speaks_unicode() else plain_toml(text), nl=False)
 

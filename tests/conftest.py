@@ -13,7 +13,7 @@ import curve_ends
 import numpy as np
 import pytest
 
-from langevin import config, registry
+from langevin import config, registry, templates
 
 ROOT = Path(__file__).parent.parent
 
@@ -101,7 +101,7 @@ def small(ends: Path) -> Callable[..., dict[str, Any]]:
     """Return a maker of small settings for any registered system, from its own template."""
 
     def make(name: str, **overrides: Any) -> dict[str, Any]:
-        given = tomllib.loads(config.template(name))
+        given = tomllib.loads(templates.template(name))
         given["dynamics"]["t_max"] = 1.0
         given["ensemble"] = {"replicas": 4, "samples": 2, "seed": 7}
         if config.is_deterministic(registry.load(name)):

@@ -10,7 +10,7 @@ import curve_ends
 import numpy as np
 import pytest
 
-from langevin import config, registry, run_file
+from langevin import config, registry, run_file, templates
 from langevin.errors import ConfigError, UserError
 from langevin.schedule import Grid
 
@@ -159,7 +159,7 @@ def test_a_template_says_what_only_the_user_knows(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    text = config.template(name)
+    text = templates.template(name)
     assert text.startswith("# To fill in before it is valid: system.start")
     Path("a.toml").write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError, match=r'^a.toml: system.start = "a.nc": no such file$'):
@@ -229,7 +229,7 @@ def test_the_template_of_every_system_validates(
     monkeypatch.chdir(tmp_path)
     curve_ends.stand_by(name, tmp_path)
     file = tmp_path / "template.toml"
-    file.write_text(config.template(name))
+    file.write_text(templates.template(name))
     assert config.load(file).system_name == name
 
 

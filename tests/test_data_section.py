@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from learners import Linear
 
 import langevin
-from langevin import config, registry
+from langevin import config, registry, templates
 from langevin.cli import main
 from langevin.ensemble import Ensemble
 from langevin.errors import ConfigError, Interrupted, UserError
@@ -143,7 +143,7 @@ def test_a_systems_own_check_sees_valid_data_or_is_not_called(monkeypatch: pytes
 
 
 def test_a_template_shows_the_default_data_set(tmp_path: Path) -> None:
-    text = config.template("learners:Linear")
+    text = templates.template("learners:Linear")
     given = tomllib.loads(text)
     assert given["data"]["name"] == "synthetic"
     assert given["ensemble"]["samples"] == 1

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import langevin
-from langevin import config, registry, sizes
+from langevin import config, registry, sizes, templates
 from langevin.errors import ConfigError, LangevinError
 from langevin.schedule import Grid, Schedule
 
@@ -53,7 +53,7 @@ def judged(given: dict[str, Any], key: str, value: Any) -> str:
 
 @pytest.mark.parametrize("name", sorted(set(registry.names()) - {"curve", "network_curve"}))
 def test_extreme_numbers_of_a_system(name: str) -> None:
-    given = tomllib.loads(config.template(name))
+    given = tomllib.loads(templates.template(name))
     system = registry.load(name)
     # What systems share is tried with a light one, what networks share with one of them.
     shared = {"start"} if name == "harmonic" else {"ensemble", "record", "output", "data", "start"}
@@ -70,7 +70,7 @@ def test_extreme_numbers_of_a_system(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(registry.names(registry.DATA)))
 def test_extreme_numbers_of_a_data_set(name: str) -> None:
-    given = tomllib.loads(config.template("mlp"))
+    given = tomllib.loads(templates.template("mlp"))
     given["data"] = {"name": name}
     kind = registry.load(name, kind=registry.DATA)
     for field, annotation in numeric(kind.Parameters):
@@ -94,7 +94,7 @@ def test_extreme_numbers_of_a_data_set(name: str) -> None:
     ],
 )
 def test_what_no_machine_holds_is_one_line(changes: dict[str, Any], words: list[str]) -> None:
-    given = tomllib.loads(config.template("harmonic"))
+    given = tomllib.loads(templates.template("harmonic"))
     with pytest.raises(ConfigError) as caught:
         config.load(given, changes)
     for word in words:
@@ -102,7 +102,7 @@ def test_what_no_machine_holds_is_one_line(changes: dict[str, Any], words: list[
 
 
 def test_more_pairs_than_memory_holds_are_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = tomllib.loads(config.template("harmonic"))
+    given = tomllib.loads(templates.template("harmonic"))
     given["dynamics"] |= {"dt": 1e-9, "t_max": 1e3}
     dense = {"start": 1e-9, "per_decade": 1000}
     # 12 decades squared are 1.4e8 pairs: 30 GB of schedule, and it is not built to find that out.
@@ -115,7 +115,7 @@ def test_more_pairs_than_memory_holds_are_a_fault(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_far_end_of_a_grid_ends_with_the_run() -> None:
-    given = tomllib.loads(config.template("harmonic"))
+    given = tomllib.loads(templates.template("harmonic"))
     found = config.load(given, {"record.times": {"per_decade": 5, "stop": 1e308}})
     plan = Schedule.build(found.record.times, Grid(), Grid(), 100.0, 0.02)
     assert 10 < len(plan) < 30 and plan.times[-1] == 100
@@ -137,7 +137,7 @@ def test_a_run_that_memory_does_not_hold_says_what_to_reduce(
         raise error
 
     monkeypatch.setattr("langevin.simulation.build", fail)
-    given = tomllib.loads(config.template("harmonic"))
+    given = tomllib.loads(templates.template("harmonic"))
     with pytest.raises(LangevinError, match=r"memory of this machine.*ensemble\.replicas") as caught:
         langevin.run(given | {"output": {"figure": False}})
     assert "\n" not in str(caught.value)

@@ -21,7 +21,7 @@ from hypothesis import strategies as some
 from scipy.integrate import quad
 
 import langevin
-from langevin import config, simulation
+from langevin import config, simulation, templates
 from langevin.dynamics import Langevin
 from langevin.ensemble import Ensemble
 from langevin.errors import ConfigError, Diverged, UserError
@@ -38,7 +38,7 @@ def evaluated(x: np.ndarray, g: Geometry) -> Any:
 
 def test_one_species() -> None:
     """What is said names keys that were written, or says what is needed beside them."""
-    run_file = tomllib.loads(config.template("kob_andersen"))
+    run_file = tomllib.loads(templates.template("kob_andersen"))
     del run_file["system"]["sigma"], run_file["system"]["epsilon"]
     run_file["system"]["composition"] = [1.0]
     with pytest.raises(ConfigError) as caught:

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from test_restart import assert_same, interrupted
 
 import langevin
-from langevin import config, provenance, simulation
+from langevin import config, provenance, simulation, templates
 from langevin.cli import main
 from langevin.ensemble import Ensemble
 from langevin.errors import ConfigError, LangevinError, UserError
@@ -208,7 +208,7 @@ def test_a_learning_rate_is_no_time_step() -> None:
 
 def test_time_steps_of_the_systems_here() -> None:
     def step(name: str, **dynamics: Any) -> float | None:
-        given = tomllib.loads(config.template(name))
+        given = tomllib.loads(templates.template(name))
         given["dynamics"].update(dynamics)
         found: float | None = config.load(given).dynamics.time_step
         return found
@@ -219,14 +219,14 @@ def test_time_steps_of_the_systems_here() -> None:
 
 
 def test_without_a_step_zero_is_no_lag() -> None:
-    given = tomllib.loads(config.template("cugliandolo_kurchan"))
+    given = tomllib.loads(templates.template("cugliandolo_kurchan"))
     with pytest.raises(ConfigError, match=r"record\.lags: 0 is no lag; must be > 0"):
         config.load(given, {"record.lags": [0.0, 1.0]})
 
 
 def test_own_keys_of_record_stand_in_template_and_help(tmp_path: Path) -> None:
     file = tmp_path / "walkers.toml"
-    file.write_text(config.template("walkers:Walkers"))
+    file.write_text(templates.template("walkers:Walkers"))
     assert config.load(file).record.examples == 20
     told = CliRunner().invoke(main, ["systems", "walkers:Walkers"]).output
     assert "examples (default: 20)" in told

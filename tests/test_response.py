@@ -12,7 +12,7 @@ import pytest
 from conftest import SIGMAS, z_score
 
 import langevin
-from langevin import config, registry
+from langevin import config, registry, templates
 from langevin.config import LangevinDynamics
 from langevin.dynamics import Langevin
 from langevin.ensemble import Ensemble
@@ -342,4 +342,4 @@ def test_where_there_is_no_response_it_is_refused(tmp_path: Path, small: Maker) 
 
 def test_the_key_is_explained() -> None:
     for name in registry.names():
-        assert "response = false" in config.template(name)
+        assert "response = false" in templates.template(name)

@@ -18,7 +18,7 @@ from test_restart import assert_same, interrupted
 from test_sweep import assert_members_are_single_runs, harmonic, here
 
 import langevin
-from langevin import beginning, checks, config, registry, simulation, summary
+from langevin import beginning, checks, config, registry, simulation, summary, templates
 from langevin.dynamics import Langevin
 from langevin.ensemble import Ensemble
 from langevin.errors import ConfigError, UserError
@@ -360,4 +360,4 @@ def test_who_can_begin() -> None:
         able = getattr(system_class, "dof", None) != 0
         assert checks.can_begin(system_class) == able
         assert ("start" in dict(config.tables(system_class))) == able
-        assert "[start]" not in config.template(name)
+        assert "[start]" not in templates.template(name)

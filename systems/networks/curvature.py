@@ -24,12 +24,6 @@ from .losses import Loss
 from .perceptron import shape_of
 from .team import LARGE
 
-#: For the file: what the Hessian is one of.
-DEFINITION = (
-    "second derivatives of the mean training loss by the weights, without weight decay; in evaluation mode "
-    "and double precision"
-)
-
 #: Numbers that the derivatives of several vectors at once may take, and the most vectors.
 HELD, TOGETHER = 2**23, 64
 

@@ -26,6 +26,7 @@ from langevin.systems.curves.run import position_coordinate
 from langevin.systems.curves.spaces import norm
 
 from .datasets.base import Data
+from .datasets.sameness import same_data
 from .network import Network
 from .schedules import scaled_times
 from .sections import Descent, RecordDescent
@@ -52,9 +53,6 @@ else:
 
 #: What is measured at each position of the final curve, and of the segment.
 ALONG = ("energy", "train_error", "test_loss", "test_error", "pair_error")
-
-#: Examples of two data sets that are compared at once.
-SAME = 256
 
 
 class RecordNetworkCurve(RecordCurve, RecordDescent):
@@ -374,7 +372,7 @@ def _network(ends: Ends, dynamics: Descent, ensemble: Ensemble, record: RecordNe
         )
     sample = ends.sample[ensemble.replica]
     data = _data(ends.run, sample)
-    if ends.differently_drawn and not _same(data, _data(ends.other, sample)):
+    if ends.differently_drawn and not same_data(data, _data(ends.other, sample)):
         raise ends.refuse("data")
     # Of a later generation: the mini-batches are not those that the ends have seen.
     inner = replace(ensemble, sample=sample, generation=ensemble.generation + 1)
@@ -388,23 +386,3 @@ def _data(run: StoredRun, sample: NDArray[np.int64]) -> Data:
     loaded = simulation.load_data(run.settings, inner)
     assert isinstance(loaded, Data)
     return loaded
-
-
-def _same(one: Data, other: Data) -> bool:
-    """Return whether two loads of data are the same training and test examples for every sample."""
-    parts = ((one.train, other.train), (one.test, other.test))
-    if any(a.inputs.shape != b.inputs.shape for a, b in parts):
-        return False
-    arrays = [(a.inputs, b.inputs) for a, b in parts] + [(a.labels, b.labels) for a, b in parts]
-    arrays += [(one.scale, other.scale), (one.shift, other.shift)]
-    for a, b in ((one.rows, other.rows), (one.test_rows, other.test_rows)):
-        if a.keys() != b.keys():
-            return False
-        arrays += [(a[k], b[k]) for k in a]
-    return all(_equal(a, b) for a, b in arrays)
-
-
-def _equal(a: NDArray[Any], b: NDArray[Any]) -> bool:
-    """Return whether two arrays are the same, by parts: they may be larger than the memory."""
-    pieces = range(0, max(len(a), 1), SAME)
-    return a.shape == b.shape and all(np.array_equal(a[n : n + SAME], b[n : n + SAME]) for n in pieces)

@@ -25,6 +25,7 @@ from langevin.schedule import Schedule
 from langevin.system import Array, Attributes, Coordinates, Predictions
 
 from .datasets.base import Data
+from .measured import measured_attributes, step_attributes
 from .schedules import scaled_times
 from .sections import Descent, RecordDescent
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from . import batches, curvature, measurement, perceptron, tiny, training
+    from . import batches, measurement, perceptron, tiny, training
     from .bends import Bends
     from .curvature import LossHessian, Twin
     from .devices import explained, prepare
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
 else:
     # Run files are checked without torch, and without what is compiled.
     torch, here = later("torch"), __package__
-    batches, curvature, measurement = (later(f"{here}.{n}") for n in ("batches", "curvature", "measurement"))
+    batches, measurement = later(f"{here}.batches"), later(f"{here}.measurement")
     perceptron, tiny, training = (later(f"{here}.{n}") for n in ("perceptron", "tiny", "training"))
     LossHessian, Twin = callables(f"{here}.curvature", "LossHessian", "Twin")
     explained, prepare = callables(f"{here}.devices", "explained", "prepare")
@@ -117,22 +118,13 @@ class Network:
     @classmethod
     def check(cls, settings: Any) -> Iterable[str]:
         """Yield the faults that several keys together show."""
-        dynamics = settings.dynamics
-        yield from dynamics.faults()
+        yield from settings.dynamics.faults()
         # [system] of curves of networks has a key of this name, too, with another meaning.
         if issubclass(cls, Network) and getattr(settings.system, "loss", USUAL[0]) not in USUAL:
             try:
                 find_loss(settings.system.loss, settings.folder)
             except UserError as error:
                 yield str(error)
-        if dynamics.backend == "numba" and dynamics.execution == "stacked":
-            given = 'dynamics.execution = "stacked"'
-            yield f'{given}: allowed: "auto", "sequential" with dynamics.backend = "numba"'
-        if dynamics.temperature and dynamics.momentum:
-            yield (
-                f"dynamics.temperature = {dynamics.temperature:g}: must be 0 with dynamics.momentum = "
-                f"{dynamics.momentum:g} (noise on top of momentum samples no known distribution)"
-            )
 
     # Preparation.
 
@@ -382,35 +374,9 @@ class Network:
     def attributes(self) -> Attributes:
         """Return the attributes of everything that a network measures."""
         trained, tested, probed = (len(next(iter(subsets.values()))) for subsets in self._chosen)
-        rule: dict[str, Any] = {"batch_size": self.batches.size}
-        if self.dynamics.rates.constant:
-            # Without it nobody takes Δ = α² D t/B for granted.
-            rule["learning_rate"] = self.dynamics.learning_rate
-        else:
-            rule["schedule"] = self.dynamics.schedule
-        if self._augments:
-            rule["comment"] = "of plain examples; the steps see random crops and mirror images"
-        noise = "gradient noise D: variance of the per-sample gradient, per weight"
-        own: dict[str, dict[str, Any]] = {
-            "energy": {"long_name": f"training loss ({self.loss.name})", "examples": trained},
-            "test_loss": {"long_name": f"test loss ({self.loss.name})", "examples": tested},
-            "train_accuracy": {"long_name": "training accuracy", "examples": trained},
-            "test_accuracy": {"long_name": "test accuracy", "examples": tested},
-            "train_error": {"long_name": "training error, part classified wrongly", "examples": trained},
-            "test_error": {"long_name": "test error, part classified wrongly", "examples": tested},
-            "gradient_norm": {"long_name": "norm of the gradient of the training loss", "examples": probed},
-            "gradient_noise": {"long_name": noise, "examples": probed, **rule},
-            "gradient_noise_error": {"long_name": "standard error of the gradient noise"},
-            "msd": {"long_name": "mean square displacement per weight", "dof": self.dof},
-            "correlation": {"long_name": "two-time correlation per weight", "dof": self.dof},
-            "hessian": {
-                "definition": curvature.DEFINITION,
-                "rows": self.dof,
-                "examples": len(next(iter(self._curved.values()))),
-            },
-        }
-        steps = {axis: {"units": "steps"} for axis in ("time", "waiting_time", "lag")}
-        return {name: {"units": "1", **about} for name, about in own.items()} | steps
+        rule = step_attributes(self.dynamics, self.batches.size)
+        curved = len(next(iter(self._curved.values())))
+        return measured_attributes(self.loss.name, self.dof, trained, tested, probed, curved, rule)
 
     def coordinates(self, schedule: Schedule) -> Coordinates:
         """Return the time of gradient flow and, if it changes, the learning rate (`scaled_times`)."""

@@ -104,7 +104,18 @@ class Descent(DynamicsKeys):
         return [float(t) for t in self.rates.collected(round(self.t_max))]
 
     def faults(self) -> Iterator[str]:
-        """Yield the faults of the schedule that several keys together show."""
+        """Yield the faults that several keys together show."""
+        yield from self._schedule_faults()
+        if self.backend == "numba" and self.execution == "stacked":
+            given = 'dynamics.execution = "stacked"'
+            yield f'{given}: allowed: "auto", "sequential" with dynamics.backend = "numba"'
+        if self.temperature and self.momentum:
+            yield (
+                f"dynamics.temperature = {self.temperature:g}: must be 0 with dynamics.momentum = "
+                f"{self.momentum:g} (noise on top of momentum samples no known distribution)"
+            )
+
+    def _schedule_faults(self) -> Iterator[str]:
         if self.schedule == "triangular":
             if self.cycle % 2:
                 yield f'dynamics.cycle = {self.cycle}: must be even with dynamics.schedule = "triangular"'
