@@ -37,6 +37,8 @@ class Strided(nn.Module):
     ) -> None:
         super().__init__()
         self.kind = kind
+        if kind == "transposed":
+            before, after = after, before
         self.first = nn.Conv2d(shape[0], before, 3, padding=1)
         if kind == "transposed":
             self.second: nn.Module = nn.ConvTranspose2d(before, after, kernel, 2, output_padding=1)
@@ -59,7 +61,7 @@ class Strided(nn.Module):
         if self.kind == "functional":
             h = F.conv2d(h, self.second.weight, self.second.bias, 2)
         elif self.kind == "weights":
-            w = self.second.weight.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+            w = self.second.weight.clone(memory_format=torch.channels_last)
             h = F.conv2d(h, w, self.second.bias, 2)
         elif self.kind == "matrix":
             assert self.matrix is not None
@@ -111,7 +113,7 @@ def main() -> None:
     for kind in KINDS:
         # Of one channel torch takes either order for the other.
         for before in (1, 3) if kind == "permuted" else (3,):
-            double = trained(kind, before, precision="double")
+            double = trained(kind, before, precision="double", execution="sequential")
             for execution in ("sequential", "stacked") if kind in ("layers", "permuted") else ("sequential",):
                 found = trained(kind, before, execution=execution)
                 print(f"weights {kind} {before} {execution} {np.max(np.abs(found - double)):.1e}", flush=True)

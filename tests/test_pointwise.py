@@ -96,6 +96,17 @@ def test_other_convolutions_keep_their_bits(channels: int, kernel: int) -> None:
         assert ours.stride() == theirs.stride()
 
 
+def test_double_precision_keeps_channels_outermost() -> None:
+    data = {"name": "synthetic", "like": "cifar10", "train": 8, "test": 8}
+    orders = {}
+    for precision in ("single", "double"):
+        made = settings({"name": "vgg16", "width": 2}, data, 1, batch_size=4, precision=precision)
+        alone = built(made)[0].landscape.unit
+        images, _ = alone.gather(torch.arange(4))
+        orders[precision] = images.is_contiguous(memory_format=torch.channels_last)
+    assert orders == {"single": True, "double": False}
+
+
 @pytest.mark.parametrize(
     ("module", "pays"),
     [

@@ -85,7 +85,7 @@ def protected(module: nn.Module) -> Iterator[None]:
 
 
 def channels_last_pays(module: nn.Module) -> bool:
-    """Return whether images go faster through the module, on a processor, with channels innermost."""
+    """Return whether single precision is faster on a processor with channels innermost."""
     layers = [m for m in module.modules() if isinstance(m, nn.Conv2d)]
     narrow = [m for m in layers if m.in_channels < FASTER and _skips(m.weight, m.stride, m.groups)]
     return bool(layers) and not narrow

@@ -202,11 +202,12 @@ class Alone(Unit):
     def __init__(self, module: nn.Module, problem: Problem) -> None:
         super().__init__(module, problem)
         self.parameters = [p for p in module.parameters() if p.requires_grad]
-        on_cpu = problem.examples.device.type == "cpu"
-        self.channels_last = on_cpu and channels_last_pays(module)
+        examples = problem.examples
+        fast = examples.device.type == "cpu" and examples.dtype == torch.float32
+        self.channels_last = fast and channels_last_pays(module)
         self._compiled: list[Any] = [m for m in module.modules() if hasattr(m, "compiled")]
         for part in self._compiled:
-            part.compiled = on_cpu and problem.examples.dtype == torch.float32
+            part.compiled = fast
 
     def bind(self, weights: Tensor, velocity: Tensor | None) -> None:
         """Work on these weights, and the velocity that momentum needs, shape (1, M), from now on."""
