@@ -16,6 +16,7 @@ A sweep has a folder ``name.sweep`` instead, in which every member is such a run
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -271,7 +272,7 @@ def write_checkpoint(
         with netcdf.Addition(aside) as file:
             # A variable, not an attribute: HDF5 limits the size of attributes.
             file.put_group("restart", {**arrays, "notes": np.frombuffer(text, dtype=np.uint8)})
-        sealing.seal(aside)
+        sealing.seal(aside, most=math.inf)
 
 
 def read_checkpoint(path: Path) -> tuple[xr.Dataset, dict[str, NDArray[Any]], dict[str, Any]]:

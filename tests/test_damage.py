@@ -39,13 +39,15 @@ def given(path: Path) -> dict[str, Any]:
 
 
 def hurt(data: bytes, rng: random.Random) -> bytes:
-    """Return the bytes with one bit flipped, or up to 512 of them zero."""
-    changed, place = bytearray(data), rng.randrange(len(data))
-    if rng.random() < 0.5:
-        changed[place] ^= 1 << rng.randrange(8)
-    else:
-        changed[place : place + 512] = bytes(len(changed[place : place + 512]))
-    return bytes(changed)
+    """Return the bytes with one bit flipped, or up to 512 of them zero that were not."""
+    while True:
+        changed, place = bytearray(data), rng.randrange(len(data))
+        if rng.random() < 0.5:
+            changed[place] ^= 1 << rng.randrange(8)
+        else:
+            changed[place : place + 512] = bytes(len(changed[place : place + 512]))
+        if changed != data:
+            return bytes(changed)
 
 
 def contents(path: Path, skipped: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -98,7 +100,7 @@ def test_a_damaged_run_ends_in_the_same_bits_or_not_at_all(
             ends["right"] += 1
             assert contents(result, TELLING) == expected
             result.unlink()
-    # Zeros on zeros, and what is behind the last record that is known, change nothing.
+    # Damage to the seal alone, or behind the last record that is known, changes nothing.
     assert ends["refused"] > 0.6 * ends.total(), ends
 
 
@@ -204,13 +206,10 @@ def test_a_damaged_folder_of_a_sweep_is_one_line(tmp_path: Path, monkeypatch: py
     shutil.copytree(paths.sweep, tmp_path / "kept")
     member = paths.sweep / "member-0001.nc"
     rng = random.Random(3)
-    for path in [paths.manifest] * 10 + [member] * 5:
+    for path in [paths.manifest] * 6 + [member] * 2:
         shutil.rmtree(paths.sweep)
         shutil.copytree(tmp_path / "kept", paths.sweep)
-        before = path.read_bytes()
-        path.write_bytes(hurt(before, rng))
-        if path.read_bytes() == before:
-            continue
+        path.write_bytes(hurt(path.read_bytes(), rng))
         with pytest.raises(StorageError, match=f"{path.name}.*(damaged|cannot be read)") as caught:
             simulation.execute_resume(paths.result)
         assert str(caught.value).count("\n") == 0

@@ -13,7 +13,7 @@ import xarray as xr
 from click.testing import CliRunner
 
 import langevin
-from langevin import connecting, plotting, simulation, stored, summary
+from langevin import connecting, netcdf, plotting, simulation, stored, summary
 from langevin.cli import main
 from langevin.observables import planes
 from langevin.planes import curve_file, landscape
@@ -528,11 +528,11 @@ def test_nothing_is_left_of_a_plane_that_is_stopped(
 def test_nothing_is_left_if_writing_fails(
     springs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(dataset: xr.Dataset, path: Path, **given: Any) -> None:
+    def full(dataset: xr.Dataset, path: Path) -> None:
         Path(path).write_bytes(b"half")
         raise OSError("no space left")
 
-    monkeypatch.setattr(xr.Dataset, "to_netcdf", full)
+    monkeypatch.setattr(netcdf, "write", full)
     code, output = said(springs[0], "-o", tmp_path / "p.nc", "--grid", 2)
     assert code == 1 and "no space left" in output
     assert list(tmp_path.iterdir()) == []
