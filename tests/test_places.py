@@ -202,3 +202,9 @@ def test_a_checkout_beside_an_installed_package(tmp_path: Path) -> None:
         command = [sys.executable, "-c", program, str(first), str(other)]
         done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
         assert done.stdout.split() == [str(systems), str(places)]
+
+
+@pytest.mark.parametrize("margin", ["nan", "inf"])
+def test_a_margin_is_a_number(margin: str, here: Path) -> None:
+    done = langevin("plane", "a.nc", "--margin", margin)
+    assert (done.exit_code, done.output) == (2, f"langevin: --margin {margin}: must be a finite number ≥ 0\n")
