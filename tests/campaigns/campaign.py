@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import os
 import random
@@ -28,8 +29,8 @@ REFUSALS = (1, 2)
 #: Characters of the longest line that somebody reads.
 LINE = 1000
 
-#: How a process ends that was asked to stop.
-STOPPED = 130
+#: How a process may end that was asked to stop: as after Ctrl-C, or 128 and the number of the signal.
+STOPPED = (130, *(128 + number for number in (1, 2, 10, 12, 15)))
 
 #: How much of every campaign is carried out, and from which seed (README.md).
 FACTOR = float(os.environ.get("LANGEVIN_CAMPAIGNS", "1"))
@@ -104,7 +105,9 @@ class Whole:
 @cache
 def room() -> Path:
     """Return a folder for all that this process does."""
-    return Path(tempfile.mkdtemp(prefix="langevin-campaigns-"))
+    made = Path(tempfile.mkdtemp(prefix="langevin-campaigns-"))
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return made
 
 
 def furnished(kind: str, name: str, within: Path | None = None) -> Path:

@@ -7,11 +7,13 @@ run takes one second in place of five. What needs an environment of its own begi
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import json
 import multiprocessing
 import os
 import resource
+import shutil
 import signal
 import sys
 import tempfile
@@ -269,7 +271,9 @@ class Outcome:
 @cache
 def _saying() -> Path:
     """Return a folder for what processes say: where they work there may be no room."""
-    return Path(tempfile.mkdtemp(prefix="langevin-said-"))
+    made = Path(tempfile.mkdtemp(prefix="langevin-said-"))
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return made
 
 
 class Child:

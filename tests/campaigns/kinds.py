@@ -27,8 +27,8 @@ class Kind:
         Name of a further file → what is in it.
     threads : int
     stretch : float
-        Wall time, in seconds, between two checkpoints. The default makes a stretch one step long; where
-        thousands of steps come before the run begins, that is too short.
+        Wall time, in seconds, between two checkpoints. The default makes a stretch one step long; that is
+        too short where thousands of steps come before the run begins.
     """
 
     text: str
