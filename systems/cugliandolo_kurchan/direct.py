@@ -53,7 +53,7 @@ class Lattice:
         Threads that share a row, if it is long.
     """
 
-    def __init__(self, problem: Problem, dt: float, steps: int, crew: Pool) -> None:
+    def __init__(self, problem: Problem, dt: float, steps: int, crew: Pool = ALONE) -> None:
         self.problem, self.dt, self.steps, self.crew = problem, dt, steps, crew
         self.c, self.r = np.zeros((2, steps + 1, steps + 1))
         self.energy, self.mu = np.zeros((2, steps + 1))

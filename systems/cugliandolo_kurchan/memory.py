@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from langevin.system import Array
 
 from ..compiling import njit
-from ..threads import Pool
+from ..threads import ALONE, Pool
 from .history import CLOCK, SPAN, Slices, along, between, lagrange, line_of
 from .panels import GAUSS, GAUSS_POINTS, GAUSS_WEIGHTS, NODES, SCALE, Grid, node_weights
 
@@ -75,7 +75,7 @@ class Memory(NamedTuple):
     start_weight: Array
 
 
-def memory_of(slices: Slices, size: int, grid: Grid, crew: Pool) -> Memory:
+def memory_of(slices: Slices, size: int, grid: Grid, crew: Pool = ALONE) -> Memory:
     """Return the memory of the slice at `grid.t`, which follows `size` known slices.
 
     Parameters

@@ -179,7 +179,7 @@ class Stepper:
         Threads that share a slice, if it is large enough: waking them costs more than a small loop.
     """
 
-    def __init__(self, problem: Problem, crew: Pool) -> None:
+    def __init__(self, problem: Problem, crew: Pool = ALONE) -> None:
         self.problem, self.crew = problem, crew
 
     def step(self, slices: Slices, size: int, clock: float, grid: Grid, tolerance: float) -> Step:

@@ -15,7 +15,6 @@ from langevin.config import Settings
 from langevin.ensemble import Ensemble
 from langevin.errors import Diverged, UserError
 from langevin.keys import key
-from langevin.later import callables, later
 from langevin.noise import Noise
 from langevin.schedule import Schedule
 from langevin.system import Array, Attributes, Coordinates, Dimensions
@@ -31,25 +30,15 @@ from .network import Network
 from .schedules import scaled_times
 from .sections import Descent, RecordDescent
 
+from .parts import (  # isort: skip
+    Bends, NetworkState, Reference, barrier, compare, explained, first_not_finite, restored, simulation,
+    torch,
+)  # fmt: skip
+
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
-    from langevin import simulation
     from langevin.stored import StoredRun
-    from langevin.systems.curves.profile import barrier
-
-    from .bends import Bends
-    from .devices import explained
-    from .state import NetworkState, Reference, compare, first_not_finite, restored
-else:
-    torch, simulation = later("torch"), later("langevin.simulation")
-    (barrier,) = callables("langevin.systems.curves.profile", "barrier")
-    (Bends,) = callables(f"{__package__}.bends", "Bends")
-    (explained,) = callables(f"{__package__}.devices", "explained")
-    NetworkState, Reference, compare, first_not_finite, restored = callables(
-        f"{__package__}.state", "NetworkState", "Reference", "compare", "first_not_finite", "restored"
-    )
 
 #: What is measured at each position of the final curve, and of the segment.
 ALONG = ("energy", "train_error", "test_loss", "test_error", "pair_error")

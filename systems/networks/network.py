@@ -19,55 +19,53 @@ from langevin import provenance
 from langevin.ensemble import Ensemble
 from langevin.errors import Diverged, UserError
 from langevin.keys import Section
-from langevin.later import callables, later
 from langevin.noise import Noise
 from langevin.schedule import Schedule
 from langevin.system import Array, Attributes, Coordinates, Predictions
 
 from .datasets.base import Data
 from .measured import measured_attributes, step_attributes
+from .parts import (
+    Augmented,
+    Examples,
+    Landscape,
+    Layout,
+    Loss,
+    LossHessian,
+    NetworkState,
+    Problem,
+    Reference,
+    Rule,
+    TestSets,
+    Tiny,
+    Twin,
+    Units,
+    Views,
+    batches,
+    buffers_of,
+    compare,
+    couples,
+    explained,
+    find_loss,
+    first_not_finite,
+    fitting,
+    measurement,
+    perceptron,
+    prepare,
+    restored,
+    seeded,
+    tiny,
+    torch,
+    training,
+)
 from .schedules import scaled_times
 from .sections import Descent, RecordDescent
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor, nn
 
-    from . import batches, measurement, perceptron, tiny, training
     from .bends import Bends
-    from .curvature import LossHessian, Twin
-    from .devices import explained, prepare
-    from .examples import Examples
-    from .fitting import fitting
-    from .identity import TestSets
-    from .landscape import Landscape, Seen
-    from .layout import Layout, buffers_of, seeded
-    from .losses import Loss, find_loss
-    from .state import NetworkState, Reference, compare, first_not_finite, restored
-    from .tiny import Tiny
-    from .training import Problem, Rule, couples
-    from .units import Units
-    from .views import Augmented, Views
-else:
-    # Run files are checked without torch, and without what is compiled.
-    torch, here = later("torch"), __package__
-    batches, measurement = later(f"{here}.batches"), later(f"{here}.measurement")
-    perceptron, tiny, training = (later(f"{here}.{n}") for n in ("perceptron", "tiny", "training"))
-    LossHessian, Twin = callables(f"{here}.curvature", "LossHessian", "Twin")
-    explained, prepare = callables(f"{here}.devices", "explained", "prepare")
-    (Examples,) = callables(f"{here}.examples", "Examples")
-    (fitting,) = callables(f"{here}.fitting", "fitting")
-    (TestSets,) = callables(f"{here}.identity", "TestSets")
-    (Landscape,) = callables(f"{here}.landscape", "Landscape")
-    Layout, buffers_of, seeded = callables(f"{here}.layout", "Layout", "buffers_of", "seeded")
-    Loss, find_loss = callables(f"{here}.losses", "Loss", "find_loss")
-    NetworkState, Reference, compare, first_not_finite, restored = callables(
-        f"{here}.state", "NetworkState", "Reference", "compare", "first_not_finite", "restored"
-    )
-    (Tiny,) = callables(f"{here}.tiny", "Tiny")
-    Problem, Rule, couples = callables(f"{here}.training", "Problem", "Rule", "couples")
-    (Units,) = callables(f"{here}.units", "Units")
-    Augmented, Views = callables(f"{here}.views", "Augmented", "Views")
+    from .landscape import Seen
 
 #: Losses that need not be looked for.
 USUAL = ("cross_entropy", "mse_loss")

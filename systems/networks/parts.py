@@ -1,0 +1,93 @@
+"""What networks are made of, loaded when it is first used: run files are checked without torch and numba."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+    from langevin import simulation
+    from langevin.systems.curves.profile import barrier
+
+    from . import batches, measurement, perceptron, tiny, training
+    from .bends import Bends
+    from .curvature import LossHessian, Twin
+    from .devices import explained, prepare
+    from .examples import Examples
+    from .fitting import fitting
+    from .identity import TestSets
+    from .landscape import Landscape
+    from .layout import Layout, buffers_of, seeded
+    from .losses import Loss, find_loss
+    from .state import NetworkState, Reference, compare, first_not_finite, restored
+    from .tiny import Tiny
+    from .training import Problem, Rule, couples
+    from .units import Units
+    from .views import Augmented, Views
+else:
+    from langevin.later import callables, later
+
+    def _module(name):
+        return later(f"{__package__}.{name}")
+
+    def _of(module, *names):
+        return callables(f"{__package__}.{module}", *names)
+
+    torch, simulation = later("torch"), later("langevin.simulation")
+    (barrier,) = callables("langevin.systems.curves.profile", "barrier")
+    batches, measurement = _module("batches"), _module("measurement")
+    perceptron, tiny, training = map(_module, ("perceptron", "tiny", "training"))
+    (Bends,) = _of("bends", "Bends")
+    LossHessian, Twin = _of("curvature", "LossHessian", "Twin")
+    explained, prepare = _of("devices", "explained", "prepare")
+    (Examples,) = _of("examples", "Examples")
+    (fitting,) = _of("fitting", "fitting")
+    (TestSets,) = _of("identity", "TestSets")
+    (Landscape,) = _of("landscape", "Landscape")
+    Layout, buffers_of, seeded = _of("layout", "Layout", "buffers_of", "seeded")
+    Loss, find_loss = _of("losses", "Loss", "find_loss")
+    NetworkState, Reference, compare, first_not_finite, restored = _of(
+        "state", "NetworkState", "Reference", "compare", "first_not_finite", "restored"
+    )
+    (Tiny,) = _of("tiny", "Tiny")
+    Problem, Rule, couples = _of("training", "Problem", "Rule", "couples")
+    (Units,) = _of("units", "Units")
+    Augmented, Views = _of("views", "Augmented", "Views")
+
+__all__ = [
+    "Augmented",
+    "Bends",
+    "Examples",
+    "Landscape",
+    "Layout",
+    "Loss",
+    "LossHessian",
+    "NetworkState",
+    "Problem",
+    "Reference",
+    "Rule",
+    "TestSets",
+    "Tiny",
+    "Twin",
+    "Units",
+    "Views",
+    "barrier",
+    "batches",
+    "buffers_of",
+    "compare",
+    "couples",
+    "explained",
+    "find_loss",
+    "first_not_finite",
+    "fitting",
+    "measurement",
+    "perceptron",
+    "prepare",
+    "restored",
+    "seeded",
+    "simulation",
+    "tiny",
+    "torch",
+    "training",
+]
