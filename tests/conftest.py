@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 import tomllib
 from collections.abc import Callable
@@ -29,6 +30,10 @@ def pytest_configure(config: pytest.Config) -> None:
     state = tempfile.TemporaryDirectory(prefix="langevin-state-")
     os.environ["LANGEVIN_STATE"] = state.name
     config.add_cleanup(state.cleanup)
+    # A suite that runs in the background ignores Ctrl-C, and so would all that it starts.
+    for number in (signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     worker = os.environ.get("PYTEST_XDIST_WORKER", "")
     if worker and hasattr(os, "sched_setaffinity"):
         found = sorted(os.sched_getaffinity(0))

@@ -104,7 +104,7 @@ def test_files_without_enough_waiting_times_have_no_such_figure() -> None:
     assert "aging" in plotting.quantities(subaging(waiting=[0, 10, 100, 1000, 10000]))
     few = subaging(waiting=[0, 10, 100, 1000])
     assert "aging" not in plotting.quantities(few) and "aging:" not in summary.results(few)
-    with pytest.raises(UserError, match=r"'aging': not in the file; allowed: msd$"):
+    with pytest.raises(UserError, match=r"'aging': not in the file; allowed: msd, energy$"):
         plotting.figure(few, "aging")
     same = subaging()
     same["msd"] = xr.zeros_like(same["msd"]) + 1.0
