@@ -98,9 +98,8 @@ class DynamicsKeys(Section):
         return ()
 
 
-#: Bytes of a file name, those of a result, which leaves room for what is added to the names of files beside
-#: it, and those of a path.
-LONGEST_NAME, LONGEST_RESULT, LONGEST_PATH = 255, 220, 4000
+#: Bytes of a file name, of that of a result (the name of its trajectory has 23 more), and of a path.
+LONGEST_NAME, LONGEST_RESULT, LONGEST_PATH = 255, 232, 4000
 
 
 def _result_name(given: str) -> str:

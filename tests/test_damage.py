@@ -19,6 +19,7 @@ from test_restart import interrupted
 
 from langevin import cli, config, sealing, simulation, storage
 from langevin.errors import LangevinError, StorageError
+from langevin.session import Session
 from langevin.storage import Paths
 
 GIVEN: dict[str, Any] = {
@@ -232,7 +233,7 @@ def test_a_checkpoint_without_its_seal_is_refused(tmp_path: Path, monkeypatch: p
 
 
 def test_damage_during_the_run_is_noticed_at_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    finish: Callable[..., None] = simulation._Session._finish
+    finish: Callable[..., None] = Session._finish
 
     def harmed(session: Any, status: str) -> None:
         path = session.paths.raw("configuration")
@@ -241,7 +242,7 @@ def test_damage_during_the_run_is_noticed_at_its_end(tmp_path: Path, monkeypatch
         path.write_bytes(data)
         finish(session, status)
 
-    monkeypatch.setattr(simulation._Session, "_finish", harmed)
+    monkeypatch.setattr(Session, "_finish", harmed)
     with pytest.raises(StorageError, match=r"a\.checkpoint\.configurations is damaged"):
         simulation.execute(config.load(given(tmp_path / "a.nc")))
     assert not (tmp_path / "a.nc").exists()
