@@ -12,8 +12,8 @@ from small_nets import built, settings
 
 from langevin.errors import UserError
 from langevin.systems.networks import examples
-from langevin.systems.networks.curve import _same
 from langevin.systems.networks.datasets import base
+from langevin.systems.networks.datasets.sameness import same_data
 from langevin.systems.networks.examples import Examples
 from langevin.systems.networks.training import Captured
 from langevin.systems.networks.units import Units
@@ -110,8 +110,8 @@ def test_large_data_are_compared_and_checked_by_parts(tmp_path: Path) -> None:
         part = base.Examples(changed, labels)
         return base.Data("parts", part, part, 2, one, one, {0: np.arange(count)}, {0: np.arange(count)})
 
-    assert _same(with_last(1), with_last(1))
-    assert not _same(with_last(1), with_last(2))
+    assert same_data(with_last(1), with_last(1))
+    assert not same_data(with_last(1), with_last(2))
     points = np.zeros((base.BLOCK + 5, 1), np.float32)
     points[-1] = np.nan
     part, one = base.Examples(points, np.zeros(len(points), np.int64)), np.ones(1, np.float32)
