@@ -13,6 +13,8 @@ from langevin.errors import Diverged, StorageError, UserError
 from langevin.keys import toml
 from langevin.schedule import Grid
 from langevin.storage import Paths
+from langevin.sweep import manifest
+from langevin.trust import Origin
 
 Standing: TypeAlias = Literal["nothing", "unfinished", "complete"]
 
@@ -33,15 +35,17 @@ def found(settings: Settings, paths: Paths) -> Standing:
         If it cannot be read.
     """
     if paths.sweeping:
-        _require_same(settings, _manifest(paths.manifest), paths.sweep)
+        notes = manifest.read(paths.manifest)
+        _require_same(settings, notes.get("settings"), notes.get("code"), paths.manifest)
         return "unfinished"
     if paths.checkpoint.exists():
-        _require_same(settings, _settings(attributes(paths.checkpoint), paths.checkpoint), paths.checkpoint)
+        said = attributes(paths.checkpoint)
+        _require_same(settings, _settings(said), said.get("code"), paths.checkpoint)
         return "unfinished"
     if not paths.result.exists():
         return "nothing"
     said = attributes(paths.result)
-    _require_same(settings, _settings(said, paths.result), paths.result)
+    _require_same(settings, _settings(said), said.get("code"), paths.result)
     status = str(said.get("status", ""))
     if status != "complete":
         raise Diverged(f"{paths.result} has ended ({status}), and would again; --force begins anew")
@@ -57,26 +61,18 @@ def attributes(path: Path) -> dict[str, Any]:
         raise StorageError(f"{path}: not a netCDF file that can be read: {error}") from None
 
 
-def _settings(said: Mapping[str, Any], path: Path) -> dict[str, Any]:
+def _settings(said: Mapping[str, Any]) -> Any:
     try:
-        given = json.loads(said["settings"])
+        return json.loads(said["settings"])
     except (KeyError, TypeError, ValueError):
-        given = None
+        return None
+
+
+def _require_same(settings: Settings, given: Any, code: Any, file: Path) -> None:
     if not isinstance(given, dict):
-        raise UserError(f"{path} is no run's: it does not say from which settings it was made")
-    return given
-
-
-def _manifest(path: Path) -> dict[str, Any]:
-    try:
-        given = json.loads(path.read_text())["settings"]
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise StorageError(f"{path} cannot be read: {error}") from error
-    return dict(given)
-
-
-def _require_same(settings: Settings, given: Mapping[str, Any], file: Path) -> None:
-    there = config.load(given, folder=settings.folder)
+        raise UserError(f"{file} is no run's: it does not say from which settings it was made")
+    # The file may be somebody else's, and so may the code that it names.
+    there = config.load(given, folder=settings.folder, origin=Origin.of(file, code))
     differing = next(_differences(there, settings), None)
     if differing is not None:
         key, its, here = differing

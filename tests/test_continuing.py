@@ -86,8 +86,12 @@ def slow(path: Path | str, name: str = "Slow", **sections: Any) -> dict[str, Any
     return given
 
 
+class Killed(BaseException):
+    """Nobody handles it."""
+
+
 def die() -> None:
-    raise MemoryError
+    raise Killed
 
 
 def stopped_anywhere() -> None:
@@ -266,7 +270,7 @@ def test_commands_end_at_ctrl_c_in_one_line(monkeypatch: pytest.MonkeyPatch) -> 
     def interrupted(path: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(simulation, "open", interrupted)
+    monkeypatch.setattr(storage, "open_result", interrupted)
     for debug in ((), ("--debug",)):
         assert said(*debug, "info", "a.nc") == (130, "langevin: stopped by Ctrl-C\n")
 
@@ -299,7 +303,7 @@ def test_a_start_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(pace, "rest", lambda interval, took: 0.0)
     taken: list[str] = []
     Slow.now["start"] = [lambda: taken.append("step")] * 5 + [die]
-    with pytest.raises(MemoryError):
+    with pytest.raises(Killed):
         langevin.run(given, resume=True)
     assert len(taken) == 5
     Slow.now["start"] = [lambda: taken.append("step")] * 10

@@ -122,7 +122,7 @@ def test_commands_in_documents_exist(document: str) -> None:
         for command, rest in re.findall(r"\blangevin (\w+)((?: +(?!&&)\S+)*)", block):
             assert command in main.commands, command
             options = {name for parameter in main.commands[command].params for name in parameter.opts}
-            for option in re.findall(r"(?<!\S)--?[a-z]+", rest):
+            for option in re.findall(r"(?<!\S)--?[a-z][a-z-]*", rest):
                 assert option in options, (command, option)
 
 

@@ -9,7 +9,6 @@ A sweep that writes `name.nc` keeps a folder ``name.sweep`` beside it until it e
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Mapping
@@ -18,22 +17,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from langevin import beginning, config, provenance, sealing, trajectories, trust
+from langevin import beginning, config, provenance, trajectories, trust
 from langevin.config import Settings
 from langevin.ensemble import available_threads
 from langevin.errors import Diverged, Interrupted, LangevinError, StorageError, UserError, one_line
 from langevin.interruption import interruptible
 from langevin.session import LOST, Manner, going_on
 from langevin.starting import is_start
-from langevin.storage import Paths, explained, replacing
-from langevin.sweep import combine, member
+from langevin.storage import Paths, explained
+from langevin.sweep import combine, manifest, member
 from langevin.sweep.executor import Executor, LocalProcesses, Outcome
 from langevin.sweep.plan import Sweep
 from langevin.sweep.progress import SweepProgress
 from langevin.trust import Origin
-
-#: Raised when the layout of the folder changes, so that an old one is refused, not misread.
-FOLDER_FORMAT = 2
 
 
 def local(threads: int | None, lock: int) -> LocalProcesses:
@@ -73,7 +69,7 @@ def start(settings: Settings, paths: Paths, executor: Executor, manner: Manner) 
     if paths.sweep.exists():
         raise UserError(f"{paths.sweep} is in the way: members are kept there while the sweep goes on")
     notes = {
-        "format": FOLDER_FORMAT,
+        "format": manifest.FORMAT,
         "settings": settings.given,
         "text": settings.text,
         "folder": str(settings.folder.resolve()),
@@ -93,7 +89,7 @@ def start(settings: Settings, paths: Paths, executor: Executor, manner: Manner) 
         shutil.rmtree(aside, ignore_errors=True)
         try:
             aside.mkdir()
-            _write(aside / paths.manifest.name, notes)
+            manifest.write(aside / paths.manifest.name, notes)
             aside.rename(paths.sweep)
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)
@@ -103,11 +99,11 @@ def start(settings: Settings, paths: Paths, executor: Executor, manner: Manner) 
 
 def resume(paths: Paths, executor: Executor, manner: Manner) -> Path:
     """Carry on a sweep; members that failed are tried again. Parameters and errors are those of `start`."""
-    notes = _read(paths.manifest)
-    if notes["format"] != FOLDER_FORMAT:
+    notes = manifest.read(paths.manifest)
+    if notes["format"] != manifest.FORMAT:
         raise StorageError(
             f"{paths.manifest} was written by another version of langevin (format {notes['format']}, "
-            f"here {FOLDER_FORMAT})"
+            f"here {manifest.FORMAT})"
         )
     origin = Origin.of(paths.manifest, notes.get("code"))
     left = f" before it went on; continue with `langevin resume {paths.result}`"
@@ -117,33 +113,6 @@ def resume(paths: Paths, executor: Executor, manner: Manner) -> Path:
     notes["code"] = trust.recorded(settings.code)
     notes["history"] += f"\n{provenance.history_line('resume')}, {provenance.versions()}"
     return _Campaign(settings, paths, executor, notes, manner).carry_out()
-
-
-def _write(path: Path, notes: Mapping[str, Any]) -> None:
-    """Write the notes of a sweep in one line, and their checksum in a second one."""
-    text = json.dumps(notes)
-    with replacing(path) as aside:
-        aside.write_text(f"{text}\n{sealing.short(text.encode())}\n")
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """Return the notes of a sweep.
-
-    Raises
-    ------
-    StorageError
-        If they are not what was written.
-    """
-    try:
-        text, _, checksum = path.read_text().partition("\n")
-        # One line is what earlier versions wrote; their format says that it is another.
-        intact = checksum.strip() == sealing.short(text.encode()) if checksum else True
-        notes: dict[str, Any] = json.loads(text) if intact else {}
-    except (OSError, ValueError) as error:
-        raise StorageError(f"{path} cannot be read: {error}") from error
-    if not intact or (not checksum and notes.get("format") == FOLDER_FORMAT):
-        raise StorageError(f"{path} is damaged: it is not what was written (by its checksum)")
-    return notes
 
 
 class _Campaign:
@@ -206,7 +175,7 @@ class _Campaign:
 
     def _take_time(self) -> None:
         self.notes["wall_time"] = round(self.wall_before + time.monotonic() - self.began, 3)
-        _write(self.paths.manifest, self.notes)
+        manifest.write(self.paths.manifest, self.notes)
 
     def _finish(self) -> Path:
         attributes = {
