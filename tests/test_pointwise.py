@@ -17,7 +17,7 @@ from small_nets import built, settings
 from torch import Tensor, nn
 
 from langevin.systems.networks import pointwise
-from langevin.systems.networks.deep_modules import VGG16
+from langevin.systems.networks.deep_modules import VGG16, PreResNet
 from langevin.systems.networks.modules import LeNet, ResNet18
 
 #: A gradient of weights with channels innermost, a kernel of one pixel and a stride, as oneDNN reports it.
@@ -112,12 +112,23 @@ def test_double_precision_keeps_channels_outermost() -> None:
     [
         (ResNet18((3, 32, 32), 10, 2), False),
         (ResNet18((3, 32, 32), 10, 8), True),
+        (PreResNet((3, 32, 32), 10, 11, True, 2), False),
+        (PreResNet((3, 32, 32), 10, 11, True, 16), True),
         (VGG16((3, 32, 32), 10, 2, False), True),
         (strided((3, 32, 32), 10, "layers"), False),
         (LeNet((1, 28, 28), 10), False),
         (nn.Linear(3, 2), False),
     ],
-    ids=["narrow shortcuts", "wider ones", "no shortcuts", "user's", "compiled", "no convolution"],
+    ids=[
+        "narrow shortcuts",
+        "wider ones",
+        "narrow blocks",
+        "wider blocks",
+        "no shortcuts",
+        "user's",
+        "compiled",
+        "no convolution",
+    ],
 )
 def test_channels_lie_innermost_where_that_is_faster(module: nn.Module, pays: bool) -> None:
     assert pointwise.channels_last_pays(module) == pays

@@ -25,7 +25,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 #: Numbers in the largest vector of any processor: with as many channels the buffer is long enough.
 VECTOR = 16
-#: From so many channels on, channels innermost are faster (benchmarks/channels.py).
+#: With so many inputs of every pointwise convolution, channels innermost are faster (benchmarks/channels.py).
 FASTER = 8
 
 
@@ -87,5 +87,5 @@ def protected(module: nn.Module) -> Iterator[None]:
 def channels_last_pays(module: nn.Module) -> bool:
     """Return whether single precision is faster on a processor with channels innermost."""
     layers = [m for m in module.modules() if isinstance(m, nn.Conv2d)]
-    narrow = [m for m in layers if m.in_channels < FASTER and _skips(m.weight, m.stride, m.groups)]
+    narrow = [m for m in layers if m.in_channels < FASTER and m.groups == 1 and _pointwise(m.weight.shape)]
     return bool(layers) and not narrow
