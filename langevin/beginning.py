@@ -142,7 +142,7 @@ def _faults(settings: Settings, dataset: xr.Dataset) -> Iterator[str]:
         there = began.get(key, type(own).model_fields[key].default)
         if there != getattr(own, key):
             yield (
-                f"its dynamics.{key} is {toml(there)}, here {toml(getattr(own, key))}: must be the same, for "
+                f"its dynamics.{key} is {shown(there)}, here {shown(getattr(own, key))}: must be the same, for "
                 "the disorder follows from it"
             )
 
@@ -165,7 +165,7 @@ def _system_faults(settings: Settings, table: Mapping[str, Any]) -> Iterator[str
             continue
         theirs, ours = getattr(there, key), getattr(settings.system, key)
         if theirs != ours:
-            yield f"its system.{key} is {toml(theirs)}, here {toml(ours)}: must be the same"
+            yield f"its system.{key} is {shown(theirs)}, here {shown(ours)}: must be the same"
 
 
 def _replica_faults(settings: Settings, dataset: xr.Dataset) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 from langevin import config, netcdf
 from langevin.config import Settings
-from langevin.errors import Diverged, StorageError, UserError
+from langevin.errors import Diverged, StorageError, UserError, shortened
 from langevin.keys import toml
 from langevin.schedule import Grid
 from langevin.storage import Paths
@@ -77,7 +77,7 @@ def _require_same(settings: Settings, given: Any, code: Any, file: Path) -> None
     if differing is not None:
         key, its, here = differing
         raise UserError(
-            f"{file}: its {key} is {its}, here {here}: must be the same to go on with --resume; "
+            f"{file}: its {key} is {shortened(its)}, here {shortened(here)}: must be the same to go on with --resume; "
             "--force begins anew"
         )
 
