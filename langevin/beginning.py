@@ -142,8 +142,8 @@ def _faults(settings: Settings, dataset: xr.Dataset) -> Iterator[str]:
         there = began.get(key, type(own).model_fields[key].default)
         if there != getattr(own, key):
             yield (
-                f"its dynamics.{key} is {shown(there)}, here {shown(getattr(own, key))}: must be the same, for "
-                "the disorder follows from it"
+                f"its dynamics.{key} is {shown(there)}, here {shown(getattr(own, key))}: must be the same, "
+                "for the disorder follows from it"
             )
 
 

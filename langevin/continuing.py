@@ -75,9 +75,9 @@ def _require_same(settings: Settings, given: Any, code: Any, file: Path) -> None
     there = config.load(given, folder=settings.folder, origin=Origin.of(file, code))
     differing = next(_differences(there, settings), None)
     if differing is not None:
-        key, its, here = differing
+        key, (its, here) = differing[0], map(shortened, differing[1:])
         raise UserError(
-            f"{file}: its {key} is {shortened(its)}, here {shortened(here)}: must be the same to go on with --resume; "
+            f"{file}: its {key} is {its}, here {here}: must be the same to go on with --resume; "
             "--force begins anew"
         )
 
