@@ -25,6 +25,7 @@ from langevin import config, simulation, templates
 from langevin.dynamics import Langevin
 from langevin.ensemble import Ensemble
 from langevin.errors import ConfigError, Diverged, UserError
+from langevin.keys import toml
 from langevin.noise import Noise
 from langevin.systems.particles import KobAndersen, Mixture
 from langevin.systems.particles.kernels import Field, Geometry, Lists
@@ -323,7 +324,7 @@ def test_replicas_of_a_sample_leave_from_one_configuration() -> None:
         ({"system__cutoff": 3.0}, "system.cutoff = 3: pairs interact up to 3, half the box is 2.554"),
         ({"system__n": 100}, "system.cutoff = 2.5: pairs interact up to 2.5, half the box is 2.184"),
         ({"system__sigma": [[1.0, 0.8], [0.7, 0.88]]}, "system.sigma = [[1.0, 0.8], [0.7, 0.88]]: must be a"),
-        ({"system__epsilon": [[1.0]]}, "system.epsilon: of 1 species; needed: 2"),
+        ({"system__epsilon": [[1.0]]}, "system.epsilon = [[1.0]]: of 1 species; needed: 2"),
         ({"system__composition": [0.8, 0.3]}, "system.composition = [0.8, 0.3]: must be 1 to 8 fractions"),
         ({"system__composition": [0.9999, 0.0001]}, "system.n = 160: leaves a species"),
         ({"system__potential": "wca", "system__cutoff": 2.0}, "system.cutoff = 2: allowed: 0, unless"),
@@ -359,7 +360,7 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
     given = mixtures.settings(dynamics__t_max=0.6)
     whole = langevin.run(given)
     text = "\n".join(
-        f"[{section}]\n" + "\n".join(f"{k} = {config.toml(v)}" for k, v in keys.items())
+        f"[{section}]\n" + "\n".join(f"{k} = {toml(v)}" for k, v in keys.items())
         for section, keys in given.items()
     )
     (tmp_path / "run.toml").write_text(text + '\npath = "run.nc"\ncheckpoint_interval = 0\n')
