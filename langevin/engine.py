@@ -77,8 +77,9 @@ def run(
             record(run, stop)
         keep(stop, run.state)
         run.position = stop.index + 1
-        # Not before: what is measured again needs them again.
-        forget(run, stop)
+        # Their last pair is measured; not before, for what is measured again needs them again.
+        for waiting in {waiting for waiting, _ in stop.pairs if run.needed[waiting] == stop.index}:
+            del run.references[waiting]
 
 
 def record(run: Run, stop: Stop) -> None:
@@ -94,9 +95,3 @@ def record(run: Run, stop: Stop) -> None:
             run.references[stop.waiting] = run.system.reference(run.state)
     if stop.hessian is not None and run.spectra is not None:
         run.recorder.spectrum(stop.hessian, run.spectra.measure(run.system, run.state, stop.time))
-
-
-def forget(run: Run, stop: Stop) -> None:
-    """Free the references whose last pair was due at a stop."""
-    for waiting in {waiting for waiting, _ in stop.pairs if run.needed[waiting] == stop.index}:
-        del run.references[waiting]
