@@ -420,4 +420,4 @@ def test_dollars_of_titles_that_are_no_formulas(quench: xr.Dataset, tmp_path: Pa
     for title in (r"$\nothing$ and", "for 5 $ or $x_", "$", r"$T_c$ = 1"):
         plotting.save(quench.assign_attrs(title=title), tmp_path / "a.png")
     assert style.as_written(r"$T_c$ = 1") == r"$T_c$ = 1"
-    assert style.as_written("$x_ $ 1") == r"\$x_ \$ 1"
+    assert style.as_written(r"$\nothing$ 1") == r"\$\nothing\$ 1"

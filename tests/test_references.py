@@ -17,7 +17,7 @@ import walkers
 from test_recorder import walking
 from test_restart import assert_same, interrupted
 
-from langevin import config, engine, pace, simulation, storage
+from langevin import config, engine, pace, session, simulation, storage
 from langevin.errors import LangevinError, StorageError
 from langevin.references import References
 from langevin.storage import Paths
@@ -219,15 +219,16 @@ def test_room_is_used_again_once_no_checkpoint_relies_on_it(tmp_path: Path) -> N
 
 def test_references_are_let_go_after_their_last_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those without a pair are not made at all; on resuming, those that are needed come back."""
-    made, most, record = [], [], engine.record
+    made, most, runs, record = [], [], [], engine.record
 
     def reference(self: Any, state: Any) -> Any:
         made.append(len(made))
         return state
 
     def watched(run: Any, stop: Any) -> None:
-        record(run, stop)
         most.append(len(run.references))
+        record(run, stop)
+        runs.append(run)
 
     monkeypatch.setattr(walkers.Walkers, "reference", reference)
     monkeypatch.setattr(engine, "record", watched)
@@ -235,7 +236,7 @@ def test_references_are_let_go_after_their_last_pair(tmp_path: Path, monkeypatch
     given["output"] = {"path": str(tmp_path / "whole.nc"), "figure": False}
     simulation.execute(config.load(given))
     # The last two waiting times, 19 and 20, have no pair; three are waited for at once.
-    assert (len(made), max(most), most[-1]) == (19, 3, 0)
+    assert (len(made), max(most), len(runs[-1].references)) == (19, 3, 0)
     given["output"]["path"] = str(tmp_path / "a.nc")
     paths = interrupted(given, monkeypatch, 12)
     with netCDF4.Dataset(paths.checkpoint) as file:
@@ -342,7 +343,7 @@ def test_writing_checkpoints_takes_a_hundredth_of_the_time(
 
     monkeypatch.setattr(walkers.Walkers, "advance", slow_step)
     monkeypatch.setattr(storage, "write_checkpoint", slow_write)
-    monkeypatch.setattr(simulation, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(session, "time", SimpleNamespace(monotonic=lambda: clock.now))
     times = list(np.arange(0.0, 501.0))
     given = {**walking(times=times, waiting_times=[0.0], lags=[1.0], configurations="never")}
     given["dynamics"] = {"t_max": 500.0}
