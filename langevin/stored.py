@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from langevin import config, storage
 from langevin.config import Settings
 from langevin.errors import UserError
-from langevin.observables.pairs import index_of
 from langevin.sweep.reading import sweep_dims
 from langevin.system import Array
 from langevin.trust import Origin
@@ -90,6 +89,9 @@ def configuration(dataset: xr.Dataset, time: float | None = None, name: str = ""
             'record.configurations = "always" all'
         )
     wanted = float(stored[-1]) if time is None else time
+    # Imported here: whoever checks a run file reads no results.
+    from langevin.observables.pairs import index_of
+
     place = index_of(stored, wanted)
     if place is None:
         # With all digits: late times may lie close together.

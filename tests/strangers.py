@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from langevin import storage
-from langevin.sweep.execution import FOLDER_FORMAT
+from langevin.sweep import manifest
 
 _NUMBERS = itertools.count()
 
@@ -135,7 +135,7 @@ def sweep(folder: Path, given: dict[str, Any]) -> Path:
     paths = storage.Paths(folder / "sweep.nc")
     paths.sweep.mkdir()
     notes = {
-        "format": FOLDER_FORMAT,
+        "format": manifest.FORMAT,
         "settings": given | {"sweep": {"ensemble.seed": [1, 2]}},
         "text": "",
         "folder": str(folder),
@@ -143,7 +143,7 @@ def sweep(folder: Path, given: dict[str, Any]) -> Path:
         "history": "",
         "wall_time": 0.0,
     }
-    paths.manifest.write_text(json.dumps(notes))
+    manifest.write(paths.manifest, notes)
     return paths.result
 
 

@@ -193,7 +193,7 @@ def test_every_chunk_of_numbers_has_a_checksum(tmp_path: Path) -> None:
 
 
 def test_a_damaged_folder_of_a_sweep_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from langevin.sweep import combine, execution
+    from langevin.sweep import combine
 
     settings = {**given(tmp_path / "s.nc"), "sweep": {"dynamics.temperature": [0.5, 1.0]}}
     paths = Paths(tmp_path / "s.nc")
@@ -219,7 +219,7 @@ def test_a_damaged_folder_of_a_sweep_is_one_line(tmp_path: Path, monkeypatch: py
     shutil.copytree(tmp_path / "kept", paths.sweep)
     member.unlink()
     simulation.execute_resume(paths.result)
-    assert execution.FOLDER_FORMAT == 2
+    assert manifest.FORMAT == 2
     with simulation.open(paths.result) as found:
         assert found.attrs["status"] == "complete"
 

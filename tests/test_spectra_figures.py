@@ -119,7 +119,7 @@ def test_the_command_draws_it_where_it_is_there(tmp_path: Path) -> None:
     assert (tmp_path / "a.png").stat().st_size > 10_000
     # Without a quantity the energy, as before.
     assert len(plotting.figure(spectra()).axes) == 1
-    with pytest.raises(UserError, match="allowed: hessian"):
+    with pytest.raises(UserError, match="allowed: energy, hessian"):
         plotting.figure(spectra(), "correlation")
     bare = (
         spectra()

@@ -20,7 +20,7 @@ from langevin.cli import main
 from langevin.errors import ConfigError, Diverged, LangevinError, UserError
 from langevin.recorder import TAKEN
 from langevin.storage import Paths
-from langevin.sweep import combine, execution, names, reading
+from langevin.sweep import combine, execution, manifest, names, reading
 from langevin.sweep import member as member_module
 from langevin.sweep.executor import InProcess
 from langevin.sweep.plan import Axis
@@ -599,7 +599,7 @@ def test_nothing_is_left_of_a_sweep_that_cannot_begin(
 ) -> None:
     given = harmonic(sweep={"system.n": [5, 12]}, output={"path": str(tmp_path / "a.nc")})
     with monkeypatch.context() as patch:
-        patch.setattr(execution, "_write", lambda path, notes: path.write_text(str(1 / 0)))
+        patch.setattr(manifest, "write", lambda path, notes: path.write_text(str(1 / 0)))
         with pytest.raises(ZeroDivisionError):
             langevin.run(given)
     assert list(tmp_path.iterdir()) == []
