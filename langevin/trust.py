@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from langevin import guard, known, sources
-from langevin.errors import UnknownCode, UserError
+from langevin.errors import LangevinWarning, UnknownCode, UserError
 from langevin.sources import Source
 
 #: Sources of an object: full name of a module → SHA-256.
@@ -312,9 +312,8 @@ _said: set[str] = set()
 def _warn(text: str) -> None:
     if text not in _said:
         _said.add(text)
-        # Without a place in this file, of which Python would show a second line.
         text = f"{text}; resume, connect, plane and ensemble will ask for --trust"
-        warnings.warn_explicit(text, UserWarning, "langevin", 1)
+        warnings.warn(text, LangevinWarning, stacklevel=2)
 
 
 def union(parts: Iterable[Iterable[Code]]) -> tuple[Code, ...]:
