@@ -65,6 +65,11 @@ def protect() -> object:
 class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Protects as soon as it sees a convolution that needs it."""
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # Else torch.compile is loaded, which takes two seconds and is not used.
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Look at the operation, and carry it out."""
         if func is torch.ops.aten.convolution.default and _skips(args[1], args[3], args[8]):
