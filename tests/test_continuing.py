@@ -152,6 +152,7 @@ def test_the_wall_time_ends_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert_same(tmp_path / "whole.nc", tmp_path / "a.nc")
 
 
+@pytest.mark.slow
 def test_sweeps_go_on_too(here: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     swept = {"sweep": {"dynamics.temperature": [0.5, 1.0, 2.0]}}

@@ -52,6 +52,7 @@ for _ in range(2):
 """
 
 
+@pytest.mark.slow
 def test_children_of_a_parent_that_used_threads_have_its_bits(tmp_path: Path) -> None:
     made = subprocess.run([sys.executable, "-c", FORKS], cwd=tmp_path, capture_output=True, text=True)
     assert made.returncode == 0, made.stderr

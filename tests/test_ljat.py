@@ -93,6 +93,7 @@ def test_a_line_has_the_other_atoms_at_its_ends() -> None:
         assert sum(of[middle]) == pytest.approx(max(r12, r13, r23))
 
 
+@pytest.mark.slow
 def test_labels_are_those_of_an_accurate_integration() -> None:
     """Steepest descent by an implicit method, far past the point where our labels are given."""
     found = molecules(20, seed=3)

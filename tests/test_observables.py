@@ -144,6 +144,7 @@ def test_a_power_law_with_a_correction() -> None:
         assert 1e-5 < abs(left) < 2 * abs(float(found[f"{name}_shift"])) < 0.1
 
 
+@pytest.mark.slow
 def test_error_bars_of_the_powers_cover_the_truth() -> None:
     """±1 standard error of 20 samples holds the truth in 67 % of cases (Student, 19 degrees of freedom)."""
     rng, t = np.random.default_rng(3), np.geomspace(1, 1e3, 61)

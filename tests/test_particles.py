@@ -293,6 +293,7 @@ def test_a_start_at_zero_temperature_is_at_rest() -> None:
     assert np.abs(system.model.force(system.initial_state(noise).x)).max() < 0.02
 
 
+@pytest.mark.slow
 def test_the_fluctuation_dissipation_theorem_holds_in_the_liquid() -> None:
     """χ = Δ/(6T) + t/N, Δ of all particles, N that of the free centre of mass; 16 starts, at 5 σ."""
     temperature = 2.0
@@ -355,6 +356,7 @@ def test_a_step_that_is_too_long_is_found_out() -> None:
         langevin.run(mixtures.settings(dynamics__dt=5e-3, system__equilibration_time=1.0))
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
     """Lists, held noise and streams are in the checkpoint: SIGKILL in the middle changes no bit."""
     given = mixtures.settings(dynamics__t_max=0.6)

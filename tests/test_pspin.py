@@ -272,7 +272,7 @@ def test_a_quench_is_marked_with_the_aging_limits() -> None:
     assert "asymptote" not in attributes(0.9, 0.5)  # no closed form is drawn where none is known
 
 
-@pytest.mark.parametrize("temperature", [0.8, 2.0, 10.0])
+@pytest.mark.parametrize("temperature", [0.8, 2.0, pytest.param(10.0, marks=pytest.mark.slow)])
 def test_half_the_largest_step_is_near_the_truth(temperature: float) -> None:
     """E = −1/(2T) to a tenth: the scheme's bias is of relative size T dt < 1/20 there.
 

@@ -327,6 +327,7 @@ def members_of(process: int) -> list[int]:
     return [int(p) for p in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="asks /proc who belongs to whom")
 def test_a_member_that_is_stopped_goes_on_in_another_process(whole: Path, tmp_path: Path) -> None:
     write_sweep(tmp_path / "run.toml", lasting("a.nc"))
@@ -339,6 +340,7 @@ def test_a_member_that_is_stopped_goes_on_in_another_process(whole: Path, tmp_pa
     assert_same(whole, tmp_path / "a.nc")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="asks /proc who belongs to whom")
 def test_a_signal_to_all_stops_the_sweep(whole: Path, tmp_path: Path) -> None:
     """As a queue sends it; one of the processes stands still."""
