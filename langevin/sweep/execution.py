@@ -91,9 +91,9 @@ def start(settings: Settings, paths: Paths, executor: Executor, manner: Manner) 
             aside.mkdir()
             manifest.write(aside / paths.manifest.name, notes)
             aside.rename(paths.sweep)
-        except BaseException:
+        finally:
+            # Of a folder that has its name nothing is left here.
             shutil.rmtree(aside, ignore_errors=True)
-            raise
     return _Campaign(settings, paths, executor, notes, manner).carry_out()
 
 
