@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -18,6 +18,27 @@ class Estimate(NamedTuple):
 
     mean: xr.DataArray
     error: xr.DataArray
+
+
+def interval(
+    value: ArrayLike, error: ArrayLike, degrees: ArrayLike, confidence: float
+) -> tuple[Array, Array]:
+    """Return the ends of the interval value ± t·error, t the quantile of Student's distribution.
+
+    Parameters
+    ----------
+    value, error : array_like
+    degrees : array_like
+        Degrees of freedom from which the error was estimated: n − 1 for a mean of n; inf where it is known.
+    confidence : float
+        Of the two-sided interval, such as 0.95.
+    """
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence = {confidence}: must be between 0 and 1")
+    from scipy.special import stdtrit
+
+    reach = stdtrit(np.asarray(degrees, dtype=float), (1 + confidence) / 2) * np.asarray(error, dtype=float)
+    return np.asarray(value - reach), np.asarray(value + reach)
 
 
 def average(values: xr.DataArray) -> Estimate:
@@ -31,13 +52,19 @@ def average(values: xr.DataArray) -> Estimate:
     ----------
     values : DataArray
         With dimension replica, and coordinate sample(replica) where samples are known.
+
+    Returns
+    -------
+    Estimate
+        The attribute `samples` of the error is the number n of independent values; its interval is that of
+        Student's distribution with n − 1 degrees of freedom (`interval`).
     """
     alone, dim = _independent(values)
     count = alone.sizes[dim]
     mean = alone.mean(dim, keep_attrs=True)
     if count == 1:
-        return Estimate(mean, xr.full_like(mean, np.nan))
-    return Estimate(mean, alone.std(dim, ddof=1) / np.sqrt(count))
+        return Estimate(mean, xr.full_like(mean, np.nan).assign_attrs(samples=1))
+    return Estimate(mean, (alone.std(dim, ddof=1) / np.sqrt(count)).assign_attrs(samples=count))
 
 
 def _independent(values: xr.DataArray) -> tuple[xr.DataArray, str]:

@@ -1,0 +1,48 @@
+"""From how many independent samples on an error bar holds what it says.
+
+An error that is estimated from few samples, or of a number that is far from linear in them, covers less than it
+claims. How much, tests/coverage measures: many small virtual runs are taken from a large one, and it is
+counted how often the interval of 68 and of 95 % holds the value of the large one. `LEAST` is the smallest
+number of samples from which both hold within the error of that count. Below it figures and summaries say "too
+few samples".
+"""
+
+from __future__ import annotations
+
+import math
+
+#: Samples from which the errors of a quantity hold; of those that are not named, `DEFAULT`.
+LEAST: dict[str, int] = {}
+#: Of means and of numbers that are nearly linear in them, with Student's quantiles.
+DEFAULT = 4
+
+
+def least(quantity: str) -> int:
+    """Return the number of independent samples from which the errors of a quantity hold."""
+    return LEAST.get(quantity, DEFAULT)
+
+
+def too_few(quantity: str, samples: int) -> str:
+    """Return "too few samples: n of at least m", or "" where there are enough."""
+    needed = least(quantity)
+    return "" if samples >= needed else f"too few samples: {samples} of at least {needed}"
+
+
+def stated(quantity: str, value: float, error: float, samples: int, digits: int = 4) -> str:
+    """Return "value ± error", or the value and why its error is not said.
+
+    Parameters
+    ----------
+    quantity : str
+        Its name in `LEAST`.
+    value, error : float
+    samples : int
+        Independent samples behind them.
+    digits : int
+        Significant digits of the value.
+    """
+    number = f"{value:.{digits}g}"
+    if not math.isfinite(error):
+        return number
+    lacking = too_few(quantity, samples)
+    return f"{number} ({lacking})" if lacking else f"{number} ± {error:.2g}"
