@@ -1,4 +1,4 @@
-"""Print the table of coverages of docs/observables.md: `python tests/coverage/table.py [modules]`."""
+"""Print the table of coverages of docs/observables.md: `python tests/error_bars/table.py [modules]`."""
 
 from __future__ import annotations
 
