@@ -89,7 +89,8 @@ def _curve(dataset: xr.Dataset, name: str, dim: str) -> Curve | None:
     """Return mean and error of a variable of dimensions (replica, dim); None if nothing is finite.
 
     The error is the standard error over samples. A numerical solution has one replica and states its own
-    error, in `name`_error; where there are both they add in quadrature.
+    error, in `name`_error; where there are both they add in quadrature. An own error of kind "sampling" is
+    another for each replica: the scatter of several replicas holds it already.
     """
     _times(dataset, dim)
     # A point that some replica lacks is no average of all of them.
@@ -98,7 +99,8 @@ def _curve(dataset: xr.Dataset, name: str, dim: str) -> Curve | None:
         return None
     mean, error = average(values)
     stated = f"{name}_error"
-    if stated in dataset and dataset[stated].dims == dataset[name].dims:
+    held = dataset.sizes["replica"] > 1 and stated in dataset and dataset[stated].attrs.get("kind") == "sampling"
+    if not held and stated in dataset and dataset[stated].dims == dataset[name].dims:
         numerical = dataset[stated].sortby(dim).sel({dim: values[dim]}).mean("replica")
         error = (numerical**2 + error.fillna(0.0) ** 2) ** 0.5
     return Curve(*(np.asarray(array, dtype=float) for array in (values[dim], mean, error)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from langevin.system import Attributes
@@ -28,8 +29,15 @@ def step_attributes(dynamics: Descent, batch_size: int) -> dict[str, Any]:
     return rule
 
 
+#: The attribute `kind` of errors that are independent from replica to replica, whose scatter holds them.
+SAMPLING = "sampling"
+#: Which statistics batch-norm has: those of a run, and those at weights that no run was at.
+RUNNING = "running averages of the mini-batches of the steps"
+RENEWED = "computed anew at these weights, from the measured training examples"
+
+
 def measured_attributes(
-    loss: str, dof: int, trained: int, tested: int, probed: int, curved: int, rule: dict[str, Any]
+    loss: str, dof: int, sizes: Sequence[tuple[int, int]], rule: dict[str, Any], normalised: bool
 ) -> Attributes:
     """Return the attributes of all variables.
 
@@ -39,25 +47,35 @@ def measured_attributes(
         Name of the loss.
     dof : int
         Weights.
-    trained, tested, probed, curved : int
-        Examples that training losses, test losses, gradients and Hessians are averaged over.
+    sizes : sequence of (int, int)
+        Over how many of how many examples training losses, test losses, gradients and Hessians are averaged.
     rule : dict
         As `step_attributes` returns it.
+    normalised : bool
+        Whether there is batch-norm.
     """
     noise = "gradient noise D: variance of the per-sample gradient, per weight"
+    if normalised:
+        noise = "gradient noise D: from differences of the gradients of disjoint mini-batches, per weight"
+    trained, tested, probed, curved = ({"examples": n, "examples_of": of} for n, of in sizes)
+    # One set of weights has two losses with batch-norm: whoever compares must know which this is.
+    seen = {"batch_norm_statistics": RUNNING} if normalised else {}
     own: dict[str, dict[str, Any]] = {
-        "energy": {"long_name": f"training loss ({loss})", "examples": trained},
-        "test_loss": {"long_name": f"test loss ({loss})", "examples": tested},
-        "train_accuracy": {"long_name": "training accuracy", "examples": trained},
-        "test_accuracy": {"long_name": "test accuracy", "examples": tested},
-        "train_error": {"long_name": "training error, part classified wrongly", "examples": trained},
-        "test_error": {"long_name": "test error, part classified wrongly", "examples": tested},
-        "gradient_norm": {"long_name": "norm of the gradient of the training loss", "examples": probed},
-        "gradient_noise": {"long_name": noise, "examples": probed, **rule},
-        "gradient_noise_error": {"long_name": "standard error of the gradient noise"},
+        "energy": {"long_name": f"training loss ({loss})", **trained, **seen},
+        "test_loss": {"long_name": f"test loss ({loss})", **tested, **seen},
+        "train_accuracy": {"long_name": "training accuracy", **trained, **seen},
+        "test_accuracy": {"long_name": "test accuracy", **tested, **seen},
+        "train_error": {"long_name": "training error, part classified wrongly", **trained, **seen},
+        "test_error": {"long_name": "test error, part classified wrongly", **tested, **seen},
+        "gradient_norm": {"long_name": "norm of the gradient of the training loss", **probed},
+        "gradient_noise": {"long_name": noise, **probed, **rule},
+        "gradient_noise_error": {"long_name": "standard error of the gradient noise", "kind": SAMPLING},
         "msd": {"long_name": "mean square displacement per weight", "dof": dof},
         "correlation": {"long_name": "two-time correlation per weight", "dof": dof},
-        "hessian": {"definition": DEFINITION, "rows": dof, "examples": curved},
+        "hessian": {"definition": DEFINITION, "rows": dof, **curved, **seen},
     }
+    for name in ("energy", "test_loss", "train_accuracy", "test_accuracy"):
+        words = f"standard error of the {own[name]['long_name']}, of the choice of examples"
+        own[f"{name}_error"] = {"long_name": words, "kind": SAMPLING}
     steps = {axis: {"units": "steps"} for axis in ("time", "waiting_time", "lag")}
     return {name: {"units": "1", **about} for name, about in own.items()} | steps

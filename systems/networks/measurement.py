@@ -1,24 +1,39 @@
-r"""What is measured of a network at one time.
+r"""What is measured of a network at one time, and how well a subset of the examples knows it.
 
 energy, test_loss, accuracies
-    Means over fixed, seeded subsets (`record.energy_examples`) of the training and the test set, in
-    evaluation mode. The penalty of weight decay is not part of the energy.
-gradient_norm
-    |∇L|, the Euclidean norm over all M weights of the mean loss's gradient on `record.gradient_examples`.
+    Means over seeded subsets (`record.energy_examples`) of the training and the test set, in evaluation mode.
+    The penalty of weight decay is not part of the energy. Of n of N examples the standard error is
+    σ √((1/n)(1 − n/N)), σ² the variance over examples.
 gradient_noise
     D = (1/M) Σ_i [⟨(∂_i ℓ)²⟩ − ⟨∂_i ℓ⟩²], the variance of the per-sample gradient, per weight: eq. (4) of
-    Baity-Jesi et al. 2018. Frozen noise of this size moves the weights by Δ = α² D t/B in t steps.
+    Baity-Jesi et al. 2018, here with N − 1 in its denominator: S²/M, S² = Σ_a |g_a − G|²/(N − 1), which a
+    subset estimates without bias. Frozen noise of this size moves the weights by Δ = α² D t/B in t steps.
+    The error is the scatter over `PARTS` parts of the subset.
+gradient_norm
+    |∇L| = |G|, the Euclidean norm over all M weights of the mean gradient of all N examples. The mean g of n
+    of them has ⟨|g|²⟩ = |G|² + S²(1/n − 1/N), which at the bottom of a landscape is mostly the second term. It
+    is taken off, with S² from the means of the parts: of K parts of n_p examples, with sums s_p,
+    Σ_p |s_p|²/n_p − |Σ_p s_p|²/n is (K − 1) S² on average. What is left may be negative by chance; |G| is 0
+    then.
 
-With batch-norm the loss of one example is not defined; the gradient of a mini-batch is. There both come from
-the gradients g_k of K mini-batches of B examples in training mode: D = B ⟨|g_1 − g_2|²⟩/(2M) over disjoint
-pairs, and |∇L|² = (|Σ g_k|² − Σ|g_k|²)/(K(K − 1)), unbiased (set to 0 where it comes out negative).
+With batch-norm the loss of one example is not defined; the gradient of a mini-batch of B is, in training mode.
+D is then what the difference of two disjoint mini-batches says,
+
+    D = B ⟨|g_1 − g_2|²⟩/(2M),    |G|² = ⟨g_1·g_2⟩ + M D/N,
+
+averages over all pairs of disjoint batches of the training set. Of gradients that are means over examples they
+are the two above, exactly, whatever B/N is: drawn without replacement, ⟨|g|²⟩ = |G|² + S²(1/B − 1/N) and
+⟨g_1·g_2⟩ = |G|² − S²/N. K disjoint batches have K(K − 1)/2 pairs: with s = Σ_k g_k their mean square difference
+is 2 (Σ_k |g_k|² − |s|²/K)/(K − 1), and their mean product (|s|² − Σ_k |g_k|²)/(K(K − 1)). The error of D is that of
+leaving out each batch (jackknife), or the scatter of rounds (`subsets`). Where 2B > N no two batches are
+disjoint. Then D = B V/((1 − B/N) M), V the variance of the gradient of a batch; with B = N it has none, and D
+is NaN.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -30,30 +45,25 @@ from langevin.interruption import heed
 
 from .examples import Examples
 from .losses import accuracy
+from .subsets import Subset
 from .training import Alone
 
+#: What is measured at every time, in this order.
+MEASURED = (
+    "energy",
+    "train_accuracy",
+    "energy_error",
+    "train_accuracy_error",
+    "test_loss",
+    "test_accuracy",
+    "test_loss_error",
+    "test_accuracy_error",
+    "gradient_norm",
+)
 #: Parts of the subset from whose scatter the error of D follows.
 PARTS = 10
-#: Mini-batches at least, for estimates from them: two pairs have a scatter.
-FEWEST = 4
 #: Numbers in the per-sample gradients that are held at once.
 HELD = 2**23
-
-
-class Chosen(NamedTuple):
-    """On which examples is measured: label of a quenched sample → indices, on the device.
-
-    Attributes
-    ----------
-    trained, tested : mapping
-        For losses and accuracies.
-    probed : mapping
-        For the gradient's norm and its noise.
-    """
-
-    trained: Mapping[int, Tensor]
-    tested: Mapping[int, Tensor]
-    probed: Mapping[int, Tensor]
 
 
 class GradientNoise(NamedTuple):
@@ -63,17 +73,37 @@ class GradientNoise(NamedTuple):
     error: float
 
 
-def loss_and_accuracy(unit: Alone, examples: Examples, index: Tensor) -> NDArray[np.float64]:
-    """Return the mean loss and the accuracy on the examples `index`, shape (2,)."""
-    total = torch.zeros(2, dtype=torch.float64, device=examples.device)
+def loss_and_accuracy(unit: Alone, examples: Examples, subset: Subset) -> NDArray[np.float64]:
+    """Return the mean loss and the accuracy on a subset, and their standard errors, shape (4,)."""
+    total = torch.zeros(3, dtype=torch.float64, device=examples.device)
     with unit.evaluating(), torch.no_grad():
-        for piece in torch.split(index, examples.piece):
+        for piece in torch.split(subset.index, examples.piece):
             heed()
             inputs, labels = unit.gather(piece, examples)
             outputs = unit.module(inputs)
-            total[0] += unit.problem.loss.each(outputs, labels).double().sum()
+            losses = unit.problem.loss.each(outputs, labels).double()
+            total[0] += losses.sum()
             total[1] += accuracy(outputs, labels)
-    return (total / len(index)).cpu().numpy()
+            total[2] += (losses**2).sum()
+    loss, right, squares = total.cpu().numpy()
+    n, left_out = len(subset), subset.left_out
+    errors = [standard_error(*sums, n, left_out) for sums in ((loss, squares), (right, right))]
+    return np.array([loss / n, right / n, *map(float, errors)])
+
+
+def standard_error(total: Any, squares: Any, n: Any, left_out: Any) -> NDArray[np.float64]:
+    """Return the standard error of a mean over n of N values, NaN if there is one.
+
+    Parameters
+    ----------
+    total, squares : array_like
+        Sum of the values, and of their squares.
+    n : array_like of int
+    left_out : array_like
+        1 − n/N.
+    """
+    scatter = np.maximum(squares - total**2 / n, 0.0)
+    return np.sqrt(scatter / np.where(np.asarray(n) > 1, np.asarray(n) - 1, np.nan) / n * left_out)
 
 
 def squared(gradients: list[Tensor]) -> float:
@@ -81,43 +111,63 @@ def squared(gradients: list[Tensor]) -> float:
     return float(sum(torch.linalg.vector_norm(g).double() ** 2 for g in gradients))
 
 
-def gradient_norm(unit: Alone, index: Tensor) -> float:
-    """Return |∇L| on the examples `index`; with batch-norm the estimate from mini-batches."""
-    if unit.couples:
-        return _norm_from_batches(unit, index)
-    sums: list[Tensor] = []
+def _added(sums: list[Tensor], found: list[Tensor]) -> list[Tensor]:
+    return [s + g for s, g in zip(sums, found, strict=True)] if sums else found
+
+
+def gradient_norm(unit: Alone, subset: Subset) -> float:
+    """Return |∇L|, the norm of the gradient of the mean loss of all examples, from a subset of them."""
+    if subset.batches is not None:
+        return _norm_from_batches(unit, subset)
+    total: list[Tensor] = []
+    between, parts = 0.0, (subset.index,) if subset.whole else parts_of(subset.index)
     with unit.evaluating():
-        for piece in torch.split(index, unit.examples.piece):
-            heed()
-            _, found = unit.gradient(piece[None])
-            sums = [s + g for s, g in zip(sums, found, strict=True)] if sums else found
+        for part in parts:
+            sums: list[Tensor] = []
+            for piece in torch.split(part, unit.examples.piece):
+                heed()
+                _, found = unit.gradient(piece[None])
+                sums = _added(sums, found)
+            if len(parts) > 1:
+                between += squared(sums) / len(part)
+            total = _added(total, sums)
     # The unit divides by B.
-    return math.sqrt(squared(sums)) * unit.problem.batch_size / len(index)
+    size, n = unit.problem.batch_size, len(subset)
+    if subset.whole:
+        return math.sqrt(squared(total)) * size / n
+    return size * norm_of_parts(squared(total), between, len(parts), n, subset.left_out)
 
 
-def gradient_noise(unit: Alone, index: Tensor) -> GradientNoise:
-    """Return D on the examples `index`.
-
-    The subset is cut into parts, each an unbiased estimate by its own mean; D is their mean and the error its
-    standard error, that is, of the subset as a sample of all examples.
-    """
-    values = _noise_from_batches(unit, index) if unit.couples else _noise_from_examples(unit, index)
-    return noise_of_parts(np.array(values) / unit.layout.dof)
+def norm_of_parts(square: float, between: float, parts: int, n: int, left_out: float) -> float:
+    """Return |G| from |Σ_p s_p|² and Σ_p |s_p|²/n_p of the sums s_p of gradients over the parts of a subset."""
+    if parts < 2:
+        return math.sqrt(square) / n
+    variance = (between - square / n) / (parts - 1)
+    return math.sqrt(max(0.0, square / n**2 - variance * left_out / n))
 
 
-def noise_of_parts(found: NDArray[np.float64]) -> GradientNoise:
-    """Return the mean of the parts' estimates of D, and its standard error."""
-    error = found.std(ddof=1) / math.sqrt(len(found)) if len(found) > 1 else math.nan
-    return GradientNoise(float(found.mean()), float(error))
+def gradient_noise(unit: Alone, subset: Subset) -> GradientNoise:
+    """Return D and its standard error, that of the subset as a sample of all examples."""
+    if subset.batches is not None:
+        return _noise_from_batches(unit, subset)
+    return _noise_from_examples(unit, subset)
+
+
+def noise_of_parts(
+    value: float, parts: NDArray[np.float64], left_out: float
+) -> GradientNoise:
+    """Return D and its standard error, from that of a subset and those of its parts."""
+    error = parts.std(ddof=1) / math.sqrt(len(parts)) if len(parts) > 1 else math.nan
+    return GradientNoise(value, 0.0 if left_out == 0 else float(error) * math.sqrt(left_out))
 
 
 def parts_of(index: Tensor) -> tuple[Tensor, ...]:
     """Return the parts of a subset from whose scatter the error of D follows."""
-    return index.tensor_split(min(PARTS, len(index) // 2))
+    return index.tensor_split(max(1, min(PARTS, len(index) // 2)))
 
 
-def _noise_from_examples(unit: Alone, index: Tensor) -> list[float]:
-    """Return Σ_i Var(∂_i ℓ) from each part, by per-sample gradients."""
+def _noise_from_examples(unit: Alone, subset: Subset) -> GradientNoise:
+    """Return D by per-sample gradients."""
     weights = {n: p.detach() for n, p in unit.module.named_parameters() if p.requires_grad}
 
     def loss(weights: dict[str, Tensor], inputs: Tensor, label: Tensor) -> Tensor:
@@ -126,48 +176,94 @@ def _noise_from_examples(unit: Alone, index: Tensor) -> list[float]:
 
     per_sample = vmap(grad(loss), in_dims=(None, 0, 0))
     held = max(1, HELD // unit.layout.dof)
-    values = []
+    values, total, totals = [], 0.0, [torch.zeros_like(w, dtype=torch.float64) for w in weights.values()]
     with unit.evaluating(), unit.plain():
-        for part in parts_of(index):
+        for part in parts_of(subset.index):
             squares, sums = 0.0, [torch.zeros_like(w, dtype=torch.float64) for w in weights.values()]
             for piece in torch.split(part, held):
                 heed()
                 found = list(per_sample(weights, *unit.examples.gather(piece)).values())
                 squares += squared(found)
-                for total, g in zip(sums, found, strict=True):
-                    total += g.sum(0)
-            n = len(part)
-            values.append((squares - squared(sums) / n) / (n - 1))
-    return values
+                for own, g in zip(sums, found, strict=True):
+                    own += g.sum(0)
+            values.append(_variance(squares, squared(sums), len(part)))
+            total += squares
+            totals = _added(totals, sums)
+    value = _variance(total, squared(totals), len(subset)) / unit.layout.dof
+    return noise_of_parts(value, np.array(values) / unit.layout.dof, subset.left_out)
 
 
-def _batches(unit: Alone, index: Tensor) -> list[Tensor]:
-    """Cut the subset into whole mini-batches; if there are too few examples, from the beginning again."""
-    size = unit.problem.batch_size
-    count = max(FEWEST, len(index) // size)
-    places = torch.arange(count * size, device=index.device) % len(index)
-    return list(torch.split(index[places], size))
+def _variance(squares: float, square: float, n: int) -> float:
+    """Return S² from Σ|g|² and |Σ g|² over n examples, NaN of one."""
+    return (squares - square / n) / (n - 1) if n > 1 else math.nan
 
 
-def _norm_from_batches(unit: Alone, index: Tensor) -> float:
-    sums: list[Tensor] = []
-    squares, batches = 0.0, _batches(unit, index)
-    with unit.scratch_buffers():
-        for piece in batches:
+class _Round(NamedTuple):
+    """Sums over K mini-batches: their gradients, the squares of these, and |s|² of the sum s."""
+
+    sums: list[Tensor]
+    squares: float
+    square: float
+    count: int
+
+
+def _rounds(unit: Alone, subset: Subset) -> list[_Round]:
+    """Return the sums over each round of disjoint batches; over all of them where one batch is a round."""
+    assert subset.batches is not None
+    found, batches = [], subset.batches
+    for own in batches if batches.shape[1] > 1 else batches.transpose(0, 1):
+        squares, sums = 0.0, list[Tensor]()
+        for piece in own:
             heed()
-            _, found = unit.gradient(piece[None])
-            squares += squared(found)
-            sums = [s + g for s, g in zip(sums, found, strict=True)] if sums else found
-    count = len(batches)
-    return math.sqrt(max(0.0, (squared(sums) - squares) / (count * (count - 1))))
+            _, g = unit.gradient(piece[None])
+            squares, sums = squares + squared(g), _added(sums, g)
+        found.append(_Round(sums, squares, squared(sums), len(own)))
+    return found
 
 
-def _noise_from_batches(unit: Alone, index: Tensor) -> list[float]:
-    batches = _batches(unit, index)
+def _of_pairs(squares: float, square: float, count: int) -> float:
+    """Return half of the mean square difference of `count` gradients, from Σ|g|² and |Σ g|²."""
+    return (squares - square / count) / (count - 1)
+
+
+def _norm_from_batches(unit: Alone, subset: Subset) -> float:
+    with unit.scratch_buffers():
+        rounds = _rounds(unit, subset)
+    assert subset.batches is not None
+    if rounds[0].count == 1:
+        # The whole set is one batch.
+        return math.sqrt(rounds[0].square)
+    products = np.mean([(r.square - r.squares) / (r.count * (r.count - 1)) for r in rounds])
+    if subset.batches.shape[1] > 1:
+        # Disjoint batches: what one has, the other has not.
+        pairs = np.mean([_of_pairs(r.squares, r.square, r.count) for r in rounds])
+        products += pairs * subset.batches.shape[2] / subset.population
+    return math.sqrt(max(0.0, float(products)))
+
+
+def _noise_from_batches(unit: Alone, subset: Subset) -> GradientNoise:
+    assert subset.batches is not None
+    _, disjoint, size = subset.batches.shape
+    if size >= subset.population:
+        return GradientNoise(math.nan, math.nan)
+    scale = size / unit.layout.dof / (1.0 if disjoint > 1 else 1 - size / subset.population)
+    with unit.scratch_buffers():
+        rounds = _rounds(unit, subset)
+        values = np.array([_of_pairs(r.squares, r.square, r.count) for r in rounds])
+        if len(rounds) > 1:
+            error = values.std(ddof=1) / math.sqrt(len(rounds))
+        else:
+            error = _left_out(unit, subset.batches.flatten(0, 1), rounds[0])
+    return GradientNoise(scale * float(values.mean()), scale * float(error))
+
+
+def _left_out(unit: Alone, batches: Tensor, whole: _Round) -> float:
+    """Return the error of `_of_pairs` by leaving out each batch; gradients are computed again, not held."""
     values = []
-    with unit.scratch_buffers():
-        for first, second in zip(batches[::2], batches[1::2], strict=False):
-            heed()
-            (_, a), (_, b) = unit.gradient(first[None]), unit.gradient(second[None])
-            values.append(unit.problem.batch_size / 2 * squared([p - q for p, q in zip(a, b, strict=True)]))
-    return values
+    for piece in batches:
+        heed()
+        _, g = unit.gradient(piece[None])
+        rest = squared([s - own for s, own in zip(whole.sums, g, strict=True)])
+        values.append(_of_pairs(whole.squares - squared(g), rest, whole.count - 1))
+    count = whole.count
+    return math.sqrt((count - 1) / count * np.sum((np.array(values) - np.mean(values)) ** 2))

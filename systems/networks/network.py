@@ -54,6 +54,7 @@ from .parts import (
     prepare,
     restored,
     seeded,
+    subsets,
     tiny,
     torch,
     training,
@@ -175,22 +176,19 @@ class Network:
 
     def _choose(self, data: Data) -> None:
         """Choose the examples on which is measured."""
-        energy, gradient = self.record.energy_examples, self.record.gradient_examples
+        keys, choice = self.record, subsets.Choice(self.ensemble, self.train.upload)
+        counts = keys.energy_examples, keys.gradient_examples, keys.hessian_examples
+        trained, probed, curved = choice.of(data.rows, "measured examples", *counts)
+        (tested,) = choice.of(data.test_rows, "measured test examples", keys.energy_examples)
         if couples(self.modules[0]):
-            gradient = max(gradient, measurement.FEWEST * self.batches.size)
-        self._chosen = measurement.Chosen(
-            {s: self._subset(rows, energy, s) for s, rows in data.rows.items()},
-            {s: self._subset(rows, energy, s) for s, rows in data.test_rows.items()},
-            {s: self._subset(rows, gradient, s) for s, rows in data.rows.items()},
-        )
+            size = self.batches.size
+            probed = choice.batched(data.rows, "measured batches", keys.gradient_examples, size)
+        self._chosen = subsets.Chosen(trained, tested, probed, curved)
         self._test_sets = TestSets(self.train, self.test, data.rows, data.test_rows)
-        curved = self.record.hessian_examples
-        self._curved = {s: self._subset(rows, curved, s) for s, rows in data.rows.items()}
 
-    def _subset(self, rows: NDArray[np.int64], count: int, sample: int) -> Tensor:
-        """Return `count` of the rows, drawn by the sample's stream; all of them if there are no more."""
-        order = self.ensemble.quenched("measured", sample).permutation(len(rows))
-        return self.train.upload(rows[order[:count]])
+    def _learned(self, position: int) -> Tensor:
+        """Return the training examples on which a replica's loss is measured."""
+        return self._chosen.trained[int(self.ensemble.replica[position])].index
 
     def _module(self, replica: int) -> nn.Module:
         """Return a replica's network as it starts."""
@@ -248,7 +246,7 @@ class Network:
     def begun_from(self, state: NetworkState, x: Array) -> NetworkState:
         """Return the start with the weights x, shape (R, M); batch-norm has statistics of these."""
         with explained():
-            examples = [self._chosen.trained[s] for s in self.ensemble.sample.tolist()]
+            examples = [self._learned(position) for position in range(self.ensemble.size)]
             return self.landscape.begun(state, x, examples)
 
     def streams(self, noise: Noise) -> list[Any]:
@@ -280,11 +278,11 @@ class Network:
     # Measurements.
 
     def measure(self, state: NetworkState) -> dict[str, Array]:
-        """Return losses and accuracies, and the norm of the gradient, shape (R,) each."""
-        names = ("energy", "train_accuracy", "test_loss", "test_accuracy", "gradient_norm")
+        """Return losses and accuracies, the norm of the gradient, and errors of means over subsets, (R,)."""
         with explained():
             found = self.units.measure(state, self.train, self.test, self._chosen)
-        return dict(zip(names, found, strict=True))
+        exact = self._chosen.exact
+        return {n: v for n, v in zip(measurement.MEASURED, found, strict=True) if n not in exact}
 
     def at_waiting(self, state: NetworkState) -> dict[str, Array]:
         """Return the gradient noise D and its standard error, shape (R,) each."""
@@ -307,13 +305,13 @@ class Network:
         ----------
         x : Tensor or ndarray, shape (M,)
         position : int
-            Of the replica whose quenched sample says which examples these are.
+            Of the replica that is measured on these examples.
         """
-        sample = int(self.ensemble.sample[position])
+        learned, label = self._learned(position), int(self.ensemble.replica[position])
         with explained():
-            self.landscape.go_to(x, self._chosen.trained[sample])
-            trained = self.landscape.see(self._chosen.trained[sample])
-            return trained, self.landscape.see(self._chosen.tested[sample], test=True)
+            self.landscape.go_to(x, learned)
+            trained = self.landscape.see(learned)
+            return trained, self.landscape.see(self._chosen.tested[label].index, test=True)
 
     def evaluate(self, x: Array) -> dict[str, Array]:
         """Return losses and errors at any weights, shape (R, M): "energy", "train_error" and so on, (R,)."""
@@ -327,13 +325,13 @@ class Network:
         """Return what the network says of all test examples, not only those measured, at weights x, (M,)."""
         sample = int(self.ensemble.sample[position])
         with explained():
-            return self.landscape.predict(x, self._chosen.trained[sample], self._test_sets[sample])
+            return self.landscape.predict(x, self._learned(position), self._test_sets[sample])
 
     def hessian(self, state: NetworkState, position: int) -> LossHessian:
         """Return the Hessian of the mean training loss of one replica (`curvature`)."""
         buffers = [b[position] for b in state.buffers]
-        sample = int(self.ensemble.sample[position])
-        return LossHessian(self._twin, state.weights[position], buffers, self._curved[sample])
+        curved = self._chosen.curved[int(self.ensemble.replica[position])].index
+        return LossHessian(self._twin, state.weights[position], buffers, curved)
 
     @cached_property
     def _twin(self) -> Twin:
@@ -371,10 +369,10 @@ class Network:
 
     def attributes(self) -> Attributes:
         """Return the attributes of everything that a network measures."""
-        trained, tested, probed = (len(next(iter(subsets.values()))) for subsets in self._chosen)
         rule = step_attributes(self.dynamics, self.batches.size)
-        curved = len(next(iter(self._curved.values())))
-        return measured_attributes(self.loss.name, self.dof, trained, tested, probed, curved, rule)
+        return measured_attributes(
+            self.loss.name, self.dof, self._chosen.sizes, rule, couples(self.modules[0])
+        )
 
     def coordinates(self, schedule: Schedule) -> Coordinates:
         """Return the time of gradient flow and, if it changes, the learning rate (`scaled_times`)."""

@@ -17,9 +17,10 @@ from langevin.system import Array
 from ..threads import Pool
 from .batches import Batches
 from .examples import Examples
-from .measurement import Chosen, noise_of_parts, parts_of
+from .measurement import noise_of_parts, norm_of_parts, parts_of, standard_error
 from .perceptron import Shape
 from .state import NetworkState
+from .subsets import Chosen, Subset
 from .training import Problem, Rule
 
 #: The widest layer, inputs apart, up to which the kernels for tiny nets are faster than those on BLAS: with
@@ -143,32 +144,55 @@ class Tiny:
             list(self._pool.executor.map(task, self._shares))
 
     def measure(self, state: NetworkState, train: Examples, test: Examples, chosen: Chosen) -> Array:
-        """Return training loss, accuracy, test loss, accuracy, norm of the gradient, shape (5, R)."""
-        trained, gradient, count = self._sums(state, train, chosen.probed, descent=True)
-        norm = np.sqrt(np.sum(gradient * gradient, axis=1)) / count
+        """Return what `measurement.MEASURED` names, shape (numbers, R)."""
+        probed = self._per_replica(chosen.probed)
+        trained, tested = self._per_replica(chosen.trained), self._per_replica(chosen.tested)
+        alike = all(a is b or torch.equal(a.index, b.index) for a, b in zip(trained, probed, strict=True))
+        parts = [[s.index] if s.whole else list(parts_of(s.index)) for s in probed]
+        partial, nothing = not all(s.whole for s in trained), probed[0].index[:0]
+        found, total, between = np.zeros((len(probed), 4)), np.zeros((len(probed), 1)), np.zeros(len(probed))
+        for number in range(max(map(len, parts))):
+            subsets = [p[number] if number < len(p) else nothing for p in parts]
+            one, sums, count = self._sums(state, train, subsets, True, scattered=partial)
+            found, total = found + one, total + sums
+            between += np.sum(sums * sums, axis=1) / np.maximum(count, 1)
+        square = np.sum(total * total, axis=1)
+        norm = [
+            norm_of_parts(float(square[r]), float(between[r]), len(parts[r]), len(s), s.left_out)
+            for r, s in enumerate(probed)
+        ]
         # Small training sets are measured as a whole, twice.
-        if any(not torch.equal(chosen.trained[s], probed) for s, probed in chosen.probed.items()):
-            trained, _, count = self._sums(state, train, chosen.trained)
-        tested, _, tests = self._sums(state, test, chosen.tested)
-        return np.stack([*trained[:, :2].T / count, *tested[:, :2].T / tests, norm])
+        learned = _means(found, trained) if alike else self._losses(state, train, trained)
+        return np.stack([*learned, *self._losses(state, test, tested), norm])
+
+    def _losses(self, state: NetworkState, examples: Examples, subsets: Sequence[Subset]) -> tuple[Array, ...]:
+        """Return what `_means` does, on a subset for each replica."""
+        partial = not all(s.whole for s in subsets)
+        return _means(self._sums(state, examples, [s.index for s in subsets], scattered=partial)[0], subsets)
+
+    def _per_replica(self, subsets: Mapping[int, Subset]) -> list[Subset]:
+        return [subsets[label] for label in self.ensemble.replica.tolist()]
 
     def _sums(
         self,
         state: NetworkState,
         examples: Examples,
-        subsets: Mapping[int, Tensor],
+        subsets: Sequence[Tensor],
         descent: bool = False,
         squares: bool = False,
+        scattered: bool = False,
     ) -> tuple[Array, Array, Array]:
         """Return what `probe` finds, the sums of the gradients, and how many examples each replica saw."""
-        labels = list(subsets)
-        sizes = np.array([len(subsets[s]) for s in labels])
+        # Subsets that replicas share stand there once.
+        places: dict[int, int] = {}
+        which = np.array([places.setdefault(id(index), len(places)) for index in subsets])
+        unique = [subsets[int(np.argmax(which == place))] for place in range(len(places))]
+        sizes = np.array([len(index) for index in unique])
         ends = np.cumsum(sizes)
         bounds = np.stack([ends - sizes, ends], axis=1)
-        chosen = np.concatenate([subsets[s].numpy() for s in labels])
-        which = np.array([labels.index(int(s)) for s in self.ensemble.sample])
+        chosen = np.concatenate([index.numpy() for index in unique])
         weights = state.weights.numpy()
-        found = np.empty((len(weights), 3))
+        found = np.empty((len(weights), 4))
         gradient = np.empty((len(weights), weights.shape[1] if descent else 0))
         data = _as_kernels_take(examples, self._rule.dtype)
 
@@ -182,6 +206,7 @@ class Tiny:
                 bounds,
                 which[share],
                 squares,
+                scattered,
                 self._workspace(self._sizes, self._piece, self._rule),
                 gradient[share],
                 found[share],
@@ -192,14 +217,33 @@ class Tiny:
 
     def gradient_noise(self, state: NetworkState, chosen: Chosen) -> Array:
         """Return the gradient noise and its standard error, shape (2, R)."""
-        parts = {s: parts_of(index) for s, index in chosen.probed.items()}
-        values = []
+        probed = self._per_replica(chosen.probed)
+        parts = {id(s): parts_of(s.index) for s in probed}
+        values, total, squares, n = [], np.zeros((len(probed), 1)), np.zeros(len(probed)), np.zeros(len(probed))
         for number in range(min(map(len, parts.values()))):
-            subsets = {s: p[number] for s, p in parts.items()}
+            subsets = [parts[id(s)][number] for s in probed]
             found, sums, count = self._sums(state, self.problem.examples, subsets, descent=True, squares=True)
-            squares = found[:, 2] - np.sum(sums * sums, axis=1) / count
-            values.append(squares / (count - 1) / self.problem.layout.dof)
-        return np.array([noise_of_parts(one) for one in np.array(values).T]).T
+            values.append((found[:, 2] - np.sum(sums * sums, axis=1) / count) / (count - 1))
+            total, squares, n = total + sums, squares + found[:, 2], n + count
+        value = (squares - np.sum(total * total, axis=1) / n) / (n - 1) / self.problem.layout.dof
+        scattered = np.array(values).T / self.problem.layout.dof
+        made = [
+            noise_of_parts(float(v), one, s.left_out) for v, one, s in zip(value, scattered, probed, strict=True)
+        ]
+        return np.array(made).T
+
+
+def _means(found: Array, subsets: Sequence[Subset]) -> tuple[Array, ...]:
+    """Return losses and accuracies, and their errors, shape (R,) each, from what `probe` found."""
+    n = np.array([len(s) for s in subsets])
+    left_out = np.array([s.left_out for s in subsets])
+    loss, right, squares = found[:, 0], found[:, 1], found[:, 3]
+    return (
+        loss / n,
+        right / n,
+        standard_error(loss, squares, n, left_out),
+        standard_error(right, right, n, left_out),
+    )
 
 
 def _as_kernels_take(examples: Examples, dtype: np.dtype[Any]) -> tuple[NDArray[Any], ...]:

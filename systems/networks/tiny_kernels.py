@@ -162,8 +162,8 @@ def _add_squares(rows, first, count, sums):
 
 
 @numba.njit(**OPTIONS)
-def _judge(rows, first, answers, count, extra, found):
-    """Add the losses of a batch to found[0], the number of right answers to found[1]."""
+def _judge(rows, first, answers, count, extra, scattered, found):
+    """Add the losses of a batch to found[0], the right answers to found[1], the squared losses to found[3]."""
     # One logarithm for all: of up to `PIECE` sums, each between 1 and the number of outputs.
     product, below = 1.0, 0.0
     for b in range(count):
@@ -171,6 +171,9 @@ def _judge(rows, first, answers, count, extra, found):
         own = rows[first + y, b]
         product *= extra[1, b]
         below += extra[0, b] - own
+        if scattered:
+            loss = extra[0, b] - own + math.log(extra[1, b])
+            found[3] += loss * loss
         # Of equal outputs the first counts, as in torch.
         right = own == extra[0, b]
         for j in range(y):
@@ -266,6 +269,7 @@ def _compile_probe(version):
         bounds,
         which,
         squares,
+        scattered,
         space,
         gradient,
         found,
@@ -285,12 +289,14 @@ def _compile_probe(version):
             The subset of each net.
         squares : bool
             Whether the squared norms of gradients are wanted.
+        scattered : bool
+            Whether the squares of the losses are wanted.
         space : tuple
             `workspace` for `PIECE` examples.
         gradient : ndarray of float64, shape (R, M)
             The sum of the examples' gradients is written here; they are not computed for shape (R, 0).
-        found : ndarray of float64, shape (R, 3)
-            Sum of the losses; number of right answers; if wanted, Σ |gradient|².
+        found : ndarray of float64, shape (R, 4)
+            Sum of the losses; number of right answers; if wanted, Σ |gradient|² and Σ loss².
         """
         if version == 0:
             return
@@ -299,7 +305,7 @@ def _compile_probe(version):
         descent = gradient.shape[1] > 0
         for r in range(weights.shape[0]):
             w, (begin, end) = weights[r], bounds[which[r]]
-            for i in range(3):
+            for i in range(4):
                 found[r, i] = 0
             for i in range(gradient.shape[1]):
                 gradient[r, i] = 0
@@ -309,7 +315,7 @@ def _compile_probe(version):
                 _gather(inputs, labels, batch, scale, shift, x, answers, wide)
                 at = _forward(w, sizes, kind, x, count, rows, wide)
                 softmax(rows, at, rows.shape[0], answers, count, one, deltas, extra, part)
-                _judge(rows, at, answers, count, extra, found[r])
+                _judge(rows, at, answers, count, extra, scattered, found[r])
                 if descent:
                     _backward(w, sizes, kind, x, count, rows, at, deltas, part, wide)
                     if squares:

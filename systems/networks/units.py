@@ -19,9 +19,9 @@ from . import measurement
 from .batches import Batches
 from .bends import Bends
 from .examples import Examples
-from .measurement import Chosen
 from .perceptron import Compiled, Shape
 from .state import NetworkState
+from .subsets import Chosen
 from .team import Team, groups
 from .training import Alone, Captured, Problem, Stacked, Unit
 from .views import Views
@@ -166,26 +166,26 @@ class Units:
         return min(bad, default=None)
 
     def measure(self, state: NetworkState, train: Examples, test: Examples, chosen: Chosen) -> Array:
-        """Return training loss, accuracy, test loss, accuracy, norm of the gradient, shape (5, R)."""
+        """Return what `measurement.MEASURED` names, shape (numbers, R)."""
 
-        def one(probe: Alone, sample: int) -> tuple[float, ...]:
-            trained = measurement.loss_and_accuracy(probe, train, chosen.trained[sample])
-            tested = measurement.loss_and_accuracy(probe, test, chosen.tested[sample])
-            return (*trained, *tested, measurement.gradient_norm(probe, chosen.probed[sample]))
+        def one(probe: Alone, label: int) -> tuple[float, ...]:
+            trained = measurement.loss_and_accuracy(probe, train, chosen.trained[label])
+            tested = measurement.loss_and_accuracy(probe, test, chosen.tested[label])
+            return (*trained, *tested, measurement.gradient_norm(probe, chosen.probed[label]))
 
         return self._each(one, state)
 
     def gradient_noise(self, state: NetworkState, chosen: Chosen) -> Array:
         """Return the gradient noise and its standard error, shape (2, R)."""
-        return self._each(lambda p, sample: measurement.gradient_noise(p, chosen.probed[sample]), state)
+        return self._each(lambda p, label: measurement.gradient_noise(p, chosen.probed[label]), state)
 
     def _each(self, one: Callable[[Alone, int], tuple[float, ...]], state: NetworkState) -> Array:
-        """Return one(probe, sample) of every replica, shape (numbers, R)."""
+        """Return one(probe, label) of every replica, shape (numbers, R)."""
 
         def task(number: int) -> list[tuple[float, ...]]:
             self.load(number, state)
             return [
-                one(self.probe(number, position), int(self.ensemble.sample[position]))
+                one(self.probe(number, position), int(self.ensemble.replica[position]))
                 for position in self.groups[number]
             ]
 
