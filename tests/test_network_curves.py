@@ -227,7 +227,7 @@ def test_batch_norm_is_that_of_a_module_set_by_hand(ends: Path) -> None:
         for parameter, value in zip(module.parameters(), network.layout.views(x), strict=True):
             parameter.copy_(value)
     layers = list(module.layers)
-    index = network._chosen.trained[0]
+    index = network._chosen.trained[0].index
     means, variances = [], []
     for piece in torch.split(index, network.batches.size):
         before = layers[1](layers[0](network.train.gather(piece)[0])).detach()
@@ -237,7 +237,7 @@ def test_batch_norm_is_that_of_a_module_set_by_hand(ends: Path) -> None:
     module.eval()
     for seen, examples, rows in (
         (trained, network.train, index),
-        (tested, network.test, network._chosen.tested[0]),
+        (tested, network.test, network._chosen.tested[0].index),
     ):
         inputs, labels = examples.gather(rows)
         outputs = module(inputs)

@@ -109,7 +109,7 @@ def reference(net: Network, state: Any, position: int) -> tuple[nn.Module, Tenso
             parameter.copy_(view)
         for buffer, kept in zip(module.buffers(), state.buffers, strict=True):
             buffer.copy_(kept[position])
-    inputs, labels = net.train.gather(net._curved[int(net.ensemble.sample[position])])
+    inputs, labels = net.train.gather(net._chosen.curved[int(net.ensemble.replica[position])].index)
     return module.eval(), inputs.double(), labels
 
 
@@ -225,9 +225,9 @@ def test_double_precision_whatever_the_run_has() -> None:
 
 def test_the_mean_is_over_the_seeded_subset() -> None:
     net, state = trained(NETS["tanh"], examples=7)
-    assert all(len(index) == 7 for index in net._curved.values())
+    assert all(len(index) == 7 for index in net._chosen.curved.values())
     everything, other = trained(NETS["tanh"], examples=1000)
-    assert sorted(everything._curved[0].tolist()) == list(range(40))
+    assert sorted(everything._chosen.curved[0].index.tolist()) == list(range(40))
     assert (net.hessian(state, 0).dense() != everything.hessian(other, 0).dense()).any()
     assert net.attributes()["hessian"]["examples"] == 7
 

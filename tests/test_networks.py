@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -17,10 +18,12 @@ from torch.nn.utils import vector_to_parameters
 from langevin import simulation
 from langevin.dynamics import Langevin
 from langevin.ensemble import Ensemble
+from langevin.errors import UserError
 from langevin.noise import Noise
 from langevin.system import Model
-from langevin.systems.networks import batches, measurement
+from langevin.systems.networks import batches, measurement, subsets
 from langevin.systems.networks.network import Network
+from langevin.systems.networks.shuffling import orders
 
 MLP = {"name": "mlp", "widths": [4], "activation": "tanh"}
 NORMALISED = {"name": "network", "module": "small_nets:Normalised"}
@@ -197,14 +200,31 @@ def test_sgld_samples_boltzmann() -> None:
 # Batches.
 
 
-def test_epochs_use_every_example_once() -> None:
-    source = batches.Epochs(10, 4, Ensemble.regular(2, 1, 5))
-    drawn = list(source.draw(0, np.empty(0, np.int8), 0, 25, None))
-    assert {b.size for b in drawn} == {4}
-    for epoch in np.concatenate(drawn).reshape(-1, 10):
-        assert sorted(epoch) == list(range(10))
-    other = np.concatenate(list(source.draw(1, np.empty(0, np.int8), 0, 25, None)))
-    assert (other != np.concatenate(drawn)).any()
+@pytest.mark.parametrize(("examples", "size"), [(10, 4), (10, 5), (100, 30), (7, 6), (6, 6)])
+def test_epochs_use_no_example_twice(examples: int, size: int) -> None:
+    source = batches.Epochs(examples, size, Ensemble.regular(2, 1, 5))
+    nothing, whole = np.empty(0, np.int8), examples // size
+    drawn = np.array(list(source.draw(0, nothing, 0, 40 * whole, None)))
+    assert drawn.shape == (40 * whole, size)
+    for epoch in drawn.reshape(40, whole * size):
+        assert np.unique(epoch).size == whole * size
+    other = np.array(list(source.draw(1, nothing, 0, 40 * whole, None)))
+    assert (other != drawn).any()
+
+
+def test_epochs_use_every_example_as_often() -> None:
+    """3000 epochs of 3 × 30 of 100: χ² of who is left out, 99 degrees of freedom, at the 10⁻⁶ quantile."""
+    source = batches.Epochs(100, 30, Ensemble.regular(1, 1, 5))
+    epochs = source.table(0, 0, 9000).reshape(3000, 90)
+    out = 3000 - np.bincount(epochs.reshape(-1), minlength=100)
+    # Ten of a hundred are left out each time, without replacement.
+    assert np.sum((out - 300) ** 2) / (300 * 0.9) * 99 / 100 < 182.0
+
+
+def test_batches_that_fill_an_epoch_are_those_of_the_order() -> None:
+    source = batches.Epochs(12, 4, Ensemble.regular(1, 1, 5))
+    order = orders(Ensemble.regular(1, 1, 5).driving("batch", 0, 0), source.epochs, 12)
+    np.testing.assert_array_equal(source.table(0, 2, 9).reshape(-1), order.reshape(-1)[8:36])
 
 
 @pytest.mark.parametrize("kind", ["epochs", "iid", "full", "persistent"])
@@ -236,11 +256,27 @@ def test_batches_with_replacement_are_uniform_and_independent() -> None:
     assert abs(repeats - expected) < SIGMAS * math.sqrt(expected * (1 - expected) / 2000)
 
 
-@pytest.mark.parametrize("persistence", [1.0, 12.0])
-def test_persistent_batches_have_their_size_and_correlation_time(persistence: float) -> None:
-    r"""⟨s⟩ = b, ⟨δs(n) δs(n + k)⟩ = b(1 − b) e^{−Γk}, Γ = 1/(τ(1 − b)); z-tests over 400 examples at 5 σ."""
-    examples, size, steps = 400, 100, 600
-    b, rate = size / examples, 1 / (persistence * (1 - size / examples))
+@pytest.mark.parametrize(("size", "persistence"), [(100, 1.0), (100, 6.0), (300, 3.0), (20, 12.0)])
+def test_persistent_batches_are_the_chain_that_is_derived(size: int, persistence: float) -> None:
+    """From the transition matrix, exactly: stationary fraction, mean stay τ, correlations b(1 − b) λ^k."""
+    source, b = batches.Persistent(400, size, persistence), size / 400
+    step = np.array([[1 - source.enters, source.enters], [source.leaves, 1 - source.leaves]])
+    assert (step >= 0).all()
+    stationary = np.array([1 - b, b])
+    np.testing.assert_allclose(stationary @ step, stationary, atol=1e-15)
+    stay = np.arange(1, 4000)
+    assert np.sum(stay * (1 - source.leaves) ** (stay - 1) * source.leaves) == pytest.approx(persistence)
+    for k in (1, 2, 5):
+        both = stationary[1] * np.linalg.matrix_power(step, k)[1, 1]
+        expected = b * (1 - b) * (1 - 1 / (persistence * (1 - b))) ** k
+        assert both - b**2 == pytest.approx(expected, abs=1e-14)
+
+
+@pytest.mark.parametrize("persistence", [1.0, 6.0])
+def test_persistent_batches_have_their_size_stay_and_correlation(persistence: float) -> None:
+    """⟨s⟩ = b, a mean stay of τ steps, ⟨δs(n) δs(n + k)⟩ = b(1 − b) λ^k; z-tests over 400 examples at 5 σ."""
+    examples, size, steps = 400, 100, 1200
+    b, decay = size / examples, 1 - 1 / (persistence * (1 - size / examples))
     source = batches.Persistent(examples, size, persistence)
     noise = np.random.default_rng(4)
     start = np.concatenate([source.start(0, noise) for _ in range(20)])
@@ -251,11 +287,18 @@ def test_persistent_batches_have_their_size_and_correlation_time(persistence: fl
     assert abs(z_score(inside.mean(0), b)) < SIGMAS
     for k in (1, 3, 10):
         products = np.mean((inside[k:] - b) * (inside[:-k] - b), axis=0)
-        assert abs(z_score(products, b * (1 - b) * math.exp(-rate * k))) < SIGMAS
-    # The negative control: τ itself, not τ(1 − b), as the correlation time.
-    k = math.ceil(persistence)
-    wrong = b * (1 - b) * math.exp(-k / persistence)
-    assert abs(z_score(np.mean((inside[k:] - b) * (inside[:-k] - b), axis=0), wrong)) > SIGMAS
+        assert abs(z_score(products, b * (1 - b) * decay**k)) < SIGMAS
+    # Whoever is in leaves with probability 1/τ: of every example, leavings minus stays/τ is 0 on average.
+    leaving = np.sum((inside[:-1] == 1) & (inside[1:] == 0), axis=0)
+    assert abs(z_score(leaving - inside[:-1].sum(0) / persistence, 0.0)) < SIGMAS
+    # The negative control: a chain in continuous time with a mean stay of τ, as it is seen at the steps.
+    seen = (1 - b) * -math.expm1(-1 / (persistence * (1 - b)))
+    assert abs(z_score(leaving - inside[:-1].sum(0) * seen, 0.0)) > SIGMAS
+
+
+def test_a_persistence_that_cannot_be_is_refused() -> None:
+    with pytest.raises(UserError, match=r"dynamics.persistence = 2: must be ≥ 3, B/\(P − B\)"):
+        built(settings(MLP, batches="persistent", batch_size=48, persistence=2.0))
 
 
 def test_a_persistent_force_is_normalised_by_the_mean_size() -> None:
@@ -276,7 +319,7 @@ def naive(network: Network, position: int, state: Any) -> tuple[np.ndarray, np.n
     """Per-sample gradients on the probed examples, shape (n, M), and the indices, one example at a time."""
     module = network._module(int(network.ensemble.replica[position]))
     vector_to_parameters(state.weights[position], module.parameters())
-    index = network._chosen.probed[int(network.ensemble.sample[position])]
+    index = network._chosen.probed[int(network.ensemble.replica[position])].index
     rows = []
     for i in index:
         inputs, labels = network.train.gather(i[None])
@@ -295,12 +338,21 @@ def test_gradient_noise_and_norm_are_those_of_a_loop_over_examples(system: dict[
     noises, norms = network.at_waiting(state), network.measure(state)["gradient_norm"]
     for position in range(3):
         gradients, _ = naive(network, position, state)
+        found = np.mean(gradients.var(axis=0, ddof=1))
+        assert noises["gradient_noise"][position] == pytest.approx(found, rel=1e-10)
         parts = np.array_split(gradients, measurement.PARTS)
-        found = [np.mean(p.var(axis=0, ddof=1)) for p in parts]
-        assert noises["gradient_noise"][position] == pytest.approx(np.mean(found), rel=1e-10)
-        error = np.std(found, ddof=1) / math.sqrt(len(found))
+        each = [np.mean(p.var(axis=0, ddof=1)) for p in parts]
+        # Of 64 examples 40 are measured.
+        error = np.std(each, ddof=1) / math.sqrt(len(each)) * math.sqrt(1 - 40 / 64)
         assert noises["gradient_noise_error"][position] == pytest.approx(error, rel=1e-8)
-        assert norms[position] == pytest.approx(np.linalg.norm(gradients.mean(0)), rel=1e-10)
+        between = sum(len(p) * np.sum((p.mean(0) - gradients.mean(0)) ** 2) for p in parts) / 9
+        square = np.sum(gradients.mean(0) ** 2) - between * (1 / 40 - 1 / 64)
+        assert norms[position] == pytest.approx(math.sqrt(square), rel=1e-9)
+
+
+def noise_of(g: np.ndarray) -> float:
+    """D from the gradients of disjoint mini-batches of 8, shape (K, M): all pairs of them."""
+    return float(8 / 2 * np.mean([np.mean((a - b) ** 2) for a, b in itertools.combinations(g, 2)]))
 
 
 def test_with_batch_norm_both_come_from_mini_batches() -> None:
@@ -313,15 +365,24 @@ def test_with_batch_norm_both_come_from_mini_batches() -> None:
     for position in range(2):
         probe = network.units.probes[position]
         network.units.load(position, state)
-        rows = []
-        for index in network._chosen.probed[0][:40].split(8):
-            inputs, labels = network.train.gather(index)
-            loss = F.cross_entropy(probe.module(inputs), labels)
-            rows.append(network.layout.flat(list(torch.autograd.grad(loss, probe.parameters))).numpy())
-        g = np.array(rows)
-        pairs = [8 / 2 * np.mean((g[i] - g[i + 1]) ** 2) for i in (0, 2)]
+        batches = network._chosen.probed[position].batches
+        assert batches.shape == (2, subsets.FEWEST // 2, 8)
+        sums, pairs, errors = [], [], []
+        for own in batches:
+            rows = []
+            for index in own:
+                inputs, labels = network.train.gather(index)
+                loss = F.cross_entropy(probe.module(inputs), labels)
+                rows.append(network.layout.flat(list(torch.autograd.grad(loss, probe.parameters))).numpy())
+            g = np.array(rows)
+            sums.append(g.mean(0))
+            pairs.append(noise_of(g))
+            left_out = [noise_of(np.delete(g, k, axis=0)) for k in range(4)]
+            errors.append(math.sqrt(3 / 4 * np.sum((left_out - np.mean(left_out)) ** 2)))
         assert noises["gradient_noise"][position] == pytest.approx(np.mean(pairs), rel=1e-10)
-        square = (np.sum(g.sum(0) ** 2) - np.sum(g**2)) / (5 * 4)
+        error = math.hypot(*errors) / 2
+        assert noises["gradient_noise_error"][position] == pytest.approx(error, rel=1e-8)
+        square = sums[0] @ sums[1]
         assert norms[position] == pytest.approx(math.sqrt(max(0, square)), rel=1e-8, abs=1e-12)
 
 
@@ -330,12 +391,12 @@ def test_losses_and_accuracies_are_those_of_a_loop() -> None:
     network, noise = built(settings({"name": "toy", "hidden": 6}, data, precision="double", samples=2))
     state = trained(network, noise, 5)
     measured = network.measure(state)
-    for position, sample in enumerate(network.ensemble.sample):
+    for position in range(network.ensemble.size):
         module = network._module(int(network.ensemble.replica[position]))
         vector_to_parameters(state.weights[position], module.parameters())
         for names, examples, index in (
-            (("energy", "train_accuracy"), network.train, network._chosen.trained[int(sample)]),
-            (("test_loss", "test_accuracy"), network.test, network._chosen.tested[int(sample)]),
+            (("energy", "train_accuracy"), network.train, network._chosen.trained[position].index),
+            (("test_loss", "test_accuracy"), network.test, network._chosen.tested[position].index),
         ):
             losses, hits = [], []
             for i in index:
@@ -357,7 +418,7 @@ def test_losses_with_batch_norm_are_those_of_the_running_statistics() -> None:
         vector_to_parameters(state.weights[position], module.parameters())
         for own, saved in zip(module.buffers(), state.buffers, strict=True):
             own.copy_(saved[position])
-        inputs, labels = network.train.gather(network._chosen.trained[0])
+        inputs, labels = network.train.gather(network._chosen.trained[0].index)
         in_training = F.cross_entropy(module.train()(inputs), labels).item()
         for own, saved in zip(module.buffers(), state.buffers, strict=True):
             own.copy_(saved[position])

@@ -99,8 +99,9 @@ def _curve(dataset: xr.Dataset, name: str, dim: str) -> Curve | None:
         return None
     mean, error = average(values)
     stated = f"{name}_error"
-    held = dataset.sizes["replica"] > 1 and stated in dataset and dataset[stated].attrs.get("kind") == "sampling"
-    if not held and stated in dataset and dataset[stated].dims == dataset[name].dims:
+    known = stated in dataset and dataset[stated].dims == dataset[name].dims
+    held = known and dataset.sizes["replica"] > 1 and dataset[stated].attrs.get("kind") == "sampling"
+    if known and not held:
         numerical = dataset[stated].sortby(dim).sel({dim: values[dim]}).mean("replica")
         error = (numerical**2 + error.fillna(0.0) ** 2) ** 0.5
     return Curve(*(np.asarray(array, dtype=float) for array in (values[dim], mean, error)))

@@ -4,22 +4,31 @@ All draws are made by numpy on the host, so that a seed means the same batches o
 themselves are gathered where the data set lives. With P examples and batches of B:
 
 epochs
-    Without replacement: one random permutation of the P examples follows another, and batch n takes the
-    places nB … (n+1)B − 1 of this endless sequence. Every batch has B examples; one may straddle two epochs.
+    Without replacement, as the papers say: an epoch is a random order of the P examples, cut into ⌊P/B⌋ batches.
+    What is left over, fewer than B, is left out, others in every epoch. So each batch has B different examples,
+    every set of B as likely, and every example is in a batch as often as any other: in ⌊P/B⌋B/P of the epochs.
+    (A last batch of fewer examples would have more noise than the others; one that takes its missing
+    examples from the next epoch may hold an example twice.)
 iid
     With replacement.
 full
     All P examples, every time.
 persistent
-    Each example is in or out of the batch by itself, a two-state Markov process in continuous time with
-    fraction b = B/P, observed at every step: the mean time in the batch is τ (`persistence`), out of it
-    τ(1 − b)/b, both exponential. With the rate Γ = 1/τ + b/(τ(1 − b)) = 1/(τ(1 − b)), from step to step
+    Each example is in or out of the batch by itself, a Markov chain in the steps: from step to step
 
-        P(in → out) = (1 − b)(1 − e^{−Γ}),    P(out → in) = b (1 − e^{−Γ}),
+        P(in → out) = 1/τ,    P(out → in) = b/((1 − b) τ),
 
-    so that ⟨s⟩ = b and ⟨δs(n) δs(n + k)⟩ = b(1 − b) e^{−Γk} hold exactly. The start is stationary. The force
-    is normalised by B, not by the number of examples that happen to be in: it stays unbiased.
-    Mignacco and Urbani, The effective noise of stochastic gradient descent, J. Stat. Mech. 083405 (2022).
+    with b = B/P and τ the `persistence`. An example that is in stays for k steps with probability
+    (1 − 1/τ)^(k − 1)/τ, τ on average, and then is out for τ(1 − b)/b steps. As many leave as enter if the
+    fraction b is in: b/τ. With λ = 1 − P(in → out) − P(out → in), the second eigenvalue of the chain,
+
+        ⟨s⟩ = b,    ⟨δs(n) δs(n + k)⟩ = b(1 − b) λ^k,    λ = 1 − 1/(τ(1 − b)),
+
+    exactly: at τ = 1/(1 − b) the steps are independent, below it examples avoid the batch after their own.
+    Both probabilities are at most 1: τ ≥ 1, and τ ≥ b/(1 − b). The start is stationary. The force is normalised
+    by B, not by the number of examples that happen to be in: it stays unbiased. Steps of gradient flow of size
+    α, these are the equations of Mignacco and Urbani, The effective noise of stochastic gradient descent,
+    J. Stat. Mech. 083405 (2022), with their τ = α times this one.
 
 Batches of the first three kinds are functions of (seed, replica, n) alone: nothing of them has to be saved.
 They are drawn in blocks, a stream for each, and `table` gives those of many steps at once.
@@ -27,8 +36,7 @@ They are drawn in blocks, a stream for each, and `table` gives those of many ste
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import numpy as np
@@ -92,30 +100,35 @@ class Epochs(_Fixed):
 
     def __init__(self, examples: int, size: int, ensemble: Ensemble) -> None:
         self.examples, self.size, self.ensemble = examples, size, ensemble
-        #: Epochs that one stream gives.
+        #: Epochs that one stream gives, and the batches of these.
         self.epochs = max(1, PLACES // examples)
+        self.batches = self.epochs * (examples // size)
         self._kept: dict[int, tuple[int, Index]] = {}
 
     def _block(self, replica: int, number: int) -> Index:
-        """Return the places of so many epochs, in a row; the last block is kept."""
-        known, places = self._kept.get(replica, (-1, np.empty(0, np.int32)))
+        """Return the batches of so many epochs, shape (batches, B); the last block is kept."""
+        known, drawn = self._kept.get(replica, (-1, np.empty((0, self.size), np.int32)))
         if known != number:
             stream = self.ensemble.driving("batch", replica, number)
-            places = orders(stream, self.epochs, self.examples).reshape(-1)
-            self._kept[replica] = (number, places)
-        return places
+            whole = self.examples // self.size * self.size
+            drawn = orders(stream, self.epochs, self.examples)[:, :whole].reshape(-1, self.size)
+            self._kept[replica] = (number, drawn)
+        return drawn
 
     def table(self, replica: int, first: int, last: int) -> Index:
         """Return the batches of the steps first … last − 1, shape (steps, B)."""
-        length, parts = self.epochs * self.examples, []
-        place, end = first * self.size, last * self.size
-        while place < end:
-            block, offset = divmod(place, length)
-            part = self._block(replica, block)[offset : offset + end - place]
-            parts.append(part)
-            place += part.size
-        together = parts[0] if len(parts) == 1 else np.concatenate([*parts, np.empty(0, np.int32)])
-        return together.reshape(last - first, self.size)
+        return _joined(lambda number: self._block(replica, number), self.batches, first, last)
+
+
+def _joined(block: Callable[[int], Index], length: int, first: int, last: int) -> Index:
+    """Return rows first … last − 1 of blocks of so many rows that follow each other."""
+    parts = [
+        block(number)[max(first - number * length, 0) : last - number * length]
+        for number in range(first // length, -(-last // length))
+    ]
+    if not parts:
+        return block(first // length)[:0]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 class Independent(_Fixed):
@@ -135,11 +148,7 @@ class Independent(_Fixed):
 
     def table(self, replica: int, first: int, last: int) -> Index:
         """Return the batches of the steps first … last − 1, shape (steps, B)."""
-        parts = [
-            self._block(replica, block)[max(first - block * BLOCK, 0) : last - block * BLOCK]
-            for block in range(first // BLOCK, -(-last // BLOCK))
-        ]
-        return parts[0] if len(parts) == 1 else np.concatenate([*parts, np.empty((0, self.size), np.int32)])
+        return _joined(lambda number: self._block(replica, number), BLOCK, first, last)
 
 
 class Full(_Fixed):
@@ -154,16 +163,21 @@ class Full(_Fixed):
 
 
 class Persistent:
-    """Each example in or out for an exponential time; `memory` says which are in (1) now."""
+    """Each example in or out for a random number of steps; `memory` says which are in (1) now."""
 
     fixed = False
 
     def __init__(self, examples: int, size: int, persistence: float) -> None:
         self.examples, self.size = examples, size
         self.fraction = b = size / examples
-        # All are in, always, where B = P: no rate then, and no change.
-        change = -math.expm1(-1 / (persistence * (1 - b))) if b < 1 else 0.0
-        self.leaves, self.enters = (1 - b) * change, b * change
+        # All are in, always, where B = P.
+        self.leaves = 1 / persistence if b < 1 else 0.0
+        self.enters = self.leaves * size / (examples - size) if b < 1 else 0.0
+
+    @staticmethod
+    def least(examples: int, size: int) -> float:
+        """Return the shortest persistence, in steps, with which the mean batch has this size."""
+        return max(1.0, size / (examples - size)) if size < examples else 1.0
 
     def start(self, replica: int, noise: np.random.Generator | None) -> Mask:
         """Draw who is in at t = 0 from the stationary distribution."""

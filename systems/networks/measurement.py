@@ -11,23 +11,23 @@ gradient_noise
     The error is the scatter over `PARTS` parts of the subset.
 gradient_norm
     |∇L| = |G|, the Euclidean norm over all M weights of the mean gradient of all N examples. The mean g of n
-    of them has ⟨|g|²⟩ = |G|² + S²(1/n − 1/N), which at the bottom of a landscape is mostly the second term. It
-    is taken off, with S² from the means of the parts: of K parts of n_p examples, with sums s_p,
-    Σ_p |s_p|²/n_p − |Σ_p s_p|²/n is (K − 1) S² on average. What is left may be negative by chance; |G| is 0
-    then.
+    of them has ⟨|g|²⟩ = |G|² + S²(1/n − 1/N), at the bottom of a landscape mostly the second term. It is
+    taken off, with S² from the means of the parts: of K parts of n_p examples, with sums s_p,
+    Σ_p |s_p|²/n_p − |Σ_p s_p|²/n is (K − 1) S² on average. What is left may be negative by chance; |G| is
+    0 then.
 
-With batch-norm the loss of one example is not defined; the gradient of a mini-batch of B is, in training mode.
-D is then what the difference of two disjoint mini-batches says,
+With batch-norm the loss of one example is not defined; the gradient of a mini-batch of B is, in training
+mode. G is its mean over all batches, and D is what the difference of two disjoint batches says,
 
-    D = B ⟨|g_1 − g_2|²⟩/(2M),    |G|² = ⟨g_1·g_2⟩ + M D/N,
+    D = B ⟨|g_1 − g_2|²⟩/(2M),
 
-averages over all pairs of disjoint batches of the training set. Of gradients that are means over examples they
-are the two above, exactly, whatever B/N is: drawn without replacement, ⟨|g|²⟩ = |G|² + S²(1/B − 1/N) and
-⟨g_1·g_2⟩ = |G|² − S²/N. K disjoint batches have K(K − 1)/2 pairs: with s = Σ_k g_k their mean square difference
-is 2 (Σ_k |g_k|² − |s|²/K)/(K − 1), and their mean product (|s|² − Σ_k |g_k|²)/(K(K − 1)). The error of D is that of
-leaving out each batch (jackknife), or the scatter of rounds (`subsets`). Where 2B > N no two batches are
-disjoint. Then D = B V/((1 − B/N) M), V the variance of the gradient of a batch; with B = N it has none, and D
-is NaN.
+an average over all pairs of disjoint batches of the training set. Of gradients that are means over examples
+it is the D above, exactly, whatever B/N is: drawn without replacement, ⟨|g|²⟩ = |G|² + S²(1/B − 1/N) and
+⟨g_1·g_2⟩ = |G|² − S²/N. K disjoint batches have K(K − 1)/2 pairs: with s = Σ_k g_k their mean square
+difference is 2 (Σ_k |g_k|² − |s|²/K)/(K − 1). T rounds of K batches (`subsets`) are independent of each other, so that
+|G|² = ⟨s·s'⟩/K² over pairs of rounds. The error of D is that of leaving out each batch (jackknife), or the
+scatter of the rounds where there are more than two. Where 2B > N no two batches are disjoint, and K = 1. Then
+D = B V/((1 − B/N) M), V the variance of the gradient of a batch; with B = N it has none, and D is NaN.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def _added(sums: list[Tensor], found: list[Tensor]) -> list[Tensor]:
 def gradient_norm(unit: Alone, subset: Subset) -> float:
     """Return |∇L|, the norm of the gradient of the mean loss of all examples, from a subset of them."""
     if subset.batches is not None:
-        return _norm_from_batches(unit, subset)
+        return math.sqrt(max(0.0, _from_batches(unit, subset, with_error=False).square))
     total: list[Tensor] = []
     between, parts = 0.0, (subset.index,) if subset.whole else parts_of(subset.index)
     with unit.evaluating():
@@ -139,7 +139,7 @@ def gradient_norm(unit: Alone, subset: Subset) -> float:
 
 
 def norm_of_parts(square: float, between: float, parts: int, n: int, left_out: float) -> float:
-    """Return |G| from |Σ_p s_p|² and Σ_p |s_p|²/n_p of the sums s_p of gradients over the parts of a subset."""
+    """Return |G| from |Σ_p s_p|² and Σ_p |s_p|²/n_p, s_p the sums of gradients over parts of a subset."""
     if parts < 2:
         return math.sqrt(square) / n
     variance = (between - square / n) / (parts - 1)
@@ -153,9 +153,7 @@ def gradient_noise(unit: Alone, subset: Subset) -> GradientNoise:
     return _noise_from_examples(unit, subset)
 
 
-def noise_of_parts(
-    value: float, parts: NDArray[np.float64], left_out: float
-) -> GradientNoise:
+def noise_of_parts(value: float, parts: NDArray[np.float64], left_out: float) -> GradientNoise:
     """Return D and its standard error, from that of a subset and those of its parts."""
     error = parts.std(ddof=1) / math.sqrt(len(parts)) if len(parts) > 1 else math.nan
     return GradientNoise(value, 0.0 if left_out == 0 else float(error) * math.sqrt(left_out))
@@ -198,27 +196,52 @@ def _variance(squares: float, square: float, n: int) -> float:
     return (squares - square / n) / (n - 1) if n > 1 else math.nan
 
 
-class _Round(NamedTuple):
-    """Sums over K mini-batches: their gradients, the squares of these, and |s|² of the sum s."""
+class _Batches(NamedTuple):
+    """What T rounds of K mini-batches give.
 
-    sums: list[Tensor]
-    squares: float
+    Attributes
+    ----------
+    pairs : float
+        Half of the mean square difference of the gradients of two batches; its `error`.
+    square : float
+        |G|², which may come out negative.
+    """
+
+    pairs: float
+    error: float
     square: float
-    count: int
 
 
-def _rounds(unit: Alone, subset: Subset) -> list[_Round]:
-    """Return the sums over each round of disjoint batches; over all of them where one batch is a round."""
+def _from_batches(unit: Alone, subset: Subset, with_error: bool) -> _Batches:
     assert subset.batches is not None
-    found, batches = [], subset.batches
-    for own in batches if batches.shape[1] > 1 else batches.transpose(0, 1):
-        squares, sums = 0.0, list[Tensor]()
-        for piece in own:
-            heed()
-            _, g = unit.gradient(piece[None])
-            squares, sums = squares + squared(g), _added(sums, g)
-        found.append(_Round(sums, squares, squared(sums), len(own)))
-    return found
+    rounds, each, _ = subset.batches.shape
+    values, errors, total = [], [], list[Tensor]()
+    squares, own_squares = 0.0, 0.0
+    with unit.scratch_buffers():
+        for own in subset.batches:
+            square, sums = 0.0, list[Tensor]()
+            for piece in own:
+                heed()
+                _, g = unit.gradient(piece[None])
+                square, sums = square + squared(g), _added(sums, g)
+            of_sum = squared(sums)
+            squares, own_squares, total = squares + square, own_squares + of_sum, _added(total, sums)
+            if each > 1:
+                values.append(_of_pairs(square, of_sum, each))
+            if with_error and rounds == 2 and each > 2:
+                errors.append(_left_out(unit, own, sums, square))
+        if with_error and each == 1 < rounds:
+            errors.append(_left_out(unit, subset.batches.flatten(0, 1), total, squares))
+    if rounds == 1:
+        # The whole set is one batch.
+        return _Batches(math.nan, math.nan, own_squares)
+    of_total = squared(total)
+    mean = (of_total - own_squares) / (rounds * (rounds - 1) * each**2)
+    if each == 1:
+        return _Batches(_of_pairs(squares, of_total, rounds), errors[0] if errors else math.nan, mean)
+    scatter = np.std(values, ddof=1) / math.sqrt(rounds)
+    error = math.sqrt(sum(e**2 for e in errors)) / rounds if errors else scatter
+    return _Batches(float(np.mean(values)), float(error), mean)
 
 
 def _of_pairs(squares: float, square: float, count: int) -> float:
@@ -226,19 +249,15 @@ def _of_pairs(squares: float, square: float, count: int) -> float:
     return (squares - square / count) / (count - 1)
 
 
-def _norm_from_batches(unit: Alone, subset: Subset) -> float:
-    with unit.scratch_buffers():
-        rounds = _rounds(unit, subset)
-    assert subset.batches is not None
-    if rounds[0].count == 1:
-        # The whole set is one batch.
-        return math.sqrt(rounds[0].square)
-    products = np.mean([(r.square - r.squares) / (r.count * (r.count - 1)) for r in rounds])
-    if subset.batches.shape[1] > 1:
-        # Disjoint batches: what one has, the other has not.
-        pairs = np.mean([_of_pairs(r.squares, r.square, r.count) for r in rounds])
-        products += pairs * subset.batches.shape[2] / subset.population
-    return math.sqrt(max(0.0, float(products)))
+def _left_out(unit: Alone, batches: Tensor, sums: list[Tensor], squares: float) -> float:
+    """Return the error of `_of_pairs` by leaving out each batch; gradients are computed again, not held."""
+    values, count = [], len(batches)
+    for piece in batches:
+        heed()
+        _, g = unit.gradient(piece[None])
+        rest = squared([s - own for s, own in zip(sums, g, strict=True)])
+        values.append(_of_pairs(squares - squared(g), rest, count - 1))
+    return math.sqrt((count - 1) / count * np.sum((np.array(values) - np.mean(values)) ** 2))
 
 
 def _noise_from_batches(unit: Alone, subset: Subset) -> GradientNoise:
@@ -246,24 +265,6 @@ def _noise_from_batches(unit: Alone, subset: Subset) -> GradientNoise:
     _, disjoint, size = subset.batches.shape
     if size >= subset.population:
         return GradientNoise(math.nan, math.nan)
+    found = _from_batches(unit, subset, with_error=True)
     scale = size / unit.layout.dof / (1.0 if disjoint > 1 else 1 - size / subset.population)
-    with unit.scratch_buffers():
-        rounds = _rounds(unit, subset)
-        values = np.array([_of_pairs(r.squares, r.square, r.count) for r in rounds])
-        if len(rounds) > 1:
-            error = values.std(ddof=1) / math.sqrt(len(rounds))
-        else:
-            error = _left_out(unit, subset.batches.flatten(0, 1), rounds[0])
-    return GradientNoise(scale * float(values.mean()), scale * float(error))
-
-
-def _left_out(unit: Alone, batches: Tensor, whole: _Round) -> float:
-    """Return the error of `_of_pairs` by leaving out each batch; gradients are computed again, not held."""
-    values = []
-    for piece in batches:
-        heed()
-        _, g = unit.gradient(piece[None])
-        rest = squared([s - own for s, own in zip(whole.sums, g, strict=True)])
-        values.append(_of_pairs(whole.squares - squared(g), rest, whole.count - 1))
-    count = whole.count
-    return math.sqrt((count - 1) / count * np.sum((np.array(values) - np.mean(values)) ** 2))
+    return GradientNoise(scale * found.pairs, scale * found.error)

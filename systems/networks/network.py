@@ -203,6 +203,12 @@ class Network:
                 f"dynamics.batch_size = {keys.batch_size}: must be ≤ {examples}, the training examples of "
                 f"data.name = {data.name!r}"
             )
+        least = batches.Persistent.least(examples, keys.batch_size)
+        if keys.batches == "persistent" and keys.persistence < least:
+            raise UserError(
+                f"dynamics.persistence = {keys.persistence:g}: must be ≥ {least:g}, B/(P − B) for "
+                f"dynamics.batch_size = {keys.batch_size} of {examples} examples"
+            )
         return batches.make(keys.batches, examples, keys.batch_size, keys.persistence, self.ensemble)
 
     def _stackable(self, module: nn.Module) -> bool:

@@ -49,13 +49,14 @@ class Descent(DynamicsKeys):
         "examples B in a mini-batch (persistent: on average; full: not used)", default=100, ge=1
     )
     batches: Literal["epochs", "iid", "persistent", "full"] = key(
-        "how batches are drawn: without replacement, with it, each example in or out for a random time, all",
+        "how batches are drawn: without replacement, with it, each example in or out for a random time, all; "
+        "epochs leave out what B does not divide",
         default="epochs",
     )
     persistence: float = key(
-        'mean time that an example stays in a batch; batches = "persistent" alone uses it',
+        'mean number of steps that an example stays in the batch; batches = "persistent" alone uses it',
         default=10.0,
-        gt=0,
+        ge=1,
         unit="steps",
     )
     augment: Literal["none", "crop_flip"] = key(

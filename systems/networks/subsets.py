@@ -3,20 +3,19 @@ r"""On which examples a network is measured: a subset of its own for every repli
 A subset of n of the N examples makes every mean of it uncertain, by σ √((1/n)(1 − n/N)). Were it common to
 all replicas, this would be the same for all, and no scatter over replicas would tell of it. With subsets of
 their own the measured values of replicas are independent, so that their scatter is the whole error of their
-mean (`observables.statistics.average`; resampling, too), and the mean of R replicas knows nearly R n examples.
+mean (`observables.statistics.average`; resampling, too), and the mean of R replicas knows up to R n examples.
 The subset of a replica is the same at all times: differences between times are as exact as they can be.
 Between two replicas they hold both errors; who wants to compare replicas measures all examples.
 
 Where all examples are measured there is nothing to choose, and no such error.
 
-With batch-norm the gradient is measured from mini-batches of B examples. They are drawn here, too: T rounds of
-K disjoint batches, one round where the subset gives `FEWEST` batches. Of N < `FEWEST` B examples there are
-several rounds, each of a random order of all.
+With batch-norm the gradient is measured from mini-batches of B examples. They are drawn here, too: T rounds
+of K disjoint batches, each round from a random order of all examples of its own. Two rounds are enough where
+there are examples for them.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -29,7 +28,7 @@ from langevin.ensemble import Ensemble
 
 Rows = Mapping[int, NDArray[np.int64]]
 
-#: Mini-batches, at least, from which gradients are estimated with batch-norm; rounds, if one does not do.
+#: Mini-batches, at least, from which gradients are estimated with batch-norm; rounds, if two do not do.
 FEWEST, ROUNDS = 8, 4
 
 
@@ -148,14 +147,15 @@ class Choice:
         found: dict[int, Subset] = {}
         for label, sample in zip(self.ensemble.replica.tolist(), self.ensemble.sample.tolist(), strict=True):
             own, stream = rows[sample], self.ensemble.quenched(role, label)
-            most = min(max(count, FEWEST * size), len(own))
-            each = most // size
-            rounds = 1 if each >= FEWEST else max(ROUNDS, math.ceil(FEWEST / each))
+            wanted = max(FEWEST, count // size)
+            each = min(-(-wanted // 2), len(own) // size)
+            rounds = -(-wanted // each)
+            if rounds > 2:
+                rounds = max(ROUNDS, rounds)
             if size == len(own):
                 # There is but one such batch.
                 rounds = 1
             drawn = np.stack([own[stream.permutation(len(own))[: each * size]] for _ in range(rounds)])
-            index = np.unique(drawn) if rounds > 1 else drawn[0]
             batches = self.upload(drawn.reshape(rounds, each, size))
-            found[label] = Subset(self.upload(index), len(own), batches)
+            found[label] = Subset(self.upload(np.unique(drawn)), len(own), batches)
         return found

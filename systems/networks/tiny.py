@@ -165,7 +165,9 @@ class Tiny:
         learned = _means(found, trained) if alike else self._losses(state, train, trained)
         return np.stack([*learned, *self._losses(state, test, tested), norm])
 
-    def _losses(self, state: NetworkState, examples: Examples, subsets: Sequence[Subset]) -> tuple[Array, ...]:
+    def _losses(
+        self, state: NetworkState, examples: Examples, subsets: Sequence[Subset]
+    ) -> tuple[Array, ...]:
         """Return what `_means` does, on a subset for each replica."""
         partial = not all(s.whole for s in subsets)
         return _means(self._sums(state, examples, [s.index for s in subsets], scattered=partial)[0], subsets)
@@ -219,7 +221,12 @@ class Tiny:
         """Return the gradient noise and its standard error, shape (2, R)."""
         probed = self._per_replica(chosen.probed)
         parts = {id(s): parts_of(s.index) for s in probed}
-        values, total, squares, n = [], np.zeros((len(probed), 1)), np.zeros(len(probed)), np.zeros(len(probed))
+        values, total, squares, n = (
+            [],
+            np.zeros((len(probed), 1)),
+            np.zeros(len(probed)),
+            np.zeros(len(probed)),
+        )
         for number in range(min(map(len, parts.values()))):
             subsets = [parts[id(s)][number] for s in probed]
             found, sums, count = self._sums(state, self.problem.examples, subsets, descent=True, squares=True)
@@ -228,7 +235,8 @@ class Tiny:
         value = (squares - np.sum(total * total, axis=1) / n) / (n - 1) / self.problem.layout.dof
         scattered = np.array(values).T / self.problem.layout.dof
         made = [
-            noise_of_parts(float(v), one, s.left_out) for v, one, s in zip(value, scattered, probed, strict=True)
+            noise_of_parts(float(v), one, s.left_out)
+            for v, one, s in zip(value, scattered, probed, strict=True)
         ]
         return np.array(made).T
 

@@ -163,7 +163,7 @@ def _add_squares(rows, first, count, sums):
 
 @numba.njit(**OPTIONS)
 def _judge(rows, first, answers, count, extra, scattered, found):
-    """Add the losses of a batch to found[0], the right answers to found[1], the squared losses to found[3]."""
+    """Add the losses of a batch to found[0], right answers to found[1], squared losses to found[3]."""
     # One logarithm for all: of up to `PIECE` sums, each between 1 and the number of outputs.
     product, below = 1.0, 0.0
     for b in range(count):
