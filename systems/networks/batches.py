@@ -4,11 +4,11 @@ All draws are made by numpy on the host, so that a seed means the same batches o
 themselves are gathered where the data set lives. With P examples and batches of B:
 
 epochs
-    Without replacement, as the papers say: an epoch is a random order of the P examples, cut into ⌊P/B⌋ batches.
-    What is left over, fewer than B, is left out, others in every epoch. So each batch has B different examples,
-    every set of B as likely, and every example is in a batch as often as any other: in ⌊P/B⌋B/P of the epochs.
-    (A last batch of fewer examples would have more noise than the others; one that takes its missing
-    examples from the next epoch may hold an example twice.)
+    Without replacement, as the papers say: an epoch is a random order of the P examples, cut into ⌊P/B⌋
+    batches. What is left over, fewer than B, is left out, others in every epoch. So each batch has B different
+    examples, every set of B as likely, and every example is in a batch as often as any other: in ⌊P/B⌋B/P of
+    the epochs. (A last batch of fewer examples would have more noise than the others; one that takes its
+    missing examples from the next epoch may hold an example twice.)
 iid
     With replacement.
 full
@@ -25,10 +25,10 @@ persistent
         ⟨s⟩ = b,    ⟨δs(n) δs(n + k)⟩ = b(1 − b) λ^k,    λ = 1 − 1/(τ(1 − b)),
 
     exactly: at τ = 1/(1 − b) the steps are independent, below it examples avoid the batch after their own.
-    Both probabilities are at most 1: τ ≥ 1, and τ ≥ b/(1 − b). The start is stationary. The force is normalised
-    by B, not by the number of examples that happen to be in: it stays unbiased. Steps of gradient flow of size
-    α, these are the equations of Mignacco and Urbani, The effective noise of stochastic gradient descent,
-    J. Stat. Mech. 083405 (2022), with their τ = α times this one.
+    Both probabilities are at most 1: τ ≥ 1, and τ ≥ b/(1 − b). The start is stationary. The force is
+    normalised by B, not by the number of examples that happen to be in: it stays unbiased. With steps of α in
+    the time of gradient flow these are the equations of Mignacco and Urbani, The effective noise of
+    stochastic gradient descent, J. Stat. Mech. 083405 (2022), whose τ is α times this one.
 
 Batches of the first three kinds are functions of (seed, replica, n) alone: nothing of them has to be saved.
 They are drawn in blocks, a stream for each, and `table` gives those of many steps at once.

@@ -24,9 +24,10 @@ mode. G is its mean over all batches, and D is what the difference of two disjoi
 an average over all pairs of disjoint batches of the training set. Of gradients that are means over examples
 it is the D above, exactly, whatever B/N is: drawn without replacement, ⟨|g|²⟩ = |G|² + S²(1/B − 1/N) and
 ⟨g_1·g_2⟩ = |G|² − S²/N. K disjoint batches have K(K − 1)/2 pairs: with s = Σ_k g_k their mean square
-difference is 2 (Σ_k |g_k|² − |s|²/K)/(K − 1). T rounds of K batches (`subsets`) are independent of each other, so that
-|G|² = ⟨s·s'⟩/K² over pairs of rounds. The error of D is that of leaving out each batch (jackknife), or the
-scatter of the rounds where there are more than two. Where 2B > N no two batches are disjoint, and K = 1. Then
+difference is 2 (Σ_k |g_k|² − |s|²/K)/(K − 1). T rounds of K batches (`subsets`) are independent of each
+other, so that |G|² = ⟨s·s'⟩/K² over pairs of rounds. The error of D is that of leaving out each batch
+(jackknife), or the scatter of the rounds where there are more than two. Where 2B > N no two batches are
+disjoint, and K = 1;
 D = B V/((1 − B/N) M), V the variance of the gradient of a batch; with B = N it has none, and D is NaN.
 """
 
