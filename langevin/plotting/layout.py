@@ -19,6 +19,7 @@ from .aging import AGING, aging_figure, has_aging
 from .aging_sweep import aging_sweep_figure
 from .curves import CURVE, barrier_figure, curve_figure, has_barriers, has_curve
 from .ensembles import ensemble_figure, has_ensembles
+from .layers import LAYERS, has_layers, layer_figure
 from .panels import (
     draw_displacement_response,
     draw_energy,
@@ -36,7 +37,7 @@ from .sweep import refused, sweep_figure
 from .training import MSD_OVER_NOISE, collapse_figure, has_noise, training_figure
 
 #: What is made of several variables, and stands alone.
-_ALONE = (MSD_OVER_NOISE, AGING, HESSIAN, PAIRS, SCATTERING, CURVE)
+_ALONE = (MSD_OVER_NOISE, AGING, HESSIAN, PAIRS, SCATTERING, CURVE, LAYERS)
 
 
 def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | None = None) -> Figure:
@@ -55,7 +56,7 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
     quantity : str, optional
         Two-time observable of the right panel of two; by default msd. A one-time observable, or one that
         stands alone: msd_over_noise, aging (`aging.aging_figure`), hessian (`spectra.spectrum_figure`),
-        pair_correlation, self_scattering (`structure`), curve (`curves.curve_figure`; the default where there
+        pair_correlation, self_scattering (`structure`), layer_angle (`layers.layer_figure`), curve (`curves.curve_figure`; the default where there
         is one). Of a plane (`plane.plane_figure`), what is drawn on it. None of ensembles (`ensembles`).
     threshold : float, optional
         Δ* of aging; chosen if it is not given.
@@ -97,6 +98,8 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
             made = pair_figure(dataset)
         elif wanted == SCATTERING:
             made = scattering_figure(dataset)
+        elif wanted == LAYERS:
+            made = layer_figure(dataset)
         elif wanted == CURVE or (quantity is None and has_curve(dataset)):
             made = curve_figure(dataset)
         elif wanted in one_time:
@@ -137,6 +140,7 @@ def quantities(dataset: xr.Dataset) -> list[str]:
         PAIRS: has_pairs,
         SCATTERING: has_scattering,
         CURVE: has_curve,
+        LAYERS: has_layers,
     }
     return found + one_time_names(dataset) + [name for name, there in alone.items() if there(dataset)]
 

@@ -5,7 +5,7 @@ themselves are gathered where the data set lives. With P examples and batches of
 
 epochs
     Without replacement, as the papers say: an epoch is a random order of the P examples, cut into ⌊P/B⌋
-    batches. What is left over, fewer than B, is left out, others in every epoch. So each batch has B different
+    batches. What is left over, fewer than B, is left out, others in every epoch. Each batch has B different
     examples, every set of B as likely, and every example is in a batch as often as any other: in ⌊P/B⌋B/P of
     the epochs. (A last batch of fewer examples would have more noise than the others; one that takes its
     missing examples from the next epoch may hold an example twice.)
@@ -43,7 +43,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langevin.ensemble import Ensemble
+from langevin.errors import UserError
 
+from .datasets.base import Data
+from .sections import Descent
 from .shuffling import orders
 
 Index = NDArray[np.int32]
@@ -201,6 +204,29 @@ class Persistent:
             leaving = noise.choice(inside, noise.binomial(inside.size, self.leaves), replace=False)
             entering = noise.choice(outside, noise.binomial(outside.size, self.enters), replace=False)
             memory[leaving], memory[entering] = 0, 1
+
+
+def chosen(keys: Descent, data: Data, ensemble: Ensemble) -> Batches:
+    """Return the source of batches that a run file names, for data that are enough for it.
+
+    Raises
+    ------
+    UserError
+        If batches are larger than the data set, or examples would have to stay for less than a step.
+    """
+    examples = min(len(rows) for rows in data.rows.values())
+    if keys.batches != "full" and keys.batch_size > examples:
+        raise UserError(
+            f"dynamics.batch_size = {keys.batch_size}: must be ≤ {examples}, the training examples of "
+            f"data.name = {data.name!r}"
+        )
+    least = Persistent.least(examples, keys.batch_size)
+    if keys.batches == "persistent" and keys.persistence < least:
+        raise UserError(
+            f"dynamics.persistence = {keys.persistence:g}: must be ≥ {least:g}, B/(P − B) for "
+            f"dynamics.batch_size = {keys.batch_size} of {examples} examples"
+        )
+    return make(keys.batches, examples, keys.batch_size, keys.persistence, ensemble)
 
 
 def make(kind: str, examples: int, size: int, persistence: float, ensemble: Ensemble) -> Batches:

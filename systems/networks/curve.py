@@ -120,6 +120,8 @@ class NetworkCurve:
         """Yield the faults of files and keys together."""
         yield from Network.check.__func__(cls, settings)  # type: ignore[attr-defined]
         yield from Ends.check(settings)
+        if settings.record.layer_angles:
+            yield "record.layer_angles = true: allowed: false with a curve, whose bends are no layers"
         keys, rate = settings.system, settings.dynamics.learning_rate
         if keys.curve == "band" and rate * keys.spring >= 0.5:
             yield (

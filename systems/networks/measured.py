@@ -72,6 +72,17 @@ def measured_attributes(
         "gradient_noise_error": {"long_name": "standard error of the gradient noise", "kind": SAMPLING},
         "msd": {"long_name": "mean square displacement per weight", "dof": dof},
         "correlation": {"long_name": "two-time correlation per weight", "dof": dof},
+        "normalised_overlap": {
+            "long_name": "overlap of the normalised weights",
+            "symbol": r"$\hat C(t_w, t_w+t)$",
+            "dof": dof,
+            "comment": "w·w'/(|w||w'|); of all weights alike, so that layers count by their norms",
+        },
+        "layer_angle": {
+            "long_name": "angle by which the weights of a layer have turned",
+            "symbol": r"$\theta(t_w, t_w+t)$",
+            "units": "rad",
+        },
         "hessian": {"definition": DEFINITION, "rows": dof, **curved, **seen},
     }
     for name in ("energy", "test_loss", "train_accuracy", "test_accuracy"):

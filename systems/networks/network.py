@@ -21,7 +21,7 @@ from langevin.errors import Diverged, UserError
 from langevin.keys import Section
 from langevin.noise import Noise
 from langevin.schedule import Schedule
-from langevin.system import Array, Attributes, Coordinates, Predictions
+from langevin.system import Array, Attributes, Coordinates, Dimensions, Predictions
 
 from .datasets.base import Data
 from .measured import measured_attributes, step_attributes
@@ -50,6 +50,7 @@ from .parts import (
     first_not_finite,
     fitting,
     measurement,
+    overlaps,
     perceptron,
     prepare,
     restored,
@@ -96,12 +97,14 @@ class Network:
             self.layout = Layout(self.modules[0])
             inputs, _ = self.train.gather(torch.zeros(2, dtype=torch.int64, device=self.device))
             self._work, self.loss.classes = fitting(self.modules[0], inputs, data.classes)
-            self.batches = self._batches(data)
+            self.batches = batches.chosen(dynamics, data, ensemble)
             rule = Rule(dynamics.rates, dynamics.momentum, dynamics.weight_decay, dynamics.temperature)
             self.problem = Problem(self.layout, self.loss, self.train, self.batches.size, rule)
             self.compiled = self._compiled_shape(self.modules[0])
             self._rows = data.rows
             self._choose(data)
+        if record.layer_angles:
+            overlaps.layer_names(self.layout)
 
     # What a subclass says.
 
@@ -194,22 +197,6 @@ class Network:
         """Return a replica's network as it starts."""
         seed = int(self.ensemble.quenched("start", replica).integers(2**63))
         return seeded(self.build, seed).to(self.device, self.dtype)
-
-    def _batches(self, data: Data) -> batches.Batches:
-        keys = self.dynamics
-        examples = min(len(rows) for rows in data.rows.values())
-        if keys.batches != "full" and keys.batch_size > examples:
-            raise UserError(
-                f"dynamics.batch_size = {keys.batch_size}: must be ≤ {examples}, the training examples of "
-                f"data.name = {data.name!r}"
-            )
-        least = batches.Persistent.least(examples, keys.batch_size)
-        if keys.batches == "persistent" and keys.persistence < least:
-            raise UserError(
-                f"dynamics.persistence = {keys.persistence:g}: must be ≥ {least:g}, B/(P − B) for "
-                f"dynamics.batch_size = {keys.batch_size} of {examples} examples"
-            )
-        return batches.make(keys.batches, examples, keys.batch_size, keys.persistence, self.ensemble)
 
     def _stackable(self, module: nn.Module) -> bool:
         """Return whether replicas may share a call: all that differs between them are their weights."""
@@ -353,9 +340,17 @@ class Network:
         return Reference(torch.from_numpy(saved).to(self.device))
 
     def compare(self, reference: Reference, state: NetworkState) -> dict[str, Array]:
-        """Return msd Δ = (1/M) Σ (w_i − w_i')² and correlation (1/M) Σ w_i w_i', shape (R,) each."""
+        """Return msd Δ = (1/M) Σ (w_i − w_i')², correlation (1/M) Σ w_i w_i', shape (R,), and `overlaps`."""
         msd, correlation = compare(reference.weights, state.weights)
-        return {"msd": msd, "correlation": correlation}
+        turned = overlaps.normalised_overlap(reference.square, msd, correlation)
+        found = {"msd": msd, "correlation": correlation, "normalised_overlap": turned}
+        if self.record.layer_angles:
+            found["layer_angle"] = overlaps.layer_angles(self.layout, reference.weights, state.weights)
+        return found
+
+    def dimensions(self) -> Dimensions:
+        """Return the further dimension of what is measured of each layer."""
+        return {"layer_angle": ("layer",)} if self.record.layer_angles else {}
 
     def configuration(self, state: NetworkState) -> NDArray[Any]:
         """Return the weights, shape (R, M)."""
@@ -381,8 +376,9 @@ class Network:
         )
 
     def coordinates(self, schedule: Schedule) -> Coordinates:
-        """Return the time of gradient flow and, if it changes, the learning rate (`scaled_times`)."""
-        return scaled_times(self.dynamics.rates, schedule)
+        """Return the time of gradient flow, the learning rate if it changes, and the names of layers."""
+        named = overlaps.layer_names(self.layout) if self.record.layer_angles else {}
+        return {**scaled_times(self.dynamics.rates, schedule), **named}
 
     def state_dict(self, state: NetworkState) -> dict[str, NDArray[Any]]:
         """Return the arrays of the state."""

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from langevin import simulation
     from langevin.systems.curves.profile import barrier
 
-    from . import batches, measurement, perceptron, subsets, tiny, training
+    from . import batches, measurement, overlaps, perceptron, subsets, tiny, training
     from .bends import Bends
     from .curvature import LossHessian, Twin
     from .devices import explained, prepare
@@ -36,7 +36,8 @@ else:
 
     torch, simulation = later("torch"), later("langevin.simulation")
     (barrier,) = callables("langevin.systems.curves.profile", "barrier")
-    batches, measurement, subsets = map(_module, ("batches", "measurement", "subsets"))
+    batches, measurement, overlaps = map(_module, ("batches", "measurement", "overlaps"))
+    subsets = _module("subsets")
     perceptron, tiny, training = map(_module, ("perceptron", "tiny", "training"))
     (Bends,) = _of("bends", "Bends")
     LossHessian, Twin = _of("curvature", "LossHessian", "Twin")
@@ -82,6 +83,7 @@ __all__ = [
     "first_not_finite",
     "fitting",
     "measurement",
+    "overlaps",
     "perceptron",
     "prepare",
     "restored",

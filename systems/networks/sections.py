@@ -135,6 +135,9 @@ class Descent(DynamicsKeys):
 class RecordDescent(RecordKeys):
     """[record] of a network."""
 
+    layer_angles: bool = key(
+        "for each pair of times the angle by which the weights of every layer have turned", default=False
+    )
     energy_examples: int = key(
         "training examples, and test examples, that loss and accuracy are averaged over (a seeded subset; "
         "all, if there are no more)",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,11 @@ class Reference:
 
     def __init__(self, weights: Tensor) -> None:
         self.weights = weights
+
+    @cached_property
+    def square(self) -> Array:
+        """The mean over the weights of their squares, shape (R,)."""
+        return np.asarray(compare(self.weights, self.weights)[1])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """Return the weights."""
