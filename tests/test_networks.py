@@ -348,7 +348,8 @@ def test_gradient_noise_and_norm_are_those_of_a_loop_over_examples(system: dict[
         assert noises["gradient_noise_error"][position] == pytest.approx(error, rel=1e-8)
         between = sum(len(p) * np.sum((p.mean(0) - gradients.mean(0)) ** 2) for p in parts) / 9
         square = np.sum(gradients.mean(0) ** 2) - between * (1 / 40 - 1 / 64)
-        assert norms[position] == pytest.approx(math.sqrt(square), rel=1e-9)
+        assert norms[position] == pytest.approx(np.linalg.norm(gradients.mean(0)), rel=1e-10)
+        assert network.measure(state)["gradient_square"][position] == pytest.approx(square, rel=1e-9)
 
 
 def noise_of(g: np.ndarray) -> float:
@@ -383,8 +384,9 @@ def test_with_batch_norm_both_come_from_mini_batches() -> None:
         assert noises["gradient_noise"][position] == pytest.approx(np.mean(pairs), rel=1e-10)
         error = math.hypot(*errors) / 2
         assert noises["gradient_noise_error"][position] == pytest.approx(error, rel=1e-8)
-        square = sums[0] @ sums[1]
-        assert norms[position] == pytest.approx(math.sqrt(max(0, square)), rel=1e-8, abs=1e-12)
+        assert norms[position] == pytest.approx(np.linalg.norm(sums[0] + sums[1]) / 2, rel=1e-8)
+        square = network.measure(state)["gradient_square"][position]
+        assert square == pytest.approx(sums[0] @ sums[1], rel=1e-8, abs=1e-12)
 
 
 def test_losses_and_accuracies_are_those_of_a_loop() -> None:

@@ -68,6 +68,10 @@ def measured_attributes(
         "train_error": {"long_name": "training error, part classified wrongly", **trained, **seen},
         "test_error": {"long_name": "test error, part classified wrongly", **tested, **seen},
         "gradient_norm": {"long_name": "norm of the gradient of the training loss", **probed},
+        "gradient_square": {
+            "long_name": "squared norm of the gradient of the training loss of all examples, without bias",
+            **probed,
+        },
         "gradient_noise": {"long_name": noise, **probed, **rule},
         "gradient_noise_error": {"long_name": "standard error of the gradient noise", "kind": SAMPLING},
         "msd": {"long_name": "mean square displacement per weight", "dof": dof},

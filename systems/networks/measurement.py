@@ -9,12 +9,13 @@ gradient_noise
     Baity-Jesi et al. 2018, here with N − 1 in its denominator: S²/M, S² = Σ_a |g_a − G|²/(N − 1), which a
     subset estimates without bias. Frozen noise of this size moves the weights by Δ = α² D t/B in t steps.
     The error is the scatter over `PARTS` parts of the subset.
-gradient_norm
-    |∇L| = |G|, the Euclidean norm over all M weights of the mean gradient of all N examples. The mean g of n
-    of them has ⟨|g|²⟩ = |G|² + S²(1/n − 1/N), at the bottom of a landscape mostly the second term. It is
-    taken off, with S² from the means of the parts: of K parts of n_p examples, with sums s_p,
-    Σ_p |s_p|²/n_p − |Σ_p s_p|²/n is (K − 1) S² on average. What is left may be negative by chance; |G| is
-    0 then.
+gradient_norm, gradient_square
+    |g|, the Euclidean norm over all M weights of the mean gradient g of the subset, and |G|², the squared norm
+    of that of all N examples. With G the mean over all, ⟨|g|²⟩ = |G|² + S²(1/n − 1/N), at the bottom of a
+    landscape mostly the second term: |g| is then the noise of the subset. From the square it is taken off,
+    with S² from the means of the parts: of K parts of n_p examples, with sums s_p,
+    Σ_p |s_p|²/n_p − |Σ_p s_p|²/n is (K − 1) S² on average. What is left has the mean |G|², and may be
+    negative by chance. Its root, with 0 for what is negative, would have another mean, and no error.
 
 With batch-norm the loss of one example is not defined; the gradient of a mini-batch of B is, in training
 mode. G is its mean over all batches, and D is what the difference of two disjoint batches says,
@@ -60,6 +61,7 @@ MEASURED = (
     "test_loss_error",
     "test_accuracy_error",
     "gradient_norm",
+    "gradient_square",
 )
 #: Parts of the subset from whose scatter the error of D follows.
 PARTS = 10
@@ -116,10 +118,11 @@ def _added(sums: list[Tensor], found: list[Tensor]) -> list[Tensor]:
     return [s + g for s, g in zip(sums, found, strict=True)] if sums else found
 
 
-def gradient_norm(unit: Alone, subset: Subset) -> float:
-    """Return |∇L|, the norm of the gradient of the mean loss of all examples, from a subset of them."""
+def gradient_norm(unit: Alone, subset: Subset) -> tuple[float, float]:
+    """Return |g| of a subset's mean gradient g, and |∇L|² of all examples, which may come out negative."""
     if subset.batches is not None:
-        return math.sqrt(max(0.0, _from_batches(unit, subset, with_error=False).square))
+        found = _from_batches(unit, subset, with_error=False)
+        return found.norm, found.square
     total: list[Tensor] = []
     between, parts = 0.0, (subset.index,) if subset.whole else parts_of(subset.index)
     with unit.evaluating():
@@ -133,18 +136,14 @@ def gradient_norm(unit: Alone, subset: Subset) -> float:
                 between += squared(sums) / len(part)
             total = _added(total, sums)
     # The unit divides by B.
-    size, n = unit.problem.batch_size, len(subset)
-    if subset.whole:
-        return math.sqrt(squared(total)) * size / n
-    return size * norm_of_parts(squared(total), between, len(parts), n, subset.left_out)
+    size, n, square = unit.problem.batch_size, len(subset), squared(total)
+    return math.sqrt(square) * size / n, size**2 * unbiased(square, between, len(parts), n, subset.left_out)
 
 
-def norm_of_parts(square: float, between: float, parts: int, n: int, left_out: float) -> float:
-    """Return |G| from |Σ_p s_p|² and Σ_p |s_p|²/n_p, s_p the sums of gradients over parts of a subset."""
-    if parts < 2:
-        return math.sqrt(square) / n
-    variance = (between - square / n) / (parts - 1)
-    return math.sqrt(max(0.0, square / n**2 - variance * left_out / n))
+def unbiased(square: float, between: float, parts: int, n: int, left_out: float) -> float:
+    """Return |G|² from |Σ_p s_p|² and Σ_p |s_p|²/n_p, s_p the sums of gradients over parts of a subset."""
+    variance = (between - square / n) / (parts - 1) if parts > 1 else 0.0
+    return square / n**2 - variance * left_out / n
 
 
 def gradient_noise(unit: Alone, subset: Subset) -> GradientNoise:
@@ -202,14 +201,15 @@ class _Batches(NamedTuple):
 
     Attributes
     ----------
-    pairs : float
-        Half of the mean square difference of the gradients of two batches; its `error`.
-    square : float
-        |G|², which may come out negative.
+    pairs, error : float
+        Half of the mean square difference of the gradients of two batches, and its error.
+    norm, square : float
+        Of the mean gradient of all these batches; |G|², which may come out negative.
     """
 
     pairs: float
     error: float
+    norm: float
     square: float
 
 
@@ -235,14 +235,15 @@ def _from_batches(unit: Alone, subset: Subset, with_error: bool) -> _Batches:
             errors.append(_left_out(unit, subset.batches.flatten(0, 1), total, squares))
     if rounds == 1:
         # The whole set is one batch.
-        return _Batches(math.nan, math.nan, own_squares)
+        return _Batches(math.nan, math.nan, math.sqrt(own_squares), own_squares)
     of_total = squared(total)
+    norm = math.sqrt(of_total) / (rounds * each)
     mean = (of_total - own_squares) / (rounds * (rounds - 1) * each**2)
     if each == 1:
-        return _Batches(_of_pairs(squares, of_total, rounds), errors[0] if errors else math.nan, mean)
+        return _Batches(_of_pairs(squares, of_total, rounds), errors[0] if errors else math.nan, norm, mean)
     scatter = np.std(values, ddof=1) / math.sqrt(rounds)
     error = math.sqrt(sum(e**2 for e in errors)) / rounds if errors else scatter
-    return _Batches(float(np.mean(values)), float(error), mean)
+    return _Batches(float(np.mean(values)), float(error), norm, mean)
 
 
 def _of_pairs(squares: float, square: float, count: int) -> float:

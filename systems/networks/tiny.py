@@ -17,7 +17,7 @@ from langevin.system import Array
 from ..threads import Pool
 from .batches import Batches
 from .examples import Examples
-from .measurement import noise_of_parts, norm_of_parts, parts_of, standard_error
+from .measurement import noise_of_parts, unbiased, parts_of, standard_error
 from .perceptron import Shape
 from .state import NetworkState
 from .subsets import Chosen, Subset
@@ -157,13 +157,15 @@ class Tiny:
             found, total = found + one, total + sums
             between += np.sum(sums * sums, axis=1) / np.maximum(count, 1)
         square = np.sum(total * total, axis=1)
-        norm = [
-            norm_of_parts(float(square[r]), float(between[r]), len(parts[r]), len(s), s.left_out)
+        n = np.array([len(s) for s in probed])
+        squares = [
+            unbiased(float(square[r]), float(between[r]), len(parts[r]), len(s), s.left_out)
             for r, s in enumerate(probed)
         ]
+        gradient = np.sqrt(square) / n, squares
         # Small training sets are measured as a whole, twice.
         learned = _means(found, trained) if alike else self._losses(state, train, trained)
-        return np.stack([*learned, *self._losses(state, test, tested), norm])
+        return np.stack([*learned, *self._losses(state, test, tested), *gradient])
 
     def _losses(
         self, state: NetworkState, examples: Examples, subsets: Sequence[Subset]

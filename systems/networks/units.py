@@ -171,7 +171,7 @@ class Units:
         def one(probe: Alone, label: int) -> tuple[float, ...]:
             trained = measurement.loss_and_accuracy(probe, train, chosen.trained[label])
             tested = measurement.loss_and_accuracy(probe, test, chosen.tested[label])
-            return (*trained, *tested, measurement.gradient_norm(probe, chosen.probed[label]))
+            return (*trained, *tested, *measurement.gradient_norm(probe, chosen.probed[label]))
 
         return self._each(one, state)
 
