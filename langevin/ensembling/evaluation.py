@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +52,8 @@ class Evaluated:
     data : str
         What identifies the data.
     device : str
+    about : mapping
+        What the system says of all that it evaluates, as attributes.
     """
 
     method: Method
@@ -64,6 +67,7 @@ class Evaluated:
     examples: int = 0
     data: str = ""
     device: str = ""
+    about: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def empty(cls, method: Method, size: int, times: Array) -> Evaluated:
@@ -103,6 +107,8 @@ def evaluate(
     system = simulation.build(method.settings, ensemble)
     found = Evaluated.empty(method, size, times)
     found.device = provenance.device_of(system)
+    about = optional(system, "attributes")().get("evaluated", {})
+    found.about = {name: value for name, value in about.items() if name != "units"}
     start_of = _starts(method, system, labels)
     pools: dict[int, Pool] = {}
     complete = {p for group in groups(method.replicas, size) for p in group}

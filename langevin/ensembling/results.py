@@ -163,6 +163,7 @@ def _attributes(found: Sequence[Evaluated], budget: float) -> dict[str, Any]:
         "cycles": np.array([int(e.method.cyclic) for e in found]),
         "settings": "\n".join(e.method.settings.as_json() for e in found),
         "budget_steps": float(budget),
+        **first.about,
         "test_examples": first.examples,
         "dof": first.dof,
         "versions": provenance.versions(),

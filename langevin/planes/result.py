@@ -70,7 +70,12 @@ def grid_variables(
 
 def described(name: str, about: Mapping[str, Any]) -> dict[str, Any]:
     """Return the attributes of a quantity that the system evaluates."""
-    return {"long_name": name.replace("_", " "), "units": "1", **about.get(name, {})}
+    return {
+        "long_name": name.replace("_", " "),
+        "units": "1",
+        **about.get(name, {}),
+        **about.get("evaluated", {}),
+    }
 
 
 def point_variables(

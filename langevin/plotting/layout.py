@@ -56,8 +56,9 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
     quantity : str, optional
         Two-time observable of the right panel of two; by default msd. A one-time observable, or one that
         stands alone: msd_over_noise, aging (`aging.aging_figure`), hessian (`spectra.spectrum_figure`),
-        pair_correlation, self_scattering (`structure`), layer_angle (`layers.layer_figure`), curve (`curves.curve_figure`; the default where there
-        is one). Of a plane (`plane.plane_figure`), what is drawn on it. None of ensembles (`ensembles`).
+        pair_correlation, self_scattering (`structure`), layer_angle (`layers.layer_figure`), curve
+        (`curves.curve_figure`; the default where there is one). Of a plane (`plane.plane_figure`), what is
+        drawn on it. None of ensembles (`ensembles`).
     threshold : float, optional
         Δ* of aging; chosen if it is not given.
 

@@ -281,11 +281,14 @@ class NetworkCurve:
         }
         made: dict[str, dict[str, Any]] = {n: {"long_name": words} for n, words in names.items()}
         for n in ("energy", "test_loss", "test_error"):
-            made[n]["examples"] = theirs[n]["examples"]
+            made[n] |= {about: theirs[n][about] for about in ("examples", "examples_of")}
         for n in ("msd", "correlation"):
             made[n]["dof"] = self.dof
         made["control"]["curve"] = self.curve
-        made |= _profile_attributes({n: theirs[n] for n in ALONG if n in theirs})
+        evaluated = theirs.get("evaluated", {})
+        made |= _profile_attributes({n: {**theirs[n], **evaluated} for n in ALONG if n in theirs})
+        for n in ("energy", "test_loss", "test_error", "highest_energy"):
+            made[n] |= evaluated
         steps = {axis: {"units": "steps"} for axis in ("time", "waiting_time", "lag")}
         return {name: {"units": "1", **about} for name, about in made.items()} | steps
 

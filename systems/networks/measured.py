@@ -34,6 +34,8 @@ SAMPLING = "sampling"
 #: Which statistics batch-norm has: those of a run, and those at weights that no run was at.
 RUNNING = "running averages of the mini-batches of the steps"
 RENEWED = "computed anew at these weights, from the measured training examples"
+#: The name under which `attributes` says what holds for all that `evaluate` returns.
+EVALUATED = "evaluated"
 
 
 def measured_attributes(
@@ -89,6 +91,11 @@ def measured_attributes(
         },
         "hessian": {"definition": DEFINITION, "rows": dof, **curved, **seen},
     }
+    if normalised:
+        anew = {"batch_norm_statistics": RENEWED}
+        own[EVALUATED] = anew
+        own["train_error"] |= anew
+        own["test_error"] |= anew
     for name in ("energy", "test_loss", "train_accuracy", "test_accuracy"):
         words = f"standard error of the {own[name]['long_name']}, of the choice of examples"
         own[f"{name}_error"] = {"long_name": words, "kind": SAMPLING}

@@ -10,9 +10,9 @@ gradient_noise
     subset estimates without bias. Frozen noise of this size moves the weights by Δ = α² D t/B in t steps.
     The error is the scatter over `PARTS` parts of the subset.
 gradient_norm, gradient_square
-    |g|, the Euclidean norm over all M weights of the mean gradient g of the subset, and |G|², the squared norm
-    of that of all N examples. With G the mean over all, ⟨|g|²⟩ = |G|² + S²(1/n − 1/N), at the bottom of a
-    landscape mostly the second term: |g| is then the noise of the subset. From the square it is taken off,
+    |g|, the Euclidean norm over all M weights of the mean gradient g of the subset, and |G|², the squared
+    norm of that of all N examples. With G the mean over all, ⟨|g|²⟩ = |G|² + S²(1/n − 1/N), at the bottom of
+    a landscape mostly the second term: |g| is then the noise of the subset. From the square it is taken off,
     with S² from the means of the parts: of K parts of n_p examples, with sums s_p,
     Σ_p |s_p|²/n_p − |Σ_p s_p|²/n is (K − 1) S² on average. What is left has the mean |G|², and may be
     negative by chance. Its root, with 0 for what is negative, would have another mean, and no error.

@@ -17,7 +17,7 @@ from langevin.system import Array
 from ..threads import Pool
 from .batches import Batches
 from .examples import Examples
-from .measurement import noise_of_parts, unbiased, parts_of, standard_error
+from .measurement import noise_of_parts, parts_of, standard_error, unbiased
 from .perceptron import Shape
 from .state import NetworkState
 from .subsets import Chosen, Subset

@@ -1,7 +1,7 @@
 """Coverage of what is measured of networks on subsets of the examples, and of Hessians.
 
-A large run of small nets is measured twice: on all examples, which gives the truth, and on subsets, a subset of
-its own for each replica. Virtual runs are cut from the second.
+A large run of small nets is measured twice: on all examples, which gives the truth, and on subsets, a subset
+of its own for each replica. Virtual runs are cut from the second.
 """
 
 from __future__ import annotations
