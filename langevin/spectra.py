@@ -36,6 +36,8 @@ _ABOUT: dict[str, dict[str, str]] = {
     "hessian_trace_error": {
         "long_name": "standard error of the trace of the Hessian",
         "method": "from the scatter of the probes (Hutchinson)",
+        # Each replica has probes of its own: the scatter of several replicas holds this error.
+        "kind": "sampling",
     },
 }
 

@@ -152,7 +152,7 @@ def _training(dataset: xr.Dataset) -> Iterator[str]:
     time, _ = _final(dataset["energy"])
     yield f"{f'at t = {time:g}':>14}{'training':>22}{'test':>22}"
     for row, names in _TRAINING.items():
-        cells = [_final(dataset[name])[1] if name in dataset else "" for name in names]
+        cells = [_last(dataset, name) if name in dataset else "" for name in names]
         yield f"{row:>14}{cells[0]:>22}{cells[1]:>22}".rstrip()
 
 
@@ -211,6 +211,15 @@ def _final(values: xr.DataArray) -> tuple[float, str]:
         return float("nan"), "unknown"
     estimate = average(values[:, -1:])
     return float(values["time"][-1]), _plus_minus(estimate.mean[0], estimate.error[0])
+
+
+def _last(dataset: xr.Dataset, name: str) -> str:
+    """Return the last known average and its error: of one replica that which the file states."""
+    said, own = _final(dataset[name])[1], f"{name}_error"
+    if dataset.sizes["replica"] > 1 or own not in dataset:
+        return said
+    values, errors = (dataset[n].isel(replica=0).dropna("time") for n in (name, own))
+    return _plus_minus(values[-1], errors[-1]) if values.size and errors.size else said
 
 
 def _plus_minus(mean: Any, error: Any) -> str:
