@@ -121,8 +121,8 @@ def _added(sums: list[Tensor], found: list[Tensor]) -> list[Tensor]:
 def gradient_norm(unit: Alone, subset: Subset) -> tuple[float, float]:
     """Return |g| of a subset's mean gradient g, and |∇L|² of all examples, which may come out negative."""
     if subset.batches is not None:
-        found = _from_batches(unit, subset, with_error=False)
-        return found.norm, found.square
+        batched = _from_batches(unit, subset, with_error=False)
+        return batched.norm, batched.square
     total: list[Tensor] = []
     between, parts = 0.0, (subset.index,) if subset.whole else parts_of(subset.index)
     with unit.evaluating():

@@ -223,12 +223,8 @@ class Tiny:
         """Return the gradient noise and its standard error, shape (2, R)."""
         probed = self._per_replica(chosen.probed)
         parts = {id(s): parts_of(s.index) for s in probed}
-        values, total, squares, n = (
-            [],
-            np.zeros((len(probed), 1)),
-            np.zeros(len(probed)),
-            np.zeros(len(probed)),
-        )
+        values, total, n = [], np.zeros((len(probed), 1)), np.zeros(len(probed))
+        squares = np.zeros(len(probed))
         for number in range(min(map(len, parts.values()))):
             subsets = [parts[id(s)][number] for s in probed]
             found, sums, count = self._sums(state, self.problem.examples, subsets, descent=True, squares=True)

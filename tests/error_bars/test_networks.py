@@ -22,11 +22,19 @@ from langevin.observables.statistics import average
 from langevin.systems.networks.measurement import PARTS
 from langevin.systems.networks.network import Network
 
-RUNS, SAMPLES, STEPS = 300, (2, 4), 300
+REPLICAS, RUNS, STEPS = 1600, 300, 250
 #: Examples, and those that are measured.
-ALL, SOME = 400, 60
-QUANTITIES = ("energy", "test_loss", "train_accuracy", "test_accuracy", "gradient_noise", "gradient_square")
-HESSIANS = 800
+ALL, SOME = 600, 120
+#: Quantity → samples in a virtual run. Squares have long tails: their means need more samples.
+QUANTITIES = {
+    "energy": (2, 4),
+    "test_loss": (2, 4),
+    "train_accuracy": (2, 4),
+    "test_accuracy": (2, 4),
+    "gradient_noise": (2, 4),
+    "gradient_square": (8, 16),
+}
+HESSIANS, PROBES = 800, (8, 32)
 
 
 def network(examples: int, replicas: int, system: dict[str, Any], **dynamics: Any) -> tuple[Network, Noise]:
@@ -35,7 +43,7 @@ def network(examples: int, replicas: int, system: dict[str, Any], **dynamics: An
     made = config.load(
         {
             "system": system,
-            "data": {"name": "ljat", "points": 2000, "train": ALL, "test": ALL},
+            "data": {"name": "ljat", "points": 4000, "train": ALL, "test": ALL},
             "dynamics": {"learning_rate": 0.1, "batch_size": 40, "t_max": STEPS, "device": "cpu", **dynamics},
             "ensemble": {"replicas": replicas, "samples": 1, "seed": 11},
             "record": dict.fromkeys(names, examples),
@@ -50,15 +58,14 @@ def network(examples: int, replicas: int, system: dict[str, Any], **dynamics: An
 def rows() -> list[Row]:
     """Return rows of the table."""
     small = {"name": "mlp", "widths": [6, 5], "activation": "tanh"}
-    replicas = RUNS * max(SAMPLES)
-    whole, noise = network(ALL, replicas, small)
+    whole, noise = network(ALL, REPLICAS, small)
     state = whole.advance(whole.initial_state(noise), 0, STEPS, noise)
-    part, _ = network(SOME, replicas, small)
+    part, _ = network(SOME, REPLICAS, small)
     true, found = ({**n.measure(state), **n.at_waiting(state)} for n in (whole, part))
     made = []
-    for name in QUANTITIES:
+    for name, numbers in QUANTITIES.items():
         truth = float(true[name].mean())
-        made += [_averages(name, f"net_{name}", found[name], truth, samples) for samples in SAMPLES]
+        made += [_averages(name, f"net_{name}", found[name], truth, samples) for samples in numbers]
         if f"{name}_error" in found:
             # One replica, by what the file says of it.
             degrees = PARTS - 1 if name == "gradient_noise" else SOME - 1
@@ -106,9 +113,10 @@ def _curved(whole: Network, part: Network, state: Any) -> list[Row]:
             truth = float((exact if name == "trace" else some)[:, column].mean())
             words = f"Hessian's {name}"
             made.append(_averages(words, f"hessian_{name}", some[:, column], truth, samples))
-    probed = np.array([_probed(whole, state, k) for k in range(RUNS)])
-    words = "Hessian's trace, one replica, over 8 random vectors"
-    made.append(judge(words, "hessian_trace", 1, exact[:RUNS, 0], *probed.T, 7))
+    for probes in PROBES:
+        probed = np.array([_probed(whole, state, k, probes) for k in range(RUNS)])
+        words = "Hessian's trace, one replica, over random vectors"
+        made.append(judge(words, "hessian_probes", probes, exact[:RUNS, 0], *probed.T))
     return made
 
 
@@ -117,9 +125,9 @@ def _spectrum(net: Network, state: Any, position: int) -> tuple[float, float, fl
     return (found.trace, *found.extremes)
 
 
-def _probed(net: Network, state: Any, position: int) -> tuple[float, float]:
+def _probed(net: Network, state: Any, position: int, probes: int) -> tuple[float, float]:
     rng = np.random.default_rng([2, position])
-    found = spectrum(net.hessian(state, position), rng, exact=0, steps=4, probes=8)
+    found = spectrum(net.hessian(state, position), rng, exact=0, steps=4, probes=probes)
     return found.trace, found.trace_error
 
 
