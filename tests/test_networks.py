@@ -427,7 +427,8 @@ def test_losses_with_batch_norm_are_those_of_the_running_statistics() -> None:
             own.copy_(saved[position])
         expected = F.cross_entropy(module.eval()(inputs), labels).item()
         assert measured["energy"][position] == pytest.approx(expected, rel=1e-12)
-        assert abs(in_training - expected) > 1e-3 * expected
+        # The negative control, beyond all rounding: statistics of the examples themselves give another loss.
+        assert abs(in_training - expected) > 1e-6 * expected
 
 
 def test_the_msd_of_single_precision_weights_keeps_its_digits() -> None:

@@ -105,8 +105,11 @@ def standard_error(total: Any, squares: Any, n: Any, left_out: Any) -> NDArray[n
     left_out : array_like
         1 − n/N.
     """
-    scatter = np.maximum(squares - total**2 / n, 0.0)
-    return np.sqrt(scatter / np.where(np.asarray(n) > 1, np.asarray(n) - 1, np.nan) / n * left_out)
+    # The losses of a run that diverges have squares that no number holds.
+    with np.errstate(over="ignore", invalid="ignore"):
+        scatter = np.maximum(squares - total**2 / n, 0.0)
+        degrees = np.where(np.asarray(n) > 1, np.asarray(n) - 1, np.nan)
+        return np.asarray(np.sqrt(scatter / degrees / n * left_out))
 
 
 def squared(gradients: list[Tensor]) -> float:
@@ -155,7 +158,8 @@ def gradient_noise(unit: Alone, subset: Subset) -> GradientNoise:
 
 def noise_of_parts(value: float, parts: NDArray[np.float64], left_out: float) -> GradientNoise:
     """Return D and its standard error, from that of a subset and those of its parts."""
-    error = parts.std(ddof=1) / math.sqrt(len(parts)) if len(parts) > 1 else math.nan
+    with np.errstate(over="ignore", invalid="ignore"):
+        error = parts.std(ddof=1) / math.sqrt(len(parts)) if len(parts) > 1 else math.nan
     return GradientNoise(value, 0.0 if left_out == 0 else float(error) * math.sqrt(left_out))
 
 
@@ -241,8 +245,8 @@ def _from_batches(unit: Alone, subset: Subset, with_error: bool) -> _Batches:
     mean = (of_total - own_squares) / (rounds * (rounds - 1) * each**2)
     if each == 1:
         return _Batches(_of_pairs(squares, of_total, rounds), errors[0] if errors else math.nan, norm, mean)
-    scatter = np.std(values, ddof=1) / math.sqrt(rounds)
-    error = math.sqrt(sum(e**2 for e in errors)) / rounds if errors else scatter
+    with np.errstate(over="ignore", invalid="ignore"):
+        error = math.hypot(*errors) / rounds if errors else np.std(values, ddof=1) / math.sqrt(rounds)
     return _Batches(float(np.mean(values)), float(error), norm, mean)
 
 
@@ -259,7 +263,8 @@ def _left_out(unit: Alone, batches: Tensor, sums: list[Tensor], squares: float) 
         _, g = unit.gradient(piece[None])
         rest = squared([s - own for s, own in zip(sums, g, strict=True)])
         values.append(_of_pairs(squares - squared(g), rest, count - 1))
-    return math.sqrt((count - 1) / count * np.sum((np.array(values) - np.mean(values)) ** 2))
+    with np.errstate(over="ignore", invalid="ignore"):
+        return math.sqrt((count - 1) / count * np.sum((np.array(values) - np.mean(values)) ** 2))
 
 
 def _noise_from_batches(unit: Alone, subset: Subset) -> GradientNoise:

@@ -40,8 +40,8 @@ def normalised_overlap(square: Array, msd: Array, correlation: Array) -> Array:
 
     |b|² = |a − b|² + 2 a·b − |a|². NaN where all weights vanish.
     """
-    other = np.maximum(msd + 2 * correlation - square, 0.0)
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        other = np.maximum(msd + 2 * correlation - square, 0.0)
         return np.asarray(np.clip(correlation / np.sqrt(square * other), -1.0, 1.0))
 
 
@@ -77,5 +77,5 @@ def _angle(a: Tensor, b: Tensor, block: Block) -> float:
         moved, along = moved + float(d @ d), along + float(u @ d)
     if square == 0 or other == 0:
         return float("nan")
-    across = np.sqrt(max(0.0, square * moved - along**2))
+    across = np.sqrt(max(0.0, square * moved - along * along))
     return float(np.arctan2(across, square + along))

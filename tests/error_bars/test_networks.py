@@ -34,7 +34,7 @@ QUANTITIES = {
     "gradient_noise": (2, 4),
     "gradient_square": (8, 16),
 }
-HESSIANS, PROBES = 800, (8, 32)
+HESSIANS, PROBES = 800, (32,)
 
 
 def network(examples: int, replicas: int, system: dict[str, Any], **dynamics: Any) -> tuple[Network, Noise]:
@@ -65,14 +65,14 @@ def rows() -> list[Row]:
     made = []
     for name, numbers in QUANTITIES.items():
         truth = float(true[name].mean())
-        made += [_averages(name, f"net_{name}", found[name], truth, samples) for samples in numbers]
+        made += [_averages(name, name, found[name], truth, samples) for samples in numbers]
         if f"{name}_error" in found:
             # One replica, by what the file says of it.
             degrees = PARTS - 1 if name == "gradient_noise" else SOME - 1
             each = slice(0, RUNS)
             errors = found[f"{name}_error"][each]
             words = f"{name}, one replica, over examples"
-            made.append(judge(words, f"net_{name}", 1, true[name][each], found[name][each], errors, degrees))
+            made.append(judge(words, name, 1, true[name][each], found[name][each], errors, degrees))
     return made + _normalised() + _curved(whole, part, state)
 
 
@@ -97,9 +97,9 @@ def _normalised() -> list[Row]:
     values, errors = found["gradient_noise"], found["gradient_noise_error"]
     truth = float(values.mean())
     name = "gradient_noise, batch-norm"
-    made = [_averages(name, "net_gradient_noise", values, truth, samples) for samples in (4,)]
+    made = [_averages(name, "gradient_noise", values, truth, samples) for samples in (4,)]
     words = f"{name}, one replica, over batches"
-    return [*made, judge(words, "net_gradient_noise", 1, truth, values[:RUNS], errors[:RUNS], 6)]
+    return [*made, judge(words, "gradient_noise", 1, truth, values[:RUNS], errors[:RUNS], 6)]
 
 
 def _curved(whole: Network, part: Network, state: Any) -> list[Row]:
