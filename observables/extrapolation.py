@@ -1,27 +1,30 @@
-r"""Extrapolation in 1/N and in the time step: weighted fits, with errors that know of how few samples they are.
+r"""Extrapolation in 1/N and in the time step, with errors that know of how few samples they are.
 
 A datum y_i is a mean of n_i samples, its squared error e_i² = s_i²/n_i has ν_i = n_i − 1 degrees of freedom.
-Weights 1/e_i² are right where the e_i are known. From few samples they are noisy: the datum whose e_i happens to be
-small gets a large weight, and the quoted error, 1/√Σ 1/e_i² for a mean, is too small twice. From four samples at each of
-six sizes it is short by a factor 1.45, and "95 %" holds the truth in 82 %; from two samples in 58 %.
+Weights 1/e_i² are right where the e_i are known. From few samples they are noisy: the datum whose e_i happens
+to be small gets a large weight, and the quoted error, 1/√Σ 1/e_i² for a mean, is too small twice. From four
+samples at each of six sizes it is short by a factor 1.45, and "95 %" holds the truth in 82 %; from two
+samples in 58 %.
 
 **Weights** therefore follow a smooth law of the variance of one sample, s² ∝ N^b. ln s_i² less its mean
-ψ(ν_i/2) − ln(ν_i/2) is an unbiased measurement of ln σ_i² with the variance ψ′(ν_i/2); a straight line in ln N is fitted to
-these, b with the prior −1/2 ± 1/2: sums over N parts have −1, what does not average itself 0. The law is taken to be good
-to τ = 0.2 in the logarithm; each ln σ_i² is the average of law and measurement with the weights 1/τ² and 1/ψ′(ν_i/2). So few
-samples get the law v_i, many their own variance, and where ν = ∞ the weight is 1/e_i².
+ψ(ν_i/2) − ln(ν_i/2) is an unbiased measurement of ln σ_i² with the variance ψ′(ν_i/2); a straight line in ln
+N is fitted to these, b with the prior −1/2 ± 1/2: sums over N parts have −1, what does not average itself 0.
+The law is taken to be good to τ = 0.2 in the logarithm; each ln σ_i² is the average of law and measurement
+with the weights 1/τ² and 1/ψ′(ν_i/2). So few samples get the law v_i, many their own variance, and where ν =
+∞ the weight is 1/e_i².
 
-**Errors** do not believe that law. For weights that do not depend on the data a coefficient is c = Σ h_i y_i, and
-Σ h_i² e_i² estimates its variance without bias, whatever the variances are. Its degrees of freedom are those of a sum
-(`freedom.combined`), and c ± t·error with Student's quantile is the interval. Seen in 2000 made-up sets each (2, 4, 8, 40
-samples and unequal numbers; 3 and 6 sizes; b = 0, −1, −2, and variances that jump by factors of ten): 65 to 74 % in 68 %,
-93 to 98 % in 95 %.
+**Errors** do not believe that law. For weights that do not depend on the data a coefficient is c = Σ h_i y_i,
+and Σ h_i² e_i² estimates its variance without bias, whatever the variances are. Its degrees of freedom are
+those of a sum (`freedom.combined`), and c ± t·error with Student's quantile is the interval. Seen in 2000
+made-up sets each (2, 4, 8, 40 samples and unequal numbers; 3 and 6 sizes; b = 0, −1, −2, and variances that
+jump by factors of ten): 65 to 74 % in 68 %, 93 to 98 % in 95 %.
 
-**The fit** is judged by Q = Σ (y_i − fit)²/v_i. With r_i = e_i²/v_i and P the projection onto what the fit leaves, of data
-weighted by 1/√v_i, the mean of Q is Σ P_ii r_i, its variance 2 Σ P_ij² r_i r_j. So F = Q/Σ P_ii r_i is compared with the F
-distribution of (Σ P_ii r_i)²/Σ P_ij² r_i r_j degrees above, and those of the sum Σ P_ii r_i below (Box 1954, Ann. Math. Stat.
-25, 290; Brunner, Dette & Munk 1997, J. Am. Stat. Assoc. 92, 1494). χ² is F times data − terms: of known errors it is what the
-name says. In the same sets p < 5 % in 4 to 7 %, p < 1 % in 0.4 to 1.4 % (from two samples rarer: 1 to 6 %, 0.1 to 1.5 %).
+**The fit** is judged by Q = Σ (y_i − fit)²/v_i. With r_i = e_i²/v_i and P the projection onto what the fit
+leaves, of data weighted by 1/√v_i, the mean of Q is Σ P_ii r_i, its variance 2 Σ P_ij² r_i r_j. So F = Q/Σ
+P_ii r_i is compared with the F distribution of (Σ P_ii r_i)²/Σ P_ij² r_i r_j degrees above, and those of the
+sum Σ P_ii r_i below (Box 1954, Ann. Math. Stat. 25, 290; Brunner, Dette & Munk 1997, J. Am. Stat. Assoc. 92,
+1494). χ² is F times data − terms: of known errors it is what the name says. In the same sets p < 5 % in 4 to
+7 %, p < 1 % in 0.4 to 1.4 % (from two samples rarer: 1 to 6 %, 0.1 to 1.5 %).
 """
 
 from __future__ import annotations
@@ -145,7 +148,7 @@ def least_squares(
 
 
 def _variances(error: Array, nu: Array, log_size: Array) -> Array:
-    """Return the variance of each datum for the weights: known, or between a law in N and its own estimate."""
+    """Return the variance of each datum for the weights: known, or between a law in N and its estimate."""
     estimated = np.isfinite(nu)
     made = error**2
     if not estimated.any():
@@ -230,8 +233,9 @@ def extrapolate_both(
 ) -> Fit:
     """Fit y(N, dt) = y_∞ + Σ_k c_k/N^k + Σ_p b_p dt^p; coefficient 0 is the limit N → ∞, dt → 0.
 
-    The runs need not be all pairs of N and dt: a series in N at one step and two in dt at small N will do, since
-    what is left out, dt/N, is a product of two small terms. The fit tells if it is not small: look at χ².
+    The runs need not be all pairs of N and dt: a series in N at one step and two in dt at small N will do,
+    since what is left out, dt/N, is a product of two small terms. The fit tells if it is not small: look at
+    χ².
 
     Parameters
     ----------
@@ -254,8 +258,8 @@ def extrapolate_both(
     Raises
     ------
     ValueError
-        If there are too few different sizes or steps, or if these go together, so that nothing tells a bias of
-        the one from that of the other.
+        If there are too few different sizes or steps, or if these go together, so that nothing tells a bias
+        of the one from that of the other.
     """
     n, step = _sizes(sizes, order), np.asarray(steps, dtype=float)
     if step.shape != n.shape:

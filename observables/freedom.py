@@ -1,14 +1,15 @@
 r"""Errors that were estimated: their degrees of freedom, and what a deviation in their units means.
 
-The error of a mean of n samples is itself uncertain. Its square has, for Gaussian samples, the distribution of
-σ² χ²_ν/ν with ν = n − 1 degrees of freedom, and (mean − truth)/error is Student's t with ν, not a normal
+The error of a mean of n samples is itself uncertain. Its square has, for Gaussian samples, the distribution
+of σ² χ²_ν/ν with ν = n − 1 degrees of freedom, and (mean − truth)/error is Student's t with ν, not a normal
 deviate: its variance is ν/(ν − 2). A sum of independent parts with variances v_k of ν_k degrees has the mean
 Σ v_k and the variance Σ 2 v_k²/ν_k. A σ² χ²_ν/ν with the same two has
 
     ν = (Σ v_k)² / Σ (v_k²/ν_k)
 
-degrees (Satterthwaite 1946, Biometrics Bull. 2, 110; Welch 1947, Biometrika 34, 28). Known parts have ν_k = ∞. With
-estimates in place of the v_k, ν comes out somewhat low, never below the smallest ν_k: intervals err on the wide side.
+degrees (Satterthwaite 1946, Biometrics Bull. 2, 110; Welch 1947, Biometrika 34, 28). Known parts have ν_k =
+∞. With estimates in place of the v_k, ν comes out somewhat low, never below the smallest ν_k: intervals err
+on the wide side.
 """
 
 from __future__ import annotations
