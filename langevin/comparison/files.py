@@ -23,6 +23,9 @@ from langevin.recorder import ONE_TIME, TWO_TIME
 #: Settings that say how long is watched, not what: files that differ in them are the same physics.
 DURATION = {("dynamics", "t_max")}
 
+#: Letters of a title that are kept.
+LONGEST = 90
+
 #: The key of the time step.
 STEP = ("dynamics", "dt")
 
@@ -62,6 +65,8 @@ class Curves:
         How a figure writes them, where the file says so.
     identities : dict of str to Identity
         What tells the energy and the two-time observable from others of the same name.
+    time_unit : str
+        Unit of time; "" if it is not known.
     """
 
     label: str
@@ -72,6 +77,7 @@ class Curves:
     meanings: dict[str, str] = field(default_factory=dict)
     symbols: dict[str, str] = field(default_factory=dict)
     identities: dict[str, Identity] = field(default_factory=dict)
+    time_unit: str = ""
 
     def alike(self, other: Curves, quantity: str) -> bool:
         """Return whether both mean one quantity by a name, in one unit, as far as they say."""
@@ -102,10 +108,11 @@ def curves(dataset: xr.Dataset, quantity: str | None, label: str) -> Curves:
             else:
                 two_time[w] = found
     both = [name for name in ("energy", quantity) if name and name in dataset]
-    meanings = {name: _meaning(dataset[name]) for name in both}
+    meanings = {n: _meaning(dataset[n]) for n in both if {"long_name", "units"} & set(dataset[n].attrs)}
     symbols = {n: str(dataset[n].attrs["symbol"]) for n in both if "symbol" in dataset[n].attrs}
     identities = {name: identity(dataset[name]) for name in both}
-    return Curves(label, energy, two_time, unreached, source(dataset), meanings, symbols, identities)
+    unit = str(dataset["time"].attrs.get("units", "1")) if "time" in dataset else ""
+    return Curves(label, energy, two_time, unreached, source(dataset), meanings, symbols, identities, unit)
 
 
 def identity(values: xr.DataArray) -> Identity:
@@ -177,7 +184,7 @@ def labels(datasets: Sequence[xr.Dataset]) -> list[str]:
     stems = [Path(source(dataset)).stem for dataset in datasets]
     for names in (titles, stems, [source(dataset) for dataset in datasets]):
         made = [
-            textwrap.shorten(n, 44, placeholder=" …") + s if n else ""
+            textwrap.shorten(n, LONGEST, placeholder=" …") + s if n else ""
             for n, s in zip(names, suffix, strict=True)
         ]
         if all(names) and len(set(made)) == len(made):

@@ -176,7 +176,7 @@ def _fit(
                 "the fit is weighted by error bars"
             )
     fit = law.fit(values, errors, freedom)
-    return Extrapolation(quantity, waiting, x, law.sizes, values, errors, fit, law.order, law.steps)
+    return Extrapolation(quantity, waiting, x, law.sizes, values, errors, freedom, fit, law.order, law.steps)
 
 
 def _limit(fitted: Extrapolation) -> Curve:

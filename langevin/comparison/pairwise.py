@@ -176,9 +176,9 @@ def _units(a: xr.Dataset, b: xr.Dataset, names: Iterable[str], letter: str) -> l
                 meanings = [i.meaning or name for i in (first, second)]
                 notes.append(f"{name}: {meanings[0]} in A, {meanings[1]} in {letter}: not one quantity")
             if first.unit != second.unit:
+                then = "compared as they are" if name == "time" else "no z is given"
                 notes.append(
-                    f"{name}: units differ, {first.unit!r} in A, {second.unit!r} in {letter}; "
-                    "values are compared as they are"
+                    f"{name}: units differ, {first.unit!r} in A, {second.unit!r} in {letter}; {then}"
                 )
     return notes
 

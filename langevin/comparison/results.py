@@ -83,7 +83,8 @@ class Extrapolation(NamedTuple):
     waiting : float or None
     x : ndarray, shape (points,)
     sizes : ndarray, shape (files,)
-    values, errors : ndarray, shape (files, points)
+    values, errors, degrees : ndarray, shape (files, points)
+        Means, standard errors, and their degrees of freedom.
     fit : Fit
         Coefficients of 1, 1/N, …, dt, …
     order : int
@@ -98,6 +99,7 @@ class Extrapolation(NamedTuple):
     sizes: Array
     values: Array
     errors: Array
+    degrees: Array
     fit: Fit
     order: int
     steps: Array | None = None
