@@ -137,8 +137,11 @@ def regimes(loss: xr.Dataset | xr.DataArray, *, least: float = 0.1, bottom: floa
     def again(values: Array) -> Array:
         # Knee or not was decided for the mean of all; that samples decide alike is watched.
         part = _cells(time, values)
-        settled.append(isinstance(_nearest(part, near), Bent) == isinstance(ramp, Bent))
-        return _numbers(fit_bent(*part, near=near) if isinstance(ramp, Bent) else fit_ramp(*part))
+        found = _nearest(part, near)
+        settled.append(isinstance(found, Bent) == isinstance(ramp, Bent))
+        if not settled[-1]:
+            found = fit_bent(*part, near=near) if isinstance(ramp, Bent) else fit_ramp(*part)
+        return _numbers(found)
 
     value, error = jackknife(again, energy)
     other = None if all(settled) else fit_ramp(*curve) if isinstance(ramp, Bent) else near
