@@ -150,7 +150,7 @@ def losses(replicas: int, knee: bool, spread: float = 0.15) -> xr.DataArray:
     """Ramps with corners and levels of their own, and noise of 2 % of the fall at every time."""
     rng = np.random.default_rng(11)
     t = np.concatenate([[0], np.unique(np.round(np.geomspace(1, 1e6, 61)))])
-    corner = np.log([1e2, 1e3, 1e4]) + spread * rng.standard_normal((replicas, 3))
+    corner = np.log([1e2, 3e2, 1e4]) + spread * rng.standard_normal((replicas, 3))
     heights = np.array([2.3, 0.7 if knee else 1.155, 0.01]) * (1 + 0.02 * rng.standard_normal((replicas, 1)))
     x = np.log(np.maximum(t, 1))
     pairs = zip(corner, heights, strict=True)
