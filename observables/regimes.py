@@ -127,7 +127,7 @@ def regimes(loss: xr.Dataset | xr.DataArray, *, least: float = 0.1, bottom: floa
     time = mean["time"].to_numpy().astype(float)
 
     curve = _cells(time, mean.to_numpy())
-    ramp = fit_ramp(*curve)
+    ramp: Ramp | Bent | None = fit_ramp(*curve)
     # A knee is looked for everywhere once, then near the place where it was found.
     near = fit_bent(*curve) if ramp is not None and ramp.unexplained >= _POOR else None
     ramp = _nearest(curve, near)

@@ -12,7 +12,17 @@ from __future__ import annotations
 import math
 
 #: Samples from which the errors of a quantity hold; of those that are not named, `DEFAULT`.
-LEAST: dict[str, int] = {}
+LEAST: dict[str, int] = {
+    # Of the runs at each size, or in each file: with Student's quantiles, and for extrapolations weights of a
+    # smooth law (`extrapolation`).
+    "extrapolation": 2,
+    "comparison": 4,
+    "power_law": 4,
+    "local_exponent": 4,
+    "t1": 4,
+    "t2": 4,
+    "collapse": 4,
+}
 #: Of means and of numbers that are nearly linear in them, with Student's quantiles.
 DEFAULT = 4
 

@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.ticker import SymmetricalLogLocator
 
@@ -172,10 +173,9 @@ def _draw_two_time(ax: Axes, comparisons: Sequence[Comparison], name: str) -> No
 
 def _heed_curves(ax: Axes) -> None:
     """Set the limits of a logarithmic axis by its curves: a band may reach to 0."""
-    drawn = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in ax.get_lines()] or [[]])
-    positive = drawn[drawn > 0]
-    if positive.size:
-        ax.set_ylim(positive.min() / 2, positive.max() * 2)
+    drawn = [float(y) for line in ax.get_lines() for y in np.asarray(line.get_ydata(), dtype=float) if y > 0]
+    if drawn:
+        ax.set_ylim(min(drawn) / 2, max(drawn) * 2)
 
 
 def _same_decades(ax: Axes, other: Axes) -> None:
@@ -275,7 +275,7 @@ def _draw_fits(ax: Axes, f: Extrapolation, points: Aligned) -> None:
     ax.set_xlim(-0.14 / f.sizes.min(), fine[-1])
     legend_above(ax, rows=2)
     if (legend := ax.get_legend()) is not None:
-        legend.set_title("time $t$ (open: limit)", prop={"size": 8})
+        legend.set_title("time $t$ (open: limit)", prop=FontProperties(size=8))
 
 
 def _curve(ax: Axes, curve: Curve | None, colour: Any, marker: str | None) -> None:

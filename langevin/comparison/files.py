@@ -147,7 +147,8 @@ def _curve(dataset: xr.Dataset, name: str, dim: str) -> Curve | None:
         scatter = error.fillna(0.0)
         error = (numerical**2 + scatter**2) ** 0.5
         freedom = combined(np.stack([scatter, numerical]) ** 2, np.stack([freedom, freedom + np.inf]))
-    return Curve(*(np.asarray(array, dtype=float) for array in (values[dim], mean, error)), freedom)
+    x, y, sigma = (np.asarray(array, dtype=float) for array in (values[dim], mean, error))
+    return Curve(x, y, sigma, freedom)
 
 
 def _times(dataset: xr.Dataset, dim: str) -> NDArray[np.float64]:

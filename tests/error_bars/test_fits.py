@@ -25,6 +25,7 @@ def rows() -> Iterator[Row]:
     yield from differences()
     yield from powers()
     yield from corners()
+    yield from knees()
     yield from collapses()
 
 
@@ -181,9 +182,13 @@ def numbers(names: tuple[str, ...]) -> Callable[[xr.DataArray], dict[str, tuple[
 def corners() -> Iterator[Row]:
     names = ("t1", "t2", "slope", "level_start", "level_end")
     yield from judged(dict(zip(names, names, strict=True)), losses(1600, False), (4, 8), numbers(names), 200)
+
+
+def knees(runs: int = 200) -> Iterator[Row]:
+    """Descents in two parts; the jackknife decides anew whether they are. Some minutes: each fit is a search."""
     more = ("knee", "level_knee", "t2")
     labels = {"knee": "knee", "level_knee": "level_knee", "t2": "t2"}
-    for row in judged(labels, losses(800, True), (4,), numbers(more), 200):
+    for row in judged(labels, losses(4 * runs, True), (4,), numbers(more), runs):
         yield row._replace(quantity=row.quantity + (" beyond a knee" if row.quantity == "t2" else ""))
 
 
@@ -227,7 +232,7 @@ def collapses() -> Iterator[Row]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("group", [extrapolations, differences, powers, corners, collapses])
+@pytest.mark.parametrize("group", [extrapolations, differences, powers, corners, knees, collapses])
 def test_errors_of_fits_hold(group: Callable[[], Iterator[Row]]) -> None:
     """200 or 400 virtual runs a row."""
     assert not [fault for row in group() for fault in row.faults()]
