@@ -230,7 +230,8 @@ def plot(
 @click.option(
     "--extrapolate",
     is_flag=True,
-    help="Extrapolate files that differ in system.n to N → ∞; the one without it is the reference A.",
+    help="Extrapolate files that differ in system.n, or in dynamics.dt, too, to N → ∞ (and dt → 0); the one "
+    "without system.n is the reference A.",
 )
 @click.option(
     "--order", type=click.IntRange(1, 4), help="Order in 1/N (default: 2 from four sizes on, else 1)."

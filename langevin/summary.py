@@ -9,7 +9,7 @@ import numpy as np
 
 from langevin.ensembling import report
 from langevin.observables.aging import aging_exponent
-from langevin.observables.regimes import regimes
+from langevin.observables.regimes import regimes, told
 from langevin.observables.spectra import has_spectrum
 from langevin.observables.spectra import summary as spectra
 from langevin.observables.statistics import average
@@ -160,13 +160,7 @@ def _regimes(dataset: xr.Dataset) -> Iterator[str]:
     """Say where the loss begins to fall and where it ends to, or why that is not known."""
     found = regimes(dataset)
     for name, meaning in (("t1", "the loss begins to fall"), ("t2", "the loss is at its last level")):
-        if "reason" in found[name].attrs:
-            yield f"{name:>14}  none: {found[name].attrs['reason']}"
-            continue
-        t, error, shift = (float(found[f"{name}{kind}"]) for kind in ("", "_error", "_shift"))
-        known = [f"± {error:.2g} statistical"] * bool(np.isfinite(error))
-        known += [f"{shift if abs(shift) > 1e-3 * t else 0:+.2g} systematic"] * bool(np.isfinite(shift))
-        yield f"{name:>14}  {t:.4g}" + f" ({', '.join(known)})" * bool(known) + f": {meaning}"
+        yield f"{name:>14}  {told(found, name)}: {meaning}"
 
 
 def _two_time(dataset: xr.Dataset) -> Iterator[str]:

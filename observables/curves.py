@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
+from .freedom import as_normal, combined, two_sided
 from .pairs import slack
 
 Array = NDArray[np.float64]
@@ -29,11 +31,19 @@ class Curve(NamedTuple):
         Ascending, ≥ 0.
     mean, error : ndarray, shape (points,)
         `mean` finite; `error` NaN where unknown.
+    degrees : ndarray, shape (points,), or float
+        Degrees of freedom of the error, n − 1 for n samples; inf where it is known.
     """
 
     x: Array
     mean: Array
     error: Array
+    degrees: Array | float = math.inf
+
+    def part(self, chosen: Any) -> Curve:
+        """Return the points of a mask, slice or array of indices."""
+        freedom = np.broadcast_to(self.degrees, self.x.shape)
+        return Curve(self.x[chosen], self.mean[chosen], self.error[chosen], freedom[chosen])
 
 
 class Aligned(NamedTuple):
@@ -50,6 +60,8 @@ class Aligned(NamedTuple):
         Error of the interpolation; 0 at times that both curves have.
     interpolated : ndarray of str
         "A" or "B" where that curve is interpolated, else "".
+    a_degrees, b_degrees : ndarray
+        Degrees of freedom of the errors; inf where they are known.
     """
 
     x: Array
@@ -59,6 +71,8 @@ class Aligned(NamedTuple):
     b_error: Array
     interpolation: Array
     interpolated: NDArray[np.str_]
+    a_degrees: Array
+    b_degrees: Array
 
     @property
     def difference(self) -> Array:
@@ -78,6 +92,24 @@ class Aligned(NamedTuple):
         # σ = 0 would claim that any difference at all is infinitely significant.
         known = sigma > 0
         return np.divide(self.difference, sigma, out=np.full(sigma.shape, np.nan), where=known)
+
+    @property
+    def degrees(self) -> Array:
+        """Degrees of freedom ν of σ (Welch): z is Student's t with ν where the curves are equal."""
+        variances = np.stack([self.a_error, self.b_error, self.interpolation]) ** 2
+        # What interpolation misses is a bound, no estimate that scatters.
+        known = np.full(self.x.shape, np.inf)
+        return combined(variances, np.stack([self.a_degrees, self.b_degrees, known]))
+
+    @property
+    def probability(self) -> Array:
+        """Two-sided probability of a |z| as large, of equal curves; NaN where there is no error bar."""
+        return two_sided(self.z, self.degrees)
+
+    @property
+    def deviate(self) -> Array:
+        """The normal deviate as improbable as z: z itself where errors are known, nearer 0 where not."""
+        return as_normal(self.z, self.degrees)
 
 
 def align(a: Curve, b: Curve) -> Aligned:
@@ -103,15 +135,20 @@ def align(a: Curve, b: Curve) -> Aligned:
     i, j = matching(a.x, b.x)
     if i.size and 2 * i.size >= min(inside_a.sum(), inside_b.sum()):
         measured = np.zeros(i.size), np.full(i.size, "")
-        return Aligned(a.x[i], a.mean[i], b.mean[j], a.error[i], b.error[j], *measured)
+        return _aligned(a.part(i), b.part(j), *measured)
     rough_a, rough_b = _roughness(a, inside_a), _roughness(b, inside_b)
     if rough_b <= rough_a:
-        own, other, extra, between = _brought(b, _part(a, inside_a))
+        own, other, extra, between = _brought(b, a.part(inside_a))
         mark = np.where(between, "B", "")
-        return Aligned(own.x, own.mean, other.mean, own.error, other.error, extra, mark)
-    own, other, extra, between = _brought(a, _part(b, inside_b))
+        return _aligned(own, other, extra, mark)
+    own, other, extra, between = _brought(a, b.part(inside_b))
     mark = np.where(between, "A", "")
-    return Aligned(own.x, other.mean, own.mean, other.error, own.error, extra, mark)
+    return _aligned(other, own, extra, mark)
+
+
+def _aligned(a: Curve, b: Curve, extra: Array, mark: NDArray[np.str_]) -> Aligned:
+    freedom = (np.broadcast_to(c.degrees, a.x.shape) for c in (a, b))
+    return Aligned(a.x, a.mean, b.mean, a.error, b.error, extra, mark, *freedom)
 
 
 def matching(a: Array, b: Array) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -177,6 +214,13 @@ def interpolate(curve: Curve, at: Array) -> tuple[Array, Array, Array]:
     return mean, spread, np.max([padded[left + k] for k in range(4)], axis=0)
 
 
+def _smaller(curve: Curve, at: Array) -> Array:
+    """Return the degrees of freedom of an interpolated error: the smaller of the two neighbours'."""
+    freedom = np.broadcast_to(curve.degrees, curve.x.shape)
+    left = np.clip(np.searchsorted(curve.x, at, side="right") - 1, 0, curve.x.size - 2)
+    return np.asarray(np.minimum(freedom[left], freedom[left + 1]))
+
+
 def _between(x: Array, low: float, high: float) -> NDArray[np.bool_]:
     near = slack(x)
     return (x >= low - near) & (x <= high + near)
@@ -190,10 +234,6 @@ def _roughness(curve: Curve, inside: NDArray[np.bool_]) -> float:
     miss = misses(curve.x[positive], curve.mean[positive])
     near = inside[positive]
     return float(np.median(miss[near] if near.any() else miss))
-
-
-def _part(curve: Curve, chosen: NDArray[np.bool_]) -> Curve:
-    return Curve(curve.x[chosen], curve.mean[chosen], curve.error[chosen])
 
 
 def _brought(curve: Curve, to: Curve) -> tuple[Curve, Curve, Array, NDArray[np.bool_]]:
@@ -212,9 +252,11 @@ def _brought(curve: Curve, to: Curve) -> tuple[Curve, Curve, Array, NDArray[np.b
     usable[there] = True
     if not usable.any():
         raise NothingInCommon("no common times, and too few to interpolate between (3 are needed)")
-    mean, error, extra = (np.zeros(to.x.size) for _ in range(3))
+    mean, error, extra, freedom = (np.zeros(to.x.size) for _ in range(4))
     mean[there], error[there] = curve.mean[own], curve.error[own]
+    freedom[there] = np.broadcast_to(curve.degrees, curve.x.shape)[own]
     if between.any():
         mean[between], error[between], extra[between] = interpolate(curve, to.x[between])
-    brought = Curve(to.x[usable], mean[usable], error[usable])
-    return _part(to, usable), brought, extra[usable], between[usable]
+        freedom[between] = _smaller(curve, to.x[between])
+    brought = Curve(to.x[usable], mean[usable], error[usable], freedom[usable])
+    return to.part(usable), brought, extra[usable], between[usable]

@@ -19,6 +19,15 @@ LEAST: dict[str, int] = {
     "hessian_probes": 32,
     **dict.fromkeys(("test_loss", "train_accuracy", "test_accuracy", "gradient_noise"), 2),
     **dict.fromkeys(("hessian_trace", "hessian_lowest", "hessian_highest"), 2),
+    # Of the runs at each size, or in each file: with Student's quantiles, and for extrapolations weights of a
+    # smooth law (`extrapolation`).
+    "extrapolation": 2,
+    "comparison": 4,
+    "power_law": 4,
+    "local_exponent": 4,
+    "t1": 4,
+    "t2": 4,
+    "collapse": 4,
 }
 #: Of means and of numbers that are nearly linear in them, with Student's quantiles.
 DEFAULT = 4

@@ -11,7 +11,7 @@ from conftest import SIGMAS
 
 from langevin.observables.aging import collapse, msd_over_noise
 from langevin.observables.ramp import fit_ramp
-from langevin.observables.regimes import regimes
+from langevin.observables.regimes import is_number, regimes, told
 from langevin.observables.regression import shares
 
 T1, T2, HIGH, LOW = 100.0, 1e4, 2.3, 0.01
@@ -159,6 +159,71 @@ def test_corners_of_curves_that_are_no_ramp() -> None:
     found = regimes(losses(HIGH / (1 + t / 1000), t))
     assert [float(found["t1"]), float(found["t2"])] == pytest.approx([86, 11.7e3], rel=0.01)
     assert moved(HIGH / (1 + t / 1000))[2:] == pytest.approx([48, -32], abs=1.5)
+
+
+def round_curves(t: Any) -> dict[str, np.ndarray[Any, Any]]:
+    """Descents whose corners at T1 and T2 are known, and none of which is a ramp."""
+    x = np.log(np.maximum(t, 1e-3) / np.sqrt(T1 * T2))
+    # The tangent at its steepest point meets the levels at T1 and T2: slope 1/4 of the fall times `steep`.
+    steep = 4 / np.log(T2 / T1)
+    z = np.linspace(-4, 4, 81)
+    weights = np.exp(-(z**2) / 2) / np.exp(-(z**2) / 2).sum()
+    made = {"ramp": descent(t), "logistic": HIGH + (LOW - HIGH) / (1 + np.exp(-steep * x))}
+    for width in (0.5, 1.0):
+        parts = zip(z, weights, strict=True)
+        made[f"rounded {width}"] = np.sum([w * descent(t * np.exp(width * u)) for u, w in parts], axis=0)
+    for left in (0.02, 0.1, 0.3):
+        tail = left * (np.maximum(t, 1) / T2) ** -0.5
+        made[f"tail {left}"] = np.where(t > T2, tail, descent(t, low=left))
+    return made
+
+
+@pytest.mark.parametrize("kind", list(round_curves(grid())))
+def test_the_range_of_definitions_holds_the_corners(kind: str) -> None:
+    """Also where the ramp's own corner is far off: 61 and 1.6·10⁴ for the logistic descent."""
+    found = regimes(losses(round_curves(grid())[kind], grid()))
+    for name, corner in (("t1", T1), ("t2", T2)):
+        low, high = float(found[f"{name}_low"]), float(found[f"{name}_high"])
+        assert low <= corner <= high, (name, low, high)
+        assert low <= float(found[name]) <= high
+        assert found[name].attrs["definition"].startswith("corner of the nearest ramp")
+    if kind == "ramp":
+        # Half a spacing of times, 6 %, and what ln L bends before ln t does.
+        assert float(found["t1_high"]) < 1.3 * T1 and float(found["t2_high"]) < 1.1 * T2
+        assert is_number(found, "t1") and is_number(found, "t2")
+    if kind == "logistic":
+        assert [float(found[n]) for n in ("t1", "t2")] == pytest.approx([61, 16290], rel=0.01)
+        by = found["t1_by"]
+        assert by.sel(definition="line") < T1 < by.sel(definition="bend")
+        assert not is_number(found, "t1") and "no number (nearest ramp: 61" in told(found, "t1")
+
+
+def test_a_collapse_of_displacements_is_a_definition_of_the_end() -> None:
+    """Δ/D collapses from t_w = 10⁵ on, and not from 10⁴: t₂ is between, and the ramp's corner is not."""
+    t = grid()
+    made = run(waiting=[10.0, 100.0, 1e3, 1e4, 1e5, 3e5])
+    early = (made["waiting_time"] <= T2) * (made["waiting_time"] / T2) ** -0.5
+    moved = made.assign(msd=made["msd"] * (1 + early), energy=losses(descent(t, t2=3e3), t))
+    found = regimes(moved)
+    assert float(found["t2"]) == pytest.approx(3e3, rel=1e-6)
+    assert float(found["t2_by"].sel(definition="collapse")) == pytest.approx(1e4)
+    assert float(found["t2_high"]) > 1e4 and not is_number(found, "t2")
+    within = regimes(moved.assign(energy=losses(descent(t, t2=5e4), t)))
+    assert float(within["t2_by"].sel(definition="collapse")) == pytest.approx(5e4, rel=1e-6)
+    assert np.isnan(regimes(moved["energy"])["t2_by"].sel(definition="collapse"))
+
+
+def test_samples_that_do_not_agree_on_a_knee_are_heard() -> None:
+    """Where the jackknife decides otherwise, the corners without the knee count as a definition, too."""
+    t = grid(per_decade=8)
+    rng, seen = np.random.default_rng(1), set()
+    for level in (0.85, 0.9, 0.95, 1.0):
+        course = np.interp(np.log(np.maximum(t, 1)), np.log([T1, 1e3, T2]), [HIGH, level, LOW])
+        found = regimes(losses(course + 0.15 * rng.standard_normal((5, t.size)), t))
+        agreed = found.attrs["knee_agreement"] == 1
+        assert np.isnan(found["t2_by"].sel(definition="other_knee")) == agreed or np.isnan(found["t2"])
+        seen.add(agreed)
+    assert True in seen
 
 
 def test_errors_cover_the_truth_as_often_as_they_say() -> None:

@@ -170,6 +170,71 @@ def test_different_physics_disagrees_and_equal_physics_agrees() -> None:
     assert "dynamics.temperature = 1.0 in A, 1.3 in B" in control.notes
 
 
+def test_z_from_few_samples_is_student_distributed() -> None:
+    """4 against 4 samples: rms z 1.22, not 1, and 1 as normal deviates; p uniform (5 σ of 640 points)."""
+    dense = np.geomspace(0.1, 100, 640)
+    found = comparison.compare(
+        made(seed=1, samples=4, times=dense, waiting=[1.0]),
+        made(seed=2, samples=4, times=dense, waiting=[1.0]),
+    )
+    s = found.summary("energy")
+    assert s.expected_rms == pytest.approx(np.sqrt(6 / 4), abs=0.02) and s.degrees == pytest.approx(
+        6, abs=0.1
+    )
+    # 640 points: z² has mean 1.5 and, the fourth moment of t₆ being 13.5, deviation 3.4; 5 σ of the rms 0.27.
+    assert s.rms_z == pytest.approx(s.expected_rms, abs=0.27)
+    assert s.rms_deviate == pytest.approx(1, abs=SIGMAS * np.sqrt(1 / 2 / 640) + 0.02)
+    table = found.table()
+    p = table["p"].to_numpy()[:640]
+    assert abs(np.mean(p < 0.05) - 0.05) < SIGMAS * np.sqrt(0.05 * 0.95 / 640)
+    # The control: as a normal deviate z would be too large twice as often.
+    z = table["z"].to_numpy()[:640]
+    assert np.mean(np.abs(z) > 1.96) > 0.08
+    assert np.sign(z).tolist() == np.sign(table["deviate"].to_numpy()[:640]).tolist()
+    assert "(1.22 expected of equal curves, ν = 6" in report.text([found])
+    assert comparison.compare(numerical(), numerical()).summary("energy").expected_rms == 1
+    half = comparison.compare(numerical(times=dense), made(seed=2, samples=4, times=dense)).summary("energy")
+    assert half.degrees == pytest.approx(3, abs=0.01), "a solution's error is known"
+    two = comparison.compare(made(seed=1, samples=2), made(seed=2, samples=2))
+    assert "∞ expected of equal curves" in report.text([two]) and np.isfinite(
+        two.summary("energy").rms_deviate
+    )
+    assert any("too few samples: 2 of at least" in note for note in two.notes)
+
+
+def test_what_is_not_one_quantity_has_no_z() -> None:
+    """Other units, or another meaning: values side by side, an axis each, and no difference in σ."""
+    a, b = made(seed=1), made(seed=2)
+    a["energy"].attrs["long_name"], b["energy"].attrs["long_name"] = "energy per spin", "training loss"
+    b["msd"].attrs["units"] = "sigma_AA^2"
+    found = comparison.compare(a, b)
+    for name in ("energy", "msd"):
+        assert not found.alike(name) and np.isnan(found.summary(name).rms_z)
+    table = found.table()
+    assert np.isnan(table[["z", "p", "deviate"]].to_array()).all() and table["difference"].notnull().all()
+    shown = report.text([found])
+    assert "not one quantity in A and B: no difference is given" in shown and "rms z" not in shown
+    drawn = figure.figure([found])
+    assert [ax.get_ylabel() for ax in drawn.axes if "energy per" in ax.get_ylabel()] == [
+        "energy per spin $E(t)$"
+    ]
+    assert any("training loss" in ax.get_ylabel() for ax in drawn.axes) and len(drawn.axes) == 4
+    left, right = drawn.axes[2:]
+    spans = [np.diff(np.log10(ax.get_ylim()))[0] for ax in (left, right)]
+    assert spans[0] == pytest.approx(spans[1]), "a power has one slope on both"
+    # Without a word on either side there is nothing to tell them apart.
+    assert comparison.compare(made(seed=1), a).alike("energy")
+
+
+def test_files_beside_one_reference_have_letters_of_their_own(folder: Path) -> None:
+    made(seed=3).to_netcdf("c.nc")
+    done = langevin_compare("a.nc", "b.nc", "c.nc")
+    assert "B  b  [b.nc]" in done.output and "C  c  [c.nc]" in done.output and "(C − A)/σ" in done.output
+    found = [comparison.compare(made(seed=1), made(seed=k), letter=x) for k, x in ((2, "B"), (3, "C"))]
+    (legend,) = figure.figure(found).legends
+    assert [t.get_text()[0] for t in legend.get_texts()] == ["A", "B", "C"]
+
+
 # Pairing.
 
 
@@ -324,6 +389,40 @@ def test_a_default_written_out_is_no_difference() -> None:
     comparison.extrapolate([made(), given(16), given(24, initial_temperature=float("inf"), t_max=7.0)])
     with pytest.raises(UserError, match="initial_temperature differs, inf"):
         comparison.extrapolate([made(), given(16), given(24, initial_temperature=0.8)])
+
+
+def stepped(n: int, dt: float, **options: Any) -> xr.Dataset:
+    """A finite-N file with a time step, and a bias of that."""
+    found = made(n=n, seed=n + round(1e4 * dt), dt=dt, **options)
+    return found.assign(energy=found["energy"] + 3 * dt, msd=found["msd"] + dt)
+
+
+def test_size_and_step_are_extrapolated_together() -> None:
+    """94 independent z of limits: mean 0 and variance 1 at 5 σ. Control: one step."""
+    pairs = ((16, 0.02), (24, 0.02), (32, 0.02), (64, 0.02), (16, 0.01), (16, 0.04), (24, 0.04))
+    found = comparison.extrapolate([numerical(), *(stepped(*pair, samples=100) for pair in pairs)])
+    z = found.table()["z"].to_numpy()
+    assert abs(z.mean()) < SIGMAS / np.sqrt(z.size) and abs(np.mean(z**2) - 1) < SIGMAS * np.sqrt(2 / z.size)
+    f = found.fits[0]
+    assert (f.order, f.fit.coefficients.shape[0], f.fit.degrees) == (2, 4, 3)
+    assert "dt → 0" in found.b.label and "linear in dt, dt = 0.01, 0.02, 0.04" in report.text([found])
+    assert f.steps is not None
+    np.testing.assert_allclose(f.without_bias, f.values - f.fit.coefficients[3] * f.steps[:, None])
+    assert len(figure.figure([found]).axes) == 5
+    one = comparison.extrapolate([numerical(), *(stepped(*pair, samples=400) for pair in pairs[:4])])
+    assert one.table()["difference"].mean() > 0.03, "the bias of the step stays"
+    with pytest.raises(UserError, match="do not tell order 1 in 1/N from 1 powers"):
+        comparison.extrapolate([numerical(), *(stepped(n, 0.32 / n) for n in (16, 32, 32))])
+    with pytest.raises(UserError, match="an order in dt needs files that differ"):
+        comparison.extrapolate([numerical(), *(made(n=n) for n in (16, 24))], step_order=1)
+
+
+def test_a_poor_fit_is_said() -> None:
+    finite = [made(n=n, seed=n, shift=8 / n**1.5) for n in (4, 8, 16, 32)]
+    shown = report.text([comparison.extrapolate([numerical(), *finite], order=1)])
+    assert "a poor fit: the sizes are too small for the order" in shown
+    right = report.text([comparison.extrapolate([numerical(), *(made(n=n, seed=n) for n in SIZES)])])
+    assert "p of χ²: median" in right and "a poor fit" not in right
 
 
 # Labels, figure, command.

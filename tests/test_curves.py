@@ -8,6 +8,7 @@ from conftest import SIGMAS
 
 from langevin.observables import curves, extrapolation
 from langevin.observables.curves import Curve
+from langevin.observables.freedom import as_normal, combined, expected_rms, two_sided
 
 
 def curve(x: np.ndarray, error: float = 1e-3, shift: float = 0.0) -> Curve:
@@ -148,3 +149,97 @@ def test_points_that_cannot_be_fitted_are_nan() -> None:
         extrapolation.extrapolate([16, 32, 32], np.ones(3), np.ones(3), order=2)
     with pytest.raises(ValueError, match="do not determine"):
         extrapolation.least_squares(np.ones((3, 2)), np.ones(3), np.ones(3))
+
+
+# Errors from few samples.
+
+
+def from_samples(samples: int, sets: int = 1500, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Means and standard errors, shape (6 sizes, sets), of y = 1 + 2/N with Gaussian samples, σ² = 1/N."""
+    rng, n = np.random.default_rng(seed), np.array([16, 24, 32, 48, 64, 96])
+    x = rng.standard_normal((6, sets, samples)) / np.sqrt(n)[:, None, None]
+    return 1 + 2 / n[:, None] + x.mean(-1), x.std(-1, ddof=1) / np.sqrt(samples)
+
+
+@pytest.mark.parametrize("samples", [2, 4])
+def test_the_limit_from_few_samples_is_held_as_often_as_said(samples: int) -> None:
+    """1500 fits; 3 σ of the count, one-sided: a false alarm in 370. Control: errors as if exact."""
+    n = np.array([16, 24, 32, 48, 64, 96])
+    means, errors = from_samples(samples)
+    fit = extrapolation.extrapolate(n, means, errors, degrees=samples - 1)
+    for level in (0.68, 0.95):
+        low, high = fit.interval(level)
+        held = np.mean((low[0] <= 1) & (high[0] >= 1))
+        assert held > level - 3 * np.sqrt(level * (1 - level) / 1500), (level, held)
+    spread = (fit.coefficients[0] - 1).std() / np.sqrt(np.mean(fit.errors[0] ** 2))
+    assert spread == pytest.approx(1, abs=0.1)
+    # How often a right law is refuted at 5 %: at most that, within 4 σ of the count.
+    assert np.mean(fit.probability < 0.05) < 0.05 + 4 * np.sqrt(0.05 * 0.95 / 1500)
+    exact = extrapolation.extrapolate(n, means, errors)
+    low, high = exact.interval(0.95)
+    assert np.mean((low[0] <= 1) & (high[0] >= 1)) < 0.87, "the control"
+
+
+def test_a_law_that_does_not_hold_is_refuted() -> None:
+    n = np.array([16, 24, 32, 48, 64, 96])
+    means, errors = from_samples(16)
+    curved = extrapolation.extrapolate(n, means + 400 / n[:, None] ** 2, errors, degrees=15)
+    assert np.mean(curved.poor()) > 0.9
+    assert not extrapolation.extrapolate([16, 32], [1.0, 2.0], [0.1, 0.1], degrees=3).poor()
+
+
+def test_many_samples_and_known_errors_give_the_same_fit() -> None:
+    n = np.array([16, 24, 32, 48, 64, 96])
+    means, errors = from_samples(4, sets=20)
+    known = extrapolation.extrapolate(n, means, errors)
+    # Weights differ by ψ′(ν/2)/τ² = 5·10⁻⁸ of themselves.
+    many = extrapolation.extrapolate(n, means, errors, degrees=1e9)
+    np.testing.assert_allclose(many.coefficients, known.coefficients, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(many.errors, known.errors, rtol=1e-6)
+    np.testing.assert_allclose(many.chi2, known.chi2, rtol=1e-6)
+    assert np.isinf(known.error_degrees).all()
+    from scipy.special import chdtrc
+
+    np.testing.assert_allclose(known.probability, chdtrc(4, known.chi2), rtol=1e-9)
+
+
+def test_size_and_step_are_extrapolated_together() -> None:
+    """A law in both is exact, however few pairs; what does not tell the two apart is refused."""
+    n, dt = np.array([[16, 24, 32, 64, 16, 16], [0.02, 0.02, 0.02, 0.02, 0.01, 0.04]])
+    law = 1 + 2 / n + 0.5 * dt - 3 * dt**2
+    fit = extrapolation.extrapolate_both(n, dt, law, 1e-3 * np.ones(6), powers=(1, 2))
+    np.testing.assert_allclose(fit.coefficients, [1, 2, 0.5, -3], rtol=1e-8)
+    assert fit.degrees == 2 and fit.chi2 < 1e-12
+    # The control: at one step the limit keeps the bias of that step.
+    one = extrapolation.extrapolate(n[:4], law[:4], 1e-3 * np.ones(4))
+    assert one.coefficients[0] == pytest.approx(1 + 0.5 * 0.02 - 3 * 0.02**2)
+    both = extrapolation.extrapolate_both
+    for steps, powers, words in (
+        ([0.02] * 6, (1.0,), "need 2 steps; there are 1"),
+        ([0.02, 0.02, 0.02, 0.02, 0.01, -1], (1.0,), "finite and ≥ 0"),
+        (0.5 / n, (1.0,), "do not tell order 1 in 1/N from 1 powers"),
+        (dt, (1.0, 1.0), "must be different and > 0"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            both(n, steps, law, np.ones(6), powers=powers)
+    with pytest.raises(ValueError, match="degrees = 0"):
+        both(n, dt, law, np.ones(6), degrees=0)
+    with pytest.raises(ValueError, match="sizes = "):
+        extrapolation.extrapolate([0, 16], np.ones(2), np.ones(2))
+
+
+def test_degrees_of_freedom_and_what_a_deviation_means() -> None:
+    """Welch's rule; Student's tail and the same tail of the normal law."""
+    assert combined([1.0, 1.0], [3, 3]) == pytest.approx(6)
+    assert combined([4.0, 1.0], [3, np.inf]) == pytest.approx(3 * 25 / 16)
+    assert np.isinf(combined([1.0, 0.0], [np.inf, 2]))
+    # Student's t with 3 degrees exceeds 3.182 in 5 %, as a normal deviate 1.960.
+    assert two_sided(3.1824463, 3) == pytest.approx(0.05, rel=1e-6)
+    assert as_normal([-3.1824463, 1.5], [3, np.inf]) == pytest.approx([-1.959964, 1.5], rel=1e-6)
+    # Far out, where the tail underflows: increasing, finite, and the limit of many degrees.
+    far = as_normal([1e3, 1e5], 50)
+    assert np.isfinite(far).all() and far[0] < far[1]
+    assert as_normal(100.0, 1e9) == pytest.approx(100, rel=1e-4)
+    assert expected_rms([6.0, 6.0]) == pytest.approx(np.sqrt(1.5))
+    assert (expected_rms([2.0]), expected_rms([np.inf])) == (np.inf, 1.0)
+    assert np.isnan(as_normal(np.nan, 3)) and np.isnan(two_sided(np.nan, np.inf))

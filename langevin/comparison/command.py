@@ -61,8 +61,8 @@ def carry_out(
         else:
             names = files.labels(datasets)
             made = [
-                compare(datasets[0], other, quantity, match, (names[0], name))
-                for other, name in zip(datasets[1:], names[1:], strict=True)
+                compare(datasets[0], other, quantity, match, (names[0], name), files.letter(k))
+                for k, (other, name) in enumerate(zip(datasets[1:], names[1:], strict=True))
             ]
     lines = [report.text(made), ""]
     lines.append(f"figure  {figure.save(made, output)}")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -15,14 +15,33 @@ from numpy.typing import NDArray
 
 from langevin.errors import UserError
 from langevin.observables.curves import Curve
+from langevin.observables.freedom import combined
 from langevin.observables.statistics import average
+from langevin.observables.sufficiency import too_few
 from langevin.recorder import ONE_TIME, TWO_TIME
 
 #: Settings that say how long is watched, not what: files that differ in them are the same physics.
 DURATION = {("dynamics", "t_max")}
 
+#: Letters of a title that are kept.
+LONGEST = 90
+
+#: The key of the time step.
+STEP = ("dynamics", "dt")
+
+#: Attributes that make an `Identity`, and what is taken where there is none.
+_IDENTITY = {"long_name": "", "units": "1", "kind": ""}
+
 #: Below so many independent values an error bar is itself uncertain by more than a quarter.
 FEW = 10
+
+
+class Identity(NamedTuple):
+    """What a variable is: its meaning (long_name, "" if it has none), its unit, its kind ("" if none)."""
+
+    meaning: str
+    unit: str
+    kind: str
 
 
 @dataclass(frozen=True)
@@ -44,6 +63,10 @@ class Curves:
         What the energy and the two-time observable are, with their unit unless it is 1.
     symbols : dict of str to str
         How a figure writes them, where the file says so.
+    identities : dict of str to Identity
+        What tells the energy and the two-time observable from others of the same name.
+    time_unit : str
+        Unit of time; "" if it is not known.
     """
 
     label: str
@@ -53,6 +76,16 @@ class Curves:
     source: str = ""
     meanings: dict[str, str] = field(default_factory=dict)
     symbols: dict[str, str] = field(default_factory=dict)
+    identities: dict[str, Identity] = field(default_factory=dict)
+    time_unit: str = ""
+
+    def alike(self, other: Curves, quantity: str) -> bool:
+        """Return whether both mean one quantity by a name, in one unit, as far as they say."""
+        first, second = (c.identities.get(quantity) for c in (self, other))
+        if first is None or second is None:
+            return True
+        same = first.unit == second.unit and first.kind == second.kind
+        return same and (not first.meaning or not second.meaning or first.meaning == second.meaning)
 
 
 def curves(dataset: xr.Dataset, quantity: str | None, label: str) -> Curves:
@@ -75,9 +108,17 @@ def curves(dataset: xr.Dataset, quantity: str | None, label: str) -> Curves:
             else:
                 two_time[w] = found
     both = [name for name in ("energy", quantity) if name and name in dataset]
-    meanings = {name: _meaning(dataset[name]) for name in both}
+    meanings = {n: _meaning(dataset[n]) for n in both if {"long_name", "units"} & set(dataset[n].attrs)}
     symbols = {n: str(dataset[n].attrs["symbol"]) for n in both if "symbol" in dataset[n].attrs}
-    return Curves(label, energy, two_time, unreached, source(dataset), meanings, symbols)
+    identities = {name: identity(dataset[name]) for name in both}
+    unit = str(dataset["time"].attrs.get("units", "1")) if "time" in dataset else ""
+    return Curves(label, energy, two_time, unreached, source(dataset), meanings, symbols, identities, unit)
+
+
+def identity(values: xr.DataArray) -> Identity:
+    """Return what a file says of a variable."""
+    about = (str(values.attrs.get(name, default)) for name, default in _IDENTITY.items())
+    return Identity(*about)
 
 
 def _meaning(values: xr.DataArray) -> str:
@@ -88,9 +129,10 @@ def _meaning(values: xr.DataArray) -> str:
 def _curve(dataset: xr.Dataset, name: str, dim: str) -> Curve | None:
     """Return mean and error of a variable of dimensions (replica, dim); None if nothing is finite.
 
-    The error is the standard error over samples. A numerical solution has one replica and states its own
-    error, in `name`_error; where there are both they add in quadrature. An own error of kind "sampling" is
-    another for each replica: the scatter of several replicas holds it already.
+    The error is the standard error over n samples, of n − 1 degrees of freedom. A numerical solution has one
+    replica and states its own error, in `name`_error, which is taken as known; where there are both they add
+    in quadrature. An own error of kind "sampling" is another for each replica: the scatter of several replicas
+    holds it already.
     """
     _times(dataset, dim)
     # A point that some replica lacks is no average of all of them.
@@ -98,13 +140,18 @@ def _curve(dataset: xr.Dataset, name: str, dim: str) -> Curve | None:
     if values.sizes[dim] == 0:
         return None
     mean, error = average(values)
+    samples = int(error.attrs["samples"])
+    freedom = np.full(values.sizes[dim], max(samples - 1.0, 1.0))
     stated = f"{name}_error"
     known = stated in dataset and dataset[stated].dims == dataset[name].dims
     held = known and dataset.sizes["replica"] > 1 and dataset[stated].attrs.get("kind") == "sampling"
     if known and not held:
         numerical = dataset[stated].sortby(dim).sel({dim: values[dim]}).mean("replica")
-        error = (numerical**2 + error.fillna(0.0) ** 2) ** 0.5
-    return Curve(*(np.asarray(array, dtype=float) for array in (values[dim], mean, error)))
+        scatter = error.fillna(0.0)
+        error = (numerical**2 + scatter**2) ** 0.5
+        freedom = combined(np.stack([scatter, numerical]) ** 2, np.stack([freedom, freedom + np.inf]))
+    x, y, sigma = (np.asarray(array, dtype=float) for array in (values[dim], mean, error))
+    return Curve(x, y, sigma, freedom)
 
 
 def _times(dataset: xr.Dataset, dim: str) -> NDArray[np.float64]:
@@ -141,12 +188,17 @@ def labels(datasets: Sequence[xr.Dataset]) -> list[str]:
     stems = [Path(source(dataset)).stem for dataset in datasets]
     for names in (titles, stems, [source(dataset) for dataset in datasets]):
         made = [
-            textwrap.shorten(n, 44, placeholder=" …") + s if n else ""
+            textwrap.shorten(n, LONGEST, placeholder=" …") + s if n else ""
             for n, s in zip(names, suffix, strict=True)
         ]
         if all(names) and len(set(made)) == len(made):
             return made
     return [f"{chr(ord('A') + k)}{s}" for k, s in enumerate(suffix)]
+
+
+def letter(k: int) -> str:
+    """Return what file number k beside the reference A is called: B, C, …, Z, B27, …."""
+    return chr(ord("B") + k) if k < 25 else f"B{k + 1}"
 
 
 def settings(dataset: xr.Dataset) -> dict[tuple[str, str], Any]:
@@ -170,18 +222,25 @@ def size(dataset: xr.Dataset) -> float | None:
     return n if isinstance(n, int | float) and n > 0 else None
 
 
-def differing(a: xr.Dataset, b: xr.Dataset) -> list[str]:
+def differing(a: xr.Dataset, b: xr.Dataset, letter: str = "B") -> list[str]:
     """Return a line for each setting of the physics that both files know and that differs."""
     first, second = settings(a), settings(b)
     return [
-        f"{section}.{key} = {value} in A, {second[section, key]} in B"
+        f"{section}.{key} = {value} in A, {second[section, key]} in {letter}"
         for (section, key), value in first.items()
         if (section, key) in second and second[section, key] != value and (section, key) not in DURATION
     ]
 
 
-def same_physics(datasets: Sequence[xr.Dataset]) -> None:
-    """Make sure that files differ in system.n alone, defaults filled in.
+def step(dataset: xr.Dataset) -> float | None:
+    """Return the time step, dynamics.dt of the run file or its default; None where there is none."""
+    given = settings(dataset)
+    dt = given[STEP] if STEP in given else _defaults(given).get(STEP)
+    return float(dt) if isinstance(dt, int | float) and dt > 0 else None
+
+
+def same_physics(datasets: Sequence[xr.Dataset], vary: Collection[tuple[str, str]] = ()) -> None:
+    """Make sure that files differ in system.n (and in the keys `vary`) alone, defaults filled in.
 
     Raises
     ------
@@ -189,7 +248,7 @@ def same_physics(datasets: Sequence[xr.Dataset]) -> None:
         Naming the first key that differs and its values.
     """
     found = [settings(dataset) for dataset in datasets]
-    known = {key for given in found for key in given} - DURATION - {("system", "n")}
+    known = {key for given in found for key in given} - DURATION - {("system", "n"), *vary}
     if any(key not in given for given in found for key in known):
         found = [{**_defaults(given), **given} for given in found]
     for key in sorted(known):
@@ -198,7 +257,8 @@ def same_physics(datasets: Sequence[xr.Dataset]) -> None:
                 first, other = (g.get(key, "not given") for g in (found[0], given))
                 raise UserError(
                     f"--extrapolate: {'.'.join(key)} differs, {first} in {source(datasets[0])} "
-                    f"and {other} in {source(dataset)}; the finite-N files may differ in system.n only"
+                    f"and {other} in {source(dataset)}; "
+                    "the finite-N files may differ in system.n and dynamics.dt only"
                 )
 
 
@@ -240,4 +300,6 @@ def few(dataset: xr.Dataset, name: str, letter: str) -> str | None:
     if not 1 < count < FEW:
         return None
     uncertain = 100 / np.sqrt(2 * (count - 1))
-    return f"{letter}: error bars from {count} {kind} are themselves uncertain by some {uncertain:.0f} %"
+    said = f"{letter}: error bars from {count} {kind} are themselves uncertain by some {uncertain:.0f} %"
+    lacking = too_few("comparison", count)
+    return said + (f"; {lacking} for an error that holds" if lacking else "")

@@ -25,6 +25,7 @@ def compare(
     quantity: str | None = None,
     match: float = MATCH,
     labels: Sequence[str] | None = None,
+    letter: str = "B",
 ) -> Comparison:
     """Compare two results: energies, and a two-time observable at the nearest common waiting times.
 
@@ -38,6 +39,8 @@ def compare(
         Waiting times are paired, nearest first in the logarithm, if they differ by no more than this factor.
     labels : two str, optional
         Names of the two; default: their titles or file names.
+    letter : str
+        What `b` is called in notes and tables, where there are several beside one `a`.
 
     Returns
     -------
@@ -55,18 +58,19 @@ def compare(
     """
     name, note = choose_quantity([a, b], quantity)
     first, second = labels or files.labels([a, b])
-    made = compare_curves(files.curves(a, name, first), files.curves(b, name, second), name, match)
-    notes = [*files.differing(a, b), *note, *_units(a, b, ["time", "energy", *([name] if name else [])])]
-    notes += [warning for d, letter in ((a, "A"), (b, "B")) if (warning := files.few(d, "energy", letter))]
+    made = compare_curves(files.curves(a, name, first), files.curves(b, name, second), name, match, letter)
+    names = ["time", "energy", *([name] if name else [])]
+    notes = [*files.differing(a, b, letter), *note, *_units(a, b, names, letter)]
+    notes += [warning for d, called in ((a, "A"), (b, letter)) if (warning := files.few(d, "energy", called))]
     made.notes[:0] = [*notes, *files.same_seed([a, b])]
     return made
 
 
-def compare_curves(a: Curves, b: Curves, quantity: str | None, match: float) -> Comparison:
+def compare_curves(a: Curves, b: Curves, quantity: str | None, match: float, letter: str = "B") -> Comparison:
     """Compare the curves of two files (or of a file and a limit)."""
     if not match >= 1:
         raise UserError(f"--match {match:g}: a factor, so it must be ≥ 1")
-    made = Comparison(a, b, quantity, [])
+    made = Comparison(a, b, quantity, [], letter=letter)
     reasons = []
     if a.energy is not None and b.energy is not None:
         try:
@@ -74,11 +78,11 @@ def compare_curves(a: Curves, b: Curves, quantity: str | None, match: float) -> 
         except NothingInCommon as error:
             reasons.append(f"energy: {error}")
     else:
-        reasons.append(f"energy: none over time in {'A' if a.energy is None else 'B'}")
+        reasons.append(f"energy: none over time in {'A' if a.energy is None else letter}")
     if quantity is not None:
         reasons += _compare_two_time(made, quantity, match)
     if not made.differences:
-        raise UserError(f"nothing to compare: A = {a.label}, B = {b.label}: {'; '.join(reasons)}")
+        raise UserError(f"nothing to compare: A = {a.label}, {letter} = {b.label}: {'; '.join(reasons)}")
     made.notes.extend(reasons)
     made.notes.extend(_without_error(made))
     return made
@@ -92,8 +96,8 @@ def _compare_two_time(made: Comparison, quantity: str, match: float) -> list[str
             points = align(made.a.two_time[u], made.b.two_time[w])
             made.differences.append(Difference(quantity, (u, w), points))
         except NothingInCommon as error:
-            made.unmatched.append(f"t_w = {u:g} in A, {w:g} in B: {error}")
-    for letter, curves, k in (("A", made.a, 0), ("B", made.b, 1)):
+            made.unmatched.append(f"t_w = {u:g} in A, {w:g} in {made.letter}: {error}")
+    for letter, curves, k in (("A", made.a, 0), (made.letter, made.b, 1)):
         paired = {p[k] for p in pairs}
         alone = [w for w in curves.two_time if w not in paired]
         made.unmatched.extend(f"t_w = {w:g} in {letter}: none within a factor {match:g}" for w in alone)
@@ -162,18 +166,19 @@ def choose_quantity(datasets: Sequence[xr.Dataset], asked: str | None) -> tuple[
     raise UserError(f"--quantity {shortened(name)!r}: {there} in {where}; allowed: {allowed}, energy alone")
 
 
-def _units(a: xr.Dataset, b: xr.Dataset, names: Iterable[str]) -> list[str]:
+def _units(a: xr.Dataset, b: xr.Dataset, names: Iterable[str], letter: str) -> list[str]:
     notes = []
     for name in names:
         if name in a and name in b:
-            kinds = [d[name].attrs.get("kind", "") for d in (a, b)]
-            if kinds[0] != kinds[1]:
-                meanings = [d[name].attrs.get("long_name", name) for d in (a, b)]
-                notes.append(f"{name}: {meanings[0]} in A, {meanings[1]} in B: not one quantity")
-            first, second = (d[name].attrs.get("units", "1") for d in (a, b))
-            if first != second:
+            first, second = (files.identity(d[name]) for d in (a, b))
+            said = first.meaning and second.meaning and first.meaning != second.meaning
+            if first.kind != second.kind or said:
+                meanings = [i.meaning or name for i in (first, second)]
+                notes.append(f"{name}: {meanings[0]} in A, {meanings[1]} in {letter}: not one quantity")
+            if first.unit != second.unit:
+                then = "compared as they are" if name == "time" else "no z is given"
                 notes.append(
-                    f"{name}: units differ, {first!r} in A, {second!r} in B; values are compared as they are"
+                    f"{name}: units differ, {first.unit!r} in A, {second.unit!r} in {letter}; {then}"
                 )
             seen = [d[name].attrs.get("batch_norm_statistics") for d in (a, b)]
             if None not in seen and seen[0] != seen[1]:
@@ -187,12 +192,12 @@ def _units(a: xr.Dataset, b: xr.Dataset, names: Iterable[str]) -> list[str]:
 def _without_error(made: Comparison) -> list[str]:
     notes = []
     for quantity in dict.fromkeys(d.quantity for d in made.differences):
-        for letter in "AB":
-            errors = [getattr(d.points, f"{letter.lower()}_error") for d in made.of(quantity)]
+        for part, letter in (("a", "A"), ("b", made.letter)):
+            errors = [getattr(d.points, f"{part}_error") for d in made.of(quantity)]
             if all(np.isnan(e).all() for e in errors):
                 notes.append(
                     f"{quantity}: no error bar in {letter} (one replica, no {quantity}_error): "
-                    "(B − A)/σ is left blank"
+                    f"({made.letter} − A)/σ is left blank"
                 )
     return notes
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import SubplotSpec
 
 from langevin.observables.aging import aging_exponent, msd_over_noise
-from langevin.observables.regimes import regimes
+from langevin.observables.regimes import is_number, regimes
 from langevin.observables.statistics import Estimate
 
 from .aging import AGING, LEAST, RESAMPLES, draw_times, has_aging
@@ -147,19 +147,16 @@ def _course(ax: Axes, dataset: xr.Dataset, name: str, label: str, colour: str) -
 
 
 def _mark(ax: Axes, corners: xr.Dataset, named: bool) -> None:
-    """Draw t₁ and t₂ where there are, with statistical and systematic error in quadrature."""
+    """Draw t₁ and t₂ where there are, and the range of their definitions, with the statistical error."""
     for name, symbol, style in (("t1", "t_1", "--"), ("t2", "t_2", "-.")):
-        t = float(corners[name])
+        t, error, low, high = (float(corners[f"{name}{kind}"]) for kind in ("", "_error", "_low", "_high"))
         if not np.isfinite(t):
             continue
-        errors = np.array([float(corners[f"{name}_{kind}"]) for kind in ("error", "shift")]) / t
-        relative = float(np.sqrt(np.nansum(errors**2))) if np.isfinite(errors).any() else np.nan
-        label = f"${symbol}$ = {number(t)}"
-        if np.isfinite(relative):
-            label += f" ± {max(100 * relative, 0.1):.2g}%"
+        relative = error / t if np.isfinite(error) else 0.0
+        ends = f"{number(low)} to {number(high)}"
+        label = f"${symbol}$ = {number(t)} ({ends})" if is_number(corners, name) else f"${symbol}$: {ends}"
         ax.axvline(t, color=GREY, ls=style, lw=1, label=label if named else None)
-        if np.isfinite(relative):
-            ax.axvspan(t * np.exp(-relative), t * np.exp(relative), color=GREY, alpha=0.15, lw=0)
+        ax.axvspan(low * np.exp(-relative), high * np.exp(relative), color=GREY, alpha=0.15, lw=0)
 
 
 def has_noise(dataset: xr.Dataset) -> bool:
