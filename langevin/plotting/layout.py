@@ -23,12 +23,12 @@ from .panels import (
     draw_displacement_response,
     draw_energy,
     draw_one_time,
-    draw_response,
     draw_two_time,
     estimate,
     reached_times,
 )
 from .plane import has_plane, planar, plane_figure
+from .response import FDT, draw_response, fdt_figure, is_conjugate, with_unit_correlation
 from .spectra import HESSIAN, has_spectrum, spectrum_figure
 from .structure import PAIRS, SCATTERING, has_pairs, has_scattering, pair_figure, scattering_figure
 from .style import STYLE, colours_of, entitle, waiting_time_legend
@@ -36,7 +36,7 @@ from .sweep import refused, sweep_figure
 from .training import MSD_OVER_NOISE, collapse_figure, has_noise, training_figure
 
 #: What is made of several variables, and stands alone.
-_ALONE = (MSD_OVER_NOISE, AGING, HESSIAN, PAIRS, SCATTERING, CURVE)
+_ALONE = (MSD_OVER_NOISE, AGING, HESSIAN, PAIRS, SCATTERING, CURVE, FDT)
 
 
 def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | None = None) -> Figure:
@@ -54,9 +54,10 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
         A result, or a checkpoint of an unfinished run.
     quantity : str, optional
         Two-time observable of the right panel of two; by default msd. A one-time observable, or one that
-        stands alone: msd_over_noise, aging (`aging.aging_figure`), hessian (`spectra.spectrum_figure`),
-        pair_correlation, self_scattering (`structure`), curve (`curves.curve_figure`; the default where there
-        is one). Of a plane (`plane.plane_figure`), what is drawn on it. None of ensembles (`ensembles`).
+        stands alone: msd_over_noise, aging (`aging.aging_figure`), fdt (`response.fdt_figure`), hessian
+        (`spectra.spectrum_figure`), pair_correlation, self_scattering (`structure`), curve
+        (`curves.curve_figure`; the default where there is one). Of a plane (`plane.plane_figure`), what is
+        drawn on it. None of ensembles (`ensembles`).
     threshold : float, optional
         Δ* of aging; chosen if it is not given.
 
@@ -91,6 +92,8 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
             made = collapse_figure(dataset)
         elif wanted == AGING:
             made = aging_figure(dataset, threshold)
+        elif wanted == FDT:
+            made = fdt_figure(dataset)
         elif wanted == HESSIAN:
             made = spectrum_figure(dataset)
         elif wanted == PAIRS:
@@ -137,6 +140,7 @@ def quantities(dataset: xr.Dataset) -> list[str]:
         PAIRS: has_pairs,
         SCATTERING: has_scattering,
         CURVE: has_curve,
+        FDT: is_conjugate,
     }
     return found + one_time_names(dataset) + [name for name, there in alone.items() if there(dataset)]
 
@@ -215,6 +219,8 @@ def _many_panels(dataset: xr.Dataset, panels: list[str]) -> Figure:
     # One colour for a waiting time in every panel, whichever of them it has reached.
     reached = sorted({i for n in panels if n != "energy" for i in reached_times(estimate(dataset, n))})
     colours = colours_of(reached)
+    # Scattering functions and overlaps have a beginning of their own.
+    unit = with_unit_correlation(dataset) if is_conjugate(dataset) else dataset
     for ax, panel, letter in zip(axes, panels, "abcd", strict=False):
         if panel == "energy":
             draw_energy(ax, dataset)
@@ -223,7 +229,7 @@ def _many_panels(dataset: xr.Dataset, panels: list[str]) -> Figure:
         elif panel == "integrated_response":
             draw_response(ax, dataset, colours)
         else:
-            draw_two_time(ax, dataset, panel, colours)
+            draw_two_time(ax, unit, panel, colours)
         ax.set_title(f"({letter})", loc="left")
     for ax in axes[len(panels) :]:
         ax.remove()
