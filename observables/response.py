@@ -92,7 +92,7 @@ def fdt_ratio(
     if width is not None and not width > 0:
         raise ValueError(f"width = {width}: must be > 0 (window in C), or None")
     curves = _matching(correlation, integrated_response, equal_time)
-    mean_c, mean_chi = _means(*curves)
+    (mean_c, mean_chi), samples = _means(*curves), _samples(curves[0])
     known = np.isfinite(mean_c.to_numpy()) & np.isfinite(mean_chi.to_numpy())
     inside = None if width is None else near(mean_c.to_numpy(), known, width / 2)
     chosen = _falls(mean_c.to_numpy()) & known if inside is None else inside.sum(-1) >= 3
@@ -106,8 +106,8 @@ def fdt_ratio(
         return np.array([-slope, inverse(-slope), at])
 
     values, errors = (np.where(chosen, found, np.nan) for found in jackknife(ratio, *curves))
-    made = _slopes(values, errors, temperature, mean_c, curves[0], confidence)
-    return made.merge(_stated({"correlation": (values[2], errors[2])}, mean_c, curves[0]))
+    made = _slopes(values, errors, temperature, mean_c, samples, confidence)
+    return made.merge(_stated({"correlation": (values[2], errors[2])}, mean_c, samples))
 
 
 def aging_line(
@@ -161,7 +161,7 @@ def aging_line(
     if not low < high:
         raise ValueError(f"between = {between}: must be (low, high) with low < high (interval of C)")
     curves = _matching(correlation, integrated_response, 1.0 if equal_time is None else equal_time)
-    mean_c, mean_chi = _means(*curves)
+    (mean_c, mean_chi), samples = _means(*curves), _samples(curves[0])
     if equal_time is None:
         _check_beginning(mean_c, mean_chi, temperature)
     inside = ((mean_c >= low) & (mean_c <= high) & mean_chi.notnull()).to_numpy()
@@ -175,15 +175,15 @@ def aging_line(
 
     values, errors = (np.where(chosen, found, np.nan) for found in jackknife(fit, *curves))
     like = mean_c.isel(lag=0, drop=True)
-    made = _slopes(values, errors, temperature, like, curves[0], confidence)
+    made = _slopes(values, errors, temperature, like, samples, confidence)
     above, broken = values[2], values[3]
     spread, allowed = Covariance.polarised(*errors[2:]), (high, 1.0)
     q, error = likeliest(above, broken, spread, allowed)
     # Without samples the error is unknown.
     exact = ~np.isfinite(errors[3])
     q = np.where(exact, np.where(broken > _ROUNDING, above * inverse(broken), np.nan), q)
-    ends = within(above, broken, spread, _quantile(curves[0], confidence), allowed)
-    return made.merge(_stated({"q_ea": (q, np.where(exact, np.nan, error), *ends)}, like, curves[0]))
+    ends = within(above, broken, spread, _quantile(samples, confidence), allowed)
+    return made.merge(_stated({"q_ea": (q, np.where(exact, np.nan, error), *ends)}, like, samples))
 
 
 def fdt_ratio_at(
@@ -225,9 +225,7 @@ def fdt_ratio_at(
     if isinstance(full, xr.DataArray) and {"waiting_time", "lag"} <= set(full.dims):
         full = at_observation_time(full, observation_time).sel(lag=common)
     elif isinstance(full, xr.DataArray) and "waiting_time" in full.dims:
-        raise ValueError(
-            "equal_time: must have lag, too, to be that of the later time"
-        )
+        raise ValueError("equal_time: must have lag, too, to be that of the later time")
     made = fdt_ratio(
         at[0].sel(lag=common),
         at[1].sel(lag=common),
@@ -242,31 +240,31 @@ def fdt_ratio_at(
 
 
 def _slopes(
-    values: Array, errors: Array, temperature: float, like: xr.DataArray, c: xr.DataArray, confidence: float
+    values: Array, errors: Array, temperature: float, like: xr.DataArray, samples: int, confidence: float
 ) -> xr.Dataset:
     """Return X and T_eff with errors and intervals, from −dχ/dC and its inverse (first two rows)."""
     slope, error = values[0], errors[0]
-    ends = interval(slope, error, max(_samples(c) - 1, 1), confidence)
+    ends = interval(slope, error, max(samples - 1, 1), confidence)
     none = np.zeros(slope.shape)
     inverted = within(
         none + 1,
         slope,
         Covariance(none, none, error**2),
-        _quantile(c, confidence),
+        _quantile(samples, confidence),
         (0.0, np.inf),
     )
     found = {
         "fdt_ratio": tuple(temperature * v for v in (slope, error, *ends)),
         "effective_temperature": (values[1], errors[1], *inverted),
     }
-    return _stated(found, like, c)
+    return _stated(found, like, samples)
 
 
-def _stated(found: dict[str, Any], like: xr.DataArray, c: xr.DataArray) -> xr.Dataset:
+def _stated(found: dict[str, Any], like: xr.DataArray, samples: int) -> xr.Dataset:
     """Return values, errors, and the ends of intervals where there are some."""
     made = tabulate({name: parts[:2] for name, parts in found.items()}, like, _ABOUT)
     for name, parts in found.items():
-        made[f"{name}_error"].attrs["samples"] = _samples(c)
+        made[f"{name}_error"].attrs["samples"] = samples
         for end, value in zip(("low", "high"), parts[2:], strict=False):
             about = {"long_name": f"{end} end of the interval of {name}", "units": "1"}
             made[f"{name}_{end}"] = (like.dims, value, about)
@@ -274,12 +272,13 @@ def _stated(found: dict[str, Any], like: xr.DataArray, c: xr.DataArray) -> xr.Da
 
 
 def _samples(values: xr.DataArray) -> int:
-    return int(average(values).error.attrs["samples"]) if "replica" in values.dims else 1
+    """Return the number of independent samples."""
+    one = values.isel(lag=0)
+    return int(average(one).error.attrs["samples"]) if "replica" in values.dims else 1
 
 
-def _quantile(values: xr.DataArray, confidence: float) -> float:
+def _quantile(samples: int, confidence: float) -> float:
     """Return Student's quantile for the error of a mean; NaN where there is no error."""
-    samples = _samples(values)
     return float(interval(0.0, 1.0, samples - 1, confidence)[1]) if samples > 1 else np.nan
 
 
