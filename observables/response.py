@@ -163,7 +163,7 @@ def aging_line(
     curves = _matching(correlation, integrated_response, 1.0 if equal_time is None else equal_time)
     (mean_c, mean_chi), samples = _means(*curves), _samples(curves[0])
     if equal_time is None:
-        _check_beginning(mean_c, mean_chi, temperature)
+        _check_beginning(curves[0], curves[1], temperature)
     inside = ((mean_c >= low) & (mean_c <= high) & mean_chi.notnull()).to_numpy()
     chosen = inside.sum(-1) >= 3
 
@@ -289,12 +289,16 @@ def _check_temperature(temperature: float, zero: bool = True) -> None:
 
 def _check_beginning(c: xr.DataArray, chi: xr.DataArray, temperature: float) -> None:
     """Refuse curves that do not begin on the line (1 − C)/T: at short lags the theorem holds for all."""
-    total = (c + temperature * chi).to_numpy().reshape(-1, c.sizes["lag"])
-    known = np.isfinite(total)
-    begin = total[np.arange(len(total)), np.argmax(known, axis=1)][known.any(1)]
-    if begin.size and not abs(float(np.mean(begin)) - 1) <= _BEGINS:
+    total = c + temperature * chi
+    mean, error = average(total) if "replica" in total.dims else (total, xr.zeros_like(total))
+    values, errors = (v.to_numpy().reshape(-1, c.sizes["lag"]) for v in (mean, error))
+    known = np.isfinite(values)
+    first = np.argmax(known, axis=1)
+    begin, off = (v[np.arange(len(v)), first][known.any(1)] for v in (values, np.nan_to_num(errors)))
+    # Curves of the same replicas err together: the mean of their errors bounds that of their mean.
+    if begin.size and not abs(float(begin.mean()) - 1) <= max(_BEGINS, 5 * float(off.mean())):
         raise ValueError(
-            f"correlation + temperature · integrated_response = {np.mean(begin):.3g} at the shortest lag: "
+            f"correlation + temperature · integrated_response = {begin.mean():.3g} at the shortest lag: "
             "that is C(t, t), which is assumed to be 1; give equal_time (`equal_time.equal_time` has it from "
             "the msd)"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib
@@ -19,6 +20,7 @@ from .aging import AGING, aging_figure, has_aging
 from .aging_sweep import aging_sweep_figure
 from .curves import CURVE, barrier_figure, curve_figure, has_barriers, has_curve
 from .ensembles import ensemble_figure, has_ensembles
+from .fluctuations import CHI4, fluctuation_figure, has_fluctuations
 from .panels import (
     draw_displacement_response,
     draw_energy,
@@ -35,8 +37,17 @@ from .style import STYLE, colours_of, entitle, waiting_time_legend
 from .sweep import refused, sweep_figure
 from .training import MSD_OVER_NOISE, collapse_figure, has_noise, training_figure
 
-#: What is made of several variables, and stands alone.
-_ALONE = (MSD_OVER_NOISE, AGING, HESSIAN, PAIRS, SCATTERING, CURVE, FDT)
+#: What is made of several variables, and stands alone; aging takes a threshold, too.
+_DRAWN: dict[str, Callable[[xr.Dataset], Figure]] = {
+    MSD_OVER_NOISE: collapse_figure,
+    HESSIAN: spectrum_figure,
+    PAIRS: pair_figure,
+    SCATTERING: scattering_figure,
+    CURVE: curve_figure,
+    FDT: fdt_figure,
+    CHI4: fluctuation_figure,
+}
+_ALONE = (AGING, *_DRAWN)
 
 
 def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | None = None) -> Figure:
@@ -54,10 +65,10 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
         A result, or a checkpoint of an unfinished run.
     quantity : str, optional
         Two-time observable of the right panel of two; by default msd. A one-time observable, or one that
-        stands alone: msd_over_noise, aging (`aging.aging_figure`), fdt (`response.fdt_figure`), hessian
-        (`spectra.spectrum_figure`), pair_correlation, self_scattering (`structure`), curve
-        (`curves.curve_figure`; the default where there is one). Of a plane (`plane.plane_figure`), what is
-        drawn on it. None of ensembles (`ensembles`).
+        stands alone: msd_over_noise, aging (`aging.aging_figure`), fdt (`response.fdt_figure`), chi4
+        (`fluctuations.fluctuation_figure`), hessian (`spectra.spectrum_figure`), pair_correlation,
+        self_scattering (`structure`), curve (`curves.curve_figure`; the default where there is one). Of a
+        plane (`plane.plane_figure`), what is drawn on it. None of ensembles (`ensembles`).
     threshold : float, optional
         Δ* of aging; chosen if it is not given.
 
@@ -88,19 +99,11 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
         elif swept:
             barriers = quantity is None and has_barriers(dataset)
             made = barrier_figure(dataset) if barriers else sweep_figure(dataset, quantity)
-        elif wanted == MSD_OVER_NOISE:
-            made = collapse_figure(dataset)
         elif wanted == AGING:
             made = aging_figure(dataset, threshold)
-        elif wanted == FDT:
-            made = fdt_figure(dataset)
-        elif wanted == HESSIAN:
-            made = spectrum_figure(dataset)
-        elif wanted == PAIRS:
-            made = pair_figure(dataset)
-        elif wanted == SCATTERING:
-            made = scattering_figure(dataset)
-        elif wanted == CURVE or (quantity is None and has_curve(dataset)):
+        elif wanted in _DRAWN:
+            made = _DRAWN[wanted](dataset)
+        elif quantity is None and has_curve(dataset):
             made = curve_figure(dataset)
         elif wanted in one_time:
             made = _one_panel(dataset, wanted)
@@ -141,6 +144,7 @@ def quantities(dataset: xr.Dataset) -> list[str]:
         SCATTERING: has_scattering,
         CURVE: has_curve,
         FDT: is_conjugate,
+        CHI4: has_fluctuations,
     }
     return found + one_time_names(dataset) + [name for name, there in alone.items() if there(dataset)]
 

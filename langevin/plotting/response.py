@@ -246,7 +246,7 @@ def _draw_ratios(
     if times:
         ax.plot([], [], color=GREY, ls="-", label="$t$ fixed")
     ax.plot([], [], color=GREY, ls="--", label="along the lag")
-    ax.legend(loc="best")
+    ax.legend(loc="best", title="colours as in (b)" if times else None, title_fontsize=7.5)
     ax.set_xlabel(axis_label(c, "$C$") if unit is None else "$C/C(t, t)$")
     ax.set_ylabel("fluctuation-dissipation ratio $X$" if temperature > 0 else "$-d\\chi/dC$, $1/T_{eff}$")
 
