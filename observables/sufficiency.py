@@ -12,7 +12,15 @@ from __future__ import annotations
 import math
 
 #: Samples from which the errors of a quantity hold; of those that are not named, `DEFAULT`.
-LEAST: dict[str, int] = {}
+LEAST: dict[str, int] = {
+    "q_ea_plateau": 6,
+    "chi4": 12,
+    "chi4_thermal": 12,
+    "chi4_disorder": 12,
+    "overlap_moment_1": 12,
+    "overlap_moment_2": 12,
+    "overlap_moment_4": 32,
+}
 #: Of means and of numbers that are nearly linear in them, with Student's quantiles.
 DEFAULT = 4
 
