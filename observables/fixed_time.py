@@ -64,7 +64,7 @@ def at_observation_time(values: xr.DataArray, observation_time: float) -> xr.Dat
             f"observation_time = {observation_time:g}: {len(taken)} waiting times have a pair (t_w, "
             f"t_w + lag) there, or lags on both sides of one; needed: {PAIRS} at least"
         )
-    lag = observation_time - np.array(times)
-    made = xr.concat(taken, xr.DataArray(lag, {"lag": lag}, "lag", attrs=values["lag"].attrs))
+    since = observation_time - np.array(times)
+    made = xr.concat(taken, xr.DataArray(since, {"lag": since}, "lag", attrs=values["lag"].attrs))
     made = made.assign_coords(waiting_time=("lag", times, values["waiting_time"].attrs))
     return made.transpose(*(d for d in values.dims if d != "waiting_time")).assign_attrs(values.attrs)

@@ -77,7 +77,7 @@ def dynamical_susceptibility(
     mean, variance, replicas = _by_sample(correlation)
     count, samples = len(mean), int(np.unique(_labels(correlation)).size)
     like = correlation.isel(replica=0, drop=True)
-    made = {}
+    made: dict[str, Any] = {}
     for name, (value, left_out) in _parts(mean, variance, replicas, samples).items():
         made[name] = (like.dims, size * value, {"long_name": _ABOUT[name], "units": "1"})
         about = {"long_name": f"error of {name}", "units": "1", "samples": count}
@@ -182,7 +182,8 @@ def overlaps(configuration: xr.DataArray) -> xr.DataArray:
     x = configuration.transpose("replica", "dof").to_numpy()
     labels = _labels(configuration)
     names = configuration["replica"].to_numpy()
-    values, coordinates = [], {"sample": [], "first": [], "second": []}
+    values: list[Array] = []
+    coordinates: dict[str, list[Any]] = {"sample": [], "first": [], "second": []}
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         first, second = np.triu_indices(members.size, 1)

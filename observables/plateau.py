@@ -16,6 +16,7 @@ and f″(1 − q)² = T² makes the last X/2: b = 1, and for p = 3 at T = 0.5, a
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import xarray as xr
@@ -98,22 +99,30 @@ def plateau(
     def analysis(c: Array) -> Array:
         """Return for each of many averages the inflections, then q_EA, correction and shift in a row."""
         curves = np.stack([cubic.inflections(c[:, i]) for i, cubic in enumerate(cubics)], -1)
-        limits = np.array([_limit(*row[:2], known) for row in curves])
+        limits = np.array([_limit(row[0], row[1], known) for row in curves])
         return np.concatenate([curves.reshape(len(c), -1), limits], axis=1)
 
     found = bootstrap(analysis, correlation, resamples=_RESAMPLES)
-    count = mean.sizes["waiting_time"]
-    scalar = mean.isel(lag=0, waiting_time=0, drop=True)
-    made = xr.Dataset()
+    return _table(found, mean.isel(lag=0, drop=True), confidence)
+
+
+def _table(found: Resampled, curves: xr.DataArray, confidence: float) -> xr.Dataset:
+    """Return what `plateau` does, from the rows of its analysis."""
+    count, made = curves.sizes["waiting_time"], xr.Dataset()
     for k, name in enumerate(_CURVES):
-        part = found.apply(lambda v, k=k: v[:, k * count : (k + 1) * count])
-        made = made.merge(_stated(name, part, mean.isel(lag=0, drop=True), confidence))
-    limits = found.apply(lambda v: v[:, -3:])
-    for k, name in enumerate(_LIMIT):
-        made = made.merge(_stated(name, limits.apply(lambda v, k=k: v[:, k]), scalar, confidence))
+        part = found.apply(partial(_columns, first=k * count, last=(k + 1) * count))
+        made = made.merge(_stated(name, part, curves, confidence))
+    limits = [found.apply(partial(_columns, first=3 * count + k)) for k in range(3)]
+    for limit, name in zip(limits[:2], _LIMIT, strict=True):
+        made = made.merge(_stated(name, limit, curves.isel(waiting_time=0, drop=True), confidence))
     about = {"long_name": "q_ea minus that of all waiting times", "units": "1"}
     share = {"long_name": "part of the resamples that give q_ea", "units": "1"}
-    return made.assign(q_ea_shift=((), limits.value[2], about), q_ea_share=((), limits.share()[0], share))
+    return made.assign(q_ea_shift=((), limits[2].value, about), q_ea_share=((), limits[0].share(), share))
+
+
+def _columns(rows: Array, first: int, last: int | None = None) -> Array:
+    """Return some columns, or the one at `first`."""
+    return rows[:, first] if last is None else rows[:, first:last]
 
 
 def _stated(name: str, found: Resampled, like: xr.DataArray, confidence: float) -> xr.Dataset:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .statistics import Array
+from .statistics import Array, Mask
 
 
 class Covariance(NamedTuple):
@@ -36,7 +36,7 @@ class Covariance(NamedTuple):
         return np.asarray(np.maximum(self.uu - 2 * q * self.uv + q**2 * self.vv, 0.0))
 
 
-def fieller(u: Array, v: Array, spread: Covariance, t: Array | float) -> tuple[Array, Array, Array]:
+def fieller(u: Array, v: Array, spread: Covariance, t: Array | float) -> tuple[Array, Array, Mask]:
     """Return the set of ratios u/v that agree with the data to t standard errors.
 
     Returns
@@ -50,7 +50,8 @@ def fieller(u: Array, v: Array, spread: Covariance, t: Array | float) -> tuple[A
         # Rounding may take the root below 0 where the interval is a point.
         root = np.sqrt(np.where(a > 0, np.maximum(b * b - a * c, 0.0), b * b - a * c))
         ends = np.sort([(b - root) / a, (b + root) / a], axis=0)
-    return ends[0], ends[1], np.asarray(a > 0)
+    bounded: Mask = np.asarray(a > 0)
+    return ends[0], ends[1], bounded
 
 
 def within(

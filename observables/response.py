@@ -176,14 +176,8 @@ def aging_line(
     values, errors = (np.where(chosen, found, np.nan) for found in jackknife(fit, *curves))
     like = mean_c.isel(lag=0, drop=True)
     made = _slopes(values, errors, temperature, like, samples, confidence)
-    above, broken = values[2], values[3]
-    spread, allowed = Covariance.polarised(*errors[2:]), (high, 1.0)
-    q, error = likeliest(above, broken, spread, allowed)
-    # Without samples the error is unknown.
-    exact = ~np.isfinite(errors[3])
-    q = np.where(exact, np.where(broken > _ROUNDING, above * inverse(broken), np.nan), q)
-    ends = within(above, broken, spread, _quantile(samples, confidence), allowed)
-    return made.merge(_stated({"q_ea": (q, np.where(exact, np.nan, error), *ends)}, like, samples))
+    found = _meeting(values[2:4], errors[2:], (high, 1.0), _quantile(samples, confidence))
+    return made.merge(_stated({"q_ea": found}, like, samples))
 
 
 def fdt_ratio_at(
@@ -237,6 +231,31 @@ def fdt_ratio_at(
     waiting = at[0]["waiting_time"].sel(lag=common).to_numpy()
     made = made.assign_coords(waiting_time=("lag", waiting)).swap_dims(lag="waiting_time")
     return made.sortby("waiting_time").assign_attrs(observation_time=observation_time)
+
+
+def _meeting(
+    values: Array, errors: Array, allowed: tuple[float, float], t: float
+) -> tuple[Array, Array, Array, Array]:
+    """Return q_EA, its error and the ends of its interval, from 1 − AT and 1 − X.
+
+    Parameters
+    ----------
+    values : ndarray, shape (2, …)
+        1 − AT and 1 − X.
+    errors : ndarray, shape (3, …)
+        Of these, and of their sum.
+    allowed : (float, float)
+        What q_EA may be.
+    t : float
+        Student's quantile.
+    """
+    above, broken = values
+    spread = Covariance.polarised(*errors)
+    q, error = likeliest(above, broken, spread, allowed)
+    # Without samples the error is unknown.
+    exact = ~np.isfinite(errors[1])
+    q = np.where(exact, np.where(broken > _ROUNDING, above * inverse(broken), np.nan), q)
+    return q, np.where(exact, np.nan, error), *within(above, broken, spread, t, allowed)
 
 
 def _slopes(
