@@ -179,7 +179,17 @@ def test_the_break_always_has_an_interval() -> None:
 
 
 @pytest.mark.parametrize(
-    ("u", "v", "bounded"), [(0.3, 0.5, True), (0.2, 0.1, False), (0.01, 0.01, False), (-0.5, 0.6, True)]
+    ("u", "v", "bounded"),
+    [
+        (0.3, 0.5, True),
+        (-0.5, 0.6, True),  # beyond what is allowed
+        (0.2, 0.1, False),
+        (0.01, 0.01, False),
+        (0.05, -0.26, False),  # the lower ray ends at 0.77
+        (-0.5, -0.28, False),  # the upper one begins at 0.84
+        (0.0, 0.28, False),  # the lower one holds all that is allowed
+        (0.1, -0.28, False),  # neither reaches it: all of it is said
+    ],
 )
 def test_fiellers_set_is_what_the_test_does_not_refuse(u: float, v: float, bounded: bool) -> None:
     """Against a scan of all ratios; with the allowed part and the value that agrees best."""
@@ -196,8 +206,10 @@ def test_fiellers_set_is_what_the_test_does_not_refuse(u: float, v: float, bound
     part = q[agrees & (q >= 0.5) & (q <= 1)]
     if part.size:
         np.testing.assert_allclose(ends, (part[0], part[-1]), atol=2e-4)
-    else:
+    elif bounded:
         assert not (ends[0] <= 0.5 <= ends[1])
+    else:
+        assert (float(ends[0]), float(ends[1])) == (0.5, 1.0)
     value, error = likeliest(np.array(u), np.array(v), spread, (0.5, 1.0))
     allowed = np.linspace(0.5, 1, 5001)
     best = allowed[np.argmin((u - allowed * v) ** 2 / spread.of(allowed))]

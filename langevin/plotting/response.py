@@ -92,8 +92,8 @@ def draw_response(ax: Axes, dataset: xr.Dataset, colours: Mapping[int, Any]) -> 
     correlation, response = _both(dataset, unit)
     shown = []
     for i, colour in colours.items():
-        found = (v[i].to_numpy() for v in (correlation.mean, response.mean, response.error))
-        shown += _draw_curve(ax, *found, colour, "_")
+        c, chi, error = (v[i].to_numpy() for v in (correlation.mean, response.mean, response.error))
+        shown += _draw_curve(ax, c, chi, error, colour, "_")
     _finish(ax, dataset, shown, "t_w+t" if unit is not None else "")
 
 
