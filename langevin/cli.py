@@ -192,6 +192,8 @@ def resume(file: Path, wall_time: str | None, threads: int | None, quiet: bool) 
     "or a one-time observable, such as gradient_norm, alone; "
     "msd_over_noise: msd over the gradient noise, alone; aging: the times t* at which msd crosses a "
     "threshold, their power of the waiting time, and the collapse by it; hessian: spectra of the Hessian; "
+    "fdt: response against correlation, along the lag and at fixed observation times; chi4: fluctuations "
+    "between replicas; "
     "pair_correlation, self_scattering: of particles, by pairs of species and by wavenumbers.",
 )
 @click.option("--threshold", type=float, help="Of msd, for --quantity aging (default: found in FILE).")

@@ -343,6 +343,7 @@ class Langevin(System):
             "integrated_response": {
                 "long_name": "integrated response per degree of freedom",
                 "units": "1",
+                "temperature": self.temperature,
                 "method": "without a field, from the noise: Σ_n (x(t_w + t) − x_n)·k_n/(2TM) over the steps "
                 "since t_w, k_n = √(2T dt) ξ_{n+1} the noise drawn by the step that leaves from x_n"
                 + (", at half strength in the first step after t_w" if self._holds else ""),

@@ -16,16 +16,20 @@ and f″(1 − q)² = T² makes the last X/2: b = 1, and for p = 3 at T = 0.5, a
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
 from .pairs import ordered
-from .statistics import Array, average, jackknife, tabulate
+from .statistics import Array, Mask, Resampled, average, bootstrap, tabulate
 
 #: A plateau is flatter than the steps on both sides by this part of the steepest slope.
 _FAINT = 0.02
+
+#: Resamples from which errors come.
+_RESAMPLES = 200
 
 _CURVES = {
     "correlation": {"long_name": "correlation at its inflection in ln t"},
@@ -39,7 +43,11 @@ _LIMIT = {
 
 
 def plateau(
-    correlation: xr.DataArray, *, decades: float = 1.0, exponents: tuple[float, float] | None = None
+    correlation: xr.DataArray,
+    *,
+    decades: float = 1.0,
+    exponents: tuple[float, float] | None = None,
+    confidence: float = 0.95,
 ) -> xr.Dataset:
     """Return q_EA from the inflections of C(t_w + t, t_w) in ln t, extrapolated to a flat plateau.
 
@@ -57,17 +65,21 @@ def plateau(
         one: try two.
     exponents : (float, float), optional
         a and b, where theory knows them: the correction is then not fitted, and q_EA the mean over t_w.
+    confidence : float
+        Of the intervals.
 
     Returns
     -------
     Dataset
         For each waiting time correlation, slope S and lag (`inflection`) of the inflection; q_ea and
-        `correction`, 1/a − 1/b. Each with its standard error over samples as `<name>_error` (jackknife; NaN
-        for a single replica; too small, 50 % of cases within it instead of 67, where the window is so
-        narrow that noise moves it). The error of the limit t_w → ∞ is another: `q_ea_shift` is by how much
-        q_ea differs from that of all waiting times, the early ones included. Three times this shift have held
-        the truth where it is known. From the Cugliandolo-Kurchan equations at T = 0.5, p = 3, where q_EA =
-        0.639, with t_w only up to 70 and S down to 0.056: q_ea = 0.596, shift 0.019, correction 1.98
+        `correction`, 1/a − 1/b. Each with its standard error over samples as `<name>_error` (NaN for a
+        single replica) and the ends of its interval, `<name>_low` and `<name>_high`, from a bootstrap of the
+        whole analysis: noise moves the window, too, and decides which waiting times have an inflection.
+        `q_ea_share` is the part of the resamples with a value; where it is well below 1, noise makes or hides
+        the plateau, and the others say little. The error of the limit t_w → ∞ is another: `q_ea_shift` is by
+        how much q_ea differs from that of all waiting times, the early ones included. Three times this shift
+        have held the truth where it is known. From the Cugliandolo-Kurchan equations at T = 0.5, p = 3, where
+        q_EA = 0.639, with t_w only up to 70 and S down to 0.056: q_ea = 0.596, shift 0.019, correction 1.98
         instead of 1.23; with the exponents given 0.641, shift −0.005. NaN where there is no inflection, or
         fewer than two (q_ea_shift: three) of them.
     """
@@ -81,25 +93,52 @@ def plateau(
     correlation = correlation.sel(lag=correlation["lag"] > 0).transpose(..., "waiting_time", "lag")
     mean = average(correlation).mean if "replica" in correlation.dims else correlation
     x = np.log(mean["lag"].to_numpy())
-    fits = [_fit_at_the_plateau(x, c, decades * math.log(10)) for c in mean.to_numpy()]
+    cubics = [_Cubics(x, np.isfinite(c), decades * math.log(10)) for c in mean.to_numpy()]
     known = None if exponents is None else 1 / exponents[0] - 1 / exponents[1]
 
-    def curves(c: Array) -> Array:
-        return np.array([_inflection(c[i], fit) for i, fit in enumerate(fits)]).T
+    def analysis(c: Array) -> Array:
+        """Return for each of many averages the inflections, then q_EA, correction and shift in a row."""
+        curves = np.stack([cubic.inflections(c[:, i]) for i, cubic in enumerate(cubics)], -1)
+        limits = np.array([_limit(row[0], row[1], known) for row in curves])
+        return np.concatenate([curves.reshape(len(c), -1), limits], axis=1)
 
-    def limit(c: Array) -> Array:
-        height, slope, _ = curves(c)
-        found = np.flatnonzero(np.isfinite(height))
-        late, every = (_intercept(slope[k], height[k], known) for k in (_late(found), found))
-        return np.array([*late, late[0] - every[0] if found.size > 2 else np.nan])
+    found = bootstrap(analysis, correlation, resamples=_RESAMPLES)
+    return _table(found, mean.isel(lag=0, drop=True), confidence)
 
-    per_curve, whole = jackknife(curves, correlation), jackknife(limit, correlation)
-    pairs = {name: (per_curve[0][k], per_curve[1][k]) for k, name in enumerate(_CURVES)}
-    made = tabulate(pairs, mean.isel(lag=0, drop=True), _CURVES)
-    scalars = {name: (whole[0][k], whole[1][k]) for k, name in enumerate(_LIMIT)}
-    made = made.merge(tabulate(scalars, mean.isel(lag=0, waiting_time=0, drop=True), _LIMIT))
+
+def _table(found: Resampled, curves: xr.DataArray, confidence: float) -> xr.Dataset:
+    """Return what `plateau` does, from the rows of its analysis."""
+    count, made = curves.sizes["waiting_time"], xr.Dataset()
+    for k, name in enumerate(_CURVES):
+        part = found.apply(partial(_columns, first=k * count, last=(k + 1) * count))
+        made = made.merge(_stated(name, part, curves, confidence))
+    limits = [found.apply(partial(_columns, first=3 * count + k)) for k in range(3)]
+    for limit, name in zip(limits[:2], _LIMIT, strict=True):
+        made = made.merge(_stated(name, limit, curves.isel(waiting_time=0, drop=True), confidence))
     about = {"long_name": "q_ea minus that of all waiting times", "units": "1"}
-    return made.assign(q_ea_shift=((), whole[0][2], about))
+    share = {"long_name": "part of the resamples that give q_ea", "units": "1"}
+    return made.assign(q_ea_shift=((), limits[2].value, about), q_ea_share=((), limits[0].share(), share))
+
+
+def _columns(rows: Array, first: int, last: int | None = None) -> Array:
+    """Return some columns, or the one at `first`."""
+    return rows[:, first] if last is None else rows[:, first:last]
+
+
+def _stated(name: str, found: Resampled, like: xr.DataArray, confidence: float) -> xr.Dataset:
+    """Return a number with its error and interval."""
+    made = tabulate({name: (found.value, found.error())}, like, {**_CURVES, **_LIMIT})
+    made[f"{name}_error"].attrs["samples"] = found.samples
+    for end, at in zip(("low", "high"), found.interval(confidence), strict=True):
+        made[f"{name}_{end}"] = (like.dims, at, {"long_name": f"{end} end of the interval of {name}"})
+    return made
+
+
+def _limit(height: Array, slope: Array, known: float | None) -> tuple[float, float, float]:
+    """Return q_EA, the correction, and the shift, from C and S at the inflections of all waiting times."""
+    found = np.flatnonzero(np.isfinite(height))
+    late, every = (_intercept(slope[k], height[k], known) for k in (_late(found), found))
+    return *late, late[0] - every[0] if found.size > 2 else math.nan
 
 
 def _late(found: NDArray[np.intp]) -> NDArray[np.intp]:
@@ -111,48 +150,70 @@ def _intercept(slope: Array, height: Array, known: float | None) -> tuple[float,
     if slope.size < 2:
         return math.nan, math.nan
     if known is None:
-        known = float(np.polyfit(slope, height, 1)[0])
-    return float(np.mean(height - known * slope)), known
+        apart = slope - slope.mean()
+        square = float(apart @ apart)
+        known = float(apart @ (height - height.mean())) / square if square else math.nan
+    return float(height.mean() - known * slope.mean()), known
 
 
-class _Cubic:
-    """Least-squares cubic in x about x[at], through the points `window`: `weights` @ c[window]."""
+class _Cubics:
+    """Least-squares cubics in x = ln t about every lag with enough known lags on both sides of it.
 
-    def __init__(self, x: Array, window: NDArray[np.intp], at: int) -> None:
-        self.window, self.start, self.reach = window, x[at], np.max(np.abs(x[window] - x[at]))
-        self.weights = np.linalg.pinv(np.vander(x[window] - self.start, 4, increasing=True))
+    Parameters
+    ----------
+    x : ndarray, shape (lag,)
+    known : ndarray of bool, shape (lag,)
+        Which points of the curve are known.
+    width : float
+        Of the window in x.
+    """
+
+    def __init__(self, x: Array, known: Mask, width: float) -> None:
+        self.known, places = known, np.flatnonzero(known)
+        starts, reaches, weights = [], [], []
+        for j in places.tolist():
+            window = places[np.abs(x[places] - x[j]) <= width / 2]
+            # Both sides: at the end of a curve a cubic is free to bend.
+            if min(np.sum(window < j), np.sum(window > j)) < 3:
+                continue
+            of_all = np.zeros((4, x.size))
+            of_all[:, window] = np.linalg.pinv(np.vander(x[window] - x[j], 4, increasing=True))
+            starts.append(x[j])
+            reaches.append(np.max(np.abs(x[window] - x[j])))
+            weights.append(of_all)
+        self.start, self.reach = np.array(starts), np.array(reaches)
+        self.weights = np.array(weights).reshape(-1, x.size)
+
+    def inflections(self, curves: Array) -> Array:
+        """Return C, −dC/dx and the lag where the second derivative vanishes, shape (curves, 3).
+
+        Of the cubic about the flattest point between two steeper parts; NaN where there is none, or its
+        inflection is not in its window.
+        """
+        found = np.full((len(curves), 3), np.nan)
+        if not self.start.size:
+            return found
+        whole = np.flatnonzero(np.isfinite(curves[:, self.known]).all(1))
+        fits = (np.where(self.known, curves[whole], 0.0) @ self.weights.T).reshape(whole.size, -1, 4)
+        for row, fit in zip(whole.tolist(), fits, strict=True):
+            j = _flattest(fit[:, 1])
+            if j is not None:
+                found[row] = self._inflection(fit[j], j)
+        return found
+
+    def _inflection(self, fit: Array, j: int) -> tuple[float, float, float]:
+        c0, c1, c2, c3 = fit.tolist()
+        if not c3 < 0 or abs(c2) > -3 * c3 * self.reach[j]:
+            return math.nan, math.nan, math.nan
+        x = -c2 / (3 * c3)
+        height, slope = c0 + x * (c1 + x * (c2 + x * c3)), c1 + x * (2 * c2 + 3 * x * c3)
+        return height, -slope, math.exp(self.start[j] + x)
 
 
-def _fit_at_the_plateau(x: Array, c: Array, width: float) -> _Cubic | None:
-    """Return the cubic about the flattest point between two steeper parts of C; None if there is none."""
-    known = np.flatnonzero(np.isfinite(c))
-    slope = np.full(x.size, np.nan)
-    cubics: dict[int, _Cubic] = {}
-    for j in known.tolist():
-        window = known[np.abs(x[known] - x[j]) <= width / 2]
-        # Both sides: at the end of a curve a cubic is free to bend.
-        if min(np.sum(window < j), np.sum(window > j)) >= 3:
-            cubics[j] = _Cubic(x, window, j)
-            slope[j] = cubics[j].weights[1] @ c[window]
-    have = np.flatnonzero(np.isfinite(slope))
-    if not have.size:
-        return None
+def _flattest(slope: Array) -> int | None:
+    """Return where a falling curve is flattest between two steeper parts; None if it is nowhere."""
     # Cubics ring where C falls faster than any power: too faint to be a plateau.
     from scipy.signal import find_peaks
 
-    peaks, about = find_peaks(slope[have], prominence=_FAINT * np.max(np.abs(slope[have])))
-    if not peaks.size:
-        return None
-    return cubics[int(have[peaks[np.argmax(about["prominences"])]])]
-
-
-def _inflection(c: Array, fit: _Cubic | None) -> tuple[float, float, float]:
-    """Return C, −dC/dx and the lag where the cubic's second derivative vanishes; NaN if not in its window."""
-    if fit is None:
-        return math.nan, math.nan, math.nan
-    c0, c1, c2, c3 = fit.weights @ c[fit.window]
-    if not c3 < 0 or abs(c2) > -3 * c3 * fit.reach:
-        return math.nan, math.nan, math.nan
-    x = -c2 / (3 * c3)
-    height, slope = c0 + x * (c1 + x * (c2 + x * c3)), c1 + x * (2 * c2 + 3 * x * c3)
-    return float(height), float(-slope), float(math.exp(fit.start + x))
+    peaks, about = find_peaks(slope, prominence=_FAINT * np.max(np.abs(slope)))
+    return int(peaks[np.argmax(about["prominences"])]) if peaks.size else None

@@ -1,31 +1,40 @@
 r"""Response against correlation: fluctuation-dissipation ratio, effective temperature, the break at q_EA.
 
 χ(t_w + t, t_w) is the response at t_w + t to a constant field switched on at t_w, C(t_w + t, t_w) the
-correlation. In equilibrium χ = (1 − C)/T for C(t, t) = 1, the fluctuation-dissipation theorem (FDT). Where
-it fails, its ratio X and the effective temperature are read from the parametric plot of χ against C along
-the lag (Cugliandolo & Kurchan 1993, PRL 71, 173; Cugliandolo, Kurchan & Peliti 1997, PRE 55, 3898),
+correlation. In equilibrium χ = (1 − C)/T for C(t, t) = 1, the fluctuation-dissipation theorem (FDT); where
+C(t, t) is another, C and χ are divided by it, at the later time (`equal_time` derives that). Where the
+theorem fails, its ratio X and the effective temperature are
 
-    X(t_w, t) = −T dχ/dC,    T_eff = T/X = −dC/dχ,
+    X(t_w, t) = T R(t, t_w)/(∂C(t, t_w)/∂t_w),    T_eff = T/X
 
-the second of which has no T in it and holds at T = 0, too. For t_w → ∞ and one step of replica symmetry
-breaking, such as the p-spin model, χ(C) is two straight lines that meet at C = q_EA: (1 − C)/T above, and
-(1 − q_EA)/T + X (q_EA − C)/T below.
+(Cugliandolo & Kurchan 1993, PRL 71, 173; Cugliandolo, Kurchan & Peliti 1997, PRE 55, 3898). With R =
+−∂χ/∂t_w that is the slope of χ against C with the observation time t fixed and t_w the parameter
+(`fdt_ratio_at`):
+
+    X = −T dχ/dC|_t,    T_eff = −dC/dχ|_t,
+
+the second of which has no T in it and holds at T = 0, too. The slope along the lag (`fdt_ratio`) has t_w
+fixed instead. The two are equal where χ is a function of C alone, which it is for t_w → ∞; at finite t_w they
+are not (Fielding & Sollich 2002, PRL 88, 050603). For t_w → ∞ and one step of replica symmetry breaking, such
+as the p-spin model, χ(C) is two straight lines that meet at C = q_EA: (1 − C)/T above, and (1 − q_EA)/T +
+X (q_EA − C)/T below.
 
 All this is of a response that is conjugate to C. Files in which it is conjugate to displacements say so (the
 attribute `conjugate` of the response, `kind` of the correlation), and are refused.
-
-At finite t_w a slope along the lag is not yet the ratio of R to ∂C/∂t_w, which takes t_w + t fixed
-(Fielding & Sollich 2002, PRL 88, 050603): χ is a function of C alone only in the limit.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 
+from .fixed_time import at_observation_time
 from .pairs import ordered
+from .ratios import Covariance, likeliest, within
 from .regression import inverse, line, near, three_points
-from .statistics import Array, Mask, average, jackknife, tabulate
+from .statistics import Array, Mask, average, interval, jackknife, tabulate
 
 _ABOUT = {
     "fdt_ratio": {"long_name": "fluctuation-dissipation ratio X"},
@@ -33,6 +42,10 @@ _ABOUT = {
     "correlation": {"long_name": "correlation at which X is taken"},
     "q_ea": {"long_name": "correlation at which the aging line leaves the FDT line"},
 }
+#: How far C + T χ at the shortest lag may be from the C(t, t) that is assumed.
+_BEGINS = 0.1
+#: A break of less than this is rounding, where there is no error to compare it with.
+_ROUNDING = 1e-6
 
 
 def fdt_ratio(
@@ -41,6 +54,8 @@ def fdt_ratio(
     temperature: float,
     *,
     width: float | None = None,
+    equal_time: xr.DataArray | float = 1.0,
+    confidence: float = 0.95,
 ) -> xr.Dataset:
     """Return X(t_w, t) = −T dχ/dC and T_eff = T/X, the local slopes of χ against C along the lag.
 
@@ -56,35 +71,43 @@ def fdt_ratio(
         whose C is within width/2 of its C. A bend of χ(C) is smeared over `width`; noise σ in C lowers the
         slope by a factor 1 − 12σ²/width², so that width ≫ σ is needed. Without it, three-point derivatives,
         for data without noise.
+    equal_time : DataArray or float
+        C(t_w + t, t_w + t), by which C and χ are divided: `equal_time.equal_time` has it from the msd. A
+        constant changes no slope, but the unit of `width` and of the correlation that is returned.
+    confidence : float
+        Of the intervals.
 
     Returns
     -------
     Dataset
         fdt_ratio, effective_temperature (unit: that of T) and the correlation they belong to (in a window
         at the end of a curve the mean of C, not its middle), each with its standard error over samples as
-        `<name>_error` (jackknife). Dimensions of the arguments but replica; NaN at the first and the last
-        lag without `width`, where C does not fall, and where fewer than three lags are in a window.
+        `<name>_error` (jackknife; its attribute `samples` counts them), the first two with the ends of their
+        intervals as `<name>_low` and `<name>_high`: Student's of X, and for T_eff, which is 1 over a noisy
+        slope, Fieller's (`ratios`) without the negative part, open to infinity where X may be 0. Dimensions
+        of the arguments but replica; NaN at the first and the last lag without `width`, where C does not
+        fall, and where fewer than three lags are in a window.
     """
     _check_temperature(temperature)
     if width is not None and not width > 0:
         raise ValueError(f"width = {width}: must be > 0 (window in C), or None")
-    c, chi = _matching(correlation, integrated_response)
-    mean_c, mean_chi = (_mean(v) for v in (c, chi))
+    curves = _matching(correlation, integrated_response, equal_time)
+    (mean_c, mean_chi), samples = _means(*curves), _samples(curves[0])
     known = np.isfinite(mean_c.to_numpy()) & np.isfinite(mean_chi.to_numpy())
     inside = None if width is None else near(mean_c.to_numpy(), known, width / 2)
     chosen = _falls(mean_c.to_numpy()) & known if inside is None else inside.sum(-1) >= 3
 
-    def ratio(c: Array, chi: Array) -> Array:
+    def ratio(c: Array, chi: Array, full: Array) -> Array:
+        c, chi = c / full, chi / full
         if inside is None:
             slope, at = three_points(c, chi), c
         else:
             slope, at, _ = line(c[..., None, :], chi[..., None, :], inside)
-        return np.array([-temperature * slope, inverse(-slope), at])
+        return np.array([-slope, inverse(-slope), at])
 
-    values, errors = (np.where(chosen, found, np.nan) for found in jackknife(ratio, c, chi))
-    names = ("fdt_ratio", "effective_temperature", "correlation")
-    pairs = {name: (values[k], errors[k]) for k, name in enumerate(names)}
-    return tabulate(pairs, mean_c, _ABOUT)
+    values, errors = (np.where(chosen, found, np.nan) for found in jackknife(ratio, *curves))
+    made = _slopes(values, errors, temperature, mean_c, samples, confidence)
+    return made.merge(_stated({"correlation": (values[2], errors[2])}, mean_c, samples))
 
 
 def aging_line(
@@ -93,6 +116,8 @@ def aging_line(
     temperature: float,
     *,
     between: tuple[float, float],
+    equal_time: xr.DataArray | float | None = None,
+    confidence: float = 0.95,
 ) -> xr.Dataset:
     r"""Return X, T_eff and q_EA of a straight line χ = A − (X/T) C through the aging part of the curves.
 
@@ -109,41 +134,171 @@ def aging_line(
 
     Parameters
     ----------
-    correlation, integrated_response, temperature
-        As for `fdt_ratio`, T > 0.
+    correlation, integrated_response, temperature, confidence
+        As for `fdt_ratio`, T > 0. At a fixed observation time: `fixed_time.at_observation_time` of both.
     between : (float, float)
         Lags with mean C in this interval are fitted. It should lie well below q_EA: at C near q_EA the
         curve is rounded, and the line too steep.
+    equal_time : DataArray or float, optional
+        C(t_w + t, t_w + t), by which C and χ are divided; `between` and q_EA are then parts of it. Without
+        it, 1, which is refused where C + T χ is something else at the shortest lag.
 
     Returns
     -------
     Dataset
         fdt_ratio, effective_temperature, q_ea, each with its standard error over samples as `<name>_error`
-        (jackknife). Dimensions of the arguments but replica and lag; NaN where fewer than three lags are in
-        the interval, and q_ea also where 1 − X is not larger than twice its error: there is no break.
+        (jackknife), and the ends of its interval as `<name>_low` and `<name>_high`. Dimensions of the
+        arguments but replica and lag; NaN where fewer than three lags are in the interval.
+
+        q_ea is a ratio of two correlated noisy numbers, and where its denominator may be 0 no error ±σ is
+        right. Its interval is that of Fieller's theorem (`ratios`), cut to what q_EA can be: from the upper
+        end of `between`, below which the line is fitted, to 1. If it is all of this, the data say nothing of
+        a break; if it lies beyond, they contradict one there. q_ea itself is the value in this range that
+        agrees best. Data without errors have no interval, and without a break (1 − X < 10⁻⁶) no q_ea.
     """
     _check_temperature(temperature, zero=False)
     low, high = between
     if not low < high:
         raise ValueError(f"between = {between}: must be (low, high) with low < high (interval of C)")
-    c, chi = _matching(correlation, integrated_response)
-    mean_c, mean_chi = (_mean(v) for v in (c, chi))
+    curves = _matching(correlation, integrated_response, 1.0 if equal_time is None else equal_time)
+    (mean_c, mean_chi), samples = _means(*curves), _samples(curves[0])
+    if equal_time is None:
+        _check_beginning(curves[0], curves[1], temperature)
     inside = ((mean_c >= low) & (mean_c <= high) & mean_chi.notnull()).to_numpy()
     chosen = inside.sum(-1) >= 3
 
-    def fit(c: Array, chi: Array) -> Array:
+    def fit(c: Array, chi: Array, full: Array) -> Array:
+        c, chi = c / full, chi / full
         slope, at, height = line(c, chi, inside)
-        x = -temperature * slope
-        intercept = height - slope * at
-        return np.array([x, inverse(-slope), (1 - intercept * temperature) * inverse(1 - x)])
+        above, broken = 1 - (height - slope * at) * temperature, 1 + temperature * slope
+        return np.array([-slope, inverse(-slope), above, broken, above + broken])
 
-    values, errors = (np.where(chosen, found, np.nan) for found in jackknife(fit, c, chi))
-    # Without samples the error is unknown; a break below rounding is none, either.
-    no_break = ~(1 - values[0] > np.maximum(2 * np.nan_to_num(errors[0]), 1e-6))
-    values[2, no_break] = errors[2, no_break] = np.nan
-    names = ("fdt_ratio", "effective_temperature", "q_ea")
-    pairs = {name: (values[k], errors[k]) for k, name in enumerate(names)}
-    return tabulate(pairs, mean_c.isel(lag=0, drop=True), _ABOUT)
+    values, errors = (np.where(chosen, found, np.nan) for found in jackknife(fit, *curves))
+    like = mean_c.isel(lag=0, drop=True)
+    made = _slopes(values, errors, temperature, like, samples, confidence)
+    found = _meeting(values[2:4], errors[2:], (high, 1.0), _quantile(samples, confidence))
+    return made.merge(_stated({"q_ea": found}, like, samples))
+
+
+def fdt_ratio_at(
+    correlation: xr.DataArray,
+    integrated_response: xr.DataArray,
+    temperature: float,
+    observation_time: float,
+    *,
+    width: float | None = None,
+    equal_time: xr.DataArray | float = 1.0,
+    confidence: float = 0.95,
+) -> xr.Dataset:
+    """Return X(t_w, t) = T R/∂_{t_w}C and T_eff at one observation time t: slopes with t_w the parameter.
+
+    The waiting times should lie densely enough that χ(C) is smooth from one to the next; at each its lag t −
+    t_w should be in the file, or lie between two that are close (`fixed_time`).
+
+    Parameters
+    ----------
+    correlation, integrated_response, temperature, width, equal_time, confidence
+        As for `fdt_ratio`, with waiting_time among the dimensions.
+    observation_time : float
+        t > 0.
+
+    Returns
+    -------
+    Dataset
+        As of `fdt_ratio`, with the dimension waiting_time (those before t, ascending) in place of
+        waiting_time and lag; lag(waiting_time) is a coordinate.
+
+    Raises
+    ------
+    ValueError
+        If fewer than three waiting times have a pair at t.
+    """
+    at = [at_observation_time(v, observation_time) for v in (correlation, integrated_response)]
+    common = np.intersect1d(at[0]["lag"], at[1]["lag"])
+    full = equal_time
+    if isinstance(full, xr.DataArray) and {"waiting_time", "lag"} <= set(full.dims):
+        full = at_observation_time(full, observation_time).sel(lag=common)
+    elif isinstance(full, xr.DataArray) and "waiting_time" in full.dims:
+        raise ValueError("equal_time: must have lag, too, to be that of the later time")
+    made = fdt_ratio(
+        at[0].sel(lag=common),
+        at[1].sel(lag=common),
+        temperature,
+        width=width,
+        equal_time=full,
+        confidence=confidence,
+    )
+    waiting = at[0]["waiting_time"].sel(lag=common).to_numpy()
+    made = made.assign_coords(waiting_time=("lag", waiting)).swap_dims(lag="waiting_time")
+    return made.sortby("waiting_time").assign_attrs(observation_time=observation_time)
+
+
+def _meeting(
+    values: Array, errors: Array, allowed: tuple[float, float], t: float
+) -> tuple[Array, Array, Array, Array]:
+    """Return q_EA, its error and the ends of its interval, from 1 − AT and 1 − X.
+
+    Parameters
+    ----------
+    values : ndarray, shape (2, …)
+        1 − AT and 1 − X.
+    errors : ndarray, shape (3, …)
+        Of these, and of their sum.
+    allowed : (float, float)
+        What q_EA may be.
+    t : float
+        Student's quantile.
+    """
+    above, broken = values
+    spread = Covariance.polarised(*errors)
+    q, error = likeliest(above, broken, spread, allowed)
+    # Without samples the error is unknown.
+    exact = ~np.isfinite(errors[1])
+    q = np.where(exact, np.where(broken > _ROUNDING, above * inverse(broken), np.nan), q)
+    return q, np.where(exact, np.nan, error), *within(above, broken, spread, t, allowed)
+
+
+def _slopes(
+    values: Array, errors: Array, temperature: float, like: xr.DataArray, samples: int, confidence: float
+) -> xr.Dataset:
+    """Return X and T_eff with errors and intervals, from −dχ/dC and its inverse (first two rows)."""
+    slope, error = values[0], errors[0]
+    ends = interval(slope, error, max(samples - 1, 1), confidence)
+    none = np.zeros(slope.shape)
+    inverted = within(
+        none + 1,
+        slope,
+        Covariance(none, none, error**2),
+        _quantile(samples, confidence),
+        (0.0, np.inf),
+    )
+    found = {
+        "fdt_ratio": tuple(temperature * v for v in (slope, error, *ends)),
+        "effective_temperature": (values[1], errors[1], *inverted),
+    }
+    return _stated(found, like, samples)
+
+
+def _stated(found: dict[str, Any], like: xr.DataArray, samples: int) -> xr.Dataset:
+    """Return values, errors, and the ends of intervals where there are some."""
+    made = tabulate({name: parts[:2] for name, parts in found.items()}, like, _ABOUT)
+    for name, parts in found.items():
+        made[f"{name}_error"].attrs["samples"] = samples
+        for end, value in zip(("low", "high"), parts[2:], strict=False):
+            about = {"long_name": f"{end} end of the interval of {name}", "units": "1"}
+            made[f"{name}_{end}"] = (like.dims, value, about)
+    return made
+
+
+def _samples(values: xr.DataArray) -> int:
+    """Return the number of independent samples."""
+    one = values.isel(lag=0)
+    return int(average(one).error.attrs["samples"]) if "replica" in values.dims else 1
+
+
+def _quantile(samples: int, confidence: float) -> float:
+    """Return Student's quantile for the error of a mean; NaN where there is no error."""
+    return float(interval(0.0, 1.0, samples - 1, confidence)[1]) if samples > 1 else np.nan
 
 
 def _check_temperature(temperature: float, zero: bool = True) -> None:
@@ -151,8 +306,27 @@ def _check_temperature(temperature: float, zero: bool = True) -> None:
         raise ValueError(f"temperature = {temperature}: must be finite and {'≥' if zero else '>'} 0")
 
 
-def _matching(correlation: xr.DataArray, response: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
-    """Return both with lag last, replica (where there is one) first."""
+def _check_beginning(c: xr.DataArray, chi: xr.DataArray, temperature: float) -> None:
+    """Refuse curves that do not begin on the line (1 − C)/T: at short lags the theorem holds for all."""
+    total = c + temperature * chi
+    mean, error = average(total) if "replica" in total.dims else (total, xr.zeros_like(total))
+    values, errors = (v.to_numpy().reshape(-1, c.sizes["lag"]) for v in (mean, error))
+    known = np.isfinite(values)
+    first = np.argmax(known, axis=1)
+    begin, off = (v[np.arange(len(v)), first][known.any(1)] for v in (values, np.nan_to_num(errors)))
+    # Curves of the same replicas err together: the mean of their errors bounds that of their mean.
+    if begin.size and not abs(float(begin.mean()) - 1) <= max(_BEGINS, 5 * float(off.mean())):
+        raise ValueError(
+            f"correlation + temperature · integrated_response = {begin.mean():.3g} at the shortest lag: "
+            "that is C(t, t), which is assumed to be 1; give equal_time (`equal_time.equal_time` has it from "
+            "the msd)"
+        )
+
+
+def _matching(
+    correlation: xr.DataArray, response: xr.DataArray, equal_time: xr.DataArray | float
+) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
+    """Return all three with lag last, replica (where there is one) first."""
     if set(correlation.dims) != set(response.dims) or "lag" not in correlation.dims:
         raise ValueError(
             f"dimensions {correlation.dims} of the correlation and {response.dims} of the response: "
@@ -164,17 +338,33 @@ def _matching(correlation: xr.DataArray, response: xr.DataArray) -> tuple[xr.Dat
             f"the response is conjugate to {conjugate!r}, the correlation of kind {kind!r}: "
             "χ = (1 − C)/T does not hold for them; take χ against msd (`langevin plot`)"
         )
-    for dim in correlation.dims:
-        if not np.array_equal(correlation[dim], response[dim]):
-            raise ValueError(f"coordinate {dim!r} differs between correlation and response")
-    correlation, response = ordered(correlation, "lag"), ordered(response, "lag")
+    if not isinstance(equal_time, xr.DataArray):
+        if not (np.isfinite(equal_time) and equal_time > 0):
+            raise ValueError(f"equal_time = {equal_time}: must be finite and > 0 (C at equal times)")
+        equal_time = xr.full_like(correlation, equal_time)
+    elif not set(equal_time.dims) <= set(correlation.dims):
+        raise ValueError(
+            f"dimensions {equal_time.dims} of equal_time: must be among {correlation.dims} of the correlation"
+        )
+    for other, name in ((response, "response"), (equal_time, "equal_time")):
+        for dim in other.dims:
+            if not np.array_equal(correlation[dim], other[dim]):
+                raise ValueError(f"coordinate {dim!r} differs between correlation and {name}")
+    full = equal_time.broadcast_like(correlation).where(correlation.notnull())
     order = [d for d in correlation.dims if d not in ("replica", "lag")]
     first = ["replica"] if "replica" in correlation.dims else []
-    return correlation.transpose(*first, *order, "lag"), response.transpose(*first, *order, "lag")
+    c, chi, a = (ordered(v, "lag").transpose(*first, *order, "lag") for v in (correlation, response, full))
+    return c, chi, a
 
 
 def _mean(values: xr.DataArray) -> xr.DataArray:
     return average(values).mean if "replica" in values.dims else values
+
+
+def _means(c: xr.DataArray, chi: xr.DataArray, full: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
+    """Return mean C and χ, in units of C(t, t)."""
+    unit = _mean(full)
+    return _mean(c) / unit, _mean(chi) / unit
 
 
 def _falls(c: Array) -> Mask:

@@ -28,6 +28,13 @@ LEAST: dict[str, int] = {
     "t1": 4,
     "t2": 4,
     "collapse": 4,
+    "q_ea_plateau": 6,
+    "chi4": 12,
+    "chi4_thermal": 12,
+    "chi4_disorder": 12,
+    "overlap_moment_1": 12,
+    "overlap_moment_2": 12,
+    "overlap_moment_4": 32,
 }
 #: Of means and of numbers that are nearly linear in them, with Student's quantiles.
 DEFAULT = 4

@@ -90,8 +90,8 @@ class Harmonic(Model):
         return 0.5 * self.stiffness * np.mean(x * x, axis=1)
 
     def attributes(self) -> Attributes:
-        """Say how many rows the Hessian has."""
-        return {"hessian": {"rows": self.n}}
+        """Say how many oscillators there are, and rows of the Hessian."""
+        return {"hessian": {"rows": self.n}, "correlation": {"dof": self.n}}
 
     def hessian(self, x: Array, position: int) -> Stiffness:
         """Return k·1, shape (N, N)."""

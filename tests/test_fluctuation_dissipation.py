@@ -174,6 +174,7 @@ def test_the_plateau_of_curves_with_known_exponents() -> None:
     assert power == pytest.approx(1 / 1.448, rel=0.02)
 
 
+@pytest.mark.slow
 def test_error_bars_of_the_plateau() -> None:
     """z of the extrapolated q_EA against the noise-free one, over 60 data sets of 20 samples."""
     rng, z, c = np.random.default_rng(6), [], two_step()

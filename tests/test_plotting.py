@@ -231,7 +231,7 @@ def test_a_quantity_of_a_file_with_a_response() -> None:
     assert made.axes[1].get_xlabel() == "lag $t$" and made.axes[1].collections
     assert_inside_and_apart(made)
     with pytest.raises(
-        UserError, match=r"allowed: msd, correlation, response, integrated_response, energy, aging$"
+        UserError, match=r"allowed: msd, correlation, response, integrated_response, energy, aging, fdt$"
     ):
         plotting.figure(ds, "correlation_error")
 

@@ -131,8 +131,8 @@ def _curve(dataset: xr.Dataset, name: str, dim: str) -> Curve | None:
 
     The error is the standard error over n samples, of n − 1 degrees of freedom. A numerical solution has one
     replica and states its own error, in `name`_error, which is taken as known; where there are both they add
-    in quadrature. An own error of kind "sampling" is another for each replica: the scatter of several replicas
-    holds it already.
+    in quadrature. An own error of kind "sampling" is another for each replica: the scatter of several
+    replicas holds it already.
     """
     _times(dataset, dim)
     # A point that some replica lacks is no average of all of them.

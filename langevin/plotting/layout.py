@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib
@@ -19,25 +20,36 @@ from .aging import AGING, aging_figure, has_aging
 from .aging_sweep import aging_sweep_figure
 from .curves import CURVE, barrier_figure, curve_figure, has_barriers, has_curve
 from .ensembles import ensemble_figure, has_ensembles
+from .fluctuations import CHI4, fluctuation_figure, has_fluctuations
 from .layers import LAYERS, has_layers, layer_figure
 from .panels import (
     draw_displacement_response,
     draw_energy,
     draw_one_time,
-    draw_response,
     draw_two_time,
     estimate,
     reached_times,
 )
 from .plane import has_plane, planar, plane_figure
+from .response import FDT, draw_response, fdt_figure, is_conjugate, with_unit_correlation
 from .spectra import HESSIAN, has_spectrum, spectrum_figure
 from .structure import PAIRS, SCATTERING, has_pairs, has_scattering, pair_figure, scattering_figure
 from .style import STYLE, colours_of, entitle, waiting_time_legend
 from .sweep import refused, sweep_figure
 from .training import MSD_OVER_NOISE, collapse_figure, has_noise, training_figure
 
-#: What is made of several variables, and stands alone.
-_ALONE = (MSD_OVER_NOISE, AGING, HESSIAN, PAIRS, SCATTERING, CURVE, LAYERS)
+#: What is made of several variables, and stands alone; aging takes a threshold, too.
+_DRAWN: dict[str, Callable[[xr.Dataset], Figure]] = {
+    MSD_OVER_NOISE: collapse_figure,
+    HESSIAN: spectrum_figure,
+    PAIRS: pair_figure,
+    SCATTERING: scattering_figure,
+    CURVE: curve_figure,
+    FDT: fdt_figure,
+    CHI4: fluctuation_figure,
+    LAYERS: layer_figure,
+}
+_ALONE = (AGING, *_DRAWN)
 
 
 def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | None = None) -> Figure:
@@ -55,10 +67,11 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
         A result, or a checkpoint of an unfinished run.
     quantity : str, optional
         Two-time observable of the right panel of two; by default msd. A one-time observable, or one that
-        stands alone: msd_over_noise, aging (`aging.aging_figure`), hessian (`spectra.spectrum_figure`),
-        pair_correlation, self_scattering (`structure`), layer_angle (`layers.layer_figure`), curve
-        (`curves.curve_figure`; the default where there is one). Of a plane (`plane.plane_figure`), what is
-        drawn on it. None of ensembles (`ensembles`).
+        stands alone: msd_over_noise, aging (`aging.aging_figure`), fdt (`response.fdt_figure`), chi4
+        (`fluctuations.fluctuation_figure`), hessian (`spectra.spectrum_figure`), pair_correlation,
+        self_scattering (`structure`), layer_angle (`layers.layer_figure`), curve (`curves.curve_figure`; the
+        default where there is one). Of a plane (`plane.plane_figure`), what is drawn on it. None of ensembles
+        (`ensembles`).
     threshold : float, optional
         Δ* of aging; chosen if it is not given.
 
@@ -89,19 +102,11 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
         elif swept:
             barriers = quantity is None and has_barriers(dataset)
             made = barrier_figure(dataset) if barriers else sweep_figure(dataset, quantity)
-        elif wanted == MSD_OVER_NOISE:
-            made = collapse_figure(dataset)
         elif wanted == AGING:
             made = aging_figure(dataset, threshold)
-        elif wanted == HESSIAN:
-            made = spectrum_figure(dataset)
-        elif wanted == PAIRS:
-            made = pair_figure(dataset)
-        elif wanted == SCATTERING:
-            made = scattering_figure(dataset)
-        elif wanted == LAYERS:
-            made = layer_figure(dataset)
-        elif wanted == CURVE or (quantity is None and has_curve(dataset)):
+        elif wanted in _DRAWN:
+            made = _DRAWN[wanted](dataset)
+        elif quantity is None and has_curve(dataset):
             made = curve_figure(dataset)
         elif wanted in one_time:
             made = _one_panel(dataset, wanted)
@@ -142,6 +147,8 @@ def quantities(dataset: xr.Dataset) -> list[str]:
         SCATTERING: has_scattering,
         CURVE: has_curve,
         LAYERS: has_layers,
+        FDT: is_conjugate,
+        CHI4: has_fluctuations,
     }
     return found + one_time_names(dataset) + [name for name, there in alone.items() if there(dataset)]
 
@@ -220,6 +227,8 @@ def _many_panels(dataset: xr.Dataset, panels: list[str]) -> Figure:
     # One colour for a waiting time in every panel, whichever of them it has reached.
     reached = sorted({i for n in panels if n != "energy" for i in reached_times(estimate(dataset, n))})
     colours = colours_of(reached)
+    # Scattering functions and overlaps have a beginning of their own.
+    unit = with_unit_correlation(dataset) if is_conjugate(dataset) else dataset
     for ax, panel, letter in zip(axes, panels, "abcd", strict=False):
         if panel == "energy":
             draw_energy(ax, dataset)
@@ -228,7 +237,7 @@ def _many_panels(dataset: xr.Dataset, panels: list[str]) -> Figure:
         elif panel == "integrated_response":
             draw_response(ax, dataset, colours)
         else:
-            draw_two_time(ax, dataset, panel, colours)
+            draw_two_time(ax, unit, panel, colours)
         ax.set_title(f"({letter})", loc="left")
     for ax in axes[len(panels) :]:
         ax.remove()

@@ -113,39 +113,6 @@ def draw_two_time(ax: Axes, dataset: xr.Dataset, name: str, colours: Mapping[int
         )
 
 
-def draw_response(ax: Axes, dataset: xr.Dataset, colours: Mapping[int, Any]) -> None:
-    """Draw χ against C along the lag, one curve for each waiting time; bands are the error of χ.
-
-    The temperature and the limits X and q_EA are those of the attributes of `integrated_response`
-    (`temperature`, `fdt_ratio`, `q_ea`); of the lines (1 − C)/T and of slope −X/T below q_EA those are drawn
-    that they give. At T = 0 neither exists.
-    """
-    values = dataset["integrated_response"]
-    response, correlation = (estimate(dataset, n) for n in ("integrated_response", "correlation"))
-    for i, colour in colours.items():
-        x, mean, error = (v[i].to_numpy() for v in (correlation.mean, response.mean, response.error))
-        shown = np.isfinite(x) & np.isfinite(mean)
-        band(ax, x[shown], mean[shown], error[shown], colour, "_")
-    ax.margins(0.03)
-    left = min(0.0, ax.get_xlim()[0])
-    # The line of the theorem leaves the panel where no curve follows it.
-    ax.set(xlim=(left, 1.02), ylim=(None, 1.05 * ax.get_ylim()[1]))
-    temperature = values.attrs.get("temperature", 0.0)
-    if temperature > 0:
-        ends = np.array([left, 1.0])
-        ax.plot(
-            ends,
-            (1 - ends) / temperature,
-            color=GREY,
-            ls=":",
-            lw=1.2,
-            label=f"FDT, $(1-C)/T$, $T = {temperature:g}$",
-        )
-        _aging_line(ax, values, left)
-        ax.legend(loc="upper right")
-    ax.set(xlabel=axis_label(dataset["correlation"], "$C$"), ylabel=axis_label(values, r"$\chi$"))
-
-
 def draw_displacement_response(ax: Axes, dataset: xr.Dataset, colours: Mapping[int, Any]) -> None:
     """Draw χ against Δ/(2d) along the lag, where χ is conjugate to displacements: the theorem is χ = Δ/(2dT).
 
@@ -176,16 +143,6 @@ def draw_displacement_response(ax: Axes, dataset: xr.Dataset, colours: Mapping[i
     of = "" if name == "msd" else rf"_{{\rm {name.removeprefix('msd_')}}}"
     ax.set_xlabel(rf"$\Delta{of}(t_w, t_w+t)/{scale:g}$" + (f" ({unit})" if unit != "1" else ""))
     ax.set_ylabel(axis_label(values, symbol(values)) + less)
-
-
-def _aging_line(ax: Axes, values: xr.DataArray, left: float) -> None:
-    if not {"fdt_ratio", "q_ea"} <= set(values.attrs):
-        return
-    temperature, ratio, q = (float(values.attrs[n]) for n in ("temperature", "fdt_ratio", "q_ea"))
-    ends = np.array([left, q])
-    label = f"slope $-X/T$, $X = {ratio:.3f}$,\nbelow $q_{{EA}} = {q:.3f}$ ($N\\to\\infty$)"
-    line = ((1 - q) + ratio * (q - ends)) / temperature
-    ax.plot(ends, line, color=VERMILION, ls="--", lw=1.2, label=label)
 
 
 def estimate(dataset: xr.Dataset, name: str) -> Estimate:

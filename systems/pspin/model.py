@@ -196,6 +196,8 @@ class PSpin(Model):
         """Name the observables; give the limits N, t → ∞ known in closed form, which figures draw."""
         energy: dict[str, Any] = {"long_name": "energy per spin"}
         msd: dict[str, Any] = {"long_name": "mean square displacement per spin"}
+        correlation: dict[str, Any] = {"long_name": "spin correlation", "dof": self.n}
+        response: dict[str, Any] = {"long_name": "integrated response"}
         aging = self.beta == 0 and self.temperature < theory.dynamic_temperature(self.p)
         equilibrium = self.temperature == self.initial_temperature
         if self.beta == 0 or equilibrium:
@@ -206,10 +208,16 @@ class PSpin(Model):
         if aging and self.temperature > 0:
             msd["plateau"] = 2 * (1 - theory.edwards_anderson(self.p, self.temperature))
             msd["plateau_meaning"] = "2(1 − q_EA) for N → ∞, closed form"
+        if aging and self.temperature > 0 and self.p > 2:
+            # For p = 2 there is no plateau at finite times to leave: it coarsens, and X = 0.
+            q = theory.edwards_anderson(self.p, self.temperature)
+            correlation.update(plateau=q, plateau_meaning="q_EA for N → ∞, closed form")
+            response.update(q_ea=q, fdt_ratio=theory.fdt_ratio(self.p, self.temperature))
         return {
             "energy": energy,
             "msd": msd,
-            "correlation": {"long_name": "spin correlation"},
+            "correlation": correlation,
+            "integrated_response": response,
             "overlap": {"long_name": "overlap with the next replica of the same sample", "units": "1"},
             "hessian": {
                 "rows": self.n - 1,

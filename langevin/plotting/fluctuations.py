@@ -1,0 +1,119 @@
+"""Fluctuations between replicas: the dynamical susceptibility χ₄, and the distribution of overlaps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from langevin.observables.overlaps import dynamical_susceptibility, overlap_distribution, overlaps
+from langevin.observables.sufficiency import too_few
+
+from .style import BLUE, GREY, colours_of, ensemble_label, number, time_label, waiting_time_legend
+
+#: The figure's name among quantities.
+CHI4 = "chi4"
+
+#: Variables that hold configurations → their dimension of time.
+_HOLDERS = {"snapshot": "snapshot_time", "configuration": "time"}
+
+
+def has_fluctuations(dataset: xr.Dataset) -> bool:
+    """Say whether the file holds C of several replicas, per degree of freedom, and how many these are."""
+    if "correlation" not in dataset or dataset["correlation"].dims != ("replica", "waiting_time", "lag"):
+        return False
+    found = dataset["correlation"]
+    return found.attrs.get("kind") is None and _size(dataset) > 0 and found.sizes["replica"] > 2
+
+
+def _size(dataset: xr.Dataset) -> int:
+    """Return N, 0 if it is not known."""
+    return int(dataset["correlation"].attrs.get("dof", dataset.sizes.get("dof", 0)))
+
+
+def fluctuation_figure(dataset: xr.Dataset) -> Figure:
+    """Draw χ₄(t_w, t) against the lag, and P(q) of the last stored configuration.
+
+    (a) χ₄ of each waiting time (bands: standard error), and broken its part within samples, where the
+    samples have several replicas; (b) the overlaps of replicas of the same sample (bars: standard error over
+    samples), where configurations are stored.
+    """
+    values = dataset["correlation"]
+    found = dynamical_susceptibility(values, _size(dataset))
+    reached = np.flatnonzero(np.isfinite(found["chi4"].to_numpy()).any(-1)).tolist()
+    colours, pairs = colours_of(reached), _pairs(dataset)
+    panels = 1 if pairs is None else 2
+    made = Figure(figsize=(4.3 * panels, 4.0), layout="constrained")
+    axes = np.atleast_1d(np.asarray(made.subplots(1, panels)))
+    lag, split = dataset["lag"].to_numpy(), False
+    for i, colour in colours.items():
+        mean, error, inside = (found[n][i].to_numpy() for n in ("chi4", "chi4_error", "chi4_thermal"))
+        known = np.isfinite(mean) & np.isfinite(error)
+        axes[0].plot(lag[known], mean[known], color=colour)
+        axes[0].fill_between(
+            lag[known], (mean - error)[known], (mean + error)[known], color=colour, alpha=0.2, lw=0
+        )
+        apart = known & np.isfinite(inside) & np.isfinite(found["chi4_disorder"][i].to_numpy())
+        axes[0].plot(lag[apart], inside[apart], color=colour, ls="--", lw=1)
+        split = split or bool(apart.any())
+    _finish(axes[0], dataset, int(found["chi4_error"].attrs["samples"]), split)
+    if pairs is not None:
+        _draw_overlaps(axes[1], *pairs)
+    for ax, letter in zip(axes, "ab", strict=False):
+        ax.set_title(f"({letter})", loc="left")
+    if colours:
+        waiting_time_legend(made, dataset["waiting_time"], colours)
+    return made
+
+
+def _finish(ax: Axes, dataset: xr.Dataset, samples: int, split: bool) -> None:
+    said = ensemble_label(dataset["correlation"])
+    lacking = too_few("chi4", samples)
+    ax.plot([], [], color=GREY, label=said + (f"\n({lacking})" if lacking else ""))
+    if split:
+        ax.plot([], [], color=GREY, ls="--", lw=1, label="part within samples")
+    ax.legend(loc="best")
+    ax.set(
+        xscale="log",
+        xlabel=time_label(dataset["lag"], "lag $t$"),
+        ylabel=r"$\chi_4 = N\,[\langle C^2\rangle - \langle C\rangle^2]$",
+    )
+    ax.set_ylim(bottom=0)
+
+
+def _pairs(dataset: xr.Dataset) -> tuple[xr.DataArray, float] | None:
+    """Return the overlaps at the last stored time that the run has reached; None if there are none."""
+    labels = (
+        dataset["sample"].to_numpy() if "sample" in dataset.coords else np.zeros(dataset.sizes["replica"])
+    )
+    if np.unique(labels).size == labels.size:
+        return None
+    for name, dim in _HOLDERS.items():
+        if name not in dataset:
+            continue
+        for k in reversed(range(dataset.sizes[dim])):
+            x = dataset[name].isel({dim: k})
+            if bool(x.notnull().all()):
+                return overlaps(x.drop_vars(dim).load()), float(dataset[dim][k])
+    return None
+
+
+def _draw_overlaps(ax: Axes, pairs: xr.DataArray, time: float) -> None:
+    found = overlap_distribution(pairs)
+    low, high, density, error = (
+        found[n].to_numpy() for n in ("overlap_low", "overlap_high", "density", "density_error")
+    )
+    samples = int(found["density_error"].attrs["samples"])
+    of = "samples" if np.unique(pairs["sample"]).size > 1 else "replicas"
+    label: Any = f"{pairs.size} pairs, {samples} {of}"
+    ax.stairs(density, np.append(low, high[-1]), color=BLUE, lw=1.2, label=label)
+    known = np.isfinite(error) & (density > 0)
+    ax.errorbar((low + high)[known] / 2, density[known], error[known], color=BLUE, ls="", lw=0.8, capsize=0)
+    ax.set(xlabel=f"overlap $q$ at $t = $ {number(time)}", ylabel="$P(q)$")
+    ax.set_ylim(bottom=0)
+    ax.xaxis.set_major_locator(MaxNLocator(5))
+    ax.legend(loc="best")
