@@ -12,7 +12,11 @@ from __future__ import annotations
 import math
 
 #: Samples from which the errors of a quantity hold; of those that are not named, `DEFAULT`.
-LEAST: dict[str, int] = {}
+LEAST: dict[str, int] = {
+    # Examples whose mean losses a barrier is the maximum of; and curves, of which some may have none.
+    "barrier of examples": 100,
+    "barrier": 8,
+}
 #: Of means and of numbers that are nearly linear in them, with Student's quantiles.
 DEFAULT = 4
 
