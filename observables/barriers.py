@@ -212,15 +212,15 @@ class MeanBarrier(NamedTuple):
 def mean_barrier(dataset: xr.Dataset, name: str = "barrier") -> MeanBarrier:
     r"""Return the mean of barriers over replicas, with the errors of curves and of examples.
 
-    A barrier is y_k = b_k + ε_k, b_k of the landscape and ε_k from the examples, of variance v, and covariance
-    c between curves that were measured with the same examples. The mean of n has the variance
+    A barrier is y_k = b_k + ε_k, b_k of the landscape and ε_k from the examples, of variance v, and of
+    covariance c between curves that were measured with the same examples. The mean of n has the variance
     (Var b + v)/n + (1 − 1/n) c, the spread of the values is Var b + v − c, thus
 
         Var(mean) = spread/n + c.
 
     The spread says nothing of c. It is taken from the resamples, which are the same ones for all such curves:
-    with V the variance of their mean, V = v/n + (1 − 1/n) c. What was taken off for the bias is known to about
-    as much as it is (see the module), and is the same for all curves: it is added as a systematic error.
+    with V the variance of their mean, V = v/n + (1 − 1/n) c. What was taken off for the bias is known to
+    about as much as it is (see the module), and is alike for all curves: it is added as a systematic error.
 
     Parameters
     ----------

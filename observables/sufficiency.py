@@ -16,6 +16,8 @@ LEAST: dict[str, int] = {
     # Examples whose mean losses a barrier is the maximum of; and curves, of which some may have none.
     "barrier of examples": 100,
     "barrier": 8,
+    # Shells of a rare species hold few pairs.
+    "pair_correlation": 8,
 }
 #: Of means and of numbers that are nearly linear in them, with Student's quantiles.
 DEFAULT = 4

@@ -1,13 +1,13 @@
 """What curves and bands share: control points between two fixed ends, which are their degrees of freedom.
 
 **The start.** Bends at equal distances on the shortest way, each then pushed aside at random by the part
-`kick` of the ends' distance. Where a reflection that exchanges the ends leaves the landscape as it is, it maps
-the shortest way onto itself, and the force is symmetric as well: a search that draws nothing keeps the
+`kick` of the ends' distance. Where a reflection that exchanges the ends leaves the landscape as it is, it
+maps the shortest way onto itself, and the force is symmetric as well: a search that draws nothing keeps the
 symmetry for ever, and ends on a saddle of the curve's energy if the minima are not symmetric. (In the valley
 of docs/curves.md the mean of a chain has the curvature −0.6 along the bend's forbidden direction.) A push in
-all directions has a part along every forbidden one, which grows like exp(|λ| t): it leaves the saddle after a
-time ln(1/kick)/|λ|, be it ever so small. It changes the energy of the start by kick² of what the ends'
-distance would, 10⁻⁶ of it for `KICK`, and does not show in a figure.
+all directions has a part along every forbidden one, which grows like exp(|λ| t): the curve leaves the saddle
+after a time of about ln(1/kick)/|λ|, be the kick ever so small. The energy of the start changes by kick² of
+what a displacement by the ends' distance would change, 10⁻⁶ of it for `KICK`.
 """
 
 from __future__ import annotations
@@ -94,6 +94,6 @@ class Chained(Model):
 
 
 def check_kick(kick: float) -> None:
-    """Raise `UserError` if it is not at least 0 and below 1: bends would start as far away as the ends are."""
+    """Raise `UserError` if the kick is not at least 0 and below 1, the distance of the ends."""
     if not 0 <= kick < 1:
         raise UserError(f"kick = {kick:g}: must be at least 0 and below 1, as a part of the ends' distance")
