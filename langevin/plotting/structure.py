@@ -45,14 +45,14 @@ def pair_figure(dataset: xr.Dataset) -> Figure:
     if not reached:
         raise UserError(f"--quantity {PAIRS}: the run has reached no waiting time yet")
     colours, r = colours_of(reached), dataset["distance"].to_numpy()
-    paired = (values > 0).all("replica").to_numpy()
+    # Counts of few pairs are skew: below one pair in every second sample the error does not hold.
+    paired = ((values > 0).mean("replica") >= 0.5).to_numpy()
     made, axes = _grid(values.sizes["pair"])
     for k, ax in enumerate(axes):
         for i, colour in colours.items():
             mean, error = (v[i, k].to_numpy() for v in found)
             shown = np.isfinite(mean)
             ax.plot(r[shown], mean[shown], color=colour, label="_")
-            # A shell without a pair in some sample has an error of nobody knows what.
             sure = np.where(paired[i, k], error, np.nan)[shown]
             ax.fill_between(r[shown], mean[shown] - sure, mean[shown] + sure, color=colour, alpha=0.25, lw=0)
         ax.axhline(1, color=GREY, ls=":", lw=1)

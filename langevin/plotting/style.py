@@ -212,8 +212,9 @@ def axis_label(values: xr.DataArray, symbol: str) -> str:
     name = values.attrs.get("long_name", str(values.name))
     unit = values.attrs.get("units", "1")
     # "of A" stays together, and apart from the symbol.
-    lines = textwrap.wrap(name.replace(" of ", " of\N{NO-BREAK SPACE}"), 26)
-    lines[-1] += "," * bool(symbol and re.search(r"\bof.\w+$", lines[-1]))
+    joined = textwrap.wrap(name.replace(" of ", " of\N{NO-BREAK SPACE}"), 26)
+    lines = [line.replace("\N{NO-BREAK SPACE}", " ") for line in joined]
+    lines[-1] += "," * bool(symbol and re.search(r"\bof \w+$", lines[-1]))
     if symbol and len(lines[-1]) + len(_TEX.sub("", symbol)) > _LINE:
         lines.append(symbol)
     else:

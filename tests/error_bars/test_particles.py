@@ -53,8 +53,8 @@ def quantities() -> Iterator[tuple[str, xr.DataArray]]:
     near = g.mean("replica").argmax("distance")
     for pair in ("AA", "BB"):
         yield f"pair_correlation, {pair}, first peak", g.sel(pair=pair).isel(distance=near.sel(pair=pair))
-    # Few pairs: the first shell where nine samples in ten have one.
-    some = (g.sel(pair="AA") > 0).mean("replica").to_numpy() > 0.9
+    # Few pairs: the first shell where two samples in three have one.
+    some = (g.sel(pair="AA") > 0).mean("replica").to_numpy() > 2 / 3
     yield "pair_correlation, AA, foot of the peak", g.sel(pair="AA").isel(distance=int(np.argmax(some)))
     yield "pair_correlation, AA, last shell", g.sel(pair="AA").isel(distance=-1)
 
@@ -69,8 +69,8 @@ def rows() -> list[Row]:
             made = average(xr.DataArray(cut, dims=("run", "replica")))
             error = made.error.to_numpy()
             if key == "pair_correlation":
-                # Figures have no band where a sample has no pair.
-                error = np.where((cut > 0).all(1), error, np.nan)
+                # Figures have no band where fewer than half of the samples have a pair.
+                error = np.where((cut > 0).mean(1) >= 0.5, error, np.nan)
             found.append(judge(name, key, samples, float(values.mean()), made.mean, error))
     return found
 
