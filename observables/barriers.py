@@ -246,12 +246,13 @@ def mean_barrier(dataset: xr.Dataset, name: str = "barrier") -> MeanBarrier:
         whole, single = again.mean(dim).var("resample"), again.var("resample").mean(dim)
         shared = ((count * whole - single) / (count - 1)).clip(min=0.0)
         known = shared + average(dataset[f"{name}_bias"]).mean ** 2
-    error = np.sqrt(spread + known)
+    error = (spread + known) ** 0.5
     # Welch and Satterthwaite: the spread has n - 1 degrees of freedom, the other part as good as all.
     degrees = (count - 1) * (error**4 / spread**2).where(spread > 0, 1.0)
-    low, high = interval(found.mean, error, degrees, 0.95)
-    ends = [found.mean.copy(data=np.maximum(end, 0.0)) for end in (low, high)]
-    return MeanBarrier(found.mean, error, *ends, count)
+    low, high = (
+        found.mean.copy(data=np.maximum(end, 0.0)) for end in interval(found.mean, error, degrees, 0.95)
+    )
+    return MeanBarrier(found.mean, error, low, high, count)
 
 
 def said(dataset: xr.Dataset, name: str = "barrier") -> str:
