@@ -9,10 +9,12 @@ import numpy as np
 
 from langevin.ensembling import report
 from langevin.observables.aging import aging_exponent
+from langevin.observables.barriers import said
 from langevin.observables.regimes import regimes, told
 from langevin.observables.spectra import has_spectrum
 from langevin.observables.spectra import summary as spectra
 from langevin.observables.statistics import average
+from langevin.observables.sufficiency import stated
 from langevin.sweep.reading import members, sweep_dims, text
 
 if TYPE_CHECKING:
@@ -88,13 +90,14 @@ def results(dataset: xr.Dataset) -> str:
 def _barriers(dataset: xr.Dataset) -> Iterator[str]:
     """Say how high the barriers of curves are, along the curve and along the shortest way."""
     for name, words in (("barrier", "along the curve"), ("shortest_barrier", "along the shortest way")):
-        found = average(dataset[name])
-        value, error = float(found.mean), float(found.error)
-        if f"{name}_error" in dataset and dataset.sizes["replica"] == 1:
-            error = float(dataset[f"{name}_error"][0])
-        yield f"barrier {words}: {value:.4g}" + f" ± {error:.2g}" * bool(np.isfinite(error))
+        yield f"barrier {words}: {said(dataset, name)}"
     if "length_ratio" in dataset:
-        yield f"length over the shortest: {_final(dataset['length_ratio'])[1]}"
+        known = dataset["length_ratio"].dropna("time", how="all")
+        if known.sizes["time"]:
+            found = average(known[:, -1])
+            samples = int(found.error.attrs["samples"])
+            ratio = stated("length_ratio", float(found.mean), float(found.error), samples)
+            yield f"length over the shortest: {ratio}"
 
 
 def _table(dataset: xr.Dataset) -> Iterator[str]:

@@ -35,6 +35,11 @@ LEAST: dict[str, int] = {
     "overlap_moment_1": 12,
     "overlap_moment_2": 12,
     "overlap_moment_4": 32,
+    # Examples whose mean losses a barrier is the maximum of; and curves, of which some may have none.
+    "barrier of examples": 100,
+    "barrier": 8,
+    # Shells of a rare species hold few pairs.
+    "pair_correlation": 8,
 }
 #: Of means and of numbers that are nearly linear in them, with Student's quantiles.
 DEFAULT = 4

@@ -118,6 +118,35 @@ def test_unfinished_runs_and_single_species(found: xr.Dataset) -> None:
         assert len(plotting.figure(one, name).axes) == 1
 
 
+def test_labels_keep_species_and_symbol_apart(found: xr.Dataset) -> None:
+    """A defect was "non-Gaussian parameter of / A α₂"; "of A F_s(…)" ran together."""
+    label = plotting.figure(found, "non_gaussian_B").axes[1].get_ylabel()
+    assert label == "non-Gaussian parameter\nof B, $\\alpha_2(t_w, t_w+t)$"
+    label = plotting.figure(found, "correlation_B").axes[1].get_ylabel()
+    assert label == "self-intermediate\nscattering function of B,\n$F_s(k; t_w, t_w+t)$"
+
+
+def test_few_samples_are_said(found: xr.Dataset) -> None:
+    """Two replicas: of no band is more claimed; of ten nothing is said. Few samples with a pair: no band."""
+    assert "bands: too few samples: 2 of at least 4" in texts(plotting.figure(found.isel(replica=[0, 1])))
+    many = xr.concat([found.isel(replica=[0, 1])] * 5, "replica").assign_coords(replica=range(10))
+    if "sample" in many.coords:
+        many = many.assign_coords(sample=("replica", np.arange(10)))
+    assert "too few" not in texts(plotting.figure(many))
+    made = plotting.figure(found.isel(replica=[0, 1]), "pair_correlation")
+    assert "too few samples: 2 of at least 8" in made.legends[0].get_title().get_text()
+    some = many.copy()
+    some["pair_correlation"] = 1.0 + 0.1 * many["replica"] + 0 * many["pair_correlation"]
+
+    def bands() -> int:
+        drawn = plotting.figure(some, "pair_correlation").axes[0].collections
+        return sum(path.vertices.shape[0] > 0 for c in drawn for path in c.get_paths())
+
+    assert bands() > 0
+    some["pair_correlation"] = some["pair_correlation"].where(some["replica"] > 5, 0.0)
+    assert bands() == 0
+
+
 @pytest.mark.parametrize(
     ("unit", "printed"),
     [

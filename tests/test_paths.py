@@ -172,6 +172,67 @@ def test_the_start_is_the_shortest_way(kind: g.Kind) -> None:
     np.testing.assert_allclose(flat.path(flat.initial_configuration(), t)[0], known, atol=1e-14)
 
 
+class Ridge(Model):
+    """−z², in R^M or on the sphere: whatever lies in the plane z = 0 feels no force out of it."""
+
+    def __init__(self, on_sphere: bool) -> None:
+        self.on_sphere = on_sphere
+
+    def energy(self, x: Array) -> Array:
+        return -(x[:, 2] ** 2) / x.shape[1]
+
+    def force(self, x: Array, t: float = 0.0, noise: Noise | None = None) -> Array:
+        return 2 * x * np.array([0.0, 0.0, 1.0])
+
+    def constrain(self, x: Array) -> Array:
+        return SPHERE.project(x) if self.on_sphere else x
+
+
+@pytest.mark.parametrize("on_sphere", [False, True])
+@pytest.mark.parametrize("bends", [1, 3])
+@pytest.mark.parametrize("kind", ["uniform_t", "drawn", "uniform_length", "band"])
+def test_every_search_leaves_a_plane_that_symmetry_would_hold_it_in(
+    kind: Any, bends: int, on_sphere: bool
+) -> None:
+    start, end = np.sqrt(3) * np.eye(3)[:2, None]
+    found = {}
+    for kick in (0.0, 1e-3):
+        if kind == "band":
+            model: Curve | Band = Band(Ridge(on_sphere), start, end, bends=bends, kick=kick)
+        else:
+            loss = "uniform_length" if kind == "uniform_length" else "uniform_t"
+            draws = None if kind == "drawn" else 0
+            model = Curve(Ridge(on_sphere), start, end, bends=bends, loss=loss, draws=draws, kick=kick)  # type: ignore[arg-type]
+        found[kick] = np.abs(descend(model, 5.0).reshape(bends, 3)[:, 2]).max()
+    # Drawn positions do not help: no force points out of the plane.
+    assert found[0.0] == 0
+    assert found[1e-3] > 5e-3
+
+
+@pytest.mark.parametrize("on_sphere", [False, True])
+def test_the_kick_is_small_seeded_and_of_each_replica(on_sphere: bool) -> None:
+    """2000 replicas: the mean square of a bend's displacement is (kick·distance)² to 5 σ."""
+    count, dof = 2000, 5
+    start, end = np.sqrt(dof) * np.eye(dof)[:2, None].repeat(count, 1)
+    options: dict[str, Any] = {"bends": 2, "kick": 0.01}
+    curve = Curve(Ridge(on_sphere), start, end, **options)
+    straight = curve.initial_configuration()
+    x = curve.initial_configuration(Noise(7, range(count)))
+    np.testing.assert_array_equal(x, curve.initial_configuration(Noise(7, range(count))))
+    assert (x != curve.initial_configuration(Noise(8, range(count)))).all()
+    alone = Curve(Ridge(on_sphere), start[3:4], end[3:4], **options)
+    np.testing.assert_array_equal(alone.initial_configuration(Noise(7, [3])), x[3:4])
+    np.testing.assert_allclose(curve.constrain(x), x, atol=1e-14)
+    squared = np.sum((x - straight).reshape(count, 2, dof) ** 2, axis=2)
+    free = dof - 1 if on_sphere else dof
+    far = np.pi / 2 * np.sqrt(dof) if on_sphere else np.sqrt(2 * dof)
+    expected = (0.01 * far) ** 2 * free / dof
+    # Projecting back onto the sphere shortens a displacement by its square, 10⁻⁴ of it.
+    assert abs(squared.mean() / expected - 1) < SIGMAS * np.sqrt(2 / (free * 2 * count)) + 1e-3
+    still = Curve(Ridge(on_sphere), start, end, bends=2, kick=0.0)
+    np.testing.assert_array_equal(still.initial_configuration(Noise(7, range(count))), straight)
+
+
 # Forces
 
 
@@ -221,9 +282,9 @@ def test_the_best_curve_of_a_quadratic_energy(kind: g.Kind) -> None:
 
 
 def test_one_bend_in_a_curved_valley() -> None:
-    """The Bezier curve is the valley itself. The chain's bend is (0, 5a/4): minimise ∫(y(1−x) − a(1−x²))²."""
+    """The symmetric Bezier curve is the valley itself: without a kick, since the mean has a saddle there."""
     model = Valley()
-    curve = Curve(model, LEFT, RIGHT, kind="bezier", draws=0, nodes=8)
+    curve = Curve(model, LEFT, RIGHT, kind="bezier", draws=0, nodes=8, kick=0.0)
     x = descend(curve, 20.0)
     np.testing.assert_allclose(x, [[0, 2 * model.a]], atol=1e-6)
     found = profile(curve, x)
@@ -235,10 +296,24 @@ def test_one_bend_in_a_curved_valley() -> None:
     np.testing.assert_allclose(found["length_ratio"], np.sqrt(2) / 2 + np.arcsinh(1) / 2, rtol=1e-6)
     t = curve._t
     np.testing.assert_allclose(found["highest_energy"] * 2, (((2 * t - 1) ** 2 - 1) ** 2).max(), rtol=1e-6)
-    chain = Curve(model, LEFT, RIGHT, draws=0, nodes=8)
-    x = descend(chain, 20.0)
+
+
+def test_a_chain_leaves_the_symmetric_saddle() -> None:
+    """Minimise ∫(y(1−x) − a(1−x²))² among bends (0, y): y = 5a/4. The mean falls to both sides of it.
+
+    Mean and barrier of the minimum, 0.43399 and 1.4006, are scipy's `minimize` of the same mean by midpoints.
+    """
+    model = Valley()
+    held = Curve(model, LEFT, RIGHT, draws=0, nodes=8, kick=0.0)
+    x = descend(held, 20.0)
     np.testing.assert_allclose(x, [[0, 1.25 * model.a]], atol=1e-9)
-    np.testing.assert_allclose(profile(chain, x)["barrier"] * 2, 1 + model.k * model.a**2 / 16, rtol=1e-9)
+    np.testing.assert_allclose(profile(held, x)["barrier"] * 2, 1 + model.k * model.a**2 / 16, rtol=1e-9)
+    # The curvature across is -0.617: after t = 20 a deviation has grown e^12-fold, if it was not 0.
+    chain = Curve(model, LEFT.repeat(4, 0), RIGHT.repeat(4, 0), draws=0, nodes=16)
+    x = descend(chain, 40.0)
+    np.testing.assert_allclose(np.abs(x), [[0.8518, 0.3529]] * 4, atol=2e-4)
+    np.testing.assert_allclose(chain.energy(x) * 2, 0.43399, atol=1e-5)
+    np.testing.assert_allclose(profile(chain, x, 601)["barrier"] * 2, 1.4006, atol=2e-4)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -348,7 +423,8 @@ def test_split_and_restored_runs_have_the_same_bits(temperature: float, loss: An
     split = again.advance(again.load_state(engine.state_dict(half)), 0.14, 0.4, later)
     assert (split.x == whole.x).all()
     # Positions have streams of their own: thermal noise does not depend on whether they are drawn.
-    assert set(noise.state_dict()) == {"curve position"} | ({"thermal"} if temperature > 0 else set())
+    drawn = {"curve position", "curve kick"}
+    assert set(noise.state_dict()) == drawn | ({"thermal"} if temperature > 0 else set())
 
 
 # Profile
@@ -401,6 +477,8 @@ def test_the_profile_is_a_dataset_of_the_schema() -> None:
         (LEFT, RIGHT, {"loss": "uniform_length", "draws": 1}, "draws = 1: must be 0 .* at least 2"),
         (LEFT, RIGHT, {"weight_decay": -1.0}, "weight_decay = -1"),
         (LEFT, RIGHT, {"nodes": 1}, "nodes = 1: must be at least 2"),
+        (LEFT, RIGHT, {"kick": -0.1}, "kick = -0.1: must be at least 0 and below 1"),
+        (LEFT, RIGHT, {"kick": np.nan}, "kick = nan"),
         (LEFT, LEFT, {}, "coincide in replica 0"),
         (LEFT, np.zeros((1, 3)), {}, r"shapes \(1, 2\) and \(1, 3\)"),
         (LEFT[0], RIGHT[0], {}, r"must be \(replica, dof\)"),

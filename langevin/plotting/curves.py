@@ -9,10 +9,11 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from langevin.observables.barriers import mean_barrier
 from langevin.observables.statistics import average
 from langevin.sweep.reading import sweep_dims
 
-from .style import BLUE, GREY, VERMILION, as_written, legend_above
+from .style import BLUE, GREY, VERMILION, as_written, few, legend_above
 
 CURVE = "curve"
 
@@ -53,7 +54,7 @@ def curve_figure(dataset: xr.Dataset) -> Figure:
     if tested:
         for label, way, colour, style in ways:
             _draw(right, dataset, f"{way}_test_error", colour, style, label, 100)
-        pair = "$\\phi(0)$ with $\\phi(t)$"
+        pair = "mean prediction of $\\phi(0)$ and $\\phi(t)$"
         _draw(right, dataset, "curve_pair_error", GREY, ":", pair, 100)
         right.set(xlabel="position $t$ on the curve", ylabel="test error (%)", xlim=(0, 1))
     else:
@@ -73,8 +74,8 @@ def curve_figure(dataset: xr.Dataset) -> Figure:
 
 
 def _words(what: str) -> str:
-    """Return the name of the energy with a capital-free start and its unit left out."""
-    return what.replace(" along the curve", "")
+    """Return the name of the energy without its place; "cross_entropy" is a name of code."""
+    return what.replace(" along the curve", "").replace("_", " ")
 
 
 def _range(dataset: xr.Dataset, names: tuple[str, ...]) -> tuple[float, float]:
@@ -115,35 +116,39 @@ def barrier_figure(dataset: xr.Dataset) -> Figure:
     """Draw the barriers of a sweep's curves against what was swept: one line for each of the other values.
 
     Means over samples with standard errors: (a) barriers, of the shortest way between the ends as well;
-    (b) the highest energy along each of them, and that of the higher end.
+    (b) the highest energy along each of them, and that of the higher end. The legend says where samples are
+    too few for the errors.
     """
     axis = _axis(dataset)
     assert axis is not None
     others = [dim for dim in sweep_dims(dataset) if dim != axis]
-    kept = dataset[["barrier", "shortest_barrier", "curve_energy"]]
+    parts = [n for n in dataset.data_vars if "barrier" in str(n)]
+    kept = dataset[[*parts, "curve_energy"]]
     ends = kept["curve_energy"].isel(position=[0, -1]).max("position")
     kept = kept.assign(top=kept["barrier"] + ends, shortest_top=kept["shortest_barrier"] + ends, end=ends)
     stacked = kept.stack({"line": others}) if others else kept.expand_dims(line=[()])
     made = Figure(figsize=(8.2, 3.9), layout="constrained")
     left, right = made.subplots(1, 2)
     first = stacked.isel(line=0)
-    _line(left, first["shortest_barrier"], axis, GREY, "s", "shortest way")
+    _line(left, first["shortest_barrier"], axis, GREY, "s", "shortest way", first)
     _line(right, first["shortest_top"], axis, GREY, "s", "_")
     _line(right, first["end"], axis, "black", "_", "higher end")
     for k, values in enumerate(stacked["line"].to_numpy()):
         one, colour, marker = stacked.isel(line=k), SERIES[k % len(SERIES)], "o^vDPX*"[k % 7]
         label = ", ".join(_spoken(dataset, dim, value) for dim, value in zip(others, values, strict=True))
-        _line(left, one["barrier"], axis, colour, marker, as_written(label) or "curve")
+        _line(left, one["barrier"], axis, colour, marker, as_written(label) or "curve", one)
         _line(right, one["top"], axis, colour, marker, "_")
     swept = str(dataset[axis].attrs.get("sweep_key", axis))
     words = "age $t_w$ of the ends" if swept == "system.time" else swept
     name = str(dataset["barrier"].attrs.get("long_name", "barrier")).partition(":")[0]
-    for ax, what, letter in zip((left, right), (name, "highest energy"), "ab", strict=True):
+    energy = _words(str(dataset["curve_energy"].attrs.get("long_name", "energy")).partition(", along")[0])
+    for ax, what, letter in zip((left, right), (name, f"highest {energy}"), "ab", strict=True):
         ax.set(xscale="log", xlabel=words, ylabel=what)
         ax.set_title(f"({letter})", loc="left")
     drawn = [ax.get_legend_handles_labels() for ax in (left, right)]
     handles, labels = ([item for pair in drawn for item in pair[i]] for i in (0, 1))
-    made.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 3))
+    lacking = few(kept["barrier"])
+    made.legend(handles, labels, title=lacking or None, loc="outside lower center", ncols=min(len(labels), 3))
     return made
 
 
@@ -164,9 +169,17 @@ def _spoken(dataset: xr.Dataset, dim: str, value: Any) -> str:
     return ", ".join(words)
 
 
-def _line(ax: Axes, values: xr.DataArray, axis: str, colour: Any, marker: str, label: str) -> None:
-    """Draw a number of each curve against what was swept, with its standard error."""
-    found = average(values)
-    x, mean, error = (np.asarray(v, dtype=float) for v in (values[axis], found.mean, found.error))
+def _line(
+    ax: Axes,
+    values: xr.DataArray,
+    axis: str,
+    colour: Any,
+    marker: str,
+    label: str,
+    dataset: xr.Dataset | None = None,
+) -> None:
+    """Draw a number of each curve against what was swept, with its error; of a `dataset` a barrier."""
+    found = average(values) if dataset is None else mean_barrier(dataset, str(values.name))
+    x, mean, error = (np.asarray(v, dtype=float) for v in (values[axis], found[0], found[1]))
     bars = np.where(np.isfinite(error), error, 0.0)
     ax.errorbar(x, mean, bars, color=colour, marker=marker, ms=4, lw=1.2, capsize=2, label=label)

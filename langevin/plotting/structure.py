@@ -13,7 +13,7 @@ from langevin.errors import UserError
 from langevin.observables.statistics import average
 
 from .panels import band
-from .style import GREY, axis_label, colours_of, number, symbol, time_label, waiting_time_legend
+from .style import GREY, axis_label, colours_of, few, number, symbol, time_label, waiting_time_legend
 
 PAIRS, SCATTERING = "pair_correlation", "self_scattering"
 
@@ -45,18 +45,22 @@ def pair_figure(dataset: xr.Dataset) -> Figure:
     if not reached:
         raise UserError(f"--quantity {PAIRS}: the run has reached no waiting time yet")
     colours, r = colours_of(reached), dataset["distance"].to_numpy()
+    # Counts of few pairs are skew: below one pair in every second sample the error does not hold.
+    paired = ((values > 0).mean("replica") >= 0.5).to_numpy()
     made, axes = _grid(values.sizes["pair"])
     for k, ax in enumerate(axes):
         for i, colour in colours.items():
             mean, error = (v[i, k].to_numpy() for v in found)
             shown = np.isfinite(mean)
-            band(ax, r[shown], mean[shown], error[shown], colour, "_")
+            ax.plot(r[shown], mean[shown], color=colour, label="_")
+            sure = np.where(paired[i, k], error, np.nan)[shown]
+            ax.fill_between(r[shown], mean[shown] - sure, mean[shown] + sure, color=colour, alpha=0.25, lw=0)
         ax.axhline(1, color=GREY, ls=":", lw=1)
         pair = str(dataset["pair"][k].item())
         ax.set(xlabel=time_label(dataset["distance"], "distance $r$"), xlim=(0, None), ylim=(0, None))
         ax.set_ylabel(axis_label(values, rf"$g_{{{pair}}}(r)$"))
         ax.set_title(f"({chr(ord('a') + k)}) {pair}", loc="left")
-    waiting_time_legend(made, dataset["waiting_time"], colours)
+    waiting_time_legend(made, dataset["waiting_time"], colours, note=few(values))
     return made
 
 
@@ -85,7 +89,7 @@ def scattering_figure(dataset: xr.Dataset) -> Figure:
         ax.set_ylabel(axis_label(values, symbol(values)))
         waiting = number(float(dataset["waiting_time"][i]))
         ax.set_title(f"({chr(ord('a') + s)}) {dataset['species'][s].item()}, $t_w$ = {waiting}", loc="left")
-    waiting_time_legend(made, dataset["wavenumber"], colours, "wavenumber $k$")
+    waiting_time_legend(made, dataset["wavenumber"], colours, "wavenumber $k$", few(values))
     return made
 
 

@@ -17,6 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.mathtext import MathTextParser
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from langevin.observables.sufficiency import too_few
 from langevin.sweep.reading import text
 
 #: Okabe and Ito's colours: distinct to every kind of colour vision.
@@ -84,13 +85,18 @@ def colours_of(indices: Sequence[int]) -> dict[int, Any]:
 
 
 def waiting_time_legend(
-    made: Figure, waiting: xr.DataArray, colours: Mapping[int, Any], words: str = "waiting time $t_w$"
+    made: Figure,
+    waiting: xr.DataArray,
+    colours: Mapping[int, Any],
+    words: str = "waiting time $t_w$",
+    note: str = "",
 ) -> None:
-    """Name the waiting times, or other `words`, below the panels, once for all of them."""
+    """Name the waiting times, or other `words`, below the panels, once for all of them; with a note."""
     indices = np.array(list(colours))
     named = indices[np.unique(np.linspace(0, indices.size - 1, min(indices.size, NAMED)).round().astype(int))]
     title = time_label(waiting, words)
     title += f" ({named.size} of {indices.size})" if named.size < indices.size else ""
+    title += f"; {note}" * bool(note)
     rows = math.ceil(named.size / (NAMED // 2))
     columns = math.ceil(named.size / rows)
     # A legend fills its columns one after the other; times are read along the rows.
@@ -178,17 +184,46 @@ def number(value: float) -> str:
 
 
 def ensemble_label(values: xr.DataArray) -> str:
-    """Say what was averaged over: replicas and samples, or what the attribute `ensemble` says."""
+    """Say what was averaged over: replicas and samples, or what the attribute `ensemble` says.
+
+    Where these are too few for the errors that bands show, a second line says so.
+    """
     if "ensemble" in values.attrs:
         return str(values.attrs["ensemble"])
     replicas = values.sizes["replica"]
     samples = np.unique(values["sample"]).size if "sample" in values.coords else 1
-    return f"{replicas} replica{'s' * (replicas > 1)}, {samples} sample{'s' * (samples > 1)}"
+    words = f"{replicas} replica{'s' * (replicas > 1)}, {samples} sample{'s' * (samples > 1)}"
+    lacking = few(values)
+    return f"{words}\n{lacking}" if lacking else words
+
+
+def few(values: xr.DataArray) -> str:
+    """Return "bands: too few samples: n of at least m", or "" where they are enough, or there is no band."""
+    if values.sizes["replica"] < 2:
+        return ""
+    samples = np.unique(values["sample"]).size if "sample" in values.coords else 1
+    count = samples if samples > 1 else values.sizes["replica"]
+    lacking = too_few(str(values.name), count)
+    return f"bands: {lacking}" if lacking else ""
 
 
 def axis_label(values: xr.DataArray, symbol: str) -> str:
     """Return name, symbol and unit of a quantity, in lines that an axis has room for."""
     name = values.attrs.get("long_name", str(values.name))
     unit = values.attrs.get("units", "1")
-    wrapped = "\n".join(textwrap.wrap(name, 26))
-    return f"{wrapped} {symbol}" + ("" if unit == "1" else f" ({unit_label(unit)})")
+    # "of A" stays together, and apart from the symbol.
+    joined = textwrap.wrap(name.replace(" of ", " of\N{NO-BREAK SPACE}"), 26)
+    lines = [line.replace("\N{NO-BREAK SPACE}", " ") for line in joined]
+    lines[-1] += "," * bool(symbol and re.search(r"\bof \w+$", lines[-1]))
+    if symbol and len(lines[-1]) + len(_TEX.sub("", symbol)) > _LINE:
+        lines.append(symbol)
+    else:
+        lines[-1] = f"{lines[-1]} {symbol}"
+    return "\n".join(lines) + ("" if unit == "1" else f" ({unit_label(unit)})")
+
+
+#: Commands and marks of a formula that take no room of their own.
+_TEX = re.compile(r"\\[a-z]+|[${}^_]")
+
+#: Letters in a line of an axis label.
+_LINE = 34

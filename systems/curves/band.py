@@ -26,7 +26,7 @@ from langevin.noise import Noise
 from langevin.system import Array, Attributes, Model
 
 from . import geometry
-from .chained import Chained
+from .chained import KICK, Chained, check_kick
 from .model import along
 from .spaces import checked_ends, norm
 
@@ -46,6 +46,8 @@ class Band(Chained):
         Spring constant k > 0, in units of energy per squared coordinate. A step is stable if k dt < 1/2.
     climbing : bool
         Whether the highest pivot climbs to the saddle. Let the band settle without, first.
+    kick : float
+        See `chained`: the start is broken, so that symmetric pivots do not stay where a symmetry holds them.
 
     Attributes
     ----------
@@ -71,12 +73,15 @@ class Band(Chained):
         bends: int = 9,
         spring: float = 1.0,
         climbing: bool = False,
+        kick: float = KICK,
     ) -> None:
         geometry.check(self.kind, bends)
+        check_kick(kick)
         if not 0 < spring < math.inf:
             raise UserError(f"spring = {spring:g}: must be finite and above 0")
         self.start, self.end, self.space = checked_ends(model, start, end)
         self.model, self.bends, self.spring, self.climbing = model, bends, spring, climbing
+        self.kick = kick
         self.dof = self.start.shape[1]
         self._ends = np.stack([model.energy(self.start), model.energy(self.end)], axis=1)
         self._known: tuple[Array, Array] | None = None

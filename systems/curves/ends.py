@@ -17,6 +17,8 @@ from langevin.keys import PathKey, Section, key, shown
 from langevin.stored import StoredRun
 from langevin.system import Array
 
+from .chained import KICK
+
 
 class CurveKeys(Section):
     """What stands under [system] of every curve."""
@@ -44,6 +46,13 @@ class CurveKeys(Section):
     )
     loss: Literal["uniform_t", "uniform_length"] = key(
         "what the mean over the curve is uniform in: t, or length along the curve", default="uniform_t"
+    )
+    kick: float = key(
+        "random displacement of each bend at the start, over the distance of the ends, drawn by seed and "
+        "replica; 0: none, and a symmetry of the start is never broken",
+        default=KICK,
+        ge=0,
+        lt=1,
     )
 
 

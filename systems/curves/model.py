@@ -28,7 +28,7 @@ from langevin.noise import Noise
 from langevin.system import Array, Attributes, Model
 
 from . import geometry
-from .chained import Chained
+from .chained import KICK, Chained, check_kick
 from .geometry import Kind
 from .spaces import SPHERE, checked_ends
 
@@ -77,6 +77,8 @@ class Curve(Chained):
         on its bends; `energy` is without it. In units of energy per squared coordinate.
     nodes : int
         Nodes of the quadrature in t at least; Gauss-Legendre, and for the chain on each piece.
+    kick : float
+        Random displacement of each bend at the start, over the distance of the ends: see `chained`.
 
     Attributes
     ----------
@@ -105,8 +107,10 @@ class Curve(Chained):
         draws: int | None = None,
         weight_decay: float = 0.0,
         nodes: int = 32,
+        kick: float = KICK,
     ) -> None:
         geometry.check(kind, bends)
+        check_kick(kick)
         self.start, self.end, self.space = checked_ends(model, start, end)
         least = 2 if loss == "uniform_length" else 1
         self.draws = least if draws is None else draws
@@ -114,7 +118,7 @@ class Curve(Chained):
         if weight_decay > 0 and self.space is SPHERE:
             raise UserError(f"weight_decay = {weight_decay:g}: must be 0 on the sphere, where |x|² is fixed")
         self.model, self.bends, self.kind, self.loss = model, bends, kind, loss
-        self.weight_decay = weight_decay
+        self.weight_decay, self.kick = weight_decay, kick
         self.dof = self.start.shape[1]
         panels = bends + 1 if kind == "chain" else 1
         self._t, self._h = geometry.quadrature(panels, math.ceil(nodes / panels))

@@ -19,9 +19,10 @@ from .spaces import Space
 if TYPE_CHECKING:
     import xarray as xr
 
-    from langevin.observables import statistics
+    from langevin.observables import barriers, statistics
 else:
-    xr, statistics = later("xarray"), later("langevin.observables.statistics")
+    xr = later("xarray")
+    barriers, statistics = (later(f"langevin.observables.{name}") for name in ("barriers", "statistics"))
 
 #: As many as in the figures of Garipov et al. 2018.
 POSITIONS = 61
@@ -42,41 +43,18 @@ class Path(Protocol):
 
 
 def barrier(energy: Array) -> tuple[Array, Array, Array]:
-    """Return the barriers along curves: the highest energy minus that of the higher end.
+    """Return height, place and refinement of barriers along curves: `observables.barriers.heights`.
 
-    Between positions the maximum is that of the parabola through the highest position and its neighbours. It
-    never lies further than half a spacing from the highest position. An end that is the highest gives 0.
-
-    Parameters
-    ----------
-    energy : ndarray, shape (R, T)
-        At T ≥ 3 positions of equal distance, the ends among them.
-
-    Returns
-    -------
-    height : ndarray, shape (R,)
-        In units of `energy`.
-    place : ndarray, shape (R,)
-        Where the maximum is, 0 at one end and 1 at the other.
-    refinement : ndarray, shape (R,)
-        What the parabola added to the highest position. Where it is not small compared with the height, the
-        positions are too few; at a kink the parabola may miss by as much.
+    Raises
+    ------
+    UserError
+        If `energy` is not of shape (R, T) with at least three positions.
     """
     if energy.ndim != 2 or energy.shape[1] < 3:
         raise UserError(
             f"energies along a curve: shape {energy.shape}; must be (replica, at least 3 positions)"
         )
-    count = energy.shape[1]
-    rows, top = np.arange(len(energy)), np.argmax(energy, axis=1)
-    inside = (top > 0) & (top < count - 1)
-    at = np.clip(top, 1, count - 2)
-    before, here, after = (energy[rows, at + k] for k in (-1, 0, 1))
-    slope, bend = (after - before) / 2, after - 2 * here + before
-    # A maximum of three equal values has no parabola: nothing to refine.
-    shift = np.divide(-slope, bend, out=np.zeros(len(energy)), where=inside & (bend < 0))
-    refinement = np.where(inside, slope * shift / 2, 0.0)
-    highest = energy[rows, top] + refinement
-    return highest - np.maximum(energy[:, 0], energy[:, -1]), (top + shift) / (count - 1), refinement
+    return barriers.heights(energy)
 
 
 def profile(

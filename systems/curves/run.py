@@ -67,9 +67,10 @@ class ModelCurve(Model):
         self.name, bends = parameters.curve, parameters.bends
         self.curve: Curve | Band
         if parameters.curve == "band":
-            self.curve = Band(model, start, end, bends=bends, spring=parameters.spring)
+            self.curve = Band(model, start, end, bends=bends, spring=parameters.spring, kick=parameters.kick)
         else:
-            self.curve = Curve(model, start, end, bends=bends, kind=parameters.curve, loss=parameters.loss)
+            kind, loss = parameters.curve, parameters.loss
+            self.curve = Curve(model, start, end, bends=bends, kind=kind, loss=loss, kick=parameters.kick)
 
     @staticmethod
     def suggested(settings: Settings) -> dict[str, Any]:
@@ -99,7 +100,7 @@ class ModelCurve(Model):
                 yield f"dynamics.dt = {settings.dynamics.dt:g}: must be < {limit:g}, 1/(2 system.spring)"
 
     def initial_configuration(self, noise: Noise) -> Array:
-        """Return the shortest way, shape (R, bends·dof)."""
+        """Return the shortest way, kicked off it, shape (R, bends·dof)."""
         return self.curve.initial_configuration(noise)
 
     def force(self, x: Array, t: float, noise: Noise | None) -> Array:

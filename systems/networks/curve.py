@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import zlib
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,6 +20,7 @@ from langevin.noise import Noise
 from langevin.schedule import Schedule
 from langevin.system import Array, Attributes, Coordinates, Dimensions
 from langevin.systems.curves import geometry
+from langevin.systems.curves.chained import KICK_ROLE
 from langevin.systems.curves.ends import CurveKeys, Ends, RecordCurve
 from langevin.systems.curves.geometry import Kind
 from langevin.systems.curves.run import position_coordinate
@@ -31,7 +33,7 @@ from .schedules import scaled_times
 from .sections import Descent, RecordDescent
 
 from .parts import (  # isort: skip
-    Bends, NetworkState, Reference, barrier, compare, explained, first_not_finite, restored, simulation,
+    Bends, NetworkState, Reference, barriers, compare, explained, first_not_finite, restored, simulation,
     torch,
 )  # fmt: skip
 
@@ -42,6 +44,18 @@ if TYPE_CHECKING:
 
 #: What is measured at each position of the final curve, and of the segment.
 ALONG = ("energy", "train_error", "test_loss", "test_error", "pair_error")
+
+#: How names of a barrier's variables end → parts of `observables.barriers.Barrier`.
+BARRIER = {
+    "": "value",
+    "_bias": "bias",
+    "_position": "place",
+    "_refinement": "refinement",
+    "_error": "error",
+    "_low": "low",
+    "_high": "high",
+    "_resampled": "again",
+}
 
 
 class RecordNetworkCurve(RecordCurve, RecordDescent):
@@ -72,7 +86,7 @@ class NetworkCurve:
         # A band is drawn, and measured, as the chain through its pivots.
         self.kind: Kind = "chain" if parameters.curve == "band" else parameters.curve
         self.curve, self.bends = parameters.curve, parameters.bends
-        self.loss = parameters.loss
+        self.loss, self.kick = parameters.loss, parameters.kick
         ends = Ends.read(parameters)
         self.inputs_hash = ends.hash
         self.network = _network(ends, dynamics, ensemble, record)
@@ -139,16 +153,28 @@ class NetworkCurve:
     # The system.
 
     def initial_state(self, noise: Noise) -> NetworkState:
-        """Return bends at equal distances on the segment."""
+        """Return bends at equal distances on the segment, each kicked off it (`curves.chained`)."""
         places = torch.linspace(0, 1, self.bends + 2, dtype=torch.float64)[1:-1].tolist()
         with torch.no_grad():
             rows = [torch.lerp(self.start, self.end, place) for place in places]
-            weights = torch.cat(rows, dim=1)
+            weights = torch.cat(rows, dim=1) + self._kicks()
         batches = self.network.batches
         pairs = zip(self.ensemble.replica, self.network.streams(noise), strict=True)
         memory = np.stack([batches.start(int(k), stream) for k, stream in pairs])
         velocity = torch.zeros_like(weights) if self.dynamics.momentum else None
         return NetworkState(weights, velocity, [], memory)
+
+    def _kicks(self) -> Tensor:
+        """Return random displacements of the bends, shape (R, bends·M).
+
+        Mini-batches and drawn positions break a symmetry, too. A band on full batches draws nothing.
+        """
+        rows = []
+        for start, end, k in zip(self.start, self.end, self.ensemble.replica.tolist(), strict=True):
+            far = float(torch.linalg.vector_norm((end - start).double()))
+            pushed = self.ensemble.driving(KICK_ROLE, k).standard_normal(self.dof)
+            rows.append(torch.from_numpy(self.kick * far / math.sqrt(self.network.dof) * pushed).to(start))
+        return torch.stack(rows)
 
     def begun_from(self, state: NetworkState, x: Array) -> NetworkState:
         """Return the start with the bends x, shape (R, bends·M), at rest."""
@@ -242,16 +268,12 @@ class NetworkCurve:
             for (a, b), p in zip(looked, pair, strict=True)
         ]
         found = {f"{name}_{what}": row for what, row in zip(ALONG, np.array(columns).T, strict=True)}
-        energy = found[f"{name}_energy"]
-        height, place, refinement = (float(v[0]) for v in barrier(energy[None]))
-        error = barrier_error([a.losses for a, _ in looked])
+        # Curves that were measured with the same examples have the same resamples (`mean_barrier`).
+        examples = zlib.crc32(looked[0][0].labels.tobytes())
+        rng = self.ensemble.driving("resampled examples", examples)
+        height = barriers.of_losses(np.stack([a.losses for a, _ in looked]), rng)
         which = "barrier" if name == "curve" else f"{name}_barrier"
-        return found | {
-            which: height,
-            f"{which}_position": place,
-            f"{which}_refinement": refinement,
-            f"{which}_error": error,
-        }
+        return found | {which + ending: getattr(height, part) for ending, part in BARRIER.items()}
 
     def dimensions(self) -> Dimensions:
         """Return the dimensions of what the final curve looks like."""
@@ -259,7 +281,8 @@ class NetworkCurve:
         along = dict.fromkeys(
             [*names, "arc_length", "distance_from_start", "distance_from_end"], ("position",)
         )
-        return {**along, "control": ("control_point", "component")}
+        drawn = dict.fromkeys(("barrier_resampled", "shortest_barrier_resampled"), ("resample",))
+        return {**along, **drawn, "control": ("control_point", "component")}
 
     def coordinates(self, schedule: Schedule) -> Coordinates:
         """Return the positions on the final curve, and the time of gradient flow (`scaled_times`)."""
@@ -273,7 +296,7 @@ class NetworkCurve:
         mean = f"mean over the curve, uniform in {uniform}: "
         names = {n: f"{mean}{theirs[n]['long_name']}" for n in ("energy", "test_loss", "test_error")}
         names |= {
-            "highest_energy": "highest training loss at a node of the curve",
+            "highest_energy": "highest training loss at a node of the curve, a maximum of noisy means",
             "length_ratio": "length of the curve over the distance of its ends",
             "msd": "mean square displacement of the bends, per weight",
             "correlation": "two-time correlation of the bends, per weight",
@@ -301,22 +324,6 @@ def point(kind: Kind, control: Tensor, t: float) -> Tensor:
     return torch.as_tensor(w, dtype=control.dtype, device=control.device) @ control
 
 
-def barrier_error(losses: Sequence[Array]) -> float:
-    """Return the standard error of a barrier over examples, NaN if there is one.
-
-    The barrier is a mean over examples of differences between the highest position and the higher end, and so
-    better known than either loss.
-
-    Parameters
-    ----------
-    losses : sequence of ndarray, shape (n,)
-        Of the examples at each position.
-    """
-    means = [each.mean() for each in losses]
-    excess = losses[int(np.argmax(means))] - losses[0 if means[0] >= means[-1] else -1]
-    return float(np.std(excess, ddof=1) / math.sqrt(len(excess))) if len(excess) > 1 else math.nan
-
-
 def isometric(points: Tensor) -> Array:
     """Return points of as few dimensions as they need, at the same distances, shape (n, n − 1) of (n, M).
 
@@ -339,15 +346,20 @@ def _profile_attributes(theirs: Attributes) -> dict[str, dict[str, Any]]:
         made[f"{way}_pair_error"] = {**theirs["test_error"], "long_name": pair}
         name = "barrier" if way == "curve" else "shortest_barrier"
         height = f"barrier along {where}: highest training loss minus that of the higher end"
-        error = "standard error of the barrier: of the difference of two means over the same examples"
-        made |= {
-            name: {"long_name": height},
-            f"{name}_position": {"long_name": f"position of the highest training loss along {where}"},
-            f"{name}_refinement": {
-                "long_name": "part of the barrier that a parabola through positions added"
-            },
-            f"{name}_error": {"long_name": error},
+        words = {
+            "": f"{height}, less the bias of a maximum of noisy means",
+            "_bias": "bias of the barrier, from resampled examples; what was taken off",
+            "_position": f"position of the highest training loss along {where}",
+            "_refinement": "part of the barrier that a parabola through positions added",
+            "_error": "standard error of the barrier over examples: half of its 68 % interval",
+            "_low": "lower end of the barrier's 95 % interval over examples",
+            "_high": "upper end of the barrier's 95 % interval over examples; an upper limit where the lower "
+            "end is 0",
+            "_resampled": "barrier of examples drawn with replacement, its bias not taken off; the same "
+            "draws for all curves that were measured with the same examples",
         }
+        made |= {name + ending: {"long_name": said} for ending, said in words.items()}
+        made[name]["comment"] = "the estimate may be below 0 where there is no barrier"
     return made | {
         "arc_length": {"long_name": "length of the curve from its first end, as a fraction of the whole"},
         "distance_from_start": {"long_name": f"{distance} first end"},

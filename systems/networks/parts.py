@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import torch
 
     from langevin import simulation
-    from langevin.systems.curves.profile import barrier
+    from langevin.observables import barriers
 
     from . import batches, measurement, overlaps, perceptron, subsets, tiny, training
     from .bends import Bends
@@ -35,7 +35,7 @@ else:
         return callables(f"{__package__}.{module}", *names)
 
     torch, simulation = later("torch"), later("langevin.simulation")
-    (barrier,) = callables("langevin.systems.curves.profile", "barrier")
+    barriers = later("langevin.observables.barriers")
     batches, measurement, overlaps = map(_module, ("batches", "measurement", "overlaps"))
     subsets = _module("subsets")
     perceptron, tiny, training = map(_module, ("perceptron", "tiny", "training"))
@@ -73,7 +73,7 @@ __all__ = [
     "Twin",
     "Units",
     "Views",
-    "barrier",
+    "barriers",
     "batches",
     "buffers_of",
     "compare",
