@@ -12,7 +12,13 @@ from __future__ import annotations
 import math
 
 #: Samples from which the errors of a quantity hold; of those that are not named, `DEFAULT`.
-LEAST: dict[str, int] = {}
+LEAST: dict[str, int] = {
+    # Of fewer, no exponent of aging is said at all.
+    "aging_exponent": 6,
+    "relaxation_time": 6,
+    "collapse_spread": 6,
+    "collapse_exponent": 6,
+}
 #: Of means and of numbers that are nearly linear in them, with Student's quantiles.
 DEFAULT = 4
 
