@@ -169,9 +169,9 @@ class Parts(NamedTuple):
         drift, error = abs(self.value["drift"]), self.error["drift"]
         if drift - _SIGMAS * (error if math.isfinite(error) else 0.0) > DRIFT * scale:
             of_halves = f"{self.value['early']:.2f} and {self.value['late']:.2f}"
-            return f"no power: exponents {of_halves} of the two halves of the waiting times"
+            return f"{of_halves} in the two halves of the waiting times"
         if self.deviation > DEVIATION * scale:
-            return f"no power: ln t* is off the line by {self.deviation / scale:.0%} of its rise, rms"
+            return f"ln t* is off the line by {self.deviation / scale:.0%} of its rise, rms"
         return ""
 
 
