@@ -14,7 +14,7 @@ every resample, as part of the analysis whose error is sought.
    leave it, the power of which is another one.
 2. Thresholds. The range is cut into equal steps, and each height h has its μ(h) and the weight
 
-       w(h) = ε + (1 − ε) μ⁴/(μ⁴ + m⁴),   m = 0.2, ε = 10⁻³,
+       w(h) = ε + (1 − ε) μ⁴/(μ⁴ + m⁴),   m = 0.3, ε = 10⁻³,
 
    1 where it ages and 0 within a cage, without a step between that noise would have to decide; its floor is
    for systems that do not age at any height. The threshold is the mean height with these weights, and the
@@ -38,7 +38,7 @@ MARGIN = 0.1
 #: Thresholds that the range is cut into.
 POINTS = 20
 #: Exponent at which half of the weight is reached, and the least weight.
-_AGING, _FLOOR = 0.2, 1e-3
+_AGING, _FLOOR = 0.3, 1e-3
 
 
 class Choice(NamedTuple):
@@ -123,14 +123,16 @@ def around(
         bottom = np.maximum(bottom, floor) if levels[0] > floor else bottom
         bottom, top = (np.where(known, end, np.nan) for end in (bottom, top))
     found = _scan(curves, y, Rectangle(members, bottom, top), points)
-    return found if len(levels) > 1 else found._replace(centre=np.where(known, levels[0], np.nan))
+    if len(levels) > 1:
+        return found._replace(low=bottom, high=top)
+    return found._replace(centre=np.where(known, levels[0], np.nan))
 
 
 def _scan(curves: Curves, y: Array, area: Rectangle, points: int) -> Choice:
     heights = grid(area.low, area.high, points)
-    rising = Rising(curves.x, y)
-    found = [slopes(curves.waiting, rising.crossing(h), area.members)[0] for h in np.moveaxis(heights, -1, 0)]
-    return weigh(area, heights, np.stack(found, axis=-1))
+    times = Rising(curves.x, y).crossings(heights)
+    found = slopes(curves.waiting, times, area.members[:, None])[0]
+    return weigh(area, heights, found)
 
 
 def grid(low: Array, high: Array, points: int) -> Array:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from .pairs import ordered, slack
 from .regression import inverse, line
@@ -114,17 +115,32 @@ class Rising:
         levels : array_like, shape () or (B,)
             Of all curves, or one for each of the first axis.
         """
-        level = np.asarray(levels, dtype=float).reshape(
-            np.shape(levels) + (1,) * (self.last.ndim - 1 - np.ndim(levels))
-        )
+        level = np.asarray(levels, dtype=float)
+        level = level.reshape(level.shape + (1,) * (self.last.ndim - 1 - level.ndim))
         above = self.y >= level[..., None]
-        first = above.argmax(-1)[..., None]
-        before = np.take_along_axis(self.last, np.maximum(first - 1, 0), -1)
-        crossed = np.take_along_axis(above, first, -1) & (first > 0) & (before >= 0)
+        first = above.argmax(-1)
+        reached = np.take_along_axis(above, first[..., None], -1)[..., 0]
+        index = np.ix_(*map(np.arange, first.shape))
+        return self._straight(first, reached, level, index)
+
+    def crossings(self, levels: Array) -> Array:
+        """Return the same, shape (B, K, W), for K levels of each, shape (B, K), of curves (B, W)."""
+        highest = np.maximum.accumulate(self.y, axis=-1)
+        first = np.count_nonzero(highest[:, None] < levels[:, :, None, None], axis=-1)
+        reached = first < self.x.size
+        rows, _, columns = np.ix_(*map(np.arange, first.shape))
+        return self._straight(np.where(reached, first, 0), reached, levels[..., None], (rows, columns))
+
+    def _straight(
+        self, first: NDArray[np.int_], reached: Mask, level: Array, index: tuple[Any, ...]
+    ) -> Array:
+        """Return x where the line to the point `first` from the known one before it has the level."""
+        before = self.last[(*index, np.maximum(first - 1, 0))]
+        crossed = reached & (first > 0) & (before >= 0)
         before = np.where(crossed, before, 0)
-        y0, y1 = (np.where(crossed, np.take_along_axis(self.y, k, -1), np.nan) for k in (before, first))
+        y0, y1 = (np.where(crossed, self.y[(*index, k)], np.nan) for k in (before, first))
         x0, x1 = self.x[before], self.x[first]
-        return np.asarray((x0 + (x1 - x0) * (level[..., None] - y0) * inverse(y1 - y0))[..., 0])
+        return np.asarray(x0 + (x1 - x0) * (level - y0) * inverse(y1 - y0))
 
 
 def fitted(log_times: Resampled, chosen: Mask) -> Mask:

@@ -17,11 +17,11 @@ Squares are biased upwards by noise. From V, the square that is found, and V_b, 
 have the noise twice, 2V − mean of V_b is taken, or 0 where that is negative: what noise alone makes is not
 counted twice. The total error is the root of the sum of the three squares.
 
-Where a straight line is no description there is no number: where |μ_late − μ_early| exceeds a third of μ, by
-more than two of its own standard errors; or where the rms deviation of ln t* from the line exceeds a fifth of
-the rms of μ ln t_w about its mean, noise deducted. Of a μ below 0.2 these are parts of 0.2. The standard
-errors do not select large μ: of equally weighted points μ and drift are independent, and a drift that
-is allowed is part of the error.
+Where a straight line is no description there is no number: where |μ_late − μ_early| exceeds a third of μ; or
+where the rms deviation of ln t* from the line exceeds a fifth of the rms of μ ln t_w about its mean; both
+surely, that is, less two of their standard errors. Of a μ below 0.2 these are parts of 0.2. This selects no
+large or small μ: of equally weighted points the slope is independent of what is left of them. A drift that
+noise could have made is no reason to say nothing, as its error is quoted.
 """
 
 from __future__ import annotations
@@ -31,11 +31,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+import xarray as xr
 
 from .choice import POINTS, Choice, around, choose, within
 from .crossings import Curves, Rising, slopes
 from .regression import inverse
-from .statistics import Array, Mask, Resampled, bootstrap, jackknife
+from .statistics import Array, Mask, Resampled, bootstrap
+from .statistics import _independent as independent
 from .sufficiency import too_few
 
 #: Name of μ in `sufficiency.LEAST`.
@@ -134,8 +136,9 @@ class Parts(NamedTuple):
     lost : int
         Resamples without a fit.
     resamples : int
-    deviation : float
-        Root mean square of ln t* about the line over that of ln t_w about its mean, noise deducted.
+    deviation, surely : float
+        Root mean square of ln t* about the line over that of ln t_w about its mean, noise deducted; the same
+        of the square less two of its standard errors.
     """
 
     value: dict[str, float]
@@ -146,6 +149,7 @@ class Parts(NamedTuple):
     lost: int
     resamples: int
     deviation: float
+    surely: float
 
     def total(self) -> float:
         """Return the error of μ from statistics, threshold and drift together."""
@@ -170,7 +174,7 @@ class Parts(NamedTuple):
         if drift - _SIGMAS * (error if math.isfinite(error) else 0.0) > DRIFT * scale:
             of_halves = f"{self.value['early']:.2f} and {self.value['late']:.2f}"
             return f"{of_halves} in the two halves of the waiting times"
-        if self.deviation > DEVIATION * scale:
+        if self.surely > DEVIATION * scale:
             return f"ln t* is off the line by {self.deviation / scale:.0%} of its rise, rms"
         return ""
 
@@ -183,6 +187,7 @@ def parts(analysis: Analysis, resamples: int, seed: int) -> Parts:
     value = dict(zip(_NAMES, found.value.tolist(), strict=True))
     squares = {name: unbiased(found, k) for k, name in enumerate(_NAMES) if name.endswith("_squared")}
     lost = int(np.isnan(found.again[:, 0]).sum())
+    unsure = float(np.nan_to_num(found.error()[_NAMES.index("deviation_squared")]))
     return Parts(
         value,
         dict(zip(_NAMES, error.tolist(), strict=True)),
@@ -192,10 +197,11 @@ def parts(analysis: Analysis, resamples: int, seed: int) -> Parts:
         lost,
         len(found.again),
         math.sqrt(squares["deviation_squared"]),
+        math.sqrt(max(squares["deviation_squared"] - _SIGMAS * unsure, 0.0)),
     )
 
 
-def standard_error(found: Resampled, function: Callable[[Array], Array], values: object) -> Array:
+def standard_error(found: Resampled, function: Callable[[Array], Array], values: xr.DataArray) -> Array:
     """Return the larger one of the standard errors of bootstrap and jackknife; NaN for a single sample.
 
     Parameters
@@ -206,10 +212,21 @@ def standard_error(found: Resampled, function: Callable[[Array], Array], values:
     values : DataArray
     """
     error = found.error()
-    if 1 < found.samples <= _JACKKNIFE:
-        _, other = jackknife(lambda a: function(a[None])[0], values)  # type: ignore[arg-type]
-        return np.asarray(np.fmax(error, other))
-    return error
+    if not 1 < found.samples <= _JACKKNIFE:
+        return error
+    # All at once: `statistics.jackknife` would ask for each sample in turn.
+    left_out = function(_without_each(values))
+    squares = (left_out - left_out.mean(0)) ** 2
+    return np.asarray(np.fmax(error, np.sqrt((1 - 1 / found.samples) * squares.sum(0))))
+
+
+def _without_each(values: xr.DataArray) -> Array:
+    """Return the averages without each independent sample in turn, shape (samples, ...)."""
+    alone, dim = independent(values)
+    array = np.asarray(alone.transpose(dim, ...).to_numpy(), dtype=float)
+    known = np.isfinite(array)
+    filled = np.where(known, array, 0.0)
+    return np.asarray((filled.sum(0) - filled) * inverse((known.sum(0) - known).astype(float)))
 
 
 def unbiased(found: Resampled, k: int) -> float:
