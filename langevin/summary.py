@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from langevin import exponent_words
 from langevin.ensembling import report
 from langevin.observables.aging import aging_exponent
 from langevin.observables.barriers import said
@@ -38,6 +39,9 @@ _ORIGIN = (
 
 #: Resamples for an error bar of two digits: they give it to 5 %.
 _RESAMPLES = 200
+
+#: Waiting times that a fit of aging needs.
+_WAITING_TIMES = 4
 
 #: Columns of the table of a sweep, as far as the file has them.
 _FINAL = ("energy", "test_loss", "train_accuracy", "test_accuracy")
@@ -79,7 +83,7 @@ def results(dataset: xr.Dataset) -> str:
     elif "energy" in dataset:
         lines += _energy(dataset["energy"])
     if "msd" in dataset:
-        lines += [*_two_time(dataset), *_aging(dataset["msd"])]
+        lines += [*_two_time(dataset), *_aging(dataset)]
     if has_spectrum(dataset):
         lines += _spectra(dataset)
     if "barrier" in dataset:
@@ -177,18 +181,24 @@ def _two_time(dataset: xr.Dataset) -> Iterator[str]:
             yield f"{waiting:14.4g}{float(dataset['lag'][j]):10.4g}{''.join(cells)}"
 
 
-def _aging(msd: xr.DataArray) -> Iterator[str]:
+def _aging(dataset: xr.Dataset) -> Iterator[str]:
     """Say how the time to a displacement grows with the waiting time, where four waiting times tell."""
-    found = aging_exponent(msd, resamples=_RESAMPLES)
-    names = ("exponent", "exponent_error", "exponent_scatter", "exponent_late")
-    mu, error, scatter, late = (float(found[name]) for name in names)
-    if not np.isfinite(mu):
+    msd, accuracy = dataset["msd"], exponent_words.accuracy(dataset)
+    known = msd.notnull().any([d for d in msd.dims if d != "waiting_time"]) & (msd["waiting_time"] > 0)
+    if int(known.sum()) < _WAITING_TIMES:
         return
-    known = (
-        f"{mu:.3f} ± {error:.3f}" if np.isfinite(error) else f"{mu:.3f} ± {scatter:.3f}, scatter of the fit"
+    found = aging_exponent(msd, least=_WAITING_TIMES, resamples=_RESAMPLES, accuracy=accuracy)
+    level, why = f"Δ* = {float(found['threshold']):.3g}", exponent_words.reason(found)
+    if why:
+        local = exponent_words.local(found)
+        course = f"; {level}: d ln t*/d ln t_w = {local} from early to late t_w" if local else ""
+        yield f"aging: no exponent of t*(t_w): {why}{course}"
+        return
+    errors = exponent_words.parts(found, accuracy is not None)
+    yield (
+        f"aging: t* ~ t_w^μ, μ = {exponent_words.exponent(found)} ({errors}; {level}; "
+        f"halves of t_w: {exponent_words.halves(found)})"
     )
-    level = float(found["threshold"])
-    yield f"aging: t* ~ t_w^μ, μ = {known} (Δ* = {level:.3g}; later half of t_w: {late:.3f})"
 
 
 def _spectra(dataset: xr.Dataset) -> Iterator[str]:

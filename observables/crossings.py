@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from .pairs import ordered, slack
 from .regression import inverse, line
@@ -89,13 +90,13 @@ class Curves:
         levels = self.height(np.atleast_1d(thresholds))
 
         def crossings(averages: Array) -> Array:
-            rising = _Rising(self.x, self.height(averages))
+            rising = Rising(self.x, self.height(averages))
             return np.stack([rising.crossing(float(level)) for level in levels], axis=1)
 
         return bootstrap(crossings, self.values, resamples=resamples, seed=seed)
 
 
-class _Rising:
+class Rising:
     """Curves y(x), points along the last axis; NaN where unknown."""
 
     def __init__(self, x: Array, y: Array) -> None:
@@ -104,19 +105,42 @@ class _Rising:
         #: The last known point until each; −1: none.
         self.last = np.maximum.accumulate(np.where(known, np.arange(x.size, dtype=np.int32), -1), axis=-1)
 
-    def crossing(self, level: float) -> Array:
-        """Return where each curve first reaches the level, on the straight line from the point before.
+    def crossing(self, levels: ArrayLike) -> Array:
+        """Return where each curve first reaches a level, on the straight line from the point before.
 
         NaN where it does not, or where it has at its first known point already.
+
+        Parameters
+        ----------
+        levels : array_like, shape () or (B,)
+            Of all curves, or one for each of the first axis.
         """
-        above = self.y >= level
-        first = above.argmax(-1)[..., None]
-        before = np.take_along_axis(self.last, np.maximum(first - 1, 0), -1)
-        crossed = np.take_along_axis(above, first, -1) & (first > 0) & (before >= 0)
+        level = np.asarray(levels, dtype=float)
+        level = level.reshape(level.shape + (1,) * (self.last.ndim - 1 - level.ndim))
+        above = self.y >= level[..., None]
+        first = above.argmax(-1)
+        reached = np.take_along_axis(above, first[..., None], -1)[..., 0]
+        index = np.ix_(*map(np.arange, first.shape))
+        return self._straight(first, reached, level, index)
+
+    def crossings(self, levels: Array) -> Array:
+        """Return the same, shape (B, K, W), for K levels of each, shape (B, K), of curves (B, W)."""
+        highest = np.maximum.accumulate(self.y, axis=-1)
+        first = np.count_nonzero(highest[:, None] < levels[:, :, None, None], axis=-1)
+        reached = first < self.x.size
+        rows, _, columns = np.ix_(*map(np.arange, first.shape))
+        return self._straight(np.where(reached, first, 0), reached, levels[..., None], (rows, columns))
+
+    def _straight(
+        self, first: NDArray[np.int_], reached: Mask, level: Array, index: tuple[Any, ...]
+    ) -> Array:
+        """Return x where the line to the point `first` from the known one before it has the level."""
+        before = self.last[(*index, np.maximum(first - 1, 0))]
+        crossed = reached & (first > 0) & (before >= 0)
         before = np.where(crossed, before, 0)
-        y0, y1 = (np.where(crossed, np.take_along_axis(self.y, k, -1), np.nan) for k in (before, first))
+        y0, y1 = (np.where(crossed, self.y[(*index, k)], np.nan) for k in (before, first))
         x0, x1 = self.x[before], self.x[first]
-        return np.asarray((x0 + (x1 - x0) * (level - y0) * inverse(y1 - y0))[..., 0])
+        return np.asarray(x0 + (x1 - x0) * (level - y0) * inverse(y1 - y0))
 
 
 def fitted(log_times: Resampled, chosen: Mask) -> Mask:
@@ -144,6 +168,18 @@ class Power:
     scatter: Array
 
 
+def slopes(waiting: Array, log_times: Array, used: Mask) -> tuple[Array, Array]:
+    """Return μ and ln A of ln t* = ln A + μ ln t_w, every waiting time (last axis) with the same weight.
+
+    NaN where t* is not known at a waiting time that is used.
+    """
+    x = np.log(np.where(waiting > 0, waiting, 1.0))
+    slope, centre, height = line(
+        np.broadcast_to(x, log_times.shape), log_times, np.broadcast_to(used, log_times.shape)
+    )
+    return slope, height - slope * centre
+
+
 def fit_power(waiting: Array, log_times: Resampled, used: Mask) -> Power:
     """Fit ln t* = ln A + μ ln t_w, every waiting time with the same weight.
 
@@ -158,8 +194,7 @@ def fit_power(waiting: Array, log_times: Resampled, used: Mask) -> Power:
     x = np.log(np.where(waiting > 0, waiting, 1.0))
 
     def both(y: Array) -> Array:
-        slope, centre, height = line(np.broadcast_to(x, y.shape), y, np.broadcast_to(used, y.shape))
-        return np.stack([slope, height - slope * centre], axis=1)
+        return np.stack(slopes(waiting, y, used), axis=1)
 
     found = log_times.apply(both)
     slope, at_one = (Resampled(found.value[k], found.again[:, k], found.samples) for k in (0, 1))

@@ -40,6 +40,11 @@ LEAST: dict[str, int] = {
     "barrier": 8,
     # Shells of a rare species hold few pairs.
     "pair_correlation": 8,
+    # Of fewer, no exponent of aging is said at all.
+    "aging_exponent": 6,
+    "relaxation_time": 6,
+    "collapse_spread": 6,
+    "collapse_exponent": 6,
 }
 #: Of means and of numbers that are nearly linear in them, with Student's quantiles.
 DEFAULT = 4

@@ -1,55 +1,37 @@
-r"""Over which thresholds the exponent of aging is the same, and which threshold to take.
+r"""μ against the threshold: over which thresholds the exponent of aging is the same.
 
-t*(t_w) solves Δ(t_w, t_w + t*) = Δ*, and t* ~ t_w^μ. A law of the whole aging regime, Δ = g(t/t_w^μ), has
-one μ for every Δ*. Displacements within a cage have μ = 0, early ones are not yet a power, and the largest
-are reached from few waiting times. So μ(Δ*) is looked at first:
-
-1. Waiting times and thresholds. Of all runs of consecutive waiting times, each with the range of ln Δ* that
-   every one of them crosses, the one with the largest rectangle (ln t_w from first to last) × (ln Δ* from
-   lowest to highest) is taken. All thresholds are then judged by the same waiting times.
-2. Aging. Thresholds count where μ is at least half of the largest one that is sure, max (μ − 2 errors).
-3. Plateau. The widest window in ln Δ* in which no μ is further from the mean of the window than
-   `tolerance` + 2 standard errors of this difference. Neighbouring thresholds share their data, so the error
-   of a difference is that of the resamples, not of independent numbers. Of windows equally wide the flattest.
-4. The recommended threshold is the geometric middle of the plateau, or, without one, of those that age.
-
-For a correlation that falls, ln Δ* is C* instead.
+A law of the whole aging regime, Δ = g(t/t_w^μ), has one μ for every Δ*; most data have not. Waiting times and
+the range of thresholds that counts are those of `choice`. Beside them a plateau is described, and decides
+nothing: the widest window in ln Δ* (C* of a correlation) in which every μ is within `tolerance` of the
+window's mean, of windows equally wide the flattest.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
-from .crossings import Curves, fit_power, fitted
+from .choice import POINTS, Choice, around, choose, grid, reach, rectangle
+from .crossings import Curves, fit_power
+from .exponents import QUANTITY
 from .statistics import Array, Mask, Resampled, tabulate
+from .sufficiency import too_few
 
 #: Thresholds in a window that is called a plateau, at least.
 _PLATEAU = 4
-#: Standard errors that μ may differ by.
-_SIGMAS = 2.0
 
 METHOD = (
-    "slope of ln t* against ln t_w at each threshold, the same waiting times for all; plateau: widest window "
-    "of thresholds in which no slope differs from their mean by more than tolerance + 2 standard errors "
-    "(bootstrap over samples); recommended: its geometric middle"
+    "slope of ln t* against ln t_w at each threshold, the same waiting times for all; recommended: mean of "
+    "the threshold's logarithm (of the threshold, if the values fall) where it ages; _error: bootstrap over "
+    "samples, waiting times and thresholds fixed"
 )
 
 _ABOUT = {
     "exponent": "exponent mu of t* ~ t_w^mu",
     "exponent_scatter": "standard error of mu from the scatter of ln t* about the fit",
 }
-
-
-class Rectangle(NamedTuple):
-    """Waiting times, and heights between which each of them crosses every one."""
-
-    members: Mask
-    low: float
-    high: float
 
 
 def exponent_by_threshold(
@@ -61,18 +43,18 @@ def exponent_by_threshold(
     least: int = 4,
     tolerance: float = 0.02,
     points: int = 40,
-    resamples: int = 2000,
+    resamples: int = 1000,
     seed: int = 0,
 ) -> xr.Dataset:
-    """Return μ(Δ*), the plateau on which it does not depend on Δ*, and a threshold in the middle of it.
+    """Return μ(Δ*), the range of thresholds that counts, and the threshold in the middle of it.
 
     Parameters
     ----------
     values : DataArray
-        As for `subaging.relaxation_times`.
+        As for `subaging.relaxation_times`; the attribute `plateau` is that of the values for t_w → ∞.
     between : (float, float), optional
         Lowest and highest threshold; the waiting times are then those that cross all between. By default as
-        the module says.
+        `choice` says.
     falling : bool
         For a correlation.
     waiting_times : (float, float)
@@ -80,19 +62,20 @@ def exponent_by_threshold(
     least : int
         Waiting times that a fit needs, at least 2.
     tolerance : float
-        By how much μ may vary on a plateau, besides its statistical errors.
+        By how much μ may vary on a plateau.
     points, resamples, seed : int
-        Number of thresholds, evenly in ln Δ* (in C* if falling); of resamples of the bootstrap, and its seed.
+        Number of thresholds, evenly in ln Δ* (in C* if falling), over all that these waiting times cross; of
+        resamples of the bootstrap, and its seed.
 
     Returns
     -------
     Dataset
-        By `threshold`: exponent with its standard error over samples, exponent_scatter (see
-        `subaging.aging_exponent`), and on_plateau. fitted(waiting_time). Scalars: plateau_low and
-        plateau_high, its first and last threshold; plateau_exponent, the mean of μ over it, with error;
-        recommended, a threshold; low and high, the ends of the plateau, or without one those of the
-        thresholds that age. NaN where there is none; the attribute `reason` of `recommended` or of
-        `plateau_low` then says why.
+        By `threshold`: exponent with its standard error over samples (NaN for too few of them),
+        exponent_scatter (see `subaging.aging_exponent`), and on_plateau. fitted(waiting_time). Scalars:
+        recommended, the threshold that `subaging.aging_exponent` takes; low and high, the range that counts;
+        plateau_low and plateau_high, first and last threshold of the plateau; plateau_exponent, the mean of μ
+        over it. NaN where there is none; the attribute `reason` of `recommended` or of `plateau_low` then
+        says why.
 
     Raises
     ------
@@ -101,23 +84,44 @@ def exponent_by_threshold(
     """
     curves = Curves(values, falling=falling)
     _check(least, tolerance, points)
-    chosen = curves.chosen(waiting_times)
-    area = _rectangle(curves, chosen, least) if between is None else _covering(curves, chosen, between, least)
-    if area is None:
+    chosen, whole = curves.chosen(waiting_times), curves.mean.to_numpy()[None]
+    if between is None:
+        choice = choose(curves, whole, chosen, least, POINTS)
+        members, bottom, top = _all_of_them(curves, whole, chosen, choice.members[0], least)
+    else:
+        choice = around(curves, whole, chosen, least, POINTS, heights_of(curves, between))
+        members, (bottom, top) = choice.members[0], sorted(curves.height(between).tolist())
+    if not members.any():
         return _nothing(curves, least, points)
-    # The middles of equal steps: at the ends themselves a resample may not cross.
-    heights = area.low + (area.high - area.low) * (np.arange(points) + 0.5) / points
+    heights = grid(np.array(bottom), np.array(top), points)
     thresholds = curves.threshold(heights)
     log_times = curves.log_times(thresholds, resamples, seed)
-    whole = np.asarray(fitted(log_times, area.members)[:, area.members].all(-1))
-    used = np.where(whole[:, None], area.members, False)
-    fit = fit_power(curves.waiting, log_times, used)
-    window, candidates = _plateau(fit.slope, fit.scatter, tolerance)
+    fit = fit_power(curves.waiting, log_times, np.broadcast_to(members, (points, members.size)))
     made = _tabulate(curves, thresholds, fit.slope, fit.scatter)
-    made["fitted"] = ("waiting_time", area.members, {"long_name": "whether the waiting time is fitted"})
-    return made.merge(
-        _plateau_numbers(curves, heights, fit.slope, window, candidates, made), compat="override"
-    )
+    made["fitted"] = ("waiting_time", members, {"long_name": "whether the waiting time is fitted"})
+    window = _plateau(fit.slope.value, tolerance)
+    return made.merge(_scalars(curves, heights, fit.slope.value, window, choice, made), compat="override")
+
+
+def heights_of(curves: Curves, between: tuple[float, float]) -> tuple[float, float]:
+    """Return the heights of a lowest and a highest threshold, ascending; ValueError if they are not that."""
+    for threshold in between:
+        curves.check(threshold)
+    if not between[0] < between[1]:
+        raise ValueError(f"between = {between}: must be (lowest, highest threshold)")
+    low, high = sorted(curves.height(between).tolist())
+    return low, high
+
+
+def _all_of_them(
+    curves: Curves, whole: Array, chosen: Mask, members: Mask, least: int
+) -> tuple[Mask, float, float]:
+    """Return waiting times, and all heights that they cross, below the plateau, too."""
+    low, high = reach(curves.height(whole))
+    if not members.any():
+        area = rectangle(curves.waiting, low, high, chosen, least)
+        return area.members[0], float(area.low[0]), float(area.high[0])
+    return members, float(low[0, members].max()), float(high[0, members].min())
 
 
 def _check(least: int, tolerance: float, points: int) -> None:
@@ -129,129 +133,59 @@ def _check(least: int, tolerance: float, points: int) -> None:
         raise ValueError(f"points = {points}: must be {_PLATEAU} or more (thresholds)")
 
 
-def _reach(curves: Curves) -> tuple[Array, Array]:
-    """Return the heights that each average curve crosses: above its first, up to its highest; NaN: none."""
-    y = curves.height(curves.mean.to_numpy())
-    known = np.isfinite(y)
-    first = np.take_along_axis(y, known.argmax(-1)[:, None], -1)[:, 0]
-    highest = np.where(known, y, -np.inf).max(-1, initial=-np.inf)
-    crosses = known.any(-1) & (highest > first)
-    return np.where(crosses, first, np.nan), np.where(crosses, highest, np.nan)
-
-
-def _rectangle(curves: Curves, chosen: Mask, least: int) -> Rectangle | None:
-    """Return the largest rectangle in the plane of ln t_w and height; None if there is none."""
-    low, high = _reach(curves)
-    at = np.flatnonzero(chosen & np.isfinite(low))
-    x = np.log(curves.waiting[at])
-    best, found = 0.0, None
-    for first in range(at.size - least + 1):
-        bottom, top = (f.accumulate(v[at[first:]]) for f, v in ((np.maximum, low), (np.minimum, high)))
-        area = (x[first:] - x[first]) * (top - bottom)
-        area[: least - 1] = 0.0
-        last = int(np.argmax(area))
-        if area[last] > best:
-            members = np.isin(np.arange(low.size), at[first : first + last + 1])
-            best, found = area[last], Rectangle(members, float(bottom[last]), float(top[last]))
-    return found
-
-
-def _covering(curves: Curves, chosen: Mask, between: tuple[float, float], least: int) -> Rectangle | None:
-    for threshold in between:
-        curves.check(threshold)
-    if not between[0] < between[1]:
-        raise ValueError(f"between = {between}: must be (lowest, highest threshold)")
-    bottom, top = sorted(curves.height(between).tolist())
-    low, high = _reach(curves)
-    members = chosen & (low <= bottom) & (high >= top)
-    return Rectangle(members, bottom, top) if members.sum() >= least else None
-
-
-def _plateau(slope: Resampled, scatter: Array, tolerance: float) -> tuple[slice | None, Mask]:
-    """Return the window in which the slopes are the same, and which thresholds age."""
-    mu = slope.value
-    error = np.fmax(slope.error(), scatter)
-    sure = mu - _SIGMAS * np.nan_to_num(error)
-    top = np.max(sure[np.isfinite(mu)], initial=0.0)
-    ages = np.isfinite(mu) & (mu >= top / 2 if top > 0 else True)
-    covariance = _covariance(slope)
+def _plateau(mu: Array, tolerance: float) -> slice | None:
+    """Return the widest window in which the slopes are the same."""
     for size in range(mu.size, _PLATEAU - 1, -1):
-        flattest, window = math.inf, None
-        for first in range(mu.size - size + 1):
-            part = slice(first, first + size)
-            if not ages[part].all():
-                continue
-            c = covariance[part, part]
-            off = np.abs(mu[part] - mu[part].mean())
-            variance = np.diag(c) - 2 * c.mean(1) + c.mean()
-            allowed = tolerance + _SIGMAS * np.sqrt(np.maximum(variance, 0.0))
-            if (off <= allowed).all() and off.max() < flattest:
-                flattest, window = float(off.max()), part
-        if window is not None:
-            return window, ages
-    return None, ages
-
-
-def _covariance(slope: Resampled) -> Array:
-    """Return the covariance of the slopes at two thresholds, 0 for a single sample."""
-    k = slope.value.size
-    # Thresholds without a fit are never compared.
-    known = np.isfinite(slope.value)
-    again = slope.again[:, known]
-    again = again[np.isfinite(again).all(1)]
-    made = np.zeros((k, k))
-    if len(again) > 1 and known.any():
-        factor = slope.samples / (slope.samples - 1)
-        made[np.ix_(known, known)] = factor * np.atleast_2d(np.cov(again, rowvar=False))
-    return made
+        windows = np.lib.stride_tricks.sliding_window_view(mu, size)
+        off = np.abs(windows - windows.mean(-1, keepdims=True)).max(-1)
+        off = np.where(np.isfinite(off), off, np.inf)
+        first = int(off.argmin())
+        if off[first] <= tolerance:
+            return slice(first, first + size)
+    return None
 
 
 def _tabulate(curves: Curves, thresholds: Array, slope: Resampled, scatter: Array) -> xr.Dataset:
     unit = curves.values.attrs.get("units", "1")
     about = {"long_name": "threshold", "units": unit}
     like = xr.DataArray(thresholds, {"threshold": ("threshold", thresholds, about)}, ("threshold",))
-    found = {"exponent": (slope.value, slope.error()), "exponent_scatter": (scatter, None)}
+    error = slope.error() if not too_few(QUANTITY, slope.samples) else np.full_like(slope.value, np.nan)
+    found = {"exponent": (slope.value, error), "exponent_scatter": (scatter, None)}
     made = tabulate(found, like, {n: {"long_name": a} for n, a in _ABOUT.items()})
     made = made.assign_coords(waiting_time=curves.mean["waiting_time"])
     return made.assign_attrs(method=METHOD, samples=slope.samples, resamples=len(slope.again))
 
 
-def _plateau_numbers(
-    curves: Curves, heights: Array, slope: Resampled, window: slice | None, ages: Mask, like: xr.Dataset
+def _scalars(
+    curves: Curves, heights: Array, mu: Array, window: slice | None, choice: Choice, like: xr.Dataset
 ) -> xr.Dataset:
     """Return the scalars, and which thresholds lie on the plateau."""
     unit = {"units": curves.values.attrs.get("units", "1")}
-    low = high = lowest = highest = middle = math.nan
-    mean = slope.apply(lambda s: np.full(len(s), np.nan))
-    why: dict[str, Any] = {}
+    inside = np.full(mu.size, False)
+    plateau, mean = [math.nan, math.nan], math.nan
+    why: dict[str, str] = {}
     if window is None:
         why["reason"] = f"the exponent is not the same at any {_PLATEAU} neighbouring thresholds"
     else:
-        ends = np.sort(curves.threshold(heights[window][[0, -1]]))
-        low, high = (float(v) for v in ends)
-        mean = slope.apply(lambda s: s[:, window].mean(1))
-    inside = ages if window is None else np.isin(np.arange(ages.size), np.arange(ages.size)[window])
-    if inside.any():
-        middle = float(curves.threshold(heights[inside][[0, -1]].mean()))
-        lowest, highest = np.sort(curves.threshold(heights[inside][[0, -1]])).tolist()
-    made = xr.Dataset(
-        {
-            "on_plateau": (
-                "threshold",
-                inside & (window is not None),
-                {"long_name": "whether on the plateau"},
-            ),
-            "plateau_low": ((), low, {"long_name": "first threshold of the plateau", **unit, **why}),
-            "plateau_high": ((), high, {"long_name": "last threshold of the plateau", **unit, **why}),
-            "low": ((), lowest, {"long_name": "first threshold to judge a collapse by", **unit}),
-            "high": ((), highest, {"long_name": "last threshold to judge a collapse by", **unit}),
-            "recommended": ((), middle, {"long_name": "recommended threshold", **unit}),
-        },
-        {"threshold": like["threshold"]},
-    )
-    labels = {"plateau_exponent": {"long_name": "mean of mu over the plateau"}}
-    scalar = xr.DataArray(0.0)
-    return made.merge(tabulate({"plateau_exponent": (mean.value, mean.error())}, scalar, labels))
+        inside[window] = True
+        plateau, mean = np.sort(curves.threshold(heights[window][[0, -1]])).tolist(), float(mu[window].mean())
+    ends = np.sort(curves.threshold([choice.low[0], choice.high[0]])).tolist()
+    middle = float(curves.threshold(choice.centre[0]))
+    named = {
+        "plateau_low": (plateau[0], "first threshold of the plateau", {**unit, **why}),
+        "plateau_high": (plateau[1], "last threshold of the plateau", {**unit, **why}),
+        "plateau_exponent": (mean, "mean of mu over the plateau", {"units": "1"}),
+        "low": (ends[0], "first threshold of the range that counts", unit),
+        "high": (ends[1], "last threshold of the range that counts", unit),
+        "recommended": (middle, "recommended threshold", dict(unit)),
+    }
+    made = xr.Dataset(coords={"threshold": like["threshold"]})
+    made["on_plateau"] = ("threshold", inside, {"long_name": "whether on the plateau"})
+    for name, (value, meaning, attributes) in named.items():
+        made[name] = ((), value, {"long_name": meaning, **attributes})
+    if not math.isfinite(middle):
+        made["recommended"].attrs["reason"] = "no common threshold beyond the plateau of the values"
+    return made
 
 
 def _nothing(curves: Curves, least: int, points: int) -> xr.Dataset:
@@ -260,7 +194,8 @@ def _nothing(curves: Curves, least: int, points: int) -> xr.Dataset:
     slope = Resampled(empty, np.empty((0, points)), 1)
     made = _tabulate(curves, empty, slope, empty)
     made["fitted"] = ("waiting_time", np.full(curves.waiting.size, False))
-    none = np.full(points, False)
-    made = made.merge(_plateau_numbers(curves, empty, slope, None, none, made), compat="override")
+    none = np.full(1, np.nan)
+    choice = Choice(np.full((1, curves.waiting.size), False), *(none[:, None],) * 3, *(none,) * 3)
+    made = made.merge(_scalars(curves, empty, empty, None, choice, made), compat="override")
     made["recommended"].attrs["reason"] = f"no threshold that {least} or more waiting times > 0 cross"
     return made

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from matplotlib.figure import Figure
 from test_plotting import assert_inside_and_apart
 
-from langevin import plotting, summary
+from langevin import exponent_words, plotting, summary
 from langevin.cli import main
 from langevin.errors import UserError
 from langevin.observables.aging import aging_collapse, aging_exponent
@@ -51,19 +51,29 @@ def legend(made: Figure, panel: int) -> str:
     return "\n".join(t.get_text() for t in made.axes[panel].get_legend().get_texts())  # type: ignore[union-attr]
 
 
+def solved() -> xr.Dataset:
+    """A solution: one replica, with its numerical error."""
+    ds = subaging(1)
+    return ds.assign(msd_error=(1e-4 * ds["msd"]).assign_attrs(long_name="error of msd", units="1"))
+
+
 @pytest.mark.parametrize("replicas", [1, 20])
 def test_the_figure_shows_the_numbers_of_the_analysis(replicas: int) -> None:
-    ds = subaging(replicas)
-    fit, made = aging_exponent(ds["msd"], resamples=500), plotting.figure(ds, "aging")
+    ds = subaging(replicas) if replicas > 1 else solved()
+    fit, made = (
+        aging_exponent(ds["msd"], resamples=500, accuracy=ds.get("msd_error")),
+        plotting.figure(ds, "aging"),
+    )
     crossings, times, collapse, exponents = made.axes
     assert [ax.get_title(loc="left") for ax in made.axes] == ["(a)", "(b)", "(c)", "(d)"]
     marks = next(line for line in crossings.lines if line.get_label() == "$t^*$")
     np.testing.assert_allclose(marks.get_xdata(), fit["relaxation_time"])
     np.testing.assert_allclose(np.asarray(marks.get_ydata()), float(fit["threshold"]))
-    error = fit["exponent_error" if replicas > 1 else "exponent_scatter"]
-    assert f"$\\mu$ = {float(fit['exponent']):.3f} ± {float(error):.3f}" in legend(made, 1)
-    assert ("scatter of the fit" in legend(made, 1)) == (replicas == 1)
-    assert f"later half: {float(fit['exponent_late']):.3f}" in legend(made, 1)
+    assert f"$\\mu$ = {exponent_words.exponent(fit)}" in legend(made, 1)
+    for name, word in (("", "numerical" if replicas == 1 else "statistics"), ("drift_", "drift")):
+        error = float(fit[f"exponent_{name}error"])
+        assert f"{word} {error:.3f}" in legend(made, 1) or error < 5e-4
+    assert f"halves of $t_w$: {exponent_words.halves(fit)}" in legend(made, 1)
     power = next(line for line in times.lines if "mu" in str(line.get_label()))
     (x0, x1), (y0, y1) = np.asarray(power.get_data(), float)
     assert np.log(y1 / y0) / np.log(x1 / x0) == pytest.approx(float(fit["exponent"]))
@@ -71,12 +81,14 @@ def test_the_figure_shows_the_numbers_of_the_analysis(replicas: int) -> None:
     guide = next(line for line in times.lines if "propto" in str(line.get_label()))
     (x0, x1), (y0, y1) = np.asarray(guide.get_data(), float)
     assert y1 / y0 == pytest.approx(x1 / x0)
+    assert y0 == pytest.approx(float(fit["relaxation_time"][0])), "from the first point on"
     # Curves on one: at equal scaled lags, equal heights (to the noise of 20 replicas, 7 %: 5 σ).
     ends = [np.interp(0.5, *np.asarray(line.get_data(), float)) for line in collapse.lines]
     assert len(ends) == 7 and np.ptp(np.log(ends)) < (2 * 5 * 0.07 if replicas > 1 else 1e-2)
-    judged = aging_collapse(ds["msd"], float(fit["exponent"]))
-    assert f"rms spread {100 * float(judged['spread']):.2g}%" in legend(made, 2)
-    assert "constant" in legend(made, 3) and exponents.get_ylim()[1] > 1
+    judged = aging_collapse(ds["msd"], accuracy=ds.get("msd_error"))
+    told = "spread_high" if replicas > 1 and float(judged["spread_low"]) == 0 else "spread"
+    assert f"{100 * float(judged[told]):.2g}" in legend(made, 2)
+    assert "range of" in legend(made, 3) and exponents.get_ylim()[1] > 1
     assert_inside_and_apart(made)
 
 
@@ -106,12 +118,51 @@ def test_files_without_enough_waiting_times_have_no_such_figure() -> None:
     assert "aging" not in plotting.quantities(few) and "aging:" not in summary.results(few)
     with pytest.raises(UserError, match=r"'aging': not in the file; allowed: msd, energy$"):
         plotting.figure(few, "aging")
-    same = subaging()
-    same["msd"] = xr.zeros_like(same["msd"]) + 1.0
-    with pytest.raises(
-        UserError, match="--quantity aging: no threshold that 4 or more waiting times > 0 cross"
-    ):
-        plotting.figure(same, "aging")
+
+
+def bent() -> xr.Dataset:
+    """Exponents 1.1 and 0.3 of the two halves of the waiting times."""
+    ds = subaging()
+    x = np.log(WAITING)
+    bend = np.exp(NU * 0.12 * (x - x.mean()) ** 2)
+    return ds.assign(msd=(ds["msd"] * bend[:, None]).assign_attrs(ds["msd"].attrs))
+
+
+def constant() -> xr.Dataset:
+    ds = subaging()
+    return ds.assign(msd=(xr.zeros_like(ds["msd"]) + 1.0).assign_attrs(ds["msd"].attrs))
+
+
+@pytest.mark.parametrize(
+    ("ds", "why"),
+    [
+        (bent(), "in the two halves of the waiting times"),
+        (subaging(2), "too few samples: 2 of at least 6"),
+        (subaging(1), "too few samples: 1 of at least 6"),
+        (constant(), "no threshold that 4 or more waiting times > 0 cross"),
+    ],
+    ids=["bent", "two replicas", "one replica", "constant"],
+)
+def test_without_an_exponent_the_figure_and_the_summary_say_why(
+    ds: xr.Dataset, why: str, tmp_path: Path
+) -> None:
+    made = plotting.figure(ds, "aging")
+    assert_inside_and_apart(made)
+    assert why in " ".join(legend(made, 1).split()) and "$\\mu$ =" not in legend(made, 1)
+    assert not any("mu" in str(line.get_label()) for line in made.axes[1].lines)
+    (line,) = (line for line in summary.results(ds).splitlines() if line.startswith("aging:"))
+    assert line.startswith("aging: no exponent of t*(t_w): ") and why in line and "μ =" not in line
+    if why.startswith("no threshold"):
+        return
+    fit = aging_exponent(ds["msd"], resamples=500)
+    local = fit["local_exponent"].to_numpy()[1:-1]
+    for value in (local[0], local[-1]):
+        assert f"{value:.2f}" in line and f"{value:.2f}" in legend(made, 1)
+    assert len(made.axes[3].lines[0].get_xdata()) == 40, "μ against the threshold is drawn"
+    file = tmp_path / "run.nc"
+    ds.to_netcdf(file)
+    done = CliRunner().invoke(main, ["plot", str(file), "--quantity", "aging"])
+    assert done.exit_code == 0, done.output
 
 
 @pytest.mark.parametrize("waiting_times", [4, 12, 30])
@@ -124,11 +175,16 @@ def test_the_summary_says_how_it_ages() -> None:
     ds = subaging()
     line = summary.results(ds).splitlines()[-1]
     fit = aging_exponent(ds["msd"], resamples=200)
-    assert line == (
-        f"aging: t* ~ t_w^μ, μ = {float(fit['exponent']):.3f} ± {float(fit['exponent_error']):.3f} "
-        f"(Δ* = {float(fit['threshold']):.3g}; later half of t_w: {float(fit['exponent_late']):.3f})"
+    number, errors, late = (
+        exponent_words.exponent(fit),
+        exponent_words.parts(fit, False),
+        exponent_words.halves(fit),
     )
-    assert "scatter of the fit" in summary.results(subaging(1)).splitlines()[-1]
+    assert line == (
+        f"aging: t* ~ t_w^μ, μ = {number} ({errors}; Δ* = {float(fit['threshold']):.3g}; halves of t_w: {late})"
+    )
+    assert float(number.split(" ± ")[1]) == pytest.approx(float(fit["exponent_total_error"]), abs=5e-4)
+    assert "numerical" in summary.results(solved()).splitlines()[-1]
     summary.results(ds * np.nan)
 
 

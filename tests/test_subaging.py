@@ -11,7 +11,7 @@ import xarray as xr
 from conftest import SIGMAS
 from scipy.special import ndtri, stdtrit
 
-from langevin.observables import statistics
+from langevin.observables import choice, statistics
 from langevin.observables.aging import (
     aging_collapse,
     aging_exponent,
@@ -19,8 +19,9 @@ from langevin.observables.aging import (
     relaxation_times,
 )
 from langevin.observables.crossings import Curves, fit_power
+from langevin.observables.exponents import Analysis, standard_error
+from langevin.observables.rescaling import _Judge
 from langevin.observables.statistics import average, bootstrap
-from langevin.observables.thresholds import _rectangle
 
 MU, NU, SIZE = 0.71, 0.4, 3e-3
 WAITING = np.geomspace(10, 1e5, 9)
@@ -97,10 +98,10 @@ def test_a_power_is_found_exactly() -> None:
         assert float(found[name]) == pytest.approx(MU, rel=1e-10)
     assert float(found["prefactor"]) == pytest.approx((threshold / SIZE) ** (1 / NU), rel=1e-10)
     assert abs(float(found["exponent_drift"])) < 1e-10 and float(found["exponent_scatter"]) < 1e-10
-    # A single sample has no error over samples, with a dimension for it or without.
-    alone = aging_exponent(curves(power()[None]), threshold)
-    xr.testing.assert_identical(alone, found)
-    assert np.isnan(found["exponent_error"]) and np.isnan(found["relaxation_time_error"]).all()
+    # A curve has no error over samples, and hence no total error.
+    for name in ("exponent_error", "exponent_total_error"):
+        assert np.isnan(found[name])
+    assert np.isnan(found["relaxation_time_error"]).all()
     assert found["relaxation_time"].attrs["units"] == found["relaxation_time_error"].attrs["units"] == "steps"
 
 
@@ -152,8 +153,8 @@ def test_times_that_are_not_reached_are_not_fitted() -> None:
         assert np.isnan(nothing["exponent"]) and "no threshold" in nothing["exponent"].attrs["reason"]
 
 
-def test_a_time_that_few_resamples_reach_is_not_fitted() -> None:
-    """Only fast replicas would be seen there."""
+def test_a_time_that_few_resamples_reach_has_no_error() -> None:
+    """Only fast replicas are seen there."""
     values = noisy(20, np.random.default_rng(2))
     mean = values.mean("replica")
     # At the last waiting time the run ends where the average has just crossed.
@@ -162,8 +163,10 @@ def test_a_time_that_few_resamples_reach_is_not_fitted() -> None:
     found = aging_exponent(values, 0.05)
     share = float(found["reached"][-1])
     assert 0.3 < share < 0.95 and np.isfinite(found["relaxation_time"][-1])
-    assert found["fitted"].values.tolist() == [True] * 8 + [False]
-    assert int(found["resamples_lost"]) == 0
+    # What crosses in the average is fitted, in each resample what crosses there. No error of t* is said where
+    # it is that of the resamples that are fast.
+    assert found["fitted"].all() and int(found["resamples_lost"]) == 0
+    assert np.isfinite(found["relaxation_time_error"]).values.tolist() == [True] * 8 + [False]
 
 
 def test_bootstrap_of_a_mean_is_its_standard_error() -> None:
@@ -243,10 +246,16 @@ def test_error_bars_of_the_exponent_cover_it() -> None:
     times = (log_times.value - np.log(truth)) / log_times.error()
     # What a user calls says the same.
     found = aging_exponent(ensembles[5], 0.05, resamples=300, seed=1)
-    assert float(found["exponent_error"]) == pytest.approx(slope.error()[5])
-    assert float(found["exponent_low"]) == pytest.approx(low[5])
+    given = Curves(ensembles[5])
+    analysis = Analysis(given, np.full(9, True), (math.log(0.05),))
+    again = bootstrap(analysis, given.values, resamples=300, seed=1)
+    np.testing.assert_allclose(again.error()[0], slope.error()[5])
+    error = standard_error(again, analysis, given.values)[0]
+    assert float(found["exponent_error"]) == pytest.approx(error) and error >= slope.error()[5]
+    ends = statistics.interval(found["exponent"], error, 39, 0.95)
+    np.testing.assert_allclose([found["exponent_low"], found["exponent_high"]], ends)
     relative = found["relaxation_time_error"] / found["relaxation_time"]
-    np.testing.assert_allclose(relative, log_times.error()[5])
+    assert np.all((relative >= log_times.error()[5] * (1 - 1e-9)) & (relative < 1.3 * log_times.error()[5]))
     # Means to 1/√250, widths to 1/√500 = 4 %; 5 % more, as the errors themselves vary by 1/√80 = 11 % and
     # more, and divide.
     assert abs(z.mean()) < SIGMAS / math.sqrt(cases)
@@ -264,7 +273,7 @@ def caged(waiting: Any = WAITING) -> xr.DataArray:
     return curves(0.01 * lags / (lags + 3) + power(waiting, lags), waiting, lags)
 
 
-def test_the_plateau_of_the_exponent_lies_above_that_of_the_displacement() -> None:
+def test_the_threshold_lies_where_the_exponent_ages() -> None:
     """The cage is full but for 0.03/t, which moves ln t* by 0.03/t*/(ν (Δ* − 0.01))."""
     scan = exponent_by_threshold(caged())
     thresholds, mu = scan["threshold"].to_numpy(), scan["exponent"].to_numpy()
@@ -275,65 +284,71 @@ def test_the_plateau_of_the_exponent_lies_above_that_of_the_displacement() -> No
     assert np.all(np.abs(mu[high] - MU) < 1e-3 + moved / 4) and high.sum() > 8
     assert np.all(mu[(thresholds > 1e-3) & (thresholds < 7e-3)] < 0.1), "no aging within the cage"
     plateau = scan["on_plateau"].to_numpy()
-    assert 0.011 < float(scan["plateau_low"]) < 0.03 and plateau[-1] and not plateau[thresholds < 0.011].any()
-    assert float(scan["plateau_high"]) == thresholds[-1] == float(scan["high"])
-    assert float(scan["recommended"]) == pytest.approx(
-        math.sqrt(float(scan["plateau_low"]) * thresholds[-1]), rel=1e-12
-    )
-    assert float(scan["plateau_exponent"]) == pytest.approx(mu[plateau].mean())
     assert np.abs(mu[plateau] - mu[plateau].mean()).max() <= 0.02
+    assert float(scan["plateau_exponent"]) == pytest.approx(mu[plateau].mean())
+    # The mean of ln Δ* above the cage, to two steps, as the weights within it are not quite nothing.
+    above = math.log(thresholds[-1] / 0.0105)
+    step = math.log(thresholds[1] / thresholds[0])
+    assert math.log(scan["recommended"]) == pytest.approx(math.log(thresholds[-1]) - above / 2, abs=2 * step)
+    assert float(scan["low"]) > 0.0105 and float(scan["high"]) < thresholds[-1]
+    # One μ for all, and a deviation to both sides: 1/√3 of the width, but for the steps.
+    same = exponent_by_threshold(curves(power()))
+    width = math.log(same["threshold"][-1] / same["threshold"][0])
+    assert math.log(same["high"] / same["low"]) == pytest.approx(width / math.sqrt(3), rel=0.05)
     # What a user gets who gives no threshold.
     chosen = aging_exponent(caged())
     assert float(chosen["threshold"]) == float(scan["recommended"])
-    assert float(chosen["exponent"]) == pytest.approx(MU, abs=2e-3)
+    assert float(chosen["exponent"]) == pytest.approx(MU, abs=5e-3)
     np.testing.assert_array_equal(chosen["fitted"], scan["fitted"])
 
 
-def test_where_nothing_ages_there_is_no_plateau_however_wide() -> None:
+def test_a_wide_cage_does_not_draw_the_threshold_into_it() -> None:
     """Within the cage μ = 0, to 1e-3, over a factor of 10⁴ in Δ; beyond it μ over one of some 30."""
     lags = np.geomspace(1e-4, 1e9, 131)
     caging = 0.01 * lags / (lags + 3)
     scan = exponent_by_threshold(curves(caging + 1e-5 * lags / WAITING[:, None] ** MU, lags=lags))
     within = scan["exponent"].where(scan["threshold"] < 5e-3, drop=True)
-    assert within.size > int(scan["on_plateau"].sum()) >= 4 and abs(within[:20]).max() < 0.02
-    assert float(scan["plateau_low"]) > 0.01
-    assert float(scan["plateau_exponent"]) == pytest.approx(MU, abs=0.02)
+    assert within.size > 20 and abs(within[:20]).max() < 0.02
+    assert float(scan["low"]) > 0.01 and float(scan["recommended"]) > 0.02
 
 
-def test_a_plateau_is_the_widest_window_within_the_errors() -> None:
-    """Against all windows one by one, where μ drifts by 0.03 for each e-fold of Δ*.
+def test_the_threshold_keeps_away_from_a_plateau_that_the_file_knows() -> None:
+    """2(1 − q_EA) = 0.02: a tenth above it, of C a tenth below."""
+    msd = caged().assign_attrs(plateau=0.02)
+    free = aging_exponent(caged())
+    bound = aging_exponent(msd)
+    scan = exponent_by_threshold(msd)
+    assert float(scan["threshold"][0]) < 0.011, "all thresholds are shown"
+    assert float(free["threshold_low"]) < 0.022 < float(bound["threshold_low"])
+    assert float(bound["threshold"]) > float(free["threshold"])
+    assert float(bound["threshold"]) == float(scan["recommended"])
+    falls = (1 - msd / 2).assign_attrs(plateau=0.99)
+    falling = aging_exponent(falls, falling=True)
+    assert float(falling["threshold_high"]) < 0.9 * 0.99
+    far = aging_exponent(caged().assign_attrs(plateau=5.0))
+    assert "beyond the plateau 5 that 4 or more" in far["exponent"].attrs["reason"]
+    unknown = exponent_by_threshold(caged().assign_attrs(plateau=5.0))
+    assert np.isnan(unknown["recommended"]) and np.isfinite(unknown["exponent"]).any()
 
-    Its error, some 0.03, is nearly the same at all Δ*, so that the drift is seen nevertheless.
+
+def test_the_choice_does_not_depend_on_the_number_of_samples() -> None:
+    """Copies of one ensemble have its averages, and half of its squared error: the same μ and the same Δ*.
+
+    Where errors enter the choice, a fourth of them finds another threshold.
     """
-    rng = np.random.default_rng(8)
+    values = noisy(12, np.random.default_rng(8))
     drifting = SIZE * (LAGS / WAITING[:, None] ** MU) ** (NU * (1 + 0.01 * np.log(WAITING[:, None])))
-    values = noisy(12, rng) * drifting / power()
-    scan = exponent_by_threshold(values, points=12, tolerance=0.014, resamples=300)
-    assert float(scan["exponent_error"].min()) > 0.015
-    mu = scan["exponent"].to_numpy()
-    heights = np.log(scan["threshold"].to_numpy())
-    again = Curves(values).log_times(np.exp(heights), 300, 0).again
-    used = scan["fitted"].to_numpy()
-    slope = np.polynomial.polynomial.polyfit(
-        np.log(WAITING[used]), again[..., used].reshape(-1, used.sum()).T, 1
-    )[1].reshape(-1, 12)
-    found = []
-    for first in range(12):
-        for last in range(first + 3, 12):
-            part = slice(first, last + 1)
-            off = np.abs(mu[part] - mu[part].mean())
-            error = (slope[:, part] - slope[:, part].mean(1, keepdims=True)).std(0, ddof=1) * math.sqrt(
-                12 / 11
-            )
-            if np.all(off <= 0.014 + 2 * error):
-                found.append((last - first, -off.max(), first))
-    widest = max(found)
-    plateau = np.flatnonzero(scan["on_plateau"])
-    assert (plateau[0], plateau[-1]) == (widest[2], widest[2] + widest[0])
+    values = values * drifting / power()
+    copies = xr.concat([values] * 16, "replica")
+    one, many = (aging_exponent(v, resamples=200) for v in (values, copies))
+    for name in ("threshold", "threshold_low", "threshold_high", "exponent", "exponent_drift"):
+        assert float(one[name]) == pytest.approx(float(many[name]), rel=1e-9)
+    # √(16·12 − 1)/√(12 − 1) = 4.2; errors of 200 resamples to 5 %, that of 12 perhaps the jackknife's.
+    assert float(one["exponent_error"] / many["exponent_error"]) == pytest.approx(4.2, rel=0.3)
 
 
-def test_a_bent_exponent_has_no_plateau_and_says_so() -> None:
-    # μ = 0.71 + 0.3 ln Δ*: no four thresholds agree to 0.02.
+def test_errors_have_parts_for_the_threshold_and_the_drift() -> None:
+    """t* ~ t_w^μ with μ = 0.71 + 0.3 ln Δ*, and without noise: closed forms of what is rms over the range."""
     lags, log_delta = np.geomspace(1, 1e12, 241), np.linspace(-1, 1, 401)
     values = np.array(
         [
@@ -346,7 +361,89 @@ def test_a_bent_exponent_has_no_plateau_and_says_so() -> None:
     np.testing.assert_allclose(scan["exponent"], MU + 0.3 * np.log(scan["threshold"]), atol=1e-2)
     assert "not the same at any 4" in scan["plateau_low"].attrs["reason"]
     assert np.isnan(scan["plateau_low"]) and not scan["on_plateau"].any()
-    assert np.isfinite(scan["recommended"]) and float(scan["low"]) < 1 < float(scan["high"])
+    found = aging_exponent(curves(values, lags=lags), accuracy=0.0)
+    half = math.log(found["threshold_high"] / found["threshold_low"]) / 2
+    # Uniform but for the weight, which changes by some percent.
+    assert float(found["exponent_threshold_error"]) == pytest.approx(0.3 * half / math.sqrt(3), rel=0.1)
+    bent = np.exp(0.01 * np.log(WAITING) ** 2)[:, None]
+    found = aging_exponent(curves(power() / bent**NU), 0.02, accuracy=0.0)
+    assert float(found["exponent_drift_error"]) == pytest.approx(abs(float(found["exponent_drift"])) / 2)
+    parts = [float(found[f"exponent_{part}error"]) for part in ("", "threshold_", "drift_")]
+    assert float(found["exponent_total_error"]) == pytest.approx(math.hypot(*parts))
+
+
+def test_noise_is_no_error_of_threshold_or_drift() -> None:
+    """A power with noise of every waiting time: both parts are small against the statistical one, mostly."""
+    rng = np.random.default_rng(12)
+    found = [aging_exponent(noisy(10, rng, fast=0.1), resamples=100) for _ in range(40)]
+    parts = {
+        name: np.array([float(f[f"exponent_{name}error"]) for f in found])
+        for name in ("", "threshold_", "drift_")
+    }
+    # Of Gaussian drifts with their error known, the squares less 1 are negative in 68 %. ± 7 %, 3 σ.
+    assert np.mean(parts["drift_"] == 0) > 0.68 - 0.21
+    assert np.median(parts["threshold_"]) < 0.2 * np.median(parts[""])
+
+
+@pytest.mark.parametrize("samples", [1, 2, 5])
+def test_few_samples_have_no_exponent_and_say_so(samples: int) -> None:
+    values = noisy(samples, np.random.default_rng(13))
+    found = aging_exponent(values)
+    assert found["exponent"].attrs["reason"] == f"too few samples: {samples} of at least 6"
+    for name in ("exponent", "exponent_error", "exponent_total_error", "prefactor", "exponent_low"):
+        assert np.isnan(found[name])
+    assert np.isnan(found["relaxation_time_error"]).all() and np.isnan(found["exponent_early_error"])
+    assert np.isfinite(found["relaxation_time"]).sum() == np.isfinite(found["local_exponent"]).sum() + 2
+    # Many replicas of two samples are two.
+    shared = noisy(12, np.random.default_rng(13)).assign_coords(sample=("replica", np.arange(12) % 2))
+    assert "2 of at least 6" in aging_exponent(shared)["exponent"].attrs["reason"]
+    judged = aging_collapse(values)
+    assert "of at least 6" in judged["spread"].attrs["reason"] and np.isnan(judged["exponent_best"])
+
+
+def test_a_solution_has_numerical_errors_and_is_not_short_of_samples() -> None:
+    """Δ is off by 1 % at most: ln t* by 0.01/ν, and μ by no more than Σ |c| of that."""
+    for values in (curves(power()), curves(power()[None])):
+        found = aging_exponent(values, 0.05, accuracy=0.01 * values)
+        assert float(found["exponent"]) == pytest.approx(MU)
+        relative = found["relaxation_time_error"] / found["relaxation_time"]
+        # The relative error of the curve where it crosses, and of the lag after: 7 % of the way.
+        np.testing.assert_allclose(relative, 0.01 / NU, rtol=0.1)
+        x = np.log(WAITING) - np.log(WAITING).mean()
+        expected = np.abs(x).sum() / (x @ x) * 0.01 / NU
+        assert float(found["exponent_error"]) == pytest.approx(expected, rel=0.1)
+        assert np.isfinite(found["exponent_total_error"])
+    # Straight pieces of a bent curve: their error falls with the square of the step, and is noticed.
+    steps = {}
+    for count in (36, 71, 281):
+        lags = np.geomspace(1, 1e7, count)
+        msd = curves(power(lags=lags) / (1 + power(lags=lags)), lags=lags)
+        steps[count] = aging_exponent(msd, 0.03, accuracy=0.0)
+    relative = {k: (f["relaxation_time_error"] / f["relaxation_time"]).to_numpy() for k, f in steps.items()}
+    true = steps[281]["relaxation_time"].to_numpy()
+    for count in (36, 71):
+        off = np.abs(np.log(steps[count]["relaxation_time"].to_numpy() / true))
+        assert np.all(off < 3 * relative[count] + 1e-6) and relative[count].max() < 0.02
+
+
+@pytest.mark.parametrize(("bend", "refused"), [(0.0, False), (0.01, False), (0.06, True)])
+def test_what_is_no_power_has_no_exponent(bend: float, refused: bool) -> None:
+    """ln t* = 0.71 x + bend (x − x̄)²: the halves differ by bend times 9.2; a third of μ is 0.24."""
+    x = np.log(WAITING)
+    bent = np.exp(-NU * bend * (x - x.mean()) ** 2)[:, None]
+    found = aging_exponent(noisy(20, np.random.default_rng(14), own=0.02) * bent, 0.05)
+    assert np.isnan(found["exponent"]) == refused
+    assert float(found["exponent_drift"]) == pytest.approx(bend * 9.2, abs=0.05)
+    assert ("in the two halves" in found["exponent"].attrs.get("reason", "")) == refused
+
+
+def test_a_wave_about_a_line_is_no_power() -> None:
+    """The halves have the same exponent; t* is off the line by e^{±1.5}."""
+    wave = np.exp(NU * 1.5 * np.cos(np.pi * np.arange(9)))[:, None]
+    found = aging_exponent(noisy(20, np.random.default_rng(15), own=0.02) * wave, 0.05)
+    assert "off the line" in found["exponent"].attrs["reason"] and np.isnan(found["exponent"])
+    local = found["local_exponent"].to_numpy()
+    assert np.isfinite(local[1:-1]).all()
 
 
 def test_the_waiting_times_and_thresholds_are_the_largest_rectangle() -> None:
@@ -357,6 +454,7 @@ def test_the_waiting_times_and_thresholds_are_the_largest_rectangle() -> None:
         values = np.geomspace(low, high, 5).T
         values[rng.random(9) < 0.2] = np.nan
         given = Curves(curves(values, waiting, np.arange(1.0, 6)))
+        heights = given.height(values)[None]
         known = np.flatnonzero(np.isfinite(values[:, 0]))
         best = 0.0
         for i in range(known.size):
@@ -364,12 +462,17 @@ def test_the_waiting_times_and_thresholds_are_the_largest_rectangle() -> None:
                 part = known[i : j + 1]
                 height = np.log(high[part].min() / low[part].max())
                 best = max(best, height * np.log(waiting[part[-1]] / waiting[part[0]]))
-        found = _rectangle(given, np.full(9, True), 3)
-        if found is None:
-            assert best <= 0
+        found = choice.rectangle(waiting, *choice.reach(heights), np.full(9, True), 3)
+        at = waiting[found.members[0]]
+        if not at.size:
+            assert best <= 0 and np.isnan(found.low[0])
             continue
-        at = waiting[found.members]
-        assert (found.high - found.low) * np.log(at[-1] / at[0]) == pytest.approx(best)
+        assert (found.high[0] - found.low[0]) * np.log(at[-1] / at[0]) == pytest.approx(best)
+        # In any order of the waiting times, and beside others, as in resamples.
+        order = rng.permutation(9)
+        both = np.concatenate([heights, heights[:, ::-1]])[:, order]
+        again = choice.rectangle(waiting[order], *choice.reach(both), np.full(9, True), 3)
+        np.testing.assert_array_equal(again.members[0], found.members[0][order])
 
 
 def test_a_range_of_thresholds_may_be_given() -> None:
@@ -422,7 +525,9 @@ def test_noise_is_what_the_spread_expects() -> None:
             values = noisy(50, rng, own=own)
             found = aging_collapse(values, MU, between=(0.01, 0.04), resamples=20, seed=k)
             expected.append(float(found["spread_expected"]) ** 2)
-            seen.append(float(found["spread"]) ** 2)
+            judge = _Judge(Analysis(Curves(values), np.full(9, True), (math.log(0.01), math.log(0.04))), MU)
+            seen.append(float(judge(values.mean("replica").to_numpy()[None])[0, 0]))
+            assert float(found["spread"]) ** 2 == pytest.approx(max(seen[-1] - expected[-1], 0), abs=1e-12)
         # Of one, the nine curves give S² to √(2/8) = 50 %; of 20, 11 %. 5 σ.
         assert np.mean(expected) == pytest.approx(np.mean(seen), rel=SIGMAS * math.sqrt(2 / 8 / 20))
     assert np.mean(expected) > 10 * 0.02**2 / 50

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from langevin import exponent_words
 from langevin.errors import UserError
 from langevin.observables.aging import aging_collapse, aging_exponent, exponent_by_threshold
 
@@ -47,50 +49,64 @@ def has_aging(dataset: xr.Dataset) -> bool:
 def aging_figure(dataset: xr.Dataset, threshold: float | None = None) -> Figure:
     """Draw msd with the threshold, t* against t_w, the collapse by t/t_w^μ, and μ against the threshold.
 
+    Where there is no exponent the figure says why, and curves are drawn against t/t_w.
+
     Parameters
     ----------
     dataset : Dataset
         With msd of four or more waiting times > 0.
     threshold : float, optional
-        Δ*, in the unit of msd; by default `observables.aging.exponent_by_threshold` chooses.
+        Δ*, in the unit of msd; by default `observables.aging.aging_exponent` chooses.
 
     Raises
     ------
     UserError
         If the threshold is not positive, or too few waiting times reach it.
     """
-    msd = dataset["msd"]
     if threshold is not None and not 0 < threshold < np.inf:
         raise UserError(f"--threshold {threshold:g}: must be > 0 (of msd)")
-    fit = aging_exponent(msd, threshold, least=LEAST, resamples=RESAMPLES)
-    if not np.isfinite(fit["exponent"]):
-        raise UserError(f"--quantity {AGING}: {fit['exponent'].attrs['reason']}")
-    scan = exponent_by_threshold(msd, least=LEAST, resamples=RESAMPLES)
+    fit = fit_of(dataset, threshold)
+    if threshold is not None and not fit["fitted"].any():
+        raise UserError(f"--quantity {AGING}: {exponent_words.reason(fit)}")
+    scan = exponent_by_threshold(dataset["msd"], least=LEAST, resamples=RESAMPLES)
     colours = colours_of(reached_times(estimate(dataset, "msd")))
-    made = Figure(figsize=(8.2, 7.4), layout="constrained")
+    made = Figure(figsize=(7.0, 6.6), layout="constrained")
     axes = np.asarray(made.subplots(2, 2)).ravel()
     _draw_crossings(axes[0], dataset, fit, colours)
     draw_times(axes[1], dataset, fit, colours)
-    _draw_collapse(axes[2], dataset, fit, colours)
-    _draw_exponents(axes[3], dataset, fit, scan)
+    _draw_collapse(axes[2], dataset, fit, colours, threshold)
+    _draw_exponents(axes[3], fit, scan)
     for ax, letter in zip(axes, "abcd", strict=True):
         ax.set_title(f"({letter})", loc="left")
     waiting_time_legend(made, dataset["waiting_time"], colours)
     return made
 
 
-def uncertainty(fit: xr.Dataset) -> tuple[float, str]:
-    """Return the error of μ and what it is: over samples, or of a single one the scatter about the fit."""
-    error = float(fit["exponent_error"])
-    if np.isfinite(error):
-        return error, ""
-    return float(fit["exponent_scatter"]), "scatter of the fit"
+def fit_of(dataset: xr.Dataset, threshold: float | None = None) -> xr.Dataset:
+    """Return the exponent of aging of a file, or why there is none."""
+    accuracy = exponent_words.accuracy(dataset)
+    return aging_exponent(dataset["msd"], threshold, least=LEAST, resamples=RESAMPLES, accuracy=accuracy)
+
+
+def described(fit: xr.Dataset, numerical: bool) -> str:
+    """Return the lines of a legend: the exponent with its errors, or why there is none."""
+    why = exponent_words.reason(fit)
+    if not why:
+        lines = [rf"$\mu$ = {exponent_words.exponent(fit)}"]
+        lines += [exponent_words.parts(fit, numerical).replace(", ", ",\n", 1)]
+        return "\n".join([*lines, f"halves of $t_w$: {exponent_words.halves(fit)}"])
+    local = exponent_words.local(fit)
+    lines = textwrap.wrap(f"no exponent: {why}", 34)
+    lines += textwrap.wrap(f"local: {local}", 38) if local else []
+    return "\n".join(lines)
 
 
 def _draw_crossings(ax: Axes, dataset: xr.Dataset, fit: xr.Dataset, colours: Mapping[int, Any]) -> None:
     """Draw msd against the lag, the threshold, and where it is crossed."""
     draw_two_time(ax, dataset, "msd", colours)
     level = float(fit["threshold"])
+    if not np.isfinite(level):
+        return
     line = ax.axhline(level, color=VERMILION, ls="--", lw=1, label=rf"$\Delta^*$ = {number(level)}")
     times = fit["relaxation_time"].to_numpy()
     known = np.isfinite(times)
@@ -101,7 +117,7 @@ def _draw_crossings(ax: Axes, dataset: xr.Dataset, fit: xr.Dataset, colours: Map
 
 
 def draw_times(ax: Axes, dataset: xr.Dataset, fit: xr.Dataset, colours: Mapping[int, Any]) -> None:
-    """Draw t* against t_w with error bars, the power that is fitted, and slope 1."""
+    """Draw t* against t_w with error bars, the power that is fitted, if there is one, and slope 1."""
     waiting = fit["waiting_time"].to_numpy().astype(float)
     times, used = fit["relaxation_time"].to_numpy(), fit["fitted"].to_numpy()
     errors = np.abs(np.array([fit[f"relaxation_time_{end}"].to_numpy() for end in ("low", "high")]) - times)
@@ -109,76 +125,106 @@ def draw_times(ax: Axes, dataset: xr.Dataset, fit: xr.Dataset, colours: Mapping[
         bar = errors[:, i : i + 1] if np.isfinite(errors[:, i]).all() else None
         look: Any = {"color": colours[i], "mfc": colours[i] if used[i] else "white", "zorder": 3}
         ax.errorbar(waiting[i], times[i], bar, fmt="o", ms=5, capsize=2.5, lw=1.2, **look)
-    ends = waiting[used][[0, -1]]
-    mu, factor = float(fit["exponent"]), float(fit["prefactor"])
-    error, kind = uncertainty(fit)
-    label = rf"$\mu$ = {mu:.3f} ± {error:.3f}" + f" ({kind})" * bool(kind)
-    label += f"\nlater half: {float(fit['exponent_late']):.3f}"
-    ax.plot(ends, factor * ends**mu, color=VERMILION, label=label)
-    # Through the first time, so that the eye sees how far the last one is from it.
-    first = factor * ends[0] ** mu
-    ax.plot(ends, first * ends / ends[0], color=GREY, ls="--", lw=1, label=r"$\propto t_w$")
+    words = described(fit, exponent_words.accuracy(dataset) is not None)
+    if np.isfinite(fit["exponent"]):
+        ends = waiting[used][[0, -1]]
+        power = float(fit["prefactor"]) * ends ** float(fit["exponent"])
+        ax.plot(ends, power, color=VERMILION, label=words)
+    else:
+        ax.plot([], [], ls="", label=words)
+    if used.any():
+        # Through the first point, so that the eye sees how far the last one is from it.
+        first = np.flatnonzero(used)[0]
+        ends = waiting[used][[0, -1]]
+        ax.plot(ends, times[first] * ends / ends[0], color=GREY, ls="--", lw=1, label=r"$\propto t_w$")
     ax.set(
-        xscale="log",
-        yscale="log",
         xlabel=time_label(dataset["waiting_time"], "waiting time $t_w$"),
         ylabel=time_label(dataset["lag"], "relaxation time $t^*(t_w)$"),
     )
-    label_log(ax)
-    ax.legend(loc="upper left")
+    if np.isfinite(times).any():
+        ax.set(xscale="log", yscale="log")
+        label_log(ax)
+        # Room above the points for what is said of them.
+        low, high = ax.get_ylim()
+        ax.set_ylim(low, high * (high / low) ** 0.45)
+    ax.legend(loc="upper left", handlelength=1.4)
 
 
-def _draw_collapse(ax: Axes, dataset: xr.Dataset, fit: xr.Dataset, colours: Mapping[int, Any]) -> None:
-    """Draw msd against t/t_w^μ; the part by which the collapse is judged is shaded."""
-    mu, found = float(fit["exponent"]), estimate(dataset, "msd")
+def _draw_collapse(
+    ax: Axes, dataset: xr.Dataset, fit: xr.Dataset, colours: Mapping[int, Any], threshold: float | None
+) -> None:
+    """Draw msd against t/t_w^μ, or t/t_w; the part by which the collapse is judged is shaded."""
+    known = bool(np.isfinite(fit["exponent"]))
+    mu, found = float(fit["exponent"]) if known else 1.0, estimate(dataset, "msd")
     waiting, used = fit["waiting_time"].to_numpy().astype(float), fit["fitted"].to_numpy()
-    ends = waiting[used][[0, -1]]
-    judged = aging_collapse(dataset["msd"], mu, waiting_times=(ends[0], ends[1]), least=LEAST)
-    for i in np.flatnonzero(used).tolist():
-        scaled = found.mean.assign_coords(lag=found.mean["lag"] / waiting[i] ** mu)
-        curve(ax, type(found)(scaled, found.error), i, colours[i], "_")
+    for i in np.flatnonzero(used if used.any() else waiting > 0).tolist():
+        if i in colours:
+            scaled = found.mean.assign_coords(lag=found.mean["lag"] / waiting[i] ** mu)
+            curve(ax, type(found)(scaled, found.error), i, colours[i], "_")
     ax.set(
         xscale="log",
         yscale="log",
-        xlabel=r"$t\,/\,t_w^{\mu}$",
+        xlabel=r"$t\,/\,t_w^{\mu}$" if known else r"$t\,/\,t_w$",
         ylabel=axis_label(dataset["msd"], SYMBOLS["msd"]),
     )
-    spread = [float(judged[name]) for name in ("spread", "spread_full")]
-    if np.isfinite(spread).all():
+    if not used.any():
+        return
+    accuracy = exponent_words.accuracy(dataset)
+    if threshold is None:
+        judged = aging_collapse(dataset["msd"], None if known else 1.0, least=LEAST, accuracy=accuracy)
+    else:
+        between = (float(fit["threshold_low"]), float(fit["threshold_high"]))
+        judged = aging_collapse(dataset["msd"], mu, between=between, least=LEAST, accuracy=accuracy)
+    if np.isfinite(judged["spread"]):
         middle = np.exp(np.log(waiting[judged["fitted"].to_numpy()]).mean())
         low, high = (float(judged[f"scaled_lag_{end}"]) / middle**mu for end in ("low", "high"))
-        label = f"rms spread {_percent(spread[0])}\n(by $t/t_w$: {_percent(spread[1])})"
+        label = f"rms spread {_percent(judged, 'spread')}"
+        if known:
+            label += f"\n(by $t/t_w$: {_percent(judged, 'spread_full')})"
         ax.axvspan(low, high, color=GREY, alpha=0.15, lw=0, label=label)
         ax.legend(loc="best")
 
 
-def _draw_exponents(ax: Axes, dataset: xr.Dataset, fit: xr.Dataset, scan: xr.Dataset) -> None:
-    """Draw μ against the threshold with its error, the plateau, and what was chosen."""
+def _draw_exponents(ax: Axes, fit: xr.Dataset, scan: xr.Dataset) -> None:
+    """Draw μ against the threshold with its error, the range that counts, and what was chosen."""
     thresholds, mu = scan["threshold"].to_numpy(), scan["exponent"].to_numpy()
     known = np.isfinite(mu)
-    error = scan["exponent_error"].to_numpy()
-    if not np.isfinite(error).any():
-        error = scan["exponent_scatter"].to_numpy()
-    if known.any():
-        x, y, e = thresholds[known], mu[known], np.nan_to_num(error[known])
-        ax.plot(x, y, color=BLUE)
-        ax.fill_between(x, y - e, y + e, color=BLUE, alpha=0.25, lw=0)
-    low, high = (float(scan[f"plateau_{end}"]) for end in ("low", "high"))
+    ax.set(xlabel=r"threshold $\Delta^*$", ylabel=r"exponent $\mu$")
+    if not known.any():
+        ax.text(0.5, 0.5, "no common threshold", transform=ax.transAxes, ha="center", va="center")
+        return
+    x, y, e = thresholds[known], mu[known], np.nan_to_num(scan["exponent_error"].to_numpy()[known])
+    ax.plot(x, y, color=BLUE)
+    ax.fill_between(x, y - e, y + e, color=BLUE, alpha=0.25, lw=0)
+    low, high, level = (float(fit[name]) for name in ("threshold_low", "threshold_high", "threshold"))
     if np.isfinite(low):
-        ax.axvspan(low, high, color=GREY, alpha=0.15, lw=0, label=r"$\mu$ constant")
-    bar, _ = uncertainty(fit)
-    level, chosen = float(fit["threshold"]), float(fit["exponent"])
-    look: Any = {"fmt": "o", "ms": 5, "color": VERMILION, "capsize": 2.5, "zorder": 4}
-    ax.errorbar(
-        level, chosen, bar if np.isfinite(bar) else None, label=rf"$\Delta^*$ = {number(level)}", **look
-    )
+        ax.axvspan(low, high, color=GREY, alpha=0.15, lw=0, label="range of $\\Delta^*$")
+    shown = y[(x >= low) & (x <= high)] if np.isfinite(low) else y
+    chosen, bar = float(fit["exponent"]), float(fit["exponent_total_error"])
+    if np.isfinite(chosen):
+        look: Any = {"fmt": "o", "ms": 5, "color": VERMILION, "capsize": 2.5, "zorder": 4}
+        label = rf"$\Delta^*$ = {number(level)}, total error"
+        ax.errorbar(level, chosen, bar if np.isfinite(bar) else None, label=label, **look)
+        shown = np.append(shown, [chosen - np.nan_to_num(bar), chosen + np.nan_to_num(bar)])
+    elif np.isfinite(level):
+        label = rf"$\Delta^*$ = {number(level)}: no exponent"
+        ax.axvline(level, color=VERMILION, ls="--", lw=1, label=label)
     ax.axhline(1, color=GREY, ls=":", lw=1)
-    # An exponent without meaning, at the edge of what is known, must not set the scale.
-    ax.set_ylim(min(-0.05, chosen - 0.2), max(1.1, chosen + 0.2))
-    ax.set(xscale="log", xlabel=r"threshold $\Delta^*$", ylabel=r"exponent $\mu$")
+    # Exponents without meaning, at the edges of what is known, must not set the scale.
+    shown = shown if shown.size else y
+    ax.set_ylim(min(-0.05, shown.min() - 0.1), max(1.1, shown.max() + 0.1))
+    ax.set_xscale("log")
     label_log(ax)
     ax.legend(loc="best")
 
 
-def _percent(spread: float) -> str:
-    return f"{100 * spread:.2g}%" if spread < 0.995 else f"factor {np.exp(spread):.2g}"
+def _percent(judged: xr.Dataset, name: str) -> str:
+    """Return a spread with its error, or a bound where it is within two of them of nothing."""
+    value, error, high = (float(judged[key]) for key in (name, f"{name}_error", f"{name}_high"))
+    if value > np.log(2):
+        return f"factor {np.exp(value):.2g}"
+    if not np.isfinite(error):
+        return f"{100 * value:.2g}%"
+    if float(judged[f"{name}_low"]) == 0:
+        return f"below {100 * high:.2g}%"
+    return f"{100 * value:.2g} ± {100 * error:.1g} %"

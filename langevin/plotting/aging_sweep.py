@@ -11,10 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from langevin.errors import UserError
-from langevin.observables.aging import aging_exponent
 from langevin.sweep.reading import members, sweep_dims, text
 
-from .aging import AGING, LEAST, RESAMPLES, has_aging, uncertainty
+from .aging import AGING, LEAST, fit_of, has_aging
 from .style import GREY, colours_of, label_log, member_legend, number, time_label
 
 #: Members whose labels there is room for along an axis.
@@ -36,23 +35,20 @@ def aging_sweep_figure(dataset: xr.Dataset, threshold: float | None = None) -> F
     dataset : Dataset
         With swept dimensions.
     threshold : float, optional
-        Δ* of all members; by default each has the one that `observables.aging` recommends for it.
+        Δ* of all members; by default each has the one that `observables.aging` chooses for it.
 
     Raises
     ------
     UserError
-        If no member has enough waiting times that reach the threshold.
+        If no member has enough waiting times that reach a threshold.
     """
     own = [(labels, member) for labels, member in members(dataset) if has_aging(member)]
-    fits = [
-        Member(labels, aging_exponent(member["msd"], threshold, least=LEAST, resamples=RESAMPLES))
-        for labels, member in own
-    ]
-    fits = [member for member in fits if np.isfinite(member.fit["exponent"])]
+    fits = [Member(labels, fit_of(member, threshold)) for labels, member in own]
+    fits = [member for member in fits if member.fit["fitted"].any()]
     if not fits:
         raise UserError(f"--quantity {AGING}: no member has {LEAST} waiting times that reach a threshold")
     colours = colours_of(range(len(fits)))
-    made = Figure(figsize=(8.2, 4.0), layout="constrained")
+    made = Figure(figsize=(7.0, 3.8), layout="constrained")
     left, right = made.subplots(1, 2)
     _draw_times(left, own[0][1], fits, colours)
     _draw_exponents(right, dataset, fits, colours, threshold)
@@ -72,6 +68,7 @@ def _draw_times(ax: Axes, first: xr.Dataset, fits: list[Member], colours: Mappin
         bars = error if np.isfinite(error).all() else None
         ax.errorbar(waiting[used], times[used], bars, capsize=2, lw=1, **look)
         ends = waiting[used][[0, -1]]
+        # NaN where there is no exponent: no line.
         ax.plot(ends, float(fit["prefactor"]) * ends ** float(fit["exponent"]), color=colours[i], lw=1.2)
     ax.set(
         xscale="log",
@@ -85,14 +82,24 @@ def _draw_times(ax: Axes, first: xr.Dataset, fits: list[Member], colours: Mappin
 def _draw_exponents(
     ax: Axes, dataset: xr.Dataset, fits: list[Member], colours: Mapping[int, Any], threshold: float | None
 ) -> None:
-    """Draw μ ± error of each member: along the swept number, if that is all, else side by side."""
+    """Draw μ ± its total error of each member: along the swept number, if that is all, else side by side.
+
+    Where a member has no exponent, those of both halves of its waiting times are drawn, open.
+    """
     dims = sweep_dims(dataset)
     numeric = len(dims) == 1 and dataset[dims[0]].dtype.kind in "iuf"
+    open_ones = False
     x = np.array([float(m.labels[dims[0]]) for m in fits]) if numeric else np.arange(float(len(fits)))
     for i, (_, fit) in enumerate(fits):
-        error, _ = uncertainty(fit)
-        bar = error if np.isfinite(error) else None
-        ax.errorbar(x[i], float(fit["exponent"]), bar, color=colours[i], fmt="o", ms=5, capsize=3)
+        error = float(fit["exponent_total_error"])
+        if np.isfinite(fit["exponent"]):
+            bar = error if np.isfinite(error) else None
+            ax.errorbar(x[i], float(fit["exponent"]), bar, color=colours[i], fmt="o", ms=5, capsize=3)
+            continue
+        parts = [float(fit[f"exponent_{half}"]) for half in ("early", "late")]
+        label = "_" if open_ones else "no power: halves of $t_w$"
+        ax.plot([x[i]] * 2, parts, color=colours[i], ls=":", lw=1, marker="o", ms=4, mfc="white", label=label)
+        open_ones = True
     ax.axhline(1, color=GREY, ls=":", lw=1, label=r"$\mu = 1$")
     said = "of each its own $\\Delta^*$" if threshold is None else rf"$\Delta^*$ = {number(threshold)}"
     ax.set(ylabel=rf"exponent $\mu$ ({said})", xlabel=", ".join(d.replace("_", " ") for d in dims))

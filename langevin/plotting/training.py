@@ -11,11 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import SubplotSpec
 
-from langevin.observables.aging import aging_exponent, msd_over_noise
+from langevin.observables.aging import msd_over_noise
 from langevin.observables.regimes import is_number, regimes
 from langevin.observables.statistics import Estimate
 
-from .aging import AGING, LEAST, RESAMPLES, draw_times, has_aging
+from .aging import AGING, draw_times, fit_of, has_aging
 from .panels import band, curve, draw_two_time, estimate, reached_times
 from .style import BLUE, GREY, VERMILION, colours_of, legend_above, number, time_label, waiting_time_legend
 
@@ -81,11 +81,11 @@ def training_figure(dataset: xr.Dataset, two_time: Sequence[str]) -> Figure:
 
 
 def _aging(dataset: xr.Dataset) -> xr.Dataset | None:
-    """Return the fit of t* to a power of t_w; None if there is none."""
+    """Return t*(t_w) with its power, or why there is none; None where no threshold is crossed."""
     if not has_aging(dataset):
         return None
-    fit = aging_exponent(dataset["msd"], least=LEAST, resamples=RESAMPLES)
-    return fit if np.isfinite(fit["exponent"]) else None
+    fit = fit_of(dataset)
+    return fit if fit["fitted"].any() else None
 
 
 def collapse_figure(dataset: xr.Dataset) -> Figure:
