@@ -1,4 +1,27 @@
-"""draft"""
+r"""How far what the long-time solver finds may be off, time by time and pair by pair.
+
+Two errors make those of E and μ. With δC and δR those of the slice at t, n its nodes and w_n their weights,
+
+    E = −Σ_n w_n f'(C_n) R_n − β_i f(C_0),
+    δE = −∫_0^t ds [f'(C) δR + f''(C) R δC] − β_i f'(C_0) δC_0 + (the rule's own error, of panels)
+         + (that of interpolation between slices),
+
+and μ likewise; for a pure model δμ = −p δE identically, as both are the same sums. None of the terms can be
+had from one solution. The companion (`companion`) has all of them, each at least k ≈ 5 times as large: it
+integrates its own C and R with its own weights, and interpolates between its own slices. The distance of the
+two is then d = (k − 1) δ, k from 5.3 (steps, fourth order) to 12 (interpolation between slices, sixth order).
+
+The parts differ in sign, though, and their sum passes through zero: in t, along the lag and along t_w. At
+such a place d says nothing, but d near it does. What is stated is the largest d at a few times within a
+factor two before t (`PAST`), or at a few pairs near the pair (`_around`): d whole, not d/(k − 1), a factor
+four on the safe side where nothing cancels. No less is stated than
+
+- rounding, `SPACINGS` of floating-point numbers: at short lags 1 − C and χ are small;
+- what Newton's iteration leaves, `REST`·tolerance, times the lag where that is short;
+- in C, what is known of the slope at τ = 0. It is −T exactly; the solver prescribes the value there, 1, and
+  the slope is that of a polynomial. With δ its defect and τ₁ the first node beside τ = 0, the error is
+  δ min(τ, τ₁) to begin with.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +32,21 @@ import numpy as np
 from langevin.system import Array
 
 from .companion import Companion
+from .history import SPAN, History
 from .longtime import LongTime
+from .panels import DERIVATIVE, NODES
 
-SPACINGS = 32
+#: Times whose distances count for t, in units of t.
 PAST = (1.0, 0.84, 0.71, 0.6, 0.5)
-AROUND = (0.5, 0.71, 1.41, 2.0)
+#: Lags and waiting times of pairs beside a pair, in units of its own.
+SHORTER, LONGER, BEFORE = 0.71, 1.41, (0.84, 0.71)
+SPACINGS = 32
+#: In units of the tolerance: Newton's updates end below 10⁻³ of a step's local error, a tenth of it.
 REST = 1e-4
+
+Solutions = tuple[LongTime, Companion]
+Sizes = tuple[int, ...]
+
 
 class Pair(NamedTuple):
     """Two times, and their difference, which they have to rounding only."""
@@ -23,34 +55,68 @@ class Pair(NamedTuple):
     earlier: float
     lag: float
 
-Solutions = tuple[LongTime, Companion]
 
-def one_time(solvers, sizes, t: float) -> tuple[Array, Array]:
-    fine = solvers[0]
-    values = np.array(fine.one_time(t, sizes[0]))
+def one_time(solvers: Solutions, sizes: Sizes, t: float) -> tuple[Array, Array]:
+    """Return (E, μ) at a time, and their errors.
+
+    Parameters
+    ----------
+    solvers : (LongTime, Companion)
+    sizes : tuple of int
+        How many slices of each are known.
+    t : float
+    """
+    values = np.array(solvers[0].one_time(t, sizes[0]))
     apart = []
     for part in PAST:
-        f, c = (np.array(s.one_time(part * t, n)) for s, n in zip(solvers, sizes, strict=True))
-        apart.append(np.abs(f - c))
-    least = SPACINGS * np.finfo(float).eps * np.maximum(1.0, np.abs(values)) + REST * fine.tolerance * min(t, 1.0)
+        found = [s.one_time(part * t, size) for s, size in zip(solvers, sizes, strict=True)]
+        apart.append(np.abs(np.subtract(*found)))
+    least = _least(solvers[0], t) * np.maximum(1.0, np.abs(values))
     return values, np.maximum(np.max(apart, axis=0), least)
 
 
-def two_time(solvers, sizes, pair: Pair) -> tuple[Array, Array]:
-    fine = solvers[0]
-    values = np.array(fine.two_time(pair.later, pair.earlier, sizes[0], pair.lag))
+def two_time(solvers: Solutions, sizes: Sizes, pair: Pair) -> tuple[Array, Array]:
+    """Return (C, R, χ) of a pair, and their errors.
+
+    Parameters
+    ----------
+    solvers, sizes
+        As in `one_time`.
+    pair : Pair
+    """
+    values = np.array(solvers[0].two_time(pair.later, pair.earlier, sizes[0], pair.lag))
     apart = [_distance(solvers, sizes, near) for near in _around(pair)]
-    least = SPACINGS * np.finfo(float).eps + REST * fine.tolerance * min(pair.lag, 1.0)
-    return values, np.maximum(np.max(apart, axis=0), least * np.array([1.0, 1.0, abs(values[2])]))
+    least = _least(solvers[0], pair.lag) * np.array([1.0, 1.0, abs(values[2])])
+    errors = np.maximum(np.max(apart, axis=0), least)
+    slope, first = _defect(solvers[0].history, pair.later, sizes[0], solvers[0].problem.temperature)
+    errors[0] = max(errors[0], slope * min(pair.lag, first))
+    return values, errors
+
+
+def _least(solution: LongTime, lag: float) -> float:
+    return SPACINGS * float(np.finfo(float).eps) + REST * solution.tolerance * min(lag, 1.0)
 
 
 def _around(pair: Pair) -> list[Pair]:
-    t, lags = pair.later, [min(pair.lag * x, pair.later) for x in AROUND]
-    return [pair, *(Pair(t, t - lag, lag) for lag in lags), *(Pair(pair.earlier+x*pair.lag, pair.earlier, x*pair.lag) for x in (.5,.71))]
+    """Return the pair, and others: of the same later time, of the same waiting time, of the same lag."""
+    t, w, lag = pair
+    ending = [Pair(t, t - x, x) for x in (SHORTER * lag, min(LONGER * lag, t))]
+    before = [Pair(x * w + lag, x * w, lag) for x in BEFORE] if w > 0 else []
+    return [pair, *ending, Pair(w + SHORTER * lag, w, SHORTER * lag), *before]
 
 
-def _distance(solvers, sizes, pair: Pair) -> Array:
+def _distance(solvers: Solutions, sizes: Sizes, pair: Pair) -> Array:
     found = [
         s.two_time(pair.later, pair.earlier, size, pair.lag) for s, size in zip(solvers, sizes, strict=True)
     ]
-    return np.asarray(np.abs(np.array(found[0]) - np.array(found[1])))
+    return np.asarray(np.abs(np.subtract(*found)))
+
+
+def _defect(history: History, t: float, size: int, temperature: float) -> tuple[float, float]:
+    """Return by how much ∂_τC at τ = 0 differs from −T in the slices about t, and τ of the first node."""
+    times = history.slices().time[:size]
+    middle = int(np.searchsorted(times, t))
+    # The first slice is the start, a point.
+    nearby = range(max(1, min(middle - SPAN // 2, size - SPAN)), min(middle + SPAN // 2, size))
+    slopes = [float(DERIVATIVE[-1] @ history.c[k][-NODES:] * history.grids[k].slope[-1]) for k in nearby]
+    return max(abs(s - temperature) for s in slopes), max(float(history.grids[k].lag[-2]) for k in nearby)

@@ -10,16 +10,15 @@ It follows a guide:
   guide has three;
 - it starts with fewer slices of the power series, `STRIDE` times as far apart.
 
-Both solutions have errors of the same form, a(t)h⁴ + b(t)h⁶ of the steps (the backward differentiation formula,
-interpolation between slices) and c(t)w⁸ of the panels. The companion's are then larger by `STRIDE`⁴ to
-`STRIDE`⁶ and by about `WIDER`⁸: all by more than five. With δ the error of the guide, the distance is (k − 1)δ,
-k ≥ 5.
+Both solutions have errors of the same form, a(t)h⁴ + b(t)h⁶ of the steps (the backward differentiation
+formula, interpolation between slices) and c(t)w⁸ of the panels. The companion's are then larger by `STRIDE`⁴
+to `STRIDE`⁶ and by about `WIDER`⁸: all by more than five. With δ the error of the guide, the distance is
+(k − 1)δ, k ≥ 5.
 """
 
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 
 import numpy as np
 

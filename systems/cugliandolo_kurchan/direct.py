@@ -10,10 +10,10 @@ the error is a series in even powers of dt: two extrapolations of runs at dt, dt
 cost is O(t³/dt³), the memory O(t²/dt²): the reference for early times, not a way to late ones.
 
 *Errors.* How far the last extrapolation moved a value, O(dt⁴), is the error of the value before it, and says
-nothing of c dt⁶ that is left; three grids cannot know c. A fourth at dt/3 does: the polynomial in dt² through
-all four is right to O(dt⁸), and its distance from the value is the error of the value but for O(dt⁸). It costs
-a third more time. `SAFETY` times the distance is stated, as a part of order dt² of it is not known, and no less
-than rounding: `ROUNDING` is left in each row, and rows add up.
+nothing of the c dt⁶ that is left; three grids cannot know c. A fourth at dt/3 does: the polynomial in dt²
+through all four is right to O(dt⁸), and its distance from the value is the error of the value but for O(dt⁸).
+It costs a third more time. `SAFETY` times the distance is stated, as a part of order dt² of it is not known,
+and no less than rounding: `ROUNDING` is left in each row, and rows add up like a random walk.
 """
 
 from __future__ import annotations
