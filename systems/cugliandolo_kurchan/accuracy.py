@@ -1,17 +1,26 @@
-r"""How far C, R and χ of the long-time solver may be off, pair by pair.
+r"""How far what the long-time solver finds may be off, time by time and pair by pair.
 
-A companion with a larger tolerance solves the same equations. Its distance is several times the solution's
-own error (measured: 5 to 7), but it changes sign, along the lag and along t_w, and where it does it says
-nothing. What is stated is therefore the whole distance, the largest within a factor `AROUND` of the lag at
-the same later time, and no less than four things that the distance does not see:
+Two errors make those of E and μ. With δC and δR those of the slice at t, n its nodes and w_n their weights,
+
+    E = −Σ_n w_n f'(C_n) R_n − β_i f(C_0),
+    δE = −∫_0^t ds [f'(C) δR + f''(C) R δC] − β_i f'(C_0) δC_0 + (the rule's own error, of panels)
+         + (that of interpolation between slices),
+
+and μ likewise; for a pure model δμ = −p δE identically, as both are the same sums. None of the terms can be
+had from one solution. The companion (`companion`) has all of them, each at least k ≈ 5 times as large: it
+integrates its own C and R with its own weights, and interpolates between its own slices. The distance of the
+two is then d = (k − 1) δ, k from 5.3 (steps, fourth order) to 12 (interpolation between slices, sixth order).
+
+The parts differ in sign, though, and their sum passes through zero: in t, along the lag and along t_w. At
+such a place d says nothing, but d near it does. What is stated is the largest d at a few times within a
+factor two before t (`PAST`), or at a few pairs near the pair (`_around`): d whole, not d/(k − 1), a factor
+four on the safe side where nothing cancels. No less is stated than
 
 - rounding, `SPACINGS` of floating-point numbers: at short lags 1 − C and χ are small;
-- `PART`·tolerance·τ (up to τ = 1), and three times tolerance·τ up to t = `EARLY`, where both begin with the
-  same power series and have the same few panels;
-- the distance to that power series, as far as it holds to a part of the tolerance;
-- in C, the slope at τ = 0. It is −T exactly, of both solutions nearly so, and as far off in either: of the
-  polynomial next to τ = 0 the solver prescribes the value, 1. With δ the defect of the slope and τ₁ the first
-  node beside τ = 0, the error is δ min(τ, τ₁) to begin with.
+- what Newton's iteration leaves, `REST`·tolerance, times the lag where that is short;
+- in C, what is known of the slope at τ = 0. It is −T exactly; the solver prescribes the value there, 1, and
+  the slope is that of a polynomial. With δ its defect and τ₁ the first node beside τ = 0, the error is
+  δ min(τ, τ₁) to begin with.
 """
 
 from __future__ import annotations
@@ -22,15 +31,21 @@ import numpy as np
 
 from langevin.system import Array
 
+from .companion import Companion
 from .history import SPAN, History
-from .longtime import LongTime, series_of
+from .longtime import LongTime
 from .panels import DERIVATIVE, NODES
 
-AROUND = 2.0
+#: Times whose distances count for t, in units of t.
+PAST = (1.0, 0.84, 0.71, 0.6, 0.5)
+#: Lags and waiting times of pairs beside a pair, in units of its own.
+SHORTER, LONGER, BEFORE = 0.71, 1.41, (0.84, 0.71)
 SPACINGS = 32
-PART, EARLY = 0.03, 10.0
-#: Part of the tolerance to which the power series holds where it is compared with.
-HOLDS = 1e-3
+#: In units of the tolerance: Newton's updates end below 10⁻³ of a step's local error, a tenth of it.
+REST = 1e-4
+
+Solutions = tuple[LongTime, Companion]
+Sizes = tuple[int, ...]
 
 
 class Pair(NamedTuple):
@@ -41,43 +56,60 @@ class Pair(NamedTuple):
     lag: float
 
 
-def two_time(solvers: tuple[LongTime, ...], sizes: tuple[int, ...], pair: Pair) -> tuple[Array, Array]:
+def one_time(solvers: Solutions, sizes: Sizes, t: float) -> tuple[Array, Array]:
+    """Return (E, μ) at a time, and their errors.
+
+    Parameters
+    ----------
+    solvers : (LongTime, Companion)
+    sizes : tuple of int
+        How many slices of each are known.
+    t : float
+    """
+    values = np.array(solvers[0].one_time(t, sizes[0]))
+    apart = []
+    for part in PAST:
+        found = [s.one_time(part * t, size) for s, size in zip(solvers, sizes, strict=True)]
+        apart.append(np.abs(np.subtract(*found)))
+    least = _least(solvers[0], t) * np.maximum(1.0, np.abs(values))
+    return values, np.maximum(np.max(apart, axis=0), least)
+
+
+def two_time(solvers: Solutions, sizes: Sizes, pair: Pair) -> tuple[Array, Array]:
     """Return (C, R, χ) of a pair, and their errors.
 
     Parameters
     ----------
-    solvers : tuple of LongTime
-        The solution and its companion.
-    sizes : tuple of int
-        How many slices of each are known.
+    solvers, sizes
+        As in `one_time`.
     pair : Pair
     """
-    fine, size = solvers[0], sizes[0]
-    values = np.array(fine.two_time(pair.later, pair.earlier, size, pair.lag))
+    values = np.array(solvers[0].two_time(pair.later, pair.earlier, sizes[0], pair.lag))
     apart = [_distance(solvers, sizes, near) for near in _around(pair)]
-    part = fine.tolerance * (PART if pair.later > EARLY else 3.0)
-    least = SPACINGS * np.finfo(float).eps + part * min(pair.lag, 1.0)
-    errors = np.maximum(np.max(apart, axis=0), least * np.array([1.0, 1.0, abs(values[2])]))
-    series = series_of(fine.problem)
-    if pair.later <= series.radius(HOLDS * fine.tolerance):
-        known = series.at(pair.later, np.array([pair.earlier]))
-        off = [abs(float(k[0]) - v) for k, v in zip(known, values[:2], strict=True)]
-        errors = np.maximum(errors, [*off, off[1] * pair.lag])
-    slope, first = _defect(fine.history, pair.later, size, fine.problem.temperature)
+    least = _least(solvers[0], pair.lag) * np.array([1.0, 1.0, abs(values[2])])
+    errors = np.maximum(np.max(apart, axis=0), least)
+    slope, first = _defect(solvers[0].history, pair.later, sizes[0], solvers[0].problem.temperature)
     errors[0] = max(errors[0], slope * min(pair.lag, first))
     return values, errors
 
 
+def _least(solution: LongTime, lag: float) -> float:
+    return SPACINGS * float(np.finfo(float).eps) + REST * solution.tolerance * min(lag, 1.0)
+
+
 def _around(pair: Pair) -> list[Pair]:
-    t, lags = pair.later, (pair.lag / AROUND, min(pair.lag * AROUND, pair.later))
-    return [pair, *(Pair(t, t - lag, lag) for lag in lags)]
+    """Return the pair, and others: of the same later time, of the same waiting time, of the same lag."""
+    t, w, lag = pair
+    ending = [Pair(t, t - x, x) for x in (SHORTER * lag, min(LONGER * lag, t))]
+    before = [Pair(x * w + lag, x * w, lag) for x in BEFORE] if w > 0 else []
+    return [pair, *ending, Pair(w + SHORTER * lag, w, SHORTER * lag), *before]
 
 
-def _distance(solvers: tuple[LongTime, ...], sizes: tuple[int, ...], pair: Pair) -> Array:
+def _distance(solvers: Solutions, sizes: Sizes, pair: Pair) -> Array:
     found = [
         s.two_time(pair.later, pair.earlier, size, pair.lag) for s, size in zip(solvers, sizes, strict=True)
     ]
-    return np.asarray(np.abs(np.array(found[0]) - np.array(found[1])))
+    return np.asarray(np.abs(np.subtract(*found)))
 
 
 def _defect(history: History, t: float, size: int, temperature: float) -> tuple[float, float]:

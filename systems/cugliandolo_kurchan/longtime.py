@@ -51,7 +51,7 @@ SERIES_DEGREE = 20
 
 @lru_cache(maxsize=16)
 def series_of(problem: Problem) -> Series:
-    """Return the power series of a problem. A solution and its companion start alike."""
+    """Return the power series of a problem."""
     return Series(problem.covariance, problem.temperature, problem.beta, SERIES_DEGREE)
 
 
@@ -69,15 +69,12 @@ class LongTime:
     ----------
     problem : Problem
     tolerance : float
-    coarser : float
-        What the smallest steps' errors are multiplied by: they do not follow the tolerance by themselves.
     crew : Pool
         Threads that share a slice.
     """
 
-    def __init__(self, problem: Problem, tolerance: float, coarser: float = 1.0, crew: Pool = ALONE) -> None:
+    def __init__(self, problem: Problem, tolerance: float, crew: Pool = ALONE) -> None:
         self.problem, self.tolerance = problem, tolerance
-        self.stride = coarser ** (1 / (ORDER + 1))
         self.width = WIDTH * (tolerance / 1e-7) ** 0.125
         self.stepper = Stepper(problem, crew)
         self.history = self._start()
@@ -119,8 +116,8 @@ class LongTime:
         target = LOCAL * self.tolerance
         while True:
             t = CLOCK * math.expm1(before + step)
-            least = self.stride * least_step(t)
-            grid = Grid.at(t, self._panel_width(t, step))
+            least = least_step(t)
+            grid = Grid.at(t, self.panel_width(t, step))
             made = self.stepper.step(history.slices(), history.size, before + step, grid, 1e-3 * target)
             factor = 0.9 * (target / max(made.error, 1e-30)) ** (1 / (ORDER + 1))
             following = step * min(max(factor, SHRINKAGE), GROWTH)
@@ -137,10 +134,11 @@ class LongTime:
             f"{self.tolerance:g}: end the run before (dynamics.t_max), or try another dynamics.tolerance"
         )
 
-    def _panel_width(self, t: float, step: float) -> float:
+    def panel_width(self, t: float, step: float) -> float:
+        """Return how wide panels may be at time t, after a step in λ."""
         if t < 10:
             return self.width
-        narrow = PANELS_PER_STEP * max(step, self.stride * least_step(t)) * max(1.0, math.sqrt(LATE / t))
+        narrow = PANELS_PER_STEP * max(step, least_step(t)) * max(1.0, math.sqrt(LATE / t))
         return min(self.width, narrow, LATE_WIDTH if t > LATE else math.inf)
 
     def one_time(self, t: float, size: int) -> tuple[float, float]:

@@ -33,12 +33,6 @@ from langevin.system import Array, Attributes, System
 from . import theory
 from .covariance import Covariance
 
-#: The companion solution, whose distance estimates the error, has this many times the tolerance.
-COMPANION = 8.0
-#: What of its distance is the solution's own error in E. Measured, the errors' ratio is 5 to 7: on the safe
-#: side. What is stated of pairs: `accuracy`.
-SHARE = 1 / 4
-
 
 @dataclass(frozen=True)
 class State:
@@ -135,9 +129,11 @@ class CugliandoloKurchan(System):
         crew = Pool(allowed(self.threads))
         problem = Problem(self.covariance, self.temperature, self.beta)
         if self.time_step is None:
+            from .companion import Companion
             from .longtime import LongTime
 
-            return tuple(LongTime(problem, self.tolerance * k, k, crew) for k in (1.0, COMPANION))
+            solution = LongTime(problem, self.tolerance, crew)
+            return solution, Companion(solution)
         from .direct import Direct
 
         return (Direct(problem, self.time_step, round(self.t_max / self.time_step), crew),)
@@ -155,12 +151,12 @@ class CugliandoloKurchan(System):
 
     def _one_time(self, state: State) -> tuple[Array, Array]:
         """Return (E, μ) and their errors."""
-        found = [s.one_time(state.t, size) for s, size in zip(self.solvers, state.sizes, strict=True)]
         if self.time_step is not None:
-            best, error = found[0]
-            return best, error
-        fine, coarse = (np.array(values) for values in found)
-        return fine, SHARE * np.abs(fine - coarse)
+            (direct,), (size,) = self.solvers, state.sizes
+            return direct.one_time(state.t, size)
+        from .accuracy import one_time
+
+        return one_time(self.solvers, state.sizes, state.t)
 
     def _two_time(self, earlier: float, state: State, lag: float) -> tuple[Array, Array]:
         """Return (C, R, χ) and their errors."""
@@ -174,9 +170,9 @@ class CugliandoloKurchan(System):
         return two_time(self.solvers, state.sizes, Pair(state.t, earlier, lag))
 
     def measure(self, state: State) -> dict[str, Array]:
-        """Return energy, μ and the estimated error of the energy, shape (1,) each."""
-        (energy, mu), (error, _) = self._one_time(state)
-        return {"energy": np.array([energy]), "energy_error": np.array([error]), "mu": np.array([mu])}
+        """Return energy and μ with their estimated errors, shape (1,) each."""
+        values, errors = self._one_time(state)
+        return _with_errors(("energy", "mu"), values, errors)
 
     def reference(self, state: State) -> float:
         """Return the time."""
@@ -189,11 +185,7 @@ class CugliandoloKurchan(System):
     def compare_at(self, reference: float, state: State, lag: float) -> dict[str, Array]:
         """Return what `compare` returns, at a lag that the two times have to rounding only."""
         values, errors = self._two_time(float(reference), state, lag)
-        made = {}
-        for name, value, error in zip(
-            ("correlation", "response", "integrated_response"), values, errors, strict=True
-        ):
-            made[name], made[f"{name}_error"] = np.array([value]), np.array([error])
+        made = _with_errors(("correlation", "response", "integrated_response"), values, errors)
         made["msd"], made["msd_error"] = 2 * (1 - made["correlation"]), 2 * made["correlation_error"]
         return made
 
@@ -231,7 +223,7 @@ class CugliandoloKurchan(System):
             for name, plateau, meaning in (("msd", 2 * (1 - q), "2(1 − q_EA)"), ("correlation", q, "q_EA")):
                 own[name].update(plateau=plateau, plateau_meaning=f"{meaning} for t_w → ∞, closed form")
             own["integrated_response"].update(q_ea=q, fdt_ratio=theory.fdt_ratio(f, temperature))
-        for name in ("energy", "msd", "correlation", "response", "integrated_response"):
+        for name in ("energy", "mu", "msd", "correlation", "response", "integrated_response"):
             own[f"{name}_error"] = {"long_name": f"estimated numerical error of {name}", "units": "1"}
         return own
 
@@ -249,6 +241,13 @@ class CugliandoloKurchan(System):
             own = {name.removeprefix(prefix): a for name, a in saved.items() if name.startswith(prefix)}
             solver.load_state(own)
         return self._at(float(saved["t"]))
+
+
+def _with_errors(names: Iterable[str], values: Array, errors: Array) -> dict[str, Array]:
+    made = {}
+    for name, value, error in zip(names, values, errors, strict=True):
+        made[name], made[f"{name}_error"] = np.array([value]), np.array([error])
+    return made
 
 
 def _direct_faults(dynamics: Any) -> Iterable[str]:
