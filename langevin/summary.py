@@ -14,8 +14,8 @@ from langevin.observables.barriers import said
 from langevin.observables.regimes import regimes, told
 from langevin.observables.spectra import has_spectrum
 from langevin.observables.spectra import summary as spectra
-from langevin.observables.statistics import average
-from langevin.observables.sufficiency import stated
+from langevin.observables.statistics import Estimate, average
+from langevin.observables.sufficiency import stated, too_few
 from langevin.sweep.reading import members, sweep_dims, text
 
 if TYPE_CHECKING:
@@ -88,7 +88,16 @@ def results(dataset: xr.Dataset) -> str:
         lines += _spectra(dataset)
     if "barrier" in dataset:
         lines += _barriers(dataset)
-    return "\n".join(lines)
+    return "\n".join([*lines, *_few(dataset)])
+
+
+def _few(dataset: xr.Dataset) -> Iterator[str]:
+    """Say why means stand without their errors, where they do."""
+    name = next((n for n in ("energy", "msd") if n in dataset and "replica" in dataset[n].dims), "")
+    if name and dataset.sizes["replica"] > 1:
+        lacking = too_few(name, int(average(dataset[name]).error.attrs["samples"]))
+        if lacking:
+            yield f"means without ±: {lacking}"
 
 
 def _barriers(dataset: xr.Dataset) -> Iterator[str]:
@@ -177,7 +186,7 @@ def _two_time(dataset: xr.Dataset) -> Iterator[str]:
         reached = np.flatnonzero(dataset["msd"][:, i].notnull().any("replica"))
         if reached.size:
             j = int(reached[-1])
-            cells = [f"{_plus_minus(e.mean[i, j], e.error[i, j]):>22}" if e else "" for e in both]
+            cells = [f"{_mean(e, (i, j)):>22}" if e else "" for e in both]
             yield f"{waiting:14.4g}{float(dataset['lag'][j]):10.4g}{''.join(cells)}"
 
 
@@ -208,7 +217,7 @@ def _spectra(dataset: xr.Dataset) -> Iterator[str]:
     columns = [average(found[name]) for name in ("lowest", "highest", "negative_fraction")]
     for i, time in enumerate(found["hessian_time"].to_numpy()):
         if np.isfinite(columns[0].mean[i]):
-            yield f"{time:14.4g}" + "".join(f"{_plus_minus(c.mean[i], c.error[i]):>22}" for c in columns)
+            yield f"{time:14.4g}" + "".join(f"{_mean(c, i):>22}" for c in columns)
 
 
 def _final(values: xr.DataArray) -> tuple[float, str]:
@@ -217,7 +226,13 @@ def _final(values: xr.DataArray) -> tuple[float, str]:
     if not values.sizes["time"]:
         return float("nan"), "unknown"
     estimate = average(values[:, -1:])
-    return float(values["time"][-1]), _plus_minus(estimate.mean[0], estimate.error[0])
+    return float(values["time"][-1]), _mean(estimate, 0)
+
+
+def _mean(found: Estimate, at: Any) -> str:
+    """Return one of the means, with its error where that holds; a single replica has none."""
+    samples = int(found.error.attrs["samples"])
+    return _plus_minus(found.mean[at], np.nan if too_few("mean", samples) else found.error[at])
 
 
 def _last(dataset: xr.Dataset, name: str) -> str:
