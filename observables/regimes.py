@@ -123,6 +123,13 @@ def regimes(loss: xr.Dataset | xr.DataArray, *, least: float = 0.1, bottom: floa
     if not {"time"} <= set(energy.dims) <= {"time", "replica"}:
         raise ValueError(f"dimensions {energy.dims}: needed: time, and replica or not")
     energy = ordered(energy, "time")
+    return _analysed(loss, energy, least, bottom)
+
+
+def _analysed(
+    loss: xr.Dataset | xr.DataArray, energy: xr.DataArray, least: float, bottom: float
+) -> xr.Dataset:
+    """Return what `regimes` says of an energy that has a time, and a replica or not."""
     mean = average(energy).mean if "replica" in energy.dims else energy
     time = mean["time"].to_numpy().astype(float)
 

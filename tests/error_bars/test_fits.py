@@ -185,7 +185,7 @@ def corners() -> Iterator[Row]:
 
 
 def knees(runs: int = 200) -> Iterator[Row]:
-    """Descents in two parts; the jackknife decides anew whether they are. Some minutes: each fit is a search."""
+    """Descents in two parts; the jackknife decides anew if they are. Minutes: each fit is a search."""
     more = ("knee", "level_knee", "t2")
     labels = {"knee": "knee", "level_knee": "level_knee", "t2": "t2"}
     for row in judged(labels, losses(4 * runs, True), (4,), numbers(more), runs):
