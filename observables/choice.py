@@ -203,8 +203,8 @@ def rectangle(
     for first in range(size - least + 1):
         lowest = np.maximum.accumulate(bottom[:, first:], -1)
         highest = np.minimum.accumulate(top[:, first:], -1)
-        enough = before[:, first:] - before[:, [first]] + 1 >= least
-        enough &= there[:, first:] & there[:, [first]]
+        count = before[:, first:] - before[:, [first]] + 1
+        enough = (count >= least) & there[:, first:] & there[:, [first]]
         spans = np.where(enough, highest - lowest, 0.0)
         area = np.maximum(spans, 0.0) * (x[first:] - x[first])
         last = area.argmax(-1)

@@ -5,8 +5,10 @@ curves. `Analysis` makes it for many averages at once, and it is repeated for ev
 The parts of the error of μ:
 
 statistics
-    The larger one of two standard errors over samples, that of the bootstrap and, for up to 50 samples, that
-    of the jackknife. Of few samples whose curves differ by factors either may be too small, seldom both.
+    The standard error over samples of the bootstrap; for up to 50 samples that of the jackknife, if it is
+    larger, but no more than a fourth. Of few samples whose curves differ by factors the bootstrap is too
+    small by some percent, which the jackknife is not. Where curves are flat t* jumps, and the jackknife says
+    nothing.
 threshold
     By how much another threshold would change μ: rms of μ(Δ*′) − μ(Δ*) over the range that counts.
 drift
@@ -48,6 +50,8 @@ DRIFT, DEVIATION, _SMALL = 1 / 3, 0.2, 0.2
 _SIGMAS = 2.0
 #: Samples up to which there is a jackknife, too: for more both errors are the same.
 _JACKKNIFE = 50
+#: The jackknife's error over the bootstrap's, beyond which it is one of jumps.
+_JUMPY = 1.25
 #: Part of the resamples that may lack a fit.
 _LOST = 0.05
 
@@ -202,7 +206,7 @@ def parts(analysis: Analysis, resamples: int, seed: int) -> Parts:
 
 
 def standard_error(found: Resampled, function: Callable[[Array], Array], values: xr.DataArray) -> Array:
-    """Return the larger one of the standard errors of bootstrap and jackknife; NaN for a single sample.
+    """Return the standard error of bootstrap and jackknife, as the module says; NaN for a single sample.
 
     Parameters
     ----------
@@ -217,7 +221,8 @@ def standard_error(found: Resampled, function: Callable[[Array], Array], values:
     # All at once: `statistics.jackknife` would ask for each sample in turn.
     left_out = function(_without_each(values))
     squares = (left_out - left_out.mean(0)) ** 2
-    return np.asarray(np.fmax(error, np.sqrt((1 - 1 / found.samples) * squares.sum(0))))
+    jackknife = np.sqrt((1 - 1 / found.samples) * squares.sum(0))
+    return np.asarray(np.fmax(error, np.fmin(jackknife, _JUMPY * error)))
 
 
 def _without_each(values: xr.DataArray) -> Array:

@@ -228,7 +228,8 @@ class _Judge:
 
 def _tabulate(found: Resampled, error: Array, confidence: float, reason: str) -> xr.Dataset:
     """Return the spreads and the best exponent, with their errors and intervals."""
-    count, pairs = len(_ABOUT), {}
+    count = len(_ABOUT)
+    pairs: dict[str, tuple[float, float | None]] = {}
     degrees = max(found.samples - 1, 1)
     noise = _noise(found)
     about: dict[str, dict[str, Any]] = {}
@@ -236,7 +237,7 @@ def _tabulate(found: Resampled, error: Array, confidence: float, reason: str) ->
         square = float(found.value[k]) - (0.0 if math.isnan(noise[k]) else noise[k])
         low, high = (math.sqrt(max(e, 0.0)) if e == e else e for e in (square - error[k], square + error[k]))
         ends = [float(e) for e in interval(square, error[k], degrees, confidence)]
-        pairs[name] = (_root(square), (high - low) / 2)
+        pairs[name] = (_root(square), float(high - low) / 2)
         for end, value in zip(("low", "high"), ends, strict=True):
             pairs[f"{name}_{end}"] = (_root(value), None)
             about[f"{name}_{end}"] = {"long_name": f"{end} end of the interval of {name}"}
@@ -253,7 +254,8 @@ def _tabulate(found: Resampled, error: Array, confidence: float, reason: str) ->
     if reason:
         pairs = {name: (math.nan, None if e is None else math.nan) for name, (_, e) in pairs.items()}
         about["spread"]["reason"] = reason
-    return tabulate(pairs, xr.DataArray(0.0), about)
+    arrays = {n: (np.asarray(v), None if e is None else np.asarray(e)) for n, (v, e) in pairs.items()}
+    return tabulate(arrays, xr.DataArray(0.0), about)
 
 
 def _noise(found: Resampled) -> list[float]:

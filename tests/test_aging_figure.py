@@ -180,9 +180,8 @@ def test_the_summary_says_how_it_ages() -> None:
         exponent_words.parts(fit, False),
         exponent_words.halves(fit),
     )
-    assert line == (
-        f"aging: t* ~ t_w^μ, μ = {number} ({errors}; Δ* = {float(fit['threshold']):.3g}; halves of t_w: {late})"
-    )
+    level = f"Δ* = {float(fit['threshold']):.3g}"
+    assert line == f"aging: t* ~ t_w^μ, μ = {number} ({errors}; {level}; halves of t_w: {late})"
     assert float(number.split(" ± ")[1]) == pytest.approx(float(fit["exponent_total_error"]), abs=5e-4)
     assert "numerical" in summary.results(solved()).splitlines()[-1]
     summary.results(ds * np.nan)
