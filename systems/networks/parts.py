@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from langevin import simulation
     from langevin.systems.curves.profile import barrier
 
-    from . import batches, measurement, perceptron, tiny, training
+    from . import batches, measurement, perceptron, response, tiny
     from .bends import Bends
     from .curvature import LossHessian, Twin
     from .devices import explained, prepare
@@ -37,7 +37,7 @@ else:
     torch, simulation = later("torch"), later("langevin.simulation")
     (barrier,) = callables("langevin.systems.curves.profile", "barrier")
     batches, measurement = _module("batches"), _module("measurement")
-    perceptron, tiny, training = map(_module, ("perceptron", "tiny", "training"))
+    perceptron, response, tiny = map(_module, ("perceptron", "response", "tiny"))
     (Bends,) = _of("bends", "Bends")
     LossHessian, Twin = _of("curvature", "LossHessian", "Twin")
     explained, prepare = _of("devices", "explained", "prepare")
@@ -84,10 +84,10 @@ __all__ = [
     "measurement",
     "perceptron",
     "prepare",
+    "response",
     "restored",
     "seeded",
     "simulation",
     "tiny",
     "torch",
-    "training",
 ]
