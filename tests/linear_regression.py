@@ -20,15 +20,19 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
+from small_nets import built
 from torch import nn
 
+from langevin import config
 from langevin.ensemble import Ensemble
 from langevin.systems.networks.datasets.base import Data, DataKeys, Examples
 
 Array = NDArray[np.float64]
 
 INPUTS, OUTPUTS = 3, 2
+LAGS = [1, 2, 5, 12, 30]
 _RNG = np.random.default_rng(4)
 X = (_RNG.standard_normal((12, INPUTS)) * [1.4, 0.8, 0.5]).astype(np.float32)
 Y = np.array([0, 1, 1, 0, 1, 0, 0, 1, 1, 0, 1, 1])
@@ -104,3 +108,17 @@ def exact(lags: Any, rate: float, batch: int | None, temperature: float = 0.0) -
         s = np.linalg.solve(np.eye(INPUTS**2) - advance, source.ravel()).reshape(INPUTS, INPUTS)
         msd += 2 * np.trace((unit - powers) @ s, axis1=1, axis2=2) / INPUTS / OUTPUTS
     return Exact(np.trace(response, axis1=1, axis2=2) / INPUTS, msd, response)
+
+
+def regression(replicas: int, waiting: int, record: Any = None, **keys: Any) -> xr.Dataset:
+    """Take the linear net, whose response is known, through its lags; nothing else is measured."""
+    keys = {"learning_rate": 0.3, "batches": "full", "t_max": waiting + LAGS[-1], **keys}
+    times = {"waiting_times": [waiting], "lags": LAGS, "field": 1e-3}
+    network, noise = built(config.load(given(replicas, {**times, **(record or {})}, **keys)))
+    state = network.move(network.initial_state(noise), 0, waiting, noise)
+    reference, now, found = network.reference(state), waiting, []
+    for lag in LAGS:
+        state, now = network.move(state, now, waiting + lag, noise), waiting + lag
+        found.append(network.compare_at(reference, state, float(lag)))
+    values = {name: np.stack([one[name] for one in found], axis=1) for name in found[0]}
+    return xr.Dataset({name: (("replica", "lag"), v) for name, v in values.items()}, {"lag": LAGS})

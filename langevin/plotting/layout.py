@@ -29,6 +29,7 @@ from .panels import (
     reached_times,
 )
 from .plane import has_plane, planar, plane_figure
+from .response import EFFECTIVE_TEMPERATURE, has_temperature, temperature_figure
 from .spectra import HESSIAN, has_spectrum, spectrum_figure
 from .structure import PAIRS, SCATTERING, has_pairs, has_scattering, pair_figure, scattering_figure
 from .style import STYLE, colours_of, entitle, waiting_time_legend
@@ -36,7 +37,7 @@ from .sweep import refused, sweep_figure
 from .training import MSD_OVER_NOISE, collapse_figure, has_noise, training_figure
 
 #: What is made of several variables, and stands alone.
-_ALONE = (MSD_OVER_NOISE, AGING, HESSIAN, PAIRS, SCATTERING, CURVE)
+_ALONE = (MSD_OVER_NOISE, AGING, EFFECTIVE_TEMPERATURE, HESSIAN, PAIRS, SCATTERING, CURVE)
 
 
 def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | None = None) -> Figure:
@@ -54,7 +55,8 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
         A result, or a checkpoint of an unfinished run.
     quantity : str, optional
         Two-time observable of the right panel of two; by default msd. A one-time observable, or one that
-        stands alone: msd_over_noise, aging (`aging.aging_figure`), hessian (`spectra.spectrum_figure`),
+        stands alone: msd_over_noise, aging (`aging.aging_figure`), effective_temperature
+        (`response.temperature_figure`), hessian (`spectra.spectrum_figure`),
         pair_correlation, self_scattering (`structure`), curve (`curves.curve_figure`; the default where there
         is one). Of a plane (`plane.plane_figure`), what is drawn on it. None of ensembles (`ensembles`).
     threshold : float, optional
@@ -91,6 +93,8 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
             made = collapse_figure(dataset)
         elif wanted == AGING:
             made = aging_figure(dataset, threshold)
+        elif wanted == EFFECTIVE_TEMPERATURE:
+            made = temperature_figure(dataset)
         elif wanted == HESSIAN:
             made = spectrum_figure(dataset)
         elif wanted == PAIRS:
@@ -133,6 +137,7 @@ def quantities(dataset: xr.Dataset) -> list[str]:
     alone = {
         MSD_OVER_NOISE: has_noise,
         AGING: has_aging,
+        EFFECTIVE_TEMPERATURE: has_temperature,
         HESSIAN: has_spectrum,
         PAIRS: has_pairs,
         SCATTERING: has_scattering,

@@ -194,16 +194,11 @@ class FromField:
         waiting = copies.step - round(lag)
         pair = copies.pairs[waiting]
         sigma = torch.from_numpy(signs(self.ensemble, waiting, state.weights.shape[1]))
-        sums = np.array(
-            [
-                _odd_and_even(*rows)
-                for rows in zip(pair.plus.weights, pair.minus.weights, state.weights, sigma, strict=True)
-            ]
-        )
+        sums = _sums(pair, state.weights, sigma)
         with np.errstate(invalid="ignore", divide="ignore"):
             return {
-                "integrated_response": sums[:, 0] / (2 * pair.strength * state.weights.shape[1]),
-                "response_nonlinearity": np.sqrt(sums[:, 1] / sums[:, 2]),
+                "integrated_response": sums[0] / (2 * pair.strength * state.weights.shape[1]),
+                "response_nonlinearity": np.sqrt(sums[1] / sums[2]),
             }
 
 
@@ -212,11 +207,20 @@ def _copies(state: NetworkState) -> Copies:
     return state.response
 
 
-def _odd_and_even(plus: Tensor, minus: Tensor, middle: Tensor, sigma: Tensor) -> Array:
-    """Return Σ σ (w⁺ − w⁻), Σ (w⁺ + w⁻ − 2w)², Σ (w⁺ − w⁻)² of one replica, in double precision."""
-    total = np.zeros(3)
-    for parts in zip(*(torch.split(x, HELD) for x in (plus, minus, middle, sigma)), strict=True):
-        p, m, w, s = (part.to(plus.device).double() for part in parts)
-        odd, even = p - m, p + m - 2 * w
-        total += [float(dots(a, b)) for a, b in ((s, odd), (even, even), (odd, odd))]
+def _sums(pair: Pair, middle: Tensor, sigma: Tensor) -> Array:
+    """Return Σ σ (w⁺ − w⁻), Σ (w⁺ + w⁻ − 2w)², Σ (w⁺ − w⁻)² of each replica, shape (3, R)."""
+    parts = pair.plus.weights, pair.minus.weights, middle, sigma
+    if middle.numel() <= HELD:
+        return _odd_and_even(*parts)
+    total = np.zeros((3, len(middle)))
+    for row, one in enumerate(zip(*parts, strict=True)):
+        for some in zip(*(torch.split(x, HELD) for x in one), strict=True):
+            total[:, row] += _odd_and_even(*some)
     return total
+
+
+def _odd_and_even(plus: Tensor, minus: Tensor, middle: Tensor, sigma: Tensor) -> Array:
+    """Return the sums of `_sums` over the last axis, in double precision."""
+    p, m, w, s = (part.to(plus.device).double() for part in (plus, minus, middle, sigma))
+    odd, even = p - m, p + m - 2 * w
+    return torch.stack([dots(a, b) for a, b in ((s, odd), (even, even), (odd, odd))]).cpu().numpy()

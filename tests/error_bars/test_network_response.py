@@ -1,0 +1,73 @@
+"""Coverage of the response of networks, and of the effective temperatures that follow from it.
+
+The net is a linear regression whose χ, Δ and T_eff are known in closed form (`linear_regression`): the truth
+is exact. It has six weights, so that Δ of one replica scatters far more, and is more skewed, than that of
+any net of interest: M = 6 squares of Gaussians.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from judging import Row, judge, virtual_runs
+
+from langevin.observables.displacement_response import effective_temperature
+from langevin.observables.statistics import average
+from langevin.observables.sufficiency import least
+from langevin.systems.networks import team
+
+# table.py runs this file without pytest, which knows the folder.
+sys.path.append(str(Path(__file__).parent.parent))
+
+RUNS = 300
+SAMPLES = (4, 8, 16)
+#: Steps so large that α A is near 1 give the stationary state a heavy tail (multiplicative noise): not these.
+RATE, BATCH = 0.1, 4
+#: Three lags in one window: at the middle one there are slopes.
+LAG, DECADES = 12, 1.6
+
+
+def rows() -> list[Row]:
+    """Return rows of the table, for numbers of samples from the least on."""
+    from linear_regression import LAGS, exact, regression
+
+    # All replicas in one call, which takes seconds.
+    before, team.STACK = team.STACK, RUNS * max(SAMPLES)
+    try:
+        large = regression(RUNS * max(SAMPLES), 300, batches="iid", batch_size=BATCH, learning_rate=RATE)
+    finally:
+        team.STACK = before
+    expected = exact(LAGS, RATE, BATCH)
+    chi, delta = (
+        xr.DataArray(v, dims=("lag",), coords={"lag": LAGS}) for v in (expected.response, expected.msd)
+    )
+    truth = effective_temperature(delta, chi, decades=DECADES).sel(lag=LAG)
+    found = []
+    for samples in SAMPLES:
+        runs = [large.isel(replica=s) for s in virtual_runs(large.sizes["replica"], samples)[:RUNS]]
+        if samples >= least("integrated_response"):
+            made = [average(r["integrated_response"].sel(lag=LAG)) for r in runs]
+            pairs = np.array([(float(m.mean), float(m.error)) for m in made])
+            true = float(chi.sel(lag=LAG))
+            found.append(judge("χ of a network", "integrated_response", samples, true, *pairs.T))
+        read = [effective_temperature(r["msd"], r["integrated_response"], decades=DECADES) for r in runs]
+        for name, words in (
+            ("effective_temperature", "T_eff of a network, slope"),
+            ("chord_temperature", "T_eff of a network, chord"),
+        ):
+            if samples >= least(name):
+                pairs = np.array(
+                    [(float(r[name].sel(lag=LAG)), float(r[f"{name}_error"].sel(lag=LAG))) for r in read]
+                )
+                found.append(judge(words, name, samples, float(truth[name]), *pairs.T))
+    return found
+
+
+@pytest.mark.slow
+def test_errors_of_responses_hold() -> None:
+    """300 virtual runs of 4, 8 and 16 samples."""
+    assert not [fault for row in rows() for fault in row.faults()]
