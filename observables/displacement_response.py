@@ -26,7 +26,7 @@ from .pairs import ordered
 from .regression import inverse, line, near, three_points
 from .statistics import Array, average, jackknife, tabulate
 
-#: Part of a response that may be even in the field. What χ is off by is of the order of its square.
+#: Responses to +h and −h may differ by so much of their sum; beyond that χ is not used.
 MOST = 0.1
 
 _ABOUT = {

@@ -66,12 +66,12 @@ def draw_temperature(ax: Axes, dataset: xr.Dataset, colours: Mapping[int, Any]) 
     name, lag = "effective_temperature", dataset["lag"].to_numpy()
     samples = found[f"{name}_error"].attrs["samples"]
     # An error that does not hold is not drawn.
-    unknown = bool(too_few(name, samples))
+    lacking = too_few("displacement_temperature", samples)
     frozen = _frozen(dataset)
     for i, colour in colours.items():
         mean, error = found[name][i].to_numpy(), found[f"{name}_error"][i].to_numpy()
         shown = np.isfinite(mean) & (mean > 0)
-        band(ax, lag[shown], mean[shown], np.where(unknown, np.nan, error[shown]), colour, "_")
+        band(ax, lag[shown], mean[shown], np.where(bool(lacking), np.nan, error[shown]), colour, "_")
         if frozen is not None and np.isfinite(frozen[i]) and frozen[i] > 0:
             ax.plot([lag[0], lag[-1]], [frozen[i]] * 2, color=colour, ls=":", lw=1.0)
     if frozen is not None:
@@ -79,8 +79,8 @@ def draw_temperature(ax: Axes, dataset: xr.Dataset, colours: Mapping[int, Any]) 
     temperature = float(dataset["integrated_response"].attrs.get("temperature", 0.0))
     if temperature > 0:
         ax.axhline(temperature, color=GREY, ls="--", lw=1.0, label=f"bath, $T = {temperature:g}$")
-    if unknown:
-        ax.plot([], [], " ", label=f"no bands: {too_few(name, samples)}")
+    if lacking:
+        ax.plot([], [], " ", label=f"no bands: {lacking}")
     ax.set(xscale="log", yscale="log", xlabel=time_label(dataset["lag"], "lag $t$"))
     ax.set_ylabel(axis_label(found[name], r"$T_{\rm eff}$"))
     legend_above(ax)

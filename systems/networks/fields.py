@@ -198,7 +198,7 @@ class FromField:
         with np.errstate(invalid="ignore", divide="ignore"):
             return {
                 "integrated_response": sums[0] / (2 * pair.strength * state.weights.shape[1]),
-                "response_nonlinearity": np.sqrt(sums[1] / sums[2]),
+                "response_nonlinearity": np.abs(sums[1] / sums[0]),
             }
 
 
@@ -208,11 +208,11 @@ def _copies(state: NetworkState) -> Copies:
 
 
 def _sums(pair: Pair, middle: Tensor, sigma: Tensor) -> Array:
-    """Return Σ σ (w⁺ − w⁻), Σ (w⁺ + w⁻ − 2w)², Σ (w⁺ − w⁻)² of each replica, shape (3, R)."""
+    """Return Σ σ (w⁺ − w⁻) and Σ σ (w⁺ + w⁻ − 2w) of each replica, shape (2, R)."""
     parts = pair.plus.weights, pair.minus.weights, middle, sigma
     if middle.numel() <= HELD:
         return _odd_and_even(*parts)
-    total = np.zeros((3, len(middle)))
+    total = np.zeros((2, len(middle)))
     for row, one in enumerate(zip(*parts, strict=True)):
         for some in zip(*(torch.split(x, HELD) for x in one), strict=True):
             total[:, row] += _odd_and_even(*some)
@@ -223,4 +223,4 @@ def _odd_and_even(plus: Tensor, minus: Tensor, middle: Tensor, sigma: Tensor) ->
     """Return the sums of `_sums` over the last axis, in double precision."""
     p, m, w, s = (part.to(plus.device).double() for part in (plus, minus, middle, sigma))
     odd, even = p - m, p + m - 2 * w
-    return torch.stack([dots(a, b) for a, b in ((s, odd), (even, even), (odd, odd))]).cpu().numpy()
+    return torch.stack([dots(a, b) for a, b in ((s, odd), (s, even))]).cpu().numpy()

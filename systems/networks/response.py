@@ -30,16 +30,21 @@ which is 2 Σ_{i≠j} R_ij²/M² for a symmetric R: relative to χ of the order 
 zero at first, R = α n 1. It is part of the scatter of the replicas. What they share is the batches, so that
 the fluctuations of w itself are not in it.
 
-How far the field is from small is measured: `response_nonlinearity` is |w⁺ + w⁻ − 2w|/|w⁺ − w⁻|, the even
-terms over the odd ones, O(h). The cubic terms that χ is off by are of the order of its square, relative to χ.
+How differently the copies answer is measured: `response_nonlinearity` is |χ⁺ − χ⁻|/(χ⁺ + χ⁻), of the
+responses χ± = ± Σ_i σ_i (w_i± − w_i)/(h M) to either sign, O(h) for a smooth loss. It is a projection, as χ
+is: the even part of w itself need not be small. Units of ReLU that go on or off in one copy and not in the
+other change its gradient by a finite step, at a rate ∝ h, in a direction that σ does not know: the even part
+of w over the odd one grows as h^(−1/2), to O(1) within tens of steps, where χ⁺ and χ⁻ agree to parts of a
+thousand. It is no bound for the cubic terms: of a field so large that the gradient is nothing beside it, w±
+move freely, both ways, and nothing is seen. Whether χ depends on h a run with another `record.field` shows;
+its signs are the same.
 With single precision α h must exceed the spacing of numbers; the automatic field is a hundredth of the rms
 noise of a step's force for each weight, √(D/B + 2T/α), and at least `LEAST` spacings of the largest weight,
 over α.
 
 Where trajectories separate exponentially so do w⁺ and w⁻, in directions that have nothing to do with the
-field: the off-diagonal part of R grows, and with it the scatter of χ, until no h is small. The nonlinearity
-shows it. It is the known limit of linear response in single trajectories (van Kampen 1971, Phys. Norv. 5,
-279); averaged over replicas χ is still right as long as the nonlinearity is small.
+field: the off-diagonal part of R grows, and with it the scatter of χ over the replicas. It is the known limit
+of linear response in single trajectories (van Kampen 1971, Phys. Norv. 5, 279).
 
 **From the noise** (T > 0, without a field). A step ends with the kick k_n = √(2Tα_n) ξ_n, independent of all
 before; w'_n is where it finds the weights. A field moves the step by α_n h, as if it were part of the kick.
@@ -197,7 +202,7 @@ def attributes(network: Measured) -> Attributes:
         return made
     return made | {
         "response_nonlinearity": {
-            "long_name": "part of the displacement by the field that is even in it, over the odd part",
+            "long_name": "difference of the responses to +h and −h over their sum",
             "units": "1",
         },
         "response_field": {"long_name": "field h of the response, a force on every weight", "units": "1"},

@@ -16,7 +16,7 @@ import xarray as xr
 from judging import Row, judge, virtual_runs
 
 from langevin.observables.displacement_response import effective_temperature
-from langevin.observables.statistics import average
+from langevin.observables.statistics import average, interval
 from langevin.observables.sufficiency import least
 from langevin.systems.networks import team
 
@@ -55,16 +55,26 @@ def rows() -> list[Row]:
             true = float(chi.sel(lag=LAG))
             found.append(judge("χ of a network", "integrated_response", samples, true, *pairs.T))
         read = [effective_temperature(r["msd"], r["integrated_response"], decades=DECADES) for r in runs]
-        for name, words in (
-            ("effective_temperature", "T_eff of a network, slope"),
-            ("chord_temperature", "T_eff of a network, chord"),
+        for name, key, words in (
+            ("effective_temperature", "displacement_temperature", "T_eff of a network, slope"),
+            ("chord_temperature", "chord_temperature", "T_eff of a network, chord"),
         ):
-            if samples >= least(name):
+            if samples >= least(key):
                 pairs = np.array(
                     [(float(r[name].sel(lag=LAG)), float(r[f"{name}_error"].sel(lag=LAG))) for r in read]
                 )
-                found.append(judge(words, name, samples, float(truth[name]), *pairs.T))
+                found.append(
+                    judge(
+                        words, key, samples, float(truth[name]), *pairs.T, intervals=ends(*pairs.T, samples)
+                    )
+                )
     return found
+
+
+def ends(value: np.ndarray, error: np.ndarray, samples: int) -> dict[float, tuple[np.ndarray, np.ndarray]]:
+    """Return intervals of a temperature, symmetric in its logarithm."""
+    reach = {p: interval(0.0, error / value, samples - 1, p)[1] for p in (0.68, 0.95)}
+    return {p: (value * np.exp(-r), value * np.exp(r)) for p, r in reach.items()}
 
 
 @pytest.mark.slow
