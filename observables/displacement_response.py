@@ -65,8 +65,8 @@ def effective_temperature(
         effective_temperature and chord_temperature, in the unit of msd over that of χ, each with its standard
         error over samples as `<name>_error` (jackknife). The attribute `samples` of an error is the number n
         of independent samples: intervals are those of Student's distribution with n − 1 degrees of freedom
-        (`statistics.interval`). Dimensions of the arguments but replica; NaN where fewer than three lags are
-        in a window, or χ is not positive.
+        (`statistics.interval`), symmetric in ln T_eff. Dimensions of the arguments but replica; NaN where
+        fewer than three lags are in a window, or χ is not positive.
 
     Raises
     ------

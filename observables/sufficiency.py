@@ -12,7 +12,11 @@ from __future__ import annotations
 import math
 
 #: Samples from which the errors of a quantity hold; of those that are not named, `DEFAULT`.
-LEAST: dict[str, int] = {}
+LEAST: dict[str, int] = {
+    # T_eff of networks from displacements: the slope, and the chord, which has all the skewness of Δ.
+    "displacement_temperature": 4,
+    "chord_temperature": 32,
+}
 #: Of means and of numbers that are nearly linear in them, with Student's quantiles.
 DEFAULT = 4
 

@@ -18,6 +18,7 @@ from langevin import config, simulation
 from langevin.ensemble import Ensemble
 from langevin.errors import ConfigError, Diverged, UserError
 from langevin.observables.displacement_response import effective_temperature
+from langevin.plotting import layout
 from langevin.systems.networks import response as responses
 from langevin.systems.networks import team
 from langevin.systems.networks.fields import signs
@@ -313,3 +314,36 @@ def test_what_does_not_belong_together_has_no_temperature(change: Any, said: str
     one = xr.DataArray(np.ones((1, 3)), dims=("waiting_time", "lag"), coords={"lag": [1.0, 2.0, 3.0]})
     with pytest.raises(ValueError, match=said):
         effective_temperature(*change(one, one))
+
+
+def test_the_figure_draws_what_is_known(tmp_path: Path) -> None:
+    """χ against Δ/2 and T_eff with α D/(2B) for every waiting time; bands only from enough samples."""
+    record = {"response": True, "waiting_times": [0, 6], "lags": [1, 2, 4, 8, 16], "times": [1]}
+    for replicas, bands in ((4, 2), (3, 0)):
+        found = run(SYSTEMS["compiled, tiny"][0], record, replicas=replicas, learning_rate=0.1)
+        assert layout.EFFECTIVE_TEMPERATURE in layout.quantities(found)
+        left, right = layout.figure(found, layout.EFFECTIVE_TEMPERATURE).axes
+        assert len(right.collections) == bands
+        assert sum(line.get_linestyle() == ":" for line in right.get_lines()) == 2 + 1
+        assert left.get_xlabel().endswith("/2$")
+        words = [text.get_text() for text in right.get_legend().get_texts()]
+        assert any("too few samples" in w for w in words) == (not bands)
+        expected = found["gradient_noise"].mean("replica") * 0.1 / (2 * 8)
+        dotted = [line for line in right.get_lines() if line.get_linestyle() == ":"]
+        levels = [line.get_ydata()[0] for line in dotted if len(line.get_ydata())]
+        np.testing.assert_allclose(levels, expected)
+    assert layout.EFFECTIVE_TEMPERATURE not in layout.quantities(found.drop_vars("integrated_response"))
+
+
+def test_a_run_with_a_response_begins_from_a_file(tmp_path: Path) -> None:
+    """The weights that were stored; fields and kicks of their own."""
+    system, keys = SYSTEMS["thermal"]
+    first = settings(system, record={"configurations": "always", "times": [10]}, t_max=10, **keys).given
+    first["output"]["path"] = str(tmp_path / "first.nc")
+    simulation.execute(config.load(first))
+    for way in ("noise", "field"):
+        record = {"response": True, "response_from": way, "waiting_times": [0], "lags": [1, 4], "times": [1]}
+        second = settings(system, record=record, t_max=4, **keys).given
+        found = langevin.run({**second, "start": {"file": first["output"]["path"]}})
+        chi = found["integrated_response"].mean("replica")[0]
+        np.testing.assert_allclose(chi, [0.01, 0.04], rtol=0.1)
