@@ -40,6 +40,9 @@ LEAST: dict[str, int] = {
     "relaxation_time": 6,
     "collapse_spread": 6,
     "collapse_exponent": 6,
+    # T_eff of networks from displacements: the slope, and the chord, which has all the skewness of Δ.
+    "displacement_temperature": 4,
+    "chord_temperature": 32,
 }
 #: Of means and of numbers that are nearly linear in them, with Student's quantiles.
 DEFAULT = 4

@@ -36,6 +36,7 @@ from .spectra import HESSIAN, has_spectrum, spectrum_figure
 from .structure import PAIRS, SCATTERING, has_pairs, has_scattering, pair_figure, scattering_figure
 from .style import STYLE, colours_of, entitle, waiting_time_legend
 from .sweep import refused, sweep_figure
+from .temperature import EFFECTIVE_TEMPERATURE, has_temperature, temperature_figure
 from .training import MSD_OVER_NOISE, collapse_figure, has_noise, training_figure
 
 #: What is made of several variables, and stands alone; aging takes a threshold, too.
@@ -48,6 +49,7 @@ _DRAWN: dict[str, Callable[[xr.Dataset], Figure]] = {
     FDT: fdt_figure,
     CHI4: fluctuation_figure,
     LAYERS: layer_figure,
+    EFFECTIVE_TEMPERATURE: temperature_figure,
 }
 _ALONE = (AGING, *_DRAWN)
 
@@ -69,9 +71,9 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
         Two-time observable of the right panel of two; by default msd. A one-time observable, or one that
         stands alone: msd_over_noise, aging (`aging.aging_figure`), fdt (`response.fdt_figure`), chi4
         (`fluctuations.fluctuation_figure`), hessian (`spectra.spectrum_figure`), pair_correlation,
-        self_scattering (`structure`), layer_angle (`layers.layer_figure`), curve (`curves.curve_figure`; the
-        default where there is one). Of a plane (`plane.plane_figure`), what is drawn on it. None of ensembles
-        (`ensembles`).
+        self_scattering (`structure`), layer_angle (`layers.layer_figure`), effective_temperature
+        (`temperature.temperature_figure`), curve (`curves.curve_figure`; the default where there is one). Of
+        a plane (`plane.plane_figure`), what is drawn on it. None of ensembles (`ensembles`).
     threshold : float, optional
         Δ* of aging; chosen if it is not given.
 
@@ -147,6 +149,7 @@ def quantities(dataset: xr.Dataset) -> list[str]:
         SCATTERING: has_scattering,
         CURVE: has_curve,
         LAYERS: has_layers,
+        EFFECTIVE_TEMPERATURE: has_temperature,
         FDT: is_conjugate,
         CHI4: has_fluctuations,
     }

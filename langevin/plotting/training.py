@@ -16,8 +16,9 @@ from langevin.observables.regimes import is_number, regimes
 from langevin.observables.statistics import Estimate
 
 from .aging import AGING, draw_times, fit_of, has_aging
-from .panels import band, curve, draw_two_time, estimate, reached_times
+from .panels import band, curve, draw_displacement_response, draw_two_time, estimate, reached_times
 from .style import BLUE, GREY, VERMILION, colours_of, legend_above, number, time_label, waiting_time_legend
+from .temperature import EFFECTIVE_TEMPERATURE, has_temperature
 
 #: The name that asks for Δ/D alone; it is not in the file, but made of what is.
 MSD_OVER_NOISE = "msd_over_noise"
@@ -36,7 +37,8 @@ def training_figure(dataset: xr.Dataset, two_time: Sequence[str]) -> Figure:
 
     As Figs. 2 to 5 of Baity-Jesi et al. 2018. Where the loss has not come to its bottom, so that the noise
     need not collapse anything, the last panel is t* against t_w, if displacements have a power of the waiting
-    time (Herrera Segura et al. 2022); without gradient noise it is the correlation.
+    time (Herrera Segura et al. 2022); without gradient noise it is the correlation. Of a file with a response
+    it is the response against displacements.
 
     Parameters
     ----------
@@ -50,7 +52,8 @@ def training_figure(dataset: xr.Dataset, two_time: Sequence[str]) -> Figure:
     upper = ["losses"] + ["accuracies"] * any(n in dataset for n in _ACCURACIES)
     fit = _aging(dataset) if "msd" in two_time and not np.isfinite(t2) else None
     last = AGING if fit is not None else "correlation" if scaled is None else "collapse"
-    lower = [n for n in ("msd", last) if n in (*two_time, "collapse", AGING)]
+    last = EFFECTIVE_TEMPERATURE if has_temperature(dataset) else last
+    lower = [n for n in ("msd", last) if n in (*two_time, "collapse", AGING, EFFECTIVE_TEMPERATURE)]
     colours = colours_of(sorted({i for n in two_time for i in reached_times(estimate(dataset, n))}))
     stacked = last == "collapse" and scaled is not None and len(_groups(scaled, t2)) > 1
     heights = (1.0,) + ((0.65, 0.65) if stacked else (1.3,)) * bool(lower)
@@ -70,6 +73,8 @@ def training_figure(dataset: xr.Dataset, two_time: Sequence[str]) -> Figure:
                 draw_losses(ax, dataset, corners)
             elif panel == "accuracies":
                 draw_accuracies(ax, dataset, corners)
+            elif panel == EFFECTIVE_TEMPERATURE:
+                draw_displacement_response(ax, dataset, colours)
             elif panel == AGING and fit is not None:
                 draw_times(ax, dataset, fit, colours)
             else:

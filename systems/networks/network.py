@@ -53,15 +53,15 @@ from .parts import (
     overlaps,
     perceptron,
     prepare,
+    response,
     restored,
     seeded,
     subsets,
     tiny,
     torch,
-    training,
 )
 from .schedules import scaled_times
-from .sections import Descent, RecordDescent
+from .sections import Descent, RecordDescent, RecordNetwork
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -79,7 +79,8 @@ class Network:
     time_step: ClassVar[float] = 1.0
     Parameters: ClassVar[type[Section]]
     Dynamics: ClassVar[type[Descent]] = Descent
-    Record: ClassVar[type[RecordDescent]] = RecordDescent
+    Record: ClassVar[type[RecordDescent]] = RecordNetwork
+    measures_response: ClassVar[bool] = True
     data: ClassVar[str] = "mnist"
     connected_by: ClassVar[str] = "network_curve"
 
@@ -100,11 +101,13 @@ class Network:
             self.batches = batches.chosen(dynamics, data, ensemble)
             rule = Rule(dynamics.rates, dynamics.momentum, dynamics.weight_decay, dynamics.temperature)
             self.problem = Problem(self.layout, self.loss, self.train, self.batches.size, rule)
-            self.compiled = self._compiled_shape(self.modules[0])
+            work, name = self._work * self.batches.size, type(self).__name__
+            self.compiled = perceptron.chosen(self.modules[0], self.problem, dynamics, work, name)
             self._rows = data.rows
             self._choose(data)
         if record.layer_angles:
             overlaps.layer_names(self.layout)
+        self.response = response.measuring(self)
 
     # What a subclass says.
 
@@ -121,6 +124,8 @@ class Network:
     def check(cls, settings: Any) -> Iterable[str]:
         """Yield the faults that several keys together show."""
         yield from settings.dynamics.faults()
+        if isinstance(settings.record, RecordNetwork):
+            yield from settings.record.faults(settings.dynamics)
         # [system] of curves of networks has a key of this name, too, with another meaning.
         if issubclass(cls, Network) and getattr(settings.system, "loss", USUAL[0]) not in USUAL:
             try:
@@ -147,7 +152,7 @@ class Network:
             self._rows,
             self.ensemble,
             self.dynamics.execution if stackable else "sequential",
-            self.dynamics.cuda_graph,
+            self.dynamics.cuda_graph and not self.record.response,
             self._work,
             self.compiled,
             self._views(),
@@ -204,26 +209,6 @@ class Network:
         buffered = next(module.buffers(), None) is not None
         return self.batches.fixed and not frozen and not buffered
 
-    def _compiled_shape(self, module: nn.Module) -> perceptron.Shape | None:
-        """Return the shape of a net whose steps are to be compiled; None if torch takes them."""
-        keys, size = self.dynamics, self.batches.size
-        if keys.backend == "torch" or keys.execution == "stacked":
-            return None
-        shape = perceptron.shape_of(module, self.loss) if self.device.type == "cpu" else None
-        if self._augments:
-            # The kernels gather images by themselves, as they are.
-            shape = None
-        if keys.backend == "numba" and (shape is None or size > training.LARGEST):
-            raise UserError(
-                f'dynamics.backend = "numba": allowed: "auto" or "torch" for {type(self).__name__} with '
-                f"system.loss = {self.loss.name!r} and B = {size} on {self.device.type}; compiled are steps "
-                f"of fully connected nets with ReLU or tanh on a CPU, B ≤ {training.LARGEST}, without "
-                "augmentation"
-            )
-        if keys.backend == "auto" and not perceptron.pays(self._work * size, size):
-            return None
-        return shape
-
     # The system.
 
     def initial_state(self, noise: Noise) -> NetworkState:
@@ -234,7 +219,7 @@ class Network:
         pairs = zip(self.ensemble.replica, self.streams(noise), strict=True)
         memory = np.stack([self.batches.start(int(k), stream) for k, stream in pairs])
         velocity = torch.zeros_like(weights) if self.dynamics.momentum else None
-        return NetworkState(weights, velocity, buffers, memory)
+        return self.response.begin(NetworkState(weights, velocity, buffers, memory))
 
     def begun_from(self, state: NetworkState, x: Array) -> NetworkState:
         """Return the start with the weights x, shape (R, M); batch-norm has statistics of these."""
@@ -254,7 +239,8 @@ class Network:
         """Take the steps from t0 to t1, in place: of the weights of large nets one copy is enough."""
         first, last = round(t0), round(t1)
         with explained():
-            bad = self.units.advance(state, first, last, self.streams(noise))
+            take = self.units.advance
+            bad = self.response.advance(take, state, first, last, self.streams(noise))
             if bad is not None:
                 self._diverged(*bad)
             unfit = first_not_finite(state.weights)
@@ -281,7 +267,12 @@ class Network:
         """Return the gradient noise D and its standard error, shape (R,) each."""
         with explained():
             found = self.units.gradient_noise(state, self._chosen)
-        return dict(zip(("gradient_noise", "gradient_noise_error"), found, strict=True))
+            noise = dict(zip(("gradient_noise", "gradient_noise_error"), found, strict=True))
+            return noise | self.response.at_waiting(state, found[0])
+
+    def noise_of(self, state: NetworkState) -> Array:
+        """Return the gradient noise D alone, shape (R,)."""
+        return self.units.gradient_noise(state, self._chosen)[0]
 
     @cached_property
     def landscape(self) -> Landscape:
@@ -352,6 +343,10 @@ class Network:
         """Return the further dimension of what is measured of each layer."""
         return {"layer_angle": ("layer",)} if self.record.layer_angles else {}
 
+    def compare_at(self, reference: Reference, state: NetworkState, lag: float) -> dict[str, Array]:
+        """Return what `compare` does, and the response over this lag where it is measured (`response`)."""
+        return self.compare(reference, state) | self.response.compare(state, lag)
+
     def configuration(self, state: NetworkState) -> NDArray[Any]:
         """Return the weights, shape (R, M)."""
         return state.weights.cpu().numpy()
@@ -371,9 +366,10 @@ class Network:
     def attributes(self) -> Attributes:
         """Return the attributes of everything that a network measures."""
         rule = step_attributes(self.dynamics, self.batches.size)
-        return measured_attributes(
+        made = measured_attributes(
             self.loss.name, self.dof, self._chosen.sizes, rule, couples(self.modules[0])
         )
+        return {**made, **response.attributes(self)}
 
     def coordinates(self, schedule: Schedule) -> Coordinates:
         """Return the time of gradient flow, the learning rate if it changes, and the names of layers."""
@@ -386,4 +382,4 @@ class Network:
 
     def load_state(self, saved: Mapping[str, NDArray[Any]]) -> NetworkState:
         """Return the state that `state_dict` saved."""
-        return restored(saved, self.device)
+        return self.response.load(saved, restored(saved, self.device))

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from langevin import simulation
     from langevin.observables import barriers
 
-    from . import batches, measurement, overlaps, perceptron, subsets, tiny, training
+    from . import batches, measurement, overlaps, perceptron, response, subsets, tiny
     from .bends import Bends
     from .curvature import LossHessian, Twin
     from .devices import explained, prepare
@@ -37,8 +37,7 @@ else:
     torch, simulation = later("torch"), later("langevin.simulation")
     barriers = later("langevin.observables.barriers")
     batches, measurement, overlaps = map(_module, ("batches", "measurement", "overlaps"))
-    subsets = _module("subsets")
-    perceptron, tiny, training = map(_module, ("perceptron", "tiny", "training"))
+    perceptron, response, subsets, tiny = map(_module, ("perceptron", "response", "subsets", "tiny"))
     (Bends,) = _of("bends", "Bends")
     LossHessian, Twin = _of("curvature", "LossHessian", "Twin")
     explained, prepare = _of("devices", "explained", "prepare")
@@ -86,11 +85,11 @@ __all__ = [
     "overlaps",
     "perceptron",
     "prepare",
+    "response",
     "restored",
     "seeded",
     "simulation",
     "subsets",
     "tiny",
     "torch",
-    "training",
 ]

@@ -10,8 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from langevin.errors import UserError
+
 from .losses import Loss
 from .schedules import Rates
+from .sections import Descent
 from .training import LARGEST, Alone, Problem
 
 #: Multiplications of a step, forward, up to which one thread for each net is best: torch's share larger ones.
@@ -73,6 +76,42 @@ def pays(work: int, batch_size: int) -> bool:
     return work <= MOST and batch_size <= LARGEST
 
 
+def chosen(module: nn.Module, problem: Problem, keys: Descent, work: int, name: str) -> Shape | None:
+    """Return the shape of a net whose steps are to be compiled; None if torch takes them.
+
+    Parameters
+    ----------
+    module : Module
+    problem : Problem
+    keys : Descent
+        The section [dynamics].
+    work : int
+        Multiplications of one step, forward.
+    name : str
+        What the net is called in a fault.
+
+    Raises
+    ------
+    UserError
+        If they must be compiled, and cannot.
+    """
+    size, device = problem.batch_size, problem.examples.device.type
+    if keys.backend == "torch" or keys.execution == "stacked":
+        return None
+    shape = shape_of(module, problem.loss) if device == "cpu" else None
+    if keys.augment != "none":
+        # The kernels gather images by themselves, as they are.
+        shape = None
+    if keys.backend == "numba" and (shape is None or size > LARGEST):
+        raise UserError(
+            f'dynamics.backend = "numba": allowed: "auto" or "torch" for {name} with '
+            f"system.loss = {problem.loss.name!r} and B = {size} on {device}; compiled are steps "
+            f"of fully connected nets with ReLU or tanh on a CPU, B ≤ {LARGEST}, without "
+            "augmentation"
+        )
+    return shape if keys.backend == "numba" or pays(work, size) else None
+
+
 class Compiled(Alone):
     """One replica whose steps are compiled; torch sees the same weights when it measures."""
 
@@ -101,6 +140,12 @@ class Compiled(Alone):
         super().bind(weights, velocity)
         self._row = weights[0].numpy()
         self._speed = self._row if velocity is None else velocity[0].numpy()
+        self._pushed = np.empty(0, self._row.dtype)
+
+    def push(self, field: Tensor | None) -> None:
+        """Add a constant force, shape (1, M), to that of the steps; None: none."""
+        super().push(field)
+        self._pushed = np.empty(0, self._row.dtype) if field is None else field[0].numpy()
 
     def run(self, batches: Tensor, rates: Rates) -> Tensor:
         """Take a step on each of the batches, shape (steps, 1, B); return their losses, shape (steps, 1).
@@ -109,7 +154,7 @@ class Compiled(Alone):
         """
         losses = np.empty(len(batches), self._row.dtype)
         index = np.ascontiguousarray(batches[:, 0].numpy())
-        self._descend(self._row, self._speed, *self._arguments(index, rates), losses)
+        self._descend(self._row, self._speed, self._pushed, *self._arguments(index, rates), losses)
         return torch.from_numpy(losses)[:, None]
 
     def run_bends(

@@ -165,13 +165,24 @@ def _gradient(weights, sizes, kinds, labels, rows, share, activations, deltas, g
 
 
 @njit(**OPTIONS)
-def descend(weights, velocity, sizes, kinds, inputs, labels, scale, shift, batches, rates, rule, losses):
+def push(gradient, field):
+    """Add the force of a constant field to the gradient, in place; a field of shape (0,) is none."""
+    for i in range(field.size):
+        gradient[i] -= field[i]
+
+
+@njit(**OPTIONS)
+def descend(
+    weights, velocity, field, sizes, kinds, inputs, labels, scale, shift, batches, rates, rule, losses
+):
     """Take a step on each of the batches.
 
     Parameters
     ----------
     weights, velocity : ndarray of float, shape (M,)
         Changed in place; without momentum the velocity is not used.
+    field : ndarray of float, shape (M,) or (0,)
+        A constant force, added to minus the gradient; or none.
     sizes : ndarray of int64, shape (layers + 1,)
         Inputs, hidden units, outputs.
     kinds : tuple of int
@@ -202,6 +213,7 @@ def descend(weights, velocity, sizes, kinds, inputs, labels, scale, shift, batch
             losses[step] = _gradient(
                 weights, sizes, kinds, labels, rows, rule[2], activations, deltas, gradient
             )
+        push(gradient, field)
         _update(weights, gradient, velocity, rates[step], rule)
 
 

@@ -155,3 +155,42 @@ class RecordDescent(RecordKeys):
         default=1000,
         ge=1,
     )
+
+
+class RecordNetwork(RecordDescent):
+    """[record] of a network whose weights descend, and may respond."""
+
+    response: bool = key(
+        "measure the integrated response to a constant force on the weights, too: from the thermal noise, or "
+        "from copies in a small field",
+        default=False,
+    )
+    response_from: Literal["auto", "noise", "field"] = key(
+        "what the response follows from: the thermal noise (T > 0), or two copies of each replica, in the "
+        "fields ±h, for every waiting time in progress; auto: the noise where there is any",
+        default="auto",
+    )
+    field: float = key(
+        "strength h of the field, a force on every weight; 0: a hundredth of the rms noise of a step's force",
+        default=0.0,
+        ge=0,
+    )
+
+    def from_noise(self, dynamics: Descent) -> bool:
+        """Return whether the response follows from the thermal noise."""
+        return self.response_from == "noise" or (self.response_from == "auto" and dynamics.temperature > 0)
+
+    def faults(self, dynamics: Descent) -> Iterator[str]:
+        """Yield what is wrong with the response in view of the dynamics."""
+        if not self.response:
+            return
+        if self.response_from == "noise" and not dynamics.temperature:
+            yield (
+                'record.response_from = "noise": allowed: "auto", "field" at dynamics.temperature = 0 (it is '
+                "measured from the thermal noise)"
+            )
+        elif self.field and self.from_noise(dynamics):
+            yield (
+                f'record.field = {self.field:g}: allowed: 0, or record.response_from = "field", at '
+                f"dynamics.temperature = {dynamics.temperature:g} (the response is then that of the noise)"
+            )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -16,6 +16,16 @@ from langevin.system import Array
 
 #: Weights whose difference is held in double precision at once.
 HELD = 2**22
+
+
+class Followed(Protocol):
+    """What is kept of a state's past so that its response is known."""
+
+    def copy(self) -> Followed:
+        """Return what may be changed in place."""
+
+    def saved(self) -> dict[str, NDArray[Any]]:
+        """Return arrays from which it can be made again."""
 
 
 @dataclass(frozen=True)
@@ -31,30 +41,34 @@ class NetworkState:
         Running statistics, in the module's order.
     memory : ndarray of int8, shape (R, P) or (R, 0)
         Who is in the batch, where batches are persistent.
+    response : Followed or None
+        Where the response is measured: what it follows from (`response`).
     """
 
     weights: Tensor
     velocity: Tensor | None
     buffers: list[Tensor]
     memory: NDArray[np.int8]
+    response: Followed | None = None
 
     def copy(self) -> NetworkState:
         """Return a state that may be changed in place."""
         velocity = None if self.velocity is None else self.velocity.clone()
-        return NetworkState(
-            self.weights.clone(), velocity, [b.clone() for b in self.buffers], self.memory.copy()
-        )
+        response = None if self.response is None else self.response.copy()
+        buffers = [b.clone() for b in self.buffers]
+        return NetworkState(self.weights.clone(), velocity, buffers, self.memory.copy(), response)
 
     def saved(self) -> dict[str, NDArray[Any]]:
         """Return arrays from which `restored` makes the same state."""
         arrays: dict[str, NDArray[Any]] = {"weights": self.weights.cpu().numpy(), "memory": self.memory}
         if self.velocity is not None:
             arrays["velocity"] = self.velocity.cpu().numpy()
-        return arrays | {f"buffer_{i}": b.cpu().numpy() for i, b in enumerate(self.buffers)}
+        arrays |= {f"buffer_{i}": b.cpu().numpy() for i, b in enumerate(self.buffers)}
+        return arrays | (self.response.saved() if self.response is not None else {})
 
 
 def restored(saved: Mapping[str, NDArray[Any]], device: torch.device) -> NetworkState:
-    """Return the state whose `saved` arrays these are, on a device."""
+    """Return the state whose `saved` arrays these are, on a device; its response is not followed."""
 
     def back(name: str) -> Tensor:
         return torch.from_numpy(np.array(saved[name])).to(device)
@@ -110,6 +124,14 @@ def _compare_row(a: Tensor, b: Tensor) -> Array:
             u, v = p.double(), q.double()
             total += np.array([float(torch.sum((u - v) ** 2)), float(torch.sum(u * v))])
     return total
+
+
+def dots(a: Tensor, b: Tensor) -> Tensor:
+    """Return Σ_i a_i b_i over the last axis in double precision; on a CPU it does not depend on threads."""
+    if a.device.type == "cpu":
+        x, y = a.double().numpy(), b.double().numpy()
+        return torch.as_tensor(np.sum(x * y, axis=-1))
+    return torch.sum(a.double() * b.double(), dim=-1)
 
 
 def first_not_finite(weights: Tensor) -> int | None:

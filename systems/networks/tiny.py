@@ -88,9 +88,14 @@ class Tiny:
         self._pool = Pool(ensemble.threads)
 
     def advance(
-        self, state: NetworkState, first: int, last: int, streams: Sequence[Any]
+        self,
+        state: NetworkState,
+        first: int,
+        last: int,
+        streams: Sequence[Any],
+        field: Tensor | None = None,
     ) -> tuple[int, int] | None:
-        """Take the steps first … last − 1, in place.
+        """Take the steps first … last − 1, in place; `field`, shape (R, M), is a constant force besides.
 
         Returns
         -------
@@ -99,20 +104,28 @@ class Tiny:
         """
         weights = state.weights.numpy()
         velocity = weights if state.velocity is None else state.velocity.numpy()
+        pushed = np.empty((len(weights), 0), self._rule.dtype) if field is None else field.numpy()
         bad = np.full(len(weights), -1)
         rates = self.problem.rule.schedule.between(first, last).astype(self._rule.dtype, copy=False)
 
         def task(share: slice) -> None:
             space = self._workspace(self._sizes, self.batches.size, self._rule)
             for p in range(share.start, share.stop):
-                bad[p] = self._advance(p, weights[p], velocity[p], first, rates, space)
+                bad[p] = self._advance(p, weights[p], velocity[p], pushed[p], first, rates, space)
 
         self._carry(task)
         ends = [(int(step), position) for position, step in enumerate(bad) if step >= 0]
         return min(ends, default=None)
 
     def _advance(
-        self, position: int, weights: Array, velocity: Array, first: int, rates: Array, space: tuple[Any, ...]
+        self,
+        position: int,
+        weights: Array,
+        velocity: Array,
+        field: Array,
+        first: int,
+        rates: Array,
+        space: tuple[Any, ...],
     ) -> int:
         """Let one replica take steps at these rates; return the one at which it went astray, or −1."""
         label = int(self.ensemble.replica[position])
@@ -123,6 +136,7 @@ class Tiny:
             end = self._descend(
                 weights,
                 velocity,
+                field,
                 self._sizes,
                 self._kind,
                 *self._learned.examples,

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from ..compiling import fingerprint, njit
 from . import perceptron_kernels, tiny_rows, tiny_vectors
+from .perceptron_kernels import push
 from .tiny_rows import OPTIONS, activate, slope, softmax
 from .tiny_vectors import VECTOR, combine, dots
 
@@ -202,13 +203,15 @@ def _update(w, v, gradient, rate, rule):
 
 def _compile_descend(version):
     @njit(**OPTIONS)
-    def descend(w, v, sizes, kind, inputs, labels, scale, shift, where, batches, rates, rule, space):
+    def descend(w, v, field, sizes, kind, inputs, labels, scale, shift, where, batches, rates, rule, space):
         """Let a net take a step on each of the batches.
 
         Parameters
         ----------
         w, v : ndarray of float, shape (M,)
             Weights and velocity, changed in place; without momentum the velocity is not used.
+        field : ndarray of float, shape (M,) or (0,)
+            A constant force, added to minus the gradient; or none.
         sizes : ndarray of int64, shape (layers + 1,)
             Inputs, hidden units, outputs.
         kind : int
@@ -248,6 +251,7 @@ def _compile_descend(version):
             at = _forward(w, sizes, kind, x, count, rows, wide)
             softmax(rows, at, rows.shape[0], answers, count, rule[2], deltas, extra, gradient)
             _backward(w, sizes, kind, x, count, rows, at, deltas, gradient, wide)
+            push(gradient, field)
             if not _update(w, v, gradient, rates[step], rule):
                 return step
         return -1

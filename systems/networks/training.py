@@ -123,15 +123,26 @@ class Unit:
         self.couples = couples(module)
         self._weights: list[Tensor] = []
         self._velocities: list[Tensor] = []
+        self._field: list[Tensor] = []
 
     def bind(self, weights: Tensor, velocity: Tensor | None) -> None:
         """Work on these weights, and the velocity that momentum needs, shape (r, M), from now on."""
         self.weights = weights
 
+    def push(self, field: Tensor | None) -> None:
+        """Add a constant force, shape (r, M), to that of the steps from now on; None: none."""
+        self._field = [] if field is None else self._parts(field)
+
+    def _parts(self, rows: Tensor) -> list[Tensor]:
+        """Return rows of numbers, one for each weight, shape (r, M), as views with the gradient's shapes."""
+        return self.layout.views(rows)
+
     def step(self, index: Tensor, rate: Rate) -> Tensor:
         """Take one step on the batches `index`, shape (r, B); return the losses that it found, shape (r,)."""
         losses, gradients = self.gradient(index)
         with torch.no_grad():
+            if self._field:
+                torch._foreach_sub_(gradients, self._field)
             self.problem.rule.apply(self._weights, gradients, self._velocities, rate)
         return losses
 
@@ -216,6 +227,9 @@ class Alone(Unit):
         self._velocities = [] if velocity is None else self.layout.views(velocity[0])
         for parameter, view in zip(self.parameters, self._weights, strict=True):
             parameter.data = view
+
+    def _parts(self, rows: Tensor) -> list[Tensor]:
+        return self.layout.views(rows[0])
 
     def gather(self, index: Tensor, examples: Examples | None = None) -> tuple[Tensor, Tensor]:
         """Return inputs and labels of the examples `index`, shape (n,), by default of the training set."""

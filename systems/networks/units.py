@@ -19,6 +19,7 @@ from . import measurement
 from .batches import Batches
 from .bends import Bends
 from .examples import Examples
+from .kicks import Kicks
 from .perceptron import Compiled, Shape
 from .state import NetworkState
 from .subsets import Chosen
@@ -107,8 +108,11 @@ class Units:
         with single_blas() if self._compiled else nullcontext():
             return self.team.map(task, range(len(self.units)))
 
-    def load(self, number: int, state: NetworkState) -> None:
-        """Let a group's unit work on its rows of a state, in place; steps that are captured, on a copy."""
+    def load(self, number: int, state: NetworkState, field: Tensor | None = None) -> None:
+        """Let a group's unit work on its rows of a state, in place; steps that are captured, on a copy.
+
+        A constant force, shape (R, M), is added to that of its steps.
+        """
         unit, group = self.units[number], self.groups[number]
         weights, velocity = self._rows(number, state)
         with torch.no_grad():
@@ -121,6 +125,7 @@ class Units:
                 _copy(self._fixed[number], (weights, velocity))
             else:
                 unit.bind(weights, velocity)
+            unit.push(None if field is None else field[self._slice(number)])
             for own, saved in zip(unit.buffers, state.buffers, strict=False):
                 own.copy_(saved[group[0]])
 
@@ -134,8 +139,12 @@ class Units:
 
     def _rows(self, number: int, state: NetworkState) -> tuple[Tensor, Tensor | None]:
         """Return the weights and velocities of a group's replicas in a state."""
-        rows = slice(self.groups[number][0], self.groups[number][-1] + 1)
+        rows = self._slice(number)
         return state.weights[rows], None if state.velocity is None else state.velocity[rows]
+
+    def _slice(self, number: int) -> slice:
+        """Return the rows of a group's replicas."""
+        return slice(self.groups[number][0], self.groups[number][-1] + 1)
 
     def probe(self, number: int, position: int) -> Alone:
         """Return a unit that holds the replica at `position` alone, as its group was loaded."""
@@ -146,9 +155,23 @@ class Units:
         return probe
 
     def advance(
-        self, state: NetworkState, first: int, last: int, streams: Sequence[Any]
+        self,
+        state: NetworkState,
+        first: int,
+        last: int,
+        streams: Sequence[Any],
+        field: Tensor | None = None,
     ) -> tuple[int, int] | None:
         """Take the steps first … last − 1, in place.
+
+        Parameters
+        ----------
+        state : NetworkState
+        first, last : int
+        streams : sequence
+            For each replica the stream of batches that depend on those before.
+        field : Tensor, shape (R, M), optional
+            A constant force besides.
 
         Returns
         -------
@@ -157,8 +180,8 @@ class Units:
         """
 
         def task(number: int) -> tuple[int, int] | None:
-            self.load(number, state)
-            end = self._steps(number, first, last, state.memory, streams)
+            self.load(number, state, field)
+            end = self._steps(number, first, last, state, streams)
             self._store(number, state)
             return end
 
@@ -192,14 +215,14 @@ class Units:
         return np.array([row for rows in self._carry(task) for row in rows]).T
 
     def _steps(
-        self, number: int, first: int, last: int, memory: NDArray[np.int8], streams: Sequence[Any]
+        self, number: int, first: int, last: int, state: NetworkState, streams: Sequence[Any]
     ) -> tuple[int, int] | None:
         """Let a loaded unit take the steps first … last − 1; return what `advance` returns."""
         group = self.groups[number]
         most = max(1, min(STEPS, INDICES // self.batches.size))
         for start in range(first, last, most):
             stop = min(start + most, last)
-            losses = self._chunk(number, start, stop, memory, streams)
+            losses = self._chunk(number, start, stop, state, streams)
             bad = ~torch.isfinite(losses)
             if bool(bad.any()):
                 step, row = bad.nonzero()[0].tolist()
@@ -207,19 +230,23 @@ class Units:
         return None
 
     def _chunk(
-        self, number: int, start: int, stop: int, memory: NDArray[np.int8], streams: Sequence[Any]
+        self, number: int, start: int, stop: int, state: NetworkState, streams: Sequence[Any]
     ) -> Tensor:
         """Take some steps, return their losses, shape (steps, r)."""
         unit, group = self.units[number], self.groups[number]
         losses, step = [], start
-        for batches in self._batches(group, start, stop, memory, streams):
+        for batches in self._batches(group, start, stop, state.memory, streams):
             rates = self.problem.rule.schedule.between(step, step + len(batches))
             if self._capture and number not in self._captured:
                 self._captured[number] = Captured(unit, batches[0], rates)
             losses.append((self._captured[number] if self._capture else unit).run(batches, rates))
             if self.problem.rule.temperature:
                 with torch.no_grad():
-                    unit.kick(self._thermal(group, step, unit.weights.dtype), float(rates[0]))
+                    drawn, rate = self._thermal(group, step, unit.weights.dtype), float(rates[0])
+                    if isinstance(state.response, Kicks):
+                        width = self.problem.rule.kick(rate)
+                        state.response.add(self._slice(number), unit.weights, drawn, width)
+                    unit.kick(drawn, rate)
             step += len(batches)
         return torch.cat(losses)
 
