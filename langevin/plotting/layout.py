@@ -38,6 +38,14 @@ from .training import MSD_OVER_NOISE, collapse_figure, has_noise, training_figur
 
 #: What is made of several variables, and stands alone.
 _ALONE = (MSD_OVER_NOISE, AGING, EFFECTIVE_TEMPERATURE, HESSIAN, PAIRS, SCATTERING, CURVE)
+#: Those of them that need nothing but the file.
+_OF_A_RUN = {
+    MSD_OVER_NOISE: collapse_figure,
+    EFFECTIVE_TEMPERATURE: temperature_figure,
+    HESSIAN: spectrum_figure,
+    PAIRS: pair_figure,
+    SCATTERING: scattering_figure,
+}
 
 
 def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | None = None) -> Figure:
@@ -89,18 +97,10 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
         elif swept:
             barriers = quantity is None and has_barriers(dataset)
             made = barrier_figure(dataset) if barriers else sweep_figure(dataset, quantity)
-        elif wanted == MSD_OVER_NOISE:
-            made = collapse_figure(dataset)
+        elif wanted in _OF_A_RUN:
+            made = _OF_A_RUN[wanted](dataset)
         elif wanted == AGING:
             made = aging_figure(dataset, threshold)
-        elif wanted == EFFECTIVE_TEMPERATURE:
-            made = temperature_figure(dataset)
-        elif wanted == HESSIAN:
-            made = spectrum_figure(dataset)
-        elif wanted == PAIRS:
-            made = pair_figure(dataset)
-        elif wanted == SCATTERING:
-            made = scattering_figure(dataset)
         elif wanted == CURVE or (quantity is None and has_curve(dataset)):
             made = curve_figure(dataset)
         elif wanted in one_time:
