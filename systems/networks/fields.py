@@ -141,7 +141,7 @@ class FromField:
             lost = [
                 bad
                 for t, pair in copies.pairs.items()
-                for bad in self._both(take, pair, t, state, start, stop, streams)
+                for bad in self._both(take, pair, t, start, stop, streams)
                 if bad is not None
             ]
             bad = take(state, start, stop, streams)
@@ -161,7 +161,6 @@ class FromField:
         take: Advance,
         pair: Pair,
         waiting: int,
-        state: NetworkState,
         start: int,
         stop: int,
         streams: Sequence[Any],
@@ -170,8 +169,7 @@ class FromField:
         push = self._field(waiting, pair)
         found = []
         for one, force in ((pair.plus, push), (pair.minus, -push)):
-            # Batches that depend on those before are drawn anew from where the replica stands.
-            one.memory[:] = state.memory
+            # Batches that depend on those before are drawn twice more: from the same numbers.
             found.append(take(one, start, stop, deepcopy(list(streams)), force))
         return found
 
