@@ -18,6 +18,14 @@ from langevin.errors import UserError
 from langevin.observables.aging import aging_collapse, aging_exponent
 
 MU, NU = 0.7, 0.5
+
+
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take a fifth of the resamples: figures are looked at, not error bars."""
+    monkeypatch.setattr("langevin.plotting.aging.RESAMPLES", 100)
+
+
 WAITING, LAGS = np.geomspace(10, 1e4, 7), np.geomspace(1, 1e6, 61)
 
 
@@ -61,7 +69,7 @@ def solved() -> xr.Dataset:
 def test_the_figure_shows_the_numbers_of_the_analysis(replicas: int) -> None:
     ds = subaging(replicas) if replicas > 1 else solved()
     fit, made = (
-        aging_exponent(ds["msd"], resamples=500, accuracy=ds.get("msd_error")),
+        aging_exponent(ds["msd"], resamples=100, accuracy=ds.get("msd_error")),
         plotting.figure(ds, "aging"),
     )
     crossings, times, collapse, exponents = made.axes
@@ -154,7 +162,7 @@ def test_without_an_exponent_the_figure_and_the_summary_say_why(
     assert line.startswith("aging: no exponent of t*(t_w): ") and why in line and "μ =" not in line
     if why.startswith("no threshold"):
         return
-    fit = aging_exponent(ds["msd"], resamples=500)
+    fit = aging_exponent(ds["msd"], resamples=100)
     local = fit["local_exponent"].to_numpy()[1:-1]
     for value in (local[0], local[-1]):
         assert f"{value:.2f}" in line and f"{value:.2f}" in legend(made, 1)

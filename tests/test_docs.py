@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import curve_ends
 import numpy as np
@@ -64,7 +65,34 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("results")
 
 
-@pytest.mark.parametrize("file", [f for f in RUN_FILES if f.startswith("runs/smoke/")])
+#: Those of the small runs that take long, and that differ from others by a network or its data alone.
+LONG = (
+    "fashion_fge",
+    "fashion_sse",
+    "fully_connected",
+    "fully_connected_fashion",
+    "lenet",
+    "mnist_1_hidden",
+    "mnist_2_hidden",
+    "mnist_3_hidden",
+    "mnist_alpha",
+    "preresnet164",
+    "preresnet164_fge",
+    "resnet18",
+    "toy",
+    "vgg16_fge",
+    "wide_resnet",
+    "wide_resnet_fge",
+)
+
+
+def smoke_runs() -> list[Any]:
+    """Return the small runs; those of `LONG` in the slow tests alone."""
+    files = [f for f in RUN_FILES if f.startswith("runs/smoke/")]
+    return [pytest.param(f, marks=pytest.mark.slow if Path(f).stem in LONG else ()) for f in files]
+
+
+@pytest.mark.parametrize("file", smoke_runs())
 def test_every_smoke_run_runs(file: str, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(results)
     # Two thirds of the time of a figure. That nothing overlaps is tested where figures are.

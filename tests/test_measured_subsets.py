@@ -37,6 +37,7 @@ def twins(
     return {**network.measure(state), **network.at_waiting(state)}
 
 
+@pytest.mark.slow
 def test_the_scatter_of_replicas_is_the_error_of_their_subsets() -> None:
     """200 subsets: means at 5 σ from those of all examples; squared errors at 5 σ, √(2/200) each."""
     truth, found = twins(EVERY, 1), twins(FEW, 200)

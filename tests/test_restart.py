@@ -182,7 +182,17 @@ def interrupted(
     return Paths(Path(config.load(given).output.path))
 
 
-@pytest.mark.parametrize("name", every_system())
+#: A smaller network stands for these in the default suite.
+DEEP = ("resnet158", "vgg16")
+
+
+def some_systems() -> list[Any]:
+    """Return all systems; deep networks in the slow tests alone."""
+    known = every_system()
+    return [pytest.param(*p.values, marks=pytest.mark.slow) if p.values[0] in DEEP else p for p in known]
+
+
+@pytest.mark.parametrize("name", some_systems())
 def test_a_stopped_run_resumes_to_the_same_bits(
     name: str, small: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
