@@ -70,7 +70,7 @@ def one_time(solvers: Solutions, sizes: Sizes, t: float) -> tuple[Array, Array]:
     apart = []
     for part in PAST:
         found = [s.one_time(part * t, size) for s, size in zip(solvers, sizes, strict=True)]
-        apart.append(np.abs(np.subtract(*found)))
+        apart.append(np.abs(np.subtract(found[0], found[1])))
     least = _least(solvers[0], t) * np.maximum(1.0, np.abs(values))
     return values, np.maximum(np.max(apart, axis=0), least)
 
@@ -109,7 +109,7 @@ def _distance(solvers: Solutions, sizes: Sizes, pair: Pair) -> Array:
     found = [
         s.two_time(pair.later, pair.earlier, size, pair.lag) for s, size in zip(solvers, sizes, strict=True)
     ]
-    return np.asarray(np.abs(np.subtract(*found)))
+    return np.asarray(np.abs(np.subtract(found[0], found[1])))
 
 
 def _defect(history: History, t: float, size: int, temperature: float) -> tuple[float, float]:

@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 from judging import Row, judge
 
+from langevin.systems.cugliandolo_kurchan.accuracy import Pair, one_time, two_time
+from langevin.systems.cugliandolo_kurchan.companion import Companion
 from langevin.systems.cugliandolo_kurchan.covariance import Covariance
 from langevin.systems.cugliandolo_kurchan.direct import Direct, Lattice
 from langevin.systems.cugliandolo_kurchan.longtime import LongTime
@@ -229,6 +231,23 @@ def test_stated_errors_hold_at_early_times(tolerance: float) -> None:
         assert np.max(ratios) < 3
         # What is stated is of the errors' size: three times the typical one would be seen above.
         assert np.max(ratios) > 0.2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tolerance", [1e-3, 1e-4])
+def test_stated_errors_hold_at_late_times(tolerance: float) -> None:
+    """t = 10⁶, T = 0.5, where the longest stable steps leave none that are longer; the table of the docs."""
+    solution = LongTime(Problem(Covariance.pure(3), 0.5, 0.0), tolerance)
+    companion = Companion(solution)
+    t = 1e6
+    sizes = (solution.reach(t), companion.reach(t))
+    energy, stated = (found[0] for found in one_time((solution, companion), sizes, t))
+    assert abs(energy + 0.886619632) < 3 * stated < 0.1 * tolerance
+    for earlier, *true in ((0.0, 0.0004339, np.nan), (t / 2, 0.4485, 0.9378)):
+        values, errors = two_time((solution, companion), sizes, Pair(t, earlier, t - earlier))
+        off = np.abs(values[[0, 2]] - true)
+        # The table is good to one unit of its last digit.
+        assert not np.any(off > 3 * errors[[0, 2]] + [1e-7 if earlier == 0 else 1e-4, 1e-4])
 
 
 def test_mu_and_energy_of_a_pure_model_are_off_together() -> None:
