@@ -40,7 +40,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from .statistics import _independent, average, interval
+from .statistics import average, independent, interval
 from .sufficiency import too_few
 
 Array = NDArray[np.float64]
@@ -242,7 +242,7 @@ def mean_barrier(dataset: xr.Dataset, name: str = "barrier") -> MeanBarrier:
         return MeanBarrier(found.mean, parts[0], parts[1], parts[2], 1)
     spread, known = found.error**2, xr.zeros_like(found.error)
     if f"{name}_resampled" in dataset:
-        again, dim = _independent(dataset[f"{name}_resampled"])
+        again, dim = independent(dataset[f"{name}_resampled"])
         whole, single = again.mean(dim).var("resample"), again.var("resample").mean(dim)
         shared = ((count * whole - single) / (count - 1)).clip(min=0.0)
         known = shared + average(dataset[f"{name}_bias"]).mean ** 2

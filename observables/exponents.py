@@ -38,8 +38,7 @@ import xarray as xr
 from .choice import POINTS, Choice, around, choose, within
 from .crossings import Curves, Rising, slopes
 from .regression import inverse
-from .statistics import Array, Mask, Resampled, bootstrap
-from .statistics import _independent as independent
+from .statistics import Array, Mask, Resampled, bootstrap, independent
 from .sufficiency import too_few
 
 #: Name of μ in `sufficiency.LEAST`.

@@ -59,7 +59,7 @@ def average(values: xr.DataArray) -> Estimate:
         The attribute `samples` of the error is the number n of independent values; its interval is that of
         Student's distribution with n − 1 degrees of freedom (`interval`).
     """
-    alone, dim = _independent(values)
+    alone, dim = independent(values)
     count = alone.sizes[dim]
     mean = alone.mean(dim, keep_attrs=True)
     if count == 1:
@@ -67,7 +67,7 @@ def average(values: xr.DataArray) -> Estimate:
     return Estimate(mean, (alone.std(dim, ddof=1) / np.sqrt(count)).assign_attrs(samples=count))
 
 
-def _independent(values: xr.DataArray) -> tuple[xr.DataArray, str]:
+def independent(values: xr.DataArray) -> tuple[xr.DataArray, str]:
     """Return the values that are independent of each other, and the dimension that counts them."""
     # Where every replica has a sample of its own there is nothing to group, which is slow.
     if "sample" in values.coords and 1 < np.unique(values["sample"]).size < values.sizes["replica"]:
@@ -97,7 +97,7 @@ def jackknife(function: Callable[..., Any], *values: xr.DataArray) -> tuple[Arra
         Value and error; the error is NaN where there is a single independent value. Samples are those of
         `average`: replicas of one sample count once.
     """
-    alone = [_independent(v if "replica" in v.dims else v.expand_dims("replica")) for v in values]
+    alone = [independent(v if "replica" in v.dims else v.expand_dims("replica")) for v in values]
     arrays = [v.transpose(dim, ...).to_numpy() for v, dim in alone]
     counts = {a.shape[0] for a in arrays}
     if len(counts) > 1:
@@ -209,7 +209,7 @@ def bootstrap(
     seed : int
         The same seed, the same resamples.
     """
-    alone, dim = _independent(values if "replica" in values.dims else values.expand_dims("replica"))
+    alone, dim = independent(values if "replica" in values.dims else values.expand_dims("replica"))
     array = np.asarray(alone.transpose(dim, ...).to_numpy(), dtype=float)
     n, shape = array.shape[0], array.shape[1:]
     flat = array.reshape(n, -1)

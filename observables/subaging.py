@@ -179,25 +179,35 @@ def aging_exponent(
         raise ValueError(f"least = {least}: must be 2 or more (waiting times)")
     curves = Curves(values, falling=falling)
     _check(resamples, confidence)
-    chosen = curves.chosen(waiting_times)
     levels: tuple[float, ...] = ()
     if threshold is not None:
         curves.check(threshold)
         levels = (float(curves.height(threshold)),)
-    analysis = Analysis(curves, chosen, levels, least)
-    whole = curves.mean.to_numpy()[None]
-    choice = analysis.choice(whole)
+    analysis = Analysis(curves, curves.chosen(waiting_times), levels, least)
+    return _analysed(analysis, threshold, resamples, confidence, accuracy, seed).assign_attrs(seed=seed)
+
+
+def _analysed(
+    analysis: Analysis,
+    threshold: float | None,
+    resamples: int,
+    confidence: float,
+    accuracy: xr.DataArray | float | None,
+    seed: int,
+) -> xr.Dataset:
+    """Return what `aging_exponent` does."""
+    curves, sampled = analysis.curves, "replica" in analysis.curves.values.dims
+    choice = analysis.choice(curves.mean.to_numpy()[None])
     used, found = choice.members[0], parts(analysis, resamples, seed)
     level = math.nan if not used.any() else float(curves.threshold(choice.centre[0]))
     level = level if threshold is None else float(threshold)
-    reason = found.fault(counted="replica" in values.dims and accuracy is None)
+    reason = found.fault(counted=sampled and accuracy is None)
     if not used.any():
         reason = _missing(curves, analysis, threshold)
     made = _times(curves, level, resamples, confidence, seed, accuracy)
     ends = np.sort(curves.threshold([choice.low[0], choice.high[0]])).tolist()
-    exact = accuracy is not None or "replica" not in values.dims
-    made = made.merge(_numbers(curves, found, made, used, ends, confidence, reason, exact), compat="override")
-    return made.assign_attrs(seed=seed)
+    exact = accuracy is not None or not sampled
+    return made.merge(_numbers(curves, found, made, used, ends, confidence, reason, exact), compat="override")
 
 
 def _check(resamples: int, confidence: float) -> None:

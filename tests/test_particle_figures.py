@@ -80,7 +80,7 @@ def test_functions_that_take_the_theorem_of_correlations_refuse(found: xr.Datase
     for first, second in ((c, chi), (c, chi.drop_attrs()), (c.drop_attrs(), chi)):
         with pytest.raises(ValueError, match=r"χ = \(1 − C\)/T does not hold"):
             getattr(response, name)(first, second, 1.0, **further)
-    getattr(response, name)(c.drop_attrs(), chi.drop_attrs(), 1.0, **further)
+    getattr(response, name)(c.drop_attrs(), chi.drop_attrs(), 1.0, equal_time=1.0, **further)
 
 
 @pytest.mark.parametrize(

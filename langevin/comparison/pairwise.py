@@ -183,8 +183,8 @@ def _units(a: xr.Dataset, b: xr.Dataset, names: Iterable[str], letter: str) -> l
             seen = [d[name].attrs.get("batch_norm_statistics") for d in (a, b)]
             if None not in seen and seen[0] != seen[1]:
                 notes.append(
-                    f"{name}: batch-norm has {seen[0]} in A, statistics {seen[1]} in B: of the same weights "
-                    "these are two values"
+                    f"{name}: batch-norm has {seen[0]} in A, statistics {seen[1]} in {letter}: of the same "
+                    "weights these are two values"
                 )
     return notes
 
