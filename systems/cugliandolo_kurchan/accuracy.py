@@ -72,7 +72,7 @@ def one_time(solvers: Solutions, sizes: Sizes, t: float) -> tuple[Array, Array]:
         found = [s.one_time(part * t, size) for s, size in zip(solvers, sizes, strict=True)]
         apart.append(np.abs(np.subtract(found[0], found[1])))
     least = _least(solvers[0], t) * np.maximum(1.0, np.abs(values))
-    return values, np.maximum(np.max(apart, axis=0), least)
+    return values, np.maximum(solvers[1].share(t) * np.max(apart, axis=0), least)
 
 
 def two_time(solvers: Solutions, sizes: Sizes, pair: Pair) -> tuple[Array, Array]:
@@ -87,7 +87,7 @@ def two_time(solvers: Solutions, sizes: Sizes, pair: Pair) -> tuple[Array, Array
     values = np.array(solvers[0].two_time(pair.later, pair.earlier, sizes[0], pair.lag))
     apart = [_distance(solvers, sizes, near) for near in _around(pair)]
     least = _least(solvers[0], pair.lag) * np.array([1.0, 1.0, abs(values[2])])
-    errors = np.maximum(np.max(apart, axis=0), least)
+    errors = np.maximum(solvers[1].share(pair.later) * np.max(apart, axis=0), least)
     slope, first = _defect(solvers[0].history, pair.later, sizes[0], solvers[0].problem.temperature)
     errors[0] = max(errors[0], slope * min(pair.lag, first))
     return values, errors
@@ -98,11 +98,21 @@ def _least(solution: LongTime, lag: float) -> float:
 
 
 def _around(pair: Pair) -> list[Pair]:
-    """Return the pair, and others: of the same later time, of the same waiting time, of the same lag."""
+    """Return the pair, and others: of the same later time, of the same waiting time, of the same lag.
+
+    Of lag and waiting time the shorter one is varied at the same later time: C(t, t_w) for t_w ≪ t is small,
+    and so is its error, which that at a larger part of t says nothing of.
+    """
     t, w, lag = pair
-    ending = [Pair(t, t - x, x) for x in (SHORTER * lag, min(LONGER * lag, t))]
-    before = [Pair(x * w + lag, x * w, lag) for x in BEFORE] if w > 0 else []
-    return [pair, *ending, Pair(w + SHORTER * lag, w, SHORTER * lag), *before]
+    starting = [Pair(w + SHORTER * lag, w, SHORTER * lag)]
+    if w == 0:
+        return [pair, *starting, *(Pair(x * t, 0.0, x * t) for x in BEFORE[:1])]
+    before = [Pair(x * w + lag, x * w, lag) for x in BEFORE]
+    if lag <= w:
+        ending = [Pair(t, t - x * lag, x * lag) for x in (SHORTER, LONGER)]
+    else:
+        ending = [Pair(t, x * w, t - x * w) for x in (SHORTER, LONGER)]
+    return [pair, *ending, *starting, *before]
 
 
 def _distance(solvers: Solutions, sizes: Sizes, pair: Pair) -> Array:

@@ -15,7 +15,8 @@ It follows a guide:
 Both solutions have errors of the same form, a(t)h⁴ + b(t)h⁶ of the steps (the backward differentiation
 formula, interpolation between slices) and c(t)w⁸ of the panels. The companion's are then larger by `STRIDE`⁴
 to `STRIDE`⁶ and by about `WIDER`⁸: all by more than five. With δ the error of the guide, the distance is
-(k − 1)δ, k ≥ 5. Where its steps are the shorter ones, its own error is a fifth, and the distance 0.8 δ.
+(k − 1)δ, k ≥ 5. Where its steps are the shorter ones, its own error is δ/k, and the distance
+(1 − 1/k)δ: it counts k times (`share`), so that either is four δ.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from langevin.errors import Diverged
 from .history import CLOCK, SPAN, History, clock_of
 from .longtime import LARGEST, LATE, LOCAL, LOST, SHRINKAGE, LongTime, series_of
 from .panels import Grid
+from .stepping import ORDER
 
 #: Steps of the companion in units of its guide's: eight times the local error, of fifth order.
 STRIDE = 8.0 ** (1 / 5)
@@ -99,6 +101,11 @@ class Companion(LongTime):
             return STRIDE * step
         longer = min(STRIDE * step, LARGEST)
         return longer if longer >= STRETCH * step else step / STRIDE
+
+    def share(self, t: float) -> float:
+        """Return what a distance at time t counts: 1, and k where the companion's steps are shorter."""
+        clock = float(np.nextafter(clock_of(t), 0.0))
+        return STRIDE**ORDER if self._other(clock) < self._guided(clock) else 1.0
 
     def _guided(self, clock: float) -> float:
         """Return the guide's step in λ that holds a clock time. There is one: the guide is ahead."""
