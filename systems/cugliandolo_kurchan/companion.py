@@ -103,9 +103,15 @@ class Companion(LongTime):
         return longer if longer >= STRETCH * step else step / STRIDE
 
     def share(self, t: float) -> float:
-        """Return what a distance at time t counts: 1, and k where the companion's steps are shorter."""
-        clock = float(np.nextafter(clock_of(t), 0.0))
-        return STRIDE**ORDER if self._other(clock) < self._guided(clock) else 1.0
+        """Return what a distance at time t counts: 1, and k where the companion's steps are shorter.
+
+        They have to be so for a decade: until then errors of the longer steps before are still there.
+        """
+        shorter = True
+        for time in (t, t / 10):
+            clock = float(np.nextafter(clock_of(time), 0.0))
+            shorter = shorter and self._other(clock) < self._guided(clock)
+        return STRIDE**ORDER if shorter else 1.0
 
     def _guided(self, clock: float) -> float:
         """Return the guide's step in λ that holds a clock time. There is one: the guide is ahead."""
