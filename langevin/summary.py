@@ -85,10 +85,20 @@ def results(dataset: xr.Dataset) -> str:
     if "msd" in dataset:
         lines += [*_two_time(dataset), *_aging(dataset)]
     if has_spectrum(dataset):
-        lines += _spectra(dataset)
+        lines += [*_spectra(dataset), *_few_spectra(dataset)]
     if "barrier" in dataset:
         lines += _barriers(dataset)
     return "\n".join([*lines, *_few(dataset)])
+
+
+def _few_spectra(dataset: xr.Dataset) -> Iterator[str]:
+    """Say why edges stand without their errors, where means have theirs."""
+    name = "hessian_eigenvalue" if "hessian_eigenvalue" in dataset else "ritz_value"
+    samples = int(average(dataset[name]).error.attrs["samples"])
+    if dataset.sizes["replica"] > 1 and not too_few("mean", samples):
+        lacking = too_few("hessian_lowest", samples)
+        if lacking:
+            yield f"edges without ±: {lacking}"
 
 
 def _few(dataset: xr.Dataset) -> Iterator[str]:
@@ -176,7 +186,8 @@ def _regimes(dataset: xr.Dataset) -> Iterator[str]:
     """Say where the loss begins to fall and where it ends to, or why that is not known."""
     found = regimes(dataset)
     for name, meaning in (("t1", "the loss begins to fall"), ("t2", "the loss is at its last level")):
-        yield f"{name:>14}  {told(found, name)}: {meaning}"
+        none = "reason" in found[name].attrs
+        yield f"{name:>14}  {told(found, name)}" + ("" if none else f": {meaning}")
 
 
 def _two_time(dataset: xr.Dataset) -> Iterator[str]:
@@ -214,10 +225,12 @@ def _spectra(dataset: xr.Dataset) -> Iterator[str]:
     """Say where the Hessian's spectrum ends, and how much of it is negative, at every time."""
     found = spectra(dataset)
     yield f"{'Hessian at':>14}{'lowest':>22}{'highest':>22}{'part negative':>22}"
-    columns = [average(found[name]) for name in ("lowest", "highest", "negative_fraction")]
+    names = ("lowest", "highest", "negative_fraction")
+    columns = [average(found[name]) for name in names]
     for i, time in enumerate(found["hessian_time"].to_numpy()):
         if np.isfinite(columns[0].mean[i]):
-            yield f"{time:14.4g}" + "".join(f"{_mean(c, i):>22}" for c in columns)
+            cells = [_mean(c, i, f"hessian_{name}") for c, name in zip(columns, names, strict=True)]
+            yield f"{time:14.4g}" + "".join(f"{cell:>22}" for cell in cells)
 
 
 def _final(values: xr.DataArray) -> tuple[float, str]:
@@ -229,10 +242,10 @@ def _final(values: xr.DataArray) -> tuple[float, str]:
     return float(values["time"][-1]), _mean(estimate, 0)
 
 
-def _mean(found: Estimate, at: Any) -> str:
+def _mean(found: Estimate, at: Any, quantity: str = "mean") -> str:
     """Return one of the means, with its error where that holds; a single replica has none."""
-    samples = int(found.error.attrs["samples"])
-    return _plus_minus(found.mean[at], np.nan if too_few("mean", samples) else found.error[at])
+    lacking = too_few(quantity, int(found.error.attrs["samples"]))
+    return _plus_minus(found.mean[at], np.nan if lacking else found.error[at])
 
 
 def _last(dataset: xr.Dataset, name: str) -> str:
@@ -241,7 +254,10 @@ def _last(dataset: xr.Dataset, name: str) -> str:
     if dataset.sizes["replica"] > 1 or own not in dataset:
         return said
     values, errors = (dataset[n].isel(replica=0).dropna("time") for n in (name, own))
-    return _plus_minus(values[-1], errors[-1]) if values.size and errors.size else said
+    if not (values.size and errors.size):
+        return said
+    of = " over examples" if dataset[own].attrs.get("kind") == "sampling" else ""
+    return _plus_minus(values[-1], errors[-1]) + of
 
 
 def _plus_minus(mean: Any, error: Any) -> str:

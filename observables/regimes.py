@@ -24,7 +24,7 @@ from .pairs import ordered
 from .ramp import Ramp, fit_ramp
 from .regression import line, shares
 from .statistics import Array, average, jackknife, tabulate
-from .sufficiency import stated, too_few
+from .sufficiency import too_few
 
 #: Times are averaged in cells of ln t, this many in a decade: they crowd behind every waiting time.
 _CELLS = 24
@@ -318,9 +318,9 @@ def told(found: xr.Dataset, name: str) -> str:
         return f"none: {found[name].attrs['reason']}"
     t, error, low, high = (float(found[f"{name}{kind}"]) for kind in ("", "_error", "_low", "_high"))
     samples = int(found.attrs["samples"])
-    ends = f"{low:.3g} to {high:.3g} by definition"
+    ends = f"{low:.3g} to {high:.3g} between definitions"
     if not is_number(found, name):
-        return f"{ends}, no number (nearest ramp: {stated(name, t, error, samples)})"
+        return f"{ends}: no single number"
     statistical = [too_few(name, samples) or f"± {error:.2g} statistical"] * bool(np.isfinite(error))
     return f"{t:.4g} ({', '.join([*statistical, ends])}: systematic)"
 

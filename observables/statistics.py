@@ -56,15 +56,19 @@ def average(values: xr.DataArray) -> Estimate:
     Returns
     -------
     Estimate
-        The attribute `samples` of the error is the number n of independent values; its interval is that of
-        Student's distribution with n − 1 degrees of freedom (`interval`).
+        The attribute `samples` of the error is the number n of independent values, the smallest of all
+        points that have any (values may be NaN); its interval is that of Student's distribution with n − 1
+        degrees of freedom (`interval`).
     """
     alone, dim = independent(values)
-    count = alone.sizes[dim]
-    mean = alone.mean(dim, keep_attrs=True)
-    if count == 1:
+    mean, known = alone.mean(dim, keep_attrs=True), alone.count(dim)
+    # Points that nothing has reached have no samples at all, and say nothing of the others.
+    counts = known.to_numpy()[known.to_numpy() > 0]
+    samples = int(counts.min()) if counts.size else alone.sizes[dim]
+    if alone.sizes[dim] == 1:
         return Estimate(mean, xr.full_like(mean, np.nan).assign_attrs(samples=1))
-    return Estimate(mean, (alone.std(dim, ddof=1) / np.sqrt(count)).assign_attrs(samples=count))
+    error = alone.std(dim, ddof=1) / np.sqrt(known.where(known > 1))
+    return Estimate(mean, error.assign_attrs(samples=samples))
 
 
 def independent(values: xr.DataArray) -> tuple[xr.DataArray, str]:

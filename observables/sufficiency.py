@@ -14,22 +14,24 @@ import math
 #: Samples from which the errors of a quantity hold; of those that are not named, `DEFAULT`.
 LEAST: dict[str, int] = {
     # A square that may be negative, with the long tail of squares.
-    "gradient_square": 8,
+    "gradient_square": 16,
     # Random vectors of one replica: at 8 the interval of 95 % holds 89 %.
     "hessian_probes": 32,
     # Where units die the ensemble is skew: at 4 and 6 the intervals of 95 % hold 89 %; at 2 where none do.
-    **dict.fromkeys(("gradient_noise", "hessian_trace", "hessian_lowest", "hessian_highest"), 8),
+    **dict.fromkeys(("gradient_noise", "msd_over_noise"), 8),
+    **dict.fromkeys(("hessian_trace", "hessian_lowest", "hessian_highest", "hessian_negative_fraction"), 8),
+    **dict.fromkeys(("hessian_eigenvalue", "ritz_value"), 8),
     # Of the runs at each size, or in each file: with Student's quantiles, and for extrapolations weights of a
     # smooth law (`extrapolation`).
     "extrapolation": 2,
     **dict.fromkeys(("comparison", "power_law", "local_exponent", "t1", "t2", "collapse"), 4),
-    "q_ea_plateau": 6,
-    "chi4": 12,
-    "chi4_thermal": 12,
-    "chi4_disorder": 12,
-    "overlap_moment_1": 12,
-    "overlap_moment_2": 12,
+    # Of the plateau of C, with a window of two decades; with one, 6.
+    "q_ea_plateau": 12,
+    # Of 12 the interval of 95 % holds 91 %.
+    **dict.fromkeys(("chi4", "chi4_thermal", "chi4_disorder"), 32),
+    **dict.fromkeys(("overlap_moment_1", "overlap_moment_2"), 12),
     "overlap_moment_4": 32,
+    "overlap_density": 32,
     # Examples whose mean losses a barrier is the maximum of; and curves, of which some may have none.
     "barrier of examples": 100,
     "barrier": 8,

@@ -251,8 +251,11 @@ def test_the_command_writes_file_table_and_figure(
             assert variable.dtype.kind in "fi"
         row = next(csv.DictReader(Path("e.csv").read_text().splitlines()))
         assert float(row["test_error"]) == float(found["budget_error_mean"][0, 0])
-        cell = f"{100 * float(found['budget_error_mean'][0, 2]):.2f} ± "
+        cell = f"{100 * float(found['budget_error_mean'][0, 2]):.2f} ("
+        few = int(found["groups"].where(found["groups"] > 1).min())
     assert cell in done.output and "e.png" in done.output
+    assert f"where there is no ±: too few groups: {few} of at least 4" in done.output
+    assert "from the choice of 50 test examples" in done.output
     said = CliRunner().invoke(main, ["info", "e.nc"])
     assert said.exit_code == 0 and "3 budgets" in said.output
     again = CliRunner().invoke(main, command)

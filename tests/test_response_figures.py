@@ -211,5 +211,5 @@ def test_fluctuations_of_few_samples_are_said_to_be_few() -> None:
     made = plotting.figure(ds, "chi4")
     (ax,) = made.axes
     words = " ".join(text.get_text() for text in ax.get_legend().get_texts())  # type: ignore[union-attr]
-    assert "too few samples: 4 of at least 12" in words and "within samples" in words
+    assert "too few samples: 4 of at least 32" in words and "within samples" in words
     assert math.isclose(ax.get_ylim()[0], 0)

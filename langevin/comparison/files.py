@@ -131,8 +131,8 @@ def _curve(dataset: xr.Dataset, name: str, dim: str) -> Curve | None:
 
     The error is the standard error over n samples, of n − 1 degrees of freedom. A numerical solution has one
     replica and states its own error, in `name`_error, which is taken as known; where there are both they add
-    in quadrature. An own error of kind "sampling" is another for each replica: the scatter of several
-    replicas holds it already.
+    in quadrature. An own error of kind "sampling" is that of a subset of examples, another for each replica:
+    the scatter of several replicas holds it already, and of one it leaves out the seed.
     """
     _times(dataset, dim)
     # A point that some replica lacks is no average of all of them.
@@ -144,8 +144,7 @@ def _curve(dataset: xr.Dataset, name: str, dim: str) -> Curve | None:
     freedom = np.full(values.sizes[dim], max(samples - 1.0, 1.0))
     stated = f"{name}_error"
     known = stated in dataset and dataset[stated].dims == dataset[name].dims
-    held = known and dataset.sizes["replica"] > 1 and dataset[stated].attrs.get("kind") == "sampling"
-    if known and not held:
+    if known and dataset[stated].attrs.get("kind") != "sampling":
         numerical = dataset[stated].sortby(dim).sel({dim: values[dim]}).mean("replica")
         scatter = error.fillna(0.0)
         error = (numerical**2 + scatter**2) ** 0.5

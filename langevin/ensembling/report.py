@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from langevin.observables.sufficiency import too_few
 from langevin.storage import replacing
 
 if TYPE_CHECKING:
@@ -51,6 +52,19 @@ def _lines(dataset: xr.Dataset) -> Iterator[str]:
         )
         yield "  ".join([first, *others]).rstrip()
     yield "mean ± standard error (networks pooled; disjoint groups of replicas averaged over)"
+    yield from _limits(dataset)
+
+
+def _limits(dataset: xr.Dataset) -> Iterator[str]:
+    """Say what the errors leave out: few groups, and that all are tested on the same examples."""
+    groups = dataset["groups"].where(dataset["groups"] > 1)
+    lacking = too_few("budget_error", int(groups.min())) if bool(groups.notnull().any()) else ""
+    if lacking:
+        yield f"where there is no ±: {lacking.replace('samples', 'groups')}"
+    part, count = float(dataset["budget_error_mean"].mean()), int(dataset.attrs["test_examples"])
+    if 0 < part < 1:
+        common = 100 * math.sqrt(part * (1 - part) / count)
+        yield f"besides, for all alike, ± {common:.2g} % from the choice of {count} test examples"
 
 
 def _cell(at: xr.Dataset) -> str:
@@ -59,7 +73,8 @@ def _cell(at: xr.Dataset) -> str:
         return "–"
     # Two digits of the standard error, as far as there is one.
     digits = 2 if not error > 0 else min(6, max(2, 1 - math.floor(math.log10(error))))
-    said = f"{value:.{digits}f}" + (f" ± {error:.{digits}f}" if math.isfinite(error) else "")
+    sure = math.isfinite(error) and not too_few("budget_error", int(at["groups"]))
+    said = f"{value:.{digits}f}" + (f" ± {error:.{digits}f}" if sure else "")
     return f"{said} ({int(at['networks'])}; {int(at['groups'])})"
 
 

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from langevin.observables.ensembles import Array, mean
+from langevin.observables.sufficiency import least
 
 from .style import BLUE, GREY, VERMILION, as_written
 
@@ -135,6 +136,8 @@ def _draw_budgets(ax: Axes, dataset: xr.Dataset) -> None:
     for method in range(count):
         values = 100 * dataset["budget_error_mean"].to_numpy()[method]
         errors = np.nan_to_num(100 * dataset["budget_error_standard_error"].to_numpy()[method])
+        # Of too few groups there is no bar.
+        errors[dataset["groups"].to_numpy()[method] < least("budget_error")] = 0.0
         # Beside each other, so that error bars can be told apart.
         shift = 0.06 * (method - (count - 1) / 2)
         look = _look(method)

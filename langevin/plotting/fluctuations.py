@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from langevin.observables.overlaps import dynamical_susceptibility, overlap_distribution, overlaps
 from langevin.observables.sufficiency import too_few
 
+from .panels import band
 from .style import BLUE, GREY, colours_of, ensemble_label, number, time_label, waiting_time_legend
 
 #: The figure's name among quantities.
@@ -38,9 +39,9 @@ def _size(dataset: xr.Dataset) -> int:
 def fluctuation_figure(dataset: xr.Dataset) -> Figure:
     """Draw χ₄(t_w, t) against the lag, and P(q) of the last stored configuration.
 
-    (a) χ₄ of each waiting time (bands: standard error), and broken its part within samples, where the
-    samples have several replicas; (b) the overlaps of replicas of the same sample (bars: standard error over
-    samples), where configurations are stored.
+    (a) χ₄ of each waiting time (bands: standard error, of enough samples), and broken its part within
+    samples, where these have several replicas; (b) the overlaps of replicas of the same sample (bars:
+    standard error over samples), where configurations are stored.
     """
     values = dataset["correlation"]
     found = dynamical_susceptibility(values, _size(dataset))
@@ -50,17 +51,16 @@ def fluctuation_figure(dataset: xr.Dataset) -> Figure:
     made = Figure(figsize=(4.3 * panels, 4.0), layout="constrained")
     axes = np.atleast_1d(np.asarray(made.subplots(1, panels)))
     lag, split = dataset["lag"].to_numpy(), False
+    lacking = too_few("chi4", int(found["chi4_error"].attrs["samples"]))
     for i, colour in colours.items():
         mean, error, inside = (found[n][i].to_numpy() for n in ("chi4", "chi4_error", "chi4_thermal"))
-        known = np.isfinite(mean) & np.isfinite(error)
-        axes[0].plot(lag[known], mean[known], color=colour)
-        axes[0].fill_between(
-            lag[known], (mean - error)[known], (mean + error)[known], color=colour, alpha=0.2, lw=0
-        )
+        known = np.isfinite(mean)
+        sure = np.where(bool(lacking), np.nan, error)[known]
+        band(axes[0], lag[known], mean[known], sure, colour, "_")
         apart = known & np.isfinite(inside) & np.isfinite(found["chi4_disorder"][i].to_numpy())
         axes[0].plot(lag[apart], inside[apart], color=colour, ls="--", lw=1)
         split = split or bool(apart.any())
-    _finish(axes[0], dataset, int(found["chi4_error"].attrs["samples"]), split)
+    _finish(axes[0], dataset, lacking, split)
     if pairs is not None:
         _draw_overlaps(axes[1], *pairs)
     for ax, letter in zip(axes, "ab", strict=False):
@@ -70,15 +70,14 @@ def fluctuation_figure(dataset: xr.Dataset) -> Figure:
     return made
 
 
-def _finish(ax: Axes, dataset: xr.Dataset, samples: int, split: bool) -> None:
-    said = ensemble_label(dataset["correlation"])
-    lacking = too_few("chi4", samples)
-    ax.plot([], [], color=GREY, label=said + (f"\n({lacking})" if lacking else ""))
+def _finish(ax: Axes, dataset: xr.Dataset, lacking: str, split: bool) -> None:
+    said = ensemble_label(dataset["correlation"]).partition("\n")[0]
+    ax.plot([], [], color=GREY, label=said + (f"\nno bands: {lacking}" if lacking else ""))
     if split:
         ax.plot([], [], color=GREY, ls="--", lw=1, label="part within samples")
     ax.legend(loc="best")
     ax.set(
-        xscale="log",
+        xscale="log" if ax.get_lines()[0].get_xdata().size else "linear",
         xlabel=time_label(dataset["lag"], "lag $t$"),
         ylabel=r"$\chi_4 = N\,[\langle C^2\rangle - \langle C\rangle^2]$",
     )
@@ -109,11 +108,13 @@ def _draw_overlaps(ax: Axes, pairs: xr.DataArray, time: float) -> None:
     )
     samples = int(found["density_error"].attrs["samples"])
     of = "samples" if np.unique(pairs["sample"]).size > 1 else "replicas"
-    label: Any = f"{pairs.size} pairs, {samples} {of}"
+    lacking = too_few("overlap_density", samples)
+    label: Any = f"{pairs.size} pairs, {samples} {of}" + (f"\nno bars: {lacking}" if lacking else "")
     ax.stairs(density, np.append(low, high[-1]), color=BLUE, lw=1.2, label=label)
-    known = np.isfinite(error) & (density > 0)
+    known = np.isfinite(error) & (density > 0) & (not lacking)
     ax.errorbar((low + high)[known] / 2, density[known], error[known], color=BLUE, ls="", lw=0.8, capsize=0)
     ax.set(xlabel=f"overlap $q$ at $t = $ {number(time)}", ylabel="$P(q)$")
-    ax.set_ylim(bottom=0)
+    # Room for the legend above the highest bar.
+    ax.set_ylim(0, 1.3 * ax.get_ylim()[1])
     ax.xaxis.set_major_locator(MaxNLocator(5))
     ax.legend(loc="best")

@@ -16,7 +16,7 @@ from langevin.observables.response import fdt_ratio, fdt_ratio_at
 from langevin.observables.statistics import Array, Estimate, average
 
 from .panels import band, estimate, reached_times
-from .style import GREY, VERMILION, axis_label, colours_of, number, time_label, waiting_time_legend
+from .style import GREY, VERMILION, axis_label, colours_of, few, number, time_label, waiting_time_legend
 
 #: The figure's name among quantities.
 FDT = "fdt"
@@ -190,7 +190,8 @@ def fdt_figure(dataset: xr.Dataset) -> Figure:
     for ax, letter in zip(axes, "abc", strict=False):
         ax.set_title(f"({letter})", loc="left")
     if colours:
-        waiting_time_legend(made, dataset["waiting_time"], colours, "(a) waiting time $t_w$")
+        note = few(dataset["integrated_response"])
+        waiting_time_legend(made, dataset["waiting_time"], colours, "(a) waiting time $t_w$", note)
     return made
 
 
@@ -198,9 +199,10 @@ def _draw_at_times(ax: Axes, dataset: xr.Dataset, unit: xr.Dataset | None, times
     correlation, response = _both(dataset, unit)
     shown = []
     for t, colour in zip(times, colours_of(range(len(times))).values(), strict=True):
-        c, chi, error = (
-            at_observation_time(v, t).to_numpy() for v in (correlation.mean, response.mean, response.error)
-        )
+        c, chi = (at_observation_time(v, t).to_numpy() for v in (correlation.mean, response.mean))
+        error = np.full(chi.shape, np.nan)
+        if bool(response.error.notnull().any()):
+            error = at_observation_time(response.error, t).to_numpy()
         shown += _draw_curve(ax, c, chi, error, colour, number(t))
     _finish(ax, dataset, shown, "t" if unit is not None else "")
     handles, labels = ax.get_legend_handles_labels()

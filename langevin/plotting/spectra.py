@@ -16,7 +16,17 @@ from langevin.observables.spectra import has_spectrum, is_exact, spectral_densit
 from langevin.observables.statistics import average
 
 from .panels import band
-from .style import BLUE, GREY, VERMILION, colours_of, legend_above, number, time_label, waiting_time_legend
+from .style import (
+    BLUE,
+    GREY,
+    VERMILION,
+    colours_of,
+    few,
+    legend_above,
+    number,
+    time_label,
+    waiting_time_legend,
+)
 
 #: The name that asks for this figure.
 HESSIAN = "hessian"
@@ -68,7 +78,7 @@ def spectrum_figure(dataset: xr.Dataset) -> Figure:
         draw_edges(axes[3], dataset, found)
     else:
         axes[3].remove()
-    waiting_time_legend(made, dataset["hessian_time"], colours, "time $t$")
+    waiting_time_legend(made, dataset["hessian_time"], colours, "time $t$", few(_main(dataset)))
     return made
 
 

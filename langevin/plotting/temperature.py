@@ -29,7 +29,10 @@ def has_temperature(dataset: xr.Dataset) -> bool:
     if any(name not in dataset or dataset[name].dims != _DIMS for name in names):
         return False
     about = dataset["integrated_response"].attrs
-    return about.get("conjugate") == "msd" and not about.get("centre_of_mass_mobility")
+    if about.get("conjugate") != "msd" or about.get("centre_of_mass_mobility"):
+        return False
+    # A checkpoint may stand before the first pair.
+    return bool(dataset["integrated_response"].notnull().any())
 
 
 def temperature_figure(dataset: xr.Dataset) -> Figure:
