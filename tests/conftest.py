@@ -80,8 +80,8 @@ SMALL_SYSTEMS: dict[str, dict[str, Any]] = {
 
 
 #: Networks that differ from others by their module alone: what is true of these is tested of the others, in
-#: less time, and of these in the slow tests. vgg16, resnet158 (batch-norm) and small_net stand for them.
-ALIKE = ("lenet", "preresnet", "resnet18", "wide_resnet")
+#: less time, and of these in the slow tests. resnet158 (batch-norm) and small_net stand for them.
+ALIKE = ("lenet", "preresnet", "resnet18", "vgg16", "wide_resnet")
 
 
 def every_system() -> list[Any]:

@@ -25,8 +25,8 @@ Maker = Callable[..., dict[str, Any]]
 #: Steps of an advance: networks go through their examples more than twice.
 STEPS = 10
 
-#: Deep networks. The code that measures their response is that of `network` and `small_net`, which are tried.
-DEEP = ("resnet158", "vgg16")
+#: Networks that take long. The code that measures their response is that of `network`, which is tried.
+DEEP = ("resnet158", "small_net", "vgg16")
 
 
 def built(settings: config.Settings, ensemble: Ensemble) -> tuple[System, Noise]:

@@ -517,6 +517,7 @@ def test_collapse_of_a_correlation() -> None:
     assert float(found["spread_full"]) > 50 * float(found["spread"])
 
 
+@pytest.mark.slow
 def test_noise_is_what_the_spread_expects() -> None:
     """Factors of every replica move all curves alike and spread nothing; those of a waiting time do."""
     rng = np.random.default_rng(10)
@@ -534,6 +535,7 @@ def test_noise_is_what_the_spread_expects() -> None:
     assert np.mean(expected) > 10 * 0.02**2 / 50
 
 
+@pytest.mark.slow
 def test_error_of_the_best_collapse() -> None:
     rng = np.random.default_rng(11)
     found = [

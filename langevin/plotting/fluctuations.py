@@ -77,7 +77,7 @@ def _finish(ax: Axes, dataset: xr.Dataset, lacking: str, split: bool) -> None:
         ax.plot([], [], color=GREY, ls="--", lw=1, label="part within samples")
     ax.legend(loc="best")
     ax.set(
-        xscale="log" if ax.get_lines()[0].get_xdata().size else "linear",
+        xscale="log" if np.size(ax.get_lines()[0].get_xdata()) else "linear",
         xlabel=time_label(dataset["lag"], "lag $t$"),
         ylabel=r"$\chi_4 = N\,[\langle C^2\rangle - \langle C\rangle^2]$",
     )
