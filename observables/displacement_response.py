@@ -22,7 +22,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from .pairs import ordered
+from .pairs import check_same_axes, ordered
 from .regression import inverse, line, near, three_points
 from .statistics import Array, average, jackknife, tabulate
 
@@ -110,14 +110,7 @@ def _mean(values: xr.DataArray) -> xr.DataArray:
 
 def _matching(msd: xr.DataArray, response: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
     """Return both with lag last, replica (where there is one) first."""
-    if set(msd.dims) != set(response.dims) or "lag" not in msd.dims:
-        raise ValueError(
-            f"dimensions {msd.dims} of the msd and {response.dims} of the response: must be the same, lag "
-            "among them"
-        )
-    for dim in msd.dims:
-        if not np.array_equal(msd[dim], response[dim]):
-            raise ValueError(f"coordinate {dim!r} differs between msd and response")
+    check_same_axes(msd, response, ("msd", "response"))
     if response.attrs.get("centre_of_mass_mobility"):
         raise ValueError("the response has a part of the centre of mass, which is not in msd: take it off")
     msd, response = ordered(msd, "lag"), ordered(response, "lag")

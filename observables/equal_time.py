@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from .pairs import ordered
+from .pairs import check_same_axes, ordered
 
 #: How much longer than the first lag the second one is, at least, that the line to lag 0 goes through.
 _LONGER = 2.0
@@ -39,14 +39,7 @@ def equal_time(correlation: xr.DataArray, msd: xr.DataArray) -> xr.Dataset:
         that is twice as long, at lag 0: off by O(t²) of these lags. at_end, C(t_w + t, t_w + t): Δ + 2C less
         this. Of every replica. NaN where nothing is known.
     """
-    if set(correlation.dims) != set(msd.dims) or "lag" not in correlation.dims:
-        raise ValueError(
-            f"dimensions {correlation.dims} of the correlation and {msd.dims} of the msd: must be the same, "
-            "lag among them"
-        )
-    for dim in correlation.dims:
-        if not np.array_equal(correlation[dim], msd[dim]):
-            raise ValueError(f"coordinate {dim!r} differs between correlation and msd")
+    check_same_axes(correlation, msd, ("correlation", "msd"))
     given, correlation = correlation["lag"], ordered(correlation, "lag")
     total = (ordered(msd, "lag") + 2 * correlation).transpose(..., "lag")
     values, lag = total.to_numpy(), total["lag"].to_numpy()

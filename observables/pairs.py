@@ -152,3 +152,21 @@ def index_of(times: Array, t: float) -> int | None:
         If one of the times is not finite, or stands there twice.
     """
     return StoredTimes(times).index(t)
+
+
+def check_same_axes(first: xr.DataArray, second: xr.DataArray, names: tuple[str, str]) -> None:
+    """Refuse two quantities, of these names, that are not of the same pairs of times.
+
+    Raises
+    ------
+    ValueError
+        If their dimensions differ or lag is not among them, or a coordinate differs.
+    """
+    if set(first.dims) != set(second.dims) or "lag" not in first.dims:
+        raise ValueError(
+            f"dimensions {first.dims} of the {names[0]} and {second.dims} of the {names[1]}: must be the "
+            "same, lag among them"
+        )
+    for dim in first.dims:
+        if not np.array_equal(first[dim], second[dim]):
+            raise ValueError(f"coordinate {dim!r} differs between {names[0]} and {names[1]}")
