@@ -320,7 +320,7 @@ def told(found: xr.Dataset, name: str) -> str:
     samples = int(found.attrs["samples"])
     ends = f"{low:.3g} to {high:.3g} between definitions"
     if not is_number(found, name):
-        return f"{ends}: no single number"
+        return f"{ends}, no single number"
     statistical = [too_few(name, samples) or f"± {error:.2g} statistical"] * bool(np.isfinite(error))
     return f"{t:.4g} ({', '.join([*statistical, ends])}: systematic)"
 

@@ -195,7 +195,7 @@ def test_the_range_of_definitions_holds_the_corners(kind: str) -> None:
         assert [float(found[n]) for n in ("t1", "t2")] == pytest.approx([61, 16290], rel=0.01)
         by = found["t1_by"]
         assert by.sel(definition="line") < T1 < by.sel(definition="bend")
-        assert not is_number(found, "t1") and told(found, "t1").endswith("definitions: no single number")
+        assert not is_number(found, "t1") and told(found, "t1").endswith("definitions, no single number")
 
 
 def test_a_collapse_of_displacements_is_a_definition_of_the_end() -> None:
