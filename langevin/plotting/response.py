@@ -236,7 +236,9 @@ def _draw_ratios(
             # Slopes along the lag may be known at fewer pairs.
             continue
         _draw_ratio(ax, same.to_dataset("variable"), colour, "--")
-    if not times:
+    # At fixed times there may be too few pairs for a slope: then X of the waiting times, along the lag.
+    fixed = any(np.size(line.get_xdata()) > 1 for line in ax.get_lines())
+    if not fixed:
         for i, colour in colours.items():
             _draw_ratio(ax, along.isel(waiting_time=i), colour, "--")
     bottom, top = ax.get_ylim()
@@ -245,10 +247,10 @@ def _draw_ratios(
         ax.axhline(1, color=GREY, ls=":", lw=1.2)
     if temperature > 0 and "fdt_ratio" in chi.attrs:
         ax.axhline(float(chi.attrs["fdt_ratio"]), color=VERMILION, ls="--", lw=1.2)
-    if times:
+    if fixed:
         ax.plot([], [], color=GREY, ls="-", label="$t$ fixed")
     ax.plot([], [], color=GREY, ls="--", label="along the lag")
-    ax.legend(loc="best", title="colours as in (b)" if times else None, title_fontsize=7.5)
+    ax.legend(loc="best", title=f"colours as in ({'b' if fixed else 'a'})", title_fontsize=7.5)
     ax.set_xlabel(axis_label(c, "$C$") if unit is None else "$C/C(t, t)$")
     ax.set_ylabel("fluctuation-dissipation ratio $X$" if temperature > 0 else "$-d\\chi/dC$, $1/T_{eff}$")
 
