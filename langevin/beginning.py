@@ -18,7 +18,7 @@ from langevin.engine import Run
 from langevin.ensemble import Ensemble
 from langevin.errors import UserError
 from langevin.keys import shown, toml
-from langevin.system import Array, optional
+from langevin.system import Array, Beside, optional
 from langevin.trajectories import degrees_of_freedom
 
 #: Global attribute: how many runs lie between this one and a start of its own.
@@ -45,6 +45,8 @@ class Beginning:
     generation : int
         One more than that of the other run. It keys the streams of the dynamics, so that no noise acts twice
         on the same configuration: a second time it would be correlated with it.
+    beside : Beside or None
+        What stood beside these configurations.
     """
 
     file: str
@@ -52,6 +54,7 @@ class Beginning:
     time: float
     spent: float
     generation: int
+    beside: Beside | None = None
 
     @property
     def attributes(self) -> dict[str, str | float | int]:
@@ -78,6 +81,8 @@ class Beginning:
                 f"start.file = {toml(self.file)}: its configurations have {self.x.shape[1]} degrees of "
                 f"freedom; needed: {dof}"
             )
+        if self.beside is not None:
+            optional(run.system, "recall")(self.beside)
         run.state = optional(run.system, "begun_from")(run.state, self.x)
 
 
@@ -102,7 +107,10 @@ def read(settings: Settings) -> Beginning | None:
         own = _ensemble(settings).replica.tolist()
         generation = int(dataset.attrs.get(GENERATION, 0)) + 1
         spent = float(dataset.attrs.get(SPENT, 0.0)) + time
-    return Beginning(keys.file, x[[labels.index(k) for k in own]], time, spent, generation)
+        beside = stored.beside(dataset, time)
+    places = [labels.index(k) for k in own]
+    kept = None if beside is None else beside.of(places)
+    return Beginning(keys.file, x[places], time, spent, generation, kept)
 
 
 def generation(attributes: Mapping[str, Any]) -> int:

@@ -16,7 +16,13 @@ from langevin.files import Raw
 from langevin.system import Configuration
 
 #: Variables that stand raw beside an unfinished run → how their files end, and what messages call them.
-STORED = {"configuration": "configurations", "sketch": "sketches", "snapshot": "snapshots"}
+STORED = {
+    "configuration": "configurations",
+    "sketch": "sketches",
+    "snapshot": "snapshots",
+    "configuration_buffers": "buffers",
+    "snapshot_buffers": "snapbuffers",
+}
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,8 @@ class Stored:
         Name of its first dimension, the times at which it is stored.
     stops : tuple of int, optional
         Indices of these among the scheduled times, ascending. None: all of them.
+    stands_beside : bool
+        Whether `of` is given what stands beside a configuration and moves (`langevin.told.Beside`), instead.
     """
 
     name: str
@@ -46,6 +54,7 @@ class Stored:
     of: Callable[[Configuration], Configuration]
     axis: str = "time"
     stops: tuple[int, ...] | None = None
+    stands_beside: bool = False
 
     def due(self, index: int) -> bool:
         """Return whether it is stored at the scheduled time with this index."""

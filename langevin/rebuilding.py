@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from langevin import simulation
 from langevin.ensemble import Ensemble, available_threads
 from langevin.stored import StoredRun
-from langevin.system import System
+from langevin.system import System, optional
 
 
 def rebuilt(
@@ -27,4 +27,7 @@ def rebuilt(
     keep = np.arange(len(run.replica)) if positions is None else positions
     seed = run.settings.ensemble.seed
     ensemble = Ensemble(run.replica[keep], run.sample[keep], seed, threads or available_threads())
-    return simulation.build(run.settings, ensemble), ensemble
+    system = simulation.build(run.settings, ensemble)
+    if run.beside is not None:
+        optional(system, "recall")(run.beside.of(keep))
+    return system, ensemble

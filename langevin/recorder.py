@@ -33,7 +33,12 @@ COORDINATES = {
 SPECTRAL = ("mode", "probe", "ritz")
 
 #: Names that observables and further coordinates may not have.
-TAKEN = (*COORDINATES, *SPECTRAL, "dof", "configuration", "snapshot", "sketch", "sketch_component")
+TAKEN = (
+    *COORDINATES,
+    *SPECTRAL,
+    *("dof", "configuration", "snapshot", "sketch", "sketch_component"),
+    *("constants", "constant", "configuration_buffers", "snapshot_buffers", "buffer"),
+)
 
 
 class Recorder:

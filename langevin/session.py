@@ -10,7 +10,7 @@ from typing import Any
 
 import xarray as xr
 
-from langevin import engine, pace, storage
+from langevin import engine, pace, storage, trajectories
 from langevin.config import Settings
 from langevin.dynamics import Langevin
 from langevin.engine import Run
@@ -21,6 +21,7 @@ from langevin.references import References
 from langevin.schedule import Stop
 from langevin.spectra import described
 from langevin.storage import Paths, Stored, Trajectory
+from langevin.stored import HOLDERS
 from langevin.system import State, System, optional, overrides
 
 #: What is said of a run that leaves nothing behind.
@@ -167,14 +168,17 @@ class Session:
             x = self.run.system.configuration(state)
             if x is None:
                 raise LangevinError("the system has no configuration, though it stated its size, `dof`")
+            beside = optional(self.run.system, "beside")(state)
             for trajectory in due:
-                trajectory.write(stop.index, x)
+                trajectory.write(stop.index, beside.moving if trajectory.stored.stands_beside else x)
         self.progress.stop()
 
     def _dataset(self, status: str) -> xr.Dataset:
         system = self.run.system
         coordinates = optional(system, "coordinates")(self.run.schedule)
         dataset = self.run.recorder.dataset(described(system.attributes()), coordinates)
+        if any(t.stored.name in HOLDERS for t in self.trajectories):
+            dataset = dataset.assign(trajectories.constants(self.run))
         wall = self.wall_before + time.monotonic() - self.began
         dataset.attrs = {**self.attributes, "wall_time_seconds": round(wall, 3), "status": status}
         return dataset

@@ -15,7 +15,7 @@ from langevin import config, storage
 from langevin.config import Settings
 from langevin.errors import UserError
 from langevin.sweep.reading import sweep_dims
-from langevin.system import Array
+from langevin.system import Array, Beside
 from langevin.trust import Origin
 
 if TYPE_CHECKING:
@@ -41,6 +41,10 @@ class StoredRun:
         Labels.
     attributes : dict
         Global attributes of the file.
+    beside : Beside or None
+        What stood beside the configurations, if the file holds it.
+    energy : ndarray, shape (R,), or None
+        That the run measured then.
     """
 
     path: Path
@@ -50,6 +54,8 @@ class StoredRun:
     replica: NDArray[np.int64]
     sample: NDArray[np.int64]
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    beside: Beside | None = None
+    energy: Array | None = None
 
 
 def times(dataset: xr.Dataset) -> Array:
@@ -118,7 +124,36 @@ def read(path: str | Path, time: float | None = None) -> StoredRun:
     with storage.open_result(path) as dataset:
         x, at = configuration(dataset, time, str(path))
         replica, sample = (dataset[n].to_numpy().astype(np.int64) for n in ("replica", "sample"))
-        return StoredRun(path, settings(dataset, path), x, at, replica, sample, dict(dataset.attrs))
+        energy = dataset["energy"] if "energy" in dataset else None
+        measured = None if energy is None else energy.sel(time=at).to_numpy()
+        kept = settings(dataset, path), x, at, replica, sample, dict(dataset.attrs)
+        return StoredRun(path, *kept, beside(dataset, at), measured)
+
+
+def beside(dataset: xr.Dataset, time: float) -> Beside | None:
+    """Return what stood beside the configurations of a time at which they are stored.
+
+    Returns
+    -------
+    Beside or None
+        None if the file does not hold it: nothing does, or the version that wrote it did not know of it.
+    """
+    # Imported here: whoever checks a run file reads no results.
+    from langevin.observables.pairs import index_of
+
+    replicas = dataset.sizes["replica"]
+    fixed = moving = None
+    if "constants" in dataset:
+        fixed = dataset["constants"].transpose("replica", "constant").to_numpy()
+    for name, dim in HOLDERS.items():
+        at = index_of(dataset[dim].to_numpy(), time) if f"{name}_buffers" in dataset else None
+        if at is not None:
+            moving = dataset[f"{name}_buffers"].transpose(dim, "replica", "buffer")[at].to_numpy()
+            break
+    if fixed is None and moving is None:
+        return None
+    none = np.empty((replicas, 0))
+    return Beside(none if fixed is None else fixed, none if moving is None else moving)
 
 
 def settings(dataset: xr.Dataset, path: Path) -> Settings:

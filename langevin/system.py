@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from langevin.told import Beside as Beside
+from langevin.told import Predictions as Predictions
 
 if TYPE_CHECKING:
     from langevin.config import Settings
@@ -25,29 +28,6 @@ Coordinates: TypeAlias = Mapping[str, tuple[str, NDArray[Any], Mapping[str, Any]
 """Name of a coordinate → its dimension, its values there (numbers or words), its netCDF attributes."""
 Dimensions: TypeAlias = Mapping[str, tuple[str, ...]]
 """Name of an observable → its dimensions after replica and its times, such as ("species", "wavenumber")."""
-
-
-class Predictions(NamedTuple):
-    """What a classifier says of its test examples.
-
-    Attributes
-    ----------
-    outputs : ndarray, shape (n, K)
-        Probabilities of the classes; else any outputs, of which the largest names the class.
-    losses : ndarray, shape (n,)
-    labels : ndarray of int, shape (n,)
-        The right classes.
-    probabilities : bool
-        Whether the outputs are probabilities.
-    data : str
-        What identifies all examples, of training and test: a hash.
-    """
-
-    outputs: Array
-    losses: Array
-    labels: NDArray[np.int64]
-    probabilities: bool
-    data: str
 
 
 class Curvature(Protocol):
@@ -121,6 +101,19 @@ class System(Protocol):
         """
         raise NotImplementedError
 
+    beside_sizes: tuple[int, int] = (0, 0)
+    """How many numbers of a replica `beside` returns: that never change, that do."""
+
+    def beside(self, state: State) -> Beside | None:
+        """Return what belongs to the configuration, and is not in it; it is stored where that is stored."""
+        return None
+
+    def recall(self, found: Beside) -> None:
+        """Take what `beside` returned of these replicas, from a file.
+
+        `begun_from` begins with it. `evaluate` relies on what never changes of it.
+        """
+
     def move(self, state: State, t0: float, t1: float, noise: Noise) -> State:
         """Return what `advance` returns; `state` may be used up by it. Default: `advance`.
 
@@ -174,7 +167,9 @@ class System(Protocol):
         """Return what a classifier at the configuration x, shape (dof,), says of all its test examples.
 
         Those of the replica at `position`, always in the same order. Nothing of a state is needed, as for
-        `evaluate`. Default: None, nothing is classified, and there are no ensembles of members to look at.
+        `evaluate`. A class with a method `beside` takes a further argument `beside`: what a file holds beside
+        x, of one replica. Default: None, nothing is classified, and there are no ensembles of members to look
+        at.
         """
         return None
 

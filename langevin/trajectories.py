@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from langevin.config import RecordKeys
 from langevin.engine import Run
 from langevin.ensemble import Ensemble
 from langevin.errors import UserError
 from langevin.storage import Stored
-from langevin.system import Configuration
+from langevin.system import Configuration, System
 
 #: `configurations = "auto"` stores the trajectory while it stays under this many bytes.
 TRAJECTORY_LIMIT = 1_000_000_000
@@ -48,14 +50,41 @@ def plan(record: RecordKeys, run: Run, limit: float | None = None) -> list[Store
     size = len(run.schedule) * run.recorder.ensemble.size * dof * 8
     if record.configurations == "always" or (record.configurations == "auto" and size <= most):
         about = _described(run, "degrees of freedom at every scheduled time")
-        planned.append(Stored("configuration", "dof", dof, about, lambda x: x))
+        planned += _with_buffers(run, Stored("configuration", "dof", dof, about, lambda x: x))
     if snapshots:
         about = _described(run, "degrees of freedom at the times of snapshots")
         stops = tuple(stop.index for stop in run.schedule.stops if stop.snapshot is not None)
-        planned.append(Stored("snapshot", "dof", dof, about, lambda x: x, "snapshot_time", stops))
+        snapshot = Stored("snapshot", "dof", dof, about, lambda x: x, "snapshot_time", stops)
+        planned += _with_buffers(run, snapshot)
     if record.sketch:
         planned.append(_sketch(record.sketch, dof, run.recorder.ensemble))
     return planned
+
+
+def _with_buffers(run: Run, holder: Stored) -> list[Stored]:
+    """Return a variable of configurations, and that of what stands beside them and moves, if anything does."""
+    _, moving = getattr(run.system, "beside_sizes", System.beside_sizes)
+    if not moving:
+        return [holder]
+    about = {"long_name": f"buffers beside each {holder.name}, such as running statistics", "units": "1"}
+    beside = replace(
+        holder,
+        name=f"{holder.name}_buffers",
+        dim="buffer",
+        size=moving,
+        attributes=about,
+        stands_beside=True,
+    )
+    return [holder, beside]
+
+
+def constants(run: Run) -> dict[str, tuple[tuple[str, str], NDArray[np.float64], dict[str, str]]]:
+    """Return the variable of what stands beside all configurations and never changes, if anything does."""
+    fixed, _ = getattr(run.system, "beside_sizes", System.beside_sizes)
+    if not fixed:
+        return {}
+    about = {"long_name": "frozen parameters, and buffers that never change", "units": "1"}
+    return {"constants": (("replica", "constant"), run.system.beside(run.state).fixed, about)}
 
 
 def _described(run: Run, meaning: str) -> dict[str, Any]:

@@ -118,7 +118,7 @@ def evaluate(
         start = start_of(position)
         for j, time in enumerate(times):
             x = method.configuration(float(time), position)
-            said = _said(method, system, x, position)
+            said = _said(method, system, x, position, float(time))
             run = run or Pool(said.labels, said.outputs.shape[1])
             run.add(said.outputs)
             if position in complete:
@@ -130,8 +130,10 @@ def evaluate(
     return found
 
 
-def _said(method: Method, system: System, x: Array, position: int) -> Predictions:
-    said: Predictions | None = optional(system, "predict")(x, position)
+def _said(method: Method, system: System, x: Array, position: int, time: float) -> Predictions:
+    beside = method.beside(time, position)
+    own = {} if beside is None else {"beside": beside}
+    said: Predictions | None = optional(system, "predict")(x, position, **own)
     if said is None:
         raise UserError(f"{method.path}: system.name = {method.settings.system_name!r} classifies nothing")
     return said

@@ -20,7 +20,7 @@ from langevin.config import Settings
 from langevin.errors import UserError
 from langevin.observables.pairs import ROUNDING, index_of
 from langevin.sweep.reading import sweep_dims
-from langevin.system import Array
+from langevin.system import Array, Beside
 
 #: Budgets of a table where there are replicas enough: those of Garipov et al. 2018.
 BUDGETS = 3
@@ -93,6 +93,11 @@ class Method:
                     if np.isfinite(x).all():
                         return x
         raise UserError(f"{self.path}: time = {time:.15g}: the run did not come so far")
+
+    def beside(self, time: float, position: int) -> Beside | None:
+        """Return what stood beside the configuration of one replica at a stored time, if the file holds it."""
+        found = stored.beside(self.dataset, time)
+        return None if found is None else found.of([position])
 
 
 def opened(path: Path, name: str) -> Method:

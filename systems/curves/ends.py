@@ -15,7 +15,7 @@ from langevin.config import RecordKeys, Settings
 from langevin.errors import UserError
 from langevin.keys import PathKey, Section, key, shown
 from langevin.stored import StoredRun
-from langevin.system import Array
+from langevin.system import Array, Beside
 
 from .chained import KICK
 
@@ -78,6 +78,8 @@ class Ends:
     start, end : ndarray, shape (pairs, dof)
     positions : ndarray of int, shape (pairs,)
         Of the first ends in `run`.
+    others : ndarray of int, shape (pairs,)
+        Of the last ends in `other`.
     sample : ndarray of int, shape (pairs,)
     """
 
@@ -86,7 +88,17 @@ class Ends:
     start: Array
     end: Array
     positions: NDArray[np.int64]
+    others: NDArray[np.int64]
     sample: NDArray[np.int64]
+
+    @property
+    def beside(self) -> tuple[Beside | None, Beside | None]:
+        """What the files hold beside the first and the last ends, of all pairs."""
+        first, last = self.run.beside, self.other.beside
+        return (
+            None if first is None else first.of(self.positions),
+            None if last is None else last.of(self.others),
+        )
 
     @classmethod
     def read(cls, keys: Any) -> Ends:
@@ -123,7 +135,7 @@ class Ends:
                 f"ends of a curve: replica {first.replica[one[same[0]]]} of {first.path} and replica "
                 f"{last.replica[other[same[0]]]} of {last.path} coincide; a curve joins two configurations"
             )
-        return cls(first, last, start, end, one, first.sample[one])
+        return cls(first, last, start, end, one, other, first.sample[one])
 
     @property
     def hash(self) -> str:

@@ -11,6 +11,7 @@ from langevin.errors import UserError
 from .datasets.base import Data
 from .parts import (
     Augmented,
+    Companions,
     Examples,
     Layout,
     Loss,
@@ -21,7 +22,9 @@ from .parts import (
     Units,
     Views,
     batches,
-    couples,
+    by_layers,
+    contract,
+    converted,
     explained,
     fitting,
     overlaps,
@@ -52,18 +55,20 @@ class Assembly:
         self.device = prepare(dynamics.device, dynamics.deterministic)
         self.dtype = torch.float32 if dynamics.precision == "single" else torch.float64
         self.loss = Loss(self.loss_name, data.classes)
+        self._rows = data.rows
         with explained():
             self._load(data)
-            self.modules = [self._module(k) for k in ensemble.replica]
+            self.modules = [self.built(k) for k in ensemble.replica]
             self.layout = Layout(self.modules[0])
             inputs, _ = self.train.gather(torch.zeros(2, dtype=torch.int64, device=self.device))
             self._work, self.loss.classes = fitting(self.modules[0], inputs, data.classes)
             self.batches = batches.chosen(dynamics, data, ensemble)
+            self.traits = contract.traits(self) if self._foreign else by_layers(self.modules[0])
+            self.companions = Companions(self.modules, self.traits)
             rule = Rule(dynamics.rates, dynamics.momentum, dynamics.weight_decay, dynamics.temperature)
-            self.problem = Problem(self.layout, self.loss, self.train, self.batches.size, rule)
+            self.problem = Problem(self.layout, self.loss, self.train, self.batches.size, rule, self.traits)
             work, name = self._work * self.batches.size, type(self).__name__
             self.compiled = perceptron.chosen(self.modules[0], self.problem, dynamics, work, name)
-            self._rows = data.rows
             self._choose(data)
         if record.layer_angles:
             overlaps.layer_names(self.layout)
@@ -135,7 +140,7 @@ class Assembly:
         counts = keys.energy_examples, keys.gradient_examples, keys.hessian_examples
         trained, probed, curved = choice.of(data.rows, "measured examples", *counts)
         (tested,) = choice.of(data.test_rows, "measured test examples", keys.energy_examples)
-        if couples(self.modules[0]):
+        if self.traits.couples:
             size = self.batches.size
             probed = choice.batched(data.rows, "measured batches", keys.gradient_examples, size)
         self._chosen = subsets.Chosen(trained, tested, probed, curved)
@@ -145,13 +150,28 @@ class Assembly:
         """Return the training examples on which a replica's loss is measured."""
         return self._chosen.trained[int(self.ensemble.replica[position])].index
 
-    def _module(self, replica: int) -> nn.Module:
-        """Return a replica's network as it starts."""
+    @property
+    def _foreign(self) -> bool:
+        """Whether the module is made by code of a user's."""
+        known = "langevin.systems.networks"
+        modules = {type(m).__module__ for m in self.modules[0].modules()}
+        own = type(self).__module__.startswith(known) and not hasattr(self, "_factory")
+        return not own or not all(name.startswith((known, "torch.nn.")) for name in modules)
+
+    def few_examples(self, count: int) -> Tensor:
+        """Return a few training examples of the first replica, at least two, perhaps the same."""
+        rows = self._rows[int(self.ensemble.sample[0])][:count]
+        return self.train.upload(rows if len(rows) > 1 else rows.repeat(2))
+
+    def built(self, replica: int, otherwise: bool = False) -> nn.Module:
+        """Return a replica's network as it starts; `otherwise` from another seed."""
         seed = int(self.ensemble.quenched("start", replica).integers(2**63))
-        return seeded(self.build, seed).to(self.device, self.dtype)
+        if otherwise:
+            seed ^= 1
+        return converted(seeded(self.build, seed), self.device, self.dtype)
 
     def _stackable(self, module: nn.Module) -> bool:
         """Return whether replicas may share a call: all that differs between them are their weights."""
         frozen = any(not p.requires_grad for p in module.parameters())
         buffered = next(module.buffers(), None) is not None
-        return self.batches.fixed and not frozen and not buffered
+        return self.batches.fixed and not frozen and not buffered and self.traits.stacks

@@ -127,13 +127,16 @@ class OnCurve(Unit):
     def __init__(self, inner: Alone, start: Tensor, end: Tensor, kind: Kind, bends: int) -> None:
         super().__init__(inner.module, inner.problem)
         self.inner, self.start, self.end, self.kind, self.bends = inner, start, end, kind, bends
-        # Statistics of batch-norm that a step leaves behind belong to no point: none are kept.
-        self.buffers = []
         self.phi = torch.empty_like(start)[None]
         inner.bind(self.phi, None)
         self._phi = self.layout.views(self.phi[0])
         self._decay = self.problem.rule.weight_decay
         self.rule = replace(self.problem.rule, weight_decay=0.0)
+
+    @property
+    def beside(self) -> list[Tensor]:
+        """What steps depend on; statistics that they only leave behind belong to no point, and are not kept."""
+        return self.inner.beside if self.problem.traits.remembers else []
 
     def bind(self, weights: Tensor, velocity: Tensor | None) -> None:
         """Move these bends, and the velocity that momentum needs, shape (1, bends·M), from now on."""

@@ -120,3 +120,8 @@ class ConvPool(nn.Module):
         """Return the sizes, for print."""
         after, before, kernel, _ = self.weight.shape
         return f"{before}, {after}, kernel={kernel}, padding={self.padding}"
+
+
+def switchable(module: nn.Module) -> list[ConvPool]:
+    """Return the layers of a network whose compiled kernels can be switched on and off."""
+    return [m for m in module.modules() if isinstance(m, ConvPool)]

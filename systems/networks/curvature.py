@@ -17,9 +17,10 @@ from torch.func import functional_call
 
 from langevin.system import Array
 
+from .convolution import switchable
 from .devices import set_threads
 from .examples import Examples
-from .layout import Layout
+from .layout import Layout, beside, converted
 from .losses import Loss
 from .perceptron import shape_of
 from .team import LARGE
@@ -47,12 +48,11 @@ class Twin:
     def __init__(
         self, module: nn.Module, layout: Layout, loss: Loss, examples: Examples, work: int, threads: int
     ) -> None:
-        self.module = module.double().eval()
+        self.module = converted(module, examples.device, torch.float64).eval()
         self.layout, self.loss, self.examples, self.work, self.threads = layout, loss, examples, work, threads
-        self.buffers = [name for name, _ in module.named_buffers()]
+        self.beside = list(beside(module))
         self.shape = shape_of(module, loss)
-        compiled: list[Any] = [part for part in module.modules() if hasattr(part, "compiled")]
-        for part in compiled:
+        for part in switchable(module):
             # Compiled layers have no second derivative.
             part.compiled = False
         # A convolution of many vectors at once is slower than one after the other (benchmarks/hessian.py).
@@ -94,6 +94,13 @@ def _activations(module: nn.Module, inputs: Tensor) -> int:
     return sum(counted)
 
 
+def _double(t: Tensor) -> Tensor:
+    """Return a tensor in double precision, if its numbers are real or complex ones."""
+    if t.is_complex():
+        return t.to(torch.complex128)
+    return t.double() if t.is_floating_point() else t
+
+
 class LossHessian:
     """The Hessian at given weights.
 
@@ -101,18 +108,17 @@ class LossHessian:
     ----------
     twin : Twin
     weights : Tensor, shape (M,)
-    buffers : list of Tensor
-        Running statistics, in the module's order.
+    values : list of Tensor
+        Of what the network holds beside its weights, in the order of `layout.beside`.
     index : Tensor of int, shape (P,)
         The examples of the mean.
     """
 
-    def __init__(self, twin: Twin, weights: Tensor, buffers: list[Tensor], index: Tensor) -> None:
+    def __init__(self, twin: Twin, weights: Tensor, values: list[Tensor], index: Tensor) -> None:
         self.twin, self.index, self.size = twin, index, weights.numel()
         self.weights = weights.detach().double()
-        self.buffers: dict[str, Any] = {
-            name: b.double() if b.is_floating_point() else b
-            for name, b in zip(twin.buffers, buffers, strict=True)
+        self.beside: dict[str, Any] = {
+            name: _double(value) for name, value in zip(twin.beside, values, strict=True)
         }
 
     def matvec(self, vectors: Array) -> Array:
@@ -130,7 +136,7 @@ class LossHessian:
         leaf = self.weights.clone().requires_grad_()
         named = dict(zip(layout.names, layout.views(leaf), strict=True))
         inputs, labels = twin.gather(piece)
-        loss = twin.loss.mean(functional_call(twin.module, {**named, **self.buffers}, (inputs,)), labels)
+        loss = twin.loss.mean(functional_call(twin.module, {**named, **self.beside}, (inputs,)), labels)
         share = len(piece) / len(self.index)
         (slope,) = torch.autograd.grad(loss * share, leaf, create_graph=True, materialize_grads=True)
         if not slope.requires_grad:

@@ -34,7 +34,7 @@ from .sections import Descent, RecordDescent
 
 from .parts import (  # isort: skip
     Bends, NetworkState, Reference, barriers, compare, explained, first_not_finite, restored, simulation,
-    torch,
+    differing, stacked, torch,
 )  # fmt: skip
 
 if TYPE_CHECKING:
@@ -101,6 +101,7 @@ class NetworkCurve:
                 torch.from_numpy(x[ensemble.replica]).to(network.device, network.dtype)
                 for x in (ends.start, ends.end)
             )
+            _recall(network, ends, ensemble)
             spring = parameters.spring if self.curve == "band" else None
             bends = Bends(self.start, self.end, self.kind, self.bends, self.loss, ensemble, spring)
             self.units = network.make_units(bends)
@@ -145,6 +146,12 @@ class NetworkCurve:
 
     # The curve.
 
+    @property
+    def _kept(self) -> list[list[Tensor]]:
+        """What the steps of each curve depend on beside its bends, as they begin; mostly nothing."""
+        companions = self.network.companions
+        return companions.values if self.network.traits.remembers else []
+
     def control(self, theta: Tensor) -> Tensor:
         """Return the control points, ends included, shape (R, bends + 2, M), of bends (R, bends·M)."""
         inner = theta.view(len(theta), self.bends, self.network.dof)
@@ -162,7 +169,7 @@ class NetworkCurve:
         pairs = zip(self.ensemble.replica, self.network.streams(noise), strict=True)
         memory = np.stack([batches.start(int(k), stream) for k, stream in pairs])
         velocity = torch.zeros_like(weights) if self.dynamics.momentum else None
-        return NetworkState(weights, velocity, [], memory)
+        return NetworkState(weights, velocity, stacked(self._kept), memory)
 
     def _kicks(self) -> Tensor:
         """Return random displacements of the bends, shape (R, bends·M).
@@ -238,7 +245,7 @@ class NetworkCurve:
 
     def load_state(self, saved: Mapping[str, NDArray[Any]]) -> NetworkState:
         """Return the state that `state_dict` saved."""
-        return restored(saved, self.network.device)
+        return restored(saved, self.network.device, self._kept[0] if self._kept else ())
 
     def at_end(self, state: NetworkState) -> dict[str, Array]:
         """Return what the final curve and the segment look like, from end to end, and the control points."""
@@ -392,3 +399,32 @@ def _data(run: StoredRun, sample: NDArray[np.int64]) -> Data:
     loaded = simulation.load_data(run.settings, inner)
     assert isinstance(loaded, Data)
     return loaded
+
+
+def _recall(network: Network, ends: Ends, ensemble: Ensemble) -> None:
+    """Let a network have what stood beside the first ends, and never changes.
+
+    Raises
+    ------
+    UserError
+        If it is not the same beside the last ends, or a file does not hold it.
+    """
+    fixed, _ = network.beside_sizes
+    first, last = ends.beside
+    if first is None or last is None:
+        if fixed:
+            raise UserError(
+                f"ends of a curve: {ends.run.path} does not hold what its network has frozen; allowed: files "
+                "of this version, which do: run it again"
+            )
+        return
+    own = ensemble.replica
+    differ = differing(first, last)[own]
+    if differ.any():
+        k = int(own[np.argmax(differ)])
+        raise UserError(
+            f"ends of a curve: replica {ends.run.replica[ends.positions[k]]} of {ends.run.path} and replica "
+            f"{ends.other.replica[ends.others[k]]} of {ends.other.path} differ in what is frozen (parameters that "
+            "do not descend, buffers that do not change); a curve joins two sets of weights of one network"
+        )
+    network.recall(first.of(own))

@@ -1,7 +1,8 @@
 """The loss landscape of a network: what there is to know at any weights, wherever they come from.
 
 Running statistics of batch-norm belong to the weights that were trained with them, and to no others: of a
-point between two minima nobody has ever computed any. At every point they are therefore computed anew.
+point between two minima nobody has ever computed any. At every point they are therefore computed anew. Where
+a run stored its own with the weights, these are the right ones there.
 """
 
 from __future__ import annotations
@@ -20,18 +21,19 @@ from langevin.system import Array, Predictions
 
 from .examples import Examples
 from .identity import Tested
-from .layout import buffers_of
+from .layout import copies, put
 from .state import NetworkState
 from .team import LARGE
 from .training import Alone, Problem
 
 
 def renew(unit: Alone, index: Tensor) -> None:
-    """Compute the running statistics of batch-norm anew, at the unit's weights.
+    """Compute the running statistics anew, at the unit's weights, from what the buffers hold.
 
-    Means over the mini-batches that the examples make (of B, as in training; what is left over is left out)
-    of each batch's mean and unbiased variance: as Garipov et al. 2018 do, and Izmailov et al. 2018
-    (arXiv:1803.05407). Without batch-norm nothing happens.
+    Of batch-norm: means over the mini-batches that the examples make (of B, as in training; what is left over
+    is left out) of each batch's mean and unbiased variance: as Garipov et al. 2018 do, and Izmailov et al.
+    2018 (arXiv:1803.05407). Other buffers that a forward pass in training mode changes become what these
+    mini-batches make of them, one after the other. Without any such buffer nothing happens.
 
     Parameters
     ----------
@@ -40,10 +42,10 @@ def renew(unit: Alone, index: Tensor) -> None:
     index : Tensor, shape (n,)
         Training examples, all of one batch if n < B.
     """
+    if not unit.problem.traits.moving:
+        return
     norms = [m for m in unit.module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     norms = [m for m in norms if m.track_running_stats]
-    if not norms:
-        return
     kept = [m.momentum for m in norms]
     size = unit.problem.batch_size
     whole = index[: len(index) // size * size] if len(index) >= size else index
@@ -112,32 +114,46 @@ class Landscape:
         finally:
             torch.set_num_threads(before)
 
-    def go_to(self, x: Tensor | NDArray[np.floating], index: Tensor) -> None:
-        """Go to the weights x, shape (M,); batch-norm has statistics of the training examples `index`."""
+    def go_to(self, x: Tensor | NDArray[np.floating], values: Sequence[Tensor], index: Tensor | None) -> None:
+        """Go to the weights x, shape (M,), and to these values of what stands beside them.
+
+        Parameters
+        ----------
+        x : Tensor or ndarray, shape (M,)
+        values : sequence of Tensor
+            In the order of `layout.beside`.
+        index : Tensor or None
+            Training examples, from which running statistics are computed anew; None: they are left.
+        """
         with torch.no_grad():
             self.weights[0].copy_(torch.as_tensor(x))
-        with self._limited():
-            renew(self.unit, index)
+        put(self.unit.module, values)
+        if index is not None:
+            with self._limited():
+                renew(self.unit, index)
 
-    def begun(self, state: NetworkState, x: Array, examples: Sequence[Tensor]) -> NetworkState:
-        """Return the state with the weights x, shape (R, M), and batch-norm's running statistics of these.
+    def begun(
+        self,
+        state: NetworkState,
+        x: Array,
+        values: Sequence[Sequence[Tensor]],
+        examples: Sequence[Tensor | None],
+    ) -> NetworkState:
+        """Return the state with the weights x, shape (R, M), and what stands beside them.
 
         Parameters
         ----------
         state : NetworkState
             A start: its velocity is zero.
         x : ndarray, shape (R, M)
-        examples : sequence of Tensor
-            For each replica the training examples that the statistics are computed from.
+        values, examples : sequence
+            For each replica, as `go_to` takes them.
         """
         weights = torch.tensor(x, dtype=state.weights.dtype, device=state.weights.device)
         rows = []
-        for k, (row, index) in enumerate(zip(weights, examples, strict=True)):
-            # What is no statistics of batch-norm stays the replica's own.
-            for here, own in zip(self.unit.module.buffers(), state.buffers, strict=True):
-                here.copy_(own[k])
-            self.go_to(row, index)
-            rows.append(buffers_of(self.unit.module))
+        for row, own, index in zip(weights, values, examples, strict=True):
+            self.go_to(row, own, index)
+            rows.append(copies(self.unit.beside))
         buffers = [torch.stack(kind) for kind in zip(*rows, strict=True)]
         return replace(state, weights=weights, buffers=buffers)
 
@@ -153,12 +169,8 @@ class Landscape:
                 parts.append((losses, self._predictions(outputs), outputs.argmax(-1) != labels, labels))
         return Seen(*(torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True)))
 
-    def predict(self, x: Tensor | NDArray[np.floating], trained: Tensor, tested: Tested) -> Predictions:
-        """Return what the network at weights x, shape (M,), says of all test examples.
-
-        Batch-norm has statistics of these weights, from the training examples `trained`.
-        """
-        self.go_to(x, trained)
+    def predict(self, tested: Tested) -> Predictions:
+        """Return what the network here says of all test examples."""
         seen, loss = self.see(tested.rows, test=True), self.unit.problem.loss
         known = loss.gives_probabilities
         return Predictions(seen.predictions, seen.losses, tested.labels, known, tested.data)

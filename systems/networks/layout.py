@@ -1,17 +1,21 @@
-"""A module's trainable weights as one vector, and its running statistics beside it.
+"""A module's trainable weights as one vector, and what it holds beside them.
 
-The degrees of freedom are the trainable parameters alone, in the order of ``module.parameters()``. Buffers,
-such as the running mean and variance of batch-norm, follow from the weights and the batches seen; they are
-part of the state, not degrees of freedom.
+The degrees of freedom are the trainable parameters alone, in the order of ``module.parameters()``. Beside
+them stand frozen parameters, which never change but are each replica's own, and buffers, such as the running
+mean and variance of batch-norm, which follow from the weights and the batches seen. Both are part of the
+state, not degrees of freedom.
 """
 
 from __future__ import annotations
 
 import math
+import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -66,9 +70,59 @@ class Layout:
         return self.flat([p.detach() for p in module.parameters() if p.requires_grad])
 
 
-def buffers_of(module: nn.Module) -> list[Tensor]:
-    """Return copies of the buffers, in the module's order."""
-    return [b.detach().clone() for b in module.buffers()]
+def beside(module: nn.Module) -> dict[str, Tensor]:
+    """Return what a module holds beside its weights, by name: frozen parameters, then buffers.
+
+    These are the tensors that it holds now; a forward pass may put others in the place of buffers.
+    """
+    frozen = {name: p.detach() for name, p in module.named_parameters() if not p.requires_grad}
+    return {**frozen, **dict(module.named_buffers())}
+
+
+def copies(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return copies of tensors, without a history."""
+    return [t.detach().clone() for t in tensors]
+
+
+def put(module: nn.Module, values: Sequence[Tensor]) -> None:
+    """Write these values to what the module holds beside its weights, in the order of `beside`."""
+    with torch.no_grad():
+        for own, value in zip(beside(module).values(), values, strict=True):
+            own.copy_(value)
+
+
+def converted(module: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """Bring a module to a device and a precision, in place; complex tensors stay complex."""
+    complex_type = torch.complex64 if dtype == torch.float32 else torch.complex128
+
+    def convert(t: Tensor) -> Tensor:
+        if t.is_complex():
+            return t.to(device, complex_type)
+        return t.to(device, dtype if t.is_floating_point() else None)
+
+    moved: nn.Module = module._apply(convert)
+    return moved
+
+
+def packed(tensors: Sequence[Tensor]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Return the numbers of tensors of any types as one vector; of complex ones real and imaginary parts."""
+    parts = []
+    for t in tensors:
+        t = t.detach().cpu().resolve_conj().resolve_neg()
+        real = torch.view_as_real(t) if t.is_complex() else t
+        parts.append(real.reshape(-1).double().numpy())
+    return np.concatenate([np.empty(0), *parts])
+
+
+def unpacked(vector: np.ndarray[tuple[int], np.dtype[np.float64]], like: Sequence[Tensor]) -> list[Tensor]:
+    """Return tensors of the types and shapes of others, from the numbers that `packed` made of them."""
+    rest, made = torch.from_numpy(np.array(vector)), []
+    for t in like:
+        size = t.numel() * (2 if t.is_complex() else 1)
+        own, rest = rest[:size], rest[size:]
+        whole = torch.view_as_complex(own.reshape(*t.shape, 2)) if t.is_complex() else own.reshape(t.shape)
+        made.append(whole.to(t.device, t.dtype))
+    return made
 
 
 def multiplications(module: nn.Module, inputs: Tensor) -> int:
@@ -93,10 +147,40 @@ def multiplications(module: nn.Module, inputs: Tensor) -> int:
 
 
 def seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
-    """Build a module with torch's default generator at `seed`; its state elsewhere is left as it was.
+    """Build a module with the global generators of torch, numpy and Python at `seed`.
 
-    The module is built on the CPU, so that a seed means the same start on every device.
+    Their states elsewhere are left as they were. The module is built on the CPU, so that a seed means the
+    same start on every device.
     """
-    with _DEFAULT_GENERATOR, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with _DEFAULT_GENERATOR, kept_generators():
+        sow(seed)
         return build()
+
+
+def sow(seed: int) -> None:
+    """Set the global generators of torch's CPU, numpy and Python to a seed."""
+    torch.manual_seed(seed)
+    np.random.seed(np.random.SeedSequence(seed).generate_state(8))
+    random.seed(seed)
+
+
+def generators() -> tuple[object, ...]:
+    """Return the states of the global generators of torch, numpy and Python, to be compared."""
+    states = [torch.get_rng_state()]
+    if torch.cuda.is_initialized():
+        states += torch.cuda.get_rng_state_all()
+    _, key, *rest = np.random.get_state()
+    drawn = tuple(state.numpy().tobytes() for state in states)
+    return *drawn, np.asarray(key).tobytes(), tuple(rest), random.getstate()
+
+
+@contextmanager
+def kept_generators() -> Iterator[None]:
+    """Leave the global generators of torch's CPU, numpy and Python behind as they are found."""
+    drawn, uniform = np.random.get_state(), random.getstate()
+    with torch.random.fork_rng(devices=[]):
+        try:
+            yield
+        finally:
+            np.random.set_state(drawn)
+            random.setstate(uniform)

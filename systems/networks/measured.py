@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langevin.system import Attributes
 
 from .sections import Descent
+
+if TYPE_CHECKING:
+    from .traits import Traits
 
 #: For the file: what the Hessian is one of.
 DEFINITION = (
@@ -39,7 +42,7 @@ EVALUATED = "evaluated"
 
 
 def measured_attributes(
-    loss: str, dof: int, sizes: Sequence[tuple[int, int]], rule: dict[str, Any], normalised: bool
+    loss: str, dof: int, sizes: Sequence[tuple[int, int]], rule: dict[str, Any], traits: Traits
 ) -> Attributes:
     """Return the attributes of all variables.
 
@@ -53,14 +56,15 @@ def measured_attributes(
         Over how many of how many examples training losses, test losses, gradients and Hessians are averaged.
     rule : dict
         As `step_attributes` returns it.
-    normalised : bool
-        Whether there is batch-norm.
+    traits : Traits
+        Of the network.
     """
     noise = "gradient noise D: variance of the per-sample gradient, per weight"
-    if normalised:
+    if traits.couples:
         noise = "gradient noise D: from differences of the gradients of disjoint mini-batches, per weight"
     trained, tested, probed, curved = ({"examples": n, "examples_of": of} for n, of in sizes)
     # One set of weights has two losses with batch-norm: whoever compares must know which this is.
+    normalised = bool(traits.moving)
     seen = {"batch_norm_statistics": RUNNING} if normalised else {}
     own: dict[str, dict[str, Any]] = {
         "energy": {"long_name": f"training loss ({loss})", **trained, **seen},

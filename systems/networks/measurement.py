@@ -35,6 +35,7 @@ D = B V/((1 − B/N) M), V the variance of the gradient of a batch; with B = N i
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -67,6 +68,8 @@ MEASURED = (
 PARTS = 10
 #: Numbers in the per-sample gradients that are held at once.
 HELD = 2**23
+# Of operations that torch.func carries out one example after the other. The numbers are right.
+warnings.filterwarnings("ignore", message="There is a performance drop because we have not yet implemented")
 
 
 class GradientNoise(NamedTuple):
@@ -176,7 +179,15 @@ def _noise_from_examples(unit: Alone, subset: Subset) -> GradientNoise:
         outputs = functional_call(unit.module, weights, (inputs[None],))
         return unit.problem.loss.mean(outputs, label[None])
 
-    per_sample = vmap(grad(loss), in_dims=(None, 0, 0))
+    together = vmap(grad(loss), in_dims=(None, 0, 0))
+
+    def per_sample(piece: Tensor) -> list[Tensor]:
+        if unit.problem.traits.vectorises:
+            return list(together(weights, *unit.examples.gather(piece)).values())
+        rows = [unit.gradient(example[None])[1] for example in piece.split(1)]
+        # The unit divides by B.
+        return [torch.stack(same) * unit.problem.batch_size for same in zip(*rows, strict=True)]
+
     held = max(1, HELD // unit.layout.dof)
     values, total, totals = [], 0.0, [torch.zeros_like(w, dtype=torch.float64) for w in weights.values()]
     with unit.evaluating(), unit.plain():
@@ -184,7 +195,7 @@ def _noise_from_examples(unit: Alone, subset: Subset) -> GradientNoise:
             squares, sums = 0.0, [torch.zeros_like(w, dtype=torch.float64) for w in weights.values()]
             for piece in torch.split(part, held):
                 heed()
-                found = list(per_sample(weights, *unit.examples.gather(piece)).values())
+                found = per_sample(piece)
                 squares += squared(found)
                 for own, g in zip(sums, found, strict=True):
                     own += g.sum(0)
@@ -227,7 +238,7 @@ def _from_batches(unit: Alone, subset: Subset, with_error: bool) -> _Batches:
             square, sums = 0.0, list[Tensor]()
             for piece in own:
                 heed()
-                _, g = unit.gradient(piece[None])
+                g = _of_batch(unit, piece)
                 square, sums = square + squared(g), _added(sums, g)
             of_sum = squared(sums)
             squares, own_squares, total = squares + square, own_squares + of_sum, _added(total, sums)
@@ -250,6 +261,14 @@ def _from_batches(unit: Alone, subset: Subset, with_error: bool) -> _Batches:
     return _Batches(float(np.mean(values)), float(error), norm, mean)
 
 
+def _of_batch(unit: Alone, piece: Tensor) -> list[Tensor]:
+    """Return the gradient of a mini-batch, from the buffers that the unit has."""
+    if not unit.problem.traits.remembers:
+        return unit.gradient(piece[None])[1]
+    with unit.scratch_buffers():
+        return unit.gradient(piece[None])[1]
+
+
 def _of_pairs(squares: float, square: float, count: int) -> float:
     """Return half of the mean square difference of `count` gradients, from Σ|g|² and |Σ g|²."""
     return (squares - square / count) / (count - 1)
@@ -260,7 +279,7 @@ def _left_out(unit: Alone, batches: Tensor, sums: list[Tensor], squares: float) 
     values, count = [], len(batches)
     for piece in batches:
         heed()
-        _, g = unit.gradient(piece[None])
+        g = _of_batch(unit, piece)
         rest = squared([s - own for s, own in zip(sums, g, strict=True)])
         values.append(_of_pairs(squares - squared(g), rest, count - 1))
     with np.errstate(over="ignore", invalid="ignore"):

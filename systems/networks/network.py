@@ -20,7 +20,7 @@ from langevin.errors import Diverged, UserError
 from langevin.keys import Section
 from langevin.noise import Noise
 from langevin.schedule import Schedule
-from langevin.system import Array, Attributes, Coordinates, Dimensions, Predictions
+from langevin.system import Array, Attributes, Beside, Coordinates, Dimensions, Predictions
 
 from .assembly import Assembly
 from .measured import measured_attributes, step_attributes
@@ -30,9 +30,9 @@ from .parts import (
     NetworkState,
     Reference,
     Twin,
-    buffers_of,
+    beside,
     compare,
-    couples,
+    copies,
     explained,
     find_loss,
     first_not_finite,
@@ -40,6 +40,7 @@ from .parts import (
     overlaps,
     response,
     restored,
+    stacked,
     torch,
 )
 from .schedules import scaled_times
@@ -82,19 +83,37 @@ class Network(Assembly):
 
     def initial_state(self, noise: Noise) -> NetworkState:
         """Return the networks as PyTorch initialises them, each replica from its own seed."""
-        modules = [self._module(k) for k in self.ensemble.replica]
+        modules = [self.built(k) for k in self.ensemble.replica]
         weights = torch.stack([self.layout.of(m) for m in modules])
-        buffers = [torch.stack(rows) for rows in zip(*(buffers_of(m) for m in modules), strict=True)]
+        buffers = stacked([copies(list(beside(m).values())) for m in modules])
         pairs = zip(self.ensemble.replica, self.streams(noise), strict=True)
         memory = np.stack([self.batches.start(int(k), stream) for k, stream in pairs])
         velocity = torch.zeros_like(weights) if self.dynamics.momentum else None
         return self.response.begin(NetworkState(weights, velocity, buffers, memory))
 
     def begun_from(self, state: NetworkState, x: Array) -> NetworkState:
-        """Return the start with the weights x, shape (R, M); batch-norm has statistics of these."""
+        """Return the start with the weights x, shape (R, M), and what was stored beside them.
+
+        Of files that hold nothing beside them, running statistics are computed anew at these weights.
+        """
         with explained():
-            examples = [self._learned(position) for position in range(self.ensemble.size)]
-            return self.landscape.begun(state, x, examples)
+            known, places = self.companions.recalled, range(self.ensemble.size)
+            examples = [None if known else self._learned(position) for position in places]
+            return self.landscape.begun(state, x, self.companions.values, examples)
+
+    def beside(self, state: NetworkState) -> Beside:
+        """Return frozen parameters and buffers of all replicas."""
+        return self.companions.packed(state.buffers)
+
+    @property
+    def beside_sizes(self) -> tuple[int, int]:
+        """How many numbers of a replica stand beside its weights: that never change, that change."""
+        found = self.companions.packed([v[None] for v in self.companions.values[0]])
+        return found.fixed.shape[1], found.moving.shape[1]
+
+    def recall(self, found: Beside) -> None:
+        """Take from a file what stood beside the weights of these replicas."""
+        self.companions.recall(found)
 
     def streams(self, noise: Noise) -> list[Any]:
         """Return the streams of batches that depend on those before; none for the others."""
@@ -146,10 +165,10 @@ class Network(Assembly):
     @cached_property
     def landscape(self) -> Landscape:
         """What evaluates a network at any weights."""
-        module = self._module(int(self.ensemble.replica[0]))
+        module = self.built(int(self.ensemble.replica[0]))
         return Landscape(module, self.problem, self.test, self._work, self.ensemble.threads)
 
-    def see(self, x: Tensor | Array, position: int) -> tuple[Seen, Seen]:
+    def see(self, x: Tensor | Array, position: int, stored: bool = False) -> tuple[Seen, Seen]:
         """Return what the network makes of its measured training and test examples at any weights.
 
         Batch-norm has statistics of these weights, from the measured training examples.
@@ -159,36 +178,47 @@ class Network(Assembly):
         x : Tensor or ndarray, shape (M,)
         position : int
             Of the replica that is measured on these examples.
+        stored : bool
+            Whether x was stored with what was recalled: batch-norm has the statistics of the run then.
         """
-        learned, label = self._learned(position), int(self.ensemble.replica[position])
+        label = int(self.ensemble.replica[position])
         with explained():
-            self.landscape.go_to(x, learned)
+            learned = self._learned(position)
+            self.landscape.go_to(x, self.companions.values[position], None if stored else learned)
             trained = self.landscape.see(learned)
             return trained, self.landscape.see(self._chosen.tested[label].index, test=True)
 
-    def evaluate(self, x: Array) -> dict[str, Array]:
+    def evaluate(self, x: Array, stored: bool = False) -> dict[str, Array]:
         """Return losses and errors at any weights, shape (R, M): "energy", "train_error" and so on, (R,)."""
         found = np.empty((4, len(x)))
         for position, weights in enumerate(x):
-            parts = self.see(weights, position)
+            parts = self.see(weights, position, stored)
             found[:, position] = [v for seen in parts for v in (seen.losses.mean(), seen.wrong.mean())]
         return dict(zip(("energy", "train_error", "test_loss", "test_error"), found, strict=True))
 
-    def predict(self, x: Tensor | Array, position: int) -> Predictions:
-        """Return what the network says of all test examples, not only those measured, at weights x, (M,)."""
+    def predict(self, x: Tensor | Array, position: int, beside: Beside | None = None) -> Predictions:
+        """Return what the network says of all test examples, not only those measured, at weights x, (M,).
+
+        Batch-norm has the statistics that were stored `beside` x; without, statistics of these weights.
+        """
         sample = int(self.ensemble.sample[position])
         with explained():
-            return self.landscape.predict(x, self._learned(position), self._test_sets[sample])
+            if beside is None:
+                values, learned = self.companions.values[position], self._learned(position)
+                self.landscape.go_to(x, values, learned)
+            else:
+                self.landscape.go_to(x, self.companions.unpacked(beside, position), None)
+            return self.landscape.predict(self._test_sets[sample])
 
     def hessian(self, state: NetworkState, position: int) -> LossHessian:
         """Return the Hessian of the mean training loss of one replica (`curvature`)."""
-        buffers = [b[position] for b in state.buffers]
+        values = [b[position] for b in state.buffers]
         curved = self._chosen.curved[int(self.ensemble.replica[position])].index
-        return LossHessian(self._twin, state.weights[position], buffers, curved)
+        return LossHessian(self._twin, state.weights[position], values, curved)
 
     @cached_property
     def _twin(self) -> Twin:
-        module = self._module(int(self.ensemble.replica[0]))
+        module = self.built(int(self.ensemble.replica[0]))
         return Twin(module, self.layout, self.loss, self.train, self._work, self.ensemble.threads)
 
     def reference(self, state: NetworkState) -> Reference:
@@ -235,9 +265,7 @@ class Network(Assembly):
     def attributes(self) -> Attributes:
         """Return the attributes of everything that a network measures."""
         rule = step_attributes(self.dynamics, self.batches.size)
-        made = measured_attributes(
-            self.loss.name, self.dof, self._chosen.sizes, rule, couples(self.modules[0])
-        )
+        made = measured_attributes(self.loss.name, self.dof, self._chosen.sizes, rule, self.traits)
         return {**made, **response.attributes(self)}
 
     def coordinates(self, schedule: Schedule) -> Coordinates:
@@ -251,4 +279,4 @@ class Network(Assembly):
 
     def load_state(self, saved: Mapping[str, NDArray[Any]]) -> NetworkState:
         """Return the state that `state_dict` saved."""
-        return self.response.load(saved, restored(saved, self.device))
+        return self.response.load(saved, restored(saved, self.device, self.companions.values[0]))

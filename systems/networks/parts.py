@@ -10,19 +10,21 @@ if TYPE_CHECKING:
     from langevin import simulation
     from langevin.observables import barriers
 
-    from . import batches, measurement, overlaps, perceptron, response, subsets, tiny
+    from . import batches, contract, measurement, overlaps, perceptron, response, subsets, tiny
     from .bends import Bends
+    from .companions import Companions, differing, stacked
     from .curvature import LossHessian, Twin
     from .devices import explained, prepare
     from .examples import Examples
     from .fitting import fitting
     from .identity import TestSets
     from .landscape import Landscape
-    from .layout import Layout, buffers_of, seeded
+    from .layout import Layout, beside, converted, copies, seeded
     from .losses import Loss, find_loss
     from .state import NetworkState, Reference, compare, first_not_finite, restored
     from .tiny import Tiny
-    from .training import Problem, Rule, couples
+    from .training import Problem, Rule
+    from .traits import by_layers
     from .units import Units
     from .views import Augmented, Views
 else:
@@ -36,7 +38,8 @@ else:
 
     torch, simulation = later("torch"), later("langevin.simulation")
     barriers = later("langevin.observables.barriers")
-    batches, measurement, overlaps = map(_module, ("batches", "measurement", "overlaps"))
+    batches, contract = map(_module, ("batches", "contract"))
+    measurement, overlaps = map(_module, ("measurement", "overlaps"))
     perceptron, response, subsets, tiny = map(_module, ("perceptron", "response", "subsets", "tiny"))
     (Bends,) = _of("bends", "Bends")
     LossHessian, Twin = _of("curvature", "LossHessian", "Twin")
@@ -45,19 +48,24 @@ else:
     (fitting,) = _of("fitting", "fitting")
     (TestSets,) = _of("identity", "TestSets")
     (Landscape,) = _of("landscape", "Landscape")
-    Layout, buffers_of, seeded = _of("layout", "Layout", "buffers_of", "seeded")
+    Companions, differing, stacked = _of("companions", "Companions", "differing", "stacked")
+    Layout, beside, converted, copies, seeded = _of(
+        "layout", "Layout", "beside", "converted", "copies", "seeded"
+    )
     Loss, find_loss = _of("losses", "Loss", "find_loss")
     NetworkState, Reference, compare, first_not_finite, restored = _of(
         "state", "NetworkState", "Reference", "compare", "first_not_finite", "restored"
     )
     (Tiny,) = _of("tiny", "Tiny")
-    Problem, Rule, couples = _of("training", "Problem", "Rule", "couples")
+    (by_layers,) = _of("traits", "by_layers")
+    Problem, Rule = _of("training", "Problem", "Rule")
     (Units,) = _of("units", "Units")
     Augmented, Views = _of("views", "Augmented", "Views")
 
 __all__ = [
     "Augmented",
     "Bends",
+    "Companions",
     "Examples",
     "Landscape",
     "Layout",
@@ -74,9 +82,13 @@ __all__ = [
     "Views",
     "barriers",
     "batches",
-    "buffers_of",
+    "beside",
+    "by_layers",
     "compare",
-    "couples",
+    "contract",
+    "converted",
+    "copies",
+    "differing",
     "explained",
     "find_loss",
     "first_not_finite",
@@ -89,6 +101,7 @@ __all__ = [
     "restored",
     "seeded",
     "simulation",
+    "stacked",
     "subsets",
     "tiny",
     "torch",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from langevin.errors import UserError
 
+from .layout import Layout
 from .losses import Loss
 from .schedules import Rates
 from .sections import Descent
@@ -41,6 +43,8 @@ def shape_of(module: nn.Module, loss: Loss) -> Shape | None:
     """
     if type(module) is not nn.Sequential or len(module) < 2 or type(module[0]) is not nn.Flatten:
         return None
+    if any(_touched(m) for m in module.modules()):
+        return None
     layers = list(module)[1:]
     last = "sigmoid" if type(module[-1]) is nn.Sigmoid else "none"
     if last == "sigmoid":
@@ -60,7 +64,55 @@ def shape_of(module: nn.Module, loss: Loss) -> Shape | None:
 
 def _plain(linear: list[nn.Linear]) -> bool:
     """Whether all layers have biases, and all of them descend."""
-    return all(m.bias is not None and all(p.requires_grad for p in m.parameters()) for m in linear)
+    parameters = [p for m in linear for p in (m.weight, m.bias)]
+    # A weight that two layers share stands once in the vector of weights.
+    apart = len({id(p) for p in parameters}) == len(parameters)
+    return apart and all(isinstance(p, nn.Parameter) and p.requires_grad for p in parameters)
+
+
+def _touched(module: nn.Module) -> bool:
+    """Whether a layer does more than its class says: by hooks, a replaced method, further tensors."""
+    hooks = (
+        module._forward_pre_hooks,
+        module._forward_hooks,
+        module._backward_pre_hooks,
+        module._backward_hooks,
+        module._buffers,
+        *(p._backward_hooks for p in module._parameters.values() if p is not None),
+    )
+    known = {"weight", "bias"} if type(module) is nn.Linear else set()
+    return any(hooks) or "forward" in vars(module) or not module._parameters.keys() <= known
+
+
+def agrees(module: nn.Module, loss: Loss, inputs: Tensor, tolerance: float) -> bool:
+    """Return whether a module of the shape that the kernels know is what they take it for.
+
+    Parameters
+    ----------
+    module : Module
+    loss : Loss
+    inputs : Tensor, shape (n, …)
+    tolerance : float
+        Relative to the largest output.
+    """
+    shape = shape_of(module, loss)
+    if shape is None:
+        return False
+    weights = Layout(module).of(module)
+    with torch.no_grad():
+        expected = module(inputs)
+        signal, start, last = inputs.flatten(1), 0, len(shape.sizes) - 2
+        for n, (before, after) in enumerate(pairwise(shape.sizes)):
+            matrix = weights[start : start + before * after].view(after, before)
+            start += before * after
+            signal = signal @ matrix.T + weights[start : start + after]
+            start += after
+            if n < last:
+                signal = signal.tanh() if shape.activation == "tanh" else signal.relu()
+        found = signal.sigmoid() if shape.last == "sigmoid" else signal
+    if start != len(weights) or found.shape != expected.shape:
+        return False
+    return bool((found - expected).abs().max() <= tolerance * expected.abs().max())
 
 
 def pays(work: int, batch_size: int) -> bool:
@@ -99,7 +151,7 @@ def chosen(module: nn.Module, problem: Problem, keys: Descent, work: int, name: 
     if keys.backend == "torch" or keys.execution == "stacked":
         return None
     shape = shape_of(module, problem.loss) if device == "cpu" else None
-    if keys.augment != "none":
+    if keys.augment != "none" or not problem.traits.compiles:
         # The kernels gather images by themselves, as they are.
         shape = None
     if keys.backend == "numba" and (shape is None or size > LARGEST):

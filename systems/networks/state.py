@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from langevin.errors import UserError
 from langevin.system import Array
 
 #: Weights whose difference is held in double precision at once.
@@ -63,23 +64,46 @@ class NetworkState:
         arrays: dict[str, NDArray[Any]] = {"weights": self.weights.cpu().numpy(), "memory": self.memory}
         if self.velocity is not None:
             arrays["velocity"] = self.velocity.cpu().numpy()
-        arrays |= {f"buffer_{i}": b.cpu().numpy() for i, b in enumerate(self.buffers)}
+        arrays |= {f"buffer_{i}": _bytes(b) for i, b in enumerate(self.buffers)}
         return arrays | (self.response.saved() if self.response is not None else {})
 
 
-def restored(saved: Mapping[str, NDArray[Any]], device: torch.device) -> NetworkState:
-    """Return the state whose `saved` arrays these are, on a device; its response is not followed."""
+def _bytes(tensor: Tensor) -> NDArray[np.uint8]:
+    """Return what a tensor of any type holds, byte by byte: files know few of torch's types."""
+    held: NDArray[np.uint8] = tensor.cpu().resolve_conj().contiguous().reshape(-1).view(torch.uint8).numpy()
+    return held
+
+
+def restored(
+    saved: Mapping[str, NDArray[Any]], device: torch.device, like: Sequence[Tensor] = ()
+) -> NetworkState:
+    """Return the state whose `saved` arrays these are, on a device; its response is not followed.
+
+    Parameters
+    ----------
+    saved : mapping
+    device : torch.device
+    like : sequence of Tensor
+        One replica's of what stands beside the weights: for types and shapes.
+
+    Raises
+    ------
+    UserError
+        If what is saved beside the weights is of other types and shapes.
+    """
 
     def back(name: str) -> Tensor:
         return torch.from_numpy(np.array(saved[name])).to(device)
 
-    count = sum(name.startswith("buffer_") for name in saved)
-    return NetworkState(
-        back("weights"),
-        back("velocity") if "velocity" in saved else None,
-        [back(f"buffer_{i}") for i in range(count)],
-        np.array(saved["memory"], dtype=np.int8),
-    )
+    weights, buffers = back("weights"), []
+    sizes = [len(saved[f"buffer_{i}"]) for i in range(sum(name.startswith("buffer_") for name in saved))]
+    if sizes != [len(weights) * t.numel() * t.element_size() for t in like]:
+        raise UserError("what was saved beside the weights is not what the network has: its code has changed")
+    for i, own in enumerate(like):
+        held = back(f"buffer_{i}").view(own.dtype)
+        buffers.append(held.reshape(len(weights), *own.shape))
+    velocity = back("velocity") if "velocity" in saved else None
+    return NetworkState(weights, velocity, buffers, np.array(saved["memory"], dtype=np.int8))
 
 
 class Reference:

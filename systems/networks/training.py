@@ -19,17 +19,18 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from .convolution import switchable
 from .examples import Examples
-from .layout import Layout
+from .layout import Layout, beside, copies, put
 from .losses import Loss
 from .pointwise import channels_last_pays
 from .schedules import Rates, RateSchedule
+from .traits import Traits
 
 #: Examples of a batch that go through the network at once; a larger batch is a sum of such pieces.
 LARGEST = 4096
@@ -89,6 +90,8 @@ class Problem:
     batch_size : int
         B, by which the sum over a batch is divided.
     rule : Rule
+    traits : Traits
+        How the network behaves.
     """
 
     layout: Layout
@@ -96,11 +99,7 @@ class Problem:
     examples: Examples
     batch_size: int
     rule: Rule
-
-
-def couples(module: nn.Module) -> bool:
-    """Return whether one example's loss depends on the others of its batch: batch-norm makes it so."""
-    return any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in module.modules())
+    traits: Traits
 
 
 class Unit:
@@ -119,11 +118,15 @@ class Unit:
     def __init__(self, module: nn.Module, problem: Problem) -> None:
         self.module, self.problem = module, problem
         self.layout, self.examples = problem.layout, problem.examples
-        self.buffers = list(module.buffers())
-        self.couples = couples(module)
+        self.couples = problem.traits.couples
         self._weights: list[Tensor] = []
         self._velocities: list[Tensor] = []
         self._field: list[Tensor] = []
+
+    @property
+    def beside(self) -> list[Tensor]:
+        """What the module holds beside its weights; a forward pass may have put others in their place."""
+        return list(beside(self.module).values())
 
     def bind(self, weights: Tensor, velocity: Tensor | None) -> None:
         """Work on these weights, and the velocity that momentum needs, shape (r, M), from now on."""
@@ -216,7 +219,7 @@ class Alone(Unit):
         examples = problem.examples
         fast = examples.device.type == "cpu" and examples.dtype == torch.float32
         self.channels_last = fast and channels_last_pays(module)
-        self._compiled: list[Any] = [m for m in module.modules() if hasattr(m, "compiled")]
+        self._compiled = switchable(module)
         for part in self._compiled:
             part.compiled = fast
 
@@ -279,12 +282,11 @@ class Alone(Unit):
     @contextmanager
     def scratch_buffers(self) -> Iterator[None]:
         """Undo what the block does to the running statistics."""
-        kept = [b.clone() for b in self.buffers]
+        kept = copies(self.beside)
         try:
             yield
         finally:
-            for buffer, value in zip(self.buffers, kept, strict=True):
-                buffer.copy_(value)
+            put(self.module, kept)
 
 
 class Stacked(Unit):
@@ -331,7 +333,7 @@ class Captured:
         self.unit, self.index = unit, index.clone()
         (rate,) = unit.each(rates[:1])
         self.rate = rate.clone() if isinstance(rate, Tensor) else rate
-        changed = [unit.weights, *unit._velocities, *unit.buffers]
+        changed = [unit.weights, *unit._velocities, *unit.beside]
         kept = [t.clone() for t in changed]
         # Libraries choose algorithms and take memory in their first calls: not while a graph is recorded.
         aside: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]

@@ -93,7 +93,7 @@ class Units:
         # Uniform along a curve, a step has to know the curve's length.
         fixed = fixed and (bends is None or bends.draws == 1)
         # A graph cannot gather on the host.
-        fixed = fixed and not problem.examples.on_host
+        fixed = fixed and not problem.examples.on_host and not problem.traits.reassigns
         self._capture = capture and fixed and self.device.type == "cuda"
         self._captured: dict[int, Captured] = {}
         self._fixed: dict[int, tuple[Tensor, Tensor | None]] = {}
@@ -126,7 +126,7 @@ class Units:
             else:
                 unit.bind(weights, velocity)
             unit.push(None if field is None else field[self._slice(number)])
-            for own, saved in zip(unit.buffers, state.buffers, strict=False):
+            for own, saved in zip(unit.beside, state.buffers, strict=False):
                 own.copy_(saved[group[0]])
 
     def _store(self, number: int, state: NetworkState) -> None:
@@ -134,7 +134,7 @@ class Units:
         with torch.no_grad():
             if self._capture:
                 _copy(self._rows(number, state), self._fixed[number])
-            for own, saved in zip(self.units[number].buffers, state.buffers, strict=False):
+            for own, saved in zip(self.units[number].beside, state.buffers, strict=False):
                 saved[self.groups[number][0]].copy_(own)
 
     def _rows(self, number: int, state: NetworkState) -> tuple[Tensor, Tensor | None]:

@@ -1,0 +1,119 @@
+"""What modules hold that is neither a weight nor a number of a known kind: hooks, lazy parts, attributes."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from langevin.errors import UserError
+
+from .layout import beside, packed, unpacked
+
+#: Attribute's full name → something that is equal if it is.
+Attributes: TypeAlias = Mapping[str, Any]
+
+#: What every module has, which torch itself looks after.
+_TORCH = frozenset(vars(nn.Module()))
+#: Containers in containers that are looked into.
+_DEPTH = 3
+
+
+def require_parts(modules: Sequence[nn.Module], name: str) -> None:
+    """Make sure that modules consist of what a run can carry, all replicas' of the same.
+
+    Raises
+    ------
+    UserError
+        What it is that a run cannot carry.
+    """
+    first, said = modules[0], f"system: {name}"
+    for key, p in first.named_parameters():
+        if nn.parameter.is_lazy(p):
+            raise UserError(
+                f"{said}: {key} has no shape yet; allowed: layers that know their sizes, none that are lazy"
+            )
+        if p.requires_grad and p.is_complex():
+            raise UserError(
+                f"{said}: {key} is complex; allowed: real trainable parameters (torch.view_as_complex makes complex "
+                "numbers of pairs)"
+            )
+        if p.requires_grad and (p._backward_hooks or getattr(p, "_post_accumulate_grad_hooks", None)):
+            raise UserError(
+                f"{said}: {key} has a hook on its gradient, which Hessians and the noise of single examples would "
+                "not see; allowed: requires_grad_(False) for what is not to move, a torch.autograd.Function, a loss"
+            )
+    for key, t in [*first.named_parameters(), *first.named_buffers()]:
+        if nn.parameter.is_lazy(t):
+            raise UserError(
+                f"{said}: {key} has no shape yet; allowed: layers that know their sizes, none that are lazy"
+            )
+        if t.layout != torch.strided or t.is_quantized or t.is_nested:
+            raise UserError(f"{said}: {key} is sparse, nested or quantized; allowed: dense tensors")
+    for key, t in beside(first).items():
+        (back,) = unpacked(packed([t]), [t])
+        if not torch.equal(back, t) and not (t.is_floating_point() and bool(t.isnan().any())):
+            raise UserError(
+                f"{said}: {key} holds integers beyond 2^53; allowed: what double precision can hold"
+            )
+    kinds = [
+        [(key, tuple(t.shape), t.requires_grad) for key, t in [*m.named_parameters(), *m.named_buffers()]]
+        for m in modules
+    ]
+    if any(kind != kinds[0] for kind in kinds):
+        raise UserError(
+            f"{said} is built otherwise from another seed; allowed: one structure for all replicas"
+        )
+
+
+def attributes(module: nn.Module) -> Attributes:
+    """Return the attributes of a module and of those inside that are no parameters, buffers or modules."""
+    return {
+        f"{prefix}.{key}" if prefix else key: _imprint(value)
+        for prefix, m in module.named_modules()
+        for key, value in vars(m).items()
+        if key not in _TORCH
+    }
+
+
+def changed(before: Attributes, after: Attributes) -> str | None:
+    """Return the name of an attribute that differs; None if none does."""
+    for key in [*before, *after]:
+        if before.get(key) != after.get(key):
+            return key
+    return None
+
+
+def _imprint(value: Any, depth: int = _DEPTH) -> Any:
+    """Return something that is equal if numbers, tensors, generators or containers of such are."""
+    if value is None or isinstance(value, bool | int | float | complex | str | bytes):
+        return repr(value)
+    if isinstance(value, Tensor):
+        if isinstance(value, nn.Parameter) or value.layout != torch.strided:
+            return id(value)
+        return (
+            str(value.dtype),
+            tuple(value.shape),
+            value.detach().cpu().resolve_conj().contiguous().view(-1).view(torch.uint8).numpy().tobytes(),
+        )
+    if isinstance(value, np.ndarray):
+        return str(value.dtype), value.shape, value.tobytes() if value.dtype != object else id(value)
+    if isinstance(value, np.random.Generator | np.random.RandomState):
+        state = value.bit_generator.state if isinstance(value, np.random.Generator) else value.get_state()
+        return repr(state)
+    if isinstance(value, random.Random):
+        return value.getstate()
+    if isinstance(value, torch.Generator):
+        return value.get_state().numpy().tobytes()
+    if depth and isinstance(value, list | tuple | deque):
+        return type(value).__name__, tuple(_imprint(v, depth - 1) for v in value)
+    if depth and isinstance(value, set | frozenset):
+        return type(value).__name__, len(value)
+    if depth and isinstance(value, Mapping):
+        return type(value).__name__, tuple((repr(k), _imprint(v, depth - 1)) for k, v in value.items())
+    return type(value).__name__
