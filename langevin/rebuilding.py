@@ -30,4 +30,6 @@ def rebuilt(
     system = simulation.build(run.settings, ensemble)
     if run.beside is not None:
         optional(system, "recall")(run.beside.of(keep))
+    if run.energy is not None:
+        optional(system, "verify")(run.x[keep], run.energy[keep], str(run.path))
     return system, ensemble

@@ -124,8 +124,9 @@ def read(path: str | Path, time: float | None = None) -> StoredRun:
     with storage.open_result(path) as dataset:
         x, at = configuration(dataset, time, str(path))
         replica, sample = (dataset[n].to_numpy().astype(np.int64) for n in ("replica", "sample"))
-        energy = dataset["energy"] if "energy" in dataset else None
-        measured = None if energy is None else energy.sel(time=at).to_numpy()
+        energy = dataset.get("energy")
+        known = energy is not None and "time" in energy.dims and at in dataset["time"]
+        measured = energy.sel(time=at).to_numpy() if energy is not None and known else None
         kept = settings(dataset, path), x, at, replica, sample, dict(dataset.attrs)
         return StoredRun(path, *kept, beside(dataset, at), measured)
 

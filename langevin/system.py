@@ -114,6 +114,13 @@ class System(Protocol):
         `begun_from` begins with it. `evaluate` relies on what never changes of it.
         """
 
+    def verify(self, x: Array, energy: Array, name: str) -> None:
+        """Make sure that stored configurations have the energies, shape (R,), that their run measured.
+
+        Called after `recall`, of a system that is built from a result. Raises `UserError`, which begins with
+        the name of the file, if they have others: it is another system. Default: nothing is asked.
+        """
+
     def move(self, state: State, t0: float, t1: float, noise: Noise) -> State:
         """Return what `advance` returns; `state` may be used up by it. Default: `advance`.
 

@@ -62,7 +62,7 @@ def plan(record: RecordKeys, run: Run, limit: float | None = None) -> list[Store
 
 
 def _with_buffers(run: Run, holder: Stored) -> list[Stored]:
-    """Return a variable of configurations, and that of what stands beside them and moves, if anything does."""
+    """Return a variable of configurations, and that of what moves beside them, if anything does."""
     _, moving = getattr(run.system, "beside_sizes", System.beside_sizes)
     if not moving:
         return [holder]

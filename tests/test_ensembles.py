@@ -96,7 +96,7 @@ def snapshot(path: Path, replica: int, time: float) -> np.ndarray:
 def bare() -> tuple[Network, nn.Module]:
     """Return a network with the data of all files, and a module to put weights into."""
     network, _ = built(settings(SYSTEM, DATA, 1, backend="torch"))
-    return network, network._module(0)
+    return network, network.built(0)
 
 
 @functools.cache

@@ -224,7 +224,7 @@ def test_batch_norm_is_that_of_a_module_set_by_hand(ends: Path) -> None:
     # Looked at elsewhere before: nothing of it may be left.
     network.see(3 * x, 0)
     trained, tested = network.see(x, 0)
-    module = network._module(0)
+    module = network.built(0)
     with torch.no_grad():
         for parameter, value in zip(module.parameters(), network.layout.views(x), strict=True):
             parameter.copy_(value)

@@ -99,7 +99,7 @@ def trained(
 
 def reference(net: Network, state: Any, position: int) -> tuple[nn.Module, Tensor, Tensor]:
     """Return the module at a replica's weights, in double precision and evaluation mode, and its examples."""
-    module = net._module(0).double()
+    module = net.built(0).double()
     with torch.no_grad():
         for parameter, view in zip(
             (p for p in module.parameters() if p.requires_grad),

@@ -56,7 +56,7 @@ def test_the_step_is_that_of_torch_optim_sgd(execution: str, backend: str, optio
     network, noise = built(settings(MLP, precision="double", **keys))
     end = trained(network, noise, 20)
     for position, replica in enumerate(network.ensemble.replica):
-        module = network._module(replica)
+        module = network.built(replica)
         optimizer = torch.optim.SGD(module.parameters(), lr=0.1, **options)
         for step in range(20):
             inputs, labels = batch(network, position, step)
@@ -318,7 +318,7 @@ def test_a_persistent_force_is_normalised_by_the_mean_size() -> None:
 
 def naive(network: Network, position: int, state: Any) -> tuple[np.ndarray, np.ndarray]:
     """Per-sample gradients on the probed examples, shape (n, M), and the indices, one example at a time."""
-    module = network._module(int(network.ensemble.replica[position]))
+    module = network.built(int(network.ensemble.replica[position]))
     vector_to_parameters(state.weights[position], module.parameters())
     index = network._chosen.probed[int(network.ensemble.replica[position])].index
     rows = []
@@ -395,7 +395,7 @@ def test_losses_and_accuracies_are_those_of_a_loop() -> None:
     state = trained(network, noise, 5)
     measured = network.measure(state)
     for position in range(network.ensemble.size):
-        module = network._module(int(network.ensemble.replica[position]))
+        module = network.built(int(network.ensemble.replica[position]))
         vector_to_parameters(state.weights[position], module.parameters())
         for names, examples, index in (
             (("energy", "train_accuracy"), network.train, network._chosen.trained[position].index),
@@ -417,7 +417,7 @@ def test_losses_with_batch_norm_are_those_of_the_running_statistics() -> None:
     state = trained(network, noise, 20)
     measured = network.measure(state)
     for position in range(2):
-        module = network._module(int(network.ensemble.replica[position]))
+        module = network.built(int(network.ensemble.replica[position]))
         vector_to_parameters(state.weights[position], module.parameters())
         for own, saved in zip(module.buffers(), state.buffers, strict=True):
             own.copy_(saved[position])

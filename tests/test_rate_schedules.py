@@ -117,7 +117,7 @@ def test_steps_are_those_of_torch_optim_sgd_at_these_rates(path: str, options: d
     network, noise = built(settings(system, precision="double", **keys, **CYCLE, **options))
     end = network.advance(network.initial_state(noise), 0, 25, noise)
     for position, replica in enumerate(network.ensemble.replica):
-        module = network._module(replica)
+        module = network.built(replica)
         optimizer = torch.optim.SGD(module.parameters(), lr=1.0, **options)
         for step, places in enumerate(network.batches.table(int(replica), 0, 25)):
             optimizer.param_groups[0]["lr"] = fge(step + 1, 0.3, 0.01, 10)

@@ -194,7 +194,7 @@ def test_networks_begin_from_weights_at_rest() -> None:
     assert begun.velocity is not None
     assert not begun.velocity.any()
     for k in range(2):
-        module = system._module(k)
+        module = system.built(k)
         norm = next(m for m in module.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm))
         with torch.no_grad():
             for parameter, view in zip(

@@ -73,7 +73,7 @@ def test_steps_are_those_of_a_loop_over_views_made_by_hand(execution: str) -> No
     end = network.advance(network.initial_state(noise), 0, 6, noise)
     pixels, scale = network.train.inputs.numpy(), network.train.scale
     for position, replica in enumerate(network.ensemble.replica):
-        module = network._module(replica)
+        module = network.built(replica)
         optimizer = torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9)
         places = network.batches.table(int(replica), 0, 6)
         numbers = views.Views(1, 8, network.ensemble).table(int(replica), 0, 6)

@@ -107,7 +107,9 @@ def evaluate(
     system = simulation.build(method.settings, ensemble)
     found = Evaluated.empty(method, size, times)
     found.device = provenance.device_of(system)
-    about = optional(system, "attributes")().get("evaluated", {})
+    method.verify(system, float(times[-1]))
+    known = method.beside(float(times[-1]), 0) is not None
+    about = optional(system, "attributes")().get("recalled" if known else "evaluated", {})
     found.about = {name: value for name, value in about.items() if name != "units"}
     start_of = _starts(method, system, labels)
     pools: dict[int, Pool] = {}

@@ -20,7 +20,7 @@ from langevin.config import Settings
 from langevin.errors import UserError
 from langevin.observables.pairs import ROUNDING, index_of
 from langevin.sweep.reading import sweep_dims
-from langevin.system import Array, Beside
+from langevin.system import Array, Beside, System, optional
 
 #: Budgets of a table where there are replicas enough: those of Garipov et al. 2018.
 BUDGETS = 3
@@ -95,9 +95,26 @@ class Method:
         raise UserError(f"{self.path}: time = {time:.15g}: the run did not come so far")
 
     def beside(self, time: float, position: int) -> Beside | None:
-        """Return what stood beside the configuration of one replica at a stored time, if the file holds it."""
+        """Return what stood beside a replica's configuration at a stored time, if the file holds it."""
         found = stored.beside(self.dataset, time)
         return None if found is None else found.of([position])
+
+    def verify(self, system: System, time: float) -> None:
+        """Make sure that a system is what left the configurations of a stored time.
+
+        Raises
+        ------
+        UserError
+            If one of them has another energy there than in the file.
+        """
+        found = stored.beside(self.dataset, time)
+        if found is not None:
+            optional(system, "recall")(found)
+        at = index_of(self.dataset["time"].to_numpy(), time)
+        if "energy" in self.dataset and at is not None:
+            x = np.stack([self.configuration(time, position) for position in range(self.replicas)])
+            energy = self.dataset["energy"].transpose("replica", "time")[:, at].to_numpy()
+            optional(system, "verify")(x, energy, str(self.path))
 
 
 def opened(path: Path, name: str) -> Method:

@@ -70,6 +70,8 @@ class Assembly:
             work, name = self._work * self.batches.size, type(self).__name__
             self.compiled = perceptron.chosen(self.modules[0], self.problem, dynamics, work, name)
             self._choose(data)
+            if self._foreign:
+                contract.tried(self)
         if record.layer_angles:
             overlaps.layer_names(self.layout)
         self.response = response.measuring(self)

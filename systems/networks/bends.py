@@ -135,7 +135,7 @@ class OnCurve(Unit):
 
     @property
     def beside(self) -> list[Tensor]:
-        """What steps depend on; statistics that they only leave behind belong to no point, and are not kept."""
+        """What steps depend on; statistics that they only leave behind belong to no point."""
         return self.inner.beside if self.problem.traits.remembers else []
 
     def bind(self, weights: Tensor, velocity: Tensor | None) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from langevin import preparation, trust
+from langevin import preparation
 from langevin.config import Settings
 from langevin.ensemble import Ensemble
 from langevin.errors import Diverged, UserError
@@ -26,21 +26,18 @@ from langevin.systems.curves.geometry import Kind
 from langevin.systems.curves.run import position_coordinate
 from langevin.systems.curves.spaces import norm
 
-from .datasets.base import Data
-from .datasets.sameness import same_data
+from .curve_network import network_of, recall
 from .network import Network
 from .schedules import scaled_times
 from .sections import Descent, RecordDescent
 
 from .parts import (  # isort: skip
-    Bends, NetworkState, Reference, barriers, compare, explained, first_not_finite, restored, simulation,
-    differing, stacked, torch,
+    Bends, NetworkState, Reference, barriers, compare, explained, first_not_finite, restored, stacked, torch,
 )  # fmt: skip
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from langevin.stored import StoredRun
 
 #: What is measured at each position of the final curve, and of the segment.
 ALONG = ("energy", "train_error", "test_loss", "test_error", "pair_error")
@@ -89,7 +86,7 @@ class NetworkCurve:
         self.loss, self.kick = parameters.loss, parameters.kick
         ends = Ends.read(parameters)
         self.inputs_hash = ends.hash
-        self.network = _network(ends, dynamics, ensemble, record)
+        self.network = network_of(ends, dynamics, ensemble, record)
         network = self.network
         if ends.start.shape[1] != network.dof:
             raise UserError(
@@ -101,7 +98,7 @@ class NetworkCurve:
                 torch.from_numpy(x[ensemble.replica]).to(network.device, network.dtype)
                 for x in (ends.start, ends.end)
             )
-            _recall(network, ends, ensemble)
+            recall(network, ends, ensemble)
             spring = parameters.spring if self.curve == "band" else None
             bends = Bends(self.start, self.end, self.kind, self.bends, self.loss, ensemble, spring)
             self.units = network.make_units(bends)
@@ -372,59 +369,3 @@ def _profile_attributes(theirs: Attributes) -> dict[str, dict[str, Any]]:
         "distance_from_start": {"long_name": f"{distance} first end"},
         "distance_from_end": {"long_name": f"{distance} last end"},
     }
-
-
-def _network(ends: Ends, dynamics: Descent, ensemble: Ensemble, record: RecordNetworkCurve) -> Network:
-    """Return the network whose weights the ends are, on the data that it learned from."""
-    run = ends.run
-    kind = run.settings.system_class
-    if not (isinstance(kind, type) and issubclass(kind, Network)):
-        raise UserError(
-            f"system.start = {str(run.path)!r}: of {run.settings.system_name}, which is no network; for "
-            'models with a force: system.name = "curve"'
-        )
-    sample = ends.sample[ensemble.replica]
-    data = _data(ends.run, sample)
-    if ends.differently_drawn and not same_data(data, _data(ends.other, sample)):
-        raise ends.refuse("data")
-    # Of a later generation: the mini-batches are not those that the ends have seen.
-    inner = replace(ensemble, sample=sample, generation=ensemble.generation + 1)
-    with trust.on_behalf_of(run.settings.origin):
-        return kind(run.settings.system, dynamics, inner, data, record=record)
-
-
-def _data(run: StoredRun, sample: NDArray[np.int64]) -> Data:
-    """Return the data of the samples that these curves lie in, drawn by the seed of a run."""
-    inner = Ensemble(np.arange(len(sample)), sample, run.settings.ensemble.seed)
-    loaded = simulation.load_data(run.settings, inner)
-    assert isinstance(loaded, Data)
-    return loaded
-
-
-def _recall(network: Network, ends: Ends, ensemble: Ensemble) -> None:
-    """Let a network have what stood beside the first ends, and never changes.
-
-    Raises
-    ------
-    UserError
-        If it is not the same beside the last ends, or a file does not hold it.
-    """
-    fixed, _ = network.beside_sizes
-    first, last = ends.beside
-    if first is None or last is None:
-        if fixed:
-            raise UserError(
-                f"ends of a curve: {ends.run.path} does not hold what its network has frozen; allowed: files "
-                "of this version, which do: run it again"
-            )
-        return
-    own = ensemble.replica
-    differ = differing(first, last)[own]
-    if differ.any():
-        k = int(own[np.argmax(differ)])
-        raise UserError(
-            f"ends of a curve: replica {ends.run.replica[ends.positions[k]]} of {ends.run.path} and replica "
-            f"{ends.other.replica[ends.others[k]]} of {ends.other.path} differ in what is frozen (parameters that "
-            "do not descend, buffers that do not change); a curve joins two sets of weights of one network"
-        )
-    network.recall(first.of(own))

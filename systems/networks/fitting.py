@@ -9,6 +9,7 @@ from langevin.errors import UserError
 
 from .layout import multiplications
 from .pointwise import protected
+from .trial import FAILURES, first_line
 
 
 def fitting(module: nn.Module, inputs: Tensor, classes: int) -> tuple[int, int]:
@@ -43,10 +44,19 @@ def fitting(module: nn.Module, inputs: Tensor, classes: int) -> tuple[int, int]:
         with torch.no_grad(), protected(module):
             outputs = module(inputs)
             work = multiplications(module, inputs)
-    except (RuntimeError, ValueError, TypeError) as error:
-        wanted, said = "×".join(str(n) for n in inputs.shape[1:]), str(error).splitlines()[0]
-        raise UserError(f"system: {name} does not take inputs of shape {wanted}: {said}") from None
+    except torch.OutOfMemoryError:
+        raise
+    except FAILURES as error:
+        wanted = "×".join(str(n) for n in inputs.shape[1:])
+        raise UserError(
+            f"system: {name} does not take inputs of shape {wanted}: {first_line(error)}"
+        ) from None
     module.train()
+    if not isinstance(outputs, Tensor):
+        raise UserError(
+            f"system: {name} gives a {type(outputs).__name__} as output; allowed: one tensor (a module "
+            "around it can choose)"
+        )
     if outputs.ndim != 2 or outputs.shape[0] != 2 or outputs.shape[1] < classes:
         raise UserError(
             f"system: {name} gives outputs of shape {tuple(outputs.shape)} for a batch of 2; needed: "

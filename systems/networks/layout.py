@@ -19,6 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from langevin.errors import UserError
+
 #: torch's default generator is one for all threads of the process.
 _DEFAULT_GENERATOR = threading.Lock()
 
@@ -50,6 +52,11 @@ class Layout:
         self.blocks: list[Block] = []
         start = 0
         for name, parameter in module.named_parameters():
+            if nn.parameter.is_lazy(parameter):
+                raise UserError(
+                    f"system: {type(module).__name__}: {name} has no shape yet; allowed: layers with "
+                    "sizes, none that are lazy"
+                )
             if parameter.requires_grad:
                 self.blocks.append(Block(name, tuple(parameter.shape), start))
                 start += parameter.numel()
@@ -160,7 +167,7 @@ def seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
 def sow(seed: int) -> None:
     """Set the global generators of torch's CPU, numpy and Python to a seed."""
     torch.manual_seed(seed)
-    np.random.seed(np.random.SeedSequence(seed).generate_state(8))
+    np.random.seed(np.random.SeedSequence(seed).generate_state(8))  # noqa: NPY002
     random.seed(seed)
 
 
@@ -169,7 +176,7 @@ def generators() -> tuple[object, ...]:
     states = [torch.get_rng_state()]
     if torch.cuda.is_initialized():
         states += torch.cuda.get_rng_state_all()
-    _, key, *rest = np.random.get_state()
+    _, key, *rest = np.random.get_state()  # noqa: NPY002
     drawn = tuple(state.numpy().tobytes() for state in states)
     return *drawn, np.asarray(key).tobytes(), tuple(rest), random.getstate()
 
@@ -177,10 +184,10 @@ def generators() -> tuple[object, ...]:
 @contextmanager
 def kept_generators() -> Iterator[None]:
     """Leave the global generators of torch's CPU, numpy and Python behind as they are found."""
-    drawn, uniform = np.random.get_state(), random.getstate()
+    drawn, uniform = np.random.get_state(), random.getstate()  # noqa: NPY002
     with torch.random.fork_rng(devices=[]):
         try:
             yield
         finally:
-            np.random.set_state(drawn)
+            np.random.set_state(drawn)  # noqa: NPY002
             random.setstate(uniform)

@@ -39,6 +39,8 @@ RUNNING = "running averages of the mini-batches of the steps"
 RENEWED = "computed anew at these weights, from the measured training examples"
 #: The name under which `attributes` says what holds for all that `evaluate` returns.
 EVALUATED = "evaluated"
+#: The name under which it says what holds at weights that are stored with what stood beside them.
+RECALLED = "recalled"
 
 
 def measured_attributes(
@@ -97,7 +99,7 @@ def measured_attributes(
     }
     if normalised:
         anew = {"batch_norm_statistics": RENEWED}
-        own[EVALUATED] = anew
+        own[EVALUATED], own[RECALLED] = anew, dict(seen)
         own["train_error"] |= anew
         own["test_error"] |= anew
     for name in ("energy", "test_loss", "train_accuracy", "test_accuracy"):

@@ -51,6 +51,10 @@ if TYPE_CHECKING:
 
     from .landscape import Seen
 
+#: Multiplications that it may take to verify what is stored; by which part, and by how much, an energy may
+#: differ: another processor's or a GPU's sums in single precision differ by less.
+VERIFIED, SAME, LEAST = 10**10, 1e-3, 1e-6
+
 #: Losses that need not be looked for.
 USUAL = ("cross_entropy", "mse_loss")
 
@@ -209,6 +213,24 @@ class Network(Assembly):
             else:
                 self.landscape.go_to(x, self.companions.unpacked(beside, position), None)
             return self.landscape.predict(self._test_sets[sample])
+
+    def verify(self, x: Array, energy: Array, name: str) -> None:
+        """Make sure that stored weights have the energies that their run measured.
+
+        Of modules of a user's alone, and of as many replicas as take no time. Without what stood beside the
+        weights, of which running statistics follow, there is nothing to compare.
+        """
+        if not self._foreign or (self.traits.moving and not self.companions.recalled):
+            return
+        count = 1 + VERIFIED // max(1, self._work * len(self._learned(0)))
+        for position, expected in enumerate(energy[:count]):
+            here = float(self.see(x[position], position, stored=True)[0].losses.mean())
+            differ = abs(here - expected) > SAME * max(abs(here), abs(expected)) + LEAST
+            if np.isfinite(expected) and (differ or not np.isfinite(here)):
+                raise UserError(
+                    f"{name}: replica {self.ensemble.replica[position]} has the energy {expected:.6g} in the "
+                    f"file, and {here:.6g} as its network is now: code or data have changed"
+                )
 
     def hessian(self, state: NetworkState, position: int) -> LossHessian:
         """Return the Hessian of the mean training loss of one replica (`curvature`)."""

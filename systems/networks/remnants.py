@@ -18,6 +18,7 @@ from .layout import beside, packed, unpacked
 #: Attribute's full name → something that is equal if it is.
 Attributes: TypeAlias = Mapping[str, Any]
 
+ONE_STRUCTURE = "is built otherwise from another seed; allowed: one structure for all replicas"
 #: What every module has, which torch itself looks after.
 _TORCH = frozenset(vars(nn.Module()))
 #: Containers in containers that are looked into.
@@ -34,25 +35,20 @@ def require_parts(modules: Sequence[nn.Module], name: str) -> None:
     """
     first, said = modules[0], f"system: {name}"
     for key, p in first.named_parameters():
-        if nn.parameter.is_lazy(p):
+        if not p.requires_grad:
+            continue
+        if p.is_complex():
             raise UserError(
-                f"{said}: {key} has no shape yet; allowed: layers that know their sizes, none that are lazy"
+                f"{said}: {key} is complex; allowed: real trainable parameters (torch.view_as_complex makes "
+                "complex numbers of pairs)"
             )
-        if p.requires_grad and p.is_complex():
+        if p._backward_hooks or getattr(p, "_post_accumulate_grad_hooks", None):
             raise UserError(
-                f"{said}: {key} is complex; allowed: real trainable parameters (torch.view_as_complex makes complex "
-                "numbers of pairs)"
-            )
-        if p.requires_grad and (p._backward_hooks or getattr(p, "_post_accumulate_grad_hooks", None)):
-            raise UserError(
-                f"{said}: {key} has a hook on its gradient, which Hessians and the noise of single examples would "
-                "not see; allowed: requires_grad_(False) for what is not to move, a torch.autograd.Function, a loss"
+                f"{said}: {key} has a hook on its gradient, which Hessians and gradients of single examples "
+                "would not see; allowed: requires_grad_(False) for what is not to move, a "
+                "torch.autograd.Function, a loss"
             )
     for key, t in [*first.named_parameters(), *first.named_buffers()]:
-        if nn.parameter.is_lazy(t):
-            raise UserError(
-                f"{said}: {key} has no shape yet; allowed: layers that know their sizes, none that are lazy"
-            )
         if t.layout != torch.strided or t.is_quantized or t.is_nested:
             raise UserError(f"{said}: {key} is sparse, nested or quantized; allowed: dense tensors")
     for key, t in beside(first).items():
@@ -96,11 +92,8 @@ def _imprint(value: Any, depth: int = _DEPTH) -> Any:
     if isinstance(value, Tensor):
         if isinstance(value, nn.Parameter) or value.layout != torch.strided:
             return id(value)
-        return (
-            str(value.dtype),
-            tuple(value.shape),
-            value.detach().cpu().resolve_conj().contiguous().view(-1).view(torch.uint8).numpy().tobytes(),
-        )
+        held = value.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
+        return str(value.dtype), tuple(value.shape), held.view(torch.uint8).numpy().tobytes()
     if isinstance(value, np.ndarray):
         return str(value.dtype), value.shape, value.tobytes() if value.dtype != object else id(value)
     if isinstance(value, np.random.Generator | np.random.RandomState):

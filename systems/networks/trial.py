@@ -1,0 +1,296 @@
+"""A module and a few examples: what a pass forward and backward leaves, and whether it is the same again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from langevin.errors import UserError
+
+from . import remnants
+from .layout import Layout, beside, copies, generators, put, sow
+from .losses import Loss
+
+#: Relative differences in single precision; in double precision they are smaller by `FINER`.
+SAME, EQUAL, FINER = 2e-6, 1e-4, 1e-7
+#: What foreign code may raise; torch itself raises most of these.
+FAILURES = (
+    RuntimeError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    AssertionError,
+    ArithmeticError,
+    ImportError,
+)
+
+
+@contextmanager
+def attempting(name: str, what: str) -> Iterator[None]:
+    """Turn what foreign code raises into one line that says what was tried."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except FAILURES as error:
+        raise UserError(f"system: {name}: {what} fails: {first_line(error)}") from None
+
+
+def first_line(error: BaseException) -> str:
+    """Return what is said of an error in one line."""
+    said = str(error).strip()
+    return said.splitlines()[0] if said else type(error).__name__
+
+
+def both_nan(a: Tensor, b: Tensor) -> bool:
+    """Return whether tensors are the same where they are numbers."""
+    return a.is_floating_point() and torch.equal(a.nan_to_num(), b.nan_to_num())
+
+
+def tensors_of(module: nn.Module) -> list[tuple[str, Tensor]]:
+    """Return all parameters and buffers, by name."""
+    return [*((n, p.detach()) for n, p in module.named_parameters()), *module.named_buffers()]
+
+
+@dataclass(frozen=True)
+class Passed:
+    """What a pass through a module leaves: outputs, gradients, and what stands beside the weights then."""
+
+    outputs: Tensor
+    gradients: list[Tensor]
+    after: dict[str, Tensor]
+
+
+class Trial:
+    """A module and a few examples.
+
+    Parameters
+    ----------
+    module : Module
+        To be tried; its weights stay as they are.
+    layout : Layout
+    loss : Loss
+    inputs, labels : Tensor
+        Of a few examples.
+    name : str
+        What the module is called in a fault.
+    """
+
+    def __init__(
+        self, module: nn.Module, layout: Layout, loss: Loss, inputs: Tensor, labels: Tensor, name: str
+    ) -> None:
+        self.module, self.layout, self.loss, self.name = module, layout, loss, name
+        self.inputs, self.labels = inputs, labels
+        self.parameters = [p for p in module.parameters() if p.requires_grad]
+        self.weights = layout.of(module)
+        self.names, self.start = list(beside(module)), copies(list(beside(module).values()))
+        self.finer = FINER if inputs.dtype == torch.float64 or self.weights.dtype == torch.float64 else 1.0
+
+    def fault(self, words: str) -> UserError:
+        """Return what is said of the module."""
+        return UserError(f"system: {self.name} {words}")
+
+    def close(self, a: Tensor, b: Tensor, tolerance: float) -> bool:
+        """Return whether tensors are the same, but for roundings; NaN is the same as NaN."""
+        if a.shape != b.shape or a.dtype != b.dtype:
+            return False
+        if not (a.is_floating_point() or a.is_complex()):
+            return torch.equal(a, b)
+        a, b = a.detach(), b.detach()
+        known = torch.isfinite(a) & torch.isfinite(b)
+        if not torch.equal(torch.isnan(a), torch.isnan(b)):
+            return False
+        if not bool(known.any()):
+            return True
+        largest = float(torch.maximum(a[known].abs().max(), b[known].abs().max()))
+        return float((a - b)[known].abs().max()) <= tolerance * self.finer * largest
+
+    def all_close(self, a: Sequence[Tensor], b: Sequence[Tensor], tolerance: float) -> bool:
+        """Return whether this holds of all pairs; gradients are measured by the largest of all."""
+        rows = [torch.cat([t.detach().reshape(-1) for t in some]) for some in (a, b)]
+        return self.close(rows[0], rows[1], tolerance)
+
+    def forward(self, inputs: Tensor, values: Sequence[Tensor] | None = None) -> Tensor:
+        """Return the outputs, from what stands beside the weights at the start, or from other values."""
+        put(self.module, self.start if values is None else values)
+        with torch.no_grad(), attempting(self.name, f"a forward pass of {len(inputs)} examples"):
+            outputs: Tensor = self.module(inputs)
+        return outputs
+
+    def passed(self, seed: int, values: Sequence[Tensor] | None = None) -> Passed:
+        """Return what a pass forward and backward leaves, with the global generators at a seed.
+
+        Raises
+        ------
+        UserError
+            If it draws from them, changes weights, or what stands beside them is no longer of its kind.
+        """
+        put(self.module, self.start if values is None else values)
+        sow(seed)
+        before = generators()
+        mode = "training" if self.module.training else "evaluation"
+        with attempting(
+            self.name, f"a pass of {len(self.inputs)} examples forward and backward, in {mode} mode"
+        ):
+            outputs = self.module(self.inputs)
+            loss = self.loss.mean(outputs, self.labels)
+            gradients = torch.autograd.grad(loss, self.parameters, materialize_grads=True)
+        if generators() != before:
+            raise self.fault(
+                f"draws random numbers in a forward pass, in {mode} mode; allowed: modules whose output "
+                "follows from weights, buffers and inputs alone (set the probability of dropout to 0)"
+            )
+        self._require_weights()
+        after = beside(self.module)
+        self._require_kinds(after)
+        kept = {name: value.detach().clone() for name, value in after.items()}
+        return Passed(outputs.detach(), list(gradients), kept)
+
+    def _require_weights(self) -> None:
+        """Make sure that a pass has left the weights, and where they lie, as they were."""
+        now = [p for p in self.module.parameters() if p.requires_grad]
+        same = len(now) == len(self.parameters) and all(
+            a is b for a, b in zip(now, self.parameters, strict=True)
+        )
+        if not same or not torch.equal(self.layout.of(self.module), self.weights):
+            raise self.fault(
+                "changes its trainable parameters in a forward pass; allowed: modules that leave them to the "
+                "step (what follows from them can be computed in the pass, or be a buffer)"
+            )
+
+    def _require_kinds(self, after: dict[str, Tensor]) -> None:
+        """Make sure that what stands beside the weights has kept its names, types and shapes."""
+        names = list(after)
+        if names != self.names:
+            changed = sorted(set(names) ^ set(self.names)) or names
+            raise self.fault(
+                f"has other buffers after a forward pass ({', '.join(changed)}); allowed: buffers that are "
+                "there from the start"
+            )
+        for (name, now), then in zip(after.items(), self.start, strict=True):
+            if now.requires_grad:
+                raise self.fault(
+                    f"leaves a history in the buffer {name}; allowed: {name} assigned from .detach()"
+                )
+            if now.shape != then.shape or now.dtype != then.dtype:
+                kinds = [f"{t.dtype} of shape {tuple(t.shape)}".removeprefix("torch.") for t in (then, now)]
+                raise self.fault(
+                    f"makes of the buffer {name}, {kinds[0]}, {kinds[1]}; allowed: what keeps its kind"
+                )
+
+    def require_repeatable(self, training: bool) -> None:
+        """Make sure that a pass depends on nothing but weights, buffers and inputs."""
+        self.module.train(training)
+        runs: list[Passed] = []
+        kept: list[remnants.Attributes] = []
+        for seed in range(3):
+            runs.append(self.passed(seed))
+            kept.append(remnants.attributes(self.module))
+        changed = remnants.changed(kept[1], kept[2])
+        if changed:
+            raise self.fault(
+                f"keeps {changed} from one forward pass to the next, which is no buffer; allowed: "
+                "register_buffer, for what has to last"
+            )
+        for run in runs[1:]:
+            forms = ((run.outputs, runs[0].outputs), *zip(run.gradients, runs[0].gradients, strict=True))
+            later = zip(run.after.values(), runs[0].after.values(), strict=True)
+            if not all(self.close(a, b, SAME) for a, b in (*forms, *later)):
+                raise self.fault(
+                    "gives other outputs for the same weights, buffers and inputs; allowed: modules "
+                    "without a memory or random numbers of their own"
+                )
+        if not training:
+            moved = self._moved(runs[0].after)
+            if moved:
+                raise self.fault(
+                    f"changes the buffer {moved[0]} in evaluation mode; allowed: buffers that change in "
+                    "training mode alone"
+                )
+
+    def _moved(self, after: dict[str, Tensor]) -> list[str]:
+        pairs = zip(after.items(), self.start, strict=True)
+        return [n for (n, now), then in pairs if not torch.equal(now, then) and not both_nan(now, then)]
+
+    def require_independent(self) -> None:
+        """Make sure that in evaluation mode the output of an example does not depend on its companions."""
+        self.module.eval()
+        whole = self.forward(self.inputs)
+        alone = [(self.inputs[k : k + 1], whole[k : k + 1]) for k in range(len(whole))]
+        for inputs, expected in (*alone, *((other, whole[:1]) for other in self._otherwise())):
+            if not self.close(self.forward(inputs)[:1], expected, EQUAL):
+                raise self.fault(
+                    "gives other outputs for an example in other company, in evaluation mode, too; allowed: "
+                    "modules that couple the examples of a batch in training mode alone (batch-norm with "
+                    "running statistics)"
+                )
+
+    def _otherwise(self) -> list[Tensor]:
+        """Return the first example with other companions: the last example, and what is unlike any."""
+        first, last = self.inputs[:1], self.inputs[-1:].expand_as(self.inputs[1:])
+        unlike = [-3 * self.inputs[1:]] if self.inputs.is_floating_point() else []
+        return [torch.cat([first, rest]) for rest in (last, *unlike)]
+
+    def require_transplanted(self, other: nn.Module) -> None:
+        """Make sure that a module of another seed is the same with all tensors of this one."""
+        same = [n for n, _ in other.named_parameters()] == [n for n, _ in self.module.named_parameters()]
+        shapes = [[t.shape for _, t in tensors_of(m)] for m in (self.module, other)]
+        if not same or shapes[0] != shapes[1] or list(beside(other)) != list(beside(self.module)):
+            raise self.fault(remnants.ONE_STRUCTURE)
+        put(other, self.start)
+        own = [p for p in other.parameters() if p.requires_grad]
+        with torch.no_grad():
+            for parameter, value in zip(own, self.layout.views(self.weights), strict=True):
+                parameter.copy_(value)
+        for training in (False, True):
+            self.module.train(training)
+            other.train(training)
+            put(other, self.start)
+            expected = self.forward(self.inputs)
+            with torch.no_grad():
+                found = other(self.inputs)
+            if not self.close(found, expected, SAME):
+                raise self.fault(
+                    "has something beside parameters and buffers that the seed draws, so that its weights do "
+                    "not say what it is; allowed: register_buffer, or a parameter with requires_grad = False"
+                )
+
+    def training_traits(self) -> dict[str, Any]:
+        """Return what a forward pass in training mode changes, and what depends on that."""
+        self.module.train()
+        held = dict(self.module.named_buffers())
+        first = self.forward(self.inputs)
+        after = beside(self.module)
+        moving = self._moved({n: v.detach() for n, v in after.items()})
+        reassigns = any(after[name] is not buffer for name, buffer in held.items())
+        remembers = couples = False
+        for others in self._otherwise():
+            couples |= not self.close(self.forward(others)[:1], first[:1], SAME)
+            later = copies(list(beside(self.module).values()))
+            remembers |= bool(moving) and not self.close(self.forward(self.inputs, later), first, SAME)
+        put(self.module, self.start)
+        return {
+            "couples": couples,
+            "moving": frozenset(moving),
+            "remembers": remembers,
+            "reassigns": reassigns,
+        }
+
+    def require_single(self) -> None:
+        """Make sure that a batch of one example can be learned from, where there may be such batches."""
+        self.module.train()
+        put(self.module, self.start)
+        try:
+            with torch.no_grad():
+                self.module(self.inputs[:1])
+        except FAILURES as error:
+            raise self.fault(
+                f"takes no batch of one example in training mode ({first_line(error)}); allowed: "
+                'dynamics.batch_size ≥ 2 with dynamics.batches = "epochs", "iid" or "full"'
+            ) from None
