@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
+from torch.func import grad, vmap
 
 from langevin.errors import UserError
 
@@ -102,8 +102,7 @@ class Forms(Trial):
             )
 
     def _functional(self, weights: Sequence[Tensor], inputs: Tensor, labels: Tensor) -> Tensor:
-        named = dict(zip(self.layout.names, weights, strict=True))
-        return self.loss.mean(functional_call(self.module, named, (inputs,)), labels)
+        return self.loss.mean(self.layout.call(self.module, weights, inputs), labels)
 
     def vectorises(self) -> bool:
         """Return whether torch.func gives the gradients of single examples that the module itself gives."""

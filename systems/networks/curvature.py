@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from langevin.system import Array
 
@@ -134,9 +133,9 @@ class LossHessian:
         """Add the share of some examples to the products, shape (k, M)."""
         twin, layout = self.twin, self.twin.layout
         leaf = self.weights.clone().requires_grad_()
-        named = dict(zip(layout.names, layout.views(leaf), strict=True))
         inputs, labels = twin.gather(piece)
-        loss = twin.loss.mean(functional_call(twin.module, {**named, **self.beside}, (inputs,)), labels)
+        outputs = layout.call(twin.module, layout.views(leaf), inputs, self.beside)
+        loss = twin.loss.mean(outputs, labels)
         share = len(piece) / len(self.index)
         (slope,) = torch.autograd.grad(loss * share, leaf, create_graph=True, materialize_grads=True)
         if not slope.requires_grad:

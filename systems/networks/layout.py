@@ -11,13 +11,14 @@ from __future__ import annotations
 import math
 import random
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from langevin.errors import UserError
 
@@ -62,11 +63,38 @@ class Layout:
                 start += parameter.numel()
         self.dof = start
         self.names = [block.name for block in self.blocks]
+        self.places = places(module)
 
     def views(self, x: Tensor) -> list[Tensor]:
         """Return the parameters as views of x, shape (M,); of x with shape (R, M), stacked over R."""
         lead = x.shape[:-1]
         return [x[..., b.start : b.stop].view(*lead, *b.shape) for b in self.blocks]
+
+    def call(
+        self,
+        module: nn.Module,
+        weights: Sequence[Tensor],
+        inputs: Tensor,
+        others: Mapping[str, Tensor] | None = None,
+    ) -> Tensor:
+        """Return the outputs of a module with other tensors in the place of its weights.
+
+        torch's own way to replace a tensor in all its places leaves the other one behind in a layer that the
+        module holds twice; so each place is named here, once.
+
+        Parameters
+        ----------
+        module : Module
+        weights : sequence of Tensor
+            As `views` returns them.
+        inputs : Tensor
+        others : mapping, optional
+            Name → what takes the place of frozen parameters and buffers.
+        """
+        named = {**dict(zip(self.names, weights, strict=True)), **(others or {})}
+        everywhere = {place: t for name, t in named.items() for place in self.places[name]}
+        found: Tensor = functional_call(module, everywhere, (inputs,), tie_weights=False)
+        return found
 
     def flat(self, tensors: list[Tensor]) -> Tensor:
         """Join parameters, or their gradients, to a vector of shape (M,)."""
@@ -75,6 +103,18 @@ class Layout:
     def of(self, module: nn.Module) -> Tensor:
         """Return a copy of the module's trainable parameters, shape (M,)."""
         return self.flat([p.detach() for p in module.parameters() if p.requires_grad])
+
+
+def places(module: nn.Module) -> dict[str, list[str]]:
+    """Return for each parameter and buffer the names under which layers hold it, each layer once."""
+    found: dict[str, list[str]] = {}
+    first: dict[int, str] = {}
+    for prefix, layer in module.named_modules():
+        for key, t in [*layer._parameters.items(), *layer._buffers.items()]:
+            if t is not None:
+                name = f"{prefix}.{key}" if prefix else key
+                found.setdefault(first.setdefault(id(t), name), []).append(name)
+    return found
 
 
 def beside(module: nn.Module) -> dict[str, Tensor]:

@@ -42,7 +42,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.func import functional_call, grad, vmap
+from torch.func import grad, vmap
 
 from langevin.interruption import heed
 
@@ -173,26 +173,26 @@ def parts_of(index: Tensor) -> tuple[Tensor, ...]:
 
 def _noise_from_examples(unit: Alone, subset: Subset) -> GradientNoise:
     """Return D by per-sample gradients."""
-    weights = {n: p.detach() for n, p in unit.module.named_parameters() if p.requires_grad}
+    weights = [p.detach() for p in unit.module.parameters() if p.requires_grad]
 
-    def loss(weights: dict[str, Tensor], inputs: Tensor, label: Tensor) -> Tensor:
-        outputs = functional_call(unit.module, weights, (inputs[None],))
+    def loss(weights: list[Tensor], inputs: Tensor, label: Tensor) -> Tensor:
+        outputs = unit.layout.call(unit.module, weights, inputs[None])
         return unit.problem.loss.mean(outputs, label[None])
 
     together = vmap(grad(loss), in_dims=(None, 0, 0))
 
     def per_sample(piece: Tensor) -> list[Tensor]:
         if unit.problem.traits.vectorises:
-            return list(together(weights, *unit.examples.gather(piece)).values())
+            return list(together(weights, *unit.examples.gather(piece)))
         rows = [unit.gradient(example[None])[1] for example in piece.split(1)]
         # The unit divides by B.
         return [torch.stack(same) * unit.problem.batch_size for same in zip(*rows, strict=True)]
 
     held = max(1, HELD // unit.layout.dof)
-    values, total, totals = [], 0.0, [torch.zeros_like(w, dtype=torch.float64) for w in weights.values()]
+    values, total, totals = [], 0.0, [torch.zeros_like(w, dtype=torch.float64) for w in weights]
     with unit.evaluating(), unit.plain():
         for part in parts_of(subset.index):
-            squares, sums = 0.0, [torch.zeros_like(w, dtype=torch.float64) for w in weights.values()]
+            squares, sums = 0.0, [torch.zeros_like(w, dtype=torch.float64) for w in weights]
             for piece in torch.split(part, held):
                 heed()
                 found = per_sample(piece)

@@ -100,7 +100,8 @@ def restored(
     if sizes != [len(weights) * t.numel() * t.element_size() for t in like]:
         raise UserError("what was saved beside the weights is not what the network has: its code has changed")
     for i, own in enumerate(like):
-        held = back(f"buffer_{i}").view(own.dtype)
+        held = back(f"buffer_{i}")
+        held = held.view(own.dtype) if len(held) else held.to(own.dtype)
         buffers.append(held.reshape(len(weights), *own.shape))
     velocity = back("velocity") if "velocity" in saved else None
     return NetworkState(weights, velocity, buffers, np.array(saved["memory"], dtype=np.int8))

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch.func import vmap
 
 from .convolution import switchable
 from .examples import Examples
@@ -306,8 +306,7 @@ class Stacked(Unit):
         self._leaves = [v.data.requires_grad_() for v in self._weights]
 
     def _loss(self, parameters: list[Tensor], inputs: Tensor, labels: Tensor) -> Tensor:
-        named = dict(zip(self.layout.names, parameters, strict=True))
-        return self.problem.loss.mean(functional_call(self.module, named, (inputs,)), labels)
+        return self.problem.loss.mean(self.layout.call(self.module, parameters, inputs), labels)
 
     def _piece(self, index: Tensor) -> tuple[Tensor, list[Tensor]]:
         losses = self._losses(self._leaves, *self.examples.gather(index))

@@ -1,0 +1,109 @@
+"""Any torch.nn.Module gives in a run what it gives by itself, or is refused in one line.
+
+By itself: a loop of torch.optim.SGD over full batches in double precision, and sums over examples.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import by_hand
+import numpy as np
+import odd_modules
+import pytest
+import xarray as xr
+from by_hand import SUMS, TIMES, WAITING
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from langevin import config
+from langevin.ensembling.command import ensembles
+from langevin.errors import UserError
+from langevin.noise import Noise
+from langevin.systems.networks.network import Network
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+
+
+#: Central differences of a gradient: (10⁻⁶)² times fourth derivatives, and roundings over 10⁻⁶.
+DIFFERENCES = 1e-6
+
+
+def check(tables: dict[str, Any], folder: Path, coupled: bool, smooth: bool = True) -> None:
+    """Hold run, resume, ensemble, [start] and Hessian to the module itself."""
+    path = by_hand.run(tables, folder / "run.nc")
+    network = by_hand.system(config.load(tables))
+    courses = [by_hand.course(network, k) for k in range(2)]
+    with xr.open_dataset(path) as made:
+        for name in ("energy", "test_loss"):
+            same(made[name].sel(time=TIMES), [getattr(c, name) for c in courses])
+        if not coupled:
+            same(made["gradient_norm"].sel(time=TIMES), [c.gradient_norm for c in courses])
+            same(made["gradient_noise"].sel(waiting_time=WAITING), [c.noise for c in courses])
+        final, energy = (made[name].sel(time=TIMES[-1]).to_numpy() for name in ("test_loss", "energy"))
+        if smooth:
+            examples, _ = by_hand.whole(network)
+            for k, course in enumerate(courses):
+                expected = np.linalg.eigvalsh(by_hand.hessian(course.module, *examples))
+                found = np.sort(made["hessian_eigenvalue"][k, 0])
+                np.testing.assert_allclose(found, expected, atol=DIFFERENCES * np.abs(expected).max())
+    same(simulate_restart(network), courses[0].energy[-1:])
+    members = ensembles([path], size=1)["member_loss"].to_numpy().ravel()
+    same(members, final)
+    begun = {**tables, "start": {"file": str(path)}}
+    begun["ensemble"] = {**tables["ensemble"], "seed": 11}
+    begun["record"] = {**tables["record"], "hessian": []}
+    with xr.open_dataset(by_hand.run(begun, folder / "begun.nc")) as made:
+        same(made["energy"].sel(time=0), energy)
+
+
+def same(found: Any, expected: Any) -> None:
+    """Compare with what the module gives by itself."""
+    expected = np.asarray(expected)
+    np.testing.assert_allclose(found, expected, rtol=SUMS, atol=SUMS * (1 + np.abs(expected).max()))
+
+
+def simulate_restart(network: Network) -> list[float]:
+    """Return the last energy of replica 0, with the state saved and loaded on the way."""
+    noise = Noise(3, network.ensemble.replica)
+    state = network.advance(network.initial_state(noise), 0, TIMES[1], noise)
+    state = network.load_state(network.state_dict(state))
+    state = network.advance(state, TIMES[1], TIMES[-1], noise)
+    return [float(network.measure(state)["energy"][0])]
+
+
+@pytest.mark.parametrize("name", odd_modules.CARRIED)
+def test_modules_are_what_they_are_by_themselves(name: str, tmp_path: Path) -> None:
+    tables = by_hand.given(f"odd_modules:{name}")
+    check(tables, tmp_path, name in odd_modules.COUPLED, name not in odd_modules.UNSMOOTH)
+
+
+@pytest.mark.parametrize("name", odd_modules.REFUSED)
+def test_what_no_run_can_carry_is_one_line(name: str) -> None:
+    tables = by_hand.given(f"odd_modules:{name}")
+    with pytest.raises(UserError) as caught:
+        by_hand.system(config.load(tables))
+    said = str(caught.value)
+    assert odd_modules.REFUSED[name] in said and said.startswith("system: ") and "\n" not in said
+
+
+SENTENCES = st.lists(st.sampled_from(sorted(odd_modules.LAYERS)), min_size=1, max_size=5)
+
+
+def hold(spec: list[str], folder: Path) -> None:
+    coupled = any(word.startswith("batch_norm") for word in spec)
+    check(by_hand.given("odd_modules:grammar", {"spec": spec}), folder, coupled)
+
+
+@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(spec=SENTENCES)
+def test_sentences_of_layers(spec: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
+    hold(spec, tmp_path_factory.mktemp("sentence"))
+
+
+@pytest.mark.slow
+@settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(spec=SENTENCES)
+def test_many_sentences_of_layers(spec: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
+    hold(spec, tmp_path_factory.mktemp("sentence"))
