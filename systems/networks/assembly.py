@@ -61,13 +61,13 @@ class Assembly:
             self.modules = [self.built(k) for k in ensemble.replica]
             self.layout = Layout(self.modules[0])
             inputs, _ = self.train.gather(torch.zeros(2, dtype=torch.int64, device=self.device))
-            self._work, self.loss.classes = fitting(self.modules[0], inputs, data.classes)
+            self.work, self.loss.classes = fitting(self.modules[0], inputs, data.classes)
             self.batches = batches.chosen(dynamics, data, ensemble)
             self.traits = contract.traits(self) if self._foreign else by_layers(self.modules[0])
             self.companions = Companions(self.modules, self.traits)
             rule = Rule(dynamics.rates, dynamics.momentum, dynamics.weight_decay, dynamics.temperature)
             self.problem = Problem(self.layout, self.loss, self.train, self.batches.size, rule, self.traits)
-            work, name = self._work * self.batches.size, type(self).__name__
+            work, name = self.work * self.batches.size, type(self).__name__
             self.compiled = perceptron.chosen(self.modules[0], self.problem, dynamics, work, name)
             self._choose(data)
             if self._foreign:
@@ -107,7 +107,7 @@ class Assembly:
             self.ensemble,
             self.dynamics.execution if stackable else "sequential",
             self.dynamics.cuda_graph and not self.record.response,
-            self._work,
+            self.work,
             self.compiled,
             self._views(),
             bends,

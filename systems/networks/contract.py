@@ -33,8 +33,8 @@ from .trial import EQUAL, FAILURES, Trial, attempting, both_nan, tensors_of
 if TYPE_CHECKING:
     from .assembly import Assembly
 
-#: Examples of a trial.
-FEW = 4
+#: Examples of a trial; of networks with more than so many multiplications for each, two.
+FEW, LARGE = 4, 10**7
 
 
 def traits(system: Assembly) -> Traits:
@@ -52,7 +52,7 @@ def traits(system: Assembly) -> Traits:
         remnants.require_parts([first, *system.modules[1:]], name)
         again, other = system.built(label), system.built(label, otherwise=True)
         _require_same_start(first, again, name)
-        index = system.few_examples(FEW)
+        index = system.few_examples(FEW if system.work <= LARGE else 2)
         inputs, labels = system.train.gather(index)
         trial = Forms(again, system.layout, system.loss, inputs, labels, name)
         trial.require_repeatable(training=False)
@@ -90,12 +90,9 @@ class Forms(Trial):
         put(self.module, self.start)
         leaves = [v.clone().requires_grad_() for v in self.layout.views(self.weights)]
         with attempting(self.name, "its functional form (torch.func)"):
-            own = torch.autograd.grad(
-                self.loss.mean(self.module(self.inputs), self.labels), self.parameters, materialize_grads=True
-            )
             loss = self._functional(leaves, self.inputs, self.labels)
             found = torch.autograd.grad(loss, leaves, materialize_grads=True)
-        if not self.all_close(found, own, EQUAL):
+        if not self.all_close(found, self.first[False].gradients, EQUAL):
             raise self.fault(
                 "has gradients by its own parameters that differ from those by other tensors in their place; "
                 "allowed: modules that use each parameter as it is (no hooks on parameters)"
@@ -120,7 +117,7 @@ class Forms(Trial):
         found = self._tried(each)
         if found is None:
             return False
-        for k in range(len(self.inputs)):
+        for k in (0, len(self.inputs) - 1):
             one = self.loss.mean(self.module(self.inputs[k : k + 1]), self.labels[k : k + 1])
             own = torch.autograd.grad(one, self.parameters, materialize_grads=True)
             if not self.all_close([g[k] for g in found], own, EQUAL):
@@ -164,18 +161,12 @@ def tried(system: Assembly) -> None:
     """
     problem, label = system.problem, int(system.ensemble.replica[0])
     unit = Alone(system.built(label), problem)
-    weights = system.layout.of(unit.module)[None]
-    unit.bind(weights, None)
-    index = system.few_examples(FEW)
-    some = Subset(index, len(index) + 1)
-    probed = Subset(index, len(index) + 1, index.expand(4, 1, -1)) if problem.traits.couples else some
-    name = type(unit.module).__name__
+    unit.bind(system.layout.of(unit.module)[None], None)
+    index = system.few_examples(2)
+    some, name = Subset(index, len(index) + 1), type(unit.module).__name__
     with attempting(name, "measuring losses and accuracies"):
         measurement.loss_and_accuracy(unit, system.train, some)
-    with attempting(name, "measuring the gradient"):
-        measurement.gradient_norm(unit, probed)
-    with attempting(name, "measuring the gradient noise"):
-        measurement.gradient_noise(unit, probed)
-    with attempting(name, "two steps"), unit.scratch_buffers():
-        unit.gradient(index[None])
-        unit.gradient(index[None])
+    # Of coupled examples the noise follows from the gradients of mini-batches, which have been tried.
+    if not problem.traits.couples:
+        with attempting(name, "measuring the gradient noise"):
+            measurement.gradient_noise(unit, some)

@@ -170,7 +170,7 @@ class Network(Assembly):
     def landscape(self) -> Landscape:
         """What evaluates a network at any weights."""
         module = self.built(int(self.ensemble.replica[0]))
-        return Landscape(module, self.problem, self.test, self._work, self.ensemble.threads)
+        return Landscape(module, self.problem, self.test, self.work, self.ensemble.threads)
 
     def see(self, x: Tensor | Array, position: int, stored: bool = False) -> tuple[Seen, Seen]:
         """Return what the network makes of its measured training and test examples at any weights.
@@ -222,7 +222,7 @@ class Network(Assembly):
         """
         if not self._foreign or (self.traits.moving and not self.companions.recalled):
             return
-        count = 1 + VERIFIED // max(1, self._work * len(self._learned(0)))
+        count = 1 + VERIFIED // max(1, self.work * len(self._learned(0)))
         for position, expected in enumerate(energy[:count]):
             here = float(self.see(x[position], position, stored=True)[0].losses.mean())
             differ = abs(here - expected) > SAME * max(abs(here), abs(expected)) + LEAST
@@ -241,7 +241,7 @@ class Network(Assembly):
     @cached_property
     def _twin(self) -> Twin:
         module = self.built(int(self.ensemble.replica[0]))
-        return Twin(module, self.layout, self.loss, self.train, self._work, self.ensemble.threads)
+        return Twin(module, self.layout, self.loss, self.train, self.work, self.ensemble.threads)
 
     def reference(self, state: NetworkState) -> Reference:
         """Return a copy of the weights."""

@@ -18,6 +18,8 @@ from .losses import Loss
 
 #: Relative differences in single precision; in double precision they are smaller by `FINER`.
 SAME, EQUAL, FINER = 2e-6, 1e-4, 1e-7
+#: By which part of their size, and by this part of 1 at least, weights are moved.
+MOVED = 0.1
 #: What foreign code may raise; torch itself raises most of these.
 FAILURES = (
     RuntimeError,
@@ -60,11 +62,23 @@ def tensors_of(module: nn.Module) -> list[tuple[str, Tensor]]:
 
 @dataclass(frozen=True)
 class Passed:
-    """What a pass through a module leaves: outputs, gradients, and what stands beside the weights then."""
+    """What a pass through a module leaves.
+
+    Attributes
+    ----------
+    outputs : Tensor
+    gradients : list of Tensor
+        None of a pass without a way back.
+    after : dict of Tensor
+        What stands beside the weights then.
+    reassigned : bool
+        Whether other tensors have taken the place of buffers.
+    """
 
     outputs: Tensor
     gradients: list[Tensor]
     after: dict[str, Tensor]
+    reassigned: bool
 
 
 class Trial:
@@ -73,7 +87,7 @@ class Trial:
     Parameters
     ----------
     module : Module
-        To be tried; its weights stay as they are.
+        To be tried. Its weights are moved a little: what a net does may not show where weights are 0.
     layout : Layout
     loss : Loss
     inputs, labels : Tensor
@@ -89,6 +103,14 @@ class Trial:
         self.inputs, self.labels = inputs, labels
         self.parameters = [p for p in module.parameters() if p.requires_grad]
         self.weights = layout.of(module)
+        sow(0)
+        with torch.no_grad():
+            for parameter, row in zip(self.parameters, layout.views(self.weights), strict=True):
+                width = MOVED * (row.square().mean().sqrt() + MOVED)
+                row += (width * torch.randn(row.shape)).to(row)
+                parameter.copy_(row)
+        #: What the first pass left, in evaluation and in training mode.
+        self.first: dict[bool, Passed] = {}
         self.names, self.start = list(beside(module)), copies(list(beside(module).values()))
         self.finer = FINER if inputs.dtype == torch.float64 or self.weights.dtype == torch.float64 else 1.0
 
@@ -123,24 +145,25 @@ class Trial:
             outputs: Tensor = self.module(inputs)
         return outputs
 
-    def passed(self, seed: int, values: Sequence[Tensor] | None = None) -> Passed:
-        """Return what a pass forward and backward leaves, with the global generators at a seed.
+    def passed(self, seed: int, backward: bool) -> Passed:
+        """Return what a pass forward, and perhaps backward, leaves, with the global generators at a seed.
 
         Raises
         ------
         UserError
             If it draws from them, changes weights, or what stands beside them is no longer of its kind.
         """
-        put(self.module, self.start if values is None else values)
+        put(self.module, self.start)
         sow(seed)
-        before = generators()
-        mode = "training" if self.module.training else "evaluation"
-        with attempting(
-            self.name, f"a pass of {len(self.inputs)} examples forward and backward, in {mode} mode"
-        ):
-            outputs = self.module(self.inputs)
-            loss = self.loss.mean(outputs, self.labels)
-            gradients = torch.autograd.grad(loss, self.parameters, materialize_grads=True)
+        before, buffers = generators(), list(self.module.buffers())
+        mode, gradients = "training" if self.module.training else "evaluation", list[Tensor]()
+        way = "forward and backward" if backward else "forward"
+        with attempting(self.name, f"a pass {way} of {len(self.inputs)} examples, in {mode} mode"):
+            with torch.set_grad_enabled(backward):
+                outputs = self.module(self.inputs)
+            if backward:
+                loss = self.loss.mean(outputs, self.labels)
+                gradients = list(torch.autograd.grad(loss, self.parameters, materialize_grads=True))
         if generators() != before:
             raise self.fault(
                 f"draws random numbers in a forward pass, in {mode} mode; allowed: modules whose output "
@@ -150,7 +173,8 @@ class Trial:
         after = beside(self.module)
         self._require_kinds(after)
         kept = {name: value.detach().clone() for name, value in after.items()}
-        return Passed(outputs.detach(), list(gradients), kept)
+        pairs = zip(buffers, self.module.buffers(), strict=True)
+        return Passed(outputs.detach(), gradients, kept, any(a is not b for a, b in pairs))
 
     def _require_weights(self) -> None:
         """Make sure that a pass has left the weights, and where they lie, as they were."""
@@ -187,27 +211,26 @@ class Trial:
     def require_repeatable(self, training: bool) -> None:
         """Make sure that a pass depends on nothing but weights, buffers and inputs."""
         self.module.train(training)
-        runs: list[Passed] = []
-        kept: list[remnants.Attributes] = []
-        for seed in range(3):
-            runs.append(self.passed(seed))
+        first = self.first[training] = self.passed(0, backward=True)
+        kept, runs = [], []
+        for seed in (1, 2):
+            runs.append(self.passed(seed, backward=False))
             kept.append(remnants.attributes(self.module))
-        changed = remnants.changed(kept[1], kept[2])
+        changed = remnants.changed(*kept)
         if changed:
             raise self.fault(
                 f"keeps {changed} from one forward pass to the next, which is no buffer; allowed: "
                 "register_buffer, for what has to last"
             )
-        for run in runs[1:]:
-            forms = ((run.outputs, runs[0].outputs), *zip(run.gradients, runs[0].gradients, strict=True))
-            later = zip(run.after.values(), runs[0].after.values(), strict=True)
-            if not all(self.close(a, b, SAME) for a, b in (*forms, *later)):
+        for run in runs:
+            later = zip(run.after.values(), first.after.values(), strict=True)
+            if not all(self.close(a, b, SAME) for a, b in ((run.outputs, first.outputs), *later)):
                 raise self.fault(
                     "gives other outputs for the same weights, buffers and inputs; allowed: modules "
                     "without a memory or random numbers of their own"
                 )
         if not training:
-            moved = self._moved(runs[0].after)
+            moved = self._moved(first.after)
             if moved:
                 raise self.fault(
                     f"changes the buffer {moved[0]} in evaluation mode; allowed: buffers that change in "
@@ -221,7 +244,7 @@ class Trial:
     def require_independent(self) -> None:
         """Make sure that in evaluation mode the output of an example does not depend on its companions."""
         self.module.eval()
-        whole = self.forward(self.inputs)
+        whole = self.first[False].outputs
         alone = [(self.inputs[k : k + 1], whole[k : k + 1]) for k in range(len(whole))]
         for inputs, expected in (*alone, *((other, whole[:1]) for other in self._otherwise())):
             if not self.close(self.forward(inputs)[:1], expected, EQUAL):
@@ -249,13 +272,11 @@ class Trial:
             for parameter, value in zip(own, self.layout.views(self.weights), strict=True):
                 parameter.copy_(value)
         for training in (False, True):
-            self.module.train(training)
             other.train(training)
             put(other, self.start)
-            expected = self.forward(self.inputs)
             with torch.no_grad():
                 found = other(self.inputs)
-            if not self.close(found, expected, SAME):
+            if not self.close(found, self.first[training].outputs, SAME):
                 raise self.fault(
                     "has something beside parameters and buffers that the seed draws, so that its weights do "
                     "not say what it is; allowed: register_buffer, or a parameter with requires_grad = False"
@@ -264,11 +285,8 @@ class Trial:
     def training_traits(self) -> dict[str, Any]:
         """Return what a forward pass in training mode changes, and what depends on that."""
         self.module.train()
-        held = dict(self.module.named_buffers())
-        first = self.forward(self.inputs)
-        after = beside(self.module)
-        moving = self._moved({n: v.detach() for n, v in after.items()})
-        reassigns = any(after[name] is not buffer for name, buffer in held.items())
+        first = self.first[True].outputs
+        moving = self._moved(self.first[True].after)
         remembers = couples = False
         for others in self._otherwise():
             couples |= not self.close(self.forward(others)[:1], first[:1], SAME)
@@ -279,7 +297,7 @@ class Trial:
             "couples": couples,
             "moving": frozenset(moving),
             "remembers": remembers,
-            "reassigns": reassigns,
+            "reassigns": self.first[True].reassigned,
         }
 
     def require_single(self) -> None:
