@@ -60,9 +60,16 @@ def settings(
         "system": system,
         "ensemble": _ensemble(first, last),
         "output": {"path": str(path)},
-        **registry.load(name).suggested(first.settings),
+        **registry.load(name).suggested(first.settings, _end(overrides)),
     }
     return config.load(given, overrides)
+
+
+def _end(overrides: Mapping[str, Any] | None) -> float | None:
+    """Return the end of the run, if it is overridden by one that a run may have: times follow from it."""
+    given = (overrides or {}).get("dynamics.t_max")
+    usable = isinstance(given, int | float) and not isinstance(given, bool) and 0 < given < np.inf
+    return float(given) if usable else None
 
 
 def _points(curve: str, bends: int) -> str:

@@ -73,15 +73,19 @@ class ModelCurve(Model):
             self.curve = Curve(model, start, end, bends=bends, kind=kind, loss=loss, kick=parameters.kick)
 
     @staticmethod
-    def suggested(settings: Settings) -> dict[str, Any]:
-        """Return [dynamics] and [record] of a run of curves, unless it says otherwise.
+    def suggested(settings: Settings, t_max: float | None = None) -> dict[str, Any]:
+        """Return [dynamics] and [record] of a run of curves, unless it says otherwise; `t_max` as it says.
 
         Descent with the step that the ends were made with: the force on a bend is that at points of the
         curve, weighted by at most 1.
         """
-        dynamics = {"temperature": 0.0, "dt": settings.dynamics.dt, "t_max": 100.0}
+        end = 100.0 if t_max is None else t_max
+        dynamics = {"temperature": 0.0, "dt": settings.dynamics.dt, "t_max": end}
         quiet = {"waiting_times": [], "lags": [], "configurations": "never"}
-        return {"dynamics": dynamics, "record": {"times": {"start": 1.0, "per_decade": 5}, **quiet}}
+        return {
+            "dynamics": dynamics,
+            "record": {"times": {"start": min(1.0, 0.01 * end), "per_decade": 5}, **quiet},
+        }
 
     @classmethod
     def check(cls, settings: Settings) -> Iterable[str]:

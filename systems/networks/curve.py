@@ -108,22 +108,22 @@ class NetworkCurve:
         self._t, self._h = geometry.quadrature(panels, -(-record.nodes // panels))
 
     @staticmethod
-    def suggested(settings: Settings) -> dict[str, Any]:
-        """Return [dynamics] and [record] of a run of curves, unless it says otherwise.
+    def suggested(settings: Settings, t_max: float | None = None) -> dict[str, Any]:
+        """Return [dynamics] and [record] of a run of curves, unless it says otherwise; `t_max` as it says.
 
         As Garipov et al. 2018 do it for VGG-16: three times as many steps as the ends took, at 0.3 of their
         learning rate, which falls in the second half.
         """
         ends = settings.dynamics
         kept = ("batch_size", "batches", "augment", "momentum", "weight_decay", "device", "precision")
-        t_max = 3 * round(ends.t_max)
+        steps = 3 * round(ends.t_max) if t_max is None else round(t_max)
         dynamics = {
             "learning_rate": 0.3 * ends.learning_rate,
             "schedule": "piecewise_linear",
-            "t_max": float(t_max),
+            "t_max": float(steps),
             **{name: getattr(ends, name) for name in kept},
         }
-        times = [float(t_max * part // 4) for part in range(5)]
+        times = sorted({float(steps * part // 4) for part in range(5)})
         quiet = {"waiting_times": [], "lags": [], "configurations": "never"}
         return {"dynamics": dynamics, "record": {"times": times, **quiet}}
 

@@ -17,6 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from langevin.errors import UserError
+from langevin.interruption import heed
 from langevin.system import Array, Predictions
 
 from .examples import Examples
@@ -26,6 +28,10 @@ from .state import NetworkState
 from .team import LARGE
 from .training import Alone, Problem
 
+#: Turns through the mini-batches in which buffers must come to rest, and what is called rest: a change of ten
+#: roundings of single precision; its power 3/2 in double precision.
+TURNS, SETTLED = 1000, 1e-6
+
 
 def renew(unit: Alone, index: Tensor) -> None:
     """Compute the running statistics anew, at the unit's weights, from what the buffers hold.
@@ -33,7 +39,8 @@ def renew(unit: Alone, index: Tensor) -> None:
     Of batch-norm: means over the mini-batches that the examples make (of B, as in training; what is left over
     is left out) of each batch's mean and unbiased variance: as Garipov et al. 2018 do, and Izmailov et al.
     2018 (arXiv:1803.05407). Other buffers that a forward pass in training mode changes become what these
-    mini-batches make of them, one after the other. Without any such buffer nothing happens.
+    mini-batches make of them, one after the other; if the pass depends on them, until they no longer change
+    from one turn through the mini-batches to the next. Without any such buffer nothing happens.
 
     Parameters
     ----------
@@ -41,6 +48,11 @@ def renew(unit: Alone, index: Tensor) -> None:
         Bound to the weights; its module in training mode, as units keep it.
     index : Tensor, shape (n,)
         Training examples, all of one batch if n < B.
+
+    Raises
+    ------
+    UserError
+        If buffers on which the pass depends never come to rest.
     """
     if not unit.problem.traits.moving:
         return
@@ -60,6 +72,33 @@ def renew(unit: Alone, index: Tensor) -> None:
     finally:
         for m, momentum in zip(norms, kept, strict=True):
             m.momentum = momentum
+    if unit.problem.traits.remembers:
+        _settle(unit, torch.split(whole, size))
+
+
+def _settle(unit: Alone, pieces: Sequence[Tensor]) -> None:
+    """Take turns through mini-batches until the buffers are the same after each."""
+    tolerance = SETTLED if unit.weights.dtype == torch.float32 else SETTLED**1.5
+    for _ in range(TURNS):
+        before = copies(unit.beside)
+        with torch.no_grad():
+            for piece in pieces:
+                heed()
+                unit.module(unit.gather(piece)[0])
+        if all(_close(a, b, tolerance) for a, b in zip(unit.beside, before, strict=True)):
+            return
+    moving = ", ".join(sorted(unit.problem.traits.moving))
+    raise UserError(
+        f"system: {type(unit.module).__name__}: its outputs depend on {moving}, which come to no rest at "
+        "given weights; allowed at weights that no run was at: buffers that follow from weights and examples"
+    )
+
+
+def _close(a: Tensor, b: Tensor, tolerance: float) -> bool:
+    """Return whether two tensors differ by no more than this part of the largest number."""
+    if not (a.is_floating_point() or a.is_complex()):
+        return torch.equal(a, b)
+    return not a.numel() or bool((a - b).abs().max() <= tolerance * b.abs().max())
 
 
 class Seen(NamedTuple):
