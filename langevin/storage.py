@@ -57,7 +57,7 @@ else:
 
 
 #: Raised when the layout of checkpoints changes, so that an old one is refused, not misread.
-CHECKPOINT_FORMAT = 4
+CHECKPOINT_FORMAT = 5
 
 #: What tells a result: one of these variables with its dimensions. The last is a plane's.
 RESULTS = (
