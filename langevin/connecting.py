@@ -68,8 +68,9 @@ def settings(
 def _end(overrides: Mapping[str, Any] | None) -> float | None:
     """Return the end of the run, if it is overridden by one that a run may have: times follow from it."""
     given = (overrides or {}).get("dynamics.t_max")
-    usable = isinstance(given, int | float) and not isinstance(given, bool) and 0 < given < np.inf
-    return float(given) if usable else None
+    if isinstance(given, int | float) and not isinstance(given, bool) and 0 < given < np.inf:
+        return float(given)
+    return None
 
 
 def _points(curve: str, bends: int) -> str:

@@ -113,6 +113,7 @@ class System(Protocol):
 
         `begun_from` begins with it. `evaluate` relies on what never changes of it.
         """
+        return
 
     def verify(self, x: Array, energy: Array, name: str) -> None:
         """Make sure that stored configurations have the energies, shape (R,), that their run measured.
@@ -120,6 +121,7 @@ class System(Protocol):
         Called after `recall`, of a system that is built from a result. Raises `UserError`, which begins with
         the name of the file, if they have others: it is another system. Default: nothing is asked.
         """
+        return
 
     def move(self, state: State, t0: float, t1: float, noise: Noise) -> State:
         """Return what `advance` returns; `state` may be used up by it. Default: `advance`.

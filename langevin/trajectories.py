@@ -84,7 +84,9 @@ def constants(run: Run) -> dict[str, tuple[tuple[str, str], NDArray[np.float64],
     if not fixed:
         return {}
     about = {"long_name": "frozen parameters, and buffers that never change", "units": "1"}
-    return {"constants": (("replica", "constant"), run.system.beside(run.state).fixed, about)}
+    beside = run.system.beside(run.state)
+    assert beside is not None
+    return {"constants": (("replica", "constant"), beside.fixed, about)}
 
 
 def _described(run: Run, meaning: str) -> dict[str, Any]:

@@ -30,7 +30,6 @@ from .parts import (
     overlaps,
     perceptron,
     prepare,
-    response,
     seeded,
     subsets,
     tiny,
@@ -74,7 +73,6 @@ class Assembly:
                 contract.tried(self)
         if record.layer_angles:
             overlaps.layer_names(self.layout)
-        self.response = response.measuring(self)
 
     # What a subclass says.
 

@@ -147,7 +147,7 @@ def converted(module: nn.Module, device: torch.device, dtype: torch.dtype) -> nn
             return t.to(device, complex_type)
         return t.to(device, dtype if t.is_floating_point() else None)
 
-    moved: nn.Module = module._apply(convert)
+    moved: nn.Module = module._apply(convert)  # type: ignore[no-untyped-call]
     return moved
 
 
@@ -214,7 +214,7 @@ def sow(seed: int) -> None:
 def generators() -> tuple[object, ...]:
     """Return the states of the global generators of torch, numpy and Python, to be compared."""
     states = [torch.get_rng_state()]
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         states += torch.cuda.get_rng_state_all()
     _, key, *rest = np.random.get_state()  # noqa: NPY002
     drawn = tuple(state.numpy().tobytes() for state in states)

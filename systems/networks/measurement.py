@@ -184,7 +184,7 @@ def _noise_from_examples(unit: Alone, subset: Subset) -> GradientNoise:
     def per_sample(piece: Tensor) -> list[Tensor]:
         if unit.problem.traits.vectorises:
             return list(together(weights, *unit.examples.gather(piece)))
-        rows = [unit.gradient(example[None])[1] for example in piece.split(1)]
+        rows = [unit.gradient(example[None])[1] for example in torch.split(piece, 1)]
         # The unit divides by B.
         return [torch.stack(same) * unit.problem.batch_size for same in zip(*rows, strict=True)]
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langevin import provenance
+from langevin.ensemble import Ensemble
 from langevin.errors import Diverged, UserError
 from langevin.keys import Section
 from langevin.noise import Noise
@@ -23,6 +24,7 @@ from langevin.schedule import Schedule
 from langevin.system import Array, Attributes, Beside, Coordinates, Dimensions, Predictions
 
 from .assembly import Assembly
+from .datasets.base import Data
 from .measured import measured_attributes, step_attributes
 from .parts import (
     Landscape,
@@ -69,6 +71,12 @@ class Network(Assembly):
     measures_response: ClassVar[bool] = True
     data: ClassVar[str] = "mnist"
     connected_by: ClassVar[str] = "network_curve"
+
+    def __init__(
+        self, parameters: Any, dynamics: Descent, ensemble: Ensemble, data: Data, record: RecordDescent
+    ) -> None:
+        super().__init__(parameters, dynamics, ensemble, data, record)
+        self.response = response.measuring(self)
 
     @classmethod
     def check(cls, settings: Any) -> Iterable[str]:
