@@ -12,6 +12,19 @@ MOST_FAULTS, LONGEST_FAULT = 20, 1800
 LONGEST_VALUE = 300
 
 
+#: What code of others may raise: a user's module, or the library that it is made with.
+FOREIGN = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+
 class LangevinError(Exception):
     """Something failed that is not the user's mistake (exit code 1)."""
 
@@ -96,6 +109,12 @@ class UnknownCode(LangevinError):
     """A file names code that is not imported, since its user has neither run nor trusted it (exit code 2)."""
 
     exit_code = 2
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says; the name of its class if it says nothing."""
+    said = str(error).strip()
+    return said.splitlines()[0] if said else type(error).__name__
 
 
 def one_line(text: str) -> str:

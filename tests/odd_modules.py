@@ -10,6 +10,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import prune
+from torch.utils.checkpoint import checkpoint
 
 INPUTS = 16
 
@@ -248,6 +250,61 @@ class Centred(Simple):
         return found
 
 
+class Scalar(Simple):
+    """A parameter without dimensions, and one without numbers."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__(classes)
+        self.gain, self.none = nn.Parameter(torch.tensor(1.5)), nn.Parameter(torch.zeros(0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.gain * super().forward(x)
+
+
+class Checkpointed(nn.Module):
+    """Computes a layer again on the way back, by its own parameters."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.a, self.out = nn.Linear(INPUTS, 4), nn.Linear(4, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = checkpoint(lambda y: torch.tanh(self.a(y)), x.flatten(1), use_reentrant=False)
+        found: Tensor = self.out(h)
+        return found
+
+
+def pruned(classes: int) -> nn.Module:
+    made = plain(classes)
+    prune.random_unstructured(made[1], "weight", 0.4)
+    return made
+
+
+def expanded(classes: int) -> nn.Module:
+    made = Simple(classes)
+    made.register_buffer("same", torch.ones(1).expand(5))
+    return made
+
+
+class HalfFrozen(nn.Module):
+    """Batch-norm that stays in evaluation mode, and batch-norm that does not."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.a, self.out = nn.Linear(INPUTS, 4), nn.Linear(4, classes)
+        self.still, self.live = nn.BatchNorm1d(4), nn.BatchNorm1d(4)
+        self.still.running_mean.fill_(0.2)
+
+    def train(self, mode: bool = True) -> HalfFrozen:
+        super().train(mode)
+        self.still.eval()
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.out(torch.tanh(self.live(self.still(self.a(x.flatten(1))))))
+        return found
+
+
 #: What a run carries, and whether mini-batches are coupled.
 CARRIED: dict[str, Callable[[int], nn.Module]] = {
     made.__name__: made
@@ -267,11 +324,14 @@ CARRIED: dict[str, Callable[[int], nn.Module]] = {
             Attention,
         ),
         *(by_numpy, forward_hook, forward_replaced, batch_norm, instance_norm, Centred),
+        *(Scalar, Checkpointed, pruned, expanded, HalfFrozen),
     )
 }
-COUPLED = {"Running", "ActNorm", "batch_norm", "Centred"}
+COUPLED = {"Running", "ActNorm", "batch_norm", "Centred", "HalfFrozen"}
 #: Piecewise linear, or with a kink where a difference may step over it.
 UNSMOOTH = {"Frozen"}
+#: Without a Hessian: their functional form is not what they are themselves.
+UNCURVED = {"Checkpointed"}
 
 # What no run can carry.
 
@@ -458,6 +518,39 @@ def accumulated_hook(classes: int) -> nn.Module:
     return made
 
 
+def shared_memory(classes: int) -> nn.Module:
+    a, b = nn.Linear(INPUTS, INPUTS), nn.Linear(INPUTS, INPUTS)
+    b.weight.data = a.weight.data
+    return flat(a, nn.Tanh(), b, nn.Linear(INPUTS, classes))
+
+
+def alias(classes: int) -> nn.Module:
+    made = Simple(classes)
+    made.register_buffer("same", made.a.weight.data)
+    return made
+
+
+class Unregistered(nn.Module):
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.layers, self.out = [nn.Linear(INPUTS, 4).double()], nn.Linear(4, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.out(self.layers[0](x.flatten(1)))
+        return found
+
+
+class Embedded(Simple):
+    """An embedding whose rows a forward pass shortens."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__(classes)
+        self.table = nn.Embedding(4, classes, max_norm=0.1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + self.table(torch.zeros(len(x), dtype=torch.int64))
+
+
 def large_integers(classes: int) -> nn.Module:
     made = Simple(classes)
     made.register_buffer("key", torch.tensor([2**60 + 1]))
@@ -504,6 +597,10 @@ REFUSED: dict[str, str] = {
     "gradient_hook": "1.weight has a hook on its gradient",
     "accumulated_hook": "1.weight has a hook on its gradient",
     "large_integers": "key holds integers beyond 2^53",
+    "shared_memory": "share memory",
+    "alias": "share memory",
+    "Unregistered": "has something beside parameters and buffers that the seed draws",
+    "Embedded": "changes its trainable parameters in a forward pass",
     "randomly_wired": "is built otherwise from another seed",
     "random_relu": "draws random numbers",
     "batch_statistics": "Expected more than 1 value per channel",

@@ -5,6 +5,7 @@ By itself: a loop of torch.optim.SGD over full batches in double precision, and 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +13,27 @@ import by_hand
 import numpy as np
 import odd_modules
 import pytest
+import torch
 import xarray as xr
 from by_hand import SUMS, TIMES, WAITING
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch import nn
 
-from langevin import config
+from langevin import config, connecting, rebuilding, simulation, stored
 from langevin.ensembling.command import ensembles
 from langevin.errors import UserError
 from langevin.noise import Noise
+from langevin.systems.networks import contract
 from langevin.systems.networks.network import Network
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+Maker = Callable[..., dict[str, Any]]
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:There is a performance drop"),
+    pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad"),
+]
 
 
 #: Central differences of a gradient: (10⁻⁶)² times fourth derivatives, and roundings over 10⁻⁶.
@@ -76,7 +86,10 @@ def simulate_restart(network: Network) -> list[float]:
 @pytest.mark.parametrize("name", odd_modules.CARRIED)
 def test_modules_are_what_they_are_by_themselves(name: str, tmp_path: Path) -> None:
     tables = by_hand.given(f"odd_modules:{name}")
-    check(tables, tmp_path, name in odd_modules.COUPLED, name not in odd_modules.UNSMOOTH)
+    smooth = name not in odd_modules.UNSMOOTH | odd_modules.UNCURVED
+    if name in odd_modules.UNCURVED:
+        tables["record"]["hessian"] = []
+    check(tables, tmp_path, name in odd_modules.COUPLED, smooth)
 
 
 @pytest.mark.parametrize("name", odd_modules.REFUSED)
@@ -107,3 +120,60 @@ def test_sentences_of_layers(spec: list[str], tmp_path_factory: pytest.TempPathF
 @given(spec=SENTENCES)
 def test_many_sentences_of_layers(spec: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
     hold(spec, tmp_path_factory.mktemp("sentence"))
+
+
+def test_frozen_features_are_each_replica_s_own(tmp_path: Path) -> None:
+    """A curve between two nets of other features would join nothing."""
+    path = by_hand.run(by_hand.given("odd_modules:Frozen", record__hessian=[]), tmp_path / "frozen.nc")
+    with xr.open_dataset(path) as made:
+        assert (made["constants"][0] != made["constants"][1]).all()
+    curve = connecting.settings(path, overrides={"dynamics.t_max": 5})
+    with pytest.raises(UserError, match=r"replica 0 of .* and replica 1 of .* differ in what is frozen"):
+        simulation.execute(curve, tmp_path / "curve.nc")
+    assert not (tmp_path / "curve.nc").exists()
+
+
+def test_curves_have_the_frozen_features_of_their_ends(tmp_path: Path) -> None:
+    """Two runs from one seed, and so with the same features, by other batches."""
+    tables = by_hand.given("odd_modules:Frozen", record__hessian=[], dynamics__batches="iid")
+    tables["dynamics"]["batch_size"] = 10
+    paths = []
+    for rate in (0.05, 0.08):
+        tables["dynamics"]["learning_rate"] = rate
+        paths.append(by_hand.run(tables, tmp_path / f"{rate}.nc"))
+    quiet = {"dynamics.t_max": 4, "record.positions": 5, "output.figure": False}
+    curve = connecting.settings(*paths, overrides={**quiet, "record.energy_examples": 1000})
+    with xr.open_dataset(simulation.execute(curve, tmp_path / "curve.nc")) as made:
+        ends = made["curve_energy"][:, [0, -1]].to_numpy()
+    for k, path in enumerate(paths):
+        with xr.open_dataset(path) as made:
+            same(ends[:, k], made["energy"][:, -1])
+
+
+def test_times_of_a_curve_follow_its_end(tmp_path: Path) -> None:
+    path = by_hand.run(by_hand.given("odd_modules:plain", record__hessian=[]), tmp_path / "plain.nc")
+    settings = connecting.settings(path, overrides={"dynamics.t_max": 7})
+    assert max(settings.record.times.as_given()) == 7
+
+
+def test_another_module_than_that_of_the_run_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What no hash of sources tells: numbers that code reads from elsewhere."""
+    path = by_hand.run(by_hand.given("odd_modules:plain", record__hessian=[]), tmp_path / "plain.nc")
+    rebuilding.rebuilt(stored.read(path))
+    monkeypatch.setattr(torch, "tanh", torch.sin)
+    monkeypatch.setattr(nn.Tanh, "forward", lambda self, x: torch.sin(x))
+    for use in (lambda: rebuilding.rebuilt(stored.read(path)), lambda: ensembles([path])):
+        with pytest.raises(UserError, match=r"replica 0 has the energy .* as its network is now"):
+            use()
+
+
+@pytest.mark.parametrize("name", ["fully_connected", "lenet", "small_net", "mlp", "toy", "resnet18", "vgg16"])
+def test_nets_of_our_own_keep_the_contract(name: str, small: Maker) -> None:
+    """They are not tried before a run; what their layers tell is what a trial finds."""
+    network = by_hand.system(config.load(small(name)))
+    tried = contract.traits(network)
+    assert (tried.couples, tried.moving) == (network.traits.couples, network.traits.moving)
+    assert not tried.remembers and not tried.reassigns
+    contract.tried(network)

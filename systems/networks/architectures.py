@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from langevin.errors import UserError
+from langevin.errors import FOREIGN, UserError, first_line
 from langevin.keys import Section, key
 from langevin.later import callables, later
 
@@ -170,10 +170,9 @@ class UserNetwork(Network):
         given = {n: v for n, v in known.items() if n in names} | self.parameters.arguments
         try:
             module = factory(**given)
-        except (ImportError, TypeError, ValueError) as error:
-            raise UserError(
-                f"system.module = {self.parameters.module!r}: called with {given}: {error}"
-            ) from None
+        except FOREIGN as error:
+            said = f"called with {given}: {first_line(error)}"
+            raise UserError(f"system.module = {self.parameters.module!r}: {said}") from None
         if not isinstance(module, nn.Module):
             raise UserError(
                 f"system.module = {self.parameters.module!r}: gave a {type(module).__name__}; needed: a "

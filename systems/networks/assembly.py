@@ -168,7 +168,11 @@ class Assembly:
         seed = int(self.ensemble.quenched("start", replica).integers(2**63))
         if otherwise:
             seed ^= 1
-        return converted(seeded(self.build, seed), self.device, self.dtype)
+        return converted(self.raw(seed), self.device, self.dtype)
+
+    def raw(self, seed: int) -> nn.Module:
+        """Return a new network as it is built, where and in whatever precision."""
+        return seeded(self.build, seed)
 
     def _stackable(self, module: nn.Module) -> bool:
         """Return whether replicas may share a call: all that differs between them are their weights."""

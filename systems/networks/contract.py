@@ -14,21 +14,22 @@ same numbers in exact arithmetic differ by roundings of sums over up to 10⁶ te
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.func import grad, vmap
 
-from langevin.errors import UserError
+from langevin.errors import FOREIGN, UserError
 
 from . import measurement, perceptron, remnants
 from .layout import beside, kept_generators, put
 from .subsets import Subset
 from .training import Alone
 from .traits import Traits
-from .trial import EQUAL, FAILURES, Trial, attempting, both_nan, tensors_of
+from .trial import EQUAL, Trial, attempting, both_nan, tensors_of
 
 if TYPE_CHECKING:
     from .assembly import Assembly
@@ -48,6 +49,7 @@ def traits(system: Assembly) -> Traits:
     label, name = int(system.ensemble.replica[0]), type(system.modules[0]).__name__
     with kept_generators():
         # The system's own has seen forward passes, which may have changed it.
+        remnants.require_apart(system.raw(0), name)
         first = system.built(label)
         remnants.require_parts([first, *system.modules[1:]], name)
         again, other = system.built(label), system.built(label, otherwise=True)
@@ -62,11 +64,11 @@ def traits(system: Assembly) -> Traits:
         found = trial.training_traits()
         if not system.batches.fixed or system.batches.size == 1:
             trial.require_single()
-        trial.require_functional()
+        functional = trial.functional()
         return Traits(
             **found,
-            vectorises=found["couples"] or trial.vectorises(),
-            stacks=not beside(first) and trial.stacks(other),
+            vectorises=functional and not found["couples"] and trial.vectorises(),
+            stacks=functional and not beside(first) and trial.stacks(),
             compiles=perceptron.agrees(again, system.loss, inputs, EQUAL),
         )
 
@@ -84,19 +86,39 @@ def _require_same_start(first: nn.Module, again: nn.Module, name: str) -> None:
 class Forms(Trial):
     """Other forms of a module, compared with the module itself."""
 
-    def require_functional(self) -> None:
-        """Make sure that with other tensors for weights the module is what it is with its own."""
+    def functional(self) -> bool:
+        """Return whether with other tensors for weights the module is what it is with its own, set so."""
         self.module.eval()
         put(self.module, self.start)
-        leaves = [v.clone().requires_grad_() for v in self.layout.views(self.weights)]
-        with attempting(self.name, "its functional form (torch.func)"):
+        weights = 0.5 * self.weights
+        leaves = [v.clone().requires_grad_() for v in self.layout.views(weights)]
+
+        def other() -> list[Tensor]:
             loss = self._functional(leaves, self.inputs, self.labels)
-            found = torch.autograd.grad(loss, leaves, materialize_grads=True)
-        if not self.all_close(found, self.first[False].gradients, EQUAL):
-            raise self.fault(
-                "has gradients by its own parameters that differ from those by other tensors in their place; "
-                "allowed: modules that use each parameter as it is (no hooks on parameters)"
-            )
+            return list(torch.autograd.grad(loss, leaves, materialize_grads=True))
+
+        found = self._tried(other)
+        with self._set(weights):
+            own = self._gradients(self.inputs, self.labels)
+        return found is not None and self.all_close(found, own, EQUAL)
+
+    def _gradients(self, inputs: Tensor, labels: Tensor) -> list[Tensor]:
+        loss = self.loss.mean(self.module(inputs), labels)
+        return list(torch.autograd.grad(loss, self.parameters, materialize_grads=True))
+
+    @contextmanager
+    def _set(self, weights: Tensor) -> Iterator[None]:
+        """Let the module have other weights for a while."""
+        try:
+            self._write(weights)
+            yield
+        finally:
+            self._write(self.weights)
+
+    @torch.no_grad()
+    def _write(self, weights: Tensor) -> None:
+        for parameter, row in zip(self.parameters, self.layout.views(weights), strict=True):
+            parameter.copy_(row)
 
     def _functional(self, weights: Sequence[Tensor], inputs: Tensor, labels: Tensor) -> Tensor:
         return self.loss.mean(self.layout.call(self.module, weights, inputs), labels)
@@ -118,27 +140,28 @@ class Forms(Trial):
         if found is None:
             return False
         for k in (0, len(self.inputs) - 1):
-            one = self.loss.mean(self.module(self.inputs[k : k + 1]), self.labels[k : k + 1])
-            own = torch.autograd.grad(one, self.parameters, materialize_grads=True)
+            own = self._gradients(self.inputs[k : k + 1], self.labels[k : k + 1])
             if not self.all_close([g[k] for g in found], own, EQUAL):
                 return False
         return True
 
-    def stacks(self, other: nn.Module) -> bool:
+    def stacks(self) -> bool:
         """Return whether torch.func takes the weights of several replicas at once."""
         self.module.train()
         rows = torch.stack([self.weights, 0.5 * self.weights])
-        leaves = [v.clone() for v in self.layout.views(rows)]
+        leaves = [v.clone().requires_grad_() for v in self.layout.views(rows)]
 
         def together() -> list[Tensor]:
-            call = vmap(self._functional, in_dims=(0, None, None))
-            return [call(leaves, self.inputs, self.labels)]
+            losses = vmap(self._functional, in_dims=(0, None, None))(leaves, self.inputs, self.labels)
+            return list(torch.autograd.grad(losses.sum(), leaves, materialize_grads=True))
 
         found = self._tried(together)
-        if found is None:
-            return False
-        own = [self._functional([v[k] for v in leaves], self.inputs, self.labels) for k in range(2)]
-        return self.close(found[0], torch.stack(own), EQUAL)
+        for k, row in enumerate(rows):
+            with self._set(row):
+                own = self._gradients(self.inputs, self.labels)
+            if found is None or not self.all_close([g[k] for g in found], own, EQUAL):
+                return False
+        return True
 
     @staticmethod
     def _tried(form: Callable[[], list[Tensor]]) -> list[Tensor] | None:
@@ -147,7 +170,7 @@ class Forms(Trial):
             return form()
         except torch.OutOfMemoryError:
             raise
-        except FAILURES:
+        except FOREIGN:
             return None
 
 

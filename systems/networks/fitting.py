@@ -5,11 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from langevin.errors import UserError
+from langevin.errors import FOREIGN, UserError, first_line
 
 from .layout import multiplications
 from .pointwise import protected
-from .trial import FAILURES, first_line
 
 
 def fitting(module: nn.Module, inputs: Tensor, classes: int) -> tuple[int, int]:
@@ -46,7 +45,7 @@ def fitting(module: nn.Module, inputs: Tensor, classes: int) -> tuple[int, int]:
             work = multiplications(module, inputs)
     except torch.OutOfMemoryError:
         raise
-    except FAILURES as error:
+    except FOREIGN as error:
         wanted = "×".join(str(n) for n in inputs.shape[1:])
         raise UserError(
             f"system: {name} does not take inputs of shape {wanted}: {first_line(error)}"

@@ -56,8 +56,12 @@ def renew(unit: Alone, index: Tensor) -> None:
     """
     if not unit.problem.traits.moving:
         return
-    norms = [m for m in unit.module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    norms = [m for m in norms if m.track_running_stats]
+    norms = [
+        m
+        for name, m in unit.module.named_modules()
+        if isinstance(m, nn.modules.batchnorm._BatchNorm)
+        and (f"{name}.running_mean" if name else "running_mean") in unit.problem.traits.moving
+    ]
     kept = [m.momentum for m in norms]
     size = unit.problem.batch_size
     whole = index[: len(index) // size * size] if len(index) >= size else index

@@ -58,6 +58,11 @@ class Layout:
                     f"system: {type(module).__name__}: {name} has no shape yet; allowed: layers with "
                     "sizes, none that are lazy"
                 )
+            if parameter.is_inference():
+                raise UserError(
+                    f"system: {type(module).__name__}: {name} is of inference mode, and cannot descend; "
+                    "allowed: modules that are built outside of torch.inference_mode"
+                )
             if parameter.requires_grad:
                 self.blocks.append(Block(name, tuple(parameter.shape), start))
                 start += parameter.numel()
@@ -68,7 +73,7 @@ class Layout:
     def views(self, x: Tensor) -> list[Tensor]:
         """Return the parameters as views of x, shape (M,); of x with shape (R, M), stacked over R."""
         lead = x.shape[:-1]
-        return [x[..., b.start : b.stop].view(*lead, *b.shape) for b in self.blocks]
+        return [x[..., b.start : b.stop].view((*lead, *b.shape)) for b in self.blocks]
 
     def call(
         self,
@@ -144,8 +149,11 @@ def converted(module: nn.Module, device: torch.device, dtype: torch.dtype) -> nn
 
     def convert(t: Tensor) -> Tensor:
         if t.is_complex():
-            return t.to(device, complex_type)
-        return t.to(device, dtype if t.is_floating_point() else None)
+            made = t.to(device, complex_type)
+        else:
+            made = t.to(device, dtype if t.is_floating_point() else None)
+        # What is written to needs a place of memory for each number.
+        return made.contiguous() if 0 in made.stride() else made
 
     moved: nn.Module = module._apply(convert)  # type: ignore[no-untyped-call]
     return moved

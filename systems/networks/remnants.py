@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -65,6 +66,25 @@ def require_parts(modules: Sequence[nn.Module], name: str) -> None:
         raise UserError(
             f"{said} is built otherwise from another seed; allowed: one structure for all replicas"
         )
+
+
+def require_apart(module: nn.Module, name: str) -> None:
+    """Make sure that no two tensors of a module, as it is built, share memory.
+
+    Parameters that are one object in several places are one. Raises `UserError`.
+    """
+    held: list[tuple[int, int, str]] = []
+    for key, t in [*module.named_parameters(), *module.named_buffers()]:
+        if nn.parameter.is_lazy(t) or t.layout != torch.strided or t.is_nested or not t.numel():
+            continue
+        reach = sum((size - 1) * step for size, step in zip(t.shape, t.stride(), strict=True))
+        held.append((t.data_ptr(), t.data_ptr() + (reach + 1) * t.element_size(), key))
+    for (_, end, key), (begin, _, other) in pairwise(sorted(held)):
+        if begin < end:
+            raise UserError(
+                f"system: {name}: {key} and {other} share memory, which a step would move twice; allowed: "
+                "one nn.Parameter in both places, tensors with memory of their own"
+            )
 
 
 def attributes(module: nn.Module) -> Attributes:

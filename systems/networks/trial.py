@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from langevin.errors import UserError
+from langevin.errors import FOREIGN, UserError, first_line
 
 from . import remnants
 from .layout import Layout, beside, copies, generators, put, sow
@@ -20,17 +20,6 @@ from .losses import Loss
 SAME, EQUAL, FINER = 2e-6, 1e-4, 1e-7
 #: By which part of their size, and by this part of 1 at least, weights are moved.
 MOVED = 0.1
-#: What foreign code may raise; torch itself raises most of these.
-FAILURES = (
-    RuntimeError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    LookupError,
-    AssertionError,
-    ArithmeticError,
-    ImportError,
-)
 
 
 @contextmanager
@@ -40,14 +29,8 @@ def attempting(name: str, what: str) -> Iterator[None]:
         yield
     except torch.OutOfMemoryError:
         raise
-    except FAILURES as error:
+    except FOREIGN as error:
         raise UserError(f"system: {name}: {what} fails: {first_line(error)}") from None
-
-
-def first_line(error: BaseException) -> str:
-    """Return what is said of an error in one line."""
-    said = str(error).strip()
-    return said.splitlines()[0] if said else type(error).__name__
 
 
 def both_nan(a: Tensor, b: Tensor) -> bool:
@@ -307,7 +290,7 @@ class Trial:
         try:
             with torch.no_grad():
                 self.module(self.inputs[:1])
-        except FAILURES as error:
+        except FOREIGN as error:
             raise self.fault(
                 f"takes no batch of one example in training mode ({first_line(error)}); allowed: "
                 'dynamics.batch_size ≥ 2 with dynamics.batches = "epochs", "iid" or "full"'
