@@ -16,11 +16,13 @@ import pytest
 import torch
 import xarray as xr
 from by_hand import SUMS, TIMES, WAITING
+from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
 from langevin import config, connecting, rebuilding, simulation, stored
+from langevin.cli import main
 from langevin.ensembling.command import ensembles
 from langevin.errors import UserError
 from langevin.noise import Noise
@@ -177,3 +179,14 @@ def test_nets_of_our_own_keep_the_contract(name: str, small: Maker) -> None:
     assert (tried.couples, tried.moving) == (network.traits.couples, network.traits.moving)
     assert not tried.remembers and not tried.reassigns
     contract.tried(network)
+
+
+def test_planes_lie_in_one_network(tmp_path: Path) -> None:
+    """Three nets with other frozen features span no plane; one net's course does."""
+    tables = by_hand.given("odd_modules:Frozen", record__hessian=[], ensemble__replicas=3)
+    path = by_hand.run(tables, tmp_path / "frozen.nc")
+    ran = CliRunner().invoke(main, ["plane", str(path), "--grid", "3", "-o", str(tmp_path / "plane.nc")])
+    assert ran.exit_code == 2 and "what is frozen there differs" in ran.output
+    words = ["plane", "--principal", str(path), "--replica", "1", "--grid", "3", "-o", str(tmp_path / "p.nc")]
+    ran = CliRunner().invoke(main, words)
+    assert ran.exit_code == 0, ran.output

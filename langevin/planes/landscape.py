@@ -151,8 +151,14 @@ def require_same_disorder(landscape: Landscape, first: Point, other: Point, thre
     Raises
     ------
     UserError
-        If the two runs disagree about its energy.
+        If the two runs disagree about its energy, or what never changes beside configurations differs.
     """
+    one, two = first.constants, other.constants
+    if one.shape != two.shape or (one != two).any():
+        raise UserError(
+            f"{other.said}: what is frozen there differs from that of {first.said} (parameters that do not "
+            "descend, buffers that do not change); the points of a plane must be weights of one network"
+        )
     if first.disorder == other.disorder:
         return
     if _same_archive(first, other):

@@ -46,6 +46,12 @@ class Point:
         return int(self.run.replica[self.position])
 
     @property
+    def constants(self) -> Array:
+        """What never changes beside the configuration, shape (a,)."""
+        beside = self.run.beside
+        return np.empty(0) if beside is None else beside.fixed[self.position]
+
+    @property
     def disorder(self) -> tuple[object, ...]:
         """What keys the quenched disorder: the seed, the sample's label, and what the system says of it."""
         settings = self.run.settings

@@ -22,8 +22,8 @@ from torch.func import functional_call
 
 from langevin.errors import UserError
 
-#: torch's default generator is one for all threads of the process.
-_DEFAULT_GENERATOR = threading.Lock()
+#: Global generators are one for all threads of the process.
+_GENERATORS = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -207,7 +207,7 @@ def seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
     Their states elsewhere are left as they were. The module is built on the CPU, so that a seed means the
     same start on every device.
     """
-    with _DEFAULT_GENERATOR, kept_generators():
+    with kept_generators():
         sow(seed)
         return build()
 
@@ -231,9 +231,15 @@ def generators() -> tuple[object, ...]:
 
 @contextmanager
 def kept_generators() -> Iterator[None]:
-    """Leave the global generators of torch's CPU, numpy and Python behind as they are found."""
+    """Leave the global generators of torch, numpy and Python behind as they are found, and to this thread."""
+    begun = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    with _GENERATORS:
+        yield from _kept([torch.cuda.current_device()] if begun else [])
+
+
+def _kept(devices: list[int]) -> Iterator[None]:
     drawn, uniform = np.random.get_state(), random.getstate()  # noqa: NPY002
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=devices):
         try:
             yield
         finally:
