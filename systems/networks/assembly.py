@@ -24,6 +24,7 @@ from .parts import (
     couples,
     explained,
     fitting,
+    grouped,
     overlaps,
     perceptron,
     prepare,
@@ -32,6 +33,7 @@ from .parts import (
     subsets,
     tiny,
     torch,
+    unused,
 )
 from .sections import Descent, RecordDescent
 
@@ -56,10 +58,14 @@ class Assembly:
             self._load(data)
             self.modules = [self._module(k) for k in ensemble.replica]
             self.layout = Layout(self.modules[0])
-            inputs, _ = self.train.gather(torch.zeros(2, dtype=torch.int64, device=self.device))
+            inputs, labels = self.train.gather(torch.zeros(2, dtype=torch.int64, device=self.device))
             self._work, self.loss.classes = fitting(self.modules[0], inputs, data.classes)
             self.batches = batches.chosen(dynamics, data, ensemble)
-            rule = Rule(dynamics.rates, dynamics.momentum, dynamics.weight_decay, dynamics.temperature)
+            decay, first = dynamics.weight_decay, self.modules[0]
+            # What has no gradient does not decay either; without decay it stands still as it is.
+            idle = unused(first, self.loss, inputs, labels) if decay else []
+            groups = grouped(first, self.layout, dynamics, idle)
+            rule = Rule(dynamics.rates, dynamics.momentum, decay, dynamics.temperature, groups)
             self.problem = Problem(self.layout, self.loss, self.train, self.batches.size, rule)
             work, name = self._work * self.batches.size, type(self).__name__
             self.compiled = perceptron.chosen(self.modules[0], self.problem, dynamics, work, name)

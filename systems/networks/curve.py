@@ -117,7 +117,8 @@ class NetworkCurve:
         learning rate, which falls in the second half.
         """
         ends = settings.dynamics
-        kept = ("batch_size", "batches", "augment", "momentum", "weight_decay", "device", "precision")
+        kept = ("batch_size", "batches", "augment", "momentum", "weight_decay", "decay", "rate_factors")
+        kept += ("device", "precision")
         t_max = 3 * round(ends.t_max)
         dynamics = {
             "learning_rate": 0.3 * ends.learning_rate,
@@ -137,6 +138,7 @@ class NetworkCurve:
         if settings.record.layer_angles:
             yield "record.layer_angles = true: allowed: false with a curve, whose bends are no layers"
         keys, rate = settings.system, settings.dynamics.learning_rate
+        rate *= max([1.0, *settings.dynamics.rate_factors.values()])
         if keys.curve == "band" and rate * keys.spring >= 0.5:
             yield (
                 f"system.spring = {keys.spring:g}: must be < {0.5 / rate:g}, 1/(2 dynamics.learning_rate), "
@@ -287,7 +289,9 @@ class NetworkCurve:
     def coordinates(self, schedule: Schedule) -> Coordinates:
         """Return the positions on the final curve, and the time of gradient flow (`scaled_times`)."""
         positions = position_coordinate(self.record.positions)
-        return {"position": positions, **scaled_times(self.dynamics.rates, schedule)}
+        groups = self.network.problem.rule.groups
+        one_rate = groups is None or groups.one_rate
+        return {"position": positions, **scaled_times(self.dynamics.rates, schedule, one_rate)}
 
     def attributes(self) -> Attributes:
         """Return the attributes of everything that is measured."""

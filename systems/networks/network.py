@@ -234,7 +234,7 @@ class Network(Assembly):
 
     def attributes(self) -> Attributes:
         """Return the attributes of everything that a network measures."""
-        rule = step_attributes(self.dynamics, self.batches.size)
+        rule = step_attributes(self.dynamics, self.batches.size, self.problem.rule.groups)
         made = measured_attributes(
             self.loss.name, self.dof, self._chosen.sizes, rule, couples(self.modules[0])
         )
@@ -243,7 +243,9 @@ class Network(Assembly):
     def coordinates(self, schedule: Schedule) -> Coordinates:
         """Return the time of gradient flow, the learning rate if it changes, and the names of layers."""
         named = overlaps.layer_names(self.layout) if self.record.layer_angles else {}
-        return {**scaled_times(self.dynamics.rates, schedule), **named}
+        groups = self.problem.rule.groups
+        one_rate = groups is None or groups.one_rate
+        return {**scaled_times(self.dynamics.rates, schedule, one_rate), **named}
 
     def state_dict(self, state: NetworkState) -> dict[str, NDArray[Any]]:
         """Return the arrays of the state."""

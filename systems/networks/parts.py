@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from .landscape import Landscape
     from .layout import Layout, buffers_of, seeded
     from .losses import Loss, find_loss
+    from .parameter_groups import grouped, unused
+    from .rule import Rule
     from .state import NetworkState, Reference, compare, first_not_finite, restored
     from .tiny import Tiny
-    from .training import Problem, Rule, couples
+    from .training import Problem, couples
     from .units import Units
     from .views import Augmented, Views
 else:
@@ -47,11 +49,13 @@ else:
     (Landscape,) = _of("landscape", "Landscape")
     Layout, buffers_of, seeded = _of("layout", "Layout", "buffers_of", "seeded")
     Loss, find_loss = _of("losses", "Loss", "find_loss")
+    grouped, unused = _of("parameter_groups", "grouped", "unused")
     NetworkState, Reference, compare, first_not_finite, restored = _of(
         "state", "NetworkState", "Reference", "compare", "first_not_finite", "restored"
     )
     (Tiny,) = _of("tiny", "Tiny")
-    Problem, Rule, couples = _of("training", "Problem", "Rule", "couples")
+    Problem, couples = _of("training", "Problem", "couples")
+    (Rule,) = _of("rule", "Rule")
     (Units,) = _of("units", "Units")
     Augmented, Views = _of("views", "Augmented", "Views")
 
@@ -81,6 +85,7 @@ __all__ = [
     "find_loss",
     "first_not_finite",
     "fitting",
+    "grouped",
     "measurement",
     "overlaps",
     "perceptron",
@@ -92,4 +97,5 @@ __all__ = [
     "subsets",
     "tiny",
     "torch",
+    "unused",
 ]

@@ -102,6 +102,14 @@ def chosen(module: nn.Module, problem: Problem, keys: Descent, work: int, name: 
     if keys.augment != "none":
         # The kernels gather images by themselves, as they are.
         shape = None
+    grouped = problem.rule.groups is not None
+    if keys.backend == "numba" and grouped:
+        raise UserError(
+            'dynamics.backend = "numba": allowed: "auto" or "torch" with parameters that differ in rate or '
+            f"decay ({', '.join(problem.rule.groups.attributes())})"
+        )
+    if grouped:
+        shape = None
     if keys.backend == "numba" and (shape is None or size > LARGEST):
         raise UserError(
             f'dynamics.backend = "numba": allowed: "auto" or "torch" for {name} with '

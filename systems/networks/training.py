@@ -7,7 +7,8 @@ rate of this step (`schedules`),
 
 that is torch.optim.SGD at T = 0. Without momentum it is the Euler-Maruyama step of `langevin.dynamics` with
 the force −g and dt = α (a test holds that); T > 0 is stochastic gradient Langevin dynamics (Welling and Teh
-2011), which samples exp(−(L + λ|w|²/2)/T) for full batches and α → 0.
+2011), which samples exp(−(L + λ|w|²/2)/T) for full batches and α → 0. `rule` writes it, and
+`parameter_groups` has it of parameters that differ in α or λ.
 
 A unit is bound to weights that lie elsewhere, in a state: it changes them in place when it takes steps, and
 measures them where they lie.
@@ -15,7 +16,6 @@ measures them where they lie.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,51 +29,11 @@ from .examples import Examples
 from .layout import Layout
 from .losses import Loss
 from .pointwise import channels_last_pays
-from .schedules import Rates, RateSchedule
+from .rule import Rate, Rule
+from .schedules import Rates
 
 #: Examples of a batch that go through the network at once; a larger batch is a sum of such pieces.
 LARGEST = 4096
-
-#: A learning rate: a number, or a tensor of no dimension, which a captured step reads when it is replayed.
-Rate = float | Tensor
-
-
-@dataclass(frozen=True)
-class Rule:
-    """The numbers of the step: learning rate α of every step, momentum μ, weight decay λ, temperature T."""
-
-    schedule: RateSchedule
-    momentum: float = 0.0
-    weight_decay: float = 0.0
-    temperature: float = 0.0
-
-    def kick(self, rate: float) -> float:
-        """Return the width √(2 T α) of the thermal noise of one step."""
-        return math.sqrt(2 * self.temperature * rate)
-
-    def apply(
-        self,
-        weights: list[Tensor],
-        gradients: list[Tensor],
-        velocities: list[Tensor],
-        rate: Rate,
-        share: float = 1.0,
-    ) -> None:
-        """Change weights and velocities in place, at this learning rate; the gradients may be overwritten.
-
-        With a `share` it is the step of so much of the gradient, which is then left as it is, and of so much
-        of the decay.
-        """
-        if self.weight_decay:
-            torch._foreach_add_(gradients, weights, alpha=self.weight_decay)
-        if self.momentum:
-            torch._foreach_mul_(velocities, self.momentum)
-            torch._foreach_add_(velocities, gradients, alpha=share)
-            gradients, share = velocities, 1.0
-        if isinstance(rate, Tensor):
-            torch._foreach_add_(weights, torch._foreach_mul(gradients, -rate * share))
-        else:
-            torch._foreach_add_(weights, gradients, alpha=-rate * share)
 
 
 @dataclass(frozen=True)
