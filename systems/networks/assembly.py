@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from langevin.ensemble import Ensemble
 from langevin.errors import UserError
@@ -91,9 +91,19 @@ class Assembly:
     @cached_property
     def units(self) -> Units | Tiny:
         """What takes the steps, and measures."""
-        if self.compiled is not None and tiny.pays(self.compiled, self.batches, self.problem.rule):
+        if self._tiny:
             return Tiny(self.problem, self.batches, self._rows, self.ensemble, self.compiled)
         return self.make_units()
+
+    @property
+    def _tiny(self) -> bool:
+        """Whether compiled kernels take the steps of all replicas, and measure."""
+        return self.compiled is not None and tiny.pays(self.compiled, self.batches, self.problem.rule)
+
+    @cached_property
+    def probing(self) -> Units:
+        """What measures layer by layer: by torch, whatever takes the steps."""
+        return self.make_units() if self._tiny else cast("Units", self.units)
 
     def make_units(self, bends: Bends | None = None) -> Units:
         """Return units of this network's replicas; with `bends`, units that move the bends of curves."""
@@ -111,6 +121,12 @@ class Assembly:
             self._views(),
             bends,
         )
+
+    @property
+    def one_rate(self) -> bool:
+        """Whether all parameters descend at the rate of the schedule."""
+        groups = self.problem.rule.groups
+        return groups is None or groups.one_rate
 
     @property
     def _augments(self) -> bool:

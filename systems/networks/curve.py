@@ -135,8 +135,9 @@ class NetworkCurve:
         """Yield the faults of files and keys together."""
         yield from Network.check.__func__(cls, settings)  # type: ignore[attr-defined]
         yield from Ends.check(settings)
-        if settings.record.layer_angles:
-            yield "record.layer_angles = true: allowed: false with a curve, whose bends are no layers"
+        for name in ("layer_angles", "layers"):
+            if getattr(settings.record, name):
+                yield f"record.{name} = true: allowed: false with a curve, whose bends are no layers"
         keys, rate = settings.system, settings.dynamics.learning_rate
         rate *= max([1.0, *settings.dynamics.rate_factors.values()])
         if keys.curve == "band" and rate * keys.spring >= 0.5:
@@ -289,9 +290,8 @@ class NetworkCurve:
     def coordinates(self, schedule: Schedule) -> Coordinates:
         """Return the positions on the final curve, and the time of gradient flow (`scaled_times`)."""
         positions = position_coordinate(self.record.positions)
-        groups = self.network.problem.rule.groups
-        one_rate = groups is None or groups.one_rate
-        return {"position": positions, **scaled_times(self.dynamics.rates, schedule, one_rate)}
+        scaled = scaled_times(self.dynamics.rates, schedule, self.network.one_rate)
+        return {"position": positions, **scaled}
 
     def attributes(self) -> Attributes:
         """Return the attributes of everything that is measured."""

@@ -26,6 +26,7 @@ from .assembly import Assembly
 from .measured import measured_attributes, step_attributes
 from .parts import (
     Landscape,
+    LayeredHessian,
     LossHessian,
     NetworkState,
     Reference,
@@ -36,6 +37,7 @@ from .parts import (
     explained,
     find_loss,
     first_not_finite,
+    layers,
     measurement,
     overlaps,
     response,
@@ -137,6 +139,9 @@ class Network(Assembly):
         with explained():
             found = self.units.gradient_noise(state, self._chosen)
             noise = dict(zip(("gradient_noise", "gradient_noise_error"), found, strict=True))
+            if self.record.layers:
+                parts = self.probing.layer_noise(state, self._chosen)
+                noise |= {f"layer_{name}": part for name, part in zip(noise, parts, strict=True)}
             return noise | self.response.at_waiting(state, found[0])
 
     def noise_of(self, state: NetworkState) -> Array:
@@ -184,7 +189,8 @@ class Network(Assembly):
         """Return the Hessian of the mean training loss of one replica (`curvature`)."""
         buffers = [b[position] for b in state.buffers]
         curved = self._chosen.curved[int(self.ensemble.replica[position])].index
-        return LossHessian(self._twin, state.weights[position], buffers, curved)
+        kind = LayeredHessian if self.record.layers else LossHessian
+        return kind(self._twin, state.weights[position], buffers, curved)
 
     @cached_property
     def _twin(self) -> Twin:
@@ -204,13 +210,18 @@ class Network(Assembly):
         msd, correlation = compare(reference.weights, state.weights)
         turned = overlaps.normalised_overlap(reference.square, msd, correlation)
         found = {"msd": msd, "correlation": correlation, "normalised_overlap": turned}
+        ends = self.layout, reference.weights, state.weights
+        if self.record.layers:
+            found["layer_msd"] = layers.msd(*ends)
         if self.record.layer_angles:
-            found["layer_angle"] = overlaps.layer_angles(self.layout, reference.weights, state.weights)
+            among = layers.blocks(self.layout) if self.record.layers else None
+            found["layer_angle"] = overlaps.layer_angles(*ends, among)
         return found
 
     def dimensions(self) -> Dimensions:
         """Return the further dimension of what is measured of each layer."""
-        return {"layer_angle": ("layer",)} if self.record.layer_angles else {}
+        angles: Dimensions = {"layer_angle": ("layer",)} if self.record.layer_angles else {}
+        return {**angles, **layers.DIMENSIONS} if self.record.layers else angles
 
     def compare_at(self, reference: Reference, state: NetworkState, lag: float) -> dict[str, Array]:
         """Return what `compare` does, and the response over this lag where it is measured (`response`)."""
@@ -238,14 +249,14 @@ class Network(Assembly):
         made = measured_attributes(
             self.loss.name, self.dof, self._chosen.sizes, rule, couples(self.modules[0])
         )
-        return {**made, **response.attributes(self)}
+        apart = layers.attributes(made) if self.record.layers else {}
+        return {**made, **apart, **response.attributes(self)}
 
     def coordinates(self, schedule: Schedule) -> Coordinates:
         """Return the time of gradient flow, the learning rate if it changes, and the names of layers."""
         named = overlaps.layer_names(self.layout) if self.record.layer_angles else {}
-        groups = self.problem.rule.groups
-        one_rate = groups is None or groups.one_rate
-        return {**scaled_times(self.dynamics.rates, schedule, one_rate), **named}
+        named = layers.coordinates(self.layout) if self.record.layers else named
+        return {**scaled_times(self.dynamics.rates, schedule, self.one_rate), **named}
 
     def state_dict(self, state: NetworkState) -> dict[str, NDArray[Any]]:
         """Return the arrays of the state."""

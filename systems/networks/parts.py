@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from langevin import simulation
     from langevin.observables import barriers
 
-    from . import batches, measurement, overlaps, perceptron, response, subsets, tiny
+    from . import batches, layers, measurement, overlaps, perceptron, response, subsets, tiny
     from .bends import Bends
     from .curvature import LossHessian, Twin
     from .devices import explained, prepare
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .fitting import fitting
     from .identity import TestSets
     from .landscape import Landscape
+    from .layer_curvature import LayeredHessian
     from .layout import Layout, buffers_of, seeded
     from .losses import Loss, find_loss
     from .parameter_groups import grouped, unused
@@ -38,7 +39,8 @@ else:
 
     torch, simulation = later("torch"), later("langevin.simulation")
     barriers = later("langevin.observables.barriers")
-    batches, measurement, overlaps = map(_module, ("batches", "measurement", "overlaps"))
+    batches, layers = map(_module, ("batches", "layers"))
+    measurement, overlaps = map(_module, ("measurement", "overlaps"))
     perceptron, response, subsets, tiny = map(_module, ("perceptron", "response", "subsets", "tiny"))
     (Bends,) = _of("bends", "Bends")
     LossHessian, Twin = _of("curvature", "LossHessian", "Twin")
@@ -47,6 +49,7 @@ else:
     (fitting,) = _of("fitting", "fitting")
     (TestSets,) = _of("identity", "TestSets")
     (Landscape,) = _of("landscape", "Landscape")
+    (LayeredHessian,) = _of("layer_curvature", "LayeredHessian")
     Layout, buffers_of, seeded = _of("layout", "Layout", "buffers_of", "seeded")
     Loss, find_loss = _of("losses", "Loss", "find_loss")
     grouped, unused = _of("parameter_groups", "grouped", "unused")
@@ -64,6 +67,7 @@ __all__ = [
     "Bends",
     "Examples",
     "Landscape",
+    "LayeredHessian",
     "Layout",
     "Loss",
     "LossHessian",
@@ -86,6 +90,7 @@ __all__ = [
     "first_not_finite",
     "fitting",
     "grouped",
+    "layers",
     "measurement",
     "overlaps",
     "perceptron",

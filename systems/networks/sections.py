@@ -172,6 +172,10 @@ class RecordDescent(RecordKeys):
     layer_angles: bool = key(
         "for each pair of times the angle by which the weights of every layer have turned", default=False
     )
+    layers: bool = key(
+        "msd, gradient noise, and trace and largest eigenvalue of the Hessian, of each tensor of weights",
+        default=False,
+    )
     energy_examples: int = key(
         "training examples, and test examples, that loss and accuracy are averaged over (a seeded subset; "
         "all, if there are no more)",

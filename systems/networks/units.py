@@ -20,6 +20,7 @@ from .batches import Batches
 from .bends import Bends
 from .examples import Examples
 from .kicks import Kicks
+from .layer_noise import layer_noise
 from .perceptron import Compiled, Shape
 from .state import NetworkState
 from .subsets import Chosen
@@ -201,6 +202,14 @@ class Units:
     def gradient_noise(self, state: NetworkState, chosen: Chosen) -> Array:
         """Return the gradient noise and its standard error, shape (2, R)."""
         return self._each(lambda p, label: measurement.gradient_noise(p, chosen.probed[label]), state)
+
+    def layer_noise(self, state: NetworkState, chosen: Chosen) -> Array:
+        """Return the gradient noise of every layer and its standard error, shape (2, R, layers)."""
+
+        def one(probe: Alone, label: int) -> tuple[float, ...]:
+            return tuple(layer_noise(probe, chosen.probed[label]).ravel())
+
+        return np.moveaxis(self._each(one, state).reshape(2, -1, self.ensemble.size), 1, 2)
 
     def _each(self, one: Callable[[Alone, int], tuple[float, ...]], state: NetworkState) -> Array:
         """Return one(probe, label) of every replica, shape (numbers, R)."""
