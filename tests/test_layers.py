@@ -14,6 +14,7 @@ from small_nets import built, settings
 from torch import nn
 
 import langevin
+from langevin import connecting
 from langevin.cli import main
 from langevin.errors import ConfigError
 from langevin.keys import HessianKeys
@@ -187,8 +188,16 @@ def run(path: Path | None = None, **record: Any) -> xr.Dataset:
     return langevin.run(given)
 
 
-def test_the_file_holds_layers_along_one_dimension() -> None:
-    found = run(layer_angles=True)
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a result with all that is measured of layers."""
+    path = tmp_path_factory.mktemp("layers") / "run.nc"
+    run(path, layer_angles=True, snapshots=[12]).close()
+    return path
+
+
+def test_the_file_holds_layers_along_one_dimension(stored: Path) -> None:
+    found = xr.load_dataset(stored)
     names = ["layers.1.weight", "layers.1.bias", "layers.2.weight", "layers.2.bias"]
     assert found["layer"].to_numpy().tolist() == [*names, "layers.4.weight", "layers.4.bias"]
     assert found["layer_axes"].to_numpy().tolist() == [2, 1, 1, 1, 2, 1]
@@ -213,9 +222,9 @@ def test_the_file_holds_layers_along_one_dimension() -> None:
     assert np.isnan(found["layer_msd"].sel(waiting_time=4).isel(lag=-1)).sum() == 0
 
 
-def test_layers_change_no_other_number() -> None:
+def test_layers_change_no_other_number(stored: Path) -> None:
     """The same bits of all that is there without them."""
-    plain, layered = run(layers=False), run()
+    plain, layered = run(layers=False, layer_angles=True, snapshots=[12]), xr.load_dataset(stored)
     assert set(layered.data_vars) - set(plain.data_vars) == {
         "layer_msd",
         "layer_gradient_noise",
@@ -223,22 +232,21 @@ def test_layers_change_no_other_number() -> None:
         "layer_hessian_trace",
         "layer_hessian_top",
     }
-    for name in plain.data_vars:
+    for name in set(plain.data_vars) - {"layer_angle"}:
         np.testing.assert_array_equal(plain[name], layered[name])
+    # Without them angles are of matrices alone.
+    own = layered["layer_angle"].sel(layer=plain["layer"].to_numpy())
+    np.testing.assert_array_equal(plain["layer_angle"], own)
 
 
-def test_a_curve_has_no_layers(tmp_path: Path) -> None:
-    from langevin import connecting
-
-    run(tmp_path / "ends.nc", snapshots=[12], hessian=[]).close()
+def test_a_curve_has_no_layers(stored: Path) -> None:
     with pytest.raises(ConfigError, match=r"record\.layers = true: allowed: false with a curve"):
-        connecting.settings(tmp_path / "ends.nc", overrides={"record.layers": True})
+        connecting.settings(stored, overrides={"record.layers": True})
 
 
-def test_a_figure_of_layers_is_drawn(tmp_path: Path) -> None:
-    run(tmp_path / "run.nc").close()
+def test_a_figure_of_layers_is_drawn(stored: Path, tmp_path: Path) -> None:
     made = CliRunner().invoke(
-        main, ["plot", str(tmp_path / "run.nc"), "--quantity", "layer_msd", "-o", str(tmp_path / "a.png")]
+        main, ["plot", str(stored), "--quantity", "layer_msd", "-o", str(tmp_path / "a.png")]
     )
     assert made.exit_code == 0, made.output
     assert (tmp_path / "a.png").stat().st_size > 10_000

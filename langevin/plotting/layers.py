@@ -15,10 +15,20 @@ from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from langevin.observables.statistics import average
+from langevin.observables.statistics import Estimate, average
 
 from .panels import draw_two_time, estimate, reached_times
-from .style import axis_label, colours_of, label_log, number, symbol, time_label, waiting_time_legend
+from .style import (
+    GREY,
+    axis_label,
+    colours_of,
+    ensemble_label,
+    label_log,
+    number,
+    symbol,
+    time_label,
+    waiting_time_legend,
+)
 
 LAYERS, LAYER_MSD = "layer_angle", "layer_msd"
 
@@ -30,6 +40,9 @@ _NAMED = 10
 
 #: Marks on a bar of colours.
 _MARKS = 7
+
+#: Of biases, scales and shifts.
+_DASHED = (0, (3, 1.5))
 
 
 def has_layers(dataset: xr.Dataset, name: str = LAYERS) -> bool:
@@ -76,10 +89,11 @@ def layer_msd_figure(dataset: xr.Dataset) -> Figure:
     Colours go from the input to the output: names for few layers, a bar for many. Matrices and filters are
     solid, biases, scales and shifts (one axis) are dashed; the whole network is black.
     """
-    mean = average(dataset[LAYER_MSD]).mean.transpose("waiting_time", "lag", "layer")
-    known = np.flatnonzero(np.isfinite(mean.to_numpy()).any(axis=(1, 2)))
+    values = dataset[LAYER_MSD].transpose("replica", "waiting_time", "lag", "layer")
+    found = average(values)
+    known = np.flatnonzero(np.isfinite(found.mean.to_numpy()).any(axis=(1, 2)))
     shown = [int(known[k]) for k in _evenly(known.size, _PANELS)]
-    columns = min(3, max(1, len(shown)))
+    columns = 2 if len(shown) == 4 else min(3, max(1, len(shown)))
     rows = max(1, math.ceil(len(shown) / columns))
     made = Figure(figsize=(max(4.6, 2.9 * columns + 0.9), 2.9 * rows + 0.9), layout="constrained")
     axes = np.asarray(made.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)).ravel()
@@ -87,14 +101,13 @@ def layer_msd_figure(dataset: xr.Dataset) -> Figure:
     colours = colours_of(range(count))
     whole = average(dataset["msd"]).mean if "msd" in dataset else None
     for ax, i, letter in zip(axes, shown, "abcdef", strict=False):
-        _draw_layers(ax, mean.isel(waiting_time=i), colours)
+        _draw_layers(ax, Estimate(*(part.isel(waiting_time=i) for part in found)), colours)
         if whole is not None:
             ax.plot(whole["lag"], whole.isel(waiting_time=i), color="black", lw=1.6, zorder=4)
         ax.set_title(
             f"({letter}) $t_w$ = {number(float(dataset['waiting_time'][i]))}", loc="left", fontsize=9
         )
         ax.set(xscale="log", yscale="log", xlabel=time_label(dataset["lag"], "lag $t$"))
-        values = dataset[LAYER_MSD]
         ax.set_ylabel(axis_label(values, symbol(values)))
     for k, ax in enumerate(axes[: len(shown)]):
         # A panel below another has the labels of both.
@@ -116,14 +129,21 @@ def _vectors(dataset: xr.Dataset | xr.DataArray) -> np.ndarray[Any, np.dtype[np.
     return dataset["layer_axes"].to_numpy() < 2
 
 
-def _draw_layers(ax: Axes, mean: xr.DataArray, colours: Mapping[int, Any]) -> None:
-    """Draw a curve for each layer at one waiting time, where it is positive."""
-    lag, thin = mean["lag"].to_numpy(), len(colours) > _NAMED
-    for k, vector in enumerate(_vectors(mean)):
-        values = mean.isel(layer=k).to_numpy()
-        there = np.isfinite(values) & (values > 0)
-        style = (0, (3, 1.5)) if vector else "-"
-        ax.plot(lag[there], values[there], color=colours[k], ls=style, lw=0.8 if thin else 1.3)
+def _draw_layers(ax: Axes, found: Estimate, colours: Mapping[int, Any]) -> None:
+    """Draw a curve for each layer at one waiting time; of few layers with the band of its error."""
+    lag, many = found.mean["lag"].to_numpy(), len(colours) > _NAMED
+    for k, vector in enumerate(_vectors(found.mean)):
+        mean, error = (part.isel(layer=k).to_numpy() for part in found)
+        there = np.isfinite(mean) & (mean > 0)
+        # Vectors are half of a deep net, and the smaller part of its weights: behind the others.
+        style = {"ls": _DASHED if vector else "-", "zorder": 1.5 if vector else 2}
+        width = (0.6 if vector else 1.0) if many else 1.3
+        ax.plot(
+            lag[there], mean[there], color=colours[k], lw=width, alpha=0.45 if many and vector else 1, **style
+        )
+        if not many and np.isfinite(error[there]).all():
+            edges = (mean - error)[there], (mean + error)[there]
+            ax.fill_between(lag[there], *edges, color=colours[k], alpha=0.2, lw=0)
 
 
 def _name_layers(made: Figure, axes: list[Axes], dataset: xr.Dataset, colours: Mapping[int, Any]) -> None:
@@ -132,14 +152,14 @@ def _name_layers(made: Figure, axes: list[Axes], dataset: xr.Dataset, colours: M
     handles = [(Line2D([], [], color="black", lw=1.6), "whole network")] if "msd" in dataset else []
     few = len(names) <= _NAMED
     if few:
-        kinds = [(0, (3, 1.5)) if vector else "-" for vector in vectors]
+        kinds = [_DASHED if vector else "-" for vector in vectors]
         handles += [
             (Line2D([], [], color=colours[k], ls=kinds[k]), str(name)) for k, name in enumerate(names)
         ]
     elif vectors.any():
         handles += [
-            (Line2D([], [], color="#777777"), "matrices and filters"),
-            (Line2D([], [], color="#777777", ls=(0, (3, 1.5))), "biases, scales, shifts"),
+            (Line2D([], [], color=GREY, lw=1.0), "matrices and filters"),
+            (Line2D([], [], color=GREY, lw=0.6, ls=_DASHED), "biases, scales, shifts"),
         ]
     width = made.get_figwidth()
     longest = max(len(label) for _, label in handles) if handles else 1
@@ -147,13 +167,15 @@ def _name_layers(made: Figure, axes: list[Axes], dataset: xr.Dataset, colours: M
     columns = max(1, min(len(handles), int(15 * width / (longest + 6))))
     if handles:
         marks, labels = zip(*handles, strict=True)
-        made.legend(marks, labels, loc="outside lower center", ncols=columns)
+        title = ensemble_label(dataset[LAYER_MSD]).replace("\n", "; ")
+        made.legend(marks, labels, loc="outside lower center", ncols=columns, title=title)
     if few:
         return
     shades = matplotlib.colors.ListedColormap([colours[k] for k in range(len(names))])
     scale = ScalarMappable(BoundaryNorm(np.arange(len(names) + 1) + 0.5, len(names)), shades)
     bar = made.colorbar(scale, ax=axes, pad=0.02, aspect=30)
-    marked = _evenly(len(names), _MARKS)
+    main = np.flatnonzero(~vectors) if not vectors.all() else np.arange(len(names))
+    marked = [int(main[k]) for k in _evenly(main.size, _MARKS)]
     bar.set_ticks([k + 1 for k in marked], labels=[str(names[k]) for k in marked], fontsize=6.5)
     bar.ax.minorticks_off()
     bar.ax.invert_yaxis()
