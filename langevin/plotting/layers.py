@@ -136,11 +136,9 @@ def _draw_layers(ax: Axes, found: Estimate, colours: Mapping[int, Any]) -> None:
         mean, error = (part.isel(layer=k).to_numpy() for part in found)
         there = np.isfinite(mean) & (mean > 0)
         # Vectors are half of a deep net, and the smaller part of its weights: behind the others.
-        style = {"ls": _DASHED if vector else "-", "zorder": 1.5 if vector else 2}
         width = (0.6 if vector else 1.0) if many else 1.3
-        ax.plot(
-            lag[there], mean[there], color=colours[k], lw=width, alpha=0.45 if many and vector else 1, **style
-        )
+        (line,) = ax.plot(lag[there], mean[there], color=colours[k], ls=_DASHED if vector else "-", lw=width)
+        line.set(zorder=1.5 if vector else 2, alpha=0.45 if many and vector else 1)
         if not many and np.isfinite(error[there]).all():
             edges = (mean - error)[there], (mean + error)[there]
             ax.fill_between(lag[there], *edges, color=colours[k], alpha=0.2, lw=0)

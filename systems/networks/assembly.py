@@ -91,7 +91,7 @@ class Assembly:
     @cached_property
     def units(self) -> Units | Tiny:
         """What takes the steps, and measures."""
-        if self._tiny:
+        if self.compiled is not None and self._tiny:
             return Tiny(self.problem, self.batches, self._rows, self.ensemble, self.compiled)
         return self.make_units()
 

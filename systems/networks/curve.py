@@ -117,8 +117,8 @@ class NetworkCurve:
         learning rate, which falls in the second half.
         """
         ends = settings.dynamics
-        kept = ("batch_size", "batches", "augment", "momentum", "weight_decay", "decay", "rate_factors")
-        kept += ("device", "precision")
+        kept = ("batch_size", "batches", "augment", "momentum", "weight_decay", "decay", "rate_factors",
+                "device", "precision")  # fmt: skip
         t_max = 3 * round(ends.t_max)
         dynamics = {
             "learning_rate": 0.3 * ends.learning_rate,

@@ -73,8 +73,8 @@ class LayeredHessian(LossHessian):
             matrix = own.dense() if whole is None else whole[part, part]
             found = diagonalised(matrix)
             return found.trace, 0.0, float(found.values[-1]), 0.0
-        signs = 2.0 * rng.integers(0, 2, size=(size, probes)) - 1
-        traces = np.einsum("ik,ik->k", signs, own.matvec(signs))
+        signs = np.array(2 * rng.integers(0, 2, size=(size, probes)) - 1, np.float64)
+        traces = np.sum(signs * own.matvec(signs), axis=0)
         ritz = lanczos(own, rng, keys.hessian_steps, 1)
         top = int(np.nanargmax(ritz.values[0]))
         error = float(traces.std(ddof=1) / np.sqrt(probes))

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from langevin.system import Array, Coordinates
+from langevin.system import Array, Attributes, Coordinates
 
 from .layout import Block, Layout
 from .state import HELD
@@ -66,7 +66,7 @@ def _msd(a: Tensor, b: Tensor, block: Block) -> float:
     return total / (block.stop - block.start)
 
 
-def attributes(common: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def attributes(common: Attributes) -> dict[str, dict[str, Any]]:
     """Return the attributes of what is measured of each layer, from those of the whole network."""
     weighted = "the mean over layers, weighted by layer_dof, is {}"
     noise, curved = common["gradient_noise"], common["hessian"]

@@ -102,13 +102,13 @@ def chosen(module: nn.Module, problem: Problem, keys: Descent, work: int, name: 
     if keys.augment != "none":
         # The kernels gather images by themselves, as they are.
         shape = None
-    grouped = problem.rule.groups is not None
-    if keys.backend == "numba" and grouped:
+    groups = problem.rule.groups
+    if keys.backend == "numba" and groups is not None:
         raise UserError(
             'dynamics.backend = "numba": allowed: "auto" or "torch" with parameters that differ in rate or '
-            f"decay ({', '.join(problem.rule.groups.attributes())})"
+            f"decay ({', '.join(groups.attributes())})"
         )
-    if grouped:
+    if groups is not None:
         shape = None
     if keys.backend == "numba" and (shape is None or size > LARGEST):
         raise UserError(
