@@ -144,6 +144,70 @@ def test_what_the_loss_does_not_use_is_left_alone_without_groups_too(keys: dict[
     assert network.attributes()["gradient_noise"]["learning_rate"] == 0.2
 
 
+class Routed(nn.Module):
+    """A batch goes one of two ways."""
+
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__()
+        self.ways = nn.ModuleList(nn.Linear(int(np.prod(shape)), classes) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.ways[int(x.mean() > 0)](x.flatten(1))
+        return found
+
+
+def test_what_some_batches_do_not_use_rests_for_these() -> None:
+    """No decay, and no velocity that goes on: thirty steps of torch's SGD, both ways taken."""
+    system = {"name": "network", "module": "test_parameter_groups:Routed"}
+    keys = {"precision": "double", "learning_rate": 0.05, "momentum": 0.8, "weight_decay": 0.05}
+    data = {"name": "test_network_hessian:Cloud", "count": 64}
+    network, noise = built(settings(system, data, **keys, execution="sequential", batch_size=1))
+    module = network._module(0)
+    descent = torch.optim.SGD(module.parameters(), lr=0.05, momentum=0.8, weight_decay=0.05)
+    taken = set()
+    for step in range(30):
+        chosen = network.batches.table(0, step, step + 1)[0].astype(np.int64)
+        inputs, labels = network.train.gather(torch.from_numpy(network._rows[0][chosen]))
+        taken.add(bool(inputs.mean() > 0))
+        descent.zero_grad()
+        nn.functional.cross_entropy(module(inputs), labels).backward()
+        descent.step()
+    end = network.advance(network.initial_state(noise), 0, 30, noise)
+    assert len(taken) == 2
+    torch.testing.assert_close(end.weights[0], network.layout.of(module), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("way", ["noise", "field"])
+def test_the_unused_answer_as_if_free_whatever_measures_it(way: str) -> None:
+    """χ = α n/M Σ over unused weights: a force moves them, and they do not decay."""
+    record = {"response": True, "response_from": way, "waiting_times": [2], "lags": [4], "times": [0]}
+    system = {"name": "network", "module": "test_parameter_groups:idling", "loss": "mse_loss"}
+    keys = {"precision": "double", "batches": "full", "batch_size": 2, "learning_rate": 0.2, "t_max": 6}
+    keys |= {"temperature": 0.3, "weight_decay": 2.0}
+    network, noise = built(settings(system, {"name": "small_nets:Line"}, 2, record=record, **keys))
+    early = network.advance(network.initial_state(noise), 0, 2, noise)
+    kept = network.reference(early)
+    found = network.compare_at(kept, network.advance(early, 2, 6, noise), 4.0)["integrated_response"]
+    # 2000 idle weights of 2002: one of the two estimates scatters by √(2/2000), here five times that.
+    np.testing.assert_allclose(found, 0.2 * 4, rtol=1e-9 + 2e-3 if way == "field" else 0.16)
+
+
+class Idling(nn.Module):
+    """Two weights that the loss knows, and two thousand that it does not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.own, self.idle = nn.Linear(1, 2, bias=False), nn.Linear(1000, 2, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.own(x)
+        return found
+
+
+def idling() -> nn.Module:
+    return Idling()
+
+
 def test_unused_parameters_are_found_and_nothing_is_left_behind() -> None:
     network, _ = mixed("batched")
     module = network._module(0)
@@ -429,9 +493,11 @@ def test_the_file_says_the_groups_and_takes_no_single_rate_for_granted() -> None
     about = found["gradient_noise"].attrs
     assert "learning_rate" not in about and about["base_learning_rate"] == 0.01
     assert "head.bias: 0.2" in about["rate_factors"] and "still.weight: 0" in about["rate_factors"]
-    assert about["without_decay"].startswith("detached, scale, first.bias, norm.weight, norm.bias")
+    assert about["without_decay"].startswith("scale, first.bias, norm.weight, norm.bias, still.bias")
+    assert about["unused_by_loss"] == "detached, unused.weight, unused.bias"
     assert "base rate" in found["scaled_lag"].attrs["comment"]
-    assert np.isnan(aging.collapse(found, t2=1.0)["prefactor_ratio"]).all()
+    judged = aging.collapse(found, t2=1.0)["prefactor_ratio"]
+    assert np.isnan(judged).all() and judged.attrs["reason"] == "parameters differ in their learning rates"
     assert network.dof == found["msd"].attrs["dof"]
 
 

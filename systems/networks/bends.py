@@ -164,7 +164,7 @@ class OnCurve(Unit):
         losses, gradients = self.inner.gradient(index)
         if self._decay:
             with torch.no_grad():
-                self.problem.rule.add_decay(gradients, self._phi)
+                self.problem.rule.add_decay(gradients, self._phi, self.inner.absent)
         return losses, gradients
 
     def run(self, batches: Tensor, rates: Rates) -> Tensor:

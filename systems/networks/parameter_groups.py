@@ -12,9 +12,10 @@ freedom, over which averages per weight are taken.
 
 A factor is the product over all patterns that match a tensor's name, so that their order does not matter.
 
-A tensor on which the loss does not depend has no gradient; torch.optim.SGD leaves it alone, decay included.
-So does the step here. Such tensors are found at the start (`unused`), on two examples: one that takes part
-for some examples only counts as used.
+A tensor on which the loss of a batch does not depend has no gradient; torch.optim.SGD leaves it alone, its
+decay and its velocity included. So does the step here: of one network alone as each backward pass says, of
+several in one call, whose operations do not depend on the data, as one backward pass at the start says
+(`unused`). At T > 0 such a tensor diffuses freely.
 """
 
 from __future__ import annotations
@@ -63,9 +64,9 @@ class Groups:
     factors : tuple of float
         f_i.
     decays : tuple of bool
-        Whether weight decay acts on it.
+        Whether weight decay acts on it, where the loss depends on it.
     unused : tuple of str
-        Names of those on which the loss does not depend.
+        Names of those on which the loss of the first examples does not depend.
     """
 
     names: tuple[str, ...]
@@ -91,9 +92,10 @@ class Groups:
             self._alike[count] = [(*key, places) for key, places in found.items()]
         return self._alike[count]
 
-    def decaying(self, tensors: list[Tensor]) -> list[Tensor]:
-        """Return those of a network's tensors that decay."""
-        return [t for t, decays in zip(tensors, self.decays, strict=True) if decays]
+    @cached_property
+    def idle(self) -> frozenset[int]:
+        """The places of those that are not used."""
+        return frozenset(k for k, name in enumerate(self.names) if name in self.unused)
 
     def _parts(self, x: Tensor) -> Iterator[Tensor]:
         """Yield views of the tensors' parts of x, shape (…, M), or (…, n M) of n networks in a row."""
@@ -103,8 +105,8 @@ class Groups:
     def decayed(self, x: Tensor) -> Tensor:
         """Return a copy of x, shape (…, M), with zeros for what does not decay."""
         made = x.clone()
-        for part, decays in zip(self._parts(made), self.decays, strict=True):
-            if not decays:
+        for k, (part, decays) in enumerate(zip(self._parts(made), self.decays, strict=True)):
+            if not decays or k in self.idle:
                 part.zero_()
         return made
 
@@ -139,7 +141,7 @@ class Groups:
 
 
 def grouped(
-    module: nn.Module, layout: Layout, dynamics: Descent, without_decay: Collection[str] = ()
+    module: nn.Module, layout: Layout, dynamics: Descent, idle: Collection[str] = ()
 ) -> Groups | None:
     """Return the groups that [dynamics] asks for; None where all parameters are treated alike.
 
@@ -148,8 +150,8 @@ def grouped(
     module : Module
     layout : Layout
     dynamics : Descent
-    without_decay : collection of str
-        Names of parameters on which the loss does not depend: they do not decay.
+    idle : collection of str
+        Names of parameters on which the loss does not depend (`unused`).
 
     Raises
     ------
@@ -157,12 +159,12 @@ def grouped(
         If a pattern of `dynamics.rate_factors` matches no parameter.
     """
     factors = _factors(layout.names, dynamics.rate_factors)
-    spared = set(without_decay) | (_no_weights(module) if dynamics.decay == "weights" else set())
+    spared = _no_weights(module) if dynamics.decay == "weights" else set()
+    unused = tuple(name for name in layout.names if name in idle)
     decays = tuple(name not in spared for name in layout.names)
-    if all(f == 1 for f in factors) and (not dynamics.weight_decay or all(decays)):
+    if all(f == 1 for f in factors) and (not dynamics.weight_decay or (all(decays) and not unused)):
         return None
     sizes = tuple(block.stop - block.start for block in layout.blocks)
-    unused = tuple(name for name in layout.names if name in set(without_decay))
     return Groups(tuple(layout.names), sizes, factors, decays, unused)
 
 

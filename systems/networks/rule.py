@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
@@ -39,20 +40,28 @@ class Rule:
         velocities: list[Tensor],
         rate: Rate,
         share: float = 1.0,
+        absent: Collection[int] = (),
+        pushed: bool = False,
     ) -> None:
         """Change weights and velocities in place, at this learning rate; the gradients may be overwritten.
 
         With a `share` it is the step of so much of the gradient, which is then left as it is, and of so much
-        of the decay.
+        of the decay. Tensors at the places `absent` have no gradient: they, and their velocities, are left
+        alone; `pushed` by a field they move by it, without decay.
         """
-        if self.groups is None:
+        if self.groups is None and not absent:
             self._apply(weights, gradients, velocities, rate, share, self.weight_decay)
             return
-        for factor, decays, places in self.groups.alike(len(weights)):
-            own, slopes = ([tensors[k] for k in places] for tensors in (weights, gradients))
-            speeds = [velocities[k] for k in places] if self.momentum else []
-            decay = self.weight_decay if decays else 0.0
-            self._apply(own, slopes, speeds, rate if factor == 1 else rate * factor, share, decay)
+        count = len(weights)
+        alike = [(1.0, True, list(range(count)))] if self.groups is None else self.groups.alike(count)
+        for factor, decays, places in alike:
+            there = [k for k in places if k not in absent]
+            aside = [k for k in places if k in absent] if pushed else []
+            for chosen, decay in ((there, self.weight_decay if decays else 0.0), (aside, 0.0)):
+                own, slopes = ([tensors[k] for k in chosen] for tensors in (weights, gradients))
+                speeds = [velocities[k] for k in chosen] if self.momentum else []
+                if chosen:
+                    self._apply(own, slopes, speeds, rate if factor == 1 else rate * factor, share, decay)
 
     def _apply(
         self,
@@ -75,10 +84,17 @@ class Rule:
         else:
             torch._foreach_add_(weights, gradients, alpha=-rate * share)
 
-    def add_decay(self, gradients: list[Tensor], weights: list[Tensor]) -> None:
-        """Add the gradient of the decay at a network's weights to gradients."""
-        if self.groups is not None:
-            gradients, weights = self.groups.decaying(gradients), self.groups.decaying(weights)
+    @property
+    def idle(self) -> frozenset[int]:
+        """The places of tensors on which the loss does not depend, as far as is known at the start."""
+        return frozenset() if self.groups is None else self.groups.idle
+
+    def add_decay(self, gradients: list[Tensor], weights: list[Tensor], absent: Collection[int] = ()) -> None:
+        """Add the gradient of the decay at a network's weights to gradients; not to those `absent`."""
+        if self.groups is not None or absent:
+            decays = [True] * len(weights) if self.groups is None else self.groups.decays
+            places = [k for k, decaying in enumerate(decays) if decaying and k not in absent]
+            gradients, weights = ([tensors[k] for k in places] for tensors in (gradients, weights))
         if self.weight_decay and weights:
             torch._foreach_add_(gradients, weights, alpha=self.weight_decay)
 

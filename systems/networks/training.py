@@ -84,6 +84,8 @@ class Unit:
         self._weights: list[Tensor] = []
         self._velocities: list[Tensor] = []
         self._field: list[Tensor] = []
+        #: Places of the parameters on which the losses of the last gradient did not depend.
+        self.absent = problem.rule.idle
 
     def bind(self, weights: Tensor, velocity: Tensor | None) -> None:
         """Work on these weights, and the velocity that momentum needs, shape (r, M), from now on."""
@@ -103,7 +105,8 @@ class Unit:
         with torch.no_grad():
             if self._field:
                 torch._foreach_sub_(gradients, self._field)
-            self.problem.rule.apply(self._weights, gradients, self._velocities, rate)
+            pushed, moved = bool(self._field), (self._weights, gradients, self._velocities)
+            self.problem.rule.apply(*moved, rate, absent=self.absent, pushed=pushed)
         return losses
 
     def run(self, batches: Tensor, rates: Rates) -> Tensor:
@@ -142,9 +145,11 @@ class Unit:
         Both are sums over the n examples divided by B.
         """
         gradients: list[Tensor] = []
+        absent = None
         total = torch.zeros(len(index), dtype=self.weights.dtype, device=self.weights.device)
         for piece in self._pieces(index):
             losses, found = self._piece(piece)
+            absent = self.absent if absent is None else absent & self.absent
             share = piece.shape[-1] / self.problem.batch_size
             if share != 1:
                 losses = losses * share
@@ -154,6 +159,7 @@ class Unit:
             else:
                 gradients = found
             total += losses
+        self.absent = self.problem.rule.idle if absent is None else absent
         return total, gradients or [torch.zeros_like(w) for w in self._weights]
 
     def _pieces(self, index: Tensor) -> tuple[Tensor, ...]:
@@ -202,8 +208,10 @@ class Alone(Unit):
     def _piece(self, index: Tensor) -> tuple[Tensor, list[Tensor]]:
         inputs, labels = self.gather(index[0])
         loss = self.problem.loss.mean(self.module(inputs), labels)
-        found = torch.autograd.grad(loss, self.parameters, materialize_grads=True)
-        return loss.detach()[None], list(found)
+        found = torch.autograd.grad(loss, self.parameters, allow_unused=True)
+        self.absent = frozenset(k for k, g in enumerate(found) if g is None)
+        pairs = zip(self.parameters, found, strict=True)
+        return loss.detach()[None], [torch.zeros_like(p) if g is None else g for p, g in pairs]
 
     def losses(self, index: Tensor) -> Tensor:
         """Return what `gradient` does of the losses, shape (1,) on batches (1, n), without the gradient."""
