@@ -64,8 +64,9 @@ def test_displacements_of_layers_are_their_definition_and_add_up(name: str) -> N
     np.testing.assert_allclose(found["layer_msd"] @ weights / network.dof, found["msd"], rtol=1e-13)
 
 
-@pytest.mark.parametrize("name", sorted(NETS))
-@pytest.mark.parametrize("batch_size", [8, 30, 40, 64])
+@pytest.mark.parametrize(
+    ("name", "batch_size"), [*((n, 8) for n in NETS), *(("batch-norm", b) for b in (30, 40, 64))]
+)
 def test_gradient_noise_of_layers_adds_up(name: str, batch_size: int) -> None:
     """With batch-norm on all ways to find it: many batches, two that are disjoint, none, and all examples."""
     batches = {"batches": "full"} if batch_size == 64 else {"batches": "iid"}

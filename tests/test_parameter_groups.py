@@ -287,7 +287,7 @@ CURVATURE = float(np.mean(X.astype(float) ** 2))
 RESTS = np.array([np.mean(X * (k == Y)) / np.mean(X**2) for k in (0, 1)], dtype=float)
 
 
-def pair(replicas: int = 400, **dynamics: Any) -> tuple[Network, Noise]:
+def pair(replicas: int = 250, **dynamics: Any) -> tuple[Network, Noise]:
     system = {"name": "network", "module": "test_parameter_groups:Pair", "loss": "mse_loss"}
     record = dynamics.pop("record", None)
     keys = {"precision": "double", "batches": "full", "batch_size": 2, "learning_rate": 0.2, **dynamics}
@@ -297,7 +297,7 @@ def pair(replicas: int = 400, **dynamics: Any) -> tuple[Network, Noise]:
 def test_every_group_samples_the_same_distribution() -> None:
     r"""After 40 steps, of which 3 make it decay by e, the variance is T/(a(1 − α f a/2)).
 
-    400 replicas, two weights, and means of 0: four z-tests at 5 σ, a false alarm once in 4·10⁵. Noise of one
+    250 replicas, two weights, and means of 0: four z-tests at 5 σ, a false alarm once in 4·10⁵. Noise of one
     α for both weights has a quarter of the variance for the faster one, and fails.
     """
     temperature, decay, factor = 0.3, 0.4, 4.0
