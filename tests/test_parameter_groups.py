@@ -545,3 +545,36 @@ def test_from_the_command_line(tmp_path: Path) -> None:
     fixed = ["--set", 'dynamics.rate_factors={ "*.bias" = 0.1 }']
     assert CliRunner().invoke(main, ["run", str(path), *fixed]).exit_code == 0
     assert (tmp_path / "run.nc").exists()
+
+
+class Renewing(nn.Module):
+    """A buffer that every forward pass replaces, and a parameter whose name is no pattern of itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_parameter("w[0]", nn.Parameter(torch.ones(2, 1)))
+        self.idle = nn.Parameter(torch.ones(2))
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen = self.seen + x.detach().mean()
+        return nn.functional.linear(x, getattr(self, "w[0]"))
+
+
+def test_detection_leaves_buffers_that_are_replaced_as_they_were() -> None:
+    module = Renewing()
+    before = module.seen
+    network, _ = pair(1)
+    inputs, labels = network.train.gather(torch.arange(3))
+    assert unused(module, network.loss, inputs.float(), labels) == ["idle"]
+    assert module.seen is before and float(before) == 0.0
+
+
+def test_a_name_is_a_pattern_of_itself() -> None:
+    system = {"name": "network", "module": "test_parameter_groups:Renewing", "loss": "mse_loss"}
+    network, _ = built(settings(system, {"name": "small_nets:Line"}, rate_factors={"w[0]": 0.5}))
+    assert network.problem.rule.groups is not None
+    assert network.problem.rule.groups.factors == (1.0, 0.5) or network.problem.rule.groups.factors == (
+        0.5,
+        1.0,
+    )

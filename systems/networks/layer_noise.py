@@ -8,7 +8,7 @@ errors are not independent.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -43,21 +43,15 @@ def _squares(tensors: list[Tensor]) -> Numbers:
 
 def _from_examples(unit: Alone, subset: Subset) -> tuple[Numbers, Numbers]:
     """Return S_l² and its error, by per-sample gradients."""
-    weights = {n: p.detach() for n, p in unit.module.named_parameters() if p.requires_grad}
-
-    def loss(weights: dict[str, Tensor], inputs: Tensor, label: Tensor) -> Tensor:
-        outputs = functional_call(unit.module, weights, (inputs[None],))
-        return unit.problem.loss.mean(outputs, label[None])
-
-    per_sample = vmap(grad(loss), in_dims=(None, 0, 0))
+    count, gradients_of = len(unit.layout.blocks), _per_sample(unit)
     held, found = max(1, HELD // unit.layout.dof), []
-    total, totals = np.zeros(len(weights)), _zeros(weights)
+    total, totals = np.zeros(count), _zeros(unit)
     with unit.evaluating(), unit.plain():
         for part in parts_of(subset.index):
-            squares, sums = np.zeros(len(weights)), _zeros(weights)
+            squares, sums = np.zeros(count), _zeros(unit)
             for piece in torch.split(part, held):
                 heed()
-                gradients = list(per_sample(weights, *unit.examples.gather(piece)).values())
+                gradients = gradients_of(piece)
                 squares += _squares(gradients)
                 for own, g in zip(sums, gradients, strict=True):
                     own += g.sum(0)
@@ -71,8 +65,20 @@ def _from_examples(unit: Alone, subset: Subset) -> tuple[Numbers, Numbers]:
     return values, np.array([pair.error for pair in pairs])
 
 
-def _zeros(weights: dict[str, Tensor]) -> list[Tensor]:
-    return [torch.zeros_like(w, dtype=torch.float64) for w in weights.values()]
+def _per_sample(unit: Alone) -> Callable[[Tensor], list[Tensor]]:
+    """Return what gives the gradients of examples one by one, shape (n, …) for each tensor, by index (n,)."""
+    weights = {n: p.detach() for n, p in unit.module.named_parameters() if p.requires_grad}
+
+    def loss(weights: dict[str, Tensor], inputs: Tensor, label: Tensor) -> Tensor:
+        outputs = functional_call(unit.module, weights, (inputs[None],))
+        return unit.problem.loss.mean(outputs, label[None])
+
+    together = vmap(grad(loss), in_dims=(None, 0, 0))
+    return lambda piece: list(together(weights, *unit.examples.gather(piece)).values())
+
+
+def _zeros(unit: Alone) -> list[Tensor]:
+    return [w.new_zeros(w.shape, dtype=torch.float64) for w in unit.layout.views(unit.weights[0])]
 
 
 def _variance(squares: Numbers, square: Numbers, n: int) -> Numbers:

@@ -171,16 +171,20 @@ def grouped(
 def _factors(names: list[str], patterns: dict[str, float]) -> tuple[float, ...]:
     """Return the product of the factors of all patterns that match each name."""
     for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in names):
+        if not any(_matches(name, pattern) for name in names):
             near = difflib.get_close_matches(pattern, names, n=_SHOWN, cutoff=0.0)
             raise UserError(
                 f'dynamics.rate_factors: "{pattern}" matches none of the {len(names)} parameters that '
                 f"descend; nearest: {', '.join(near)}; allowed: names, or patterns with * ? []"
             )
     return tuple(
-        math.prod(factor for pattern, factor in patterns.items() if fnmatchcase(name, pattern))
-        for name in names
+        math.prod(factor for pattern, factor in patterns.items() if _matches(name, pattern)) for name in names
     )
+
+
+def _matches(name: str, pattern: str) -> bool:
+    # A name itself, too, whatever signs it has.
+    return name == pattern or fnmatchcase(name, pattern)
 
 
 def _no_weights(module: nn.Module) -> set[str]:
@@ -203,7 +207,9 @@ def unused(module: nn.Module, loss: Loss, inputs: Tensor, labels: Tensor) -> lis
         A few examples.
     """
     named = {name: p for name, p in module.named_parameters() if p.requires_grad}
-    kept = [(b, b.detach().clone()) for b in module.buffers()]
+    places = [(m._buffers, name) for m in module.modules() for name in m._buffers]
+    # The forward pass may change them, or put others in their place.
+    kept = [(held, name, b, b.detach().clone()) for held, name in places if (b := held[name]) is not None]
     try:
         with torch.enable_grad(), protected(module):
             found: Any = loss.mean(module(inputs), labels)
@@ -212,6 +218,6 @@ def unused(module: nn.Module, loss: Loss, inputs: Tensor, labels: Tensor) -> lis
             gradients = torch.autograd.grad(found, list(named.values()), allow_unused=True)
     finally:
         with torch.no_grad():
-            for buffer, value in kept:
-                buffer.copy_(value)
+            for held, name, buffer, value in kept:
+                held[name] = buffer.copy_(value)
     return [name for name, gradient in zip(named, gradients, strict=True) if gradient is None]
