@@ -104,9 +104,14 @@ class Spectra:
         rng = self.ensemble.quenched("hessian", label, stamp)
         try:
             found = spectrum(curvature, rng, keys.hessian_exact, keys.hessian_steps, keys.hessian_probes)
+            further = getattr(curvature, "further", None)
+            # What the operator knows of its parts; with probes of their own.
+            parts = (
+                further(self.ensemble.quenched("parts of the Hessian", label, stamp), keys) if further else {}
+            )
         except ValueError as error:
             raise Diverged(f"the Hessian of replica {label} at t = {time:g}: {error}") from None
-        trace: dict[str, tuple[Any, Array]] = {"hessian_trace": ((), np.array(found.trace))}
+        trace: dict[str, tuple[Any, Array]] = {"hessian_trace": ((), np.array(found.trace)), **parts}
         if found.exact:
             return {"hessian_eigenvalue": (("mode",), found.values), **trace}
         two = ("probe", "ritz")

@@ -33,7 +33,8 @@ Dimensions: TypeAlias = Mapping[str, tuple[str, ...]]
 class Curvature(Protocol):
     """The Hessian of one replica's energy: a symmetric matrix, known by what it does to vectors.
 
-    Of the extensive energy, where the energy is extensive; with a constraint, on the tangent space.
+    Of the extensive energy, where the energy is extensive; with a constraint, on the tangent space. One that
+    has a method ``further(rng, keys)``, too, gives the file more: name → further dimensions, and an array.
     """
 
     @property

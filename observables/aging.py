@@ -216,6 +216,8 @@ def _frozen_noise(made: xr.Dataset, attributes: Mapping[str, Any]) -> xr.Dataset
     about = {"prefactor_ratio": {"long_name": label}}
     if missing:
         reason = f"gradient_noise has no attribute {', '.join(missing)}"
+        if "rate_factors" in attributes:
+            reason = "parameters differ in their learning rates"
         if "schedule" in attributes:
             reason = f"the learning rate is not constant (schedule {attributes['schedule']})"
         about["prefactor_ratio"]["reason"] = reason

@@ -16,8 +16,9 @@ from langevin.errors import ConfigError
 from langevin.observables import aging
 from langevin.systems.networks import schedules
 from langevin.systems.networks.network import Network
+from langevin.systems.networks.rule import Rule
 from langevin.systems.networks.schedules import RateSchedule
-from langevin.systems.networks.training import Captured, Rule, Unit
+from langevin.systems.networks.training import Captured, Unit
 
 TINY = {"name": "mlp", "widths": [4], "activation": "tanh"}
 #: Too wide for the kernels of tiny nets.

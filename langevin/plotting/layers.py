@@ -1,32 +1,70 @@
-"""The angles by which the layers of a network have turned, a panel for each."""
+"""The layers of a network: angles by which they have turned, displacements of each of them."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
+import matplotlib
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from langevin.observables.statistics import Estimate, average
 
 from .panels import draw_two_time, estimate, reached_times
-from .style import colours_of, waiting_time_legend
+from .style import (
+    GREY,
+    axis_label,
+    colours_of,
+    ensemble_label,
+    label_log,
+    number,
+    symbol,
+    time_label,
+    waiting_time_legend,
+)
 
-LAYERS = "layer_angle"
+LAYERS, LAYER_MSD = "layer_angle", "layer_msd"
 
-#: Panels at most: of a deeper net these are spread evenly from the first layer to the last.
+#: Panels at most: of a deeper net, or of more waiting times, these are spread evenly from first to last.
 _PANELS = 6
 
+#: Layers up to which each is named; more are told by a bar of colours.
+_NAMED = 10
 
-def has_layers(dataset: xr.Dataset) -> bool:
-    """Return whether a file has angles of layers over waiting time and lag."""
-    return LAYERS in dataset and dataset[LAYERS].dims == ("replica", "waiting_time", "lag", "layer")
+#: Marks on a bar of colours.
+_MARKS = 7
+
+#: Of biases, scales and shifts.
+_DASHED = (0, (3, 1.5))
+
+
+def has_layers(dataset: xr.Dataset, name: str = LAYERS) -> bool:
+    """Return whether a file has angles, or displacements, of layers over waiting time and lag."""
+    return name in dataset and dataset[name].dims == ("replica", "waiting_time", "lag", "layer")
+
+
+def has_layer_displacements(dataset: xr.Dataset) -> bool:
+    """Return whether a file has displacements of layers over waiting time and lag."""
+    return has_layers(dataset, LAYER_MSD)
+
+
+def _evenly(count: int, most: int) -> list[int]:
+    """Return indices, spread evenly from the first to the last."""
+    return [int(k) for k in np.unique(np.linspace(0, count - 1, min(count, most)).round())] if count else []
 
 
 def layer_figure(dataset: xr.Dataset) -> Figure:
     """Draw the angle of each layer against the lag, one curve for each waiting time, on axes they share."""
     count = dataset.sizes["layer"]
-    shown = np.unique(np.linspace(0, count - 1, min(count, _PANELS)).round().astype(int))
-    parts = [dataset.assign({LAYERS: dataset[LAYERS].isel(layer=int(k))}) for k in shown]
+    shown = _evenly(count, _PANELS)
+    parts = [dataset.assign({LAYERS: dataset[LAYERS].isel(layer=k)}) for k in shown]
     reached = sorted({i for part in parts for i in reached_times(estimate(part, LAYERS))})
     colours = colours_of(reached)
     columns = min(3, len(parts))
@@ -43,3 +81,100 @@ def layer_figure(dataset: xr.Dataset) -> Figure:
     if reached:
         waiting_time_legend(made, dataset["waiting_time"], colours)
     return made
+
+
+def layer_msd_figure(dataset: xr.Dataset) -> Figure:
+    """Draw the mean square displacement of each layer against the lag, a panel for each waiting time.
+
+    Colours go from the input to the output: names for few layers, a bar for many. Matrices and filters are
+    solid, biases, scales and shifts (one axis) are dashed; the whole network is black.
+    """
+    values = dataset[LAYER_MSD].transpose("replica", "waiting_time", "lag", "layer")
+    found = average(values)
+    known = np.flatnonzero(np.isfinite(found.mean.to_numpy()).any(axis=(1, 2)))
+    shown = [int(known[k]) for k in _evenly(known.size, _PANELS)]
+    columns = 2 if len(shown) == 4 else min(3, max(1, len(shown)))
+    rows = max(1, math.ceil(len(shown) / columns))
+    made = Figure(figsize=(max(4.6, 2.9 * columns + 0.9), 2.9 * rows + 0.9), layout="constrained")
+    axes = np.asarray(made.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)).ravel()
+    count = dataset.sizes["layer"]
+    colours = colours_of(range(count))
+    whole = average(dataset["msd"]).mean if "msd" in dataset else None
+    for ax, i, letter in zip(axes, shown, "abcdef", strict=False):
+        _draw_layers(ax, Estimate(*(part.isel(waiting_time=i) for part in found)), colours)
+        if whole is not None:
+            ax.plot(whole["lag"], whole.isel(waiting_time=i), color="black", lw=1.6, zorder=4)
+        ax.set_title(
+            f"({letter}) $t_w$ = {number(float(dataset['waiting_time'][i]))}", loc="left", fontsize=9
+        )
+        ax.set(xscale="log", yscale="log", xlabel=time_label(dataset["lag"], "lag $t$"))
+        ax.set_ylabel(axis_label(values, symbol(values)))
+    for k, ax in enumerate(axes[: len(shown)]):
+        # A panel below another has the labels of both.
+        ax.tick_params(labelbottom=k + columns >= len(shown), labelleft=k % columns == 0)
+        ax.set_xlabel(ax.get_xlabel() if k + columns >= len(shown) else "")
+        ax.set_ylabel(ax.get_ylabel() if k % columns == 0 else "")
+    for ax in axes[len(shown) :]:
+        ax.remove()
+    if shown:
+        label_log(axes[0])
+        _name_layers(made, list(axes[: len(shown)]), dataset, colours)
+    return made
+
+
+def _vectors(dataset: xr.Dataset | xr.DataArray) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Return which layers have one axis only."""
+    if "layer_axes" not in dataset.coords:
+        return np.zeros(dataset.sizes["layer"], bool)
+    return dataset["layer_axes"].to_numpy() < 2
+
+
+def _draw_layers(ax: Axes, found: Estimate, colours: Mapping[int, Any]) -> None:
+    """Draw a curve for each layer at one waiting time; of few layers with the band of its error."""
+    lag, many = found.mean["lag"].to_numpy(), len(colours) > _NAMED
+    for k, vector in enumerate(_vectors(found.mean)):
+        mean, error = (part.isel(layer=k).to_numpy() for part in found)
+        there = np.isfinite(mean) & (mean > 0)
+        # Vectors are half of a deep net, and the smaller part of its weights: behind the others.
+        width = (0.6 if vector else 1.0) if many else 1.3
+        (line,) = ax.plot(lag[there], mean[there], color=colours[k], ls=_DASHED if vector else "-", lw=width)
+        line.set(zorder=1.5 if vector else 2, alpha=0.45 if many and vector else 1)
+        if not many and np.isfinite(error[there]).all():
+            edges = (mean - error)[there], (mean + error)[there]
+            ax.fill_between(lag[there], *edges, color=colours[k], alpha=0.2, lw=0)
+
+
+def _name_layers(made: Figure, axes: list[Axes], dataset: xr.Dataset, colours: Mapping[int, Any]) -> None:
+    """Say which colour is which layer: a legend below the panels for few, a bar beside them for many."""
+    names, vectors = dataset["layer"].to_numpy(), _vectors(dataset)
+    handles = [(Line2D([], [], color="black", lw=1.6), "whole network")] if "msd" in dataset else []
+    few = len(names) <= _NAMED
+    if few:
+        kinds = [_DASHED if vector else "-" for vector in vectors]
+        handles += [
+            (Line2D([], [], color=colours[k], ls=kinds[k]), str(name)) for k, name in enumerate(names)
+        ]
+    elif vectors.any():
+        handles += [
+            (Line2D([], [], color=GREY, lw=1.0), "matrices and filters"),
+            (Line2D([], [], color=GREY, lw=0.6, ls=_DASHED), "biases, scales, shifts"),
+        ]
+    width = made.get_figwidth()
+    longest = max(len(label) for _, label in handles) if handles else 1
+    # A sample of the line takes the room of six letters, a letter a fifteenth of an inch.
+    columns = max(1, min(len(handles), int(15 * width / (longest + 6))))
+    if handles:
+        marks, labels = zip(*handles, strict=True)
+        title = ensemble_label(dataset[LAYER_MSD]).replace("\n", "; ")
+        made.legend(marks, labels, loc="outside lower center", ncols=columns, title=title)
+    if few:
+        return
+    shades = matplotlib.colors.ListedColormap([colours[k] for k in range(len(names))])
+    scale = ScalarMappable(BoundaryNorm(np.arange(len(names) + 1) + 0.5, len(names)), shades)
+    bar = made.colorbar(scale, ax=axes, pad=0.02, aspect=30)
+    main = np.flatnonzero(~vectors) if not vectors.all() else np.arange(len(names))
+    marked = [int(main[k]) for k in _evenly(main.size, _MARKS)]
+    bar.set_ticks([k + 1 for k in marked], labels=[str(names[k]) for k in marked], fontsize=6.5)
+    bar.ax.minorticks_off()
+    bar.ax.invert_yaxis()
+    bar.set_label(f"layer, from input to output ({len(marked)} of {len(names)} named)", fontsize=8)

@@ -21,7 +21,14 @@ from .aging_sweep import aging_sweep_figure
 from .curves import CURVE, barrier_figure, curve_figure, has_barriers, has_curve
 from .ensembles import ensemble_figure, has_ensembles
 from .fluctuations import CHI4, fluctuation_figure, has_fluctuations
-from .layers import LAYERS, has_layers, layer_figure
+from .layers import (
+    LAYER_MSD,
+    LAYERS,
+    has_layer_displacements,
+    has_layers,
+    layer_figure,
+    layer_msd_figure,
+)
 from .panels import (
     draw_displacement_response,
     draw_energy,
@@ -49,6 +56,7 @@ _DRAWN: dict[str, Callable[[xr.Dataset], Figure]] = {
     FDT: fdt_figure,
     CHI4: fluctuation_figure,
     LAYERS: layer_figure,
+    LAYER_MSD: layer_msd_figure,
     EFFECTIVE_TEMPERATURE: temperature_figure,
 }
 _ALONE = (AGING, *_DRAWN)
@@ -71,7 +79,7 @@ def figure(dataset: xr.Dataset, quantity: str | None = None, threshold: float | 
         Two-time observable of the right panel of two; by default msd. A one-time observable, or one that
         stands alone: msd_over_noise, aging (`aging.aging_figure`), fdt (`response.fdt_figure`), chi4
         (`fluctuations.fluctuation_figure`), hessian (`spectra.spectrum_figure`), pair_correlation,
-        self_scattering (`structure`), layer_angle (`layers.layer_figure`), effective_temperature
+        self_scattering (`structure`), layer_angle, layer_msd (`layers`), effective_temperature
         (`temperature.temperature_figure`), curve (`curves.curve_figure`; the default where there is one). Of
         a plane (`plane.plane_figure`), what is drawn on it. None of ensembles (`ensembles`).
     threshold : float, optional
@@ -149,6 +157,7 @@ def quantities(dataset: xr.Dataset) -> list[str]:
         SCATTERING: has_scattering,
         CURVE: has_curve,
         LAYERS: has_layers,
+        LAYER_MSD: has_layer_displacements,
         EFFECTIVE_TEMPERATURE: has_temperature,
         FDT: is_conjugate,
         CHI4: has_fluctuations,

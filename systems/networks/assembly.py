@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from langevin.ensemble import Ensemble
 from langevin.errors import UserError
@@ -27,6 +27,7 @@ from .parts import (
     converted,
     explained,
     fitting,
+    grouped,
     overlaps,
     perceptron,
     prepare,
@@ -34,6 +35,7 @@ from .parts import (
     subsets,
     tiny,
     torch,
+    unused,
 )
 from .sections import Descent, RecordDescent
 
@@ -59,12 +61,16 @@ class Assembly:
             self._load(data)
             self.modules = [self.built(k) for k in ensemble.replica]
             self.layout = Layout(self.modules[0])
-            inputs, _ = self.train.gather(torch.zeros(2, dtype=torch.int64, device=self.device))
+            inputs, labels = self.train.gather(torch.zeros(2, dtype=torch.int64, device=self.device))
             self.work, self.loss.classes = fitting(self.modules[0], inputs, data.classes)
             self.batches = batches.chosen(dynamics, data, ensemble)
             self.traits = contract.traits(self) if self._foreign else by_layers(self.modules[0])
             self.companions = Companions(self.modules, self.traits)
-            rule = Rule(dynamics.rates, dynamics.momentum, dynamics.weight_decay, dynamics.temperature)
+            decay = dynamics.weight_decay
+            # What has no gradient does not decay either; without decay it stands still as it is.
+            idle = unused(self.modules[0], self.loss, inputs, labels) if decay else []
+            groups = grouped(self.modules[0], self.layout, dynamics, idle)
+            rule = Rule(dynamics.rates, dynamics.momentum, decay, dynamics.temperature, groups)
             self.problem = Problem(self.layout, self.loss, self.train, self.batches.size, rule, self.traits)
             work, name = self.work * self.batches.size, type(self).__name__
             self.compiled = perceptron.chosen(self.modules[0], self.problem, dynamics, work, name)
@@ -90,9 +96,19 @@ class Assembly:
     @cached_property
     def units(self) -> Units | Tiny:
         """What takes the steps, and measures."""
-        if self.compiled is not None and tiny.pays(self.compiled, self.batches, self.problem.rule):
+        if self.compiled is not None and self._tiny:
             return Tiny(self.problem, self.batches, self._rows, self.ensemble, self.compiled)
         return self.make_units()
+
+    @property
+    def _tiny(self) -> bool:
+        """Whether compiled kernels take the steps of all replicas, and measure."""
+        return self.compiled is not None and tiny.pays(self.compiled, self.batches, self.problem.rule)
+
+    @cached_property
+    def probing(self) -> Units:
+        """What measures layer by layer: by torch, whatever takes the steps."""
+        return self.make_units() if self._tiny else cast("Units", self.units)
 
     def make_units(self, bends: Bends | None = None) -> Units:
         """Return units of this network's replicas; with `bends`, units that move the bends of curves."""
@@ -110,6 +126,12 @@ class Assembly:
             self._views(),
             bends,
         )
+
+    @property
+    def one_rate(self) -> bool:
+        """Whether all parameters descend at the rate of the schedule."""
+        groups = self.problem.rule.groups
+        return groups is None or groups.one_rate
 
     @property
     def _augments(self) -> bool:

@@ -29,8 +29,9 @@ from langevin.systems.curves.geometry import Kind
 from langevin.systems.curves.model import Loss
 
 from .perceptron import Compiled
+from .rule import Rate
 from .schedules import Rates
-from .training import Alone, Rate, Unit
+from .training import Alone, Unit
 
 #: Steps whose positions one stream gives.
 BLOCK = 4096
@@ -166,7 +167,7 @@ class OnCurve(Unit):
         losses, gradients = self.inner.gradient(index)
         if self._decay:
             with torch.no_grad():
-                torch._foreach_add_(gradients, self._phi, alpha=self._decay)
+                self.problem.rule.add_decay(gradients, self._phi, self.inner.absent)
         return losses, gradients
 
     def run(self, batches: Tensor, rates: Rates) -> Tensor:
@@ -230,7 +231,7 @@ class OnLength(OnCurve):
         for i in range(2):
             loss, gradients = self.at(index[:, :-2], w[i])
             with torch.no_grad():
-                decay = self._decay / 2 * torch.sum(self.phi.double() ** 2)
+                decay = self._decay / 2 * torch.sum(self.rule.decayed(self.phi).double() ** 2)
                 energies.append(float(loss[0]) + float(decay))
                 total.addmm_(0.5 * float(rho[i]) * w[i, 1:-1, None], self.layout.flat(gradients)[None])
             losses.append(loss)
@@ -283,7 +284,8 @@ class OnBand(OnCurve):
             self.go_to(last)
             ends.append(self.inner.losses(index))
             losses = torch.cat([ends[0], *(loss for loss, _ in found), ends[1]])
-            decay = [self._decay / 2 * torch.sum(p * p) for p in (self.start, *self.theta, self.end)]
+            points = [self.rule.decayed(p) for p in (self.start, *self.theta, self.end)]
+            decay = [self._decay / 2 * torch.sum(p * p) for p in points]
             energies = (losses + torch.stack(decay).to(losses)).double().cpu().numpy()[None]
             forward, backward = (
                 torch.as_tensor(share[0], dtype=losses.dtype, device=losses.device)[:, None]

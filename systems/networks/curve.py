@@ -115,7 +115,8 @@ class NetworkCurve:
         learning rate, which falls in the second half.
         """
         ends = settings.dynamics
-        kept = ("batch_size", "batches", "augment", "momentum", "weight_decay", "device", "precision")
+        kept = ("batch_size", "batches", "augment", "momentum", "weight_decay", "decay", "rate_factors",
+                "device", "precision")  # fmt: skip
         steps = 3 * round(ends.t_max) if t_max is None else round(t_max)
         dynamics = {
             "learning_rate": 0.3 * ends.learning_rate,
@@ -132,9 +133,11 @@ class NetworkCurve:
         """Yield the faults of files and keys together."""
         yield from Network.check.__func__(cls, settings)  # type: ignore[attr-defined]
         yield from Ends.check(settings)
-        if settings.record.layer_angles:
-            yield "record.layer_angles = true: allowed: false with a curve, whose bends are no layers"
+        for name in ("layer_angles", "layers"):
+            if getattr(settings.record, name):
+                yield f"record.{name} = true: allowed: false with a curve, whose bends are no layers"
         keys, rate = settings.system, settings.dynamics.learning_rate
+        rate *= max([1.0, *settings.dynamics.rate_factors.values()])
         if keys.curve == "band" and rate * keys.spring >= 0.5:
             yield (
                 f"system.spring = {keys.spring:g}: must be < {0.5 / rate:g}, 1/(2 dynamics.learning_rate), "
@@ -291,7 +294,8 @@ class NetworkCurve:
     def coordinates(self, schedule: Schedule) -> Coordinates:
         """Return the positions on the final curve, and the time of gradient flow (`scaled_times`)."""
         positions = position_coordinate(self.record.positions)
-        return {"position": positions, **scaled_times(self.dynamics.rates, schedule)}
+        scaled = scaled_times(self.dynamics.rates, schedule, self.network.one_rate)
+        return {"position": positions, **scaled}
 
     def attributes(self) -> Attributes:
         """Return the attributes of everything that is measured."""

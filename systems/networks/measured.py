@@ -10,6 +10,7 @@ from langevin.system import Attributes
 from .sections import Descent
 
 if TYPE_CHECKING:
+    from .parameter_groups import Groups
     from .traits import Traits
 
 #: For the file: what the Hessian is one of.
@@ -19,13 +20,18 @@ DEFINITION = (
 )
 
 
-def step_attributes(dynamics: Descent, batch_size: int) -> dict[str, Any]:
+def step_attributes(dynamics: Descent, batch_size: int, groups: Groups | None = None) -> dict[str, Any]:
     """Return what says how large the steps were: displacements are compared with the gradient noise."""
     rule: dict[str, Any] = {"batch_size": batch_size}
-    if dynamics.rates.constant:
+    if groups is not None:
+        rule |= groups.attributes()
+    if groups is not None and not groups.one_rate:
+        # No single number says how large the steps were.
+        rule |= {"base_learning_rate": dynamics.learning_rate} if dynamics.rates.constant else {}
+    elif dynamics.rates.constant:
         # Without it nobody takes Δ = α² D t/B for granted.
         rule["learning_rate"] = dynamics.learning_rate
-    else:
+    if not dynamics.rates.constant:
         rule["schedule"] = dynamics.schedule
     if dynamics.augment != "none":
         rule["comment"] = "of plain examples; the steps see random crops and mirror images"

@@ -36,6 +36,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -171,8 +172,8 @@ def parts_of(index: Tensor) -> tuple[Tensor, ...]:
     return index.tensor_split(max(1, min(PARTS, len(index) // 2)))
 
 
-def _noise_from_examples(unit: Alone, subset: Subset) -> GradientNoise:
-    """Return D by per-sample gradients."""
+def per_sample(unit: Alone) -> Callable[[Tensor], list[Tensor]]:
+    """Return what gives the gradients of single examples, (n, …) for each parameter, by their index, (n,)."""
     weights = [p.detach() for p in unit.module.parameters() if p.requires_grad]
 
     def loss(weights: list[Tensor], inputs: Tensor, label: Tensor) -> Tensor:
@@ -181,21 +182,39 @@ def _noise_from_examples(unit: Alone, subset: Subset) -> GradientNoise:
 
     together = vmap(grad(loss), in_dims=(None, 0, 0))
 
-    def per_sample(piece: Tensor) -> list[Tensor]:
+    def found(piece: Tensor) -> list[Tensor]:
         if unit.problem.traits.vectorises:
             return list(together(weights, *unit.examples.gather(piece)))
         rows = [unit.gradient(example[None])[1] for example in torch.split(piece, 1)]
         # The unit divides by B.
         return [torch.stack(same) * unit.problem.batch_size for same in zip(*rows, strict=True)]
 
-    held = max(1, HELD // unit.layout.dof)
-    values, total, totals = [], 0.0, [torch.zeros_like(w, dtype=torch.float64) for w in weights]
+    return found
+
+
+def zeros(unit: Alone) -> list[Tensor]:
+    """Return zeros in double precision, with the shapes of the parameters."""
+    return [w.new_zeros(w.shape, dtype=torch.float64) for w in unit.layout.views(unit.weights[0])]
+
+
+def of_batch(unit: Alone, piece: Tensor) -> list[Tensor]:
+    """Return the gradient of a mini-batch, from the buffers that the unit has."""
+    if not unit.problem.traits.remembers:
+        return unit.gradient(piece[None])[1]
+    with unit.scratch_buffers():
+        return unit.gradient(piece[None])[1]
+
+
+def _noise_from_examples(unit: Alone, subset: Subset) -> GradientNoise:
+    """Return D by per-sample gradients."""
+    gradients_of, held = per_sample(unit), max(1, HELD // unit.layout.dof)
+    values, total, totals = [], 0.0, zeros(unit)
     with unit.evaluating(), unit.plain():
         for part in parts_of(subset.index):
-            squares, sums = 0.0, [torch.zeros_like(w, dtype=torch.float64) for w in weights]
+            squares, sums = 0.0, zeros(unit)
             for piece in torch.split(part, held):
                 heed()
-                found = per_sample(piece)
+                found = gradients_of(piece)
                 squares += squared(found)
                 for own, g in zip(sums, found, strict=True):
                     own += g.sum(0)
@@ -238,7 +257,7 @@ def _from_batches(unit: Alone, subset: Subset, with_error: bool) -> _Batches:
             square, sums = 0.0, list[Tensor]()
             for piece in own:
                 heed()
-                g = _of_batch(unit, piece)
+                g = of_batch(unit, piece)
                 square, sums = square + squared(g), _added(sums, g)
             of_sum = squared(sums)
             squares, own_squares, total = squares + square, own_squares + of_sum, _added(total, sums)
@@ -261,14 +280,6 @@ def _from_batches(unit: Alone, subset: Subset, with_error: bool) -> _Batches:
     return _Batches(float(np.mean(values)), float(error), norm, mean)
 
 
-def _of_batch(unit: Alone, piece: Tensor) -> list[Tensor]:
-    """Return the gradient of a mini-batch, from the buffers that the unit has."""
-    if not unit.problem.traits.remembers:
-        return unit.gradient(piece[None])[1]
-    with unit.scratch_buffers():
-        return unit.gradient(piece[None])[1]
-
-
 def _of_pairs(squares: float, square: float, count: int) -> float:
     """Return half of the mean square difference of `count` gradients, from Σ|g|² and |Σ g|²."""
     return (squares - square / count) / (count - 1)
@@ -279,7 +290,7 @@ def _left_out(unit: Alone, batches: Tensor, sums: list[Tensor], squares: float) 
     values, count = [], len(batches)
     for piece in batches:
         heed()
-        g = _of_batch(unit, piece)
+        g = of_batch(unit, piece)
         rest = squared([s - own for s, own in zip(sums, g, strict=True)])
         values.append(_of_pairs(squares - squared(g), rest, count - 1))
     with np.errstate(over="ignore", invalid="ignore"):

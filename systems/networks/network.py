@@ -28,6 +28,7 @@ from .datasets.base import Data
 from .measured import measured_attributes, step_attributes
 from .parts import (
     Landscape,
+    LayeredHessian,
     LossHessian,
     NetworkState,
     Reference,
@@ -38,6 +39,7 @@ from .parts import (
     explained,
     find_loss,
     first_not_finite,
+    layers,
     measurement,
     overlaps,
     response,
@@ -168,6 +170,9 @@ class Network(Assembly):
         with explained():
             found = self.units.gradient_noise(state, self._chosen)
             noise = dict(zip(("gradient_noise", "gradient_noise_error"), found, strict=True))
+            if self.record.layers:
+                parts = self.probing.layer_noise(state, self._chosen)
+                noise |= {f"layer_{name}": part for name, part in zip(noise, parts, strict=True)}
             return noise | self.response.at_waiting(state, found[0])
 
     def noise_of(self, state: NetworkState) -> Array:
@@ -244,7 +249,8 @@ class Network(Assembly):
         """Return the Hessian of the mean training loss of one replica (`curvature`)."""
         values = [b[position] for b in state.buffers]
         curved = self._chosen.curved[int(self.ensemble.replica[position])].index
-        return LossHessian(self._twin, state.weights[position], values, curved)
+        kind = LayeredHessian if self.record.layers else LossHessian
+        return kind(self._twin, state.weights[position], values, curved)
 
     @cached_property
     def _twin(self) -> Twin:
@@ -264,13 +270,18 @@ class Network(Assembly):
         msd, correlation = compare(reference.weights, state.weights)
         turned = overlaps.normalised_overlap(reference.square, msd, correlation)
         found = {"msd": msd, "correlation": correlation, "normalised_overlap": turned}
+        ends = self.layout, reference.weights, state.weights
+        if self.record.layers:
+            found["layer_msd"] = layers.msd(*ends)
         if self.record.layer_angles:
-            found["layer_angle"] = overlaps.layer_angles(self.layout, reference.weights, state.weights)
+            among = layers.blocks(self.layout) if self.record.layers else None
+            found["layer_angle"] = overlaps.layer_angles(*ends, among)
         return found
 
     def dimensions(self) -> Dimensions:
         """Return the further dimension of what is measured of each layer."""
-        return {"layer_angle": ("layer",)} if self.record.layer_angles else {}
+        angles: Dimensions = {"layer_angle": ("layer",)} if self.record.layer_angles else {}
+        return {**angles, **layers.DIMENSIONS} if self.record.layers else angles
 
     def compare_at(self, reference: Reference, state: NetworkState, lag: float) -> dict[str, Array]:
         """Return what `compare` does, and the response over this lag where it is measured (`response`)."""
@@ -294,14 +305,16 @@ class Network(Assembly):
 
     def attributes(self) -> Attributes:
         """Return the attributes of everything that a network measures."""
-        rule = step_attributes(self.dynamics, self.batches.size)
+        rule = step_attributes(self.dynamics, self.batches.size, self.problem.rule.groups)
         made = measured_attributes(self.loss.name, self.dof, self._chosen.sizes, rule, self.traits)
-        return {**made, **response.attributes(self)}
+        apart = layers.attributes(made) if self.record.layers else {}
+        return {**made, **apart, **response.attributes(self)}
 
     def coordinates(self, schedule: Schedule) -> Coordinates:
         """Return the time of gradient flow, the learning rate if it changes, and the names of layers."""
         named = overlaps.layer_names(self.layout) if self.record.layer_angles else {}
-        return {**scaled_times(self.dynamics.rates, schedule), **named}
+        named = layers.coordinates(self.layout) if self.record.layers else named
+        return {**scaled_times(self.dynamics.rates, schedule, self.one_rate), **named}
 
     def state_dict(self, state: NetworkState) -> dict[str, NDArray[Any]]:
         """Return the arrays of the state."""

@@ -58,12 +58,14 @@ def layer_names(layout: Layout) -> Coordinates:
     return {"layer": ("layer", names, {"long_name": "tensor of weights"})}
 
 
-def layer_angles(layout: Layout, a: Tensor, b: Tensor) -> Array:
+def layer_angles(layout: Layout, a: Tensor, b: Tensor, among: list[Block] | None = None) -> Array:
     """Return the angles between the layers of a and of b, shape (R, layers), for weights of shape (R, M).
 
-    In radians; NaN where all weights of a layer vanish at one of the times.
+    Of all `layers`, or of the tensors `among`. In radians; NaN where all weights of a layer vanish at one of
+    the times.
     """
-    return np.array([[_angle(p, q, block) for block in layers(layout)] for p, q in zip(a, b, strict=True)])
+    own = layers(layout) if among is None else among
+    return np.array([[_angle(p, q, block) for block in own] for p, q in zip(a, b, strict=True)])
 
 
 def _angle(a: Tensor, b: Tensor, block: Block) -> float:

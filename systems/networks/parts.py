@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from langevin import simulation
     from langevin.observables import barriers
 
-    from . import batches, contract, measurement, overlaps, perceptron, response, subsets, tiny
+    from . import batches, contract, layers, measurement, overlaps, perceptron, response, subsets, tiny
     from .bends import Bends
     from .companions import Companions, differing, stacked
     from .curvature import LossHessian, Twin
@@ -19,11 +19,14 @@ if TYPE_CHECKING:
     from .fitting import fitting
     from .identity import TestSets
     from .landscape import Landscape
+    from .layer_curvature import LayeredHessian
     from .layout import Layout, beside, converted, copies, seeded
     from .losses import Loss, find_loss
+    from .parameter_groups import grouped, unused
+    from .rule import Rule
     from .state import NetworkState, Reference, compare, first_not_finite, restored
     from .tiny import Tiny
-    from .training import Problem, Rule
+    from .training import Problem
     from .traits import by_layers
     from .units import Units
     from .views import Augmented, Views
@@ -38,7 +41,7 @@ else:
 
     torch, simulation = later("torch"), later("langevin.simulation")
     barriers = later("langevin.observables.barriers")
-    batches, contract = map(_module, ("batches", "contract"))
+    batches, contract, layers = map(_module, ("batches", "contract", "layers"))
     measurement, overlaps = map(_module, ("measurement", "overlaps"))
     perceptron, response, subsets, tiny = map(_module, ("perceptron", "response", "subsets", "tiny"))
     (Bends,) = _of("bends", "Bends")
@@ -49,16 +52,19 @@ else:
     (TestSets,) = _of("identity", "TestSets")
     (Landscape,) = _of("landscape", "Landscape")
     Companions, differing, stacked = _of("companions", "Companions", "differing", "stacked")
+    (LayeredHessian,) = _of("layer_curvature", "LayeredHessian")
     Layout, beside, converted, copies, seeded = _of(
         "layout", "Layout", "beside", "converted", "copies", "seeded"
     )
     Loss, find_loss = _of("losses", "Loss", "find_loss")
+    grouped, unused = _of("parameter_groups", "grouped", "unused")
     NetworkState, Reference, compare, first_not_finite, restored = _of(
         "state", "NetworkState", "Reference", "compare", "first_not_finite", "restored"
     )
     (Tiny,) = _of("tiny", "Tiny")
     (by_layers,) = _of("traits", "by_layers")
-    Problem, Rule = _of("training", "Problem", "Rule")
+    (Problem,) = _of("training", "Problem")
+    (Rule,) = _of("rule", "Rule")
     (Units,) = _of("units", "Units")
     Augmented, Views = _of("views", "Augmented", "Views")
 
@@ -68,6 +74,7 @@ __all__ = [
     "Companions",
     "Examples",
     "Landscape",
+    "LayeredHessian",
     "Layout",
     "Loss",
     "LossHessian",
@@ -93,6 +100,8 @@ __all__ = [
     "find_loss",
     "first_not_finite",
     "fitting",
+    "grouped",
+    "layers",
     "measurement",
     "overlaps",
     "perceptron",
@@ -105,4 +114,5 @@ __all__ = [
     "subsets",
     "tiny",
     "torch",
+    "unused",
 ]

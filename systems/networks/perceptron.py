@@ -154,6 +154,14 @@ def chosen(module: nn.Module, problem: Problem, keys: Descent, work: int, name: 
     if keys.augment != "none" or not problem.traits.compiles:
         # The kernels gather images by themselves, as they are.
         shape = None
+    groups = problem.rule.groups
+    if keys.backend == "numba" and groups is not None:
+        raise UserError(
+            'dynamics.backend = "numba": allowed: "auto" or "torch" with parameters that differ in rate or '
+            f"decay ({', '.join(groups.attributes())})"
+        )
+    if groups is not None:
+        shape = None
     if keys.backend == "numba" and (shape is None or size > LARGEST):
         raise UserError(
             f'dynamics.backend = "numba": allowed: "auto" or "torch" for {name} with '

@@ -59,6 +59,9 @@ grows as √(∫ds Δ/(2TM)), with Δ the displacement, that by SGD's own noise 
 beginning that is √(T_eff/(TM)), so that the noise serves for T not far below α D/(2B), and for s not far
 beyond the relaxation.
 It costs a sum for each weight; the field costs two further networks for every waiting time in progress.
+
+With factors f_i on the rate (`parameter_groups`) both hold as they stand. A field moves weight i by α_n f_i h
+in a step, and its kick has the variance 2Tα_n f_i: f_i cancels as α_n does.
 """
 
 from __future__ import annotations
@@ -175,7 +178,10 @@ def measuring(network: Measured) -> Response:
             return np.full(ensemble.size, record.field)
         found = network.noise_of(state) if noise is None else noise
         rate = float(dynamics.rates.rates(step))
-        return automatic(state, found / network.problem.batch_size + 2 * dynamics.temperature / rate, rate)
+        variance = found / network.problem.batch_size + 2 * dynamics.temperature / rate
+        groups = network.problem.rule.groups
+        # The slowest parameter must not round its steps in the field away.
+        return automatic(state, variance, rate if groups is None else rate * groups.slowest)
 
     return FromField(windows, ensemble, strength)
 

@@ -157,12 +157,14 @@ class RateSchedule:
         return {"schedule": self.name, "highest": self.learning_rate, **own}
 
 
-def scaled_times(rates: RateSchedule, schedule: Schedule) -> Coordinates:
+def scaled_times(rates: RateSchedule, schedule: Schedule, one_rate: bool = True) -> Coordinates:
     """Return the time of gradient flow, the sum of the learning rates of all steps before, as coordinates.
 
     If the rate changes, it is a coordinate, too: that of the step that begins at each time. The time of
-    gradient flow of a lag then depends on the waiting time, and there is none.
+    gradient flow of a lag then depends on the waiting time, and there is none. Without `one_rate` some
+    parameters descend at multiples of it, which the attributes say.
     """
+    base = {} if one_rate else {"comment": "of the base rate; dynamics.rate_factors multiplies it for some"}
     axes = {"time": schedule.times, "waiting_time": schedule.waiting_times, "lag": schedule.lags}
     if not rates.constant:
         del axes["lag"]
@@ -171,11 +173,11 @@ def scaled_times(rates: RateSchedule, schedule: Schedule) -> Coordinates:
         f"scaled_{name}": (
             name,
             rates.elapsed(values),
-            {"long_name": f"{name.replace('_', ' ')} {way}", "units": "1"},
+            {"long_name": f"{name.replace('_', ' ')} {way}", "units": "1", **base},
         )
         for name, values in axes.items()
     }
     if rates.constant:
         return found
-    about = {"long_name": "learning rate of the next step", "units": "1", **rates.attributes()}
+    about = {"long_name": "learning rate of the next step", "units": "1", **base, **rates.attributes()}
     return {**found, "learning_rate": ("time", rates.rates(schedule.times), about)}

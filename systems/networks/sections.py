@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import ClassVar, Literal
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, BeforeValidator
 
 from langevin.config import RecordKeys
 from langevin.keys import DynamicsKeys, key
 
 from .schedules import RateSchedule
+
+
+def _flat(given: Any, prefix: str = "") -> Any:
+    """Return a table whose tables are joined by dots: names without quotes are such tables in TOML."""
+    if not isinstance(given, Mapping):
+        return given
+    made: dict[str, Any] = {}
+    for name, value in given.items():
+        inner = _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+        made |= inner
+    return made
+
+
+def _factors(given: dict[str, float]) -> dict[str, float]:
+    for pattern, factor in given.items():
+        if not factor >= 0:
+            raise ValueError(f'"{pattern}": must be ≥ 0 (0: does not move)')
+    return given
+
+
+RateFactors = Annotated[dict[str, float], BeforeValidator(_flat), AfterValidator(_factors)]
 
 
 class Descent(DynamicsKeys):
@@ -66,6 +89,17 @@ class Descent(DynamicsKeys):
     )
     momentum: float = key("momentum μ", default=0.0, ge=0, lt=1)
     weight_decay: float = key("weight decay λ: −λ w is added to the force", default=0.0, ge=0)
+    decay: Literal["all", "weights"] = key(
+        "which parameters decay: all; or all but those of fewer than two axes (biases) and those of "
+        "normalisation layers",
+        default="all",
+    )
+    rate_factors: RateFactors = key(
+        "factors on the learning rate of parameters, by patterns of their names; those of all patterns that "
+        "match multiply; 0: does not move",
+        default={},
+        kind='table, such as { "head.*" = 0.1, "*.bias" = 2.0 }, of numbers ≥ 0',
+    )
     temperature: float = key(
         "temperature T of additional Gaussian noise √(2Tα) (stochastic gradient Langevin dynamics)",
         default=0.0,
@@ -137,6 +171,10 @@ class RecordDescent(RecordKeys):
 
     layer_angles: bool = key(
         "for each pair of times the angle by which the weights of every layer have turned", default=False
+    )
+    layers: bool = key(
+        "msd, gradient noise, and trace and largest eigenvalue of the Hessian, of each tensor of weights",
+        default=False,
     )
     energy_examples: int = key(
         "training examples, and test examples, that loss and accuracy are averaged over (a seeded subset; "

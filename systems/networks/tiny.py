@@ -19,9 +19,10 @@ from .batches import Batches
 from .examples import Examples
 from .measurement import noise_of_parts, parts_of, standard_error, unbiased
 from .perceptron import Shape
+from .rule import Rule
 from .state import NetworkState
 from .subsets import Chosen, Subset
-from .training import Problem, Rule
+from .training import Problem
 
 #: The widest layer, inputs apart, up to which the kernels for tiny nets are faster than those on BLAS: with
 #: ReLU on two inputs both take as long there, with tanh or images ours take half.

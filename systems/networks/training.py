@@ -7,7 +7,8 @@ rate of this step (`schedules`),
 
 that is torch.optim.SGD at T = 0. Without momentum it is the Euler-Maruyama step of `langevin.dynamics` with
 the force −g and dt = α (a test holds that); T > 0 is stochastic gradient Langevin dynamics (Welling and Teh
-2011), which samples exp(−(L + λ|w|²/2)/T) for full batches and α → 0.
+2011), which samples exp(−(L + λ|w|²/2)/T) for full batches and α → 0. `rule` writes it, and
+`parameter_groups` has it of parameters that differ in α or λ.
 
 A unit is bound to weights that lie elsewhere, in a state: it changes them in place when it takes steps, and
 measures them where they lie.
@@ -15,7 +16,6 @@ measures them where they lie.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,52 +29,12 @@ from .examples import Examples
 from .layout import Layout, beside, copies, put
 from .losses import Loss
 from .pointwise import channels_last_pays
-from .schedules import Rates, RateSchedule
+from .rule import Rate, Rule
+from .schedules import Rates
 from .traits import Traits
 
 #: Examples of a batch that go through the network at once; a larger batch is a sum of such pieces.
 LARGEST = 4096
-
-#: A learning rate: a number, or a tensor of no dimension, which a captured step reads when it is replayed.
-Rate = float | Tensor
-
-
-@dataclass(frozen=True)
-class Rule:
-    """The numbers of the step: learning rate α of every step, momentum μ, weight decay λ, temperature T."""
-
-    schedule: RateSchedule
-    momentum: float = 0.0
-    weight_decay: float = 0.0
-    temperature: float = 0.0
-
-    def kick(self, rate: float) -> float:
-        """Return the width √(2 T α) of the thermal noise of one step."""
-        return math.sqrt(2 * self.temperature * rate)
-
-    def apply(
-        self,
-        weights: list[Tensor],
-        gradients: list[Tensor],
-        velocities: list[Tensor],
-        rate: Rate,
-        share: float = 1.0,
-    ) -> None:
-        """Change weights and velocities in place, at this learning rate; the gradients may be overwritten.
-
-        With a `share` it is the step of so much of the gradient, which is then left as it is, and of so much
-        of the decay.
-        """
-        if self.weight_decay:
-            torch._foreach_add_(gradients, weights, alpha=self.weight_decay)
-        if self.momentum:
-            torch._foreach_mul_(velocities, self.momentum)
-            torch._foreach_add_(velocities, gradients, alpha=share)
-            gradients, share = velocities, 1.0
-        if isinstance(rate, Tensor):
-            torch._foreach_add_(weights, torch._foreach_mul(gradients, -rate * share))
-        else:
-            torch._foreach_add_(weights, gradients, alpha=-rate * share)
 
 
 @dataclass(frozen=True)
@@ -122,6 +82,8 @@ class Unit:
         self._weights: list[Tensor] = []
         self._velocities: list[Tensor] = []
         self._field: list[Tensor] = []
+        #: Places of the parameters on which the losses of the last gradient did not depend.
+        self.absent = problem.rule.idle
 
     @property
     def beside(self) -> list[Tensor]:
@@ -146,7 +108,8 @@ class Unit:
         with torch.no_grad():
             if self._field:
                 torch._foreach_sub_(gradients, self._field)
-            self.problem.rule.apply(self._weights, gradients, self._velocities, rate)
+            pushed, moved = bool(self._field), (self._weights, gradients, self._velocities)
+            self.problem.rule.apply(*moved, rate, absent=self.absent, pushed=pushed)
         return losses
 
     def run(self, batches: Tensor, rates: Rates) -> Tensor:
@@ -185,9 +148,11 @@ class Unit:
         Both are sums over the n examples divided by B.
         """
         gradients: list[Tensor] = []
+        absent = None
         total = torch.zeros(len(index), dtype=self.weights.dtype, device=self.weights.device)
         for piece in self._pieces(index):
             losses, found = self._piece(piece)
+            absent = self.absent if absent is None else absent & self.absent
             share = piece.shape[-1] / self.problem.batch_size
             if share != 1:
                 losses = losses * share
@@ -197,6 +162,7 @@ class Unit:
             else:
                 gradients = found
             total += losses
+        self.absent = self.problem.rule.idle if absent is None else absent
         return total, gradients or [torch.zeros_like(w) for w in self._weights]
 
     def _pieces(self, index: Tensor) -> tuple[Tensor, ...]:
@@ -245,8 +211,10 @@ class Alone(Unit):
     def _piece(self, index: Tensor) -> tuple[Tensor, list[Tensor]]:
         inputs, labels = self.gather(index[0])
         loss = self.problem.loss.mean(self.module(inputs), labels)
-        found = torch.autograd.grad(loss, self.parameters, materialize_grads=True)
-        return loss.detach()[None], list(found)
+        found = torch.autograd.grad(loss, self.parameters, allow_unused=True)
+        self.absent = frozenset(k for k, g in enumerate(found) if g is None)
+        pairs = zip(self.parameters, found, strict=True)
+        return loss.detach()[None], [torch.zeros_like(p) if g is None else g for p, g in pairs]
 
     def losses(self, index: Tensor) -> Tensor:
         """Return what `gradient` does of the losses, shape (1,) on batches (1, n), without the gradient."""

@@ -20,6 +20,7 @@ from .batches import Batches
 from .bends import Bends
 from .examples import Examples
 from .kicks import Kicks
+from .layer_noise import layer_noise
 from .perceptron import Compiled, Shape
 from .state import NetworkState
 from .subsets import Chosen
@@ -202,6 +203,14 @@ class Units:
         """Return the gradient noise and its standard error, shape (2, R)."""
         return self._each(lambda p, label: measurement.gradient_noise(p, chosen.probed[label]), state)
 
+    def layer_noise(self, state: NetworkState, chosen: Chosen) -> Array:
+        """Return the gradient noise of every layer and its standard error, shape (2, R, layers)."""
+
+        def one(probe: Alone, label: int) -> tuple[float, ...]:
+            return tuple(layer_noise(probe, chosen.probed[label]).ravel())
+
+        return np.moveaxis(self._each(one, state).reshape(2, -1, self.ensemble.size), 1, 2)
+
     def _each(self, one: Callable[[Alone, int], tuple[float, ...]], state: NetworkState) -> Array:
         """Return one(probe, label) of every replica, shape (numbers, R)."""
 
@@ -278,19 +287,23 @@ class Units:
                 yield upload(batch if self.bends is None else self.bends.append(batch, label, step))
 
     def _thermal(self, group: range, step: int, dtype: torch.dtype) -> Tensor:
-        """Return standard normals of one step, shape (r, M), from the stream of (seed, replica, step)."""
+        """Return the normals of one step, shape (r, M), from the stream of (seed, replica, step).
+
+        They are standard normals, times √f where a parameter's rate has a factor f.
+        """
         dof = self.problem.layout.dof * (1 if self.bends is None else self.bends.bends)
         streams = [self.ensemble.driving("thermal", int(self.ensemble.replica[p]), step) for p in group]
         if self.device.type == "cpu":
             kind = np.float32 if dtype == torch.float32 else np.float64
-            return torch.from_numpy(np.stack([s.standard_normal(dof, dtype=kind) for s in streams]))
+            drawn = np.stack([s.standard_normal(dof, dtype=kind) for s in streams])
+            return self.problem.rule.spread(torch.from_numpy(drawn))
         # Eleven million numbers a step are drawn where they are needed; the stream gives the seed.
         generator = torch.Generator(self.device)
         rows = []
         for stream in streams:
             generator.manual_seed(int(stream.integers(2**63)))
             rows.append(torch.randn(dof, generator=generator, dtype=dtype, device=self.device))
-        return torch.stack(rows)
+        return self.problem.rule.spread(torch.stack(rows))
 
 
 def _copy(target: tuple[Tensor, Tensor | None], source: tuple[Tensor, Tensor | None]) -> None:
