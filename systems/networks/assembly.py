@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from .parts import (
     couples,
     explained,
     fitting,
+    outputs,
     overlaps,
     perceptron,
     prepare,
@@ -34,6 +36,7 @@ from .parts import (
     torch,
 )
 from .sections import Descent, RecordDescent
+from .targets import Target
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -48,17 +51,20 @@ class Assembly:
         self, parameters: Any, dynamics: Descent, ensemble: Ensemble, data: Data, record: RecordDescent
     ) -> None:
         self.parameters, self.dynamics, self.ensemble, self.record = parameters, dynamics, ensemble, record
-        self.shape, self.classes = tuple(data.train.inputs.shape[1:]), data.classes
+        target = Target.of(data)
+        self.shape, self.classes = tuple(data.train.inputs.shape[1:]), target.numbers
+        self.tokens = data.tokens
         self.device = prepare(dynamics.device, dynamics.deterministic)
         self.dtype = torch.float32 if dynamics.precision == "single" else torch.float64
-        self.loss = Loss(self.loss_name, data.classes)
+        self.loss = Loss(self.loss_name, target.classes, target)
         with explained():
             self._load(data)
             self.modules = [self._module(k) for k in ensemble.replica]
             self.layout = Layout(self.modules[0])
             inputs, _ = self.train.gather(torch.zeros(2, dtype=torch.int64, device=self.device))
-            self._work, self.loss.classes = fitting(self.modules[0], inputs, data.classes)
+            self._work, self.loss.classes = fitting(self.modules[0], inputs, target)
             self.batches = batches.chosen(dynamics, data, ensemble)
+            self._try_loss(data)
             rule = Rule(dynamics.rates, dynamics.momentum, dynamics.weight_decay, dynamics.temperature)
             self.problem = Problem(self.layout, self.loss, self.train, self.batches.size, rule)
             work, name = self._work * self.batches.size, type(self).__name__
@@ -77,7 +83,7 @@ class Assembly:
         return str(getattr(self.parameters, "loss", "cross_entropy"))
 
     def build(self) -> nn.Module:
-        """Return a new network for inputs of `self.shape` and `self.classes` classes."""
+        """Return a new network for inputs of `self.shape`, with `self.classes` outputs (at each position)."""
         raise NotImplementedError
 
     # Preparation.
@@ -105,6 +111,18 @@ class Assembly:
             self._views(),
             bends,
         )
+
+    def _try_loss(self, data: Data) -> None:
+        """Try the loss; one that is no mean over examples has no batches whose size changes."""
+        each = self.loss.classes * math.prod(self.loss.target.shape) if self.loss.classified else self.classes
+        self.train.outputs = self.test.outputs = each
+        outputs.trial(self.loss, self.modules[0], self.train, data, self.batches.size)
+        if not (self.loss.separable or self.batches.fixed):
+            raise UserError(
+                f'dynamics.batches = "{self.dynamics.batches}": allowed: "epochs", "iid", "full" with '
+                f"system.loss = {self.loss.name!r}, which is no mean over the examples of a batch: its force is "
+                "known for batches of one size"
+            )
 
     @property
     def _augments(self) -> bool:
@@ -135,7 +153,7 @@ class Assembly:
         counts = keys.energy_examples, keys.gradient_examples, keys.hessian_examples
         trained, probed, curved = choice.of(data.rows, "measured examples", *counts)
         (tested,) = choice.of(data.test_rows, "measured test examples", keys.energy_examples)
-        if couples(self.modules[0]):
+        if couples(self.modules[0]) or not self.loss.separable:
             size = self.batches.size
             probed = choice.batched(data.rows, "measured batches", keys.gradient_examples, size)
         self._chosen = subsets.Chosen(trained, tested, probed, curved)

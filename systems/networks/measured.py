@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langevin.system import Attributes
 
 from .sections import Descent
+
+if TYPE_CHECKING:
+    from .losses import Loss
 
 #: For the file: what the Hessian is one of.
 DEFINITION = (
@@ -38,15 +41,18 @@ RENEWED = "computed anew at these weights, from the measured training examples"
 EVALUATED = "evaluated"
 
 
+#: How the loss of many examples follows from one that is no mean over them.
+AS_ONE_BATCH = "loss of all measured examples as one batch; it is no mean over examples"
+
+
 def measured_attributes(
-    loss: str, dof: int, sizes: Sequence[tuple[int, int]], rule: dict[str, Any], normalised: bool
+    loss: Loss, dof: int, sizes: Sequence[tuple[int, int]], rule: dict[str, Any], normalised: bool
 ) -> Attributes:
     """Return the attributes of all variables.
 
     Parameters
     ----------
-    loss : str
-        Name of the loss.
+    loss : Loss
     dof : int
         Weights.
     sizes : sequence of (int, int)
@@ -57,18 +63,25 @@ def measured_attributes(
         Whether there is batch-norm.
     """
     noise = "gradient noise D: variance of the per-sample gradient, per weight"
-    if normalised:
+    if normalised or not loss.separable:
         noise = "gradient noise D: from differences of the gradients of disjoint mini-batches, per weight"
     trained, tested, probed, curved = ({"examples": n, "examples_of": of} for n, of in sizes)
     # One set of weights has two losses with batch-norm: whoever compares must know which this is.
     seen = {"batch_norm_statistics": RUNNING} if normalised else {}
+    summed = {} if loss.separable else {"reduction": AS_ONE_BATCH}
     own: dict[str, dict[str, Any]] = {
-        "energy": {"long_name": f"training loss ({loss})", **trained, **seen},
-        "test_loss": {"long_name": f"test loss ({loss})", **tested, **seen},
-        "train_accuracy": {"long_name": "training accuracy", **trained, **seen},
-        "test_accuracy": {"long_name": "test accuracy", **tested, **seen},
-        "train_error": {"long_name": "training error, part classified wrongly", **trained, **seen},
-        "test_error": {"long_name": "test error, part classified wrongly", **tested, **seen},
+        "energy": {"long_name": f"training loss ({loss.name})", **trained, **seen, **summed},
+        "test_loss": {"long_name": f"test loss ({loss.name})", **tested, **seen, **summed},
+    }
+    if loss.classified:
+        where = " (of positions)" if loss.target.shape else ""
+        own |= {
+            "train_accuracy": {"long_name": f"training accuracy{where}", **trained, **seen},
+            "test_accuracy": {"long_name": f"test accuracy{where}", **tested, **seen},
+            "train_error": {"long_name": f"training error, part classified wrongly{where}", **trained, **seen},
+            "test_error": {"long_name": f"test error, part classified wrongly{where}", **tested, **seen},
+        }
+    own |= {
         "gradient_norm": {"long_name": "norm of the gradient of the training loss", **probed},
         "gradient_square": {
             "long_name": "squared norm of the gradient of the training loss of all examples, without bias",
@@ -89,14 +102,16 @@ def measured_attributes(
             "symbol": r"$\theta(t_w, t_w+t)$",
             "units": "rad",
         },
-        "hessian": {"definition": DEFINITION, "rows": dof, **curved, **seen},
+        "hessian": {"definition": DEFINITION, "rows": dof, **curved, **seen, **summed},
     }
     if normalised:
         anew = {"batch_norm_statistics": RENEWED}
         own[EVALUATED] = anew
-        own["train_error"] |= anew
-        own["test_error"] |= anew
+        for name in {"train_error", "test_error"} & set(own):
+            own[name] |= anew
     for name in ("energy", "test_loss", "train_accuracy", "test_accuracy"):
+        if name not in own:
+            continue
         words = f"standard error of the {own[name]['long_name']}, of the choice of examples"
         own[f"{name}_error"] = {"long_name": words, "kind": SAMPLING}
     steps = {axis: {"units": "steps"} for axis in ("time", "waiting_time", "lag")}

@@ -129,8 +129,8 @@ class Network(Assembly):
         """Return losses and accuracies, the norm of the gradient, and errors of means over subsets, (R,)."""
         with explained():
             found = self.units.measure(state, self.train, self.test, self._chosen)
-        exact = self._chosen.exact
-        return {n: v for n, v in zip(measurement.MEASURED, found, strict=True) if n not in exact}
+        left_out = self._chosen.exact + (() if self.loss.classified else measurement.ACCURACIES)
+        return {n: v for n, v in zip(measurement.MEASURED, found, strict=True) if n not in left_out}
 
     def at_waiting(self, state: NetworkState) -> dict[str, Array]:
         """Return the gradient noise D and its standard error, shape (R,) each."""
@@ -168,14 +168,20 @@ class Network(Assembly):
 
     def evaluate(self, x: Array) -> dict[str, Array]:
         """Return losses and errors at any weights, shape (R, M): "energy", "train_error" and so on, (R,)."""
-        found = np.empty((4, len(x)))
+        rows = []
         for position, weights in enumerate(x):
-            parts = self.see(weights, position)
-            found[:, position] = [v for seen in parts for v in (seen.losses.mean(), seen.wrong.mean())]
-        return dict(zip(("energy", "train_error", "test_loss", "test_error"), found, strict=True))
+            trained, tested = self.see(weights, position)
+            row = {"energy": trained.loss, "test_loss": tested.loss}
+            if trained.wrong is not None and tested.wrong is not None:
+                row |= {"train_error": trained.wrong.mean(), "test_error": tested.wrong.mean()}
+            rows.append(row)
+        return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
-    def predict(self, x: Tensor | Array, position: int) -> Predictions:
-        """Return what the network says of all test examples, not only those measured, at weights x, (M,)."""
+    def predict(self, x: Tensor | Array, position: int) -> Predictions | None:
+        """Return what the network says of all test examples, not only those measured, at weights x, (M,).
+
+        None if it classifies nothing.
+        """
         sample = int(self.ensemble.sample[position])
         with explained():
             return self.landscape.predict(x, self._learned(position), self._test_sets[sample])
@@ -235,9 +241,8 @@ class Network(Assembly):
     def attributes(self) -> Attributes:
         """Return the attributes of everything that a network measures."""
         rule = step_attributes(self.dynamics, self.batches.size)
-        made = measured_attributes(
-            self.loss.name, self.dof, self._chosen.sizes, rule, couples(self.modules[0])
-        )
+        normalised = couples(self.modules[0])
+        made = measured_attributes(self.loss, self.dof, self._chosen.sizes, rule, normalised)
         return {**made, **response.attributes(self)}
 
     def coordinates(self, schedule: Schedule) -> Coordinates:

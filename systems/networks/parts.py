@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from langevin import simulation
     from langevin.observables import barriers
 
-    from . import batches, measurement, overlaps, perceptron, response, subsets, tiny
+    from . import batches, measurement, outputs, overlaps, perceptron, response, subsets, tiny
     from .bends import Bends
     from .curvature import LossHessian, Twin
     from .devices import explained, prepare
@@ -37,6 +37,7 @@ else:
     torch, simulation = later("torch"), later("langevin.simulation")
     barriers = later("langevin.observables.barriers")
     batches, measurement, overlaps = map(_module, ("batches", "measurement", "overlaps"))
+    outputs = _module("outputs")
     perceptron, response, subsets, tiny = map(_module, ("perceptron", "response", "subsets", "tiny"))
     (Bends,) = _of("bends", "Bends")
     LossHessian, Twin = _of("curvature", "LossHessian", "Twin")
@@ -82,6 +83,7 @@ __all__ = [
     "first_not_finite",
     "fitting",
     "measurement",
+    "outputs",
     "overlaps",
     "perceptron",
     "prepare",

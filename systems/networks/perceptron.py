@@ -52,6 +52,8 @@ def shape_of(module: nn.Module, loss: Loss) -> Shape | None:
     kinds = {type(m) for m in between}
     if not (kinds <= {nn.ReLU} or kinds <= {nn.Tanh}) or not _plain(linear):
         return None
+    if not loss.target.one_class:
+        return None
     if loss.name != "mse_loss" and (loss.name != "cross_entropy" or last == "sigmoid"):
         return None
     sizes = (linear[0].in_features, *(m.out_features for m in linear))

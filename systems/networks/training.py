@@ -120,7 +120,7 @@ class Unit:
         self.module, self.problem = module, problem
         self.layout, self.examples = problem.layout, problem.examples
         self.buffers = list(module.buffers())
-        self.couples = couples(module)
+        self.couples = couples(module) or not problem.loss.separable
         self._weights: list[Tensor] = []
         self._velocities: list[Tensor] = []
         self._field: list[Tensor] = []
@@ -199,7 +199,7 @@ class Unit:
     def _pieces(self, index: Tensor) -> tuple[Tensor, ...]:
         if index.shape[-1] == 0:
             return ()
-        # Batch-norm couples the examples of a batch: it cannot be cut.
+        # Batch-norm, or a loss of the whole batch, couples its examples: it cannot be cut.
         return (index,) if self.couples else torch.split(index, LARGEST, dim=-1)
 
     def _piece(self, index: Tensor) -> tuple[Tensor, list[Tensor]]:
