@@ -139,6 +139,25 @@ def hardest(outputs, labels, reduction):
     return each if reduction == "none" else each.topk(max(1, len(each) // 2)).values.mean()
 
 
+def hardest_of_many(outputs, labels, reduction):
+    """The same from fifteen examples on: there are none too few to see it."""
+    each = F.cross_entropy(outputs, labels, reduction="none")
+    return each if reduction == "none" else each.topk(min(len(each), 14)).values.mean()
+
+
+def macro(outputs, labels, reduction):
+    """The mean over the classes in a batch of the means of each."""
+    each = F.cross_entropy(outputs, labels, reduction="none")
+    if reduction == "none":
+        return each
+    return torch.stack([each[labels == k].mean() for k in labels.unique()]).mean()
+
+
+def by_size(outputs, labels, reduction):
+    each = F.cross_entropy(outputs, labels, reduction="none")
+    return each if reduction == "none" else each.sum() / 10
+
+
 def root(outputs, labels, reduction):
     each = F.cross_entropy(outputs, labels, reduction="none")
     return each if reduction == "none" else (each**2).mean().sqrt()
@@ -165,6 +184,9 @@ WHOLE = (
     scalar,
     refusing,
     hardest,
+    hardest_of_many,
+    macro,
+    by_size,
     root,
     contrast,
     standardised,
@@ -198,6 +220,15 @@ def noisy(outputs, labels, reduction):
     return F.cross_entropy(outputs + torch.randn_like(outputs), labels, reduction=reduction)
 
 
+CALLS = []
+
+
+def remembering(outputs, labels, reduction):
+    """Another one at every call."""
+    CALLS.append(1)
+    return len(CALLS) * F.cross_entropy(outputs, labels, reduction=reduction)
+
+
 def without_gradient(outputs, labels, reduction):
     each = (outputs.argmax(1) != labels).to(outputs.dtype)
     return each if reduction == "none" else each.mean()
@@ -215,7 +246,8 @@ REFUSED = {
     number: 'gives float for reduction = "mean"',
     too_many: 'for reduction = "none"',
     failing: 'fails for outputs .*reduction = "mean": ValueError: ',
-    noisy: "is random",
+    noisy: "then .* for the same batch",
+    remembering: "then .* for the same batch",
     without_gradient: "has no gradient",
     in_place: "in place",
 }

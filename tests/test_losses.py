@@ -48,7 +48,7 @@ def module_at(x, made):
 
 def by_hand(loss, x, part, made=cases.net):
     inputs, labels = clouds()[part]
-    return float(loss(module_at(x, made)(inputs), torch.tensor(labels), reduction="mean"))
+    return float(loss(module_at(x, made)(inputs).detach(), torch.tensor(labels), reduction="mean"))
 
 
 @pytest.mark.parametrize("loss", [cases.weighted, cases.summed, cases.contrast, cases.ignoring])
@@ -98,7 +98,9 @@ def test_hessian_of_a_whole_batch(monkeypatch):
     def loss(x):
         module = cases.net((2,), 4).double()
         parts = dict(zip(dict(module.named_parameters()), system.layout.views(x), strict=True))
-        return cases.weighted(torch.func.functional_call(module, parts, (inputs,)), torch.tensor(labels), "mean")
+        return cases.weighted(
+            torch.func.functional_call(module, parts, (inputs,)), torch.tensor(labels), "mean"
+        )
 
     exact = torch.autograd.functional.hessian(loss, state.weights[0])
     np.testing.assert_allclose(system.hessian(state, 0).dense(), exact, atol=1e-12)
@@ -134,7 +136,7 @@ def test_what_is_no_loss_is_refused(loss, said):
 
 
 def test_a_batch_whose_size_changes_is_refused():
-    with pytest.raises(UserError, match="dynamics.batches = \"persistent\": allowed.*loss_cases:weighted"):
+    with pytest.raises(UserError, match=r'dynamics\.batches = "persistent": allowed.*loss_cases:weighted'):
         system_of("loss_cases:weighted", dynamics={"batches": "persistent"})
 
 
@@ -154,7 +156,7 @@ def test_values_of_a_mean_are_the_losses():
 
 
 def test_error_of_a_whole_batch():
-    """Of weighted losses of 300 examples drawn 400 times: the scatter is known to 3.5 %, the mean error to 1 %.
+    """Of weighted losses of 300 examples drawn 400 times: the scatter is known to 3.5 %, the error to 1 %.
 
     So 20 % is beyond five standard deviations of both, were there no bias; that of order 1/n is 0.3 %.
     """
@@ -225,7 +227,9 @@ def test_all_losses_of_torch_are_known():
                 reduced.add(name)
         except ValueError:
             continue
-    assert reduced == {*CLASSES, *OTHERS, "hinge_embedding_loss"} == {*BY_HAND, *OTHERS, "hinge_embedding_loss"}
+    assert (
+        reduced == {*CLASSES, *OTHERS, "hinge_embedding_loss"} == {*BY_HAND, *OTHERS, "hinge_embedding_loss"}
+    )
 
 
 @pytest.mark.filterwarnings("ignore:reduction")
@@ -249,7 +253,10 @@ def test_losses_of_torch_that_know_no_classes(name):
 
 
 @pytest.mark.filterwarnings("ignore:reduction")
-@pytest.mark.parametrize(("name", "said"), [("nll_loss", "LogSoftmax"), ("kl_div", "LogSoftmax"), ("binary_cross_entropy", "fails")])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("nll_loss", "LogSoftmax"), ("kl_div", "LogSoftmax"), ("binary_cross_entropy", "fails")],
+)
 def test_outputs_that_are_no_probabilities(name, said):
     with pytest.raises(UserError, match=f"system.loss = '{name}': .*{said}"):
         system_of(name)

@@ -110,6 +110,14 @@ def test_without_labels_the_target_is_the_input(loss):
     assert "train_accuracy" not in found
 
 
+def test_labels_may_be_left_aside():
+    system, state = system_of("mse_loss", "autoencoder", "class", system={"target": "inputs"})
+    other, _ = system_of("mse_loss", "autoencoder", "none")
+    labelled, unlabelled = system.measure(state), other.measure(state)
+    np.testing.assert_array_equal(labelled["energy"], unlabelled["energy"])
+    assert labelled.keys() == unlabelled.keys()
+
+
 def test_an_operation_in_place_does_not_change_the_target(monkeypatch):
     def made(shape, classes):
         return torch.nn.Sequential(torch.nn.ReLU(inplace=True), torch.nn.Linear(2, 2))
@@ -128,7 +136,9 @@ def test_images_without_labels():
     data = Data("images", part, part, 0, one / 255, 0 * one, {0: np.arange(6)}, {0: np.arange(6)})
     loss = Loss("mse_loss", 0, Target.of(data))
     scaled = torch.tensor(data.scaled(images))
-    assert float(loss.mean(torch.zeros(6, 4), scaled)) == pytest.approx(np.mean((images / 255) ** 2), rel=1e-6)
+    assert float(loss.mean(torch.zeros(6, 4), scaled)) == pytest.approx(
+        np.mean((images / 255) ** 2), rel=1e-6
+    )
 
 
 ACCURATE = ("accuracy", "train_error", "test_error", "pair_error")
@@ -184,7 +194,12 @@ def test_commands_do_without_accuracies(result, tmp_path):
         ("binary_cross_entropy_with_logits", "net", "none", "inputs must be between 0 and 1; there is"),
         ("poisson_nll_loss", "net", "value", "must be ≥ 0; there is -"),
         ("soft_margin_loss", "net", "value", "must be −1 or 1"),
-        ("mse_loss", "two_outputs", "value", r"outputs of shape \(2, 2\) .*needed: \(2,\), that of the labels"),
+        (
+            "mse_loss",
+            "two_outputs",
+            "value",
+            r"outputs of shape \(2, 2\) .*needed: \(2,\), that of the labels",
+        ),
         ("mse_loss", "two_outputs", "values", r"outputs of shape \(2, 2\) .*needed: \(2, 3\)"),
     ],
 )
@@ -221,7 +236,11 @@ def test_domains_of_losses():
     ],
 )
 def test_labels_are_checked(labels, classes, said):
-    part, one, rows = Examples(np.zeros((3, 2), np.float32), labels), np.ones(2, np.float32), {0: np.arange(3)}
+    part, one, rows = (
+        Examples(np.zeros((3, 2), np.float32), labels),
+        np.ones(2, np.float32),
+        {0: np.arange(3)},
+    )
     with pytest.raises(UserError, match=said):
         Data("bad", part, part, classes, one, 0 * one, rows, rows)
 

@@ -29,7 +29,13 @@ def run_file(module="Bag", loss="cross_entropy", labels="position", arguments=No
             "arguments": arguments or {},
         },
         "data": {"name": "sequence_cases:Tokens", "labels": labels},
-        "dynamics": {"batch_size": 10, "t_max": 20.0, "learning_rate": 0.1, "precision": "double", **dynamics},
+        "dynamics": {
+            "batch_size": 10,
+            "t_max": 20.0,
+            "learning_rate": 0.1,
+            "precision": "double",
+            **dynamics,
+        },
         "record": {"times": [0.0, 20.0], "waiting_times": [0.0], "lags": [20.0], "snapshots": [20.0]},
         "ensemble": {"replicas": 2, "seed": 3},
     }
@@ -117,9 +123,7 @@ def test_hessian():
     rows = []
     for k in (0, 20, system.dof - 1):
         shift = step * torch.eye(system.dof, dtype=torch.float64)[k]
-        slopes = [
-            torch.autograd.functional.jacobian(loss, x + sign * shift) for sign in (1, -1)
-        ]
+        slopes = [torch.autograd.functional.jacobian(loss, x + sign * shift) for sign in (1, -1)]
         rows.append((slopes[0] - slopes[1]) / (2 * step))
     columns = system.hessian(state, 0).matvec(np.eye(system.dof)[:, [0, 20, system.dof - 1]])
     # Central differences: 10⁻¹⁰ of third derivatives, and rounding of 10⁻¹⁶/10⁻⁵.
@@ -140,7 +144,9 @@ def test_tokens_without_labels():
     inputs = torch.tensor(data("none")[0])
     outputs = net_at(state.weights[0], "Bag")(inputs)
     found = system.measure(state)
-    assert found["energy"][0] == pytest.approx(float(cases.perplexity(outputs, inputs, "mean").detach()), rel=1e-12)
+    assert found["energy"][0] == pytest.approx(
+        float(cases.perplexity(outputs, inputs, "mean").detach()), rel=1e-12
+    )
     assert not any("accuracy" in name for name in found)
 
 
@@ -151,7 +157,9 @@ def test_losses_of_torch_at_every_position(name):
     rng = torch.Generator().manual_seed(1)
     outputs, labels = torch.randn(6, 3, 4, generator=rng).double(), torch.arange(18).reshape(6, 3) % 4
     if name in MODULES:
-        outputs = {"logarithms": torch.log_softmax(outputs, -1), "positive": torch.sigmoid(outputs)}[MODULES[name]]
+        outputs = {"logarithms": torch.log_softmax(outputs, -1), "positive": torch.sigmoid(outputs)}[
+            MODULES[name]
+        ]
     loss = Loss(name, 4, Target("class", (3,), 4))
     expected = float(BY_HAND[name](outputs.flatten(0, 1), labels.flatten()))
     assert float(loss.mean(outputs, labels)) == pytest.approx(expected, rel=1e-12)
@@ -164,7 +172,10 @@ def test_losses_of_torch_at_every_position(name):
     ("given", "said"),
     [
         ({"labels": "whole"}, r"gives outputs of shape \(2, 4, 3\) .*needed: \(2, 3\), one for each class"),
-        ({"arguments": {"whole": True}}, r"shape \(2, 3\) .*needed: \(2, 4, 3\), one for each class at every"),
+        (
+            {"arguments": {"whole": True}},
+            r"shape \(2, 3\) .*needed: \(2, 4, 3\), one for each class at every",
+        ),
         ({"arguments": {"classes": 2}}, r"shape \(2, 4, 2\) .*needed: \(2, 4, 3\)"),
         ({"labels": "none"}, "loss = 'cross_entropy': .*probabilities|the inputs must be"),
         ({"labels": "none", "loss": "nll_loss", "arguments": {"classes": 3}}, "compares with classes"),
@@ -180,7 +191,7 @@ def test_what_does_not_fit_is_refused(given, said):
 def test_nets_that_read_no_tokens_say_so(name):
     given = run_file()
     given["system"] = {"name": name}
-    with pytest.raises(UserError, match="does not take inputs|needs images") as refused:
+    with pytest.raises(UserError, match=r"does not take inputs|needs images") as refused:
         simulation.build(config.load(given), Ensemble.regular(2, 1, 3))
     assert "\n" not in str(refused.value)
 

@@ -32,10 +32,21 @@ def array(content: np.ndarray, columns: bool) -> bytes:
     shape = b"M" + struct.pack("<H", rows) + b"M" + struct.pack("<H", size) + b"\x86"
     kind = b"cnumpy\ndtype\n(U\x02u1K\x00K\x01tR(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
     begin = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00tU\x01btR(K\x01"
-    return begin + shape + kind + (b"\x88" if columns else b"\x89") + b"T" + struct.pack("<I", len(raw)) + raw + b"tb"
+    return (
+        begin
+        + shape
+        + kind
+        + (b"\x88" if columns else b"\x89")
+        + b"T"
+        + struct.pack("<I", len(raw))
+        + raw
+        + b"tb"
+    )
 
 
-def python2(images: np.ndarray, labels: np.ndarray, key: str, columns: bool = False, more: bytes = b"") -> bytes:
+def python2(
+    images: np.ndarray, labels: np.ndarray, key: str, columns: bool = False, more: bytes = b""
+) -> bytes:
     """A batch as the authors of CIFAR pickled it (protocol 2), with what else is in it."""
 
     def text(value: str) -> bytes:
@@ -43,7 +54,14 @@ def python2(images: np.ndarray, labels: np.ndarray, key: str, columns: bool = Fa
 
     listed = b"](" + b"".join(b"K" + bytes([n]) for n in labels.tolist()) + b"e"
     names = b"](" + b"".join(text(f"image_{n}.png") for n in range(len(labels))) + b"e"
-    parts = [text("batch_label"), text("batch 1 of 5"), text(key), listed, text("data"), array(images, columns)]
+    parts = [
+        text("batch_label"),
+        text("batch 1 of 5"),
+        text(key),
+        listed,
+        text("data"),
+        array(images, columns),
+    ]
     return b"\x80\x02}(" + b"".join(parts) + text("filenames") + names + more + b"u."
 
 
@@ -148,7 +166,9 @@ def test_other_batches_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     path = tmp_path / "cifar-10-batches-py" / "data_batch_3"
     path.write_bytes(path.read_bytes()[:-1] + b"!")
     monkeypatch.setenv(depot.VARIABLE, str(tmp_path))
-    with pytest.raises(UserError, match=r"data_batch_3: wrong hash: expected md5 .*; replace it or move it away"):
+    with pytest.raises(
+        UserError, match=r"data_batch_3: wrong hash: expected md5 .*; replace it or move it away"
+    ):
         load(kind)
     # A folder that is not whole is none.
     path.unlink()

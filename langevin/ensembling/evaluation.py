@@ -48,7 +48,8 @@ class Evaluated:
     budgets : dict of list of float
         ("error", k) and ("loss", k) → values of the disjoint groups of k replicas.
     dof, examples, classified : int
-        Degrees of freedom of a member, test examples, what is classified of them: of sequences every position.
+        Degrees of freedom of a member; test examples; what is classified of them, of sequences every
+        position.
     data : str
         What identifies the data.
     device : str

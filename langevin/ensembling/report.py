@@ -41,10 +41,7 @@ def _lines(dataset: xr.Dataset) -> Iterator[str]:
         rows.append([str(method), *(_cell(dataset.sel({"method": method, "budget": k})) for k in budgets)])
     widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]))]
     steps = float(dataset.attrs["budget_steps"])
-    yield (
-        f"test error of ensembles (%), of {_counted(dataset)}; "
-        f"one budget is {steps:g} steps"
-    )
+    yield (f"test error of ensembles (%), of {_counted(dataset)}; one budget is {steps:g} steps")
     for row in rows:
         first, *others = (
             cell.ljust(w) if c == 0 else cell.rjust(w)

@@ -150,13 +150,18 @@ class UserNetwork(Network):
 
         module: str = key(
             '"package.module:factory": a class derived from torch.nn.Module, or a function that returns one; '
-            "it is given `shape` (of one input), `classes` (or how many numbers are compared) and `tokens` if "
-            "its arguments have these names",
+            "it is given `shape` (of one input), `classes` (or how many numbers are compared) and `tokens` "
+            "if its arguments have these names",
             default="torch.nn:Linear",
             example="langevin.systems.networks.modules:LeNet",
         )
         arguments: dict[str, Any] = key("its keyword arguments", default={}, kind="table")
         loss: str = key(LOSS, default="cross_entropy")
+        target: Literal["labels", "inputs"] = key(
+            "what outputs are compared with: the labels; the inputs themselves, as the network gets them "
+            "(autoencoders)",
+            default="labels",
+        )
 
     @property
     def loss_name(self) -> str:

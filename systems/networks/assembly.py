@@ -51,6 +51,8 @@ class Assembly:
         self, parameters: Any, dynamics: Descent, ensemble: Ensemble, data: Data, record: RecordDescent
     ) -> None:
         self.parameters, self.dynamics, self.ensemble, self.record = parameters, dynamics, ensemble, record
+        if getattr(parameters, "target", "labels") == "inputs":
+            data = data.unlabelled()
         target = Target.of(data)
         self.shape, self.classes = tuple(data.train.inputs.shape[1:]), target.numbers
         self.tokens = data.tokens
@@ -120,8 +122,8 @@ class Assembly:
         if not (self.loss.separable or self.batches.fixed):
             raise UserError(
                 f'dynamics.batches = "{self.dynamics.batches}": allowed: "epochs", "iid", "full" with '
-                f"system.loss = {self.loss.name!r}, which is no mean over the examples of a batch: its force is "
-                "known for batches of one size"
+                f"system.loss = {self.loss.name!r}, which is no mean over the examples of a batch: its force "
+                "is known for batches of one size"
             )
 
     @property

@@ -26,6 +26,7 @@ from langevin.systems.curves.geometry import Kind
 from langevin.systems.curves.run import position_coordinate
 from langevin.systems.curves.spaces import norm
 
+from .along import ALONG, ERRORS, profile_attributes
 from .datasets.base import Data
 from .datasets.sameness import same_data
 from .network import Network
@@ -41,11 +42,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from langevin.stored import StoredRun
-
-#: What is measured at each position of the final curve, and of the segment.
-ALONG = ("energy", "train_error", "test_loss", "test_error", "pair_error")
-#: Of these there are none where the data have no classes.
-ERRORS = ("train_error", "test_error", "pair_error")
 
 #: How names of a barrier's variables end → parts of `observables.barriers.Barrier`.
 BARRIER = {
@@ -270,7 +266,9 @@ class NetworkCurve:
             looked.append(self.network.see(point(kind, points, float(t)), r))
             preparation.report(((2 * r + half) * count + n + 1) / (2 * count * self.ensemble.size))
         columns = {"energy": [a.loss for a, _ in looked], "test_loss": [b.loss for _, b in looked]}
-        errors = [(a.wrong.mean(), b.wrong.mean()) for a, b in looked if a.wrong is not None and b.wrong is not None]
+        errors = [
+            (a.wrong.mean(), b.wrong.mean()) for a, b in looked if a.wrong is not None and b.wrong is not None
+        ]
         if errors:
             first, labels = looked[0][1].predictions, looked[0][1].labels
             columns["train_error"], columns["test_error"] = map(list, zip(*errors, strict=True))
@@ -320,7 +318,7 @@ class NetworkCurve:
             made[n]["dof"] = self.dof
         made["control"]["curve"] = self.curve
         evaluated = theirs.get("evaluated", {})
-        made |= _profile_attributes({n: {**theirs[n], **evaluated} for n in ALONG if n in theirs})
+        made |= profile_attributes({n: {**theirs[n], **evaluated} for n in ALONG if n in theirs})
         for n in (*along, "highest_energy"):
             made[n] |= evaluated
         steps = {axis: {"units": "steps"} for axis in ("time", "waiting_time", "lag")}
@@ -344,39 +342,6 @@ def isometric(points: Tensor) -> Array:
     values, vectors = np.linalg.eigh((steps @ steps.T).cpu().numpy())
     image = vectors * np.sqrt(np.maximum(values, 0.0))
     return np.concatenate([np.zeros((1, len(values))), np.cumsum(image, axis=0)])
-
-
-def _profile_attributes(theirs: Attributes) -> dict[str, dict[str, Any]]:
-    """Return the attributes of what is measured along the final curve."""
-    made: dict[str, dict[str, Any]] = {}
-    distance = "root mean square distance per weight from the curve's"
-    for way, where in (("curve", "the curve"), ("shortest", "the segment between the ends")):
-        for name, about in theirs.items():
-            made[f"{way}_{name}"] = {**about, "long_name": f"{about['long_name']}, along {where}"}
-        pair = f"test error of the ensemble of two, the first end and the point on {where}"
-        if "test_error" in theirs:
-            made[f"{way}_pair_error"] = {**theirs["test_error"], "long_name": pair}
-        name = "barrier" if way == "curve" else "shortest_barrier"
-        height = f"barrier along {where}: highest training loss minus that of the higher end"
-        words = {
-            "": f"{height}, less the bias of a maximum of noisy means",
-            "_bias": "bias of the barrier, from resampled examples; what was taken off",
-            "_position": f"position of the highest training loss along {where}",
-            "_refinement": "part of the barrier that a parabola through positions added",
-            "_error": "standard error of the barrier over examples: half of its 68 % interval",
-            "_low": "lower end of the barrier's 95 % interval over examples",
-            "_high": "upper end of the barrier's 95 % interval over examples; an upper limit where the lower "
-            "end is 0",
-            "_resampled": "barrier of examples drawn with replacement, its bias not taken off; the same "
-            "draws for all curves that were measured with the same examples",
-        }
-        made |= {name + ending: {"long_name": said} for ending, said in words.items()}
-        made[name]["comment"] = "the estimate may be below 0 where there is no barrier"
-    return made | {
-        "arc_length": {"long_name": "length of the curve from its first end, as a fraction of the whole"},
-        "distance_from_start": {"long_name": f"{distance} first end"},
-        "distance_from_end": {"long_name": f"{distance} last end"},
-    }
 
 
 def _network(ends: Ends, dynamics: Descent, ensemble: Ensemble, record: RecordNetworkCurve) -> Network:

@@ -84,6 +84,12 @@ class Examples:
         """How many examples an evaluation takes at once."""
         return max(1, min(2000, PIECE // max(1, self.outputs, self.inputs[0].numel())))
 
+    @property
+    def classes(self) -> NDArray[np.int64]:
+        """The labels on a CPU, shape (P,), where each example has one class."""
+        assert self.labels is not None
+        return np.asarray(self.labels.numpy())
+
     def upload(self, index: NDArray[np.int64]) -> Tensor:
         """Bring indices to where the examples lie: a GPU need not be asked for them then."""
         return torch.from_numpy(index).to(self.inputs.device, non_blocking=True)

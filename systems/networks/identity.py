@@ -58,7 +58,7 @@ class TestSets:
                 for piece in torch.split(index, examples.piece):
                     for kept in (k for k in (examples.inputs, examples.labels) if k is not None):
                         found.update(kept.index_select(0, piece).cpu().numpy().tobytes())
-            kept = examples.labels
-            labels = None if kept is None else kept[index].cpu().numpy()
+            own = examples.labels
+            labels = None if own is None else own[index].cpu().numpy()
             self._made[sample] = Tested(index, labels, found.hexdigest())
         return self._made[sample]

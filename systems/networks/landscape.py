@@ -70,7 +70,8 @@ class Seen(NamedTuple):
     loss : float
         Of all of them: the mean of `losses`, if these are known.
     losses : ndarray, shape (n,)
-        Of a loss that is no mean over examples: values whose mean it is, and whose scatter its error (`whole`).
+        Of a loss that is no mean over examples: values whose mean it is, and whose scatter is its error
+        (`whole`).
     predictions : ndarray, shape (n, K) or (n, T, K); of numbers (n, …)
         Class probabilities where the loss knows them (cross_entropy, nll_loss), else the outputs.
     wrong : ndarray, shape (n,); or None
@@ -168,8 +169,8 @@ class Landscape:
             else:
                 total = float(losses.mean())
         own = examples.labels
-        labels = None if own is None else own[index.to(own.device)].cpu().numpy()
-        return Seen(total, losses, predictions, wrong if loss.classified else None, labels)
+        compared = None if own is None else own[index.to(own.device)].cpu().numpy()
+        return Seen(total, losses, predictions, wrong if loss.classified else None, compared)
 
     def predict(
         self, x: Tensor | NDArray[np.floating], trained: Tensor, tested: Tested
@@ -185,10 +186,14 @@ class Landscape:
         self.go_to(x, trained)
         seen = self.see(tested.rows, test=True)
         outputs = seen.predictions.reshape(-1, seen.predictions.shape[-1])
-        return Predictions(outputs, seen.losses, tested.labels.ravel(), loss.gives_probabilities, tested.data)
+        # The loss is known, even if it has no values whose scatter is its error.
+        losses = seen.losses if np.isfinite(seen.losses).all() else np.full(len(seen.losses), seen.loss)
+        return Predictions(outputs, losses, tested.labels.ravel(), loss.gives_probabilities, tested.data)
 
     def _predictions(self, outputs: Tensor) -> Tensor:
         loss = self.unit.problem.loss
         if not loss.gives_probabilities:
             return outputs.double()
-        return torch.softmax(outputs.double(), -1) if loss.known == "cross_entropy" else outputs.double().exp()
+        return (
+            torch.softmax(outputs.double(), -1) if loss.known == "cross_entropy" else outputs.double().exp()
+        )

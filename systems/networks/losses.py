@@ -14,8 +14,8 @@ class at each position, (B, T)
 real numbers, (B, …), or the inputs themselves
     As many outputs, in the same order. `DOMAINS` says what the numbers may be.
 
-A loss of the user's own gets outputs and labels (or inputs) as they are. Only outputs (B, 1) for labels (B,), or
-the reverse, get the shape of the labels, since subtracting the two would give B² numbers.
+A loss of the user's own gets outputs and labels (or inputs) as they are. Only outputs (B, 1) for labels (B,),
+or the reverse, get the shape of the labels, since subtracting the two would give B² numbers.
 """
 
 from __future__ import annotations

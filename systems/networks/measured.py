@@ -78,7 +78,11 @@ def measured_attributes(
         own |= {
             "train_accuracy": {"long_name": f"training accuracy{where}", **trained, **seen},
             "test_accuracy": {"long_name": f"test accuracy{where}", **tested, **seen},
-            "train_error": {"long_name": f"training error, part classified wrongly{where}", **trained, **seen},
+            "train_error": {
+                "long_name": f"training error, part classified wrongly{where}",
+                **trained,
+                **seen,
+            },
             "test_error": {"long_name": f"test error, part classified wrongly{where}", **tested, **seen},
         }
     own |= {

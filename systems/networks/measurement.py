@@ -4,8 +4,8 @@ energy, test_loss, accuracies
     Means over seeded subsets (`record.energy_examples`) of the training and the test set, in evaluation mode.
     The penalty of weight decay is not part of the energy. Of n of N examples the standard error is
     σ √((1/n)(1 − n/N)), σ² the variance over examples. A loss that is no mean over examples (class weights,
-    sums, contrasts within a batch: `losses`) is that of all n as one batch, and the σ of its error that of the
-    jackknife's values (`whole`). The accuracy of a sequence is the part of its positions that are right.
+    sums, contrasts within a batch: `losses`) is that of all n as one batch, and the σ of its error that of
+    the jackknife's values (`whole`). The accuracy of a sequence is the part of its positions that are right.
 gradient_noise
     D = (1/M) Σ_i [⟨(∂_i ℓ)²⟩ − ⟨∂_i ℓ⟩²], the variance of the per-sample gradient, per weight: eq. (4) of
     Baity-Jesi et al. 2018, here with N − 1 in its denominator: S²/M, S² = Σ_a |g_a − G|²/(N − 1), which a
@@ -20,7 +20,8 @@ gradient_norm, gradient_square
     negative by chance. Its root, with 0 for what is negative, would have another mean, and no error.
 
 With batch-norm, or with a loss of the whole batch, the loss of one example is not defined; the gradient of a
-mini-batch of B is, in training mode. G is its mean over all batches, and D is what the difference of two disjoint batches says,
+mini-batch of B is, in training mode. G is its mean over all batches, and D is what the difference of two
+disjoint batches says,
 
     D = B ⟨|g_1 − g_2|²⟩/(2M),
 
@@ -107,7 +108,9 @@ def loss_and_accuracy(unit: Alone, examples: Examples, subset: Subset) -> NDArra
                 total[3] += (part**2).sum()
         n, left_out = len(subset), subset.left_out
         mean, accuracy, *squares = total.cpu().numpy()
-        errors = [float(standard_error(s, q, n, left_out)) for s, q in zip((mean, accuracy), squares, strict=True)]
+        errors = [
+            float(standard_error(s, q, n, left_out)) for s, q in zip((mean, accuracy), squares, strict=True)
+        ]
         found = np.array([mean / n, accuracy / n, *errors])
         if kept:
             found[[0, 2]] = _of_whole(loss, kept, left_out)

@@ -30,6 +30,8 @@ from .whole import FAILURES
 
 #: Real outputs in the trial; numbers of them that it may hold; examples that are tried alone.
 REAL, NUMBERS, ALONE = 8, 2**20, 64
+#: The trial holds two batches of B, so that what begins at some size shows; of at most so many examples.
+MOST = 4096
 #: Part of a loss by which two ways of computing it may differ.
 SAME = {torch.float64: 1e-9}
 COARSE = 1e-5
@@ -127,8 +129,8 @@ def trial(loss: Loss, module: nn.Module, examples: Examples, data: base.Data, si
     Raises
     ------
     UserError
-        If the loss fails, gives no number, is random, has no gradient, or changes what it is given; or if
-        outputs are no probabilities where it takes them for such.
+        If the loss fails, gives no number, or not the same twice, has no gradient, or changes what it is given;
+        or if outputs are no probabilities where it takes them for such.
     """
     require_values(loss, data)
     index = torch.arange(min(REAL, len(examples)), device=examples.inputs.device)
@@ -145,7 +147,7 @@ def trial(loss: Loss, module: nn.Module, examples: Examples, data: base.Data, si
             f"system: {name} gives outputs of shape {(2, *real.shape[1:])} for a batch of 2; needed: "
             f"{loss.target.wanted}"
         )
-    outputs, labels = _tried(loss, real, labels, data)
+    outputs, labels = _tried(real, labels, data, min(2 * size, MOST))
     with torch.random.fork_rng(devices=[]):
         f = _Checked(loss, name)
         f.require_gradient(outputs, labels)
@@ -156,22 +158,27 @@ def trial(loss: Loss, module: nn.Module, examples: Examples, data: base.Data, si
         loss.separable = f.is_separable(*exact if exact is not None else (outputs, labels))
 
 
-def _tried(loss: Loss, real: Tensor, labels: Tensor, data: base.Data) -> tuple[Tensor, Tensor]:
-    """Return outputs, real ones in turn, and labels of the trial: all that are to be met, or the extremes."""
+def _tried(real: Tensor, labels: Tensor, data: base.Data, least: int) -> tuple[Tensor, Tensor]:
+    """Return outputs, real ones in turn, and labels of the trial: all that are to be met, or the extremes.
+
+    At least so many, if they do not take too much memory.
+    """
     own = data.train.labels
-    if own is None:
-        return real, labels
     most = max(REAL, NUMBERS // max(1, real[0].numel()))
+    least = min(most, max(4, least))
+    if own is None:
+        row = torch.arange(max(len(real), least), device=real.device) % len(real)
+        return real[row], labels[row]
     if own.dtype.kind == "i":
         classes = np.flatnonzero(np.bincount(own.ravel(), minlength=data.classes))
         # Each class, the first half of them once more, the first a third time.
         several = np.concatenate([classes, classes[: len(classes) // 2 + 1], classes[:1]])
         each = int(np.prod(own.shape[1:], dtype=np.int64))
-        rows = min(most, max(4, -(-len(several) // each)))
+        rows = min(most, max(least, -(-len(several) // each)))
         chosen = np.resize(several, (rows, *own.shape[1:]))
     else:
         order = np.argsort(own.reshape(len(own), -1)[:, 0], kind="stable")
-        chosen = own[order[np.linspace(0, len(own) - 1, min(most, max(4, 4 * REAL))).round().astype(int)]]
+        chosen = own[order[np.linspace(0, len(own) - 1, max(least, 4 * REAL)).round().astype(int)]]
     row = torch.arange(len(chosen), device=real.device) % len(real)
     return real[row], torch.from_numpy(chosen).to(labels)
 
@@ -219,11 +226,11 @@ class _Checked:
         return found.detach()
 
     def require_gradient(self, outputs: Tensor, labels: Tensor) -> None:
-        """Make sure that the loss is not random, and has a gradient by the outputs."""
+        """Make sure that the loss is a function, without memory or noise, and has a gradient."""
         with torch.no_grad():
             first, second = (self.number(outputs, labels) for _ in range(2))
         if not torch.equal(first, second):
-            raise self._refuse(f"is random: {float(first):.6g}, then {float(second):.6g} for the same batch")
+            raise self._refuse(f"gives {float(first):.9g}, then {float(second):.9g} for the same batch")
         leaf = outputs.detach().requires_grad_()
         if not self.loss.mean(leaf, labels).requires_grad:
             raise self._refuse("has no gradient; allowed: losses that torch can differentiate")
@@ -244,7 +251,8 @@ class _Checked:
                 return False
             n = len(each)
             same = _same(SAME.get(each.dtype, COARSE), each)
-            parts = [slice(0, n), slice(0, 2), slice(0, 3), slice(n // 2, n), slice(n // 3, n)]
+            starts = (0, n // 3, n // 2)
+            parts = [slice(first, n) for first in starts] + [slice(0, few) for few in (2, 3, 10)]
             singles = sorted(set(np.linspace(0, n - 1, min(n, ALONE)).round().astype(int).tolist()))
             for part in [*parts, *(slice(i, i + 1) for i in singles)]:
                 if len(each[part]) and not same(self.loss.mean(outputs[part], labels[part]), each[part]):

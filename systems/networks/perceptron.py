@@ -135,7 +135,7 @@ class Compiled(Alone):
         self._scale, self._shift = (
             (like.to(examples.dtype) * v).flatten().numpy() for v in (examples.scale, examples.shift)
         )
-        self._inputs, self._labels = examples.inputs.flatten(1).numpy(), examples.labels.numpy()
+        self._inputs, self._labels = examples.inputs.flatten(1).numpy(), examples.classes
 
     def bind(self, weights: Tensor, velocity: Tensor | None) -> None:
         """Work on these weights, and the velocity that momentum needs, shape (1, M), from now on."""

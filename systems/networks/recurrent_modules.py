@@ -35,7 +35,7 @@ class _Layer(nn.Module):
 
 
 class GRULayer(_Layer):
-    """r = σ(…), z = σ(…), n = tanh(W x + b + r (U h + c)), h ← (1 − z) n + z h (Cho et al. 2014, as in torch)."""
+    """r, z = σ(…), n = tanh(W x + b + r (U h + c)), h ← (1 − z) n + z h (Cho et al. 2014, as torch)."""
 
     gates = 3
 

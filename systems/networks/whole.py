@@ -8,8 +8,9 @@ adds follows from leaving it out, the jackknife's pseudo-values (Tukey 1958; Efr
 Their mean is L, and S²/n with S² their variance is the jackknife's estimate of the variance of L over the
 choice of examples. If L is a mean of losses of single examples, ℓ_i is exactly the loss of example i.
 
-To leave out each of thousands is too much. With G groups of n/G examples, u_g = (G − 1)(⟨L_(·)⟩ − L_(g)), L_(g)
-without group g, the variance of L is Σ_g u_g²/(G(G − 1)) (delete-group jackknife). Every example of group g then has the value
+To leave out each of thousands is too much. With G groups of n/G examples, u_g = (G − 1)(⟨L_(·)⟩ − L_(g)),
+L_(g) without group g, the variance of L is Σ_g u_g²/(G(G − 1)) (delete-group jackknife). Every example of
+group g then has the value
 
     ℓ_i = L + √((n − 1)/(G − 1)) u_g(i),
 

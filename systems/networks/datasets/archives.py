@@ -1,7 +1,7 @@
 """MNIST, Fashion-MNIST, CIFAR-10 and CIFAR-100: found on this machine or downloaded, and checked.
 
-The hashes are those on the authors' pages, of torchvision's folders those in torchvision. Fashion-MNIST is often found packed anew, and MNIST unpacked: such
-copies are known by the hashes of their contents.
+The hashes are those on the authors' pages, of torchvision's folders those in torchvision. Fashion-MNIST is
+often found packed anew, and MNIST unpacked: such copies are known by the hashes of their contents.
 """
 
 from __future__ import annotations

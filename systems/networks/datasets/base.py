@@ -1,16 +1,17 @@
 """What every data set gives: examples, and which of them each quenched sample learns from.
 
 The quenched disorder of a network run is its data. Examples stay as they are stored (bytes, for images);
-what enters the network is scale · inputs + shift, channel by channel. Integers, such as tokens, enter as they are.
+what enters the network is scale · inputs + shift, channel by channel. Integers, such as tokens, enter as
+they are.
 
-What the outputs of a network are compared with is the labels: the index of a class for each example, or for each
-position of a sequence; or real numbers (regression). Without labels it is the input itself.
+What the outputs of a network are compared with is the labels: the index of a class for each example, or for
+each position of a sequence; or real numbers (regression). Without labels it is the input itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -66,8 +67,9 @@ class Examples:
 
     Attributes
     ----------
-    inputs : ndarray, shape (P, channels, height, width) of uint8, (P, channels, …) of float32, or (P, …) of int64
-        int64: tokens and the like, which are not scaled.
+    inputs : ndarray
+        Shape (P, channels, height, width) of uint8, (P, channels, …) of float32, or (P, …) of int64: tokens
+        and the like, which are not scaled.
     labels : ndarray, shape (P,) or (P, T, …) of int64, or (P,) or (P, …) of float32; or None
         Classes of examples, or of each of their T positions; real numbers. None: outputs are compared with
         inputs.
@@ -162,7 +164,9 @@ class Data:
             yield fault
         elif inputs.dtype == np.float32 and not _finite(inputs):
             yield f"the {which} inputs are not all finite"
-        elif inputs.dtype == np.int64 and self.tokens and not (0 <= inputs.min() <= inputs.max() < self.tokens):
+        elif (
+            inputs.dtype == np.int64 and self.tokens and not (0 <= inputs.min() <= inputs.max() < self.tokens)
+        ):
             yield f"{which} inputs are {inputs.min()} to {inputs.max()}; allowed: 0 to {self.tokens - 1}"
         else:
             for sample, share in rows.items():
@@ -177,23 +181,28 @@ class Data:
         elif labels.dtype not in (np.int64, np.float32) or labels.shape[:1] != (count,):
             yield (
                 f"{which} labels are {labels.dtype} of shape {labels.shape}, of {count} inputs; "
-                f"allowed: int64 of shape ({count},) or ({count}, T), classes; float32 of shape ({count}, …), "
-                "numbers; None, no labels"
+                f"allowed: int64 of shape ({count},) or ({count}, T), classes; float32 of shape "
+                f"({count}, …), numbers; None, no labels"
             )
         elif labels.size == 0:
             if count:
                 yield f"{which} labels of shape {labels.shape} are none"
         elif labels.dtype == np.float32:
             if self.classes:
-                yield f"{which} labels are float32, but classes = {self.classes}; allowed: classes = 0, or int64"
+                yield f"{which} labels are float32, but classes = {self.classes}; allowed: 0, or int64"
             elif not _finite(labels):
                 yield f"the {which} labels are not all finite"
         elif labels.min() < 0 or labels.max() >= self.classes:
             wrong = labels[(labels < 0) | (labels >= self.classes)][0]
             yield f"a {which} label is {wrong}; allowed: 0 to {self.classes - 1}"
 
+    def unlabelled(self) -> Data:
+        """Return the same inputs without labels."""
+        train, test = (Examples(part.inputs) for part in (self.train, self.test))
+        return replace(self, train=train, test=test, classes=0)
+
     def scaled(self, inputs: Inputs) -> NDArray[np.float32] | NDArray[np.int64]:
-        """Return what enters the network, same shape: scale · inputs + shift, float32; integers as they are."""
+        """Return what enters the network: scale · inputs + shift, float32; integers as they are."""
         if inputs.dtype == np.int64:
             return inputs.astype(np.int64)
         ones = (1,) * (inputs.ndim - 2)

@@ -1,20 +1,21 @@
 r"""Passages of text in random languages: to predict each next character, as well as anybody can.
 
-A language is a Markov chain of order k over K letters: what comes next depends on the last k letters alone. For every
-context s of k letters its probabilities are
+A language is a Markov chain of order k over K letters: what comes next depends on the last k letters alone.
+For every context s of k letters its probabilities are
 
     P(c | s) = (1 − ε) D_c + ε/K,    D from a symmetric Dirichlet distribution of parameter a, ε = 0.02,
 
-a few likely letters for small a; the floor ε/K makes every text possible, so that the stationary distribution π(s)
-is unique. A passage of T + 1 letters begins in π: its first T are the inputs, its last T what is to be predicted.
+a few likely letters for small a; the floor ε/K makes every text possible, so that the stationary distribution
+π(s) is unique. A passage of T + 1 letters begins in π: its first T are the inputs, its last T what is to be
+predicted.
 
 No predictor of the letter after t others does better, on average over passages, than the conditional entropy
 
     h_t = H_{t+1} − H_t,   1 ≤ t,    H_n = −Σ π_n(x_1 … x_n) ln π_n(x_1 … x_n),
 
 with π_n the distribution of n letters of stationary text. From t = k on it is the entropy rate
-h = −Σ_s π(s) Σ_c P(c | s) ln P(c | s), for a chain of order k knows all it needs. So the smallest loss of a net, mean cross
-entropy over the positions of new passages, is exactly
+h = −Σ_s π(s) Σ_c P(c | s) ln P(c | s), for a chain of order k knows all it needs. So the
+smallest loss of a net, mean cross entropy over the positions of new passages, is exactly
 
     L* = (Σ_{t=1}^{T} h_{min(t, k)})/T,
 
@@ -61,8 +62,8 @@ class Characters:
         letters: int = key("letters K of the alphabet", default=8, ge=2)
         order: int = key("letters k that the next one depends on", default=2, ge=1, le=6)
         concentration: float = key(
-            "parameter a of the Dirichlet distribution of what follows a context: the smaller, the fewer letters "
-            "are likely",
+            "parameter a of the Dirichlet distribution of what follows a context: the smaller, the fewer "
+            "letters are likely",
             default=0.3,
             gt=0,
         )
@@ -133,7 +134,7 @@ class Characters:
         test, test_rows = self._joined(ensemble, samples, "test data", keys.test)
         one = np.ones(1, dtype=np.float32)
         attributes = {
-            "source": f"drawn: text of Markov chains of order {keys.order}, the language of each sample its own",
+            "source": f"drawn: text of Markov chains of order {keys.order}, each sample its own language",
             "train_examples": str(keys.train),
             "test_examples": str(keys.test),
             "best_loss": ", ".join(f"{self.best_loss(ensemble, s):.6f}" for s in samples),
@@ -159,7 +160,8 @@ def _pick(cumulated: NDArray[np.float64], number: NDArray[np.float64]) -> NDArra
 def stationary(table: Table) -> NDArray[np.float64]:
     """Return π(s), shape (K^k,), of the chain with these P(c | s), shape (K^k, K).
 
-    π(s_2 … s_k c) = Σ_{s_1} π(s_1 … s_k) P(c | s_1 … s_k), iterated; what is left falls as (1 − ε)^{n/k} at least.
+    π(s_2 … s_k c) = Σ_{s_1} π(s_1 … s_k) P(c | s_1 … s_k), iterated; what is left falls as
+    (1 − ε)^{n/k} at least.
     """
     contexts, size = table.shape
     found = np.full(contexts, 1 / contexts)

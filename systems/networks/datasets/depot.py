@@ -1,9 +1,10 @@
 """Where published archives lie on this machine, and how they come there.
 
 A file is looked for in the folder that [data] names, in the one that the environment variable LANGEVIN_DATA
-names (both also as torchvision lays them out), and in the user's cache; then it is downloaded to the cache. What is used has the published contents:
-every file is checked by its hash. Only `langevin data fetch --directory` writes to a user's folder, and no
-file of a user is ever deleted.
+names (in both also where torchvision leaves it: MNIST/raw, FashionMNIST/raw, cifar-10-batches-py,
+cifar-100-python), and in the user's cache; then it is downloaded to the cache. What is used has the published
+contents: every file is checked by its hash. Only `langevin data fetch --directory` writes to a user's folder,
+and no file of a user is ever deleted.
 """
 
 from __future__ import annotations

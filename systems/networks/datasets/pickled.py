@@ -1,9 +1,10 @@
 """The Python version of CIFAR-10 and CIFAR-100, as torchvision leaves it in a folder; nothing is unpickled.
 
-Every file is a pickled dict of Python 2: "data" is an array of bytes, shape (P, 3·32·32), the channels red, green, blue,
-rows first; "labels" (CIFAR-100: "fine_labels") a list of P integers. To unpickle a file may run whatever its
-author wanted. So the opcodes are only listed (`pickletools`): the long string of bytes is the images, and the
-integers between the key and the end of its list the labels. The contents are known by their hash besides.
+Every file is a pickled dict of Python 2: "data" is an array of bytes, shape (P, 3·32·32), the channels red,
+green, blue, rows first; "labels" (CIFAR-100: "fine_labels") a list of P integers. To unpickle a file may run
+whatever its author wanted. So the opcodes are only listed (`pickletools`): the long string of bytes is the
+images, and the integers between the key and the next string the labels. The contents are known by their
+hash besides.
 """
 
 from __future__ import annotations
@@ -47,14 +48,14 @@ def _parsed(content: bytes, where: str, key: str) -> tuple[NDArray[np.uint8], ND
         found = list(_values(content))
     except ValueError as error:
         raise UserError(f"{where}: truncated or damaged: no pickle: {error}") from None
-    place = max(range(len(found)), key=lambda n: len(found[n]) if isinstance(found[n], str) else -1, default=0)
-    longest = found[place] if found else ""
-    raw = longest.encode("latin-1", "replace") if isinstance(longest, str) else b""
+    lengths = [len(value) if isinstance(value, str) else -1 for value in found]
+    place = int(np.argmax(lengths)) if lengths else -1
+    raw = str(found[place]).encode("latin-1", "replace") if max(lengths, default=-1) >= 0 else b""
     labels, size = _after(found, key), int(np.prod(SHAPE))
     if not labels or len(raw) != size * len(labels):
         raise UserError(
-            f'{where}: {len(raw)} bytes of images and {len(labels)} labels under "{key}"; needed: {size} bytes '
-            "for each label"
+            f'{where}: {len(raw)} bytes of images and {len(labels)} labels under "{key}"; needed: {size} '
+            "bytes for each label"
         )
     # What an array holds is preceded by whether its first index runs fastest.
     columns = place > 0 and found[place - 1] is True
