@@ -63,6 +63,32 @@ def test_energy_of_a_whole_batch(loss):
     assert "energy_error" not in found
 
 
+@pytest.mark.parametrize("loss", [cases.weighted, cases.contrast])
+def test_stored_weights_have_the_energy_of_the_run(loss, tmp_path):
+    """In curves, planes and ensembles: the loss of all examples, and values whose mean it is."""
+    given = run_file(
+        f"loss_cases:{loss.__name__}", record={"snapshots": [60.0]}, dynamics={"learning_rate": 0.01}
+    )
+    path = tmp_path / "run.nc"
+    found = langevin.run({**given, "output": {"path": str(path)}})
+    system, x = system_of(f"loss_cases:{loss.__name__}"), found["snapshot"].to_numpy()[0]
+    again = system.evaluate(x)
+    for name in ("energy", "test_loss"):
+        np.testing.assert_allclose(again[name], found[name][:, -1], rtol=1e-12)
+    said = system.predict(x[1], 1)
+    assert said.losses.mean() == pytest.approx(float(found["test_loss"][1, -1]), rel=1e-12)
+    curve = {
+        "system": {"name": "network_curve", "start": str(path)},
+        "dynamics": {**DYNAMICS, "t_max": 4.0},
+        "record": {"times": [4.0], "waiting_times": [], "lags": [], "positions": 5},
+        "ensemble": {"replicas": 1, "seed": 3},
+    }
+    made = langevin.run(curve)
+    ends = made["curve_energy"].to_numpy()[0, [0, -1]]
+    np.testing.assert_allclose(ends, found["energy"][:, -1], rtol=1e-12)
+    assert (made["barrier_high"] >= made["barrier_low"]).all() and made["barrier_error"].notnull().all()
+
+
 def test_noise_of_a_whole_batch():
     system = system_of("loss_cases:weighted")
     state = system.initial_state(Noise(3, system.ensemble.replica))
@@ -232,7 +258,6 @@ def test_all_losses_of_torch_are_known():
     )
 
 
-@pytest.mark.filterwarnings("ignore:reduction")
 @pytest.mark.parametrize("name", CLASSES)
 def test_losses_of_torch(name):
     module = MODULES.get(name, "net")
@@ -252,7 +277,6 @@ def test_losses_of_torch_that_know_no_classes(name):
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.filterwarnings("ignore:reduction")
 @pytest.mark.parametrize(
     ("name", "said"),
     [("nll_loss", "LogSoftmax"), ("kl_div", "LogSoftmax"), ("binary_cross_entropy", "fails")],

@@ -150,7 +150,6 @@ def test_tokens_without_labels():
     assert not any("accuracy" in name for name in found)
 
 
-@pytest.mark.filterwarnings("ignore:reduction")
 @pytest.mark.parametrize("name", CLASSES)
 def test_losses_of_torch_at_every_position(name):
     """The loss of a sequence is the mean over its positions, each as an example."""

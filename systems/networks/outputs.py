@@ -129,8 +129,8 @@ def trial(loss: Loss, module: nn.Module, examples: Examples, data: base.Data, si
     Raises
     ------
     UserError
-        If the loss fails, gives no number, or not the same twice, has no gradient, or changes what it is given;
-        or if outputs are no probabilities where it takes them for such.
+        If the loss fails, gives no number, or not the same twice, has no gradient, or changes what it is
+        given; or if outputs are no probabilities where it takes them for such.
     """
     require_values(loss, data)
     index = torch.arange(min(REAL, len(examples)), device=examples.inputs.device)
