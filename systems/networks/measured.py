@@ -45,6 +45,33 @@ EVALUATED = "evaluated"
 AS_ONE_BATCH = "loss of all measured examples as one batch; it is no mean over examples"
 
 
+def _seen(loss: Loss, normalised: bool) -> dict[str, str]:
+    """Return what says how examples are seen, and how their loss follows, where that is not plain."""
+    # One set of weights has two losses with batch-norm: whoever compares must know which this is.
+    statistics = {"batch_norm_statistics": RUNNING} if normalised else {}
+    return statistics | ({} if loss.separable else {"reduction": AS_ONE_BATCH})
+
+
+def _losses(
+    loss: Loss, trained: dict[str, int], tested: dict[str, int], seen: dict[str, str]
+) -> dict[str, dict[str, Any]]:
+    """Return the attributes of losses, and of accuracies and errors where there are classes."""
+    own: dict[str, dict[str, Any]] = {
+        "energy": {"long_name": f"training loss ({loss.name})", **trained, **seen},
+        "test_loss": {"long_name": f"test loss ({loss.name})", **tested, **seen},
+    }
+    if not loss.classified:
+        return own
+    where = " (of positions)" if loss.target.shape else ""
+    about = {n: v for n, v in seen.items() if n != "reduction"}
+    return own | {
+        "train_accuracy": {"long_name": f"training accuracy{where}", **trained, **about},
+        "test_accuracy": {"long_name": f"test accuracy{where}", **tested, **about},
+        "train_error": {"long_name": f"training error, part classified wrongly{where}", **trained, **about},
+        "test_error": {"long_name": f"test error, part classified wrongly{where}", **tested, **about},
+    }
+
+
 def measured_attributes(
     loss: Loss, dof: int, sizes: Sequence[tuple[int, int]], rule: dict[str, Any], normalised: bool
 ) -> Attributes:
@@ -66,25 +93,8 @@ def measured_attributes(
     if normalised or not loss.separable:
         noise = "gradient noise D: from differences of the gradients of disjoint mini-batches, per weight"
     trained, tested, probed, curved = ({"examples": n, "examples_of": of} for n, of in sizes)
-    # One set of weights has two losses with batch-norm: whoever compares must know which this is.
-    seen = {"batch_norm_statistics": RUNNING} if normalised else {}
-    summed = {} if loss.separable else {"reduction": AS_ONE_BATCH}
-    own: dict[str, dict[str, Any]] = {
-        "energy": {"long_name": f"training loss ({loss.name})", **trained, **seen, **summed},
-        "test_loss": {"long_name": f"test loss ({loss.name})", **tested, **seen, **summed},
-    }
-    if loss.classified:
-        where = " (of positions)" if loss.target.shape else ""
-        own |= {
-            "train_accuracy": {"long_name": f"training accuracy{where}", **trained, **seen},
-            "test_accuracy": {"long_name": f"test accuracy{where}", **tested, **seen},
-            "train_error": {
-                "long_name": f"training error, part classified wrongly{where}",
-                **trained,
-                **seen,
-            },
-            "test_error": {"long_name": f"test error, part classified wrongly{where}", **tested, **seen},
-        }
+    seen = _seen(loss, normalised)
+    own = _losses(loss, trained, tested, seen)
     own |= {
         "gradient_norm": {"long_name": "norm of the gradient of the training loss", **probed},
         "gradient_square": {
@@ -106,7 +116,7 @@ def measured_attributes(
             "symbol": r"$\theta(t_w, t_w+t)$",
             "units": "rad",
         },
-        "hessian": {"definition": DEFINITION, "rows": dof, **curved, **seen, **summed},
+        "hessian": {"definition": DEFINITION, "rows": dof, **curved, **seen},
     }
     if normalised:
         anew = {"batch_norm_statistics": RENEWED}
