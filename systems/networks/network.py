@@ -175,7 +175,8 @@ class Network(Assembly):
             if trained.wrong is not None and tested.wrong is not None:
                 row |= {"train_error": trained.wrong.mean(), "test_error": tested.wrong.mean()}
             rows.append(row)
-        return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+        names = [n for n in ("energy", "train_error", "test_loss", "test_error") if n in rows[0]]
+        return {name: np.array([row[name] for row in rows]) for name in names}
 
     def predict(self, x: Tensor | Array, position: int) -> Predictions | None:
         """Return what the network says of all test examples, not only those measured, at weights x, (M,).
