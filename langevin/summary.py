@@ -79,7 +79,7 @@ def results(dataset: xr.Dataset) -> str:
     if "budget_error_mean" in dataset:
         lines.append(report.text(dataset))
     # Along curves test_loss stands without a training of its own.
-    if {"energy", "test_loss"} <= set(dataset) and "barrier" not in dataset:
+    if {"energy", "test_loss"} <= set(dataset) and "highest_energy" not in dataset:
         lines += [*_training(dataset), *_regimes(dataset)]
     elif "energy" in dataset:
         lines += _energy(dataset["energy"])
