@@ -31,6 +31,8 @@ SYSTEMS = {
     "preresnet": "langevin.systems.networks.deep:PreActivationResNet",
     "resnet158": "langevin.systems.networks.deep:ResNet158",
     "wide_resnet": "langevin.systems.networks.deep:WideResidual",
+    "gru": "langevin.systems.networks.recurrent:GRU",
+    "lstm": "langevin.systems.networks.recurrent:LSTM",
     "curve": "langevin.systems.curves.run:ModelCurve",
     "network_curve": "langevin.systems.networks.curve:NetworkCurve",
     "network": "langevin.systems.networks.architectures:UserNetwork",
@@ -42,6 +44,7 @@ DATASETS = {
     "fashion_mnist": "langevin.systems.networks.datasets.archives:FashionMNIST",
     "cifar10": "langevin.systems.networks.datasets.archives:CIFAR10",
     "cifar100": "langevin.systems.networks.datasets.archives:CIFAR100",
+    "characters": "langevin.systems.networks.datasets.characters:Characters",
     "ljat": "langevin.systems.networks.datasets.ljat:LJAT",
     "synthetic": "langevin.systems.networks.datasets.synthetic:Synthetic",
 }

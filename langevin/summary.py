@@ -78,7 +78,8 @@ def results(dataset: xr.Dataset) -> str:
     lines: list[str] = []
     if "budget_error_mean" in dataset:
         lines.append(report.text(dataset))
-    if {"energy", "test_accuracy"} <= set(dataset):
+    # Along curves test_loss stands without a training of its own.
+    if {"energy", "test_loss"} <= set(dataset) and "highest_energy" not in dataset:
         lines += [*_training(dataset), *_regimes(dataset)]
     elif "energy" in dataset:
         lines += _energy(dataset["energy"])
@@ -178,6 +179,8 @@ def _training(dataset: xr.Dataset) -> Iterator[str]:
     time, _ = _final(dataset["energy"])
     yield f"{f'at t = {time:g}':>14}{'training':>22}{'test':>22}"
     for row, names in _TRAINING.items():
+        if not any(name in dataset for name in names):
+            continue
         cells = [_last(dataset, name) if name in dataset else "" for name in names]
         yield f"{row:>14}{cells[0]:>22}{cells[1]:>22}".rstrip()
 

@@ -15,7 +15,8 @@ class Predictions(NamedTuple):
     ----------
     outputs : ndarray, shape (n, K)
         Probabilities of the classes; else any outputs, of which the largest names the class.
-    losses : ndarray, shape (n,)
+    losses : ndarray, shape (examples,)
+        n of them, unless one example is classified at many positions.
     labels : ndarray of int, shape (n,)
         The right classes.
     probabilities : bool

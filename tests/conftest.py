@@ -73,6 +73,8 @@ SMALL_SYSTEMS: dict[str, dict[str, Any]] = {
     "resnet158": {"depth": 8, "width": 1},
     "wide_resnet": {"depth": 10, "widening": 1, "width": 1},
     "mlp": {"widths": [3]},
+    "gru": {"hidden": 3, "embedding": 2},
+    "lstm": {"hidden": 3, "embedding": 2},
     # No smaller box holds the cutoff twice; what they start from need not be equilibrium.
     "kob_andersen": {"n": 150, "equilibration_time": 0.002},
     "particles": {"n": 64, "equilibration_time": 0.002},
@@ -81,7 +83,7 @@ SMALL_SYSTEMS: dict[str, dict[str, Any]] = {
 
 #: Networks that differ from others by their module alone: what is true of these is tested of the others, in
 #: less time, and of these in the slow tests. resnet158 (batch-norm) and small_net stand for them.
-ALIKE = ("lenet", "preresnet", "resnet18", "vgg16", "wide_resnet")
+ALIKE = ("gru", "lenet", "lstm", "preresnet", "resnet18", "vgg16", "wide_resnet")
 
 
 def every_system() -> list[Any]:
@@ -130,7 +132,8 @@ def small(ends: Path) -> Callable[..., dict[str, Any]]:
             # Nothing to download, and of the shape that the system expects.
             name, few = given["data"]["name"], {"train": 32, "test": 32}
             synthetic = {"name": "synthetic", "like": given["data"].get("like", name)}
-            given["data"] = {"name": name, "points": 500, **few} if name == "ljat" else synthetic | few
+            own = {"ljat": {"points": 500}, "characters": {"length": 3, "letters": 3, "order": 1}}
+            given["data"] = {"name": name, **few, **own[name]} if name in own else synthetic | few
         for dotted, value in overrides.items():
             section, key = dotted.split("__")
             given[section][key] = value

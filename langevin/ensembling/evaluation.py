@@ -47,8 +47,9 @@ class Evaluated:
     disagreement, normalised : ndarray, shape (R // K, K m, K m)
     budgets : dict of list of float
         ("error", k) and ("loss", k) → values of the disjoint groups of k replicas.
-    dof, examples : int
-        Degrees of freedom of a member, test examples.
+    dof, examples, classified : int
+        Degrees of freedom of a member; test examples; what is classified of them, of sequences every
+        position.
     data : str
         What identifies the data.
     device : str
@@ -65,6 +66,7 @@ class Evaluated:
     budgets: dict[tuple[str, int], list[float]] = field(default_factory=dict)
     dof: int = 0
     examples: int = 0
+    classified: int = 0
     data: str = ""
     device: str = ""
     about: Mapping[str, Any] = field(default_factory=dict)
@@ -125,7 +127,8 @@ def evaluate(
             run.add(said.outputs)
             if position in complete:
                 repetition.join(position, j, x, start, said, run)
-            found.dof, found.examples, found.data = x.size, len(said.labels), said.data
+            found.dof, found.data = x.size, said.data
+            found.examples, found.classified = len(said.losses), len(said.labels)
             tick()
         if run is not None:
             _spend(found, pools, run, position, said.probabilities)

@@ -41,10 +41,7 @@ def _lines(dataset: xr.Dataset) -> Iterator[str]:
         rows.append([str(method), *(_cell(dataset.sel({"method": method, "budget": k})) for k in budgets)])
     widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]))]
     steps = float(dataset.attrs["budget_steps"])
-    yield (
-        f"test error of ensembles (%), of {int(dataset.attrs['test_examples'])} examples; "
-        f"one budget is {steps:g} steps"
-    )
+    yield (f"test error of ensembles (%), of {_counted(dataset)}; one budget is {steps:g} steps")
     for row in rows:
         first, *others = (
             cell.ljust(w) if c == 0 else cell.rjust(w)
@@ -55,6 +52,17 @@ def _lines(dataset: xr.Dataset) -> Iterator[str]:
     yield from _limits(dataset)
 
 
+def _positions(dataset: xr.Dataset) -> int:
+    """Return what is classified; an older file knows examples alone."""
+    return int(dataset.attrs.get("classified", dataset.attrs["test_examples"]))
+
+
+def _counted(dataset: xr.Dataset) -> str:
+    """Say how many examples, and of sequences how many positions, the ensembles are tested on."""
+    examples, positions = int(dataset.attrs["test_examples"]), _positions(dataset)
+    return f"{examples} examples" + f" ({positions} positions)" * (positions != examples)
+
+
 def _limits(dataset: xr.Dataset) -> Iterator[str]:
     """Say what the errors leave out: few groups, and that all are tested on the same examples."""
     groups = dataset["groups"].where(dataset["groups"] > 1)
@@ -62,7 +70,8 @@ def _limits(dataset: xr.Dataset) -> Iterator[str]:
     if lacking:
         yield f"where there is no ±: {lacking.replace('samples', 'groups')}"
     part, count = float(dataset["budget_error_mean"].mean()), int(dataset.attrs["test_examples"])
-    if 0 < part < 1:
+    # Positions of one sequence are not independent of each other.
+    if 0 < part < 1 and _positions(dataset) == count:
         common = 100 * math.sqrt(part * (1 - part) / count)
         yield f"besides, for all alike, ± {common:.2g} % from the choice of {count} test examples"
 

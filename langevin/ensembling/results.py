@@ -165,6 +165,7 @@ def _attributes(found: Sequence[Evaluated], budget: float) -> dict[str, Any]:
         "budget_steps": float(budget),
         **first.about,
         "test_examples": first.examples,
+        "classified": first.classified,
         "dof": first.dof,
         "versions": provenance.versions(),
         "commit": provenance.commit(),

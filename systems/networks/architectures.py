@@ -150,12 +150,18 @@ class UserNetwork(Network):
 
         module: str = key(
             '"package.module:factory": a class derived from torch.nn.Module, or a function that returns one; '
-            "it is given `shape` (of one input) and `classes` if its arguments have these names",
+            "it is given `shape` (of one input), `classes` (or how many numbers are compared) and `tokens` "
+            "if its arguments have these names",
             default="torch.nn:Linear",
             example="langevin.systems.networks.modules:LeNet",
         )
         arguments: dict[str, Any] = key("its keyword arguments", default={}, kind="table")
         loss: str = key(LOSS, default="cross_entropy")
+        target: Literal["labels", "inputs"] = key(
+            "what outputs are compared with: the labels; the inputs themselves, as the network gets them "
+            "(autoencoders)",
+            default="labels",
+        )
 
     @property
     def loss_name(self) -> str:
@@ -165,7 +171,7 @@ class UserNetwork(Network):
     def build(self) -> nn.Module:
         """Return a new network from the user's factory."""
         factory = self._factory
-        known = {"shape": self.shape, "classes": self.classes}
+        known = {"shape": self.shape, "classes": self.classes, "tokens": self.tokens}
         names = inspect.signature(factory).parameters
         given = {n: v for n, v in known.items() if n in names} | self.parameters.arguments
         try:

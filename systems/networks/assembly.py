@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
@@ -28,6 +30,7 @@ from .parts import (
     explained,
     fitting,
     grouped,
+    outputs,
     overlaps,
     perceptron,
     prepare,
@@ -38,6 +41,7 @@ from .parts import (
     unused,
 )
 from .sections import Descent, RecordDescent
+from .targets import Target
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -52,19 +56,26 @@ class Assembly:
         self, parameters: Any, dynamics: Descent, ensemble: Ensemble, data: Data, record: RecordDescent
     ) -> None:
         self.parameters, self.dynamics, self.ensemble, self.record = parameters, dynamics, ensemble, record
-        self.shape, self.classes = tuple(data.train.inputs.shape[1:]), data.classes
+        if getattr(parameters, "target", "labels") == "inputs":
+            data = data.unlabelled()
+        target = Target.of(data)
+        self.shape, self.classes = tuple(data.train.inputs.shape[1:]), target.numbers
+        self.tokens = data.tokens
         self.device = prepare(dynamics.device, dynamics.deterministic)
         self.dtype = torch.float32 if dynamics.precision == "single" else torch.float64
-        self.loss = Loss(self.loss_name, data.classes)
+        self.loss = Loss(self.loss_name, target.classes, target)
         self._rows = data.rows
         with explained():
             self._load(data)
             self.modules = [self.built(k) for k in ensemble.replica]
             self.layout = Layout(self.modules[0])
             inputs, labels = self.train.gather(torch.zeros(2, dtype=torch.int64, device=self.device))
-            self.work, self.loss.classes = fitting(self.modules[0], inputs, data.classes)
+            self.work, self.loss.classes = fitting(self.modules[0], inputs, target)
             self.batches = batches.chosen(dynamics, data, ensemble)
-            self.traits = contract.traits(self) if self._foreign else by_layers(self.modules[0])
+            own = contract.traits(self) if self._foreign else by_layers(self.modules[0])
+            self._try_loss(data)
+            # A loss of the whole batch couples its examples, too.
+            self.traits = replace(own, couples=own.couples or not self.loss.separable)
             self.companions = Companions(self.modules, self.traits)
             decay = dynamics.weight_decay
             # What has no gradient does not decay either; without decay it stands still as it is.
@@ -88,7 +99,7 @@ class Assembly:
         return str(getattr(self.parameters, "loss", "cross_entropy"))
 
     def build(self) -> nn.Module:
-        """Return a new network for inputs of `self.shape` and `self.classes` classes."""
+        """Return a new network for inputs of `self.shape`, with `self.classes` outputs (at each position)."""
         raise NotImplementedError
 
     # Preparation.
@@ -126,6 +137,18 @@ class Assembly:
             self._views(),
             bends,
         )
+
+    def _try_loss(self, data: Data) -> None:
+        """Try the loss; one that is no mean over examples has no batches whose size changes."""
+        each = self.loss.classes * math.prod(self.loss.target.shape) if self.loss.classified else self.classes
+        self.train.outputs = self.test.outputs = each
+        outputs.trial(self.loss, self.modules[0], self.train, data, self.batches.size)
+        if not (self.loss.separable or self.batches.fixed):
+            raise UserError(
+                f'dynamics.batches = "{self.dynamics.batches}": allowed: "epochs", "iid", "full" with '
+                f"system.loss = {self.loss.name!r}, which is no mean over the examples of a batch: its force "
+                "is known for batches of one size"
+            )
 
     @property
     def one_rate(self) -> bool:

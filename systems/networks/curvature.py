@@ -62,7 +62,8 @@ class Twin:
     def gather(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Return inputs, in double precision as the network gets them, and labels of examples."""
         inputs, labels = self.examples.gather(index)
-        return inputs.double(), labels
+        labels = labels.double() if labels.is_floating_point() else labels
+        return inputs.double() if inputs.is_floating_point() else inputs, labels
 
     @contextmanager
     def limited(self, examples: int) -> Iterator[None]:
@@ -125,7 +126,9 @@ class LossHessian:
         rows = torch.from_numpy(np.ascontiguousarray(vectors.T)).to(self.weights.device)
         total = torch.zeros_like(rows)
         with self.twin.limited(len(self.index)):
-            for piece in torch.split(self.index, self.twin.examples.piece):
+            whole = not self.twin.loss.separable
+            # A loss of the whole batch cannot be cut.
+            for piece in (self.index,) if whole else torch.split(self.index, self.twin.examples.piece):
                 self._add(total, rows, piece)
         return total.cpu().numpy().T
 

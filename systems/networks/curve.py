@@ -26,6 +26,7 @@ from langevin.systems.curves.geometry import Kind
 from langevin.systems.curves.run import position_coordinate
 from langevin.systems.curves.spaces import norm
 
+from .along import ALONG, ERRORS, profile_attributes
 from .curve_network import network_of, recall
 from .network import Network
 from .schedules import scaled_times
@@ -38,9 +39,6 @@ from .parts import (  # isort: skip
 if TYPE_CHECKING:
     from torch import Tensor
 
-
-#: What is measured at each position of the final curve, and of the segment.
-ALONG = ("energy", "train_error", "test_loss", "test_error", "pair_error")
 
 #: How names of a barrier's variables end → parts of `observables.barriers.Barrier`.
 BARRIER = {
@@ -152,6 +150,11 @@ class NetworkCurve:
         companions = self.network.companions
         return companions.values if self.network.traits.remembers else []
 
+    @property
+    def _absent(self) -> tuple[str, ...]:
+        """Names of what cannot be measured along a curve."""
+        return () if self.network.loss.classified else ERRORS
+
     def control(self, theta: Tensor) -> Tensor:
         """Return the control points, ends included, shape (R, bends + 2, M), of bends (R, bends·M)."""
         inner = theta.view(len(theta), self.bends, self.network.dof)
@@ -213,12 +216,14 @@ class NetworkCurve:
         speeds = geometry.speed(self.kind, self._t, images)
         h = self._h if self.loss == "uniform_t" else self._h * speeds
         h = np.broadcast_to(h / np.sum(h, axis=-1, keepdims=True), speeds.shape)
-        found = np.empty((3, *speeds.shape))
+        names = [n for n in ("energy", "test_loss", "test_error") if n not in self._absent]
+        found = np.empty((len(names), *speeds.shape))
         for r, points in enumerate(control):
             for n, t in enumerate(self._t):
                 trained, tested = self.network.see(point(self.kind, points, float(t)), r)
-                found[:, r, n] = trained.losses.mean(), tested.losses.mean(), tested.wrong.mean()
-        mean = dict(zip(("energy", "test_loss", "test_error"), np.sum(found * h, axis=2), strict=True))
+                wrong = () if tested.wrong is None else (tested.wrong.mean(),)
+                found[:, r, n] = trained.loss, tested.loss, *wrong
+        mean = dict(zip(names, np.sum(found * h, axis=2), strict=True))
         ratio = geometry.length(self.kind, images) / norm(images[:, -1] - images[:, 0])
         return {**mean, "highest_energy": found[0].max(axis=1), "length_ratio": ratio}
 
@@ -267,16 +272,18 @@ class NetworkCurve:
         for n, t in enumerate(np.linspace(0, 1, count)):
             looked.append(self.network.see(point(kind, points, float(t)), r))
             preparation.report(((2 * r + half) * count + n + 1) / (2 * count * self.ensemble.size))
-        first = looked[0][1]
-        labels = first.labels
-        pair = [np.mean((first.predictions + b.predictions).argmax(1) != labels) for _, b in looked]
-        columns = [
-            (a.losses.mean(), a.wrong.mean(), b.losses.mean(), b.wrong.mean(), p)
-            for (a, b), p in zip(looked, pair, strict=True)
+        columns = {"energy": [a.loss for a, _ in looked], "test_loss": [b.loss for _, b in looked]}
+        errors = [
+            (a.wrong.mean(), b.wrong.mean()) for a, b in looked if a.wrong is not None and b.wrong is not None
         ]
-        found = {f"{name}_{what}": row for what, row in zip(ALONG, np.array(columns).T, strict=True)}
+        if errors:
+            first, labels = looked[0][1].predictions, looked[0][1].labels
+            columns["train_error"], columns["test_error"] = map(list, zip(*errors, strict=True))
+            columns["pair_error"] = [np.mean((first + b.predictions).argmax(-1) != labels) for _, b in looked]
+        found = {f"{name}_{what}": np.array(row) for what, row in columns.items()}
         # Curves that were measured with the same examples have the same resamples (`mean_barrier`).
-        examples = zlib.crc32(looked[0][0].labels.tobytes())
+        same = looked[0][0].labels
+        examples = zlib.crc32((self.network._learned(r).cpu().numpy() if same is None else same).tobytes())
         rng = self.ensemble.driving("resampled examples", examples)
         height = barriers.of_losses(np.stack([a.losses for a, _ in looked]), rng)
         which = "barrier" if name == "curve" else f"{name}_barrier"
@@ -284,7 +291,8 @@ class NetworkCurve:
 
     def dimensions(self) -> Dimensions:
         """Return the dimensions of what the final curve looks like."""
-        names = [f"{way}_{what}" for way in ("curve", "shortest") for what in ALONG]
+        measured = [what for what in ALONG if what not in self._absent]
+        names = [f"{way}_{what}" for way in ("curve", "shortest") for what in measured]
         along = dict.fromkeys(
             [*names, "arc_length", "distance_from_start", "distance_from_end"], ("position",)
         )
@@ -302,7 +310,8 @@ class NetworkCurve:
         uniform = "t" if self.loss == "uniform_t" else "length"
         theirs = self.network.attributes()
         mean = f"mean over the curve, uniform in {uniform}: "
-        names = {n: f"{mean}{theirs[n]['long_name']}" for n in ("energy", "test_loss", "test_error")}
+        along = [n for n in ("energy", "test_loss", "test_error") if n not in self._absent]
+        names = {n: f"{mean}{theirs[n]['long_name']}" for n in along}
         names |= {
             "highest_energy": "highest training loss at a node of the curve, a maximum of noisy means",
             "length_ratio": "length of the curve over the distance of its ends",
@@ -311,14 +320,14 @@ class NetworkCurve:
             "control": "control points of the final curve, ends included",
         }
         made: dict[str, dict[str, Any]] = {n: {"long_name": words} for n, words in names.items()}
-        for n in ("energy", "test_loss", "test_error"):
+        for n in along:
             made[n] |= {about: theirs[n][about] for about in ("examples", "examples_of")}
         for n in ("msd", "correlation"):
             made[n]["dof"] = self.dof
         made["control"]["curve"] = self.curve
         evaluated = theirs.get("evaluated", {})
-        made |= _profile_attributes({n: {**theirs[n], **evaluated} for n in ALONG if n in theirs})
-        for n in ("energy", "test_loss", "test_error", "highest_energy"):
+        made |= profile_attributes({n: {**theirs[n], **evaluated} for n in ALONG if n in theirs})
+        for n in (*along, "highest_energy"):
             made[n] |= evaluated
         steps = {axis: {"units": "steps"} for axis in ("time", "waiting_time", "lag")}
         return {name: {"units": "1", **about} for name, about in made.items()} | steps
@@ -341,35 +350,3 @@ def isometric(points: Tensor) -> Array:
     values, vectors = np.linalg.eigh((steps @ steps.T).cpu().numpy())
     image = vectors * np.sqrt(np.maximum(values, 0.0))
     return np.concatenate([np.zeros((1, len(values))), np.cumsum(image, axis=0)])
-
-
-def _profile_attributes(theirs: Attributes) -> dict[str, dict[str, Any]]:
-    """Return the attributes of what is measured along the final curve."""
-    made: dict[str, dict[str, Any]] = {}
-    distance = "root mean square distance per weight from the curve's"
-    for way, where in (("curve", "the curve"), ("shortest", "the segment between the ends")):
-        for name, about in theirs.items():
-            made[f"{way}_{name}"] = {**about, "long_name": f"{about['long_name']}, along {where}"}
-        pair = f"test error of the ensemble of two, the first end and the point on {where}"
-        made[f"{way}_pair_error"] = {**theirs["test_error"], "long_name": pair}
-        name = "barrier" if way == "curve" else "shortest_barrier"
-        height = f"barrier along {where}: highest training loss minus that of the higher end"
-        words = {
-            "": f"{height}, less the bias of a maximum of noisy means",
-            "_bias": "bias of the barrier, from resampled examples; what was taken off",
-            "_position": f"position of the highest training loss along {where}",
-            "_refinement": "part of the barrier that a parabola through positions added",
-            "_error": "standard error of the barrier over examples: half of its 68 % interval",
-            "_low": "lower end of the barrier's 95 % interval over examples",
-            "_high": "upper end of the barrier's 95 % interval over examples; an upper limit where the lower "
-            "end is 0",
-            "_resampled": "barrier of examples drawn with replacement, its bias not taken off; the same "
-            "draws for all curves that were measured with the same examples",
-        }
-        made |= {name + ending: {"long_name": said} for ending, said in words.items()}
-        made[name]["comment"] = "the estimate may be below 0 where there is no barrier"
-    return made | {
-        "arc_length": {"long_name": "length of the curve from its first end, as a fraction of the whole"},
-        "distance_from_start": {"long_name": f"{distance} first end"},
-        "distance_from_end": {"long_name": f"{distance} last end"},
-    }

@@ -23,7 +23,7 @@ def too_large(size: int, device: torch.device) -> bool:
 
 
 class Examples:
-    """Inputs and labels, gathered for a device.
+    """Inputs and what outputs are compared with, gathered for a device.
 
     Images stay bytes, a quarter of the memory of single precision, and become scale·byte + shift when a batch
     is gathered. They lie on the device; if they would take more than half of its free memory, they stay where
@@ -33,8 +33,9 @@ class Examples:
     Parameters
     ----------
     inputs : ndarray, shape (P, …)
-        uint8 or floating point.
-    labels : ndarray of int, shape (P,)
+        uint8 or floating point; or int64, which stay what they are.
+    labels : ndarray of int64 or of floating point, shape (P, …), or None
+        None: outputs are compared with the inputs as the network gets them.
     scale, shift : ndarray, shape (channels,)
     device : torch.device
     dtype : torch.dtype
@@ -46,7 +47,7 @@ class Examples:
     def __init__(
         self,
         inputs: NDArray[Any],
-        labels: NDArray[np.int64],
+        labels: NDArray[Any] | None,
         scale: NDArray[Any],
         shift: NDArray[Any],
         device: torch.device,
@@ -55,11 +56,13 @@ class Examples:
     ) -> None:
         self.on_host = too_large(inputs.nbytes, device) if on_host is None else on_host
         self.inputs = _tensor(np.ascontiguousarray(inputs))
-        self.labels = _tensor(np.ascontiguousarray(labels, dtype=np.int64))
+        self.labels = None if labels is None else _tensor(_labels(labels))
         if not self.on_host:
             self.inputs = self.inputs.to(device, dtype if self.inputs.is_floating_point() else None)
-            self.labels = self.labels.to(device)
+            self.labels = None if self.labels is None else self.labels.to(device)
         self.dtype = dtype
+        #: Numbers that a network makes of one example, if that is more than it holds.
+        self.outputs = 1
         #: Where what is gathered goes.
         self.device = device
         self.identity = bool(np.all(np.asarray(scale) == 1) and np.all(np.asarray(shift) == 0))
@@ -69,7 +72,7 @@ class Examples:
 
     def __len__(self) -> int:
         """Return the number of examples P."""
-        return len(self.labels)
+        return len(self.inputs)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -79,7 +82,13 @@ class Examples:
     @property
     def piece(self) -> int:
         """How many examples an evaluation takes at once."""
-        return max(1, min(2000, PIECE // max(1, self.inputs[0].numel())))
+        return max(1, min(2000, PIECE // max(1, self.outputs, self.inputs[0].numel())))
+
+    @property
+    def classes(self) -> NDArray[np.int64]:
+        """The labels on a CPU, shape (P,), where each example has one class."""
+        assert self.labels is not None
+        return np.asarray(self.labels.numpy())
 
     def upload(self, index: NDArray[np.int64]) -> Tensor:
         """Bring indices to where the examples lie: a GPU need not be asked for them then."""
@@ -88,15 +97,27 @@ class Examples:
     def gather(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Return inputs and labels of the examples `index`, whose shape leads theirs, on the device."""
         inputs, labels = self.rows(index.reshape(-1))
-        return self.scaled(inputs).view(*index.shape, *self.shape), labels.view(index.shape)
+        return self.paired(self.scaled(inputs), labels, index.shape)
 
-    def rows(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Return inputs as they are stored and labels, on the device, copies of the rows `index`, (n,)."""
+    def paired(self, inputs: Tensor, labels: Tensor | None, lead: torch.Size) -> tuple[Tensor, Tensor]:
+        """Return inputs as a network gets them and what its outputs are compared with, in this shape."""
+        inputs = inputs.view(*lead, *self.shape)
+        if labels is None:
+            # A module may begin with an operation in place.
+            return inputs, inputs.clone()
+        if labels.is_floating_point():
+            labels = labels.to(self.dtype)
+        return inputs, labels.view(*lead, *labels.shape[1:])
+
+    def rows(self, index: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return inputs and labels as they are stored, on the device, copies of the rows `index`, (n,)."""
         # Indices that come from a GPU are waited for.
         index = index.to(self.inputs.device, non_blocking=not self.on_host)
         if not self.on_host:
-            return self.inputs.index_select(0, index), self.labels.index_select(0, index)
-        return self._copied(self.inputs, index), self._copied(self.labels, index)
+            inputs, labels = self.inputs.index_select(0, index), self.labels
+            return inputs, None if labels is None else labels.index_select(0, index)
+        labels = self.labels
+        return self._copied(self.inputs, index), None if labels is None else self._copied(labels, index)
 
     def _copied(self, kept: Tensor, index: Tensor) -> Tensor:
         """Gather rows on the host, and copy them to the device while it computes."""
@@ -108,9 +129,18 @@ class Examples:
 
     def scaled(self, inputs: Tensor) -> Tensor:
         """Return inputs as a network gets them, shape (n, …); those given may be overwritten."""
+        if inputs.dtype == torch.int64:
+            # Tokens, and other numbers that index something.
+            return inputs
         if inputs.dtype != self.dtype:
             inputs = inputs.to(self.dtype)
         return inputs if self.identity else inputs.mul_(self.scale).add_(self.shift)
+
+
+def _labels(labels: NDArray[Any]) -> NDArray[Any]:
+    """Return labels as they are kept: integers of 64 bits, or real numbers."""
+    kept = labels.dtype if labels.dtype.kind == "f" else np.dtype(np.int64)
+    return np.ascontiguousarray(labels, dtype=kept)
 
 
 def _tensor(array: NDArray[Any]) -> Tensor:

@@ -8,11 +8,13 @@ from torch import Tensor, nn
 from langevin.errors import FOREIGN, UserError, first_line
 
 from .layout import multiplications
+from .outputs import require_outputs
 from .pointwise import protected
+from .targets import Target
 
 
-def fitting(module: nn.Module, inputs: Tensor, classes: int) -> tuple[int, int]:
-    """Return roughly how many multiplications one example costs, and how many outputs the network has.
+def fitting(module: nn.Module, inputs: Tensor, target: Target) -> tuple[int, int]:
+    """Return roughly how many multiplications one example costs, and how many outputs it has.
 
     Parameters
     ----------
@@ -20,14 +22,14 @@ def fitting(module: nn.Module, inputs: Tensor, classes: int) -> tuple[int, int]:
         In training mode, as it is left.
     inputs : Tensor, shape (2, …)
         Two examples.
-    classes : int
-        Of the data set.
+    target : Target
+        What its outputs are compared with.
 
     Raises
     ------
     UserError
         If the module has no trainable parameters, something random inside, does not take such inputs, or
-        gives too few outputs.
+        gives outputs of another shape.
     """
     name = type(module).__name__
     if not any(p.requires_grad for p in module.parameters()):
@@ -51,14 +53,4 @@ def fitting(module: nn.Module, inputs: Tensor, classes: int) -> tuple[int, int]:
             f"system: {name} does not take inputs of shape {wanted}: {first_line(error)}"
         ) from None
     module.train()
-    if not isinstance(outputs, Tensor):
-        raise UserError(
-            f"system: {name} gives a {type(outputs).__name__} as output; allowed: one tensor (a module "
-            "around it can choose)"
-        )
-    if outputs.ndim != 2 or outputs.shape[0] != 2 or outputs.shape[1] < classes:
-        raise UserError(
-            f"system: {name} gives outputs of shape {tuple(outputs.shape)} for a batch of 2; needed: "
-            f"(2, {classes}), one for each class"
-        )
-    return work, outputs.shape[1]
+    return work, require_outputs(name, outputs, target)

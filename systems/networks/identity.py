@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,13 +22,13 @@ class Tested(NamedTuple):
     Attributes
     ----------
     rows : Tensor, shape (n,)
-    labels : ndarray of int, shape (n,)
+    labels : ndarray of int, shape (n, …); or None
     data : str
         A hash of all inputs and labels, of training and test, in their order.
     """
 
     rows: Tensor
-    labels: NDArray[np.int64]
+    labels: NDArray[Any] | None
     data: str
 
 
@@ -56,8 +56,9 @@ class TestSets:
             for examples, rows in self.parts:
                 index = examples.upload(rows[sample])
                 for piece in torch.split(index, examples.piece):
-                    for kept in (examples.inputs, examples.labels):
+                    for kept in (k for k in (examples.inputs, examples.labels) if k is not None):
                         found.update(kept.index_select(0, piece).cpu().numpy().tobytes())
-            labels = examples.labels[index].cpu().numpy()
+            own = examples.labels
+            labels = None if own is None else own[index].cpu().numpy()
             self._made[sample] = Tested(index, labels, found.hexdigest())
         return self._made[sample]

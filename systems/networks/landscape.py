@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,9 +21,11 @@ from langevin.errors import UserError
 from langevin.interruption import heed
 from langevin.system import Array, Predictions
 
+from . import whole
 from .examples import Examples
 from .identity import Tested
 from .layout import copies, put
+from .losses import right
 from .state import NetworkState
 from .team import LARGE
 from .training import Alone, Problem
@@ -110,19 +112,25 @@ class Seen(NamedTuple):
 
     Attributes
     ----------
+    loss : float
+        Of all of them: the mean of `losses`, if these are known.
     losses : ndarray, shape (n,)
-    predictions : ndarray, shape (n, K)
+        Of a loss that is no mean over examples: values whose mean it is, and whose scatter is its error
+        (`whole`).
+    predictions : ndarray, shape (n, K) or (n, T, K); of numbers (n, …)
         Class probabilities where the loss knows them (cross_entropy, nll_loss), else the outputs.
-    wrong : ndarray of bool, shape (n,)
-        Whether the largest output is another class's.
-    labels : ndarray of int64, shape (n,)
-        The right classes.
+    wrong : ndarray, shape (n,); or None
+        Whether the largest output is another class's; of a sequence the part of positions where it is. None
+        where there are no classes.
+    labels : ndarray, shape (n, …); or None
+        The right classes, or the numbers that outputs are compared with; None if these are the inputs.
     """
 
+    loss: float
     losses: Array
     predictions: Array
-    wrong: NDArray[np.bool_]
-    labels: NDArray[np.int64]
+    wrong: Array | None
+    labels: NDArray[Any] | None
 
 
 class Landscape:
@@ -202,24 +210,45 @@ class Landscape:
 
     def see(self, index: Tensor, *, test: bool = False) -> Seen:
         """Return what the network here makes of training examples, or of test examples."""
-        examples = self.test if test else self.unit.examples
-        parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+        examples, loss = self.test if test else self.unit.examples, self.unit.problem.loss
+        parts: list[tuple[Tensor, Tensor, Tensor]] = []
+        kept: list[tuple[Tensor, Tensor]] = []
         with self._limited(), self.unit.evaluating(), torch.no_grad():
             for piece in torch.split(index, examples.piece):
                 inputs, labels = self.unit.gather(piece, examples)
                 outputs = self.unit.module(inputs)
-                losses = self.unit.problem.loss.each(outputs, labels).double()
-                parts.append((losses, self._predictions(outputs), outputs.argmax(-1) != labels, labels))
-        return Seen(*(torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True)))
+                losses = loss.each(outputs, labels) if loss.separable else outputs.new_zeros(0)
+                wrong = 1 - right(outputs, labels) if loss.classified else outputs.new_zeros(0)
+                parts.append((losses.double(), self._predictions(outputs), wrong))
+                if not loss.separable:
+                    kept.append((outputs, labels))
+            losses, predictions, wrong = (torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True))
+            if kept:
+                total, losses = whole.values(loss, *(torch.cat(part) for part in zip(*kept, strict=True)))
+            else:
+                total = float(losses.mean())
+        own = examples.labels
+        compared = None if own is None else own[index.to(own.device)].cpu().numpy()
+        return Seen(total, losses, predictions, wrong if loss.classified else None, compared)
 
-    def predict(self, tested: Tested) -> Predictions:
-        """Return what the network here says of all test examples."""
-        seen, loss = self.see(tested.rows, test=True), self.unit.problem.loss
-        known = loss.gives_probabilities
-        return Predictions(seen.predictions, seen.losses, tested.labels, known, tested.data)
+    def predict(self, tested: Tested) -> Predictions | None:
+        """Return what the network here says of all test examples.
+
+        Of sequences every position is classified by itself. None where there are no classes.
+        """
+        loss = self.unit.problem.loss
+        if not loss.classified or tested.labels is None:
+            return None
+        seen = self.see(tested.rows, test=True)
+        outputs = seen.predictions.reshape(-1, seen.predictions.shape[-1])
+        # The loss is known, even if it has no values whose scatter is its error.
+        losses = seen.losses if np.isfinite(seen.losses).all() else np.full(len(seen.losses), seen.loss)
+        return Predictions(outputs, losses, tested.labels.ravel(), loss.gives_probabilities, tested.data)
 
     def _predictions(self, outputs: Tensor) -> Tensor:
-        name = self.unit.problem.loss.name
-        if name == "cross_entropy":
-            return torch.softmax(outputs.double(), -1)
-        return outputs.double().exp() if name == "nll_loss" else outputs.double()
+        loss = self.unit.problem.loss
+        if not loss.gives_probabilities:
+            return outputs.double()
+        return (
+            torch.softmax(outputs.double(), -1) if loss.known == "cross_entropy" else outputs.double().exp()
+        )

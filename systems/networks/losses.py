@@ -1,4 +1,22 @@
-"""Losses: any of torch.nn.functional by name, or the user's own."""
+r"""Losses: any of torch.nn.functional that means something for the data, or the user's own.
+
+A loss is *separable* if it is the mean over a batch of what each of its examples has alone. Class weights,
+classes that are ignored, sums, contrasts between the examples of a batch and the like are not: such a loss is
+a function of the whole batch, and nothing but that. `trial` finds out which it is, with real outputs; `whole`
+says what is measured of one that is not.
+
+What is compared, of outputs of shape (B, …):
+
+class of each example, (B,)
+    Outputs (B, K). `INDEX` losses get the labels, the others one-hot vectors, or ±1 (`SIGNED`).
+class at each position, (B, T)
+    Outputs (B, T, K); as above, for every position. The loss of an example is the mean over its positions.
+real numbers, (B, …), or the inputs themselves
+    As many outputs, in the same order. `DOMAINS` says what the numbers may be.
+
+A loss of the user's own gets outputs and labels (or inputs) as they are. Only outputs (B, 1) for labels (B,),
+or the reverse, get the shape of the labels, since subtracting the two would give B² numbers.
+"""
 
 from __future__ import annotations
 
@@ -14,54 +32,149 @@ from torch import Tensor
 from langevin.errors import UserError
 
 from .factories import loss_function
+from .targets import Target
 
 #: Of these −loss is the logarithm of the right class's probability.
 LOGARITHMIC = ("cross_entropy", "nll_loss")
 
-#: These compare with the class's index; all others with a one-hot vector.
-BY_INDEX = ("cross_entropy", "nll_loss", "multi_margin_loss")
+#: These compare with the class's index.
+INDEX = ("cross_entropy", "nll_loss", "multi_margin_loss")
+#: This one with +1 for the right class and −1 for the others.
+SIGNED = ("soft_margin_loss",)
+#: All that know classes: the others compare with one-hot vectors.
+CLASSES = (
+    *INDEX,
+    *SIGNED,
+    "mse_loss",
+    "l1_loss",
+    "smooth_l1_loss",
+    "huber_loss",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "kl_div",
+    "poisson_nll_loss",
+    "multilabel_soft_margin_loss",
+)
+
+#: Those that know real numbers, or inputs → what these must be.
+DOMAINS = {
+    "mse_loss": "any",
+    "l1_loss": "any",
+    "smooth_l1_loss": "any",
+    "huber_loss": "any",
+    "poisson_nll_loss": "≥ 0",
+    "binary_cross_entropy": "between 0 and 1",
+    "binary_cross_entropy_with_logits": "between 0 and 1",
+    "multilabel_soft_margin_loss": "between 0 and 1",
+    "soft_margin_loss": "−1 or 1",
+    "hinge_embedding_loss": "−1 or 1",
+    "kl_div": "probabilities (≥ 0, of sum 1 along the last axis)",
+    "cross_entropy": "probabilities (≥ 0, of sum 1 along the last axis)",
+}
+
+#: What else of torch.nn.functional has a reduction, and why it is no loss of outputs and labels.
+OTHERS = {
+    "cosine_embedding_loss": "it compares two inputs",
+    "margin_ranking_loss": "it compares two inputs",
+    "triplet_margin_loss": "it compares three inputs",
+    "triplet_margin_with_distance_loss": "it compares three inputs",
+    "gaussian_nll_loss": "it takes a variance, too",
+    "ctc_loss": "it takes lengths, too",
+    "linear_cross_entropy": "it takes weights, too",
+    "multilabel_margin_loss": "it takes lists of classes; of one class it is multi_margin_loss",
+}
 
 
 class Loss:
-    """A loss per example and its mean, from a network's outputs (B, K) and labels (B,).
+    """The loss of a batch, and of each example, from a network's outputs and labels.
 
-    The squared error is the mean over the K outputs, as in torch.
+    The squared error is the mean over the outputs, as in torch.
 
     Parameters
     ----------
     name : str
-        A function of torch.nn.functional that takes `reduction`: those for classification get the labels,
-        others one-hot vectors. Or "package.module:function" with the arguments (outputs, labels, reduction).
+        A function of torch.nn.functional that takes `reduction`, or "package.module:function" with the
+        arguments (outputs, labels, reduction).
     classes : int
-        Length K of the one-hot vectors.
+        Length K of the one-hot vectors; set to the number of outputs, if there are more of them.
+    target : Target, optional
+        What is compared; by default the class of each example.
+
+    Attributes
+    ----------
+    separable : bool
+        Whether it is the mean over the examples of what each has alone; True until `trial` finds otherwise.
+
+    Raises
+    ------
+    UserError
+        If it is no loss, or none for such labels.
     """
 
-    def __init__(self, name: str, classes: int) -> None:
-        self.name = name
-        self.classes = classes
+    def __init__(self, name: str, classes: int, target: Target | None = None) -> None:
+        self.name, self.classes = name, classes
+        self.target = Target("class", (), classes) if target is None else target
+        self.separable = True
         self._function = find_loss(name)
-        self._by_index = name in BY_INDEX or ":" in name
+        #: Its name in torch.nn.functional, also of one that is named by its module; "" of the user's own.
+        self.known = _known(name, self._function)
+        fault = _unfit(self.known, self.target)
+        if fault:
+            raise UserError(f"system.loss = {name!r}: {fault}")
+
+    @property
+    def classified(self) -> bool:
+        """Whether there are classes, so that there are accuracies."""
+        return self.target.classified
 
     @property
     def gives_probabilities(self) -> bool:
         """Whether outputs that it is made for say the probabilities of the classes."""
-        return self.name in LOGARITHMIC
+        return self.classified and self.known in LOGARITHMIC
 
-    def _target(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        if self._by_index:
-            return labels
+    def _pair(self, outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return outputs and labels as the function takes them."""
+        if not self.classified:
+            outputs = _aligned(outputs, labels, bool(self.known))
+            # Of more axes torch would take the second for the classes.
+            several = self.known == "cross_entropy" and labels.ndim > 2
+            return (outputs.flatten(0, -2), labels.flatten(0, -2)) if several else (outputs, labels)
+        if not self.known:
+            return outputs, labels
+        if self.known in INDEX:
+            several = labels.ndim > 1
+            return (outputs.flatten(0, -2), labels.flatten()) if several else (outputs, labels)
         # one_hot of torch reads values, which torch.func does not allow.
-        return (labels[..., None] == torch.arange(self.classes, device=labels.device)).to(outputs.dtype)
+        right = labels[..., None] == torch.arange(self.classes, device=labels.device)
+        right = right.to(outputs.dtype)
+        return outputs, 2 * right - 1 if self.known in SIGNED else right
 
-    def mean(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean over the batch, a scalar."""
-        found: Tensor = self._function(outputs, self._target(outputs, labels), reduction="mean")
+    def _call(self, outputs: Tensor, labels: Tensor, reduction: str) -> Tensor:
+        found: Tensor = self._function(*self._pair(outputs, labels), reduction=reduction)
         return found
 
+    def mean(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss of the batch, a scalar: the mean, if it is `separable`."""
+        if self.known == "kl_div":
+            # The same, without torch's word that a sum over classes would be another loss.
+            return self._call(outputs, labels, "none").mean()
+        return self._call(outputs, labels, "mean")
+
     def each(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        """Return the loss of each example, shape (B,)."""
-        found: Tensor = self._function(outputs, self._target(outputs, labels), reduction="none")
-        return found if found.ndim == 1 else found.flatten(1).mean(1)
+        """Return the loss of each example, shape (B,); of no meaning if the loss is not `separable`."""
+        found = self._call(outputs, labels, "none")
+        return found if found.shape == (len(outputs),) else found.reshape(len(outputs), -1).mean(1)
+
+
+def _aligned(outputs: Tensor, labels: Tensor, known: bool) -> Tensor:
+    """Return outputs with the shape of the labels, if they have as many numbers.
+
+    A loss of the user's own gets other outputs as they are, unless they differ by axes of length 1 alone.
+    """
+    if outputs.shape == labels.shape or outputs.numel() != labels.numel():
+        return outputs
+    alike = [n for n in outputs.shape[1:] if n > 1] == [n for n in labels.shape[1:] if n > 1]
+    return outputs.reshape(labels.shape) if known or alike else outputs
 
 
 def find_loss(name: str, near: Path | None = None) -> Callable[..., Any]:
@@ -78,7 +191,36 @@ def find_loss(name: str, near: Path | None = None) -> Callable[..., Any]:
             f"system.loss = {name!r}: allowed: a loss of torch.nn.functional with the argument reduction, "
             'such as cross_entropy or mse_loss, or your own "package.module:function"'
         )
+    known = _known(name, found)
+    if known and known not in (*CLASSES, *DOMAINS):
+        why = OTHERS.get(known, "it is no loss of outputs and labels")
+        raise UserError(f"system.loss = {name!r}: {why}; allowed: {', '.join((*CLASSES, *DOMAINS)[:5])}, …")
     return found
+
+
+def _known(name: str, found: Callable[..., Any]) -> str:
+    """Return the name in torch.nn.functional, also where it was named by its module; else ""."""
+    inner = getattr(found, "__name__", "")
+    if ":" not in name:
+        return name
+    return inner if getattr(F, inner, None) is found else ""
+
+
+def _unfit(known: str, target: Target) -> str:
+    """Return why a loss of torch.nn.functional does not know such labels; "" if it does."""
+    if not known:
+        return ""
+    if target.classified and known not in CLASSES:
+        why = "takes outputs for distances, of which the smallest is the nearest's"
+        return f"{why}, not for scores of classes; allowed with classes: {', '.join(CLASSES)}"
+    if target.classified:
+        return ""
+    whose = "the inputs themselves" if target.kind == "input" else "real numbers"
+    if known not in DOMAINS:
+        return f"compares with classes, the data have {whose}; allowed: {', '.join(DOMAINS)}"
+    if known in ("cross_entropy", "kl_div") and not target.shape:
+        return "compares with probabilities of several classes, the data have one number for each example"
+    return ""
 
 
 def _arguments(function: Callable[..., Any]) -> list[str]:
@@ -89,6 +231,10 @@ def _arguments(function: Callable[..., Any]) -> list[str]:
         return []
 
 
-def accuracy(outputs: Tensor, labels: Tensor) -> Tensor:
-    """Return the number of examples whose largest output is their class's, a scalar."""
-    return torch.count_nonzero(outputs.argmax(-1) == labels)
+def right(outputs: Tensor, labels: Tensor) -> Tensor:
+    """Return which part of each example is classified rightly, shape (B,): 0 or 1, if it has one class.
+
+    The class is that of the largest output.
+    """
+    found = (outputs.argmax(-1) == labels).double()
+    return found if found.ndim == 1 else found.flatten(1).mean(1)

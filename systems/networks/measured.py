@@ -10,6 +10,7 @@ from langevin.system import Attributes
 from .sections import Descent
 
 if TYPE_CHECKING:
+    from .losses import Loss
     from .parameter_groups import Groups
     from .traits import Traits
 
@@ -49,15 +50,45 @@ EVALUATED = "evaluated"
 RECALLED = "recalled"
 
 
+#: How the loss of many examples follows from one that is no mean over them.
+AS_ONE_BATCH = "loss of all measured examples as one batch; it is no mean over examples"
+
+
+def _seen(loss: Loss, normalised: bool) -> dict[str, str]:
+    """Return what says how examples are seen, and how their loss follows, where that is not plain."""
+    # One set of weights has two losses with batch-norm: whoever compares must know which this is.
+    statistics = {"batch_norm_statistics": RUNNING} if normalised else {}
+    return statistics | ({} if loss.separable else {"reduction": AS_ONE_BATCH})
+
+
+def _losses(
+    loss: Loss, trained: dict[str, int], tested: dict[str, int], seen: dict[str, str]
+) -> dict[str, dict[str, Any]]:
+    """Return the attributes of losses, and of accuracies and errors where there are classes."""
+    own: dict[str, dict[str, Any]] = {
+        "energy": {"long_name": f"training loss ({loss.name})", **trained, **seen},
+        "test_loss": {"long_name": f"test loss ({loss.name})", **tested, **seen},
+    }
+    if not loss.classified:
+        return own
+    where = " (of positions)" if loss.target.shape else ""
+    about = {n: v for n, v in seen.items() if n != "reduction"}
+    return own | {
+        "train_accuracy": {"long_name": f"training accuracy{where}", **trained, **about},
+        "test_accuracy": {"long_name": f"test accuracy{where}", **tested, **about},
+        "train_error": {"long_name": f"training error, part classified wrongly{where}", **trained, **about},
+        "test_error": {"long_name": f"test error, part classified wrongly{where}", **tested, **about},
+    }
+
+
 def measured_attributes(
-    loss: str, dof: int, sizes: Sequence[tuple[int, int]], rule: dict[str, Any], traits: Traits
+    loss: Loss, dof: int, sizes: Sequence[tuple[int, int]], rule: dict[str, Any], traits: Traits
 ) -> Attributes:
     """Return the attributes of all variables.
 
     Parameters
     ----------
-    loss : str
-        Name of the loss.
+    loss : Loss
     dof : int
         Weights.
     sizes : sequence of (int, int)
@@ -71,16 +102,10 @@ def measured_attributes(
     if traits.couples:
         noise = "gradient noise D: from differences of the gradients of disjoint mini-batches, per weight"
     trained, tested, probed, curved = ({"examples": n, "examples_of": of} for n, of in sizes)
-    # One set of weights has two losses with batch-norm: whoever compares must know which this is.
     normalised = bool(traits.moving)
-    seen = {"batch_norm_statistics": RUNNING} if normalised else {}
-    own: dict[str, dict[str, Any]] = {
-        "energy": {"long_name": f"training loss ({loss})", **trained, **seen},
-        "test_loss": {"long_name": f"test loss ({loss})", **tested, **seen},
-        "train_accuracy": {"long_name": "training accuracy", **trained, **seen},
-        "test_accuracy": {"long_name": "test accuracy", **tested, **seen},
-        "train_error": {"long_name": "training error, part classified wrongly", **trained, **seen},
-        "test_error": {"long_name": "test error, part classified wrongly", **tested, **seen},
+    seen = _seen(loss, normalised)
+    own = _losses(loss, trained, tested, seen)
+    own |= {
         "gradient_norm": {"long_name": "norm of the gradient of the training loss", **probed},
         "gradient_square": {
             "long_name": "squared norm of the gradient of the training loss of all examples, without bias",
@@ -105,10 +130,12 @@ def measured_attributes(
     }
     if normalised:
         anew = {"batch_norm_statistics": RENEWED}
-        own[EVALUATED], own[RECALLED] = anew, dict(seen)
-        own["train_error"] |= anew
-        own["test_error"] |= anew
+        own[EVALUATED], own[RECALLED] = anew, {"batch_norm_statistics": RUNNING}
+        for name in {"train_error", "test_error"} & set(own):
+            own[name] |= anew
     for name in ("energy", "test_loss", "train_accuracy", "test_accuracy"):
+        if name not in own:
+            continue
         words = f"standard error of the {own[name]['long_name']}, of the choice of examples"
         own[f"{name}_error"] = {"long_name": words, "kind": SAMPLING}
     steps = {axis: {"units": "steps"} for axis in ("time", "waiting_time", "lag")}

@@ -3,7 +3,9 @@ r"""What is measured of a network at one time, and how well a subset of the exam
 energy, test_loss, accuracies
     Means over seeded subsets (`record.energy_examples`) of the training and the test set, in evaluation mode.
     The penalty of weight decay is not part of the energy. Of n of N examples the standard error is
-    σ √((1/n)(1 − n/N)), σ² the variance over examples.
+    σ √((1/n)(1 − n/N)), σ² the variance over examples. A loss that is no mean over examples (class weights,
+    sums, contrasts within a batch: `losses`) is that of all n as one batch, and the σ of its error that of
+    the jackknife's values (`whole`). The accuracy of a sequence is the part of its positions that are right.
 gradient_noise
     D = (1/M) Σ_i [⟨(∂_i ℓ)²⟩ − ⟨∂_i ℓ⟩²], the variance of the per-sample gradient, per weight: eq. (4) of
     Baity-Jesi et al. 2018, here with N − 1 in its denominator: S²/M, S² = Σ_a |g_a − G|²/(N − 1), which a
@@ -17,8 +19,9 @@ gradient_norm, gradient_square
     Σ_p |s_p|²/n_p − |Σ_p s_p|²/n is (K − 1) S² on average. What is left has the mean |G|², and may be
     negative by chance. Its root, with 0 for what is negative, would have another mean, and no error.
 
-With batch-norm the loss of one example is not defined; the gradient of a mini-batch of B is, in training
-mode. G is its mean over all batches, and D is what the difference of two disjoint batches says,
+With batch-norm, or with a loss of the whole batch, the loss of one example is not defined; the gradient of a
+mini-batch of B is, in training mode. G is its mean over all batches, and D is what the difference of two
+disjoint batches says,
 
     D = B ⟨|g_1 − g_2|²⟩/(2M),
 
@@ -47,8 +50,9 @@ from torch.func import grad, vmap
 
 from langevin.interruption import heed
 
+from . import whole
 from .examples import Examples
-from .losses import accuracy
+from .losses import Loss, right
 from .subsets import Subset
 from .training import Alone
 
@@ -65,6 +69,8 @@ MEASURED = (
     "gradient_norm",
     "gradient_square",
 )
+#: Of these there are none where the data have no classes.
+ACCURACIES = tuple(name for name in MEASURED if "accuracy" in name)
 #: Parts of the subset from whose scatter the error of D follows.
 PARTS = 10
 #: Numbers in the per-sample gradients that are held at once.
@@ -81,21 +87,50 @@ class GradientNoise(NamedTuple):
 
 
 def loss_and_accuracy(unit: Alone, examples: Examples, subset: Subset) -> NDArray[np.float64]:
-    """Return the mean loss and the accuracy on a subset, and their standard errors, shape (4,)."""
-    total = torch.zeros(3, dtype=torch.float64, device=examples.device)
+    """Return the loss and the accuracy on a subset, and their standard errors, shape (4,).
+
+    Accuracies are NaN where there are no classes. A loss that is not separable is that of the whole subset as
+    one batch, its error that of `whole.values`.
+    """
+    loss, kept = unit.problem.loss, list[tuple[Tensor, Tensor]]()
+    # Sums of losses and of right answers, and of their squares.
+    total = torch.zeros(4, dtype=torch.float64, device=examples.device)
     with unit.evaluating(), torch.no_grad():
         for piece in torch.split(subset.index, examples.piece):
             heed()
             inputs, labels = unit.gather(piece, examples)
             outputs = unit.module(inputs)
-            losses = unit.problem.loss.each(outputs, labels).double()
-            total[0] += losses.sum()
-            total[1] += accuracy(outputs, labels)
-            total[2] += (losses**2).sum()
-    loss, right, squares = total.cpu().numpy()
-    n, left_out = len(subset), subset.left_out
-    errors = [standard_error(*sums, n, left_out) for sums in ((loss, squares), (right, right))]
-    return np.array([loss / n, right / n, *map(float, errors)])
+            if loss.separable:
+                losses = loss.each(outputs, labels).double()
+                total[0] += losses.sum()
+                total[2] += (losses**2).sum()
+            else:
+                kept.append((outputs, labels))
+            if loss.classified:
+                part = right(outputs, labels)
+                total[1] += part.sum()
+                total[3] += (part**2).sum()
+        n, left_out = len(subset), subset.left_out
+        mean, accuracy, *squares = total.cpu().numpy()
+        errors = [
+            float(standard_error(s, q, n, left_out)) for s, q in zip((mean, accuracy), squares, strict=True)
+        ]
+        found = np.array([mean / n, accuracy / n, *errors])
+        if kept:
+            found[[0, 2]] = _of_whole(loss, kept, left_out)
+    if not loss.classified:
+        found[[1, 3]] = math.nan
+    return found
+
+
+def _of_whole(loss: Loss, kept: list[tuple[Tensor, Tensor]], left_out: float) -> tuple[float, float]:
+    """Return the loss of all these outputs and labels as one batch, and its standard error."""
+    outputs, labels = (torch.cat(parts) for parts in zip(*kept, strict=True))
+    if left_out == 0:
+        return float(loss.mean(outputs, labels)), 0.0
+    total, each = whole.values(loss, outputs, labels)
+    error = standard_error(each.sum(), (each**2).sum(), len(each), left_out)
+    return total, float(error) if len(each) > 1 else math.nan
 
 
 def standard_error(total: Any, squares: Any, n: Any, left_out: Any) -> NDArray[np.float64]:

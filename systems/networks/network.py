@@ -162,8 +162,8 @@ class Network(Assembly):
         """Return losses and accuracies, the norm of the gradient, and errors of means over subsets, (R,)."""
         with explained():
             found = self.units.measure(state, self.train, self.test, self._chosen)
-        exact = self._chosen.exact
-        return {n: v for n, v in zip(measurement.MEASURED, found, strict=True) if n not in exact}
+        left_out = self._chosen.exact + (() if self.loss.classified else measurement.ACCURACIES)
+        return {n: v for n, v in zip(measurement.MEASURED, found, strict=True) if n not in left_out}
 
     def at_waiting(self, state: NetworkState) -> dict[str, Array]:
         """Return the gradient noise D and its standard error, shape (R,) each."""
@@ -207,16 +207,21 @@ class Network(Assembly):
 
     def evaluate(self, x: Array, stored: bool = False) -> dict[str, Array]:
         """Return losses and errors at any weights, shape (R, M): "energy", "train_error" and so on, (R,)."""
-        found = np.empty((4, len(x)))
+        rows = []
         for position, weights in enumerate(x):
-            parts = self.see(weights, position, stored)
-            found[:, position] = [v for seen in parts for v in (seen.losses.mean(), seen.wrong.mean())]
-        return dict(zip(("energy", "train_error", "test_loss", "test_error"), found, strict=True))
+            trained, tested = self.see(weights, position, stored)
+            row = {"energy": trained.loss, "test_loss": tested.loss}
+            if trained.wrong is not None and tested.wrong is not None:
+                row |= {"train_error": trained.wrong.mean(), "test_error": tested.wrong.mean()}
+            rows.append(row)
+        names = [n for n in ("energy", "train_error", "test_loss", "test_error") if n in rows[0]]
+        return {name: np.array([row[name] for row in rows]) for name in names}
 
-    def predict(self, x: Tensor | Array, position: int, beside: Beside | None = None) -> Predictions:
+    def predict(self, x: Tensor | Array, position: int, beside: Beside | None = None) -> Predictions | None:
         """Return what the network says of all test examples, not only those measured, at weights x, (M,).
 
-        Batch-norm has the statistics that were stored `beside` x; without, statistics of these weights.
+        Batch-norm has the statistics that were stored `beside` x; without, statistics of these weights. None
+        if it classifies nothing.
         """
         sample = int(self.ensemble.sample[position])
         with explained():
@@ -237,7 +242,7 @@ class Network(Assembly):
             return
         count = 1 + VERIFIED // max(1, self.work * len(self._learned(0)))
         for position, expected in enumerate(energy[:count]):
-            here = float(self.see(x[position], position, stored=True)[0].losses.mean())
+            here = float(self.see(x[position], position, stored=True)[0].loss)
             differ = abs(here - expected) > SAME * max(abs(here), abs(expected)) + LEAST
             if np.isfinite(expected) and (differ or not np.isfinite(here)):
                 raise UserError(
@@ -306,7 +311,7 @@ class Network(Assembly):
     def attributes(self) -> Attributes:
         """Return the attributes of everything that a network measures."""
         rule = step_attributes(self.dynamics, self.batches.size, self.problem.rule.groups)
-        made = measured_attributes(self.loss.name, self.dof, self._chosen.sizes, rule, self.traits)
+        made = measured_attributes(self.loss, self.dof, self._chosen.sizes, rule, self.traits)
         apart = layers.attributes(made) if self.record.layers else {}
         return {**made, **apart, **response.attributes(self)}
 

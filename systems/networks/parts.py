@@ -10,7 +10,18 @@ if TYPE_CHECKING:
     from langevin import simulation
     from langevin.observables import barriers
 
-    from . import batches, contract, layers, measurement, overlaps, perceptron, response, subsets, tiny
+    from . import (
+        batches,
+        contract,
+        layers,
+        measurement,
+        outputs,
+        overlaps,
+        perceptron,
+        response,
+        subsets,
+        tiny,
+    )
     from .bends import Bends
     from .companions import Companions, differing, stacked
     from .curvature import LossHessian, Twin
@@ -42,7 +53,7 @@ else:
     torch, simulation = later("torch"), later("langevin.simulation")
     barriers = later("langevin.observables.barriers")
     batches, contract, layers = map(_module, ("batches", "contract", "layers"))
-    measurement, overlaps = map(_module, ("measurement", "overlaps"))
+    measurement, outputs, overlaps = map(_module, ("measurement", "outputs", "overlaps"))
     perceptron, response, subsets, tiny = map(_module, ("perceptron", "response", "subsets", "tiny"))
     (Bends,) = _of("bends", "Bends")
     LossHessian, Twin = _of("curvature", "LossHessian", "Twin")
@@ -103,6 +114,7 @@ __all__ = [
     "grouped",
     "layers",
     "measurement",
+    "outputs",
     "overlaps",
     "perceptron",
     "prepare",

@@ -56,6 +56,8 @@ def shape_of(module: nn.Module, loss: Loss) -> Shape | None:
     kinds = {type(m) for m in between}
     if not (kinds <= {nn.ReLU} or kinds <= {nn.Tanh}) or not _plain(linear):
         return None
+    if not loss.target.one_class:
+        return None
     if loss.name != "mse_loss" and (loss.name != "cross_entropy" or last == "sigmoid"):
         return None
     sizes = (linear[0].in_features, *(m.out_features for m in linear))
@@ -193,7 +195,7 @@ class Compiled(Alone):
         self._scale, self._shift = (
             (like.to(examples.dtype) * v).flatten().numpy() for v in (examples.scale, examples.shift)
         )
-        self._inputs, self._labels = examples.inputs.flatten(1).numpy(), examples.labels.numpy()
+        self._inputs, self._labels = examples.inputs.flatten(1).numpy(), examples.classes
 
     def bind(self, weights: Tensor, velocity: Tensor | None) -> None:
         """Work on these weights, and the velocity that momentum needs, shape (1, M), from now on."""

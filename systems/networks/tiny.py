@@ -271,7 +271,7 @@ def _as_kernels_take(examples: Examples, dtype: np.dtype[Any]) -> tuple[NDArray[
     """Return inputs, labels, scale and shift."""
     like = np.ones(examples.shape, dtype)
     scale, shift = ((like * v.numpy()).reshape(-1) for v in (examples.scale, examples.shift))
-    return examples.inputs.flatten(1).numpy(), examples.labels.numpy(), scale, shift
+    return examples.inputs.flatten(1).numpy(), examples.classes, scale, shift
 
 
 class _Learned:

@@ -168,7 +168,7 @@ class Unit:
     def _pieces(self, index: Tensor) -> tuple[Tensor, ...]:
         if index.shape[-1] == 0:
             return ()
-        # Batch-norm couples the examples of a batch: it cannot be cut.
+        # Batch-norm, or a loss of the whole batch, couples its examples: it cannot be cut.
         return (index,) if self.couples else torch.split(index, LARGEST, dim=-1)
 
     def _piece(self, index: Tensor) -> tuple[Tensor, list[Tensor]]:

@@ -83,7 +83,7 @@ class Augmented(Examples):
         example = index.reshape(-1) - len(self) * view
         inputs, labels = self.rows(example)
         inputs = self.scaled(look(inputs, view.to(self.device, non_blocking=True)))
-        return inputs.view(*index.shape, *self.shape), labels.view(index.shape)
+        return self.paired(inputs, labels, index.shape)
 
 
 def look(images: Tensor, view: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """MNIST, Fashion-MNIST, CIFAR-10 and CIFAR-100: found on this machine or downloaded, and checked.
 
-The hashes are those on the authors' pages. Fashion-MNIST is often found packed anew, and MNIST unpacked: such
-copies are known by the hashes of their contents.
+The hashes are those on the authors' pages, of torchvision's folders those in torchvision. Fashion-MNIST is
+often found packed anew, and MNIST unpacked: such copies are known by the hashes of their contents.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from langevin.ensemble import Ensemble
 from langevin.errors import UserError
 from langevin.keys import key
 
-from . import cifar, depot, idx
+from . import cifar, depot, idx, pickled
 from .base import Data, DataKeys, Examples, count_faults, scaling, shares
-from .depot import Archive, File
+from .depot import Archive, File, Unpacked
 
 if TYPE_CHECKING:
     from langevin.config import Settings
@@ -76,9 +76,7 @@ class Archived:
     def load(self, ensemble: Ensemble) -> Data:
         """Return all examples, and the rows of each sample."""
         keys, name = self.parameters, self.archive.name
-        folders = depot.places(keys.directory)
-        found = [depot.obtain(self.archive, file, folders, self.others()) for file in self.archive.files]
-        train, test = self.parse([content for _, content in found], [str(path) for path, _ in found])
+        train, test, where = self.read(depot.places(keys.directory))
         for which, examples, size in zip(("training", "test"), (train, test), self.sizes, strict=True):
             if examples.inputs.shape != (size, *self.shape):
                 raise UserError(
@@ -88,12 +86,18 @@ class Archived:
         test_rows = shares(ensemble, "test data", len(test), keys.test)
         attributes = {
             "hash": "; ".join(f"{file.name} md5:{file.packed}" for file in self.archive.files),
-            "source": ", ".join(dict.fromkeys(str(path.parent) for path, _ in found)),
+            "source": ", ".join(dict.fromkeys(str(path.parent) for path in where)),
             "train_examples": str(len(next(iter(rows.values())))),
             "test_examples": str(len(next(iter(test_rows.values())))),
         }
         scale, shift = scaling(np.asarray(train.inputs, dtype=np.uint8), keys.scaling)
         return Data(name, train, test, self.classes, scale, shift, rows, test_rows, attributes)
+
+    def read(self, folders: list[Path]) -> tuple[Examples, Examples, list[Path]]:
+        """Return training and test examples, and the files that they come from."""
+        found = [depot.obtain(self.archive, file, folders, self.others()) for file in self.archive.files]
+        where = [path for path, _ in found]
+        return *self.parse([content for _, content in found], [str(path) for path in where]), where
 
     def parse(self, contents: list[bytes], where: list[str]) -> tuple[Examples, Examples]:
         """Return training and test examples from the unpacked contents of the files, named by `where`."""
@@ -186,12 +190,45 @@ class FashionMNIST(_IDX):
 
 
 class _CIFAR(Archived):
-    """Colour images in one tar archive."""
+    """Colour images in one tar archive, or in the folder that torchvision makes of another one."""
 
     shape = cifar.SHAPE
     sizes = (50_000, 10_000)
     members: ClassVar[tuple[list[str], list[str]]]
     label_bytes: ClassVar[int]
+    #: torchvision's folder, the file of the test set last, and what the labels are called in it.
+    python: ClassVar[Unpacked]
+    labels: ClassVar[str]
+
+    @classmethod
+    def _folder(cls, folders: list[Path]) -> Path | None:
+        """Return torchvision's folder, if it is there and the archive is not."""
+        return None if depot.lies(cls.archive, folders) else cls.python.located(cls.archive.name, folders)
+
+    @classmethod
+    def located(cls) -> str:
+        """Say where a run would find the files, or that they are not here."""
+        folder = cls._folder(depot.places())
+        return super().located() if folder is None else str(folder)
+
+    @classmethod
+    def fetch(cls, directory: Path | None = None) -> list[Path]:
+        """Make sure that the files are on this machine, and return where (see `depot.fetch`)."""
+        folder = cls._folder(depot.places()) if directory is None else None
+        if folder is None:
+            return super().fetch(directory)
+        cls.python.read(folder)
+        return [folder / file.name for file in cls.python.files]
+
+    def read(self, folders: list[Path]) -> tuple[Examples, Examples, list[Path]]:
+        """Return training and test examples, and the files that they come from."""
+        folder = self._folder(folders)
+        if folder is None:
+            return super().read(folders)
+        where = [folder / file.name for file in self.python.files]
+        contents, names = self.python.read(folder), [str(path) for path in where]
+        train = pickled.parse(contents[:-1], names[:-1], self.labels)
+        return train, pickled.parse(contents[-1:], names[-1:], self.labels), where
 
     def parse(self, contents: list[bytes], where: list[str]) -> tuple[Examples, Examples]:
         """Return training and test examples."""
@@ -208,6 +245,18 @@ class CIFAR10(_CIFAR):
     classes = 10
     members = ([f"data_batch_{i}.bin" for i in range(1, 6)], ["test_batch.bin"])
     label_bytes = 1
+    python = Unpacked(
+        "cifar-10-batches-py",
+        (
+            File("data_batch_1", "c99cafc152244af753f735de768cd75f"),
+            File("data_batch_2", "d4bba439e000b95fd0a9bffe97cbabec"),
+            File("data_batch_3", "54ebc095f3ab1f0389bbae665268c751"),
+            File("data_batch_4", "634d18415352ddfa80567beed471001a"),
+            File("data_batch_5", "482c414d41f54cd18b22e5b47cb7c3cb"),
+            File("test_batch", "40351d587109b95175f43aff81a1287e"),
+        ),
+    )
+    labels = "labels"
 
 
 class CIFAR100(_CIFAR):
@@ -219,3 +268,11 @@ class CIFAR100(_CIFAR):
     classes = 100
     members = (["train.bin"], ["test.bin"])
     label_bytes = 2
+    python = Unpacked(
+        "cifar-100-python",
+        (
+            File("train", "16019d7e3df5f24257cddd939b257f8d"),
+            File("test", "f0ef6b0ae62326f3e7ffdfab6717acfc"),
+        ),
+    )
+    labels = "fine_labels"

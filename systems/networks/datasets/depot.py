@@ -1,9 +1,10 @@
 """Where published archives lie on this machine, and how they come there.
 
 A file is looked for in the folder that [data] names, in the one that the environment variable LANGEVIN_DATA
-names, and in the user's cache; then it is downloaded to the cache. What is used has the published contents:
-every file is checked by its hash. Only `langevin data fetch --directory` writes to a user's folder, and no
-file of a user is ever deleted.
+names (in both also where torchvision leaves it: MNIST/raw, FashionMNIST/raw, cifar-10-batches-py,
+cifar-100-python), and in the user's cache; then it is downloaded to the cache. What is used has the published
+contents: every file is checked by its hash. Only `langevin data fetch --directory` writes to a user's folder,
+and no file of a user is ever deleted.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from langevin.errors import StorageError, UserError
 from .idx import read_bytes, unpacked
 
 VARIABLE = "LANGEVIN_DATA"
+
+#: Where torchvision puts the files of a data set, under the folder that it is given.
+TORCHVISION = {"mnist": "MNIST/raw", "fashion_mnist": "FashionMNIST/raw"}
 
 #: Seconds after which a silent server is given up.
 TIMEOUT = 10.0
@@ -121,13 +125,65 @@ def places(directory: str = "") -> list[Path]:
 
 
 def candidates(name: str, file: str, folders: Iterable[Path]) -> Iterator[Path]:
-    """Yield where a file may lie: folder/name/file or folder/file, packed or not; then in the cache."""
+    """Yield where a file may lie: folder/name/file or folder/file, packed or not; then in the cache.
+
+    torchvision's folders, too, and such a folder itself.
+    """
+    theirs = TORCHVISION.get(name)
     for folder in folders:
-        for inner in (folder / name, folder / name.replace("_", "-"), folder):
+        inside = [folder / name, folder / name.replace("_", "-"), folder]
+        if theirs is not None:
+            inside[2:2] = [folder / theirs, folder / "raw"]
+        for inner in inside:
             yield inner / file
             if file.endswith(".gz") and not file.endswith(".tar.gz"):
                 yield inner / file.removesuffix(".gz")
     yield cache() / name / file
+
+
+@dataclass(frozen=True)
+class Unpacked:
+    """A folder with the files of another version of an archive.
+
+    Attributes
+    ----------
+    folder : str
+        Its name.
+    files : tuple of File
+    """
+
+    folder: str
+    files: tuple[File, ...]
+
+    def located(self, name: str, folders: Iterable[Path]) -> Path | None:
+        """Return where it lies with all its files, if it does: inside of users' folders, or one of these."""
+        for folder in folders:
+            for inner in (folder / name, folder / name.replace("_", "-"), folder):
+                for place in (inner / self.folder, inner):
+                    if all((place / file.name).is_file() for file in self.files):
+                        return place
+        return None
+
+    def read(self, place: Path) -> list[bytes]:
+        """Return what its files hold.
+
+        Raises
+        ------
+        UserError
+            If one cannot be read, or has another hash.
+        """
+        contents = []
+        for file in self.files:
+            raw = read_bytes(place / file.name)
+            if md5(raw) != file.packed:
+                raise UserError(_mismatch(str(place / file.name), file, raw) + "; replace it or move it away")
+            contents.append(raw)
+        return contents
+
+
+def lies(archive: Archive, folders: Sequence[Path]) -> bool:
+    """Return whether there are files with the names of an archive's in users' folders, or in the cache."""
+    return all(any(p.is_file() for p in candidates(archive.name, f.name, folders)) for f in archive.files)
 
 
 def obtain(

@@ -18,7 +18,11 @@ def same_data(one: Data, other: Data) -> bool:
     parts = ((one.train, other.train), (one.test, other.test))
     if any(a.inputs.shape != b.inputs.shape for a, b in parts):
         return False
-    arrays = [(a.inputs, b.inputs) for a, b in parts] + [(a.labels, b.labels) for a, b in parts]
+    labelled = [(a.labels, b.labels) for a, b in parts]
+    if any((a is None) != (b is None) for a, b in labelled):
+        return False
+    arrays: list[tuple[NDArray[Any], NDArray[Any]]] = [(a.inputs, b.inputs) for a, b in parts]
+    arrays += [(a, b) for a, b in labelled if a is not None and b is not None]
     arrays += [(one.scale, other.scale), (one.shift, other.shift)]
     for a, b in ((one.rows, other.rows), (one.test_rows, other.test_rows)):
         if a.keys() != b.keys():
