@@ -27,6 +27,7 @@ from .parts import (
     overlaps,
     perceptron,
     prepare,
+    require_hessian,
     response,
     seeded,
     subsets,
@@ -68,6 +69,8 @@ class Assembly:
         if record.layer_angles:
             overlaps.layer_names(self.layout)
         self.response = response.measuring(self)
+        with explained():
+            require_hessian(self)
 
     # What a subclass says.
 

@@ -55,7 +55,7 @@ class Layout:
     def views(self, x: Tensor) -> list[Tensor]:
         """Return the parameters as views of x, shape (M,); of x with shape (R, M), stacked over R."""
         lead = x.shape[:-1]
-        return [x[..., b.start : b.stop].view(*lead, *b.shape) for b in self.blocks]
+        return [x[..., b.start : b.stop].view((*lead, *b.shape)) for b in self.blocks]
 
     def flat(self, tensors: list[Tensor]) -> Tensor:
         """Join parameters, or their gradients, to a vector of shape (M,)."""

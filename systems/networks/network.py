@@ -182,9 +182,9 @@ class Network(Assembly):
 
     def hessian(self, state: NetworkState, position: int) -> LossHessian:
         """Return the Hessian of the mean training loss of one replica (`curvature`)."""
-        buffers = [b[position] for b in state.buffers]
+        beside = {n: b[position] for n, b in zip(self._twin.buffers, state.buffers, strict=True)}
         curved = self._chosen.curved[int(self.ensemble.replica[position])].index
-        return LossHessian(self._twin, state.weights[position], buffers, curved)
+        return LossHessian(self._twin, state.weights[position], beside, curved)
 
     @cached_property
     def _twin(self) -> Twin:

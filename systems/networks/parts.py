@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .devices import explained, prepare
     from .examples import Examples
     from .fitting import fitting
+    from .hessian_trial import require_hessian
     from .identity import TestSets
     from .landscape import Landscape
     from .layout import Layout, buffers_of, seeded
@@ -43,6 +44,7 @@ else:
     explained, prepare = _of("devices", "explained", "prepare")
     (Examples,) = _of("examples", "Examples")
     (fitting,) = _of("fitting", "fitting")
+    (require_hessian,) = _of("hessian_trial", "require_hessian")
     (TestSets,) = _of("identity", "TestSets")
     (Landscape,) = _of("landscape", "Landscape")
     Layout, buffers_of, seeded = _of("layout", "Layout", "buffers_of", "seeded")
@@ -85,6 +87,7 @@ __all__ = [
     "overlaps",
     "perceptron",
     "prepare",
+    "require_hessian",
     "response",
     "restored",
     "seeded",
