@@ -53,7 +53,11 @@ class Predictions(NamedTuple):
 class Curvature(Protocol):
     """The Hessian of one replica's energy: a symmetric matrix, known by what it does to vectors.
 
-    Of the extensive energy, where the energy is extensive; with a constraint, on the tangent space.
+    Of the extensive energy, where the energy is extensive; with a constraint, on the tangent space. It may
+    have two methods besides. ``gradient()`` returns the gradient of the same energy, shape (size,): how much
+    of it lies in the span of eigenvectors is then measured. ``displacements(vectors)`` returns vectors, shape
+    (size, k), as displacements of the configuration, shape (dof, k), with the same scalar products; without
+    it they are such.
     """
 
     @property
@@ -191,6 +195,14 @@ class System(Protocol):
 
         A class that overrides it may be asked for spectra (`record.hessian`). In `attributes`, what it says
         of "hessian" goes to all variables of the spectrum.
+        """
+        return None
+
+    def gauss_newton(self, state: State, position: int) -> Curvature | None:
+        """Return the Gauss-Newton matrix of the replica at `position`; None, as by default: there is none.
+
+        The part of the Hessian that stems from the curvature of the loss in the outputs of a network. A class
+        that overrides it may be asked for its spectrum (`record.ggn`).
         """
         return None
 

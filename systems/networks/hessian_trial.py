@@ -39,6 +39,7 @@ from langevin.keys import toml
 from langevin.schedule import Grid
 
 from .curvature import LossHessian, Twin, beside_weights, products
+from .gauss_newton import GaussNewton
 
 if TYPE_CHECKING:
     from .assembly import Assembly
@@ -76,7 +77,7 @@ def require_hessian(network: Assembly) -> None:
         return
     name = type(network.modules[0]).__name__
     try:
-        tried(_twin(network), *_start(network))
+        tried(_twin(network), *_start(network), gauss_newton=record.ggn)
     except _Refused as seen:
         raise UserError(
             f"record.hessian = {shortened(toml(record.hessian.as_given()))}: allowed: [] with this network "
@@ -117,8 +118,10 @@ def _direction(layout: Any, weights: Tensor, rng: np.random.Generator) -> Tensor
     return found
 
 
-def tried(twin: Twin, weights: Tensor, beside: dict[str, Tensor], index: Tensor) -> None:
-    """Try the Hessian at these weights on these examples.
+def tried(
+    twin: Twin, weights: Tensor, beside: dict[str, Tensor], index: Tensor, gauss_newton: bool = False
+) -> None:
+    """Try the Hessian at these weights on these examples, and the Gauss-Newton matrix if it is measured, too.
 
     Raises
     ------
@@ -131,6 +134,8 @@ def tried(twin: Twin, weights: Tensor, beside: dict[str, Tensor], index: Tensor)
         _is_the_module(at)
         _is_a_derivative(at)
         _is_symmetric(at)
+        if gauss_newton:
+            _is_symmetric(GaussNewton(twin, weights, beside, index), "its Gauss-Newton matrix is")
         _is_the_slope(at)
         _choose_batches(at)
     except torch.OutOfMemoryError:
@@ -209,17 +214,17 @@ def _is_a_derivative(at: LossHessian) -> None:
         )
 
 
-def _is_symmetric(at: LossHessian) -> None:
+def _is_symmetric(at: LossHessian | GaussNewton, what: str = "its second derivatives are") -> None:
     rng = np.random.default_rng(3)
     u, v = (_direction(at.twin.layout, at.weights, rng).cpu().numpy() for _ in range(2))
     hu, hv = (at.matvec(d[:, None])[:, 0] for d in (u, v))
     if not (np.isfinite(hu).all() and np.isfinite(hv).all()):
-        raise _Refused("its second derivatives are not finite numbers")
+        raise _Refused(f"{what} not finite")
     # Entries of their own sizes: errors of each product are relative to what is multiplied.
     size = max(np.linalg.norm(u * hv), np.linalg.norm(v * hu))
     if not abs(u @ hv - v @ hu) <= SYMMETRY * size:
         raise _Refused(
-            f"its second derivatives are not symmetric (u·Hv = {u @ hv:.12g}, v·Hu = {v @ hu:.12g} for "
+            f"{what} not symmetric (u·Hv = {u @ hv:.12g}, v·Hu = {v @ hu:.12g} for "
             "random u, v); an operation has a wrong second derivative, or computes in single precision"
         )
 

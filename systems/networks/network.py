@@ -25,6 +25,7 @@ from langevin.system import Array, Attributes, Coordinates, Dimensions, Predicti
 from .assembly import Assembly
 from .measured import measured_attributes, step_attributes
 from .parts import (
+    GaussNewton,
     Landscape,
     LossHessian,
     NetworkState,
@@ -185,6 +186,11 @@ class Network(Assembly):
         beside = {n: b[position] for n, b in zip(self._twin.buffers, state.buffers, strict=True)}
         curved = self._chosen.curved[int(self.ensemble.replica[position])].index
         return LossHessian(self._twin, state.weights[position], beside, curved)
+
+    def gauss_newton(self, state: NetworkState, position: int) -> GaussNewton:
+        """Return the Gauss-Newton matrix of the same loss as the Hessian's."""
+        at = self.hessian(state, position)
+        return GaussNewton(at.twin, at.weights, at.beside, at.index)
 
     @cached_property
     def _twin(self) -> Twin:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .devices import explained, prepare
     from .examples import Examples
     from .fitting import fitting
+    from .gauss_newton import GaussNewton
     from .hessian_trial import require_hessian
     from .identity import TestSets
     from .landscape import Landscape
@@ -44,6 +45,7 @@ else:
     explained, prepare = _of("devices", "explained", "prepare")
     (Examples,) = _of("examples", "Examples")
     (fitting,) = _of("fitting", "fitting")
+    (GaussNewton,) = _of("gauss_newton", "GaussNewton")
     (require_hessian,) = _of("hessian_trial", "require_hessian")
     (TestSets,) = _of("identity", "TestSets")
     (Landscape,) = _of("landscape", "Landscape")
@@ -61,6 +63,7 @@ __all__ = [
     "Augmented",
     "Bends",
     "Examples",
+    "GaussNewton",
     "Landscape",
     "Layout",
     "Loss",
