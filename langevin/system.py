@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeAlias
 
@@ -48,6 +48,25 @@ class Predictions(NamedTuple):
     labels: NDArray[np.int64]
     probabilities: bool
     data: str
+
+
+class Part(NamedTuple):
+    """A tensor that configurations consist of.
+
+    Attributes
+    ----------
+    name : str
+    shape : tuple of int
+    start : int
+        Where its first element stands in the configuration; the others follow, the last axis innermost.
+    axis : int
+        Along which its filters are numbered: the weights that lead to one output.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    start: int
+    axis: int = 0
 
 
 class Curvature(Protocol):
@@ -181,6 +200,13 @@ class System(Protocol):
         `evaluate`. Default: None, nothing is classified, and there are no ensembles of members to look at.
         """
         return None
+
+    def parts(self) -> Sequence[Part]:
+        """Return the tensors that a configuration consists of, such as weights of layers. Default: none.
+
+        Random directions of `langevin plane --random` are as long in each filter as the configuration is
+        there."""
+        return ()
 
     def constrain(self, x: Array) -> Array:
         """Project any x, shape (R, dof), onto the space of configurations. Default: all of R^dof."""

@@ -20,7 +20,7 @@ from langevin.errors import Diverged, UserError
 from langevin.keys import Section
 from langevin.noise import Noise
 from langevin.schedule import Schedule
-from langevin.system import Array, Attributes, Coordinates, Dimensions, Predictions
+from langevin.system import Array, Attributes, Coordinates, Dimensions, Part, Predictions
 
 from .assembly import Assembly
 from .measured import measured_attributes, step_attributes
@@ -42,6 +42,7 @@ from .parts import (
     response,
     restored,
     torch,
+    transposed,
 )
 from .schedules import scaled_times
 from .sections import Descent, RecordDescent, RecordNetwork
@@ -186,6 +187,12 @@ class Network(Assembly):
         beside = {n: b[position] for n, b in zip(self._twin.buffers, state.buffers, strict=True)}
         curved = self._chosen.curved[int(self.ensemble.replica[position])].index
         return LossHessian(self._twin, state.weights[position], beside, curved)
+
+    def parts(self) -> list[Part]:
+        """Return the trainable parameters; filters of a transposed convolution are along its second axis."""
+        turned = transposed(self.modules[0])
+        blocks = self.layout.blocks
+        return [Part(b.name, b.shape, b.start, int(b.name in turned)) for b in blocks]
 
     def gauss_newton(self, state: NetworkState, position: int) -> GaussNewton:
         """Return the Gauss-Newton matrix of the same loss as the Hessian's."""

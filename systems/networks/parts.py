@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .hessian_trial import require_hessian
     from .identity import TestSets
     from .landscape import Landscape
-    from .layout import Layout, buffers_of, seeded
+    from .layout import Layout, buffers_of, seeded, transposed
     from .losses import Loss, find_loss
     from .state import NetworkState, Reference, compare, first_not_finite, restored
     from .tiny import Tiny
@@ -49,7 +49,7 @@ else:
     (require_hessian,) = _of("hessian_trial", "require_hessian")
     (TestSets,) = _of("identity", "TestSets")
     (Landscape,) = _of("landscape", "Landscape")
-    Layout, buffers_of, seeded = _of("layout", "Layout", "buffers_of", "seeded")
+    Layout, buffers_of, seeded, transposed = _of("layout", "Layout", "buffers_of", "seeded", "transposed")
     Loss, find_loss = _of("losses", "Loss", "find_loss")
     NetworkState, Reference, compare, first_not_finite, restored = _of(
         "state", "NetworkState", "Reference", "compare", "first_not_finite", "restored"
@@ -98,4 +98,5 @@ __all__ = [
     "subsets",
     "tiny",
     "torch",
+    "transposed",
 ]
