@@ -113,7 +113,8 @@ def _extended(
 ) -> tuple[int, float, Array]:
     """Fill the basis from `known` on; return its size, and length and direction of what is left outside."""
     steps, size = basis.shape
-    beta, rest = 0.0, basis[known]
+    beta = 0.0
+    rest: Array = basis[known]
     for n in range(known, steps):
         product = matvec(basis[n][:, None])[:, 0]
         _require_finite(product)
@@ -127,7 +128,8 @@ def _extended(
             return size, 0.0, rest
         if beta <= 10 * np.finfo(float).eps * np.sqrt(size) * max(np.abs(small).max(), 1e-300):
             # The space is invariant: what is outside is found from another direction.
-            beta, left = 0.0, rng.standard_normal(size)
+            beta = 0.0
+            left = rng.standard_normal((size,))
             for _ in range(2):
                 left -= (here @ left) @ here
         rest = left / np.linalg.norm(left)
