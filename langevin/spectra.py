@@ -102,8 +102,8 @@ class Spectra:
     def __init__(self, keys: HessianKeys, ensemble: Ensemble) -> None:
         self.keys, self.ensemble = keys, ensemble
 
-    def require_room(self, system: System, dof: int, times: int) -> None:
-        """Make sure that the spectra of a system's Hessians, of about dof rows, fit into the memory.
+    def require_room(self, dof: int, times: int = 1, rows: int | None = None) -> None:
+        """Make sure that the spectra of Hessians, of about dof rows, or so many, fit into the memory.
 
         Raises
         ------
@@ -113,7 +113,7 @@ class Spectra:
         import psutil
 
         keys, free = self.keys, psutil.virtual_memory().available
-        rows = int(system.attributes().get("hessian", {}).get("rows", dof))
+        rows = dof if rows is None else rows
         if (count := keys.hessian_vectors) > rows:
             raise UserError(f"record.hessian_vectors = {count}: allowed: up to {rows}, the Hessian's rows")
         # In the recorder, and once more where they are written.

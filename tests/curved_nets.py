@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+import torch.utils.checkpoint
 from torch import Tensor, nn
 
 #: Twelve features are three tokens of four.
@@ -182,6 +183,33 @@ class Tokens(nn.Module):
         else:
             h = self.layer(x)
         found: Tensor = self.out(h.mean(1))
+        return found
+
+
+class Checkpointed(Hidden):
+    """Computes its hidden units once more, when weights put in by name are gone."""
+
+    def __init__(self, classes: int, reentrant: bool) -> None:
+        super().__init__(classes, torch.tanh)
+        self.reentrant = reentrant
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not torch.is_grad_enabled():
+            return super().forward(x)
+        forward = super().forward
+        found: Tensor = torch.utils.checkpoint.checkpoint(forward, x, use_reentrant=self.reentrant)
+        return found
+
+
+class Renormed(nn.Module):
+    """An embedding that changes its weight as it computes."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.a, self.b = nn.Embedding(3, 4, max_norm=0.1), nn.Linear(4, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.b(torch.tanh(self.a((x.abs() % 3).long()).sum(1)))
         return found
 
 

@@ -100,11 +100,14 @@ def test_what_has_none_is_refused_before_the_run(act: str) -> None:
         ("outputs_reversed", "not the derivative"),
         ("Listed", "kept elsewhere, too"),
         ("Plain", "should be buffers"),
+        ("Checkpointed", "not the derivative"),
+        ("Renormed", "not the derivative"),
     ],
 )
 def test_other_ways_to_have_none(name: str, said: str) -> None:
+    arguments = {"reentrant": False} if name == "Checkpointed" else {}
     with pytest.raises(UserError, match=said):
-        built(asked({"name": "network", "module": f"curved_nets:{name}"}))
+        built(asked({"name": "network", "module": f"curved_nets:{name}", "arguments": arguments}))
 
 
 def straight_loss(outputs: torch.Tensor, labels: torch.Tensor, reduction: str) -> torch.Tensor:
@@ -116,6 +119,25 @@ def straight_loss(outputs: torch.Tensor, labels: torch.Tensor, reduction: str) -
 def test_a_loss_of_ones_own_is_tried_with_networks_of_the_package() -> None:
     with pytest.raises(UserError, match="loss test_hessian_trial:straight_loss"):
         built(asked({"name": "mlp", "widths": [3], "loss": "test_hessian_trial:straight_loss"}))
+
+
+def weighted(outputs: torch.Tensor, labels: torch.Tensor, reduction: str) -> torch.Tensor:
+    """Weights of classes: the mean over all is not the mean of means over parts."""
+    weight = torch.tensor([0.1, 1.0, 2.5], dtype=outputs.dtype)
+    return torch.nn.functional.cross_entropy(outputs, labels, weight=weight, reduction=reduction)
+
+
+def test_a_loss_of_all_examples_at_once_is_not_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    system = {"name": "mlp", "widths": [3], "loss": "test_hessian_trial:weighted"}
+    net, noise = built(asked(system))
+    state = net.initial_state(noise)
+    found = net.hessian(state, 0).dense(), net.gauss_newton(state, 0).dense()
+    monkeypatch.setattr(type(net.train), "piece", property(lambda self: 7))
+    for matrix, one in zip(found, (net.hessian(state, 0), net.gauss_newton(state, 0)), strict=True):
+        np.testing.assert_allclose(one.dense(), matrix, rtol=0, atol=1e-14)
+    net._twin.additive = True
+    assert np.abs(net.hessian(state, 0).dense() - found[0]).max() > 1e-3
+    assert built(asked({"name": "mlp", "widths": [3], "loss": "nll_loss"}))[0]._twin.additive
 
 
 @pytest.mark.parametrize(

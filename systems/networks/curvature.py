@@ -78,6 +78,8 @@ class Twin:
         self.unseen = shape_of(module, loss)
         # A convolution of many vectors at once is slower than one after the other (benchmarks/hessian.py).
         self.batched = all(len(block.shape) <= 2 for block in layout.blocks)
+        #: Whether the mean loss of all examples is that over parts of them. Weights of classes break this.
+        self.additive = True
         inputs, _ = self.gather(torch.zeros(1, dtype=torch.int64, device=examples.device))
         with twice_differentiable():
             self.numbers = _activations(self.module, inputs)
@@ -148,7 +150,9 @@ class Point:
         return self.twin.loss.mean(self.outputs(leaf, inputs), labels) * (len(piece) / len(self.index))
 
     def pieces(self) -> tuple[Tensor, ...]:
-        """Return the examples in parts that go through the network at once."""
+        """Return the examples in parts that go through the network at once; all, if parts do not add up."""
+        if not self.twin.additive:
+            return (self.index,)
         return torch.split(self.index, self.twin.examples.piece)
 
     def gradient(self) -> Array:

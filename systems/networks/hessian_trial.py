@@ -137,6 +137,7 @@ def tried(
         if gauss_newton:
             _is_symmetric(GaussNewton(twin, weights, beside, index), "its Gauss-Newton matrix is")
         _is_the_slope(at)
+        _choose_pieces(at)
         _choose_batches(at)
     except torch.OutOfMemoryError:
         raise
@@ -252,6 +253,17 @@ def _is_the_slope(at: LossHessian) -> None:
         f"its second derivatives by {shortened(names)} are not those of its loss: they differ from the slope "
         "of the gradient"
     )
+
+
+def _choose_pieces(at: LossHessian) -> None:
+    """Let the twin take examples in parts only where their losses add up to that of all."""
+    if len(at.index) < 2:
+        return
+    third = max(1, len(at.index) // 3)
+    parts = [LossHessian(at.twin, at.weights, at.beside, p) for p in (at.index[:third], at.index[third:])]
+    values = [_loss(part, at.weights) * len(part.index) / len(at.index) for part in parts]
+    whole = _loss(at, at.weights)
+    at.twin.additive = abs(sum(values) - whole) <= SYMMETRY * max(abs(v) for v in (*values, whole))
 
 
 def _choose_batches(at: LossHessian) -> None:
