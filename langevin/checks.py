@@ -96,8 +96,15 @@ def snapshot_faults(settings: Settings) -> Iterable[str]:
 def hessian_faults(settings: Settings) -> Iterable[str]:
     """Yield that a spectrum is asked for of a system that gives no Hessian."""
     record: Any = settings.record
-    if record is None or record.hessian == Grid():
+    if record is None:
         return
+    if record.hessian == Grid():
+        for name, none in (("hessian_vectors", 0), ("ggn", False)):
+            if (given := getattr(record, name)) != none:
+                yield f"record.{name} = {toml(given)}: allowed: {toml(none)} without times, record.hessian"
+        return
+    if record.ggn and not overrides(settings.system_class, "gauss_newton"):
+        yield f"record.ggn = true: allowed: false ({settings.system_name} gives no Gauss-Newton matrix)"
     if not overrides(settings.system_class, "hessian"):
         given = toml(record.hessian.as_given())
         yield f"record.hessian = {given}: allowed: [] ({settings.system_name} gives no Hessian)"

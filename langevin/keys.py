@@ -250,6 +250,13 @@ class HessianKeys(Section):
     )
     hessian_steps: int = key("Ritz values m of each probe (Lanczos steps)", default=64, ge=2, le=10_000)
     hessian_probes: int = key("random probes", default=8, ge=2, le=10_000)
+    hessian_vectors: int = key(
+        "eigenvectors of the largest eigenvalues to store, with the part of the gradient in their span",
+        default=0,
+        ge=0,
+        le=1000,
+    )
+    ggn: bool = key("spectrum of the Gauss-Newton matrix, too, at the same times", default=False)
 
 
 def describe(info: FieldInfo) -> str:

@@ -29,8 +29,8 @@ COORDINATES = {
     "snapshot_time": {"long_name": "time of a snapshot of the configuration", "units": "1"},
 }
 
-#: Further dimensions of spectra: eigenvalues; random probes and the Ritz values of each.
-SPECTRAL = ("mode", "probe", "ritz")
+#: Further dimensions of spectra: eigenvalues; random probes and the Ritz values of each; stored eigenvectors.
+SPECTRAL = ("mode", "probe", "ritz", "eigenvector")
 
 #: Names that observables and further coordinates may not have.
 TAKEN = (

@@ -206,7 +206,9 @@ def _begin(settings: Settings, paths: Paths, manner: Manner, left: Unfinished | 
             begins.apply(run)
         stored = trajectories.plan(settings.record, run, manner.limit)
         if run.spectra is not None and run.schedule.hessian_times.size:
-            run.spectra.require_room(trajectories.degrees_of_freedom(run))
+            dof, times = trajectories.degrees_of_freedom(run), run.schedule.hessian_times.size
+            rows = run.system.attributes().get("hessian", {}).get("rows")
+            run.spectra.require_room(dof, times, rows)
     if not start.saved:
         # An unfinished run goes only now, when nothing of the new one can be refused any more; an old
         # result stays until the new one replaces it.

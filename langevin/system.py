@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from langevin.told import Beside as Beside
-from langevin.told import Predictions as Predictions
+from langevin.answers import Array as Array
+from langevin.answers import Beside as Beside
+from langevin.answers import Curvature as Curvature
+from langevin.answers import Part as Part
+from langevin.answers import Predictions as Predictions
 
 if TYPE_CHECKING:
     from langevin.config import Settings
@@ -18,7 +21,6 @@ if TYPE_CHECKING:
     from langevin.noise import Noise
     from langevin.schedule import Schedule
 
-Array: TypeAlias = NDArray[np.float64]
 Configuration: TypeAlias = NDArray[np.float64] | NDArray[np.float32]
 State: TypeAlias = Any
 Reference: TypeAlias = Any
@@ -28,24 +30,6 @@ Coordinates: TypeAlias = Mapping[str, tuple[str, NDArray[Any], Mapping[str, Any]
 """Name of a coordinate → its dimension, its values there (numbers or words), its netCDF attributes."""
 Dimensions: TypeAlias = Mapping[str, tuple[str, ...]]
 """Name of an observable → its dimensions after replica and its times, such as ("species", "wavenumber")."""
-
-
-class Curvature(Protocol):
-    """The Hessian of one replica's energy: a symmetric matrix, known by what it does to vectors.
-
-    Of the extensive energy, where the energy is extensive; with a constraint, on the tangent space. One that
-    has a method ``further(rng, keys)``, too, gives the file more: name → further dimensions, and an array.
-    """
-
-    @property
-    def size(self) -> int:
-        """Number of rows."""
-
-    def matvec(self, vectors: Array) -> Array:
-        """Return H V, shape (size, k), of vectors V, shape (size, k)."""
-
-    def dense(self) -> Array:
-        """Return H, shape (size, size)."""
 
 
 class System(Protocol):
@@ -183,6 +167,13 @@ class System(Protocol):
         """
         return None
 
+    def parts(self) -> Sequence[Part]:
+        """Return the tensors that a configuration consists of, such as weights of layers. Default: none.
+
+        Random directions of `langevin plane --random` are as long in each filter as the configuration is
+        there."""
+        return ()
+
     def constrain(self, x: Array) -> Array:
         """Project any x, shape (R, dof), onto the space of configurations. Default: all of R^dof."""
         return x
@@ -196,6 +187,14 @@ class System(Protocol):
 
         A class that overrides it may be asked for spectra (`record.hessian`). In `attributes`, what it says
         of "hessian" goes to all variables of the spectrum.
+        """
+        return None
+
+    def gauss_newton(self, state: State, position: int) -> Curvature | None:
+        """Return the Gauss-Newton matrix of the replica at `position`; None, as by default: there is none.
+
+        The part of the Hessian that stems from the curvature of the loss in the outputs of a network. A class
+        that overrides it may be asked for its spectrum (`record.ggn`).
         """
         return None
 

@@ -131,3 +131,67 @@ def spectral_density(
     about = {"long_name": "density of eigenvalues of the Hessian", "units": "1", "width": width}
     coordinates = {**like.coords, "eigenvalue": at}
     return xr.DataArray(found, coordinates, (*like.dims, "eigenvalue"), "density", about)
+
+
+def gauss_newton(dataset: xr.Dataset) -> xr.Dataset:
+    """Return the spectra of the Gauss-Newton matrix under the names of the Hessian's: for all functions here.
+
+    Raises
+    ------
+    ValueError
+        If there are none in the file.
+    """
+    names = {str(n): n for n in dataset.data_vars if str(n).startswith("ggn_")}
+    if not names:
+        raise ValueError("no spectrum of the Gauss-Newton matrix in the file (record.ggn asks for it)")
+    ours = [n for n in dataset.data_vars if str(n).startswith(("hessian_", "ritz_"))]
+    renamed = {}
+    for name in names:
+        plain = name.removeprefix("ggn_")
+        renamed[name] = plain if plain.startswith("ritz_") else f"hessian_{plain}"
+    return dataset.drop_vars(ours).rename(renamed)
+
+
+def subspace_overlap(dataset: xr.Dataset, count: int | None = None) -> xr.DataArray:
+    """Return how much of the space of the stiffest directions at one time is that at another.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        A result with eigenvectors of the Hessian.
+    count : int, optional
+        Eigenvectors k that span each space; default: all that are stored.
+
+    Returns
+    -------
+    DataArray
+        tr P P'/k on (replica, hessian_time, other_time), P and P' the projections onto the two spaces: 1 of
+        equal spaces, 0 of orthogonal ones (Gur-Ari et al. 2018, arXiv:1812.04754, eq. 3). NaN where the run
+        has not been. Attribute `random`: its mean for independent random spaces, k/M.
+
+    Raises
+    ------
+    ValueError
+        If there are not so many eigenvectors in the file.
+    """
+    if "hessian_vector" not in dataset:
+        raise ValueError("no eigenvectors of the Hessian in the file (record.hessian_vectors asks for them)")
+    dims = ("replica", "hessian_time", "eigenvector", "dof")
+    vectors = dataset["hessian_vector"].transpose(*dims)
+    stored, dof = vectors.sizes["eigenvector"], vectors.sizes["dof"]
+    count = stored if count is None else count
+    if not 1 <= count <= stored:
+        raise ValueError(f"count = {count}: allowed: from 1 to {stored}, the eigenvectors in the file")
+    v = vectors.to_numpy()[:, :, :count]
+    found = np.einsum("rakn,rbln->rabkl", v, v, optimize=True)
+    about = {
+        "long_name": "overlap of the spaces of the stiffest directions",
+        "units": "1",
+        "random": count / dof,
+    }
+    coordinates = {name: vectors[name] for name in ("replica", "hessian_time") if name in vectors.coords}
+    made = xr.DataArray(
+        (found**2).sum((-1, -2)) / count, coordinates, ("replica", "hessian_time", "other_time"), attrs=about
+    )
+    times = dataset["hessian_time"]
+    return made.assign_coords(other_time=("other_time", times.to_numpy(), dict(times.attrs)))

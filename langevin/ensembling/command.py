@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from langevin import storage
 from langevin.ensembling import members, report, results
-from langevin.ensembling.evaluation import Evaluated, evaluate
+from langevin.ensembling.evaluation import Evaluated, averages_of, evaluate
 from langevin.errors import UserError
 from langevin.outputs import check_output
 
@@ -58,7 +58,7 @@ def ensembles(
         steps = members.budget_of(found, budget)
         sizes = members.pooled(found, size)
         times = {method.name: members.affordable(method, steps) for method in found}
-        total = sum(times[m.name].size * m.replicas for m in found)
+        total = sum((times[m.name].size + averages_of(times[m.name])) * m.replicas for m in found)
         evaluated: list[Evaluated] = []
         with tqdm(total=total, desc="ensembles", unit="network", disable=None if progress else True) as bar:
             for method in found:

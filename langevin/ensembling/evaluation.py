@@ -1,4 +1,10 @@
-"""Members one after the other: what each is worth, what the ensembles are that it joins, how far it is."""
+"""Members one after the other: what each is worth, what the ensembles are that it joins, how far it is.
+
+Of the members of a replica the weights are averaged, too: w̄ = (1/m) Σ_j w_j, a single network, which costs at
+test time what one does (stochastic weight averaging; Izmailov, Podoprikhin, Garipov et al., UAI 2018,
+arXiv:1803.05407). Batch-norm has statistics of w̄, computed anew from training examples, as of all weights
+that no run was at. The mean runs along, w̄ ← w̄ + (w_j − w̄)/j, as theirs does.
+"""
 
 from __future__ import annotations
 
@@ -47,6 +53,8 @@ class Evaluated:
     disagreement, normalised : ndarray, shape (R // K, K m, K m)
     budgets : dict of list of float
         ("error", k) and ("loss", k) → values of the disjoint groups of k replicas.
+    averages : dict of list of float
+        The same of the k networks with averaged weights, one of each replica; empty of a single member.
     dof, examples, classified : int
         Degrees of freedom of a member; test examples; what is classified of them, of sequences every
         position.
@@ -64,6 +72,7 @@ class Evaluated:
     disagreement: Array
     normalised: Array
     budgets: dict[tuple[str, int], list[float]] = field(default_factory=dict)
+    averages: dict[tuple[str, int], list[float]] = field(default_factory=dict)
     dof: int = 0
     examples: int = 0
     classified: int = 0
@@ -78,8 +87,8 @@ class Evaluated:
         members = {name: np.full((repetitions, pooled), np.nan) for name in OF_MEMBERS}
         differing = np.full((2, repetitions, pooled, pooled), np.nan)
         kinds = [(kind, k) for kind in ("error", "loss") for k in range(1, size + 1)]
-        budgets: dict[tuple[str, int], list[float]] = {kind: [] for kind in kinds}
-        return cls(method, size, times, members, differing[0], differing[1], budgets)
+        budgets, averages = ({kind: list[float]() for kind in kinds} for _ in range(2))
+        return cls(method, size, times, members, differing[0], differing[1], budgets, averages)
 
 
 def evaluate(
@@ -115,13 +124,16 @@ def evaluate(
     found.about = {name: value for name, value in about.items() if name != "units"}
     start_of = _starts(method, system, labels)
     pools: dict[int, Pool] = {}
+    averaged: dict[int, Pool] = {}
     complete = {p for group in groups(method.replicas, size) for p in group}
     repetition = _Repetition(found)
     for position in range(method.replicas):
         run: Pool | None = None
+        average = np.zeros(0)
         start = start_of(position)
         for j, time in enumerate(times):
             x = method.configuration(float(time), position)
+            average = x.copy() if j == 0 else average + (x - average) / (j + 1)
             said = _said(method, system, x, position, float(time))
             run = run or Pool(said.labels, said.outputs.shape[1])
             run.add(said.outputs)
@@ -131,12 +143,19 @@ def evaluate(
             found.examples, found.classified = len(said.losses), len(said.labels)
             tick()
         if run is not None:
-            _spend(found, pools, run, position, said.probabilities)
+            _spend(found.budgets, size, pools, run, position, said.probabilities)
+        if averages_of(times):
+            said = _said(method, system, average, position, None)
+            single = Pool(said.labels, said.outputs.shape[1])
+            single.add(said.outputs)
+            _spend(found.averages, size, averaged, single, position, said.probabilities)
+            tick()
     return found
 
 
-def _said(method: Method, system: System, x: Array, position: int, time: float) -> Predictions:
-    beside = method.beside(time, position)
+def _said(method: Method, system: System, x: Array, position: int, time: float | None) -> Predictions:
+    """Return what a network says at weights that were stored at a time; None: at weights no run was at."""
+    beside = None if time is None else method.beside(time, position)
     own = {} if beside is None else {"beside": beside}
     said: Predictions | None = optional(system, "predict")(x, position, **own)
     if said is None:
@@ -144,15 +163,27 @@ def _said(method: Method, system: System, x: Array, position: int, time: float) 
     return said
 
 
-def _spend(found: Evaluated, pools: dict[int, Pool], run: Pool, position: int, probable: bool) -> None:
+def averages_of(times: Array) -> int:
+    """Return how many averages of weights a replica gives: one, if it has members to average."""
+    return int(times.size > 1)
+
+
+def _spend(
+    noted: dict[tuple[str, int], list[float]],
+    size: int,
+    pools: dict[int, Pool],
+    run: Pool,
+    position: int,
+    probable: bool,
+) -> None:
     """Add a replica to its group of k replicas, for every k; note what full groups are worth."""
-    for k in range(1, found.size + 1):
+    for k in range(1, size + 1):
         if position % k == 0:
             pools[k] = Pool(run.labels, run.mean.shape[1])
         pools[k].merge(run)
         if position % k == k - 1:
-            found.budgets["error", k].append(pools[k].error())
-            found.budgets["loss", k].append(pools[k].loss() if probable else np.nan)
+            noted["error", k].append(pools[k].error())
+            noted["loss", k].append(pools[k].loss() if probable else np.nan)
 
 
 class _Repetition:

@@ -14,6 +14,10 @@ from langevin.storage import replacing
 if TYPE_CHECKING:
     import xarray as xr
 
+#: What is said behind the name of a method of the networks with averaged weights.
+AVERAGED = ", weights averaged"
+PARTS = ("mean", "standard_error")
+
 #: Columns of the CSV file.
 COLUMNS = (
     "method",
@@ -38,7 +42,10 @@ def _lines(dataset: xr.Dataset) -> Iterator[str]:
     heads = [f"{k} budget{'s' * (k > 1)}" for k in budgets]
     rows = [["", *heads]]
     for method in dataset["method"].to_numpy():
-        rows.append([str(method), *(_cell(dataset.sel({"method": method, "budget": k})) for k in budgets)])
+        at = [dataset.sel({"method": method, "budget": k}) for k in budgets]
+        rows.append([str(method), *map(_cell, at)])
+        if _averages(at[0]):
+            rows.append([f"{method}{AVERAGED}", *(_cell(part, "averaged") for part in at)])
     widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]))]
     steps = float(dataset.attrs["budget_steps"])
     yield (f"test error of ensembles (%), of {_counted(dataset)}; one budget is {steps:g} steps")
@@ -76,15 +83,33 @@ def _limits(dataset: xr.Dataset) -> Iterator[str]:
         yield f"besides, for all alike, ± {common:.2g} % from the choice of {count} test examples"
 
 
-def _cell(at: xr.Dataset) -> str:
-    value, error = (float(at[f"budget_error_{part}"]) * 100 for part in ("mean", "standard_error"))
+def _averages(at: xr.Dataset) -> bool:
+    """Say whether the weights of this method's members were averaged; older files know nothing of it."""
+    return "averaged_error_mean" in at and math.isfinite(float(at["averaged_error_mean"]))
+
+
+def _cell(at: xr.Dataset, name: str = "budget") -> str:
+    value, error = (float(at[f"{name}_error_{part}"]) * 100 for part in ("mean", "standard_error"))
     if not math.isfinite(value):
         return "–"
     # Two digits of the standard error, as far as there is one.
     digits = 2 if not error > 0 else min(6, max(2, 1 - math.floor(math.log10(error))))
     sure = math.isfinite(error) and not too_few("budget_error", int(at["groups"]))
     said = f"{value:.{digits}f}" + (f" ± {error:.{digits}f}" if sure else "")
-    return f"{said} ({int(at['networks'])}; {int(at['groups'])})"
+    return f"{said} ({_networks(at, name)}; {int(at['groups'])})"
+
+
+def _networks(at: xr.Dataset, name: str) -> int:
+    """Return how many networks answer: with averaged weights one of each replica."""
+    return int(at["networks"]) if name == "budget" else int(at["budget"])
+
+
+def _numbers(at: xr.Dataset, name: str) -> list[int | str]:
+    """Return what stands behind the method in a row of the CSV file."""
+    values = [float(at[f"{name}_{kind}_{part}"]) for kind in ("error", "loss") for part in PARTS]
+    steps = int(at["budget"]) * float(at.attrs["budget_steps"])
+    counts = [_networks(at, name), int(at["groups"])]
+    return [int(at["budget"]), repr(steps), *counts, *(repr(v) if math.isfinite(v) else "" for v in values)]
 
 
 def write_csv(dataset: xr.Dataset, path: Path) -> Path:
@@ -97,13 +122,7 @@ def write_csv(dataset: xr.Dataset, path: Path) -> Path:
                 at = dataset.sel({"method": method, "budget": k})
                 if int(at["groups"]) == 0:
                     continue
-                values = [
-                    float(at[f"budget_{kind}_{part}"])
-                    for kind in ("error", "loss")
-                    for part in ("mean", "standard_error")
-                ]
-                steps = int(k) * float(dataset.attrs["budget_steps"])
-                counts = [int(at["networks"]), int(at["groups"])]
-                numbers = [repr(v) if math.isfinite(v) else "" for v in values]
-                writer.writerow([method, int(k), repr(steps), *counts, *numbers])
+                writer.writerow([method, *_numbers(at, "budget")])
+                if _averages(at):
+                    writer.writerow([f"{method}{AVERAGED}", *_numbers(at, "averaged")])
     return path

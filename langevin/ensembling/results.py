@@ -12,7 +12,7 @@ import langevin
 from langevin import provenance
 from langevin.ensembling.evaluation import Evaluated
 from langevin.ensembling.members import Method
-from langevin.observables.ensembles import mean
+from langevin.observables.ensembles import Mean, mean
 from langevin.system import Array
 
 #: Points of the curve of a learning rate.
@@ -112,24 +112,37 @@ def _add_members(made: xr.Dataset, found: Sequence[Evaluated]) -> None:
 def _add_budgets(made: xr.Dataset, found: Sequence[Evaluated]) -> None:
     """Add what k budgets buy: of every disjoint group of k replicas, and the mean over them."""
     sizes = made["budget"].to_numpy()
-    for kind, what in (("error", "test error of the ensemble"), ("loss", _MEAN_LOSS)):
-        groups = [[np.asarray(e.budgets.get((kind, int(k)), [])) for k in sizes] for e in found]
-        longest = max(g.size for rows in groups for g in rows)
-        name = f"budget_{kind}"
-        filled = [[np.pad(g, (0, longest - g.size), constant_values=np.nan) for g in rows] for rows in groups]
-        made[name] = (("method", "budget", "group"), np.array(filled))
-        made[name].attrs = {"long_name": f"{what} of k replicas, within a budget each", "units": "1"}
-        means = [[mean(g) for g in rows] for rows in groups]
-        for part, place, said in (("mean", 0, "mean"), ("standard_error", 1, "standard error")):
-            values = np.array([[m[place] for m in rows] for rows in means])
-            about = {"long_name": f"{said} over disjoint groups: {what} of k replicas", "units": "1"}
-            made[f"{name}_{part}"] = (("method", "budget"), values, about)
-        if kind == "error":
-            counts = np.array([[m.number for m in rows] for rows in means])
-            about = {"long_name": "disjoint groups of k replicas", "units": "1"}
-            made["groups"] = (("method", "budget"), counts, about)
+    kept = {"budget": [e.budgets for e in found], "averaged": [e.averages for e in found]}
+    for name, values in kept.items():
+        whose = (
+            "of k replicas" if name == "budget" else "of k networks with averaged weights, of a replica each"
+        )
+        for kind, what in (("error", "test error of the ensemble"), ("loss", _MEAN_LOSS)):
+            groups = [[np.asarray(v.get((kind, int(k)), [])) for k in sizes] for v in values]
+            means = _add_groups(made, f"{name}_{kind}", f"{what} {whose}", groups)
+            if (name, kind) == ("budget", "error"):
+                counts = np.array([[m.number for m in rows] for rows in means])
+                about = {"long_name": "disjoint groups of k replicas", "units": "1"}
+                made["groups"] = (("method", "budget"), counts, about)
     networks = np.array([[k * e.times.size if k <= e.size else 0 for k in sizes] for e in found])
     made["networks"] = (("method", "budget"), networks, {"long_name": "members pooled", "units": "1"})
+
+
+def _add_groups(made: xr.Dataset, name: str, what: str, groups: list[list[Array]]) -> list[list[Mean]]:
+    """Add the values of all groups, their mean and its standard error; return the means."""
+    longest = max(g.size for rows in groups for g in rows)
+    filled = [[np.pad(g, (0, longest - g.size), constant_values=np.nan) for g in rows] for rows in groups]
+    long = {"long_name": f"{what}, within a budget each", "units": "1"}
+    # Where nothing was averaged there are as many groups, without a value.
+    whole = np.full((len(groups), len(groups[0]), max(longest, made.sizes.get("group", 0))), np.nan)
+    whole[..., :longest] = np.array(filled)
+    made[name] = (("method", "budget", "group"), whole, long)
+    means = [[mean(g) for g in rows] for rows in groups]
+    for part, place, said in (("mean", 0, "mean"), ("standard_error", 1, "standard error")):
+        values = np.array([[m[place] for m in rows] for rows in means])
+        about = {"long_name": f"{said} over disjoint groups: {what}", "units": "1"}
+        made[f"{name}_{part}"] = (("method", "budget"), values, about)
+    return means
 
 
 def _add_rates(made: xr.Dataset, methods: Sequence[Method]) -> None:

@@ -15,6 +15,22 @@ _FILE = click.Path(path_type=Path)
 @click.command()
 @click.argument("files", nargs=-1, type=_FILE)
 @click.option("--principal", type=_FILE, help="In place of FILES: principal components of this trajectory.")
+@click.option("--random", is_flag=True, help="Two random directions from one configuration, that of FILES.")
+@click.option(
+    "--normalise",
+    type=click.Choice(["filter", "layer", "none"]),
+    default="filter",
+    show_default=True,
+    help="Of random directions: what is as long as in the configuration itself.",
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of random directions.")
+@click.option(
+    "--extent",
+    type=click.FloatRange(0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Of the grid along random directions, which are as long as the configuration.",
+)
 @click.option("--replica", default=0, show_default=True, help="Label of the replica, of every file.")
 @click.option(
     "--replicas",
@@ -48,7 +64,8 @@ _FILE = click.Path(path_type=Path)
 def plane(**given: Any) -> None:
     """Evaluate the plane through three stored configurations.
 
-    FILES: three results; one result with three replicas or more; or a curve of one bend. Energy (of networks
+    FILES: three results; one result with three replicas or more; a curve of one bend; or, with --random, one
+    result. Energy (of networks
     loss and error on training and test set) on a grid of the plane, and contours of them as a figure.
     """
     from langevin.planes import command

@@ -16,9 +16,10 @@ from langevin import plotting, provenance, storage, stored, summary
 from langevin.errors import UserError
 from langevin.observables import planes
 from langevin.observables.planes import Plane
+from langevin.observables.random_directions import Normalise
 from langevin.system import Array, optional
 
-from . import curve_file, result
+from . import curve_file, random_plane, result
 from .curve_file import StoredCurve
 from .landscape import Landscape, require_same_disorder, survey
 from .points import Point, Trail, position, require_same_system, three, trajectory
@@ -41,6 +42,10 @@ class Request:
     cover: bool = False
     output: Path = Path("plane.nc")
     force: bool = False
+    random: bool = False
+    normalise: Normalise = "filter"
+    seed: int = 0
+    extent: float = 1.0
     threads: int | None = None
     quiet: bool = False
 
@@ -124,6 +129,8 @@ def subject(request: Request) -> Subject:
     """
     curves = [curve_file.read(path, request.replica).trail for path in request.curves]
     trails = [trajectory(path, request.replica) for path in request.trajectories]
+    if request.random:
+        return _random(request)
     if request.principal is not None:
         return _principal(request, trails, curves)
     curve = _own_curve(request)
@@ -154,6 +161,12 @@ def _own_curve(request: Request) -> StoredCurve | None:
     if request.replicas is not None or request.time is not None:
         raise UserError(f"{path}: a curve gives its points itself; allowed without --replicas and --time")
     return curve_file.read(path, request.replica)
+
+
+def _random(request: Request) -> Subject:
+    point = random_plane.origin(request)
+    # Its directions follow from the system, which nobody has built yet.
+    return Subject(Plane(point.x, np.zeros((2, point.x.size))), point, [point], [], [])
 
 
 def _principal(request: Request, trails: list[Trail], curves: list[Trail]) -> Subject:
@@ -187,6 +200,8 @@ def evaluated(found: Subject, request: Request) -> xr.Dataset:
     for point in found.points:
         require_same_disorder(landscape, found.owner, point, request.threads)
     about = optional(landscape.system, "attributes")()
+    if request.random:
+        found = replace(found, plane=random_plane.plane(landscape, found.owner, request))
     trails = {
         "trajectory": [Projected.onto(found.plane, t) for t in found.trajectories],
         "curve": [Projected.onto(found.plane, t) for t in found.curves],
@@ -208,11 +223,17 @@ def evaluated(found: Subject, request: Request) -> xr.Dataset:
     variables = result.grid_variables(
         {n: v.reshape(shape) for n, v in values.items()}, moved.reshape(shape), about
     )
-    variables |= _axis_variables(x, y, found.explained)
+    if request.random:
+        variables |= random_plane.variables(x, y, found.plane)
+    else:
+        variables |= _axis_variables(x, y, found.explained)
     variables |= _points(found, own, landscape, about)
     for kind, projected in trails.items():
         variables |= result.trail_variables(kind, projected)
-    return result.assembled(variables, _attributes(found, landscape, space), about)
+    attributes = _attributes(found, landscape, space)
+    if request.random:
+        return random_plane.finished(result.assembled(variables, attributes, about), request)
+    return result.assembled(variables, attributes, about)
 
 
 def _own_points(found: Subject) -> Array:
@@ -228,6 +249,9 @@ def _axes(
         seen.append(trails["trajectory"][0].coordinates)
     if request.cover:
         seen += [p.coordinates for group in trails.values() for p in group]
+    if request.random:
+        one = np.linspace(-request.extent, request.extent, request.grid)
+        return one, one
     every = np.concatenate(seen)
     x, y = (planes.axis(every[:, k], request.margin, request.grid) for k in range(2))
     return x, y
@@ -270,6 +294,8 @@ def _points(
 
 
 def _title(found: Subject) -> str:
+    if len(found.points) == 1:
+        return f"random directions from {found.points[0].name}"
     if found.points:
         return f"plane through {', '.join(point.name for point in found.points)}"
     return f"principal components of {found.owner.name}"

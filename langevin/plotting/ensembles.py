@@ -144,6 +144,16 @@ def _draw_budgets(ax: Axes, dataset: xr.Dataset) -> None:
         ax.errorbar(
             budgets + shift, values, errors, capsize=2, markersize=5, label=_name(dataset, method), **look
         )
+        averaged = dataset.get("averaged_error_mean")
+        if averaged is not None and np.isfinite(averaged.to_numpy()[method]).any():
+            values = 100 * averaged.to_numpy()[method]
+            errors = np.nan_to_num(100 * dataset["averaged_error_standard_error"].to_numpy()[method])
+            errors[dataset["groups"].to_numpy()[method] < least("budget_error")] = 0.0
+            hollow = {**look, "markerfacecolor": "white", "linestyle": ":"}
+            label = f"{_name(dataset, method)}, weights averaged"
+            ax.errorbar(
+                budgets + shift + 0.03, values, errors, capsize=2, markersize=5, label=label, **hollow
+            )
     ax.set_xticks(budgets)
     ax.set_xlim(budgets[0] - 0.4, budgets[-1] + 0.4)
     ax.set_xlabel(f"budgets of {float(dataset.attrs['budget_steps']):g} steps")

@@ -189,6 +189,9 @@ def _frame(ax: Axes, dataset: xr.Dataset) -> None:
         part = dataset["explained_variance"].to_numpy()
         ax.set_xlabel(f"principal component 1 ({100 * part[0]:.3g} % of variance)")
         ax.set_ylabel(f"component 2 ({100 * part[1]:.3g} %)")
+    elif "direction" in dataset:
+        for axis, way in (("x", r"$\delta$"), ("y", r"$\eta$")):
+            getattr(ax, f"set_{axis}label")(f"multiple of the random direction {way}")
     else:
         for axis, way in (("x", r"$\hat u$"), ("y", r"$\hat v$")):
             unit = unit_label(dataset[axis].attrs.get("units", "1"))

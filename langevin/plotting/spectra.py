@@ -12,7 +12,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from langevin.observables.spectra import has_spectrum, is_exact, spectral_density, summary
+from langevin.observables.spectra import (
+    ZERO,
+    gauss_newton,
+    has_spectrum,
+    is_exact,
+    spectral_density,
+    subspace_overlap,
+    summary,
+)
 from langevin.observables.statistics import average
 
 from .panels import band
@@ -25,6 +33,7 @@ from .style import (
     legend_above,
     number,
     time_label,
+    unit_label,
     waiting_time_legend,
 )
 
@@ -39,11 +48,14 @@ _LINEAR, _DECADES = 0.25, 6
 
 
 def spectrum_figure(dataset: xr.Dataset) -> Figure:
-    """Draw the spectra of a file in four panels.
+    """Draw the spectra of a file in four panels, and in further ones what is stored besides.
 
     All eigenvalues: by rank and as boxes (Figs. 7 and A.1 of Herrera Segura et al. 2022), the number of the
     negative, and the trace against the generalisation error (Fig. A.2) where the file has a test loss, else
     the edges. Where the attributes name a semicircle, and for Ritz values, densities in place of ranks.
+
+    The further ones: the Gauss-Newton matrix beside the Hessian; the part of the gradient in the span of
+    eigenvectors, and how far their space is that of the last time.
 
     Parameters
     ----------
@@ -54,14 +66,16 @@ def spectrum_figure(dataset: xr.Dataset) -> Figure:
     reached = np.flatnonzero(found["lowest"].notnull().any("replica").to_numpy()).tolist()
     places = np.linspace(0, len(reached) - 1, min(CURVES, len(reached))).round().astype(int)
     colours = colours_of([reached[i] for i in places])
-    made = Figure(figsize=(8.2, 7.4), layout="constrained")
-    axes = np.asarray(made.subplots(2, 2)).ravel()
+    further = [draw for draw, name in _FURTHER if name in dataset]
+    lines = 2 + (len(further) + 1) // 2
+    made = Figure(figsize=(8.2, 3.7 * lines), layout="constrained")
+    axes = np.asarray(made.subplots(lines, 2)).ravel()
     circle = "semicircle_radius" in _main(dataset).attrs
     if not reached:
         for ax in axes:
             ax.set_axis_off()
         return made
-    for ax, letter in zip(axes, "abcd", strict=True):
+    for ax, letter in zip(axes, "abcdefgh", strict=False):
         ax.set_title(f"({letter})", loc="left")
     if circle or not is_exact(dataset):
         draw_density(axes[0], dataset, colours)
@@ -78,6 +92,10 @@ def spectrum_figure(dataset: xr.Dataset) -> Figure:
         draw_edges(axes[3], dataset, found)
     else:
         axes[3].remove()
+    for ax, draw in zip(axes[4:], further, strict=False):
+        draw(ax, dataset, colours)
+    for ax in axes[4 + len(further) :]:
+        ax.remove()
     waiting_time_legend(made, dataset["hessian_time"], colours, "time $t$", few(_main(dataset)))
     return made
 
@@ -202,6 +220,66 @@ def draw_trace(ax: Axes, dataset: xr.Dataset, found: xr.Dataset, colours: Mappin
         if (error[:, i] > 0).any():
             ax.errorbar(gap.to_numpy()[:, i], trace[:, i], error[:, i], ls="", color=colour, lw=0.7)
     ax.set(xlabel="test loss − training loss", ylabel="trace per weight, tr $H/M$")
+
+
+def draw_gauss_newton(ax: Axes, dataset: xr.Dataset, colours: Mapping[int, Any]) -> None:
+    """Draw the mean densities of H and of the Gauss-Newton matrix at the last time, weighted by the scale of
+    both.
+
+    Exact spectra: the eigenvalues above zero by rank from the highest, where both are large.
+    """
+    last = max(colours)
+    other = gauss_newton(dataset)
+    if is_exact(dataset):
+        for part, colour, label in ((dataset, BLUE, "$H$"), (other, VERMILION, "$G$")):
+            found = average(part["hessian_eigenvalue"].isel(hessian_time=last, mode=slice(None, None, -1)))
+            mean, error = found.mean.to_numpy(), found.error.to_numpy()
+            shown = mean > ZERO * mean[0]
+            # What is not positive has no place on the axis: H crosses zero where the curve ends.
+            end = int(np.argmin(shown)) if not shown.all() else len(shown)
+            band(ax, np.arange(1, end + 1), mean[:end], error[:end], colour, label)
+        lowest = min(float(line.get_ydata()[-1]) for line in ax.get_lines())  # type: ignore[index, arg-type]
+        ax.set(xscale="log", yscale="log", xlabel="rank $k$, from the highest")
+        ax.set_ylim(bottom=lowest / 3)
+        ax.set_ylabel(r"eigenvalue $\lambda_k$, mean over replicas")
+    else:
+        low, high = (
+            min(float(part["ritz_value"].isel(hessian_time=last).min()) for part in (dataset, other)),
+            max(float(part["ritz_value"].isel(hessian_time=last).max()) for part in (dataset, other)),
+        )
+        width = 0.01 * (high - low)
+        at, top = np.linspace(low - 5 * width, high + 5 * width, 400), 0.0
+        for part, colour, label in ((dataset, BLUE, "$H$"), (other, VERMILION, "$G$")):
+            density = average(spectral_density(part, at, width)).mean.isel(hessian_time=last).to_numpy()
+            ax.plot(at, density, color=colour, label=label)
+            top = max(top, float(np.nanmax(density)))
+        ax.set(yscale="log", ylim=(1e-6 * top, 3 * top), xlabel=r"eigenvalue $\lambda$")
+        ax.set_ylabel(rf"density $\rho(\lambda)$, peaks of width {width:.2g}")
+    clock = dataset["hessian_time"]
+    unit = unit_label(clock.attrs.get("units", "1"))
+    said = f"$t$ = {number(float(clock[last]))}" + (f" {unit}" if unit != "1" else "")
+    ax.legend(title=f"Hessian $H$, Gauss-Newton $G$\nat {said}", loc="best", frameon=False)
+
+
+def draw_overlaps(ax: Axes, dataset: xr.Dataset, colours: Mapping[int, Any]) -> None:
+    """Draw against time the part of the gradient in the top space, and its overlap with that of the end."""
+    count = dataset.sizes["eigenvector"]
+    spaces = subspace_overlap(dataset)
+    last = spaces.isel(other_time=max(colours), drop=True)
+    if "gradient_overlap" in dataset:
+        part = dataset["gradient_overlap"].isel(eigenvector=-1)
+        _against_time(ax, part, BLUE, f"$|g|^2$ in the top {count}")
+    _against_time(ax, last, VERMILION, f"top {count} and those at the end")
+    ax.axhline(float(spaces.attrs["random"]), color=GREY, ls=":", lw=1, label="random, $k/M$")
+    ax.set(ylim=(0, 1.05), ylabel="overlap")
+    if (last["hessian_time"] > 0).any():
+        ax.set_xscale("log")
+    ax.set_xlabel(time_label(last["hessian_time"], "time $t$"))
+    ax.legend(loc="best", frameon=False)
+
+
+#: What is drawn where the file has a variable.
+_FURTHER = ((draw_gauss_newton, "ggn_trace"), (draw_overlaps, "hessian_vector"))
 
 
 def _against_time(ax: Axes, values: xr.DataArray, colour: str, label: str) -> None:

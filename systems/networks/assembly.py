@@ -34,6 +34,7 @@ from .parts import (
     overlaps,
     perceptron,
     prepare,
+    require_hessian,
     seeded,
     subsets,
     tiny,
@@ -90,6 +91,8 @@ class Assembly:
                 contract.tried(self)
         if record.layer_angles:
             overlaps.layer_names(self.layout)
+        with explained():
+            require_hessian(self)
 
     # What a subclass says.
 

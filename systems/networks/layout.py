@@ -180,6 +180,12 @@ def unpacked(vector: np.ndarray[tuple[int], np.dtype[np.float64]], like: Sequenc
     return made
 
 
+def transposed(module: nn.Module) -> set[str]:
+    """Return the names of parameters whose outputs are along their second axis."""
+    layers = [(n, m) for n, m in module.named_modules() if isinstance(m, nn.modules.conv._ConvTransposeNd)]
+    return {f"{name}.weight" if name else "weight" for name, _ in layers}
+
+
 def multiplications(module: nn.Module, inputs: Tensor) -> int:
     """Return roughly how many multiplications one example costs in the layers that have weights.
 

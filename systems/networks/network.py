@@ -21,12 +21,13 @@ from langevin.errors import Diverged, UserError
 from langevin.keys import Section
 from langevin.noise import Noise
 from langevin.schedule import Schedule
-from langevin.system import Array, Attributes, Beside, Coordinates, Dimensions, Predictions
+from langevin.system import Array, Attributes, Beside, Coordinates, Dimensions, Part, Predictions
 
 from .assembly import Assembly
 from .datasets.base import Data
 from .measured import measured_attributes, step_attributes
 from .parts import (
+    GaussNewton,
     Landscape,
     LayeredHessian,
     LossHessian,
@@ -46,6 +47,7 @@ from .parts import (
     restored,
     stacked,
     torch,
+    transposed,
 )
 from .schedules import scaled_times
 from .sections import Descent, RecordDescent, RecordNetwork
@@ -252,10 +254,21 @@ class Network(Assembly):
 
     def hessian(self, state: NetworkState, position: int) -> LossHessian:
         """Return the Hessian of the mean training loss of one replica (`curvature`)."""
-        values = [b[position] for b in state.buffers]
+        values = dict(zip(self._twin.beside, (b[position] for b in state.buffers), strict=True))
         curved = self._chosen.curved[int(self.ensemble.replica[position])].index
         kind = LayeredHessian if self.record.layers else LossHessian
         return kind(self._twin, state.weights[position], values, curved)
+
+    def parts(self) -> list[Part]:
+        """Return the trainable parameters; filters of a transposed convolution are along its second axis."""
+        turned = transposed(self.modules[0])
+        blocks = self.layout.blocks
+        return [Part(b.name, b.shape, b.start, int(b.name in turned)) for b in blocks]
+
+    def gauss_newton(self, state: NetworkState, position: int) -> GaussNewton:
+        """Return the Gauss-Newton matrix of the same loss as the Hessian's."""
+        at = self.hessian(state, position)
+        return GaussNewton(at.twin, at.weights, at.beside, at.index)
 
     @cached_property
     def _twin(self) -> Twin:

@@ -28,10 +28,12 @@ if TYPE_CHECKING:
     from .devices import explained, prepare
     from .examples import Examples
     from .fitting import fitting
+    from .gauss_newton import GaussNewton
+    from .hessian_trial import require_hessian
     from .identity import TestSets
     from .landscape import Landscape
     from .layer_curvature import LayeredHessian
-    from .layout import Layout, beside, converted, copies, seeded
+    from .layout import Layout, beside, converted, copies, seeded, transposed
     from .losses import Loss, find_loss
     from .parameter_groups import grouped, unused
     from .rule import Rule
@@ -60,12 +62,14 @@ else:
     explained, prepare = _of("devices", "explained", "prepare")
     (Examples,) = _of("examples", "Examples")
     (fitting,) = _of("fitting", "fitting")
+    (GaussNewton,) = _of("gauss_newton", "GaussNewton")
+    (require_hessian,) = _of("hessian_trial", "require_hessian")
     (TestSets,) = _of("identity", "TestSets")
     (Landscape,) = _of("landscape", "Landscape")
     Companions, differing, stacked = _of("companions", "Companions", "differing", "stacked")
     (LayeredHessian,) = _of("layer_curvature", "LayeredHessian")
-    Layout, beside, converted, copies, seeded = _of(
-        "layout", "Layout", "beside", "converted", "copies", "seeded"
+    Layout, beside, converted, copies, seeded, transposed = _of(
+        "layout", "Layout", "beside", "converted", "copies", "seeded", "transposed"
     )
     Loss, find_loss = _of("losses", "Loss", "find_loss")
     grouped, unused = _of("parameter_groups", "grouped", "unused")
@@ -84,6 +88,7 @@ __all__ = [
     "Bends",
     "Companions",
     "Examples",
+    "GaussNewton",
     "Landscape",
     "LayeredHessian",
     "Layout",
@@ -118,6 +123,7 @@ __all__ = [
     "overlaps",
     "perceptron",
     "prepare",
+    "require_hessian",
     "response",
     "restored",
     "seeded",
@@ -126,5 +132,6 @@ __all__ = [
     "subsets",
     "tiny",
     "torch",
+    "transposed",
     "unused",
 ]

@@ -69,7 +69,7 @@ class TangentHessian:
         The force f = −∂H is homogeneous of degree p − 1, and its derivative along v, −∂²H v, a finite sum:
         [f(σ + v) − f(σ − v)]/2, from which for p = 4 the cubic term f(v) is taken away; f(v) for p = 2.
         """
-        directions = self._reflected(np.vstack([np.zeros((1, vectors.shape[1])), vectors]))
+        directions = self.displacements(vectors)
         # |v| = |σ|: single precision forces round relative to the longer of the two.
         norms = np.linalg.norm(directions, axis=0)
         lengths = np.sqrt(len(self.x)) / np.where(norms > 0, norms, 1.0)
@@ -82,6 +82,14 @@ class TangentHessian:
             slope -= self._force(v)
         product = self._reflected(-slope.T / lengths)[1:]
         return product + self.multiplier * vectors
+
+    def gradient(self) -> Array:
+        """Return the gradient of H on the sphere, shape (N − 1,), in the same basis."""
+        return self._reflected(-self._force(self.x[None]).T)[1:, 0]
+
+    def displacements(self, vectors: Array) -> Array:
+        """Return vectors of the tangent plane, shape (N − 1, k), in the coordinates of the spins, (N, k)."""
+        return self._reflected(np.vstack([np.zeros((1, vectors.shape[1])), vectors]))
 
     def dense(self) -> Array:
         """Return the matrix, shape (N − 1, N − 1), from the couplings in double precision."""
