@@ -382,7 +382,7 @@ def _network(ends: Ends, dynamics: Descent, ensemble: Ensemble, record: RecordNe
         raise ends.refuse("data")
     # Of a later generation: the mini-batches are not those that the ends have seen.
     inner = replace(ensemble, sample=sample, generation=ensemble.generation + 1)
-    with trust.on_behalf_of(run.settings.origin):
+    with trust.building(run.settings):
         return kind(run.settings.system, dynamics, inner, data, record=record)
 
 
