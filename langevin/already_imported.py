@@ -8,7 +8,9 @@ digest is known.
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
+import time
 import types
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +21,10 @@ from langevin.sources import File
 
 #: Module that this process has imported itself → what it was made from, and the digest of that.
 _known: dict[str, tuple[Any, str]] = {}
-#: Seconds by which the time at which a process began may be off: that of the machine's start is rounded.
+#: Seconds by which the time at which this process began may be off: files and processes have that of the
+#: kernel's last tick. No module is imported as early as this.
+_TICK = 0.02
+#: The same where that time is known to the second.
 _ROUNDING = 2.0
 
 
@@ -69,13 +74,24 @@ def _is_current(module: types.ModuleType, file: File) -> bool:
 
 
 def _is_older_than_this_process(path: Path) -> bool:
-    import psutil
-
     try:
         about = path.stat()
     except OSError:
         return False
-    return max(about.st_mtime, about.st_ctime) < psutil.Process().create_time() - _ROUNDING
+    return max(about.st_mtime, about.st_ctime) < _began()
+
+
+def _began() -> float:
+    """Return a time before which no change of a file can be later than an import of this process."""
+    try:
+        # The 22nd field; the second, a name in parentheses, may hold blanks.
+        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        up = time.clock_gettime(time.CLOCK_BOOTTIME)
+        return time.time() - up + ticks / os.sysconf("SC_CLK_TCK") + _TICK
+    except (OSError, AttributeError, ValueError, IndexError):
+        import psutil
+
+        return psutil.Process().create_time() - _ROUNDING
 
 
 def _is_compiled(spec: Any, file: File) -> bool:

@@ -7,9 +7,9 @@ name is looked for in its folder by a function ``__import__`` that stands among 
 alone; torch, numpy and everybody else never see it.
 
 What is run are the bytes that were looked at, and hashed: nothing that was written since, and no bytecode. If
-a file has changed since, its module, and those that imported it, are loaded anew under other names; objects of
-the old ones go on to work. A module that this process has imported under its bare name, from the same file,
-is taken as it is, unless the file may have changed since then.
+a file has changed since, its module, and those that imported it, are loaded anew under other names; objects
+of the old ones go on to work. A module that this process has imported under its bare name, from the same
+file, is taken as it is, unless the file may have changed since then.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import sys
 import threading
 import types
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.machinery import ModuleSpec, SourceFileLoader
@@ -278,6 +279,11 @@ def _unlocked() -> None:
 
 
 os.register_at_fork(after_in_child=_unlocked)
+
+
+def alone() -> AbstractContextManager[Any]:
+    """Return what keeps other threads from looking for modules, or loading them, at the same time."""
+    return _lock
 
 
 def load(

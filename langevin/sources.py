@@ -141,11 +141,10 @@ def _elsewhere(name: str, folders: Sequence[Path]) -> Source | None:
 
 def _along(name: str, spec: ModuleSpec | None) -> ModuleSpec | None:
     """Return what a full name means, from what its first part does."""
-    full, *rest = name.split(".")
-    for part in rest:
-        full = f"{full}.{part}"
+    for part in name.split(".")[1:]:
         inside = None if spec is None else spec.submodule_search_locations
-        spec = None if inside is None else PathFinder.find_spec(full, list(inside))
+        # By its last name: of a full one, the package that it stands in would have to be imported.
+        spec = None if inside is None else PathFinder.find_spec(part, list(inside))
     return spec
 
 

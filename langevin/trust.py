@@ -2,10 +2,10 @@
 
 Registered systems and data sets are code that the user installed, and never come here. What a run file names
 is imported because the user asks for it by running that: from the folder of the run file first, then as
-Python would. Settings in a result or a checkpoint (`Origin`) may be somebody else's: what they name is imported
-only if this user has run the same object of the same sources, or if they say that they trust it. Before that
-nothing of it is imported. The user's own modules are loaded by path (`langevin.loading`), and what was loaded is in
-`Settings.code`: whoever builds a system gets that, whatever has become of the files.
+Python would. Settings in a result or a checkpoint (`Origin`) may be somebody else's: what they name is
+imported only if this user has run the same object of the same sources, or if they say that they trust it.
+Before that nothing of it is imported. The user's own modules are loaded by path (`langevin.loading`), and
+what was loaded is in `Settings.code`: whoever builds a system gets that, whatever has become of the files.
 """
 
 from __future__ import annotations
@@ -154,12 +154,10 @@ def find(key: str, target: str, near: Path | None = None) -> tuple[Any, Source]:
         near = folder if near is None else near
         # What any file may name is never what stands in a folder.
         folders = [] if near is None or is_open(module) else [near.resolve()]
-        importlib.invalidate_caches()
-        code = (
-            _for_user(key, target, module, folders)
-            if asking is None
-            else _for_a_file(key, target, module, folders)
-        )
+        importing = _for_user if asking is None else _for_a_file
+        with loading.alone():
+            importlib.invalidate_caches()
+            code = importing(key, target, module, folders)
     elif asking is not None:
         _require(code, asking)
     noted = _noted.get()

@@ -55,7 +55,9 @@ def loss_function(target: str, near: Path | None = None) -> Callable[..., Any] |
 
     Parameters and errors are those of `module_factory`.
     """
-    found, _ = trust.find("system.loss", target, near)
+    found, source = trust.find("system.loss", target, near)
+    if found is None:
+        raise UserError(f"system.loss = {target!r}: {source.file or source.name} has no such object")
     inner = _innermost(found)
     return found if isinstance(inner, types.FunctionType) or _is_own_callable(inner) else None
 
