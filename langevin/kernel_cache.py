@@ -85,8 +85,12 @@ def _digests(function: Callable[..., Any]) -> dict[str, str]:
     path = inspect.getfile(function)
     about = Path(path).stat()
     mine = {path: _file_digest(path, about.st_mtime_ns, about.st_size)}
+    own = loading.files_of(function.__module__)
+    if own:
+        # What is kept looks for its module by the name that this has, edited or not.
+        mine[function.__module__] = ""
     # Numbers that a kernel has from a module beside its own are constants to it.
-    return mine | {str(file.path): file.digest for file in loading.files_of(function.__module__).values()}
+    return mine | {str(file.path): file.digest for file in own.values()}
 
 
 def _sources(function: Callable[..., Any]) -> dict[str, str]:

@@ -25,6 +25,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
+from importlib.abc import Loader
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 from typing import Any
@@ -149,13 +150,26 @@ class Unit:
         top = name.partition(".")[0]
         there = None if top in file.outside else self._unit_of(top)
         if there is None:
-            return builtins.__import__(name, globals, locals, fromlist or (), 0)
+            made = builtins.__import__(name, globals, locals, fromlist or (), 0)
+            return self._own_importlib(importing) if made is importlib else made
         self.needs[top] = there
         full = f"{there.prefix}.{name}"
         importlib.import_module(full)
         if fromlist:
             return builtins.__import__(full, None, None, fromlist, 0)
         return sys.modules[f"{there.prefix}.{top}"]
+
+    def _own_importlib(self, importing: str) -> types.ModuleType:
+        """Return what a module of the unit has for importlib: its `import_module` looks where imports do."""
+
+        def import_module(name: str, package: str | None = None) -> types.ModuleType:
+            if name.startswith("."):
+                return importlib.import_module(name, package)
+            return self.imported(importing, name, fromlist=("__name__",))
+
+        made = types.ModuleType(importlib.__name__, importlib.__doc__)
+        made.__dict__.update({**vars(importlib), "import_module": import_module})
+        return made
 
     def _unit_of(self, top: str) -> Unit | None:
         """Return the unit of its folder that a name means; None if it means what it means to Python."""
@@ -204,16 +218,12 @@ class Space:
 
     def _free(self, top: str) -> str:
         """Return a package in which there is no module of this name yet."""
-        said = repr(([str(folder) for folder in self.folders], self.is_closed)).encode()
-        first = f"{PRIVATE}.{'closed_' * self.is_closed}{sources.sha256(said)[:12]}"
+        # The same in every process: numba keeps names of modules in its cache.
+        first = f"{PRIVATE}.{sources.sha256(os.fsencode(self.folders[0]))[:12]}"
         prefix, count = first, 1
         while (prefix, top) in _units:
             count += 1
             prefix = f"{first}_{count}"
-        for package in (PRIVATE, prefix):
-            if package not in sys.modules:
-                sys.modules[package] = types.ModuleType(package)
-                sys.modules[package].__path__ = []
         return prefix
 
     def forget_changed(self, module: str, files: Mapping[str, File]) -> None:
@@ -230,6 +240,8 @@ class Space:
         """Import a module of the folder."""
         self.forget_changed(module, files)
         unit = self.unit(module.partition(".")[0], files)
+        # No source names the others: they are imported by names that the program makes up.
+        unit.files |= files
         try:
             made = importlib.import_module(f"{unit.prefix}.{module}")
         except BaseException:
@@ -252,18 +264,52 @@ def _has_changed(unit: Unit, files: Mapping[str, File]) -> bool:
     )
 
 
+class _Alias(Loader):
+    """Gives a module another name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def create_module(self, spec: ModuleSpec) -> types.ModuleType:
+        """Return the module."""
+        made = importlib.import_module(self.name)
+        self.spec = made.__spec__
+        return made
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        """Leave the module as it is."""
+        module.__spec__ = self.spec
+
+
 class _Finder:
-    """Finds modules of users by the names that they have among all modules."""
+    """Finds modules of users by the names that they have among all modules.
+
+    What was kept on disk by a process that had loaded a folder more than once may name its second or third
+    package: that is the one that this process has.
+    """
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: types.ModuleType | None = None
     ) -> ModuleSpec | None:
         """Return what a module is made from; None if it is no user's."""
         parts = fullname.split(".", 2)
-        if parts[0] != PRIVATE or len(parts) < 3:
+        if parts[0] != PRIVATE:
             return None
-        unit = _units.get((f"{PRIVATE}.{parts[1]}", parts[2].partition(".")[0]))
-        return None if unit is None else unit.spec(parts[2])
+        if len(parts) < 3:
+            return ModuleSpec(fullname, None, is_package=True)
+        unit = _unit(fullname)
+        if unit is not None:
+            return unit.spec(parts[2])
+        folder, top = parts[1].partition("_")[0], parts[2].partition(".")[0]
+        others = [
+            prefix
+            for prefix, name in _units
+            if name == top and prefix.split(".")[1].partition("_")[0] == folder
+        ]
+        if not others:
+            return None
+        loader = _Alias(f"{others[-1]}.{parts[2]}")
+        return importlib.util.spec_from_loader(fullname, loader, is_package=False)
 
 
 _FINDER = _Finder()
@@ -324,11 +370,30 @@ def _is_loaded(space: Space, module: str, files: Mapping[str, File]) -> bool:
 
 def files_of(module: str) -> dict[str, File]:
     """Return the files that a module of a user's was loaded with; none of any other module."""
+    unit = _unit(module)
+    return {} if unit is None else dict(unit.files)
+
+
+def _unit(module: str) -> Unit | None:
+    """Return what a module belongs to, by its name among all modules."""
     parts = module.split(".", 2)
     if parts[0] != PRIVATE or len(parts) < 3:
-        return {}
-    unit = _units.get((f"{PRIVATE}.{parts[1]}", parts[2].partition(".")[0]))
-    return {} if unit is None else dict(unit.files)
+        return None
+    return _units.get((f"{PRIVATE}.{parts[1]}", parts[2].partition(".")[0]))
+
+
+def further(module: types.ModuleType | None) -> dict[str, File]:
+    """Return the files that were run for a module of a user's so far, whatever its source names."""
+    unit = None if module is None else _unit(module.__name__)
+    waiting, seen = [unit] if unit else [], set[Unit]()
+    found: dict[str, File] = {}
+    while waiting:
+        one = waiting.pop()
+        if one not in seen:
+            seen.add(one)
+            found |= one.ran
+            waiting += one.needs.values()
+    return found
 
 
 def bare(text: str) -> str:

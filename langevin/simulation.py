@@ -197,6 +197,8 @@ def _begin(settings: Settings, paths: Paths, manner: Manner, left: Unfinished | 
     with start.telling(), room_explained():
         begins = beginning.read(left.located(settings) if left else settings)
         run, ensemble, data = _prepare(settings, manner.threads, begins.generation if begins else 0)
+        # What building it has imported, too.
+        trust.remember(settings.code)
         attributes = provenance.attributes(settings, ensemble, run.system, data)
         attributes |= begins.attributes if begins else {}
         if left is not None:

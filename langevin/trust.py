@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from langevin import known, loading, sources
 from langevin.errors import LangevinWarning, UnknownCode, UserError
 from langevin.sources import Source
-from langevin.user_code import Code, Hashes, Origin, change, described, differences, is_open
+from langevin.user_code import Code, Hashes, Origin, change, described, differences, is_open, recorded_files
 
 if TYPE_CHECKING:
     from langevin.config import Settings
@@ -201,13 +201,13 @@ def _recorded(key: str, target: str, module: str, folders: list[Path], before: H
     near, places = folders[:1], [[folder] for folder in folders if sources.beside(module, [folder])]
     if before is not None and places[1:]:
         for place in places:
-            code = _code(key, target, module, [*place, *near])
+            code = _code(key, target, module, [*place, *near], before)
             if code is not None and dict(code.hashes) == dict(before):
                 return code
         # That in which it was then, if this user has run it, has changed.
         was = [place for place in places if place[0] == known.place(target, before)]
         places = was or places
-    return _code(key, target, module, [*(places[0] if places else []), *near])
+    return _code(key, target, module, [*(places[0] if places else []), *near], before)
 
 
 def _imported(code: Code, folders: Sequence[Path], is_closed: bool) -> Code:
@@ -237,15 +237,23 @@ def _explained(error: BaseException, code: Code) -> str:
     return f"{kind}{words}" + (f" ({places[-1].filename}, line {places[-1].lineno})" if places else "")
 
 
-def _code(key: str, target: str, module: str, folders: Sequence[Path]) -> Code | None:
-    """Return what would be imported; None if the module is nowhere."""
+def _code(
+    key: str, target: str, module: str, folders: Sequence[Path], before: Hashes | None = None
+) -> Code | None:
+    """Return what would be imported; None if the module is nowhere.
+
+    `before` is what a file has recorded: of modules whose names the program makes up, too.
+    """
     source = sources.locate(module, folders)
     if source is None:
         return None
     code = Code(key, target, source)
     if source.file is None or source.kind == "python" or code.is_open:
         return code
-    return replace(code, files=sources.with_neighbours(source, [code.place, *folders]))
+    folders = [code.place, *folders]
+    files = sources.with_neighbours(source, folders)
+    further = recorded_files(before or {}, files, folders) if source.kind == "own" else {}
+    return replace(code, files={**files, **further})
 
 
 def _require(code: Code, asking: Origin) -> None:
@@ -286,7 +294,7 @@ def remember(found: Iterable[Code]) -> None:
         if not code.hashes:
             continue
         try:
-            known.remember(code.target, code.hashes, code.place)
+            known.remember(code.target, code.ran, code.place)
         except OSError as error:
             _warn(f"cannot remember that {code.target} is yours: {error.strerror} ({error.filename})")
             return

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import types
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from langevin import loading, sources
 from langevin.sources import File, Source
 
 #: Sources of an object: full name of a module → SHA-256.
@@ -74,6 +75,12 @@ class Code:
         return {name: file.digest for name, file in self.files.items()}
 
     @property
+    def ran(self) -> Hashes:
+        """The same, with the modules that were imported since by a name that no source holds."""
+        further = loading.further(self.module) if self.files else {}
+        return {**{name: file.digest for name, file in further.items()}, **self.hashes}
+
+    @property
     def found(self) -> Any:
         """The object; None if the module has none of this name."""
         return getattr(self.module, self.target.partition(":")[2], None)
@@ -121,8 +128,21 @@ def union(parts: Iterable[Iterable[Code]]) -> tuple[Code, ...]:
 
 def recorded(found: Iterable[Code]) -> str:
     """Return the attribute `code` of a file: JSON, object → module → SHA-256; empty if there is no code."""
-    said = {code.target: dict(code.hashes) for code in found if code.hashes}
+    said = {code.target: dict(code.ran) for code in found if code.hashes}
     return json.dumps(said) if said else ""
+
+
+def recorded_files(
+    before: Mapping[str, Any], files: Mapping[str, File], folders: Sequence[Path]
+) -> dict[str, File]:
+    """Return the files in folders of modules that a file has recorded and that no source names."""
+    found: dict[str, File] = {}
+    for name in before:
+        there = None if name in files else sources.beside(name, folders)
+        file = None if there is None else sources.read(there, folders)
+        if file is not None:
+            found[name] = file
+    return found
 
 
 def imports(found: Iterable[Code]) -> str:
@@ -137,7 +157,10 @@ def changes(found: Iterable[Code], before: Mapping[str, Hashes]) -> Iterator[str
     """Yield what has changed of code since a file recorded it; nothing of what it has not recorded."""
     for code in found:
         then = before.get(code.target)
-        if then is not None and dict(then) != dict(code.hashes):
+        if then is None:
+            continue
+        code = replace(code, files={**code.files, **recorded_files(then, code.files, [code.place])})
+        if dict(then) != dict(code.hashes):
             yield f"{code.key} = {code.target!r}: {change(code, then)}"
 
 

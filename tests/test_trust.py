@@ -490,6 +490,27 @@ def test_a_package_is_found_without_importing_it(folder: Path) -> None:
     assert not _is_imported(package)
 
 
+@pytest.mark.parametrize(
+    "how",
+    [
+        "__import__('hid' + 'den')",
+        "import importlib; importlib.import_module('hid' + 'den')",
+        "from importlib import import_module as i; i(__package__ + '.hid' + 'den')",
+        "import importlib; importlib.__import__('hid' + 'den')",
+        "exec('import hid' + 'den')",
+        "import pkgutil; [m.module_finder.find_spec(m.name).loader for m in pkgutil.iter_modules()]",
+    ],
+)
+def test_what_was_not_looked_at_is_not_imported(folder: Path, how: str) -> None:
+    module = strangers.name()
+    (folder / f"{module}.py").write_text(f"try:\n    {how}\nexcept ImportError: pass\n{strangers.SYSTEM}")
+    (folder / "hidden.py").write_text("import pathlib\npathlib.Path('trace').touch()\n")
+    given = strangers.settings({"system.name": f"{module}:System"})
+    with trust.trusting(True):
+        config.load(given, folder=folder, origin=Origin("a.nc"))
+    assert not Path("trace").exists()
+
+
 def test_a_module_beside_the_file_stands_in_for_no_other(folder: Path) -> None:
     module = strangers.name()
     (folder / f"{module}.py").write_text(strangers.MODULE.format(trace=str(folder / "trace")))

@@ -18,6 +18,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 import strangers
@@ -185,6 +186,29 @@ def test_modules_and_losses_of_networks(tmp_path: Path) -> None:
     assert energies[1] == pytest.approx(2 * np.log(10), abs=1)
 
 
+@pytest.mark.parametrize("how", ["__import__(name)", "importlib.import_module(name)", "import_module(name)"])
+def test_modules_by_names_that_a_program_makes_up(tmp_path: Path, how: str) -> None:
+    made = NET.replace("NUMBER", "find().NUMBER").replace(
+        "def net", "def find():\n    return found\n\n\ndef net"
+    )
+    source = f"import importlib\nfrom importlib import import_module\nname = 'zoo' + 'logy'\nfound = {how}\n"
+    paths = []
+    for name, value in (("A", 3), ("B", 4)):
+        where = folder(
+            tmp_path / name, net=source + made, zoology="from cage import NUMBER\n", cage=number(value)
+        )
+        paths.append(network(where))
+        with langevin.open(paths[-1]) as found:
+            assert found.sizes["dof"] == value * 785 + 10 * (value + 1)
+            assert set(json.loads(found.attrs["code"])["net:net"]) == {"net", "zoology", "cage"}
+    # As in a process that comes later.
+    loading._spaces.clear()
+    assert langevin_("ensemble", paths[0], "-q").exit_code == 0
+    folder(tmp_path / "A", cage=number(5))
+    done = langevin_("ensemble", paths[0], "-q", "--force")
+    assert (done.exit_code, "cage.py has changed" in done.output) == (2, True), done.output
+
+
 # Names that others have, too.
 
 
@@ -321,6 +345,41 @@ def test_what_is_unchanged_is_run_once(tmp_path: Path) -> None:
     folder(where, helper=count + number(5))
     assert [run(where), run(where, "other:System")] == [5, 6]
     assert counts() == [2, 3, 2]
+
+
+def test_what_numba_keeps_is_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = "import numba\n@numba.njit(cache=True)\ndef k():\n    return NUMBER\n"
+    where = folder(tmp_path / "A", net=number(1) + kernel + SYSTEM.replace("NUMBER", "k()"))
+    assert run(where) == 1
+    # The second of this process, the first of the next.
+    folder(where, net="# edited\n" + number(2) + kernel + SYSTEM.replace("NUMBER", "k()"))
+    assert run(where) == 2
+    command = [sys.executable, "-m", "langevin", "run", "run.toml", "-q", "--set", "output.path=b.nc"]
+    done = subprocess.run(command, cwd=where, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    with langevin.open(where / "b.nc") as found:
+        assert set(np.unique(found["energy"])) == {2}
+
+
+def test_compiled_functions_have_the_numbers_of_their_neighbours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = tmp_path / "kept"
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(kept))
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(kept))
+    kernel = "import helper\nfrom langevin.kernel_cache import njit\n"
+    kernel += "@njit()\ndef k():\n    return helper.NUMBER\n"
+    where = folder(tmp_path / "A", net=kernel + SYSTEM.replace("NUMBER", "k()"), helper=number(1))
+    for value in (1, 2):
+        folder(where, helper=number(value))
+        assert run(where) == value
+    assert len(list(kept.rglob("*.kernel"))) == 1
+    # What the edited module has left, a later process does not trip over.
+    command = [sys.executable, "-m", "langevin", "run", "run.toml", "-q", "--set", "output.path=b.nc"]
+    done = subprocess.run(command, cwd=where, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    with langevin.open(where / "b.nc") as found:
+        assert set(np.unique(found["energy"])) == {2}
 
 
 def test_a_system_is_built_from_what_was_checked(tmp_path: Path) -> None:
