@@ -273,7 +273,7 @@ def with_neighbours(source: Source, folders: Sequence[Path] = ()) -> dict[str, F
         found[name] = file
         if here.kind == "own":
             further = syntax.around(name)
-            further += syntax.imports(file.raw, name, file.is_package) if here.readable else []
+            further += syntax.imports(file.raw, name, file.is_package) if here.readable else ()
             inside = [full for full in further if full.partition(".")[0] not in file.outside]
             waiting += [each for each in inside if each not in seen]
             seen.update(inside)

@@ -7,8 +7,11 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 
+#: Sources of which it is known what they say: a sweep asks for each of its members.
+SEVERAL = 64
 
-@lru_cache(maxsize=64)
+
+@lru_cache(maxsize=SEVERAL)
 def _parsed(raw: bytes) -> ast.Module:
     try:
         return ast.parse(raw)
@@ -43,10 +46,11 @@ def absolute(name: str, level: int, importing: str, is_package: bool) -> str:
     return ".".join([*outer[: len(outer) + 1 - level], *([name] if name else [])])
 
 
-def imports(raw: bytes, name: str, is_package: bool) -> list[str]:
+@lru_cache(maxsize=SEVERAL)
+def imports(raw: bytes, name: str, is_package: bool) -> tuple[str, ...]:
     """Return the full names that a source imports, or may import: of an object, too, that is no module."""
     nodes = ast.walk(_parsed(raw))
-    return list(dict.fromkeys(full for node in nodes for full in _named(node, name, is_package)))
+    return tuple(dict.fromkeys(full for node in nodes for full in _named(node, name, is_package)))
 
 
 def _named(node: ast.AST, name: str, is_package: bool) -> Iterator[str]:
@@ -61,6 +65,7 @@ def _named(node: ast.AST, name: str, is_package: bool) -> Iterator[str]:
             yield from (f"{base}.{alias.name}" for alias in node.names if alias.name != "*")
 
 
+@lru_cache(maxsize=SEVERAL)
 def wanted(raw: bytes) -> dict[str, frozenset[str]]:
     """Return what a source takes from what it imports.
 

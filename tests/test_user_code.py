@@ -323,6 +323,21 @@ def test_an_edited_neighbour_counts(tmp_path: Path) -> None:
     assert run(where) == 3
 
 
+def test_a_neighbour_that_comes_or_goes_counts(tmp_path: Path) -> None:
+    source = "try:\n    from extra import NUMBER\nexcept ImportError:\n    NUMBER = 1\n"
+    where = folder(tmp_path / "A", net=source + SYSTEM)
+    assert run(where) == 1
+    folder(where, extra=number(2))
+    assert run(where) == 2
+    (where / "extra.py").unlink()
+    assert run(where) == 1
+    # So does one that stands in for another.
+    folder(where, net=f"from random import *\nfrom random import choice\nNUMBER = choice([3])\n{SYSTEM}")
+    assert run(where) == 3
+    folder(where, random="def choice(given):\n    return 4\n")
+    assert run(where) == 4
+
+
 def test_what_is_unchanged_is_run_once(tmp_path: Path) -> None:
     count = "import pathlib\nwith pathlib.Path(__file__).with_suffix('.count').open('a') as f: f.write('x')\n"
     where = folder(
