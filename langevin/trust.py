@@ -207,7 +207,21 @@ def _recorded(key: str, target: str, module: str, folders: list[Path], before: H
         # That in which it was then, if this user has run it, has changed.
         was = [place for place in places if place[0] == known.place(target, before)]
         places = was or places
+    if before is None and places[:1] != [near]:
+        _require_one(key, target, module, places)
     return _code(key, target, module, [*(places[0] if places else []), *near], before)
+
+
+def _require_one(key: str, target: str, module: str, places: Sequence[list[Path]]) -> None:
+    """Make sure that it is clear which code is meant by a file that does not say it: of an older version."""
+    found = [code for place in places if (code := _code(key, target, module, place)) is not None]
+    if any(dict(code.hashes) != dict(found[0].hashes) for code in found):
+        said = " or ".join(str(code.source.file) for code in found)
+        asking = _origin.get()
+        name = asking.file if asking else "settings"
+        raise UnknownCode(
+            f"{name}: {key} = {target!r}: {said}? it does not say which; allowed: the right one in its folder"
+        )
 
 
 def _imported(code: Code, folders: Sequence[Path], is_closed: bool) -> Code:
@@ -217,6 +231,9 @@ def _imported(code: Code, folders: Sequence[Path], is_closed: bool) -> Code:
     try:
         if code.source.kind == "own" and module in code.files:
             made = loading.load(module, code.files, [code.place, *folders], is_closed)
+        elif code.source.kind == "own" and code.source.file is not None and code.source.file.exists():
+            # By its bare name it would be whatever Python finds.
+            raise UserError(f"{said}: {code.source.file} cannot be read")
         else:
             made = importlib.import_module(module)
     except BROKEN as error:
@@ -330,5 +347,5 @@ def require_same(one: Iterable[Code], other: Iterable[Code], names: tuple[object
         said, here, there = found
         raise UserError(
             f"{names[1]}: {said} is {there.path} (sha256 {there.digest}), but {here.path} (sha256 "
-            f"{here.digest}) in {names[0]}: must be the same; --trust (trust=True) takes them for that"
+            f"{here.digest}) in {names[0]}: must be the same; --trust (trust=True) goes on"
         )

@@ -25,9 +25,10 @@ import strangers
 from click.testing import CliRunner, Result
 
 import langevin
-from langevin import config, known, loading, syntax, trust
+from langevin import config, known, loading, stored, syntax, trust
 from langevin.cli import main
-from langevin.errors import UserError
+from langevin.errors import ConfigError, UnknownCode, UserError
+from langevin.user_code import Origin
 
 #: A system whose energy is a number, so that a result says which code it is of.
 SYSTEM = """
@@ -98,6 +99,14 @@ def run(where: Path, target: str = "net:System", **keys: Any) -> float:
     return float(energy)
 
 
+def again(where: Path) -> float:
+    """Return the energy of the system that a later process makes of the result that `run` left."""
+    loading._spaces.clear()
+    with langevin.open(where / "out.nc") as found:
+        made = stored.settings(found, where / "out.nc")
+    return float(made.system_class.energy(None, np.zeros((1, 1)))[0])
+
+
 def network(where: Path, target: str = "net:net", **further: Any) -> Path:
     """Leave the result of a network whose module a folder holds."""
     given = strangers.settings({"system.module": target, **further})
@@ -128,6 +137,7 @@ def test_a_module_has_the_neighbours_of_its_folder(tmp_path: Path, how: str) -> 
     for name, value in (("A", 1), ("B", 2)):
         folder(tmp_path / name, net=f"{how}{there}\n{SYSTEM}", helper=number(value))
     assert [run(tmp_path / name) for name in "ABA"] == [1, 2, 1]
+    assert [again(tmp_path / name) for name in "AB"] == [1, 2]
 
 
 def test_what_is_imported_late_is_of_the_folder_too(tmp_path: Path) -> None:
@@ -149,6 +159,7 @@ def test_packages_with_relative_imports(tmp_path: Path) -> None:
     for name, value in (("A", 1), ("B", 2)):
         folder(tmp_path / name, **files, **{"pkg.numbers": number(value)})
     assert [run(tmp_path / name, "pkg.net:System") for name in "AB"] == [11, 22]
+    assert [again(tmp_path / name) for name in "AB"] == [11, 22]
     recorded = json.loads(_attributes(tmp_path / "B" / "out.nc")["code"])["pkg.net:System"]
     assert set(recorded) == {"pkg", "pkg.net", "pkg.numbers", "pkg.deep", "pkg.deep.more"}
 
@@ -163,6 +174,7 @@ def test_folders_that_are_no_packages(tmp_path: Path) -> None:
         source = f"from nets.deep.numbers import NUMBER\nfrom .deep import numbers\n{SYSTEM}"
         folder(tmp_path / name, **{"nets.net": source, "nets.deep.numbers": number(value)})
     assert [run(tmp_path / name, "nets.net:System") for name in "AB"] == [1, 2]
+    assert [again(tmp_path / name) for name in "AB"] == [1, 2]
 
 
 def test_modules_and_losses_of_networks(tmp_path: Path) -> None:
@@ -217,6 +229,7 @@ def test_the_module_that_a_run_file_names_wins(tmp_path: Path, name: str) -> Non
     where = folder(tmp_path / "A", **{name: number(3) + SYSTEM})
     before = sys.modules.get(name)
     assert run(where, f"{name}:System") == 3
+    assert again(where) == 3
     assert sys.modules.get(name) is before
 
 
@@ -242,6 +255,7 @@ def test_others_keep_what_they_want(tmp_path: Path, name: str) -> None:
     }
     where = folder(tmp_path / "A", net=f"{uses[name]}\n{SYSTEM}", **{name: "raise SystemExit('ran')\n"})
     assert run(where) == 6
+    assert again(where) == 6
 
 
 def test_a_module_may_wrap_the_one_whose_name_it_has(tmp_path: Path) -> None:
@@ -256,10 +270,9 @@ def test_what_any_file_may_name_is_in_no_folder(tmp_path: Path) -> None:
         "langevin.__init__": "raise SystemExit('ran')\n",
     }
     where = folder(tmp_path / "A", **files)
-    strangers.result(where / "a.nc", strangers.settings({"system.module": "torch.nn:Linear"}))
-    done = langevin_("ensemble", where / "a.nc", "-q")
-    assert "ran" not in done.output.split()
-    assert not isinstance(done.exception, SystemExit) or done.exit_code == 2
+    given = strangers.settings({"system.module": "torch.nn:Linear"})
+    for origin in (None, Origin("a.nc")):
+        assert config.load(given, folder=where, origin=origin).code == ()
 
 
 def test_a_file_wins_over_a_bare_folder_and_a_package_over_both(tmp_path: Path) -> None:
@@ -478,6 +491,32 @@ def test_each_result_has_the_code_of_its_own(tmp_path: Path) -> None:
     done = langevin_("ensemble", "B.nc", "-q", "--force")
     assert done.exit_code == 2
     assert f"{tmp_path}/B/net.py has changed" in done.output
+
+
+def test_a_result_that_does_not_say_its_code_is_of_none_of_two(tmp_path: Path) -> None:
+    for name, value in (("A", 1), ("B", 2)):
+        run(folder(tmp_path / name, net=number(value) + SYSTEM))
+    given = strangers.settings({"system.name": "net:System"})
+    with pytest.raises(UnknownCode, match=r"old\.nc: system\.name .*net\.py or .*net\.py\? it does not say"):
+        config.load(given, folder=tmp_path, origin=Origin("old.nc"))
+    assert config.load(given, folder=tmp_path / "B", origin=Origin("old.nc")).code[0].hashes == {
+        "net": sha256((number(2) + SYSTEM).encode()).hexdigest()
+    }
+
+
+def test_a_module_that_cannot_be_read_is_not_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    where = folder(tmp_path / "A", net=number(1) + SYSTEM)
+    monkeypatch.syspath_prepend(str(folder(tmp_path / "path", net=number(2) + SYSTEM)))
+    read = Path.read_bytes
+
+    def fail(path: Path) -> bytes:
+        if path == where / "net.py":
+            raise PermissionError(path)
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    with pytest.raises(ConfigError, match=r"net\.py cannot be read"):
+        run(where)
 
 
 def test_a_start_from_other_code_is_said(tmp_path: Path) -> None:
