@@ -82,6 +82,8 @@ class Unit:
         Name → other units, whose modules it has imported.
     asked : dict
         Module that was asked for → names of the files that importing it runs.
+    made_up : dict
+        Full name → file, of modules that were imported by a name that no source holds.
     """
 
     space: Space
@@ -91,6 +93,7 @@ class Unit:
     ran: dict[str, File] = field(default_factory=dict)
     needs: dict[str, Unit] = field(default_factory=dict)
     asked: dict[str, frozenset[str]] = field(default_factory=dict)
+    made_up: dict[str, File] = field(default_factory=dict)
 
     def spec(self, name: str) -> ModuleSpec:
         """Return what a module in it is made from.
@@ -124,7 +127,7 @@ class Unit:
         there = sources.beside(name, self.space.folders)
         file = None if there is None else sources.read(there, self.space.folders)
         if file is not None:
-            self.files[name] = file
+            self.files[name] = self.made_up[name] = file
         return file
 
     def _namespace(self, name: str) -> list[str]:
@@ -383,7 +386,7 @@ def _unit(module: str) -> Unit | None:
 
 
 def further(module: types.ModuleType | None) -> dict[str, File]:
-    """Return the files that were run for a module of a user's so far, whatever its source names."""
+    """Return the files of modules that a user's module has imported so far by names that no source holds."""
     unit = None if module is None else _unit(module.__name__)
     waiting, seen = [unit] if unit else [], set[Unit]()
     found: dict[str, File] = {}
@@ -391,7 +394,7 @@ def further(module: types.ModuleType | None) -> dict[str, File]:
         one = waiting.pop()
         if one not in seen:
             seen.add(one)
-            found |= one.ran
+            found |= one.made_up
             waiting += one.needs.values()
     return found
 

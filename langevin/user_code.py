@@ -138,7 +138,9 @@ def recorded_files(
     """Return the files in folders of modules that a file has recorded and that no source names."""
     found: dict[str, File] = {}
     for name in before:
-        there = None if name in files else sources.beside(name, folders)
+        if name in files or not all(part.isidentifier() for part in name.split(".")):
+            continue
+        there = sources.beside(name, folders)
         file = None if there is None else sources.read(there, folders)
         if file is not None:
             found[name] = file
