@@ -24,43 +24,13 @@ import types
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from functools import partial
-from importlib.abc import Loader
-from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
 from langevin import already_imported, sources, syntax
+from langevin.loaders import Alias, Pinned
 from langevin.sources import PRIVATE, File
-
-
-class Pinned(SourceFileLoader):
-    """Runs the source that was looked at; keeps no bytecode, and reads none.
-
-    Parameters
-    ----------
-    name : str
-        Of the module among all modules.
-    own : str
-        The name that its folder knows it by.
-    unit : Unit
-        What it belongs to.
-    """
-
-    def __init__(self, name: str, own: str, unit: Unit) -> None:
-        self.own, self.unit, self.file = own, unit, unit.files[own]
-        super().__init__(name, str(self.file.path))
-
-    def get_code(self, fullname: str) -> types.CodeType:
-        """Return the compiled source."""
-        code: types.CodeType = self.source_to_code(self.file.raw, self.path)
-        return code
-
-    def exec_module(self, module: types.ModuleType) -> None:
-        """Run the source, with imports of its own."""
-        further = {"__import__": partial(self.unit.imported, self.own)}
-        module.__dict__["__builtins__"] = {**vars(builtins), **further}
-        super().exec_module(module)
 
 
 @dataclass(eq=False)
@@ -267,23 +237,6 @@ def _has_changed(unit: Unit, files: Mapping[str, File]) -> bool:
     )
 
 
-class _Alias(Loader):
-    """Gives a module another name."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def create_module(self, spec: ModuleSpec) -> types.ModuleType:
-        """Return the module."""
-        made = importlib.import_module(self.name)
-        self.spec = made.__spec__
-        return made
-
-    def exec_module(self, module: types.ModuleType) -> None:
-        """Leave the module as it is."""
-        module.__spec__ = self.spec
-
-
 class _Finder:
     """Finds modules of users by the names that they have among all modules.
 
@@ -311,7 +264,7 @@ class _Finder:
         ]
         if not others:
             return None
-        loader = _Alias(f"{others[-1]}.{parts[2]}")
+        loader = Alias(f"{others[-1]}.{parts[2]}")
         return importlib.util.spec_from_loader(fullname, loader, is_package=False)
 
 

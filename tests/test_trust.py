@@ -511,6 +511,21 @@ def test_what_was_not_looked_at_is_not_imported(folder: Path, how: str) -> None:
     assert not Path("trace").exists()
 
 
+def test_what_was_not_looked_at_is_not_imported_from_a_package(folder: Path) -> None:
+    package = strangers.name()
+    (folder / package).mkdir()
+    how = "__import__(__name__.rpartition('.')[0] + '.hidden')"
+    (folder / package / "net.py").write_text(f"try:\n    {how}\nexcept ImportError: pass\n{strangers.SYSTEM}")
+    (folder / package / "hidden.py").write_text("import pathlib\npathlib.Path('trace').touch()\n")
+    given = strangers.settings({"system.name": f"{package}.net:System"})
+    with trust.trusting(True):
+        config.load(given, folder=folder, origin=Origin("a.nc"))
+    assert not Path("trace").exists()
+    # The user's own run file may do so.
+    config.load(given, folder=folder)
+    assert Path("trace").exists()
+
+
 def test_a_module_beside_the_file_stands_in_for_no_other(folder: Path) -> None:
     module = strangers.name()
     (folder / f"{module}.py").write_text(strangers.MODULE.format(trace=str(folder / "trace")))
