@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 from pydantic import ValidationError
 
-from langevin import config, storage, stored
+from langevin import config, storage, stored, trust
 from langevin.config import Settings
 from langevin.engine import Run
 from langevin.ensemble import Ensemble
@@ -20,6 +20,7 @@ from langevin.errors import UserError
 from langevin.keys import shown, toml
 from langevin.system import Array, Beside, optional
 from langevin.trajectories import degrees_of_freedom
+from langevin.user_code import Origin, changes
 
 #: Global attribute: how many runs lie between this one and a start of its own.
 GENERATION = "noise_generation"
@@ -136,6 +137,7 @@ def _faults(settings: Settings, dataset: xr.Dataset) -> Iterator[str]:
         yield f"its system is {name}; allowed: results of {settings.system_name}"
         return
     yield from _system_faults(settings, table)
+    yield from _code_faults(settings, dataset)
     yield from _replica_faults(settings, dataset)
     if config.takes_data(settings.system_class) or not _has_disorder(settings.system_class):
         return
@@ -174,6 +176,16 @@ def _system_faults(settings: Settings, table: Mapping[str, Any]) -> Iterator[str
         theirs, ours = getattr(there, key), getattr(settings.system, key)
         if theirs != ours:
             yield f"its system.{key} is {shown(theirs)}, here {shown(ours)}: must be the same"
+
+
+def _code_faults(settings: Settings, dataset: xr.Dataset) -> Iterator[str]:
+    """Yield what code of [system] is another than the file was made with."""
+    if trust.is_given():
+        return
+    before = Origin.of("", dataset.attrs.get("code")).recorded
+    own = [code for code in settings.code if code.key.startswith("system.")]
+    for said in changes(own, before):
+        yield f"it was made with other code: {said} since; --trust (trust=True) begins with it"
 
 
 def _replica_faults(settings: Settings, dataset: xr.Dataset) -> Iterator[str]:

@@ -312,12 +312,12 @@ def export(
 @trust_option
 def validate(run_file: Path, assignments: tuple[str, ...]) -> None:
     """Check RUN_FILE without running it; report every fault, and what code of yours it imports."""
-    from langevin import config, trust
+    from langevin import config, user_code
     from langevin.storage import Paths
 
     settings = config.load(run_file, overrides(assignments))
     Paths(Path(settings.output.path)).check(force=True)
-    click.echo(f"{run_file}: valid ({settings.size}){trust.imports(settings.code)}")
+    click.echo(f"{run_file}: valid ({settings.size}){user_code.imports(settings.code)}")
 
 
 @main.command()

@@ -25,7 +25,7 @@ from langevin.keys import (
 from langevin.run_file import nearest
 from langevin.schemes import SchemeName
 from langevin.stand_ins import Doubtful, further_faults
-from langevin.trust import Code, Origin
+from langevin.user_code import Code, Origin, union
 
 if TYPE_CHECKING:
     from langevin.sweep.plan import Sweep
@@ -218,9 +218,9 @@ def load(
 
 def validate(given: dict[str, Any], text: str, folder: Path, faults: list[str]) -> Settings | None:
     """Validate the tables of one run; append a line to `faults` for each fault found."""
-    with trust.collecting() as code:
+    with trust.collecting() as code, trust.beside(folder):
         made = _validated(given, text, folder, faults)
-    return None if made is None else replace(made, code=trust.union([code]), origin=trust.origin())
+    return None if made is None else replace(made, code=union([code]), origin=trust.origin())
 
 
 def _validated(given: dict[str, Any], text: str, folder: Path, faults: list[str]) -> Settings | None:

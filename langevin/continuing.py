@@ -14,7 +14,7 @@ from langevin.keys import toml
 from langevin.schedule import Grid
 from langevin.storage import Paths
 from langevin.sweep import manifest
-from langevin.trust import Origin
+from langevin.user_code import Origin
 
 Standing: TypeAlias = Literal["nothing", "unfinished", "complete"]
 

@@ -31,7 +31,7 @@ from numba.core import caching as numba_caching
 from numba.core.registry import CPUDispatcher
 from numba.core.serialize import dumps as numba_dumps
 
-from langevin import notices
+from langevin import loading, notices
 
 # Of numba some is typed, and some is not.
 caching: Any = numba_caching
@@ -76,8 +76,21 @@ def _cannot_keep(why: str) -> None:
 
 
 @cache
-def _file_digest(path: str) -> str:
+def _file_digest(path: str, changed: int, size: int) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def _digests(function: Callable[..., Any]) -> dict[str, str]:
+    """Return digests of the file of a function, and of those that a user's module was loaded with."""
+    path = inspect.getfile(function)
+    about = Path(path).stat()
+    mine = {path: _file_digest(path, about.st_mtime_ns, about.st_size)}
+    own = loading.files_of(function.__module__)
+    if own:
+        # What is kept looks for its module by the name that this has, edited or not.
+        mine[function.__module__] = ""
+    # Numbers that a kernel has from a module beside its own are constants to it.
+    return mine | {str(file.path): file.digest for file in own.values()}
 
 
 def _sources(function: Callable[..., Any]) -> dict[str, str]:
@@ -90,8 +103,7 @@ def _sources(function: Callable[..., Any]) -> dict[str, str]:
         if one in seen:
             continue
         seen.add(one)
-        path = inspect.getfile(one)
-        found[path] = _file_digest(path)
+        found |= _digests(one)
         captured = [cell.cell_contents for cell in one.__closure__ or ()]
         for used in [*captured, *(one.__globals__.get(name) for name in one.__code__.co_names)]:
             if isinstance(used, CPUDispatcher):

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from langevin.guard import sha256
+from langevin.sources import sha256
 
 #: Environment variable that names another folder for the user's state.
 VARIABLE = "LANGEVIN_STATE"
@@ -86,8 +86,20 @@ def remember(target: str, hashes: Mapping[str, str], place: Path) -> None:
         aside.unlink(missing_ok=True)
 
 
-def places(target: str) -> Iterator[Path]:
-    """Yield the folders in which this user had the module of an object."""
+def place(target: str, hashes: Mapping[str, str]) -> Path | None:
+    """Return the folder in which this user had the module of an object, of these sources."""
+    try:
+        said = _read(_entry(target, hashes))
+    except OSError:
+        return None
+    return Path(str(said["folder"])) if said.get("target") == target and "folder" in said else None
+
+
+def places(target: str, hashes: Mapping[str, str] | None = None) -> Iterator[Path]:
+    """Yield the folders in which this user had the module of an object; first that of these sources."""
+    first = None if hashes is None else place(target, hashes)
+    if first is not None:
+        yield first
     try:
         entries = sorted((folder() / "trusted").glob("*.json"))
     except OSError:

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import langevin
-from langevin import trust
+from langevin import user_code
 from langevin.config import Settings
 from langevin.ensemble import Ensemble
 from langevin.system import Data, System
@@ -50,7 +50,7 @@ def attributes(
 
 def code(settings: Settings) -> dict[str, str]:
     """Return the attribute that says which code of the user's was run; nothing if none was."""
-    said = trust.recorded(settings.code)
+    said = user_code.recorded(settings.code)
     return {"code": said} if said else {}
 
 

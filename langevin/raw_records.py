@@ -44,7 +44,7 @@ class Stored:
     stops : tuple of int, optional
         Indices of these among the scheduled times, ascending. None: all of them.
     stands_beside : bool
-        Whether `of` is given what stands beside a configuration and moves (`langevin.answers.Beside`), instead.
+        Whether `of` is given what stands beside a configuration and moves (`answers.Beside`), instead.
     """
 
     name: str

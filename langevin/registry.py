@@ -131,8 +131,8 @@ def load(name: str, near: Path | None = None, kind: Kind = SYSTEM) -> type[Any]:
         raise UserError(
             f"{kind.key} = {name!r}: no such {kind.word}; nearest: {nearest[0]!r}; allowed: {allowed(kind)}"
         )
-    found, _ = trust.find(kind.key, name, near)
-    return _checked(found, name, kind)
+    found, source = trust.find(kind.key, name, near)
+    return _checked(found, name, kind, str(source.file or source.name))
 
 
 def _import(target: str, kind: Kind) -> type[Any]:
@@ -142,14 +142,14 @@ def _import(target: str, kind: Kind) -> type[Any]:
         module = importlib.import_module(module_name)
     except (ImportError, SyntaxError, ValueError, TypeError) as error:
         raise UserError(f"{kind.key} = {target!r}: cannot import {module_name!r}: {error}") from error
-    return _checked(getattr(module, class_name, None), target, kind)
+    return _checked(getattr(module, class_name, None), target, kind, module_name)
 
 
-def _checked(found: Any, target: str, kind: Kind) -> type[Any]:
+def _checked(found: Any, target: str, kind: Kind, where: str) -> type[Any]:
     """Make sure that what was found is a class that defines what it must."""
-    module_name, _, class_name = target.partition(":")
+    class_name = target.partition(":")[2]
     if not isinstance(found, type):
-        raise UserError(f"{kind.key} = {target!r}: module {module_name} has no class {class_name!r}")
+        raise UserError(f"{kind.key} = {target!r}: module {where} has no class {class_name!r}")
     for name in kind.needs(found):
         # Inherited from the protocol alone, it is not there.
         if getattr(found, name, None) in (None, getattr(kind.protocol, name, None)):

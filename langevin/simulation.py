@@ -30,7 +30,8 @@ from langevin.spectra import Spectra
 from langevin.starting import Start, Unfinished
 from langevin.storage import Paths
 from langevin.system import Data, System, optional
-from langevin.trust import Origin, trusting
+from langevin.trust import trusting
+from langevin.user_code import Origin
 
 
 def run(
@@ -196,6 +197,8 @@ def _begin(settings: Settings, paths: Paths, manner: Manner, left: Unfinished | 
     with start.telling(), room_explained():
         begins = beginning.read(left.located(settings) if left else settings)
         run, ensemble, data = _prepare(settings, manner.threads, begins.generation if begins else 0)
+        # What building it has imported, too.
+        trust.remember(settings.code)
         attributes = provenance.attributes(settings, ensemble, run.system, data)
         attributes |= begins.attributes if begins else {}
         if left is not None:
@@ -294,7 +297,7 @@ def load_data(settings: Settings, ensemble: Ensemble) -> Data | None:
     """Load what [data] names, for every quenched sample of the ensemble; None for a system without data."""
     if settings.data_class is None:
         return None
-    with trust.on_behalf_of(settings.origin):
+    with trust.building(settings):
         data: Data = settings.data_class(settings.data).load(ensemble)
     return data
 
@@ -308,7 +311,7 @@ def build(settings: Settings, ensemble: Ensemble, data: Data | None = None) -> S
         data = load_data(settings, ensemble)
     further = [] if data is None else [data]
     record = {"record": settings.record} if hasattr(settings.system_class, "Record") else {}
-    with trust.on_behalf_of(settings.origin):
+    with trust.building(settings):
         made: Any = settings.system_class(settings.system, settings.dynamics, ensemble, *further, **record)
     if hasattr(made, "advance"):
         system: System = made

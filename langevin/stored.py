@@ -16,7 +16,7 @@ from langevin.config import Settings
 from langevin.errors import UserError
 from langevin.sweep.reading import sweep_dims
 from langevin.system import Array, Beside
-from langevin.trust import Origin
+from langevin.user_code import Origin
 
 if TYPE_CHECKING:
     import xarray as xr

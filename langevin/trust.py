@@ -1,99 +1,52 @@
 """Whose code is run: the one place where what settings name as "package.module:object" is imported.
 
 Registered systems and data sets are code that the user installed, and never come here. What a run file names
-is imported because the user asks for it by running that. Settings in a result or a checkpoint (`Origin`) may
-be somebody else's: what they name is imported only if this user has run the same object of the same sources,
-or if they say that they trust it. Before that nothing of it is imported, and its folder never comes onto the
-module path (`langevin.guard`). What was imported is in `Settings.code`.
+is imported because the user asks for it by running that: from the folder of the run file first, then as
+Python would. Settings in a result or a checkpoint (`Origin`) may be somebody else's: what they name is
+imported only if this user has run the same object of the same sources, or if they say that they trust it.
+Before that nothing of it is imported. The user's own modules are loaded by path (`langevin.loading`), and
+what was loaded is in `Settings.code`: whoever builds a system gets that, whatever has become of the files.
 """
 
 from __future__ import annotations
 
 import importlib
-import json
-import sys
+import traceback
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from langevin import guard, known, sources
+from langevin import known, loading, sources
 from langevin.errors import LangevinWarning, UnknownCode, UserError
 from langevin.sources import Source
+from langevin.user_code import Code, Hashes, Origin, change, described, differences, is_open, recorded_files
 
-#: Sources of an object: full name of a module → SHA-256.
-Hashes = Mapping[str, str]
+if TYPE_CHECKING:
+    from langevin.config import Settings
 
-#: Modules that any file may name: layers and losses of torch, and everything here that run files can name.
-#: What of them may be called is decided where it is called.
-OPEN = ("torch.nn", "langevin.systems")
-
-
-@dataclass(frozen=True)
-class Origin:
-    """A file whose settings may be somebody else's.
-
-    Attributes
-    ----------
-    file : str
-        What messages call it.
-    recorded : mapping
-        Object → its sources when the file was made; nothing in files of older versions.
-    """
-
-    file: str
-    recorded: Mapping[str, Hashes] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, file: str | Path, code: Any) -> Origin:
-        """Return the origin of settings in a file; `code` is its attribute of that name, as `recorded`."""
-        try:
-            said = json.loads(code)
-        except (TypeError, ValueError, RecursionError):
-            said = {}
-        parts = said.items() if isinstance(said, dict) else ()
-        return cls(str(file), {name: hashes for name, hashes in parts if isinstance(hashes, dict)})
+#: What a user's module may raise while it is imported; `SystemExit` is what a script does that ends itself.
+BROKEN = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    NameError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    SystemExit,
+    TypeError,
+    ValueError,
+)
 
 
-@dataclass(frozen=True)
-class Code:
-    """An object that settings name, imported.
-
-    Attributes
-    ----------
-    key : str
-        Key of the run file.
-    target : str
-        "package.module:object".
-    source : Source
-    files : mapping
-        Full name of a module → its file: of the object's own module first, then of what that imports.
-    hashes : mapping
-        Full name of a module → SHA-256.
-    """
-
-    key: str
-    target: str
-    source: Source
-    files: Mapping[str, Path]
-    hashes: Hashes
-
-    @property
-    def place(self) -> Path:
-        """Folder that the module is found in."""
-        assert self.source.file is not None
-        up = self.source.name.count(".") + (self.source.file.name == "__init__.py")
-        return self.source.file.absolute().parents[up]
-
-    @property
-    def is_open(self) -> bool:
-        """Whether any file may name it."""
-        return _is_open(self.source.name)
-
-
+#: Where code is looked for that is named without a folder, and what was found when settings were read.
+_beside: ContextVar[tuple[Path | None, tuple[Code, ...]]] = ContextVar("beside", default=(None, ()))
 #: On whose behalf code is imported: a file's; None: the user's own.
 _origin: ContextVar[Origin | None] = ContextVar("origin", default=None)
 #: Whether the user said that they trust the files that they named, and whether that is to be remembered.
@@ -137,6 +90,23 @@ def origin() -> Origin | None:
 
 
 @contextmanager
+def beside(folder: Path, code: tuple[Code, ...] = ()) -> Iterator[None]:
+    """Look for code in a folder, and take what `code` holds for found."""
+    token = _beside.set((folder, code))
+    try:
+        yield
+    finally:
+        _beside.reset(token)
+
+
+@contextmanager
+def building(settings: Settings) -> Iterator[None]:
+    """Inside, what settings name is what it was when they were read."""
+    with on_behalf_of(settings.origin), beside(settings.folder, settings.code):
+        yield
+
+
+@contextmanager
 def collecting() -> Iterator[list[Code]]:
     """Note the code that is imported, also that of files that are read on the way."""
     outer, found = _noted.get(), list[Code]()
@@ -158,7 +128,8 @@ def find(key: str, target: str, near: Path | None = None) -> tuple[Any, Source]:
         Key of the run file.
     target : str
     near : Path, optional
-        Folder of the run file, or of the result: the module is looked for there, too.
+        Folder of the run file, or of the result: the module is looked for there first, then among what is
+        imported already and on the module path. Default: what was found when the settings were read.
 
     Returns
     -------
@@ -173,74 +144,133 @@ def find(key: str, target: str, near: Path | None = None) -> tuple[Any, Source]:
     UnknownCode
         If a file names it that this user does not trust.
     """
-    module, _, name = target.partition(":")
+    module = target.partition(":")[0]
     if not all(part.isidentifier() for part in module.split(".")):
         raise UserError(f'{key} = {target!r}: cannot import {module!r}: write "package.module:object"')
-    folders = [] if near is None else [near.resolve()]
-    importing = _for_user if _origin.get() is None else _for_a_file
-    code = importing(key, target, module, folders)
+    folder, before = _beside.get()
+    code = next((c for c in before if (c.key, c.target) == (key, target)), None) if near is None else None
+    asking = _origin.get()
+    if code is None:
+        near = folder if near is None else near
+        # What any file may name is never what stands in a folder.
+        folders = [] if near is None or is_open(module) else [near.resolve()]
+        importing = _for_user if asking is None else _for_a_file
+        with loading.alone():
+            importlib.invalidate_caches()
+            code = importing(key, target, module, folders)
+    elif asking is not None:
+        _require(code, asking)
     noted = _noted.get()
     if noted is not None and not code.is_open:
         noted.append(code)
-    return getattr(sys.modules[module], name, None), code.source
+    return code.found, code.source
 
 
 def _for_user(key: str, target: str, module: str, folders: list[Path]) -> Code:
     """Import what the user's own run file names."""
-    for folder in folders:
-        if str(folder) not in sys.path:
-            sys.path.append(str(folder))
-    _import(key, target, module)
-    # What was imported and is nowhere was made in memory.
-    code = _code(key, target, module, folders) or Code(key, target, Source(module, "memory"), {}, {})
+    code = _code(key, target, module, folders)
+    if code is None:
+        looked = ", ".join([*map(str, folders), "the module path"])
+        raise UserError(f"{key} = {target!r}: cannot import {module!r}: it is not in {looked}")
+    if code.source.kind == "python":
+        allowed = '"package.module:object" of your own, or of an installed package'
+        raise UserError(f"{key} = {target!r}: {module} is of Python's library; allowed: {allowed}")
     if code.source.kind == "memory":
         _in_memory.add(target)
-    return code
+    return _imported(code, folders, is_closed=False)
 
 
 def _for_a_file(key: str, target: str, module: str, folders: list[Path]) -> Code:
     """Import what the settings of a file name, if it may run."""
     asking = _origin.get()
     assert asking is not None
-    folders = [*folders, *known.places(target)]
-    code = _code(key, target, module, folders)
+    before = asking.recorded.get(target)
+    folders = list(dict.fromkeys([*folders, *known.places(target, before)]))
+    code = _recorded(key, target, module, folders, before)
     if code is None:
-        looked = ", ".join(map(str, [*dict.fromkeys(folders), "the module path"]))
+        looked = ", ".join(map(str, [*folders, "the module path"]))
         raise UnknownCode(
             f"{asking.file}: {key} = {target!r}: cannot import {module!r}: it is not in {looked}"
         )
     _require(code, asking)
-    if code.source.kind == "own":
-        guard.admit(code.files, code.hashes)
-    _import(key, target, module)
-    return code
+    return _imported(code, folders[:1], is_closed=True)
 
 
-def _import(key: str, target: str, module: str) -> None:
+def _recorded(key: str, target: str, module: str, folders: list[Path], before: Hashes | None) -> Code | None:
+    """Return the code of the folder whose sources a file has recorded; of the first, if there is none."""
+    near, places = folders[:1], [[folder] for folder in folders if sources.beside(module, [folder])]
+    if before is not None and places[1:]:
+        for place in places:
+            code = _code(key, target, module, [*place, *near], before)
+            if code is not None and dict(code.hashes) == dict(before):
+                return code
+        # That in which it was then, if this user has run it, has changed.
+        was = [place for place in places if place[0] == known.place(target, before)]
+        places = was or places
+    if before is None and places[:1] != [near]:
+        _require_one(key, target, module, places)
+    return _code(key, target, module, [*(places[0] if places else []), *near], before)
+
+
+def _require_one(key: str, target: str, module: str, places: Sequence[list[Path]]) -> None:
+    """Make sure that it is clear which code is meant by a file that does not say it: of an older version."""
+    found = [code for place in places if (code := _code(key, target, module, place)) is not None]
+    if any(dict(code.hashes) != dict(found[0].hashes) for code in found):
+        said = " or ".join(str(code.source.file) for code in found)
+        asking = _origin.get()
+        name = asking.file if asking else "settings"
+        raise UnknownCode(
+            f"{name}: {key} = {target!r}: {said}? it does not say which; allowed: the right one in its folder"
+        )
+
+
+def _imported(code: Code, folders: Sequence[Path], is_closed: bool) -> Code:
+    """Return code with its module."""
+    module = code.source.name
+    said = f"{code.key} = {code.target!r}: cannot import {module!r}"
     try:
-        importlib.import_module(module)
-    except (ImportError, SyntaxError, ValueError, TypeError) as error:
-        raise UserError(f"{key} = {target!r}: cannot import {module!r}: {error}") from error
+        if code.source.kind == "own" and module in code.files:
+            made = loading.load(module, code.files, [code.place, *folders], is_closed)
+        elif code.source.kind == "own" and code.source.file is not None and code.source.file.exists():
+            # By its bare name it would be whatever Python finds.
+            raise UserError(f"{said}: {code.source.file} cannot be read")
+        else:
+            made = importlib.import_module(module)
+    except BROKEN as error:
+        raise UserError(f"{said}: {_explained(error, code)}") from error
+    return replace(code, module=made)
 
 
-def _is_open(module: str) -> bool:
-    inside = any(module == package or module.startswith(f"{package}.") for package in OPEN)
-    return inside and "__main__" not in module
+def _explained(error: BaseException, code: Code) -> str:
+    """Say in one line what a module raised, and where."""
+    words = loading.bare(" ".join(str(error).split())) or "it says no more"
+    kind = "" if isinstance(error, ImportError | SyntaxError) else f"{type(error).__name__}: "
+    if isinstance(error, SystemExit):
+        return f"it ends the program ({words})"
+    paths = {str(file.path) for file in code.files.values()}
+    places = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in paths]
+    if isinstance(error, SyntaxError):
+        return f"{words} ({error.filename})" if error.filename else words
+    return f"{kind}{words}" + (f" ({places[-1].filename}, line {places[-1].lineno})" if places else "")
 
 
-def _code(key: str, target: str, module: str, folders: list[Path]) -> Code | None:
-    """Return what would be imported; None if the module is nowhere."""
-    importlib.invalidate_caches()
+def _code(
+    key: str, target: str, module: str, folders: Sequence[Path], before: Hashes | None = None
+) -> Code | None:
+    """Return what would be imported; None if the module is nowhere.
+
+    `before` is what a file has recorded: of modules whose names the program makes up, too.
+    """
     source = sources.locate(module, folders)
     if source is None:
         return None
-    code = Code(key, target, source, {}, {})
+    code = Code(key, target, source)
     if source.file is None or source.kind == "python" or code.is_open:
         return code
-    found = sources.with_neighbours(source, [code.place, *folders[:1]])
-    files = {name: file for name, (file, _) in found.items()}
-    hashes = {name: digest for name, (_, digest) in found.items()}
-    return replace(code, files=files, hashes=hashes)
+    folders = [code.place, *folders]
+    files = sources.with_neighbours(source, folders)
+    further = recorded_files(before or {}, files, folders) if source.kind == "own" else {}
+    return replace(code, files={**files, **further})
 
 
 def _require(code: Code, asking: Origin) -> None:
@@ -261,9 +291,7 @@ def _require(code: Code, asking: Origin) -> None:
     if is_given():
         remember([code])
     elif changed:
-        raise UnknownCode(
-            f"{said}: {_change(code, before or {})} since; --trust (trust=True) goes on with it"
-        )
+        raise UnknownCode(f"{said}: {change(code, before or {})} since; --trust (trust=True) goes on with it")
     elif not known.knows(code.target, code.hashes):
         raise UnknownCode(
             f"{said}: code that you have not run yet, of {described(code)}; look at it, then --trust "
@@ -272,24 +300,7 @@ def _require(code: Code, asking: Origin) -> None:
 
 
 def _all_readable(code: Code) -> bool:
-    return all(file.suffix == ".py" for file in code.files.values())
-
-
-def _change(code: Code, before: Hashes) -> str:
-    """Say which source is no longer what it was."""
-    for name, now in code.hashes.items():
-        if before.get(name) != now:
-            then = f", then {before[name]}" if name in before else ""
-            return f"{code.files[name]} has changed (sha256 {now}{then})"
-    lost = next(name for name in before if name not in code.hashes)
-    return f"it imported {lost}, and no longer does: {code.files[code.source.name]} has changed"
-
-
-def described(code: Code) -> str:
-    """Name the files of code, and the hash of the first."""
-    (name, file), *others = code.files.items()
-    more = f", which imports {', '.join(str(other) for _, other in others)}" if others else ""
-    return f"{file} (sha256 {code.hashes[name]}){more}"
+    return all(file.path.suffix == ".py" for file in code.files.values())
 
 
 def remember(found: Iterable[Code]) -> None:
@@ -300,12 +311,13 @@ def remember(found: Iterable[Code]) -> None:
         if not code.hashes:
             continue
         try:
-            known.remember(code.target, code.hashes, code.place)
+            known.remember(code.target, code.ran, code.place)
         except OSError as error:
             _warn(f"cannot remember that {code.target} is yours: {error.strerror} ({error.filename})")
             return
 
 
+#: Warnings that were given.
 _said: set[str] = set()
 
 
@@ -316,20 +328,24 @@ def _warn(text: str) -> None:
         warnings.warn(text, LangevinWarning, stacklevel=2)
 
 
-def union(parts: Iterable[Iterable[Code]]) -> tuple[Code, ...]:
-    """Return the code of several settings, each object once."""
-    return tuple({(code.key, code.target): code for part in parts for code in part}.values())
+def require_same(one: Iterable[Code], other: Iterable[Code], names: tuple[object, object]) -> None:
+    """Make sure that two results are of the same code, unless the user says that this is all the same.
 
+    Parameters
+    ----------
+    one, other : iterable of Code
+    names : tuple
+        What messages call the results.
 
-def recorded(found: Iterable[Code]) -> str:
-    """Return the attribute `code` of a file: JSON, object → module → SHA-256; empty if there is no code."""
-    said = {code.target: dict(code.hashes) for code in found if code.hashes}
-    return json.dumps(said) if said else ""
-
-
-def imports(found: Iterable[Code]) -> str:
-    """Say what a run file imports, in a few words; nothing if it imports nothing of a user's."""
-    said = [
-        f"{code.source.file or code.source.name} ({code.key} = {code.target!r})" for code in union([found])
-    ]
-    return f"; imports {', '.join(said)}" if said else ""
+    Raises
+    ------
+    UserError
+        If an object that both name is of other sources.
+    """
+    found = None if is_given() else next(differences(one, other), None)
+    if found is not None:
+        said, here, there = found
+        raise UserError(
+            f"{names[1]}: {said} is {there.path} (sha256 {there.digest}), but {here.path} (sha256 "
+            f"{here.digest}) in {names[0]}: must be the same; --trust (trust=True) goes on"
+        )

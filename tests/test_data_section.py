@@ -87,9 +87,10 @@ def test_a_system_without_data_takes_none() -> None:
     [
         ("data.name", "sinthetic", ["'sinthetic'", "nearest: 'synthetic'", 'or your own "package']),
         ("data.name", 3, ["data.name = 3: must be a string", "synthetic"]),
-        ("data.name", "math:pi", ["no class 'pi'"]),
+        ("data.name", "math:pi", ["math is of Python's library"]),
         ("data.name", "no_such_module:Data", ["cannot import 'no_such_module'"]),
-        ("data.name", "fractions:Fraction", ["lacks 'Parameters'"]),
+        ("data.name", "numpy:pi", ["no class 'pi'"]),
+        ("data.name", "numpy:ndarray", ["lacks 'Parameters'"]),
         ("data.name", "learners:Linear", ["lacks 'load'"]),
         ("data.noise", -1.0, ["-1", "> 0"]),
         ("data.nois", 1.0, ["nearest: data.noise", "allowed: train, ", "name"]),

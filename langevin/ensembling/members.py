@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from langevin import storage, stored
+from langevin import storage, stored, trust
 from langevin.beginning import SPENT
 from langevin.config import Settings
 from langevin.errors import UserError
@@ -208,6 +208,7 @@ def _require_same(first: Method, other: Method) -> None:
         for key, (wanted, given) in pairs.items():
             if wanted != given:
                 raise UserError(f"{other.path}: {key} = {given!r}; needed: {wanted!r}, as in {first.path}")
+    trust.require_same(first.settings.code, other.settings.code, (first.path, other.path))
 
 
 def budget_of(found: Sequence[Method], given: float | None) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from langevin import storage, stored
+from langevin import storage, stored, trust
 from langevin.config import Settings
 from langevin.errors import UserError
 from langevin.stored import HOLDERS, StoredRun
@@ -187,6 +187,7 @@ def require_same_system(
             if one.get(key) != two.get(key):
                 given, wanted = two.get(key), one.get(key)
                 raise UserError(f"{there}: {table}.{key} = {given!r}; must be {wanted!r}, as in {here}")
+    trust.require_same(first.code, other.code, (here, there))
     if dof != other_dof:
         raise UserError(f"{there}: {other_dof} degrees of freedom; must be {dof}, as in {here}")
 

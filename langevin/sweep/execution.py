@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from langevin import beginning, config, provenance, trajectories, trust
+from langevin import beginning, config, provenance, trajectories, user_code
 from langevin.config import Settings
 from langevin.ensemble import available_threads
 from langevin.errors import Diverged, Interrupted, LangevinError, StorageError, UserError, one_line
@@ -29,7 +29,7 @@ from langevin.sweep import combine, manifest, member
 from langevin.sweep.executor import Executor, LocalProcesses, Outcome
 from langevin.sweep.plan import Sweep
 from langevin.sweep.progress import SweepProgress
-from langevin.trust import Origin
+from langevin.user_code import Origin
 
 
 def local(threads: int | None, lock: int) -> LocalProcesses:
@@ -73,7 +73,7 @@ def start(settings: Settings, paths: Paths, executor: Executor, manner: Manner) 
         "settings": settings.given,
         "text": settings.text,
         "folder": str(settings.folder.resolve()),
-        "code": trust.recorded(settings.code),
+        "code": user_code.recorded(settings.code),
         "working": str(Path.cwd()),
         "history": provenance.history_line("run"),
         "wall_time": 0.0,
@@ -110,7 +110,7 @@ def resume(paths: Paths, executor: Executor, manner: Manner) -> Path:
     with interruptible(manner.stop, lambda: left):
         settings = config.load(notes["settings"], folder=Path(notes["folder"]), origin=origin)
         settings = replace(settings, text=notes["text"])
-    notes["code"] = trust.recorded(settings.code)
+    notes["code"] = user_code.recorded(settings.code)
     notes["history"] += f"\n{provenance.history_line('resume')}, {provenance.versions()}"
     return _Campaign(settings, paths, executor, notes, manner).carry_out()
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from langevin import config, simulation, trust
 from langevin.config import Settings
-from langevin.errors import Diverged
+from langevin.errors import Diverged, UserError
 from langevin.outputs import refuse_links
 from langevin.storage import Paths
 from langevin.sweep.executor import Job
-from langevin.trust import Origin
+from langevin.user_code import Origin, changes
 
 #: Seconds that a member has at least.
 LEAST = 1e-3
@@ -42,7 +42,7 @@ def job(
     left : float, optional
         Seconds until the sweep has to stop.
 
-    Whose settings they are, and whether they are trusted, crosses to the process, too.
+    Whose settings they are, of which code, and whether they are trusted, crosses to the process, too.
     """
     output = {**settings.given.get("output", {}), "path": str(result), "figure": False}
     given = {**settings.given, "output": output}
@@ -55,6 +55,7 @@ def job(
         "limit": limit,
         # By the clock on the wall: members may run anywhere.
         "until": None if left is None else time.time() + left,
+        "code": {code.target: dict(code.hashes) for code in settings.code if code.hashes},
         "origin": None if settings.origin is None else asdict(settings.origin),
         "trust": trust.is_given(),
     }
@@ -80,8 +81,16 @@ def carry_out(job: Job, threads: int, report: Callable[[float], None]) -> None:
                 simulation.execute_resume(paths.result, **how)
             else:
                 settings = config.load(job["settings"], folder=Path(job["folder"]), origin=origin)
+                _require_unchanged(settings, job["code"])
                 simulation.execute(settings, paths.result, **how)
     except Diverged:
         # Only where the run could say so in its file.
         if not paths.result.exists():
             raise
+
+
+def _require_unchanged(settings: Settings, before: Mapping[str, Mapping[str, str]]) -> None:
+    """Make sure that a member runs the code that the sweep began with; of a file's code `trust` does."""
+    said = next(changes(settings.code, before), None) if settings.origin is None else None
+    if said is not None:
+        raise UserError(f"{said} since the sweep began")

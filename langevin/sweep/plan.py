@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from langevin import config, trust
+from langevin import config, user_code
 from langevin.config import Settings
 from langevin.errors import shortened
 from langevin.keys import shown, toml
@@ -143,7 +143,7 @@ def validate(
     ]
     if faults or not valid:
         return None
-    code = trust.union(member.code for member in valid)
+    code = user_code.union(member.code for member in valid)
     return replace(valid[0], given=given, sweep=Sweep(tuple(axes), valid), code=code)
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from langevin import stored
+from langevin import stored, trust
 from langevin.config import RecordKeys, Settings
 from langevin.errors import UserError
 from langevin.keys import PathKey, Section, key, shown
@@ -235,6 +235,7 @@ def _check_same_system(first: StoredRun, last: StoredRun) -> None:
             f"ends of a curve: system.{fields[0]} = {getattr(one.system, fields[0])!r} in {first.path}, "
             f"{getattr(other.system, fields[0])!r} in {last.path}; they must be of one system"
         )
+    trust.require_same(one.code, other.code, (first.path, last.path))
     if first.x.shape[1] != last.x.shape[1]:
         raise UserError(
             f"ends of a curve: {first.x.shape[1]} degrees of freedom in {first.path}, {last.x.shape[1]} in "

@@ -35,7 +35,7 @@ def network_of(ends: Ends, dynamics: Descent, ensemble: Ensemble, record: Record
         raise ends.refuse("data")
     # Of a later generation: the mini-batches are not those that the ends have seen.
     inner = replace(ensemble, sample=sample, generation=ensemble.generation + 1)
-    with trust.on_behalf_of(run.settings.origin):
+    with trust.building(run.settings):
         return kind(run.settings.system, dynamics, inner, data, record=record)
 
 

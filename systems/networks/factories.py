@@ -41,7 +41,9 @@ def module_factory(target: str, near: Path | None = None) -> Callable[..., Any]:
         If a file names it that this user does not trust.
     """
     said = f"system.module = {target!r}"
-    found = _found("system.module", target, near, FACTORY)
+    found, source = trust.find("system.module", target, near)
+    if found is None:
+        raise UserError(f"{said}: {source.file or source.name} has no such object; {FACTORY}")
     if not (callable(found) and makes_modules(found)):
         raise UserError(f"{said}: {FACTORY}")
     factory: Callable[..., Any] = found
@@ -53,18 +55,11 @@ def loss_function(target: str, near: Path | None = None) -> Callable[..., Any] |
 
     Parameters and errors are those of `module_factory`.
     """
-    found = _found("system.loss", target, near, 'allowed: your own "package.module:function"')
+    found, source = trust.find("system.loss", target, near)
+    if found is None:
+        raise UserError(f"system.loss = {target!r}: {source.file or source.name} has no such object")
     inner = _innermost(found)
     return found if isinstance(inner, types.FunctionType) or _is_own_callable(inner) else None
-
-
-def _found(key: str, target: str, near: Path | None, allowed: str) -> Any:
-    module = target.partition(":")[0]
-    here = sources.locate(module) if module.isidentifier() or "." in module.strip(".") else None
-    if here is not None and here.kind == "python":
-        # Not even imported: there are modules that do something then.
-        raise UserError(f"{key} = {target!r}: {module} is of Python's library; {allowed}")
-    return trust.find(key, target, near)[0]
 
 
 def makes_modules(found: Any) -> bool:
