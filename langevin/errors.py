@@ -19,6 +19,8 @@ FOREIGN = (
     AttributeError,
     ImportError,
     LookupError,
+    NameError,
+    OSError,
     RuntimeError,
     TypeError,
     ValueError,

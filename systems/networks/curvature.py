@@ -103,7 +103,9 @@ def _activations(module: nn.Module, inputs: Tensor) -> int:
         if isinstance(output, Tensor):
             counted.append(output.numel())
 
-    hooks = [layer.register_forward_hook(count) for layer in module.modules()]
+    # A scripted layer takes no hooks.
+    layers = [m for m in module.modules() if not isinstance(m, torch.jit.ScriptModule)]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
     try:
         with torch.no_grad():
             module(inputs)

@@ -34,7 +34,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from langevin.errors import UserError, shortened
+from langevin.errors import FOREIGN, UserError, first_line, shortened
 from langevin.keys import toml
 from langevin.schedule import Grid
 
@@ -55,8 +55,6 @@ SHORT, STEPS = 1e-8, (1e-6, 1e-7, 1e-8, 1e-9)
 WORK, EXAMPLES = 10**8, 8
 #: How far from the start it is tried, relative to the size of each parameter.
 AWAY = 0.01
-#: What code of the user's, and torch in it, raises when it does not work in double precision.
-FAILURES = (RuntimeError, TypeError, ValueError, AssertionError, AttributeError, LookupError, ArithmeticError)
 
 
 class _Refused(Exception):
@@ -94,7 +92,7 @@ def _is_known(network: Assembly) -> bool:
 def _twin(network: Any) -> Twin:
     try:
         found: Twin = network._twin
-    except FAILURES as error:
+    except FOREIGN as error:
         raise _failed(error) from None
     return found
 
@@ -142,14 +140,14 @@ def tried(
         _choose_batches(at)
     except torch.OutOfMemoryError:
         raise
-    except FAILURES as error:
+    except FOREIGN as error:
         raise _failed(error) from None
 
 
 def _failed(error: BaseException) -> _Refused:
-    lines = str(error).splitlines() or [type(error).__name__]
-    hint = "; tensors that it keeps should be buffers or parameters" if "dtype" in lines[0] else ""
-    return _Refused(f"in double precision, differentiated twice, it fails: {shortened(lines[0], 200)}{hint}")
+    said = first_line(error)
+    hint = "; tensors that it keeps should be buffers or parameters" if "dtype" in said else ""
+    return _Refused(f"in double precision, differentiated twice, it fails: {shortened(said, 200)}{hint}")
 
 
 def _computes(at: LossHessian) -> None:
@@ -282,7 +280,7 @@ def _choose_batches(at: LossHessian) -> None:
         single = torch.cat([products(slope, leaf, row[None]) for row in rows])
         try:
             both = products(slope, leaf, rows)
-        except FAILURES:
+        except FOREIGN:
             # Not every operation can be taken along vectors: one after the other gives the same.
             twin.batched = False
             return

@@ -198,7 +198,9 @@ def multiplications(module: nn.Module, inputs: Tensor) -> int:
         if isinstance(weight, Tensor) and isinstance(output, Tensor) and weight.ndim > 1:
             counted.append(weight.numel() * output.numel() // (weight.shape[0] * len(inputs)))
 
-    hooks = [layer.register_forward_hook(count) for layer in module.modules()]
+    # A scripted layer takes no hooks.
+    layers = [m for m in module.modules() if not isinstance(m, torch.jit.ScriptModule)]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
     try:
         module(inputs)
     finally:

@@ -19,14 +19,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from langevin.errors import UserError
+from langevin.errors import FOREIGN, UserError, first_line
 
 from .datasets import base
 from .examples import Examples
 from .losses import DOMAINS, Loss
 from .pointwise import protected
 from .targets import Target
-from .whole import FAILURES
 
 #: Real outputs in the trial; numbers of them that it may hold; examples that are tried alone.
 REAL, NUMBERS, ALONE = 8, 2**20, 64
@@ -212,8 +211,8 @@ class _Checked:
         given = outputs.clone(), labels.clone()
         try:
             found = self.loss.mean(outputs, labels)
-        except FAILURES as error:
-            said = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        except FOREIGN as error:
+            said = f"{type(error).__name__}: {first_line(error)}"
             shapes = f"outputs {tuple(outputs.shape)} and labels {tuple(labels.shape)}"
             raise self._refuse(f'fails for {shapes}, reduction = "mean": {said}') from None
         if not isinstance(found, Tensor) or found.ndim:
@@ -240,7 +239,7 @@ class _Checked:
         exact = outputs.double(), labels.double() if labels.is_floating_point() else labels
         try:
             return exact if self.loss.mean(*exact).dtype == torch.float64 else None
-        except FAILURES:
+        except FOREIGN:
             return None
 
     def is_separable(self, outputs: Tensor, labels: Tensor) -> bool:
@@ -257,7 +256,7 @@ class _Checked:
             for part in [*parts, *(slice(i, i + 1) for i in singles)]:
                 if len(each[part]) and not same(self.loss.mean(outputs[part], labels[part]), each[part]):
                     return False
-        except FAILURES:
+        except FOREIGN:
             # It needs more examples than these.
             return False
         return True
@@ -267,7 +266,7 @@ class _Checked:
         n = len(outputs)
         try:
             found = self.loss._call(outputs, labels, "none")
-        except FAILURES:
+        except FOREIGN:
             return None
         if not isinstance(found, Tensor) or found.ndim == 0:
             return None

@@ -145,7 +145,7 @@ class Trial:
             with torch.set_grad_enabled(backward):
                 outputs = self.module(self.inputs)
             if backward:
-                loss = self.loss.mean(outputs, self.labels)
+                loss = self._loss(outputs)
                 gradients = list(torch.autograd.grad(loss, self.parameters, materialize_grads=True))
         if generators() != before:
             raise self.fault(
@@ -158,6 +158,15 @@ class Trial:
         kept = {name: value.detach().clone() for name, value in after.items()}
         pairs = zip(buffers, self.module.buffers(), strict=True)
         return Passed(outputs.detach(), gradients, kept, any(a is not b for a, b in pairs))
+
+    def _loss(self, outputs: Tensor) -> Tensor:
+        """Return the mean loss; what the loss raises is no fault of the module's."""
+        try:
+            return self.loss.mean(outputs, self.labels)
+        except FOREIGN as error:
+            raise UserError(
+                f"system.loss = {self.loss.name!r}: fails with outputs of {self.name}: {first_line(error)}"
+            ) from None
 
     def _require_weights(self) -> None:
         """Make sure that a pass has left the weights, and where they lie, as they were."""

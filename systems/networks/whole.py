@@ -30,6 +30,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from langevin.errors import FOREIGN
 from langevin.system import Array
 
 if TYPE_CHECKING:
@@ -37,18 +38,6 @@ if TYPE_CHECKING:
 
 #: Groups of examples that are left out.
 GROUPS = 50
-
-#: What a user's own loss may raise.
-FAILURES = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
-    NameError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
 
 
 def values(loss: Loss, outputs: Tensor, labels: Tensor) -> tuple[float, Array]:
@@ -82,5 +71,5 @@ def _of(loss: Loss, outputs: Tensor, labels: Tensor, first: int, last: int) -> f
     parts = (torch.cat([part[:first], part[last:]]) for part in (outputs, labels))
     try:
         return float(loss.mean(*parts))
-    except FAILURES:
+    except FOREIGN:
         return float("nan")
