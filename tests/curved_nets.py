@@ -86,7 +86,7 @@ REFUSED: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "straight through": (Straight.apply, "not the derivative"),
     "reversed": (lambda h: torch.tanh(Scaled.apply(h, -1.0)), "not the derivative"),
     "rescaled": (lambda h: torch.tanh(Scaled.apply(h, 2.0)), "not the derivative"),
-    "item": (lambda h: torch.tanh(h) * h.std().item(), "not the derivative"),
+    "item": (lambda h: torch.stack([row * row.std().item() for row in torch.tanh(h)]), "not the derivative"),
     "detached": (lambda h: torch.tanh(h) * torch.tanh(h).detach(), "not the derivative"),
     "no_grad": (_unseen, "not the derivative"),
     "hook": (_hooked, "not the derivative"),

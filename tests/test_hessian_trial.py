@@ -101,7 +101,7 @@ def test_what_has_none_is_refused_before_the_run(act: str) -> None:
         ("Listed", "kept elsewhere, too"),
         ("Plain", "should be buffers"),
         ("Checkpointed", "not the derivative"),
-        ("Renormed", "not the derivative"),
+        ("Renormed", "changes its trainable parameters"),
     ],
 )
 def test_other_ways_to_have_none(name: str, said: str) -> None:
@@ -137,7 +137,9 @@ def test_a_loss_of_all_examples_at_once_is_not_taken_in_parts(monkeypatch: pytes
         np.testing.assert_allclose(one.dense(), matrix, rtol=0, atol=1e-14)
     net._twin.additive = True
     assert np.abs(net.hessian(state, 0).dense() - found[0]).max() > 1e-3
-    assert built(asked({"name": "mlp", "widths": [3], "loss": "nll_loss"}))[0]._twin.additive
+    assert built(asked({"name": "mlp", "widths": [3], "loss": "multilabel_soft_margin_loss"}))[
+        0
+    ]._twin.additive
 
 
 @pytest.mark.parametrize(

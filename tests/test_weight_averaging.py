@@ -83,7 +83,7 @@ def averaged(which: str, path: Path) -> tuple[np.ndarray, np.ndarray]:
     inputs, labels = net.test.gather(torch.arange(DATA["test"]))
     said = []
     for position, weights in enumerate(mean):
-        module = net._module(0).double().train()
+        module = net.built(0).double().train()
         torch.nn.utils.vector_to_parameters(torch.from_numpy(weights), module.parameters())
         norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm1d)]
         for norm in norms:
@@ -128,7 +128,7 @@ def test_statistics_of_batch_norm_are_those_of_the_mean(tmp_path: Path) -> None:
     with langevin.open(path) as run:
         x = run["snapshot"].transpose("replica", "snapshot_time", "dof").to_numpy()[0]
     kept = net.predict(x.mean(0), 0)
-    net.landscape.go_to(x[-1], net._learned(0))
+    net.landscape.go_to(x[-1], net.companions.values[0], net._learned(0))
     with torch.no_grad():
         net.landscape.weights[0].copy_(torch.from_numpy(x.mean(0)))
     stale = net.landscape.see(torch.arange(DATA["test"]), test=True)

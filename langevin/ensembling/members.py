@@ -111,7 +111,7 @@ class Method:
         if found is not None:
             optional(system, "recall")(found)
         at = index_of(self.dataset["time"].to_numpy(), time)
-        if "energy" in self.dataset and at is not None:
+        if "energy" in self.dataset and at is not None and not trust.is_given():
             x = np.stack([self.configuration(time, position) for position in range(self.replicas)])
             energy = self.dataset["energy"].transpose("replica", "time")[:, at].to_numpy()
             optional(system, "verify")(x, energy, str(self.path))

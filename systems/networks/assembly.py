@@ -77,6 +77,8 @@ class Assembly:
             self._try_loss(data)
             # A loss of the whole batch couples its examples, too.
             self.traits = replace(own, couples=own.couples or not self.loss.separable)
+            if self._foreign or not self.loss.known:
+                self.traits = contract.with_forms(self, self.traits)
             self.companions = Companions(self.modules, self.traits)
             decay = dynamics.weight_decay
             # What has no gradient does not decay either; without decay it stands still as it is.

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -25,7 +26,8 @@ from torch.func import grad, vmap
 from langevin.errors import FOREIGN, UserError
 
 from . import measurement, perceptron, remnants
-from .layout import beside, kept_generators, put
+from .layout import Layout, beside, kept_generators, put
+from .losses import Loss
 from .subsets import Subset
 from .training import Alone
 from .traits import Traits
@@ -39,7 +41,7 @@ FEW, LARGE = 4, 10**7
 
 
 def traits(system: Assembly) -> Traits:
-    """Try a module on a few training examples, and return how it behaves.
+    """Try a module on a few training examples, and return how it behaves, whatever its loss.
 
     Raises
     ------
@@ -48,15 +50,13 @@ def traits(system: Assembly) -> Traits:
     """
     label, name = int(system.ensemble.replica[0]), type(system.modules[0]).__name__
     with kept_generators():
-        # The system's own has seen forward passes, which may have changed it.
         remnants.require_apart(system.raw(0), name)
+        # The system's own has seen forward passes, which may have changed it.
         first = system.built(label)
         remnants.require_parts([first, *system.modules[1:]], name)
         again, other = system.built(label), system.built(label, otherwise=True)
         _require_same_start(first, again, name)
-        index = system.few_examples(FEW if system.work <= LARGE else 2)
-        inputs, labels = system.train.gather(index)
-        trial = Forms(again, system.layout, system.loss, inputs, labels, name)
+        trial = Trial(again, system.layout, _few(system)[0], name)
         trial.require_repeatable(training=False)
         trial.require_independent()
         trial.require_repeatable(training=True)
@@ -64,12 +64,32 @@ def traits(system: Assembly) -> Traits:
         found = trial.training_traits()
         if not system.batches.fixed or system.batches.size == 1:
             trial.require_single()
-        functional = trial.functional()
-        return Traits(
-            **found,
-            vectorises=functional and not found["couples"] and trial.vectorises(),
-            stacks=functional and not beside(first) and trial.stacks(),
-            compiles=perceptron.agrees(again, system.loss, inputs, EQUAL),
+        return Traits(**found)
+
+
+def _few(system: Assembly) -> tuple[Tensor, Tensor]:
+    return system.train.gather(system.few_examples(FEW if system.work <= LARGE else 2))
+
+
+def with_forms(system: Assembly, known: Traits) -> Traits:
+    """Return the traits of a module with the forms, too, in which torch.func and kernels give what it gives.
+
+    Parameters
+    ----------
+    system : Assembly
+        With its loss.
+    known : Traits
+        Without.
+    """
+    module = system.built(int(system.ensemble.replica[0]))
+    with kept_generators():
+        forms = Forms(module, system.layout, system.loss, *_few(system), type(module).__name__)
+        functional = forms.functional()
+        return replace(
+            known,
+            vectorises=functional and not known.couples and forms.vectorises(),
+            stacks=functional and not beside(module) and forms.stacks(),
+            compiles=perceptron.agrees(module, system.loss, forms.inputs, EQUAL),
         )
 
 
@@ -84,7 +104,16 @@ def _require_same_start(first: nn.Module, again: nn.Module, name: str) -> None:
 
 
 class Forms(Trial):
-    """Other forms of a module, compared with the module itself."""
+    """Other forms of a module and its loss, compared with the module itself.
+
+    Parameters are those of `Trial`, and the loss with labels of the examples.
+    """
+
+    def __init__(
+        self, module: nn.Module, layout: Layout, loss: Loss, inputs: Tensor, labels: Tensor, name: str
+    ) -> None:
+        super().__init__(module, layout, inputs, name)
+        self.loss, self.labels = loss, labels
 
     def functional(self) -> bool:
         """Return whether with other tensors for weights the module is what it is with its own, set so."""

@@ -132,7 +132,7 @@ class NetworkCurve:
         yield from Network.check.__func__(cls, settings)  # type: ignore[attr-defined]
         yield from Ends.check(settings)
         for name in ("layer_angles", "layers"):
-            if getattr(settings.record, name):
+            if isinstance(settings.record, RecordNetworkCurve) and getattr(settings.record, name):
                 yield f"record.{name} = true: allowed: false with a curve, whose bends are no layers"
         keys, rate = settings.system, settings.dynamics.learning_rate
         rate *= max([1.0, *settings.dynamics.rate_factors.values()])

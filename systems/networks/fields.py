@@ -55,8 +55,8 @@ class Copies:
         return arrays
 
     @classmethod
-    def read(cls, saved: Mapping[str, NDArray[Any]], device: torch.device) -> Copies:
-        """Return the copies whose `saved` arrays these are."""
+    def read(cls, saved: Mapping[str, NDArray[Any]], device: torch.device, like: Sequence[Tensor]) -> Copies:
+        """Return the copies whose `saved` arrays these are; `like` as of `state.restored`."""
         pairs = {}
         for t in times_of(saved, _COPY, "_field"):
             start = f"{_COPY}_{t}_"
@@ -64,6 +64,7 @@ class Copies:
                 restored(
                     {n.removeprefix(s): a for n, a in saved.items() if n.startswith(s)},
                     device,
+                    like,
                 )
                 for s in (f"{start}plus_", f"{start}minus_")
             )
@@ -111,7 +112,8 @@ class FromField:
 
     def load(self, saved: Mapping[str, NDArray[Any]], state: NetworkState) -> NetworkState:
         """Return a restored state with the copies that were saved."""
-        return replace(state, response=Copies.read(saved, state.weights.device))
+        like = [b[0] for b in state.buffers]
+        return replace(state, response=Copies.read(saved, state.weights.device, like))
 
     def strength(self, state: NetworkState, noise: Array | None = None) -> Array:
         """Return the field h that begins at a state, shape (R,)."""

@@ -24,7 +24,7 @@ from langevin.system import Array, Predictions
 from . import whole
 from .examples import Examples
 from .identity import Tested
-from .layout import copies, put
+from .layout import beside, copies, put
 from .losses import right
 from .state import NetworkState
 from .team import LARGE
@@ -58,6 +58,10 @@ def renew(unit: Alone, index: Tensor) -> None:
     """
     if not unit.problem.traits.moving:
         return
+    size = unit.problem.batch_size
+    whole = index[: len(index) // size * size] if len(index) >= size else index
+    if unit.problem.traits.remembers:
+        _settle(unit, torch.split(whole, size))
     norms = [
         m
         for name, m in unit.module.named_modules()
@@ -65,8 +69,6 @@ def renew(unit: Alone, index: Tensor) -> None:
         and (f"{name}.running_mean" if name else "running_mean") in unit.problem.traits.moving
     ]
     kept = [m.momentum for m in norms]
-    size = unit.problem.batch_size
-    whole = index[: len(index) // size * size] if len(index) >= size else index
     for m in norms:
         m.reset_running_stats()
         # torch's word for a plain mean over all batches.
@@ -78,26 +80,29 @@ def renew(unit: Alone, index: Tensor) -> None:
     finally:
         for m, momentum in zip(norms, kept, strict=True):
             m.momentum = momentum
-    if unit.problem.traits.remembers:
-        _settle(unit, torch.split(whole, size))
 
 
 def _settle(unit: Alone, pieces: Sequence[Tensor]) -> None:
     """Take turns through mini-batches until the buffers are the same after each."""
     tolerance = SETTLED if unit.weights.dtype == torch.float32 else SETTLED**1.5
     for _ in range(TURNS):
-        before = copies(unit.beside)
+        before = copies(_memory(unit))
         with torch.no_grad():
             for piece in pieces:
                 heed()
                 unit.module(unit.gather(piece)[0])
-        if all(_close(a, b, tolerance) for a, b in zip(unit.beside, before, strict=True)):
+        if all(_close(a, b, tolerance) for a, b in zip(_memory(unit), before, strict=True)):
             return
-    moving = ", ".join(sorted(unit.problem.traits.moving))
+    moving = ", ".join(sorted(unit.problem.traits.memory))
     raise UserError(
         f"system: {type(unit.module).__name__}: its outputs depend on {moving}, which come to no rest at "
         "given weights; allowed at weights that no run was at: buffers that follow from weights and examples"
     )
+
+
+def _memory(unit: Alone) -> list[Tensor]:
+    """Return the buffers on which the passes of a unit's module depend."""
+    return [t for name, t in beside(unit.module).items() if name in unit.problem.traits.memory]
 
 
 def _close(a: Tensor, b: Tensor, tolerance: float) -> bool:

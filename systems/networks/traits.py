@@ -17,8 +17,8 @@ class Traits:
         Whether the loss of one example depends on the others of its mini-batch, in training mode.
     moving : frozenset of str
         Names of the buffers that a forward pass in training mode changes.
-    remembers : bool
-        Whether what it gives in training mode depends on these.
+    memory : frozenset of str
+        Those of them on which what it gives in training mode depends.
     reassigns : bool
         Whether a forward pass puts new tensors in the place of buffers.
     vectorises : bool
@@ -31,11 +31,16 @@ class Traits:
 
     couples: bool = False
     moving: frozenset[str] = frozenset()
-    remembers: bool = False
+    memory: frozenset[str] = frozenset()
     reassigns: bool = False
     vectorises: bool = True
     stacks: bool = True
     compiles: bool = True
+
+    @property
+    def remembers(self) -> bool:
+        """Whether what it gives in training mode depends on the passes before."""
+        return bool(self.memory)
 
 
 def by_layers(module: nn.Module) -> Traits:

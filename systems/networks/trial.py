@@ -14,7 +14,6 @@ from langevin.errors import FOREIGN, UserError, first_line
 
 from . import remnants
 from .layout import Layout, beside, copies, generators, put, sow
-from .losses import Loss
 
 #: Relative differences in single precision; in double precision they are smaller by `FINER`.
 SAME, EQUAL, FINER = 2e-6, 1e-4, 1e-7
@@ -64,6 +63,14 @@ class Passed:
     reassigned: bool
 
 
+def weighed(outputs: Tensor) -> Tensor:
+    """Return a number that all outputs enter, each example's with the same weights; it stands for a loss."""
+    rows = outputs.flatten(1)
+    rows = rows.float() if rows.dtype.itemsize < 4 else rows
+    weights = torch.cos(torch.arange(1.0, 1.0 + rows.shape[1], dtype=rows.dtype, device=rows.device))
+    return (rows * weights).sum()
+
+
 class Trial:
     """A module and a few examples.
 
@@ -72,18 +79,14 @@ class Trial:
     module : Module
         To be tried. Its weights are moved a little: what a net does may not show where weights are 0.
     layout : Layout
-    loss : Loss
-    inputs, labels : Tensor
+    inputs : Tensor
         Of a few examples.
     name : str
         What the module is called in a fault.
     """
 
-    def __init__(
-        self, module: nn.Module, layout: Layout, loss: Loss, inputs: Tensor, labels: Tensor, name: str
-    ) -> None:
-        self.module, self.layout, self.loss, self.name = module, layout, loss, name
-        self.inputs, self.labels = inputs, labels
+    def __init__(self, module: nn.Module, layout: Layout, inputs: Tensor, name: str) -> None:
+        self.module, self.layout, self.inputs, self.name = module, layout, inputs, name
         self.parameters = [p for p in module.parameters() if p.requires_grad]
         self.weights = layout.of(module)
         sow(0)
@@ -145,8 +148,8 @@ class Trial:
             with torch.set_grad_enabled(backward):
                 outputs = self.module(self.inputs)
             if backward:
-                loss = self._loss(outputs)
-                gradients = list(torch.autograd.grad(loss, self.parameters, materialize_grads=True))
+                found = torch.autograd.grad(weighed(outputs), self.parameters, materialize_grads=True)
+                gradients = list(found)
         if generators() != before:
             raise self.fault(
                 f"draws random numbers in a forward pass, in {mode} mode; allowed: modules whose output "
@@ -158,15 +161,6 @@ class Trial:
         kept = {name: value.detach().clone() for name, value in after.items()}
         pairs = zip(buffers, self.module.buffers(), strict=True)
         return Passed(outputs.detach(), gradients, kept, any(a is not b for a, b in pairs))
-
-    def _loss(self, outputs: Tensor) -> Tensor:
-        """Return the mean loss; what the loss raises is no fault of the module's."""
-        try:
-            return self.loss.mean(outputs, self.labels)
-        except FOREIGN as error:
-            raise UserError(
-                f"system.loss = {self.loss.name!r}: fails with outputs of {self.name}: {first_line(error)}"
-            ) from None
 
     def _require_weights(self) -> None:
         """Make sure that a pass has left the weights, and where they lie, as they were."""
@@ -279,18 +273,29 @@ class Trial:
         self.module.train()
         first = self.first[True].outputs
         moving = self._moved(self.first[True].after)
-        remembers = couples = False
+        memory, couples = set[str](), False
         for others in self._otherwise():
             couples |= not self.close(self.forward(others)[:1], first[:1], SAME)
             later = copies(list(beside(self.module).values()))
-            remembers |= bool(moving) and not self.close(self.forward(self.inputs, later), first, SAME)
+            if moving and not self.close(self.forward(self.inputs, later), first, SAME):
+                memory |= self._memory(moving, later, first)
         put(self.module, self.start)
         return {
             "couples": couples,
             "moving": frozenset(moving),
-            "remembers": remembers,
+            "memory": frozenset(memory),
             "reassigns": self.first[True].reassigned,
         }
+
+    def _memory(self, moving: list[str], later: list[Tensor], first: Tensor) -> set[str]:
+        """Return the buffers on which the outputs depend, each for itself; all, if it is none for itself."""
+        found = set()
+        for name in moving:
+            triples = zip(self.names, self.start, later, strict=True)
+            values = [then if key == name else start for key, start, then in triples]
+            if not self.close(self.forward(self.inputs, values), first, SAME):
+                found.add(name)
+        return found or set(moving)
 
     def require_single(self) -> None:
         """Make sure that a batch of one example can be learned from, where there may be such batches."""
