@@ -97,7 +97,7 @@ def result(path: Path, given: dict[str, Any], **attributes: Any) -> xr.Dataset:
     rng = np.random.default_rng(1)
     found = xr.Dataset(
         {
-            "energy": (("replica", "time"), np.ones((replicas, 2))),
+            "energy": (("replica", "time"), np.full((replicas, 2), np.nan)),
             "msd": (("replica", "waiting_time", "lag"), np.ones((replicas, 1, 2))),
             "snapshot": (("snapshot_time", "replica", "dof"), rng.random((1, replicas, dof))),
         },
