@@ -215,14 +215,12 @@ class Assembly:
 
     def built(self, replica: int, otherwise: bool = False) -> nn.Module:
         """Return a replica's network as it starts; `otherwise` from another seed."""
-        seed = int(self.ensemble.quenched("start", replica).integers(2**63))
-        if otherwise:
-            seed ^= 1
-        return converted(self.raw(seed), self.device, self.dtype)
+        return converted(self.raw(replica, otherwise), self.device, self.dtype)
 
-    def raw(self, seed: int) -> nn.Module:
-        """Return a new network as it is built, where and in whatever precision."""
-        return seeded(self.build, seed)
+    def raw(self, replica: int, otherwise: bool = False) -> nn.Module:
+        """Return what `built` does, where and in whatever precision it is made."""
+        seed = int(self.ensemble.quenched("start", replica).integers(2**63))
+        return seeded(self.build, seed ^ int(otherwise))
 
     def _stackable(self, module: nn.Module) -> bool:
         """Return whether replicas may share a call: all that differs between them are their weights."""

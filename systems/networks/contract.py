@@ -26,7 +26,7 @@ from torch.func import grad, vmap
 from langevin.errors import FOREIGN, UserError
 
 from . import measurement, perceptron, remnants
-from .layout import Layout, beside, kept_generators, put
+from .layout import Layout, beside, converted, kept_generators, put
 from .losses import Loss
 from .subsets import Subset
 from .training import Alone
@@ -50,9 +50,10 @@ def traits(system: Assembly) -> Traits:
     """
     label, name = int(system.ensemble.replica[0]), type(system.modules[0]).__name__
     with kept_generators():
-        remnants.require_apart(system.raw(0), name)
         # The system's own has seen forward passes, which may have changed it.
-        first = system.built(label)
+        first = system.raw(label)
+        remnants.require_apart(first, name)
+        first = converted(first, system.device, system.dtype)
         remnants.require_parts([first, *system.modules[1:]], name)
         again, other = system.built(label), system.built(label, otherwise=True)
         _require_same_start(first, again, name)
@@ -84,11 +85,13 @@ def with_forms(system: Assembly, known: Traits) -> Traits:
     module = system.built(int(system.ensemble.replica[0]))
     with kept_generators():
         forms = Forms(module, system.layout, system.loss, *_few(system), type(module).__name__)
-        functional = forms.functional()
+        # Where single examples or replicas cannot share a call, nobody asks for these.
+        single, alike = not known.couples, not beside(module)
+        functional = (single or alike) and forms.functional()
         return replace(
             known,
-            vectorises=functional and not known.couples and forms.vectorises(),
-            stacks=functional and not beside(module) and forms.stacks(),
+            vectorises=functional and single and forms.vectorises(),
+            stacks=functional and alike and forms.stacks(),
             compiles=perceptron.agrees(module, system.loss, forms.inputs, EQUAL),
         )
 
