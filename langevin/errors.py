@@ -12,19 +12,9 @@ MOST_FAULTS, LONGEST_FAULT = 20, 1800
 LONGEST_VALUE = 300
 
 
-#: What code of others may raise: a user's module, or the library that it is made with.
-FOREIGN = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    ImportError,
-    LookupError,
-    NameError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
+#: What code of others may raise, a user's module or the library that it is made with: anything. Whoever
+#: catches it lets a `LangevinError` through.
+FOREIGN = Exception
 
 
 class LangevinError(Exception):

@@ -16,8 +16,9 @@ from langevin.config import Settings
 from langevin.dynamics import Langevin
 from langevin.engine import Run
 from langevin.ensemble import Ensemble
-from langevin.errors import UserError
+from langevin.errors import FOREIGN, LangevinError, UserError, first_line
 from langevin.interruption import interruptible, listening
+from langevin.keys import toml
 from langevin.noise import Noise
 from langevin.outputs import refuse_links
 from langevin.recorder import Recorder
@@ -298,7 +299,15 @@ def load_data(settings: Settings, ensemble: Ensemble) -> Data | None:
     if settings.data_class is None:
         return None
     with trust.building(settings):
-        data: Data = settings.data_class(settings.data).load(ensemble)
+        try:
+            data: Data = settings.data_class(settings.data).load(ensemble)
+        except LangevinError:
+            raise
+        except FOREIGN as error:
+            if settings.data_class.__module__.startswith("langevin."):
+                raise
+            said = f"its data cannot be loaded: {first_line(error)}"
+            raise UserError(f"data.name = {toml(settings.data_name)}: {said}") from error
     return data
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -90,23 +91,27 @@ def whole(network: Network) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor
     return train.gather(torch.arange(len(train))), test.gather(torch.arange(len(test)))
 
 
-def course(network: Network, replica: int) -> Course:
-    """Train a replica's module by torch.optim.SGD on full batches, and look at it."""
+def course(network: Network, replica: int, modal: bool = False) -> Course:
+    """Train a replica's module by torch.optim.SGD on full batches, and look at it.
+
+    Where the modes differ (`modal`), gradients are those of training mode, as the steps have them.
+    """
     module = network.built(replica)
     (x, y), (u, v) = whole(network)
-    descending = [p for p in module.parameters() if p.requires_grad]
+    descending = trainable(module)
     step = torch.optim.SGD(descending, lr=RATE, momentum=MOMENTUM, weight_decay=DECAY)
     rows, noise = [], []
     for t in range(TIMES[-1] + 1):
         if t in TIMES:
             module.eval()
-            rows.append((*losses(module, (x, y), (u, v)), norm(gradient(module, descending, x, y))))
+            seen, copied = losses(module, (x, y), (u, v)), in_mode(module, modal)
+            rows.append((*seen, norm(gradient(copied, trainable(copied), x, y))))
             if t in WAITING:
-                noise.append(gradient_noise(module, descending, x, y))
+                noise.append(gradient_noise(module, modal, x, y))
             module.train()
         if t < TIMES[-1]:
             step.zero_grad()
-            F.cross_entropy(module(x), y).backward()  # type: ignore[no-untyped-call]
+            F.cross_entropy(module(x.clone()), y).backward()  # type: ignore[no-untyped-call]
             step.step()
     return Course(*np.array(rows).T, np.array(noise), module.eval())
 
@@ -114,12 +119,12 @@ def course(network: Network, replica: int) -> Course:
 def losses(module: nn.Module, *parts: tuple[Tensor, Tensor]) -> list[float]:
     """Return the mean loss on each of several sets of examples."""
     with torch.no_grad():
-        return [float(F.cross_entropy(module(x), y)) for x, y in parts]
+        return [float(F.cross_entropy(module(x.clone()), y)) for x, y in parts]
 
 
 def gradient(module: nn.Module, parameters: list[nn.Parameter], x: Tensor, y: Tensor) -> Tensor:
     """Return the gradient of the mean loss."""
-    found = torch.autograd.grad(F.cross_entropy(module(x), y), parameters, materialize_grads=True)
+    found = torch.autograd.grad(F.cross_entropy(module(x.clone()), y), parameters, materialize_grads=True)
     return torch.cat([g.reshape(-1) for g in found])
 
 
@@ -128,10 +133,23 @@ def norm(g: Tensor) -> float:
     return float(torch.linalg.vector_norm(g))
 
 
-def gradient_noise(module: nn.Module, parameters: list[nn.Parameter], x: Tensor, y: Tensor) -> float:
-    """Return the variance of single examples' gradients, per weight."""
-    rows = torch.stack([gradient(module, parameters, x[k : k + 1], y[k : k + 1]) for k in range(len(x))])
-    return float(rows.var(dim=0, unbiased=True).mean())
+def gradient_noise(module: nn.Module, training: bool, x: Tensor, y: Tensor) -> float:
+    """Return the variance of single examples' gradients, per weight, each from the buffers as they are."""
+    rows = []
+    for k in range(len(x)):
+        one = in_mode(module, training)
+        rows.append(gradient(one, trainable(one), x[k : k + 1], y[k : k + 1]))
+    return float(torch.stack(rows).var(dim=0, unbiased=True).mean())
+
+
+def in_mode(module: nn.Module, training: bool) -> nn.Module:
+    """Return a module in evaluation mode as it is; in training mode a copy, whose buffers may change."""
+    return copy.deepcopy(module).train() if training else module
+
+
+def trainable(module: nn.Module) -> list[nn.Parameter]:
+    """Return the parameters that descend."""
+    return [p for p in module.parameters() if p.requires_grad]
 
 
 def hessian(module: nn.Module, x: Tensor, y: Tensor) -> NDArray[np.float64]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -286,6 +287,52 @@ def expanded(classes: int) -> nn.Module:
     return made
 
 
+def backward_hook(classes: int) -> nn.Module:
+    made = plain(classes)
+    made[3].register_full_backward_hook(lambda module, given, found: tuple(0.5 * g for g in given))
+    return made
+
+
+class InPlace(Simple):
+    """Changes what it is given."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.flatten(1)
+        x -= x.mean(1, keepdim=True)
+        x *= 2
+        found: Tensor = self.a(x)
+        return found
+
+
+class Ranged(Simple):
+    """Looks at its inputs before it takes them, which torch.func cannot."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.min() < -100:
+            raise ValueError("not normalised")
+        x = x.flatten(1).clone()
+        x[x.abs() > 2] = 0
+        found: Tensor = self.a(x)
+        return found
+
+
+class FrozenInTrain(nn.Module):
+    """Freezes its first layer when it is set to training mode."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.a, self.out = nn.Linear(INPUTS, 4), nn.Linear(4, classes)
+
+    def train(self, mode: bool = True) -> FrozenInTrain:
+        super().train(mode)
+        self.a.requires_grad_(False)
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.out(torch.tanh(self.a(x.flatten(1))))
+        return found
+
+
 class HalfFrozen(nn.Module):
     """Batch-norm that stays in evaluation mode, and batch-norm that does not."""
 
@@ -324,14 +371,16 @@ CARRIED: dict[str, Callable[[int], nn.Module]] = {
             Attention,
         ),
         *(by_numpy, forward_hook, forward_replaced, batch_norm, instance_norm, Centred),
-        *(Scalar, Checkpointed, pruned, expanded, HalfFrozen),
+        *(Scalar, Checkpointed, pruned, expanded, HalfFrozen, backward_hook, InPlace, Ranged, FrozenInTrain),
     )
 }
 COUPLED = {"Running", "ActNorm", "batch_norm", "Centred", "HalfFrozen"}
+#: Other outputs in training mode, though no example knows of another.
+MODAL = {"instance_norm", "Warming", "spectral_norm", "old_spectral_norm"}
 #: Piecewise linear, or with a kink where a difference may step over it.
 UNSMOOTH = {"Frozen"}
 #: Without a Hessian: their functional form is not what they are themselves.
-UNCURVED = {"Checkpointed"}
+UNCURVED = {"Checkpointed", "backward_hook"}
 
 # What no run can carry.
 
@@ -502,6 +551,41 @@ class Restless(Simple):
         return super().forward(x)
 
 
+class CacheOfWeights(Simple):
+    cache: Any = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.cache is None:
+            self.cache = self.a.weight.detach().norm()
+        return super().forward(x) * self.cache
+
+
+class Namespace(Simple):
+    def __init__(self, classes: int) -> None:
+        super().__init__(classes)
+        self.noted = SimpleNamespace(calls=0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.noted.calls += 1
+        return super().forward(x) * (1.0 if self.noted.calls < 1000 else 2.0)
+
+
+class Toggled(Simple):
+    def train(self, mode: bool = True) -> Toggled:
+        super().train(mode)
+        self.a.bias.requires_grad_(mode)
+        return self
+
+
+class Own(Exception):
+    pass
+
+
+class Raising(Simple):
+    def forward(self, x: Tensor) -> Tensor:
+        raise Own("never")
+
+
 def lazy(classes: int) -> nn.Module:
     return flat(nn.LazyLinear(classes))
 
@@ -593,6 +677,10 @@ REFUSED: dict[str, str] = {
     "SinglePrecision": "does not take inputs",
     "Asserting": "batches of one are not for me",
     "Restless": "changes the buffer mean in evaluation mode",
+    "CacheOfWeights": "keeps something of weights that have been left",
+    "Namespace": "keeps noted from one forward pass to the next",
+    "Toggled": "a.bias descends in one mode and is frozen in the other",
+    "Raising": "does not take inputs of shape 1×4×4: never",
     "lazy": "1.weight has no shape yet",
     "gradient_hook": "1.weight has a hook on its gradient",
     "accumulated_hook": "1.weight has a hook on its gradient",

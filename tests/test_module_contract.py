@@ -19,7 +19,7 @@ from by_hand import SUMS, TIMES, WAITING
 from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 
 from langevin import config, connecting, rebuilding, simulation, stored
 from langevin.cli import main
@@ -42,11 +42,14 @@ pytestmark = [
 DIFFERENCES = 1e-6
 
 
-def check(tables: dict[str, Any], folder: Path, coupled: bool, smooth: bool = True) -> None:
+def check(
+    tables: dict[str, Any], folder: Path, coupled: bool, smooth: bool = True, modal: bool = False
+) -> None:
     """Hold run, resume, ensemble, [start] and Hessian to the module itself."""
     path = by_hand.run(tables, folder / "run.nc")
     network = by_hand.system(config.load(tables))
-    courses = [by_hand.course(network, k) for k in range(2)]
+    assert network.traits.modal == modal
+    courses = [by_hand.course(network, k, modal) for k in range(2)]
     with xr.open_dataset(path) as made:
         for name in ("energy", "test_loss"):
             same(made[name].sel(time=TIMES), [getattr(c, name) for c in courses])
@@ -103,7 +106,7 @@ def simulate_restart(network: Network) -> list[float]:
 
 
 #: Those that differ most are tried by default, all of them in slow tests.
-QUICK = {"old_weight_norm", "spectral_norm", "tied", "Frozen", "Mask", "Running", "Branching", "batch_norm"}
+QUICK = {"old_weight_norm", "spectral_norm", "tied", "Frozen", "Mask", "Running", "batch_norm", "Ranged"}
 
 
 @pytest.mark.parametrize(
@@ -114,7 +117,7 @@ def test_modules_are_what_they_are_by_themselves(name: str, tmp_path: Path) -> N
     smooth = name not in odd_modules.UNSMOOTH | odd_modules.UNCURVED
     if name in odd_modules.UNCURVED:
         tables["record"]["hessian"] = []
-    check(tables, tmp_path, name in odd_modules.COUPLED, smooth)
+    check(tables, tmp_path, name in odd_modules.COUPLED, smooth, name in odd_modules.MODAL)
 
 
 @pytest.mark.parametrize("name", odd_modules.REFUSED)
@@ -131,7 +134,8 @@ SENTENCES = st.lists(st.sampled_from(sorted(odd_modules.LAYERS)), min_size=1, ma
 
 def hold(spec: list[str], folder: Path) -> None:
     coupled = any(word.startswith("batch_norm") for word in spec)
-    check(by_hand.given("odd_modules:grammar", {"spec": spec}), folder, coupled)
+    modal = not coupled and bool({"noted", "spectral_norm"} & set(spec))
+    check(by_hand.given("odd_modules:grammar", {"spec": spec}), folder, coupled, modal=modal)
     # Counts never come to rest: of such nets no point between two is known.
     if "noted" not in spec:
         check_curve(folder / "run.nc")
@@ -216,3 +220,40 @@ def test_planes_lie_in_one_network(tmp_path: Path) -> None:
     words = ["plane", "--principal", str(path), "--replica", "1", "--grid", "3", "-o", str(tmp_path / "p.nc")]
     ran = CliRunner().invoke(main, words)
     assert ran.exit_code == 0, ran.output
+
+
+class Late(nn.Module):
+    """Draws random numbers from the sixth pass on."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.a = nn.Linear(16, classes)
+        self.register_buffer("passes", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.a(x.flatten(1))
+        if self.training:
+            self.passes += 1
+        return y + torch.randn_like(y) if self.training and self.passes > 5 else y
+
+
+def test_noise_that_comes_late_ends_the_run(tmp_path: Path) -> None:
+    tables = by_hand.given("test_module_contract:Late", record__hessian=[])
+    with pytest.raises(UserError, match="Late, or its loss, draws random numbers, though not from the start"):
+        by_hand.run(tables, tmp_path / "late.nc")
+
+
+def causal(classes: int) -> nn.Module:
+    """Examples that know those before them in the batch, in training mode."""
+
+    class Causal(odd_modules.Simple):
+        def forward(self, x: Tensor) -> Tensor:
+            h = super().forward(x)
+            count = torch.arange(1.0, 1.0 + len(h), dtype=h.dtype)[:, None]
+            return 0.5 * (h + h.cumsum(0) / count) if self.training else h
+
+    return Causal(classes)
+
+
+def test_coupling_that_spares_the_first_example_is_seen() -> None:
+    assert by_hand.system(config.load(by_hand.given("test_module_contract:causal"))).traits.couples

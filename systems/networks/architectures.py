@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from langevin.errors import FOREIGN, UserError, first_line
+from langevin.errors import FOREIGN, LangevinError, UserError, first_line
 from langevin.keys import Section, key
 from langevin.later import callables, later
 
@@ -176,6 +176,8 @@ class UserNetwork(Network):
         given = {n: v for n, v in known.items() if n in names} | self.parameters.arguments
         try:
             module = factory(**given)
+        except LangevinError:
+            raise
         except FOREIGN as error:
             said = f"called with {given}: {first_line(error)}"
             raise UserError(f"system.module = {self.parameters.module!r}: {said}") from None

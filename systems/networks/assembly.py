@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
@@ -39,6 +41,7 @@ from .parts import (
     subsets,
     tiny,
     torch,
+    undrawn,
     unused,
 )
 from .sections import Descent, RecordDescent
@@ -200,7 +203,14 @@ class Assembly:
         """Return the training examples on which a replica's loss is measured."""
         return self._chosen.trained[int(self.ensemble.replica[position])].index
 
-    @property
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Say in one line what torch or a user's code does wrong in the block: no memory, random numbers."""
+        own = self._foreign or not self.loss.known
+        with explained(), undrawn(type(self.modules[0]).__name__) if own else nullcontext():
+            yield
+
+    @cached_property
     def _foreign(self) -> bool:
         """Whether the module is made by code of a user's."""
         known = "langevin.systems.networks"
@@ -215,7 +225,10 @@ class Assembly:
 
     def built(self, replica: int, otherwise: bool = False) -> nn.Module:
         """Return a replica's network as it starts; `otherwise` from another seed."""
-        return converted(self.raw(replica, otherwise), self.device, self.dtype)
+        module = converted(self.raw(replica, otherwise), self.device, self.dtype)
+        # What it freezes then, it freezes from the start.
+        module.train()
+        return module
 
     def raw(self, replica: int, otherwise: bool = False) -> nn.Module:
         """Return what `built` does, where and in whatever precision it is made."""

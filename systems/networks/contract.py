@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import grad, vmap
 
-from langevin.errors import FOREIGN, UserError
+from langevin.errors import FOREIGN, LangevinError, UserError
 
 from . import measurement, perceptron, remnants
 from .layout import Layout, beside, converted, kept_generators, put
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 #: Examples of a trial; of networks with more than so many multiplications for each, two.
 FEW, LARGE = 4, 10**7
+#: Examples of which company is chosen that is unlike another.
+POOL = 64
 
 
 def traits(system: Assembly) -> Traits:
@@ -54,15 +56,17 @@ def traits(system: Assembly) -> Traits:
         first = system.raw(label)
         remnants.require_apart(first, name)
         first = converted(first, system.device, system.dtype)
+        remnants.require_steady(first, name)
         remnants.require_parts([first, *system.modules[1:]], name)
         again, other = system.built(label), system.built(label, otherwise=True)
         _require_same_start(first, again, name)
         trial = Trial(again, system.layout, _few(system)[0], name)
         trial.require_repeatable(training=False)
-        trial.require_independent()
+        trial.require_independent(_unlike(system, trial.inputs))
         trial.require_repeatable(training=True)
         trial.require_transplanted(other)
-        found = trial.training_traits()
+        trial.require_forgetful(first)
+        found = trial.training_traits(_unlike(system, trial.inputs))
         if not system.batches.fixed or system.batches.size == 1:
             trial.require_single()
         return Traits(**found)
@@ -70,6 +74,13 @@ def traits(system: Assembly) -> Traits:
 
 def _few(system: Assembly) -> tuple[Tensor, Tensor]:
     return system.train.gather(system.few_examples(FEW if system.work <= LARGE else 2))
+
+
+def _unlike(system: Assembly, inputs: Tensor) -> Tensor:
+    """Return the first example of a trial in the company of those that are least like it, of some."""
+    pool, _ = system.train.gather(system.few_examples(POOL))
+    far = (pool - inputs[0]).flatten(1).double().abs().sum(1).topk(min(len(inputs) - 1, len(pool))).indices
+    return torch.cat([inputs[:1], pool[far]])
 
 
 def with_forms(system: Assembly, known: Traits) -> Traits:
@@ -84,7 +95,8 @@ def with_forms(system: Assembly, known: Traits) -> Traits:
     """
     module = system.built(int(system.ensemble.replica[0]))
     with kept_generators():
-        forms = Forms(module, system.layout, system.loss, *_few(system), type(module).__name__)
+        few, name = _few(system), type(module).__name__
+        forms = Forms(module, system.layout, system.loss, *few, name, known.modal)
         # Where single examples or replicas cannot share a call, nobody asks for these.
         single, alike = not known.couples, not beside(module)
         functional = (single or alike) and forms.functional()
@@ -109,14 +121,22 @@ def _require_same_start(first: nn.Module, again: nn.Module, name: str) -> None:
 class Forms(Trial):
     """Other forms of a module and its loss, compared with the module itself.
 
-    Parameters are those of `Trial`, and the loss with labels of the examples.
+    Parameters are those of `Trial`, the loss with labels of the examples, and whether gradients of single
+    examples are those of training mode.
     """
 
     def __init__(
-        self, module: nn.Module, layout: Layout, loss: Loss, inputs: Tensor, labels: Tensor, name: str
+        self,
+        module: nn.Module,
+        layout: Layout,
+        loss: Loss,
+        inputs: Tensor,
+        labels: Tensor,
+        name: str,
+        modal: bool,
     ) -> None:
         super().__init__(module, layout, inputs, name)
-        self.loss, self.labels = loss, labels
+        self.loss, self.labels, self.modal = loss, labels, modal
 
     def functional(self) -> bool:
         """Return whether with other tensors for weights the module is what it is with its own, set so."""
@@ -135,29 +155,24 @@ class Forms(Trial):
         return found is not None and self.all_close(found, own, EQUAL)
 
     def _gradients(self, inputs: Tensor, labels: Tensor) -> list[Tensor]:
-        loss = self.loss.mean(self.module(inputs), labels)
+        loss = self.loss.mean(self.module(inputs.clone()), labels)
         return list(torch.autograd.grad(loss, self.parameters, materialize_grads=True))
 
     @contextmanager
     def _set(self, weights: Tensor) -> Iterator[None]:
         """Let the module have other weights for a while."""
         try:
-            self._write(weights)
+            self.write(self.module, weights)
             yield
         finally:
-            self._write(self.weights)
-
-    @torch.no_grad()
-    def _write(self, weights: Tensor) -> None:
-        for parameter, row in zip(self.parameters, self.layout.views(weights), strict=True):
-            parameter.copy_(row)
+            self.write(self.module, self.weights)
 
     def _functional(self, weights: Sequence[Tensor], inputs: Tensor, labels: Tensor) -> Tensor:
-        return self.loss.mean(self.layout.call(self.module, weights, inputs), labels)
+        return self.loss.mean(self.layout.call(self.module, weights, inputs.clone()), labels)
 
     def vectorises(self) -> bool:
         """Return whether torch.func gives the gradients of single examples that the module itself gives."""
-        self.module.eval()
+        self.module.train(self.modal)
         put(self.module, self.start)
         weights = [v.clone() for v in self.layout.views(self.weights)]
 
@@ -183,14 +198,17 @@ class Forms(Trial):
         rows = torch.stack([self.weights, 0.5 * self.weights])
         leaves = [v.clone().requires_grad_() for v in self.layout.views(rows)]
 
+        # As a step has them: each replica its own batch.
+        inputs, labels = (torch.stack([t, t.flip(0)]) for t in (self.inputs, self.labels))
+
         def together() -> list[Tensor]:
-            losses = vmap(self._functional, in_dims=(0, None, None))(leaves, self.inputs, self.labels)
+            losses = vmap(self._functional)(leaves, inputs.clone(), labels)
             return list(torch.autograd.grad(losses.sum(), leaves, materialize_grads=True))
 
         found = self._tried(together)
         for k, row in enumerate(rows):
             with self._set(row):
-                own = self._gradients(self.inputs, self.labels)
+                own = self._gradients(inputs[k], labels[k])
             if found is None or not self.all_close([g[k] for g in found], own, EQUAL):
                 return False
         return True
@@ -200,7 +218,7 @@ class Forms(Trial):
         """Return what a form gives; None if torch cannot take it."""
         try:
             return form()
-        except torch.OutOfMemoryError:
+        except (LangevinError, torch.OutOfMemoryError):
             raise
         except FOREIGN:
             return None

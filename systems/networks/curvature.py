@@ -63,7 +63,8 @@ class Twin:
         self, module: nn.Module, layout: Layout, loss: Loss, examples: Examples, work: int, threads: int
     ) -> None:
         # Compiled layers are for single precision: none of them stands in the way.
-        self.module = converted(module, examples.device, torch.float64).eval()
+        self.module = converted(module, examples.device, torch.float64)
+        self.module.eval()
         self.layout, self.loss, self.examples, self.work, self.threads = layout, loss, examples, work, threads
         self.beside = list(beside(module))
         #: None as long as nobody has seen that the closed form is this module's.

@@ -198,7 +198,7 @@ class NetworkCurve:
     def move(self, state: NetworkState, t0: float, t1: float, noise: Noise) -> NetworkState:
         """Take the steps from t0 to t1, in place."""
         first, last = round(t0), round(t1)
-        with explained():
+        with self.network.watched():
             bad = self.units.advance(state, first, last, self.network.streams(noise))
             unfit = first_not_finite(state.weights)
         if bad is not None or unfit is not None:

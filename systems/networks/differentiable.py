@@ -1,16 +1,16 @@
-r"""Operations of torch of which the fast form has no second derivative, or a wrong one, in a form that has
-it.
+r"""Operations of torch whose fast form has no second derivative, or a wrong one: a form that has it.
 
 - The fused kernels of `scaled_dot_product_attention` have none: its plain form is taken. What
-  `MultiheadAttention` and `TransformerEncoderLayer` do in one step in evaluation mode has not even a first
-one. - cuDNN's recurrent nets have none: torch's own are taken on a GPU, too.
+  `MultiheadAttention` and `TransformerEncoderLayer` do in one step in evaluation mode has not even a first.
+- cuDNN's recurrent nets have none: torch's own are taken on a GPU, too.
 - `torch._weight_norm`, which both forms of weight norm call, has a wrong one: the backward pass of its fused
   kernel treats what it has kept as constant. w = g v/‖v‖ is composed of plain operations instead.
 - Functions compiled by `torch.compile` have none: they are called as they were written.
 
 Tensors that a module makes while it computes, such as `torch.zeros(n)`, have torch's default precision,
 single. Beside weights in double precision they are a mistake, if they do not say their precision: they are
-given it."""
+given it.
+"""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from langevin.errors import FOREIGN, UserError, first_line, shortened
+from langevin.errors import FOREIGN, LangevinError, UserError, first_line, shortened
 from langevin.keys import toml
 from langevin.schedule import Grid
 
@@ -138,7 +138,7 @@ def tried(
         _is_the_slope(at)
         _choose_pieces(at)
         _choose_batches(at)
-    except torch.OutOfMemoryError:
+    except (_Refused, LangevinError, torch.OutOfMemoryError):
         raise
     except FOREIGN as error:
         raise _failed(error) from None

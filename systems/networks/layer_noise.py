@@ -45,7 +45,7 @@ def _from_examples(unit: Alone, subset: Subset) -> tuple[Numbers, Numbers]:
     count, gradients_of = len(unit.layout.blocks), per_sample(unit)
     held, found = max(1, HELD // unit.layout.dof), []
     total, totals = np.zeros(count), zeros(unit)
-    with unit.evaluating(), unit.plain():
+    with unit.descending(), unit.plain():
         for part in parts_of(subset.index):
             squares, sums = np.zeros(count), zeros(unit)
             for piece in torch.split(part, held):

@@ -24,6 +24,8 @@ from langevin.errors import UserError
 
 #: Global generators are one for all threads of the process.
 _GENERATORS = threading.RLock()
+#: How often they have changed hands.
+_turns = [0]
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,6 @@ class Layout:
         self.blocks: list[Block] = []
         start = 0
         for name, parameter in module.named_parameters():
-            if nn.parameter.is_lazy(parameter):
-                raise UserError(
-                    f"system: {type(module).__name__}: {name} has no shape yet; allowed: layers with "
-                    "sizes, none that are lazy"
-                )
             if parameter.is_inference():
                 raise UserError(
                     f"system: {type(module).__name__}: {name} is of inference mode, and cannot descend; "
@@ -145,6 +142,12 @@ def put(module: nn.Module, values: Sequence[Tensor]) -> None:
 
 def converted(module: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
     """Bring a module to a device and a precision, in place; complex tensors stay complex."""
+    for name, t in [*module.named_parameters(), *module.named_buffers()]:
+        if nn.parameter.is_lazy(t):
+            raise UserError(
+                f"system: {type(module).__name__}: {name} has no shape yet; allowed: layers with sizes, none "
+                "that are lazy"
+            )
     complex_type = torch.complex64 if dtype == torch.float32 else torch.complex128
 
     def convert(t: Tensor) -> Tensor:
@@ -238,10 +241,26 @@ def generators() -> tuple[object, ...]:
 
 
 @contextmanager
+def undrawn(name: str) -> Iterator[None]:
+    """Make sure that nothing in the block draws from the global generators.
+
+    Where another thread had them meanwhile, nobody can tell. Raises `UserError`.
+    """
+    before, turn = generators(), _turns[0]
+    yield
+    if _turns[0] == turn and generators() != before:
+        raise UserError(
+            f"system: {name}, or its loss, draws random numbers, though not from the start; allowed: what "
+            "follows from weights, buffers and inputs alone (set the probability of dropout to 0)"
+        )
+
+
+@contextmanager
 def kept_generators() -> Iterator[None]:
     """Leave the global generators of torch, numpy and Python behind as they are found, and to this thread."""
     begun = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     with _GENERATORS:
+        _turns[0] += 1
         yield from _kept([torch.cuda.current_device()] if begun else [])
 
 

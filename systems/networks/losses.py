@@ -85,6 +85,10 @@ OTHERS = {
 }
 
 
+#: Part by which the loss of a batch may differ from the mean of its examples, in single precision.
+DRIFTED = 1e-3
+
+
 class Loss:
     """The loss of a batch, and of each example, from a network's outputs and labels.
 
@@ -165,16 +169,36 @@ class Loss:
         found = self._call(outputs, labels, "none")
         return found if found.shape == (len(outputs),) else found.reshape(len(outputs), -1).mean(1)
 
+    def require_mean(self, outputs: Tensor, labels: Tensor, each: Tensor) -> None:
+        """Make sure that a loss of the user's own still is the mean of what examples have alone.
+
+        Raises
+        ------
+        UserError
+            If it is not: it was at the start, and may have a threshold.
+        """
+        if self.known:
+            return
+        whole, mean = float(self.mean(outputs, labels)), float(each.mean())
+        if abs(whole - mean) > DRIFTED * max(abs(whole), abs(mean), float(each.abs().mean())):
+            raise UserError(
+                f"system.loss = {self.name!r}: it was the mean over examples at the start, and no longer is: "
+                f"{whole:.6g} for {len(each)} examples, whose own losses are {mean:.6g} on average; allowed: "
+                'a loss that says so at once (no reduction = "none")'
+            )
+
 
 def _aligned(outputs: Tensor, labels: Tensor, known: bool) -> Tensor:
-    """Return outputs with the shape of the labels, if they have as many numbers.
+    """Return outputs with the shape of the labels, if they have as many numbers in the same order.
 
-    A loss of the user's own gets other outputs as they are, unless they differ by axes of length 1 alone.
+    They have where the shapes differ by axes of length 1 alone; for losses of torch, too, where those of an
+    example stand in one row on either side. Others are left as they are.
     """
     if outputs.shape == labels.shape or outputs.numel() != labels.numel():
         return outputs
     alike = [n for n in outputs.shape[1:] if n > 1] == [n for n in labels.shape[1:] if n > 1]
-    return outputs.reshape(labels.shape) if known or alike else outputs
+    flat = known and min(outputs.ndim, labels.ndim) == 2
+    return outputs.reshape(labels.shape) if alike or flat else outputs
 
 
 def find_loss(name: str, near: Path | None = None) -> Callable[..., Any]:

@@ -102,6 +102,7 @@ def loss_and_accuracy(unit: Alone, examples: Examples, subset: Subset) -> NDArra
             outputs = unit.module(inputs)
             if loss.separable:
                 losses = loss.each(outputs, labels).double()
+                loss.require_mean(outputs, labels, losses)
                 total[0] += losses.sum()
                 total[2] += (losses**2).sum()
             else:
@@ -167,7 +168,7 @@ def gradient_norm(unit: Alone, subset: Subset) -> tuple[float, float]:
         return batched.norm, batched.square
     total: list[Tensor] = []
     between, parts = 0.0, (subset.index,) if subset.whole else parts_of(subset.index)
-    with unit.evaluating():
+    with unit.descending():
         for part in parts:
             sums: list[Tensor] = []
             for piece in torch.split(part, unit.examples.piece):
@@ -220,7 +221,7 @@ def per_sample(unit: Alone) -> Callable[[Tensor], list[Tensor]]:
     def found(piece: Tensor) -> list[Tensor]:
         if unit.problem.traits.vectorises:
             return list(together(weights, *unit.examples.gather(piece)))
-        rows = [unit.gradient(example[None])[1] for example in torch.split(piece, 1)]
+        rows = [of_batch(unit, example) for example in torch.split(piece, 1)]
         # The unit divides by B.
         return [torch.stack(same) * unit.problem.batch_size for same in zip(*rows, strict=True)]
 
@@ -244,7 +245,7 @@ def _noise_from_examples(unit: Alone, subset: Subset) -> GradientNoise:
     """Return D by per-sample gradients."""
     gradients_of, held = per_sample(unit), max(1, HELD // unit.layout.dof)
     values, total, totals = [], 0.0, zeros(unit)
-    with unit.evaluating(), unit.plain():
+    with unit.descending(), unit.plain():
         for part in parts_of(subset.index):
             squares, sums = 0.0, zeros(unit)
             for piece in torch.split(part, held):

@@ -142,7 +142,7 @@ class Network(Assembly):
     def move(self, state: NetworkState, t0: float, t1: float, noise: Noise) -> NetworkState:
         """Take the steps from t0 to t1, in place: of the weights of large nets one copy is enough."""
         first, last = round(t0), round(t1)
-        with explained():
+        with self.watched():
             take = self.units.advance
             bad = self.response.advance(take, state, first, last, self.streams(noise))
             if bad is not None:
@@ -162,14 +162,14 @@ class Network(Assembly):
 
     def measure(self, state: NetworkState) -> dict[str, Array]:
         """Return losses and accuracies, the norm of the gradient, and errors of means over subsets, (R,)."""
-        with explained():
+        with self.watched():
             found = self.units.measure(state, self.train, self.test, self._chosen)
         left_out = self._chosen.exact + (() if self.loss.classified else measurement.ACCURACIES)
         return {n: v for n, v in zip(measurement.MEASURED, found, strict=True) if n not in left_out}
 
     def at_waiting(self, state: NetworkState) -> dict[str, Array]:
         """Return the gradient noise D and its standard error, shape (R,) each."""
-        with explained():
+        with self.watched():
             found = self.units.gradient_noise(state, self._chosen)
             noise = dict(zip(("gradient_noise", "gradient_noise_error"), found, strict=True))
             if self.record.layers:

@@ -23,6 +23,7 @@ from langevin.errors import FOREIGN, UserError, first_line
 
 from .datasets import base
 from .examples import Examples
+from .layout import generators, kept_generators
 from .losses import DOMAINS, Loss
 from .pointwise import protected
 from .targets import Target
@@ -34,6 +35,8 @@ MOST = 4096
 #: Part of a loss by which two ways of computing it may differ.
 SAME = {torch.float64: 1e-9}
 COARSE = 1e-5
+#: An output of a network that is sure.
+FAR = 6.0
 #: By which the sum of probabilities may miss 1.
 ONE = 1e-3
 
@@ -147,7 +150,7 @@ def trial(loss: Loss, module: nn.Module, examples: Examples, data: base.Data, si
             f"{loss.target.wanted}"
         )
     outputs, labels = _tried(real, labels, data, min(2 * size, MOST))
-    with torch.random.fork_rng(devices=[]):
+    with kept_generators():
         f = _Checked(loss, name)
         f.require_gradient(outputs, labels)
         f.number(*_some(outputs, labels, min(size, len(outputs))))
@@ -155,6 +158,8 @@ def trial(loss: Loss, module: nn.Module, examples: Examples, data: base.Data, si
             _require_logarithms(loss, name, real)
         exact = f.in_double(outputs, labels)
         loss.separable = f.is_separable(*exact if exact is not None else (outputs, labels))
+        if loss.separable and not loss.known:
+            loss.separable = f.is_separable_elsewhere(*exact if exact is not None else (outputs, labels))
 
 
 def _tried(real: Tensor, labels: Tensor, data: base.Data, least: int) -> tuple[Tensor, Tensor]:
@@ -208,13 +213,15 @@ class _Checked:
 
     def number(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of a batch; it has to be a number, and to leave outputs and labels as they are."""
-        given = outputs.clone(), labels.clone()
+        given, before = (outputs.clone(), labels.clone()), generators()
         try:
             found = self.loss.mean(outputs, labels)
         except FOREIGN as error:
             said = f"{type(error).__name__}: {first_line(error)}"
             shapes = f"outputs {tuple(outputs.shape)} and labels {tuple(labels.shape)}"
             raise self._refuse(f'fails for {shapes}, reduction = "mean": {said}') from None
+        if generators() != before:
+            raise self._refuse("draws random numbers; allowed: a loss that follows from outputs and labels")
         if not isinstance(found, Tensor) or found.ndim:
             what = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
             raise self._refuse(f'gives {what} for reduction = "mean"; needed: a tensor that is one number')
@@ -233,6 +240,29 @@ class _Checked:
         leaf = outputs.detach().requires_grad_()
         if not self.loss.mean(leaf, labels).requires_grad:
             raise self._refuse("has no gradient; allowed: losses that torch can differentiate")
+
+    def is_separable_elsewhere(self, outputs: Tensor, labels: Tensor) -> bool:
+        """Return whether the loss is separable at outputs that training may lead to, too.
+
+        What begins at a threshold (flooding, hard examples alone, terms that are active) does not show at the
+        outputs of a start. Outputs for which the loss is not known say nothing.
+        """
+        states = [0.1 * outputs, 10 * outputs]
+        if self.loss.classified:
+            right = torch.nn.functional.one_hot(labels, outputs.shape[-1]).to(outputs)
+            states += [FAR * right, FAR * right.roll(1, -1)]
+        elif outputs.shape == labels.shape:
+            states += [labels + 0.01 * outputs, labels - 0.01 * outputs]
+        mixed = torch.stack([states[k % len(states)][k] for k in range(len(outputs))])
+        return all(
+            self.is_separable(state, labels) for state in (*states, mixed) if self._knows(state, labels)
+        )
+
+    def _knows(self, outputs: Tensor, labels: Tensor) -> bool:
+        try:
+            return bool(torch.isfinite(self.loss.mean(outputs, labels)))
+        except FOREIGN:
+            return False
 
     def in_double(self, outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor] | None:
         """Return the trial in double precision, None if the loss does not know it."""

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .identity import TestSets
     from .landscape import Landscape
     from .layer_curvature import LayeredHessian
-    from .layout import Layout, beside, converted, copies, seeded, transposed
+    from .layout import Layout, beside, converted, copies, seeded, transposed, undrawn
     from .losses import Loss, find_loss
     from .parameter_groups import grouped, unused
     from .rule import Rule
@@ -68,8 +68,8 @@ else:
     (Landscape,) = _of("landscape", "Landscape")
     Companions, differing, stacked = _of("companions", "Companions", "differing", "stacked")
     (LayeredHessian,) = _of("layer_curvature", "LayeredHessian")
-    Layout, beside, converted, copies, seeded, transposed = _of(
-        "layout", "Layout", "beside", "converted", "copies", "seeded", "transposed"
+    Layout, beside, converted, copies, seeded, transposed, undrawn = _of(
+        "layout", "Layout", "beside", "converted", "copies", "seeded", "transposed", "undrawn"
     )
     Loss, find_loss = _of("losses", "Loss", "find_loss")
     grouped, unused = _of("parameter_groups", "grouped", "unused")
@@ -133,5 +133,6 @@ __all__ = [
     "tiny",
     "torch",
     "transposed",
+    "undrawn",
     "unused",
 ]

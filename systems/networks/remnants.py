@@ -63,9 +63,7 @@ def require_parts(modules: Sequence[nn.Module], name: str) -> None:
         for m in modules
     ]
     if any(kind != kinds[0] for kind in kinds):
-        raise UserError(
-            f"{said} is built otherwise from another seed; allowed: one structure for all replicas"
-        )
+        raise UserError(f"{said} {ONE_STRUCTURE}")
 
 
 def require_apart(module: nn.Module, name: str) -> None:
@@ -85,6 +83,20 @@ def require_apart(module: nn.Module, name: str) -> None:
                 f"system: {name}: {key} and {other} share memory, which a step would move twice; allowed: "
                 "one nn.Parameter in both places, tensors with memory of their own"
             )
+
+
+def require_steady(module: nn.Module, name: str) -> None:
+    """Make sure that the same parameters descend in both modes; it is left in training mode."""
+    trainable = []
+    for training in (False, True):
+        module.train(training)
+        trainable.append([key for key, p in module.named_parameters() if p.requires_grad])
+    differ = sorted(set(trainable[0]) ^ set(trainable[1]))
+    if differ:
+        raise UserError(
+            f"system: {name}: {differ[0]} descends in one mode and is frozen in the other; allowed: the same "
+            "in training and in evaluation mode"
+        )
 
 
 def attributes(module: nn.Module) -> Attributes:
@@ -129,4 +141,7 @@ def _imprint(value: Any, depth: int = _DEPTH) -> Any:
         return type(value).__name__, len(value)
     if depth and isinstance(value, Mapping):
         return type(value).__name__, tuple((repr(k), _imprint(v, depth - 1)) for k, v in value.items())
+    plain = not callable(value) and not isinstance(value, type | nn.Module)
+    if depth and plain and hasattr(value, "__dict__"):
+        return type(value).__name__, _imprint(vars(value), depth - 1)
     return type(value).__name__

@@ -236,6 +236,16 @@ class Alone(Unit):
             self.module.train()
 
     @contextmanager
+    def descending(self) -> Iterator[None]:
+        """Be in the mode in which the gradients of single examples are those of the steps; change nothing."""
+        if not self.problem.traits.modal:
+            with self.evaluating():
+                yield
+        else:
+            with self.scratch_buffers():
+                yield
+
+    @contextmanager
     def plain(self) -> Iterator[None]:
         """Switch compiled layers off: torch.func cannot look into them."""
         before = [part.compiled for part in self._compiled]

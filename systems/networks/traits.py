@@ -15,6 +15,8 @@ class Traits:
     ----------
     couples : bool
         Whether the loss of one example depends on the others of its mini-batch, in training mode.
+    modal : bool
+        Whether outputs differ between training and evaluation mode, of examples that do not couple.
     moving : frozenset of str
         Names of the buffers that a forward pass in training mode changes.
     memory : frozenset of str
@@ -30,6 +32,7 @@ class Traits:
     """
 
     couples: bool = False
+    modal: bool = False
     moving: frozenset[str] = frozenset()
     memory: frozenset[str] = frozenset()
     reassigns: bool = False

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from langevin.errors import FOREIGN, UserError, first_line
+from langevin.errors import FOREIGN, LangevinError, UserError, first_line
 
 from . import remnants
 from .layout import Layout, beside, copies, generators, put, sow
@@ -26,7 +26,7 @@ def attempting(name: str, what: str) -> Iterator[None]:
     """Turn what foreign code raises into one line that says what was tried."""
     try:
         yield
-    except torch.OutOfMemoryError:
+    except (LangevinError, torch.OutOfMemoryError):
         raise
     except FOREIGN as error:
         raise UserError(f"system: {name}: {what} fails: {first_line(error)}") from None
@@ -128,7 +128,7 @@ class Trial:
         """Return the outputs, from what stands beside the weights at the start, or from other values."""
         put(self.module, self.start if values is None else values)
         with torch.no_grad(), attempting(self.name, f"a forward pass of {len(inputs)} examples"):
-            outputs: Tensor = self.module(inputs)
+            outputs: Tensor = self.module(inputs.clone())
         return outputs
 
     def passed(self, seed: int, backward: bool) -> Passed:
@@ -146,7 +146,7 @@ class Trial:
         way = "forward and backward" if backward else "forward"
         with attempting(self.name, f"a pass {way} of {len(self.inputs)} examples, in {mode} mode"):
             with torch.set_grad_enabled(backward):
-                outputs = self.module(self.inputs)
+                outputs = self.module(self.inputs.clone())
             if backward:
                 found = torch.autograd.grad(weighed(outputs), self.parameters, materialize_grads=True)
                 gradients = list(found)
@@ -227,24 +227,37 @@ class Trial:
         pairs = zip(after.items(), self.start, strict=True)
         return [n for (n, now), then in pairs if not torch.equal(now, then) and not both_nan(now, then)]
 
-    def require_independent(self) -> None:
-        """Make sure that in evaluation mode the output of an example does not depend on its companions."""
+    def require_independent(self, unlike: Tensor) -> None:
+        """Make sure that in evaluation mode the output of an example does not depend on its companions.
+
+        Parameters
+        ----------
+        unlike : Tensor
+            The first example, with other companions.
+        """
         self.module.eval()
         whole = self.first[False].outputs
         alone = [(self.inputs[k : k + 1], whole[k : k + 1]) for k in range(len(whole))]
-        for inputs, expected in (*alone, *((other, whole[:1]) for other in self._otherwise())):
-            if not self.close(self.forward(inputs)[:1], expected, EQUAL):
+        for inputs, expected in (*alone, *self._in_company(unlike, whole)):
+            found = self.forward(inputs)[: len(expected)]
+            if not self.close(found, expected, EQUAL):
+                shapes = f", of shape {tuple(found.shape)}" if found.shape != expected.shape else ""
                 raise self.fault(
-                    "gives other outputs for an example in other company, in evaluation mode, too; allowed: "
-                    "modules that couple the examples of a batch in training mode alone (batch-norm with "
-                    "running statistics)"
+                    f"gives other outputs{shapes} for an example in other company, in evaluation mode, too; "
+                    "allowed: modules that couple the examples of a batch in training mode alone (batch-norm "
+                    "with running statistics)"
                 )
 
-    def _otherwise(self) -> list[Tensor]:
-        """Return the first example with other companions: the last example, and what is unlike any."""
-        first, last = self.inputs[:1], self.inputs[-1:].expand_as(self.inputs[1:])
-        unlike = [-3 * self.inputs[1:]] if self.inputs.is_floating_point() else []
-        return [torch.cat([first, rest]) for rest in (last, *unlike)]
+    def _in_company(self, unlike: Tensor, outputs: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Return batches in which examples have other companions, and what the first outputs would be."""
+        turned = torch.cat([self.inputs[1:], self.inputs[:1]])
+        last = torch.cat([self.inputs[:1], self.inputs[-1:].expand_as(self.inputs[1:])])
+        return [
+            (self.inputs.flip(0), outputs.flip(0)),
+            (turned, torch.cat([outputs[1:], outputs[:1]])),
+            (last, outputs[:1]),
+            (unlike, outputs[:1]),
+        ]
 
     def require_transplanted(self, other: nn.Module) -> None:
         """Make sure that a module of another seed is the same with all tensors of this one."""
@@ -252,36 +265,65 @@ class Trial:
         shapes = [[t.shape for _, t in tensors_of(m)] for m in (self.module, other)]
         if not same or shapes[0] != shapes[1] or list(beside(other)) != list(beside(self.module)):
             raise self.fault(remnants.ONE_STRUCTURE)
-        put(other, self.start)
-        own = [p for p in other.parameters() if p.requires_grad]
-        with torch.no_grad():
-            for parameter, value in zip(own, self.layout.views(self.weights), strict=True):
-                parameter.copy_(value)
+        self.write(other, self.weights)
         for training in (False, True):
             other.train(training)
             put(other, self.start)
             with torch.no_grad():
-                found = other(self.inputs)
+                found = other(self.inputs.clone())
             if not self.close(found, self.first[training].outputs, SAME):
                 raise self.fault(
                     "has something beside parameters and buffers that the seed draws, so that its weights do "
                     "not say what it is; allowed: register_buffer, or a parameter with requires_grad = False"
                 )
 
-    def training_traits(self) -> dict[str, Any]:
-        """Return what a forward pass in training mode changes, and what depends on that."""
+    def require_forgetful(self, fresh: nn.Module) -> None:
+        """Make sure that nothing is kept of weights that have been left.
+
+        Parameters
+        ----------
+        fresh : Module
+            Of which no pass has been asked yet.
+        """
+        weights, outputs = 0.5 * self.weights, []
+        for module in (self.module, fresh):
+            self.write(module, weights)
+            put(module, self.start)
+            module.eval()
+            with torch.no_grad():
+                outputs.append(module(self.inputs.clone()))
+        self.write(self.module, self.weights)
+        if not self.close(*outputs, SAME):
+            raise self.fault(
+                "keeps something of weights that have been left, such as a cache, so that a resumed run "
+                "would differ; allowed: modules that compute it in each pass, or a buffer"
+            )
+
+    @torch.no_grad()
+    def write(self, module: nn.Module, weights: Tensor) -> None:
+        """Write weights, shape (M,), to the trainable parameters of a module of this kind."""
+        own = [p for p in module.parameters() if p.requires_grad]
+        for parameter, row in zip(own, self.layout.views(weights), strict=True):
+            parameter.copy_(row)
+
+    def training_traits(self, unlike: Tensor) -> dict[str, Any]:
+        """Return what a forward pass in training mode changes, and what depends on that.
+
+        Parameters are those of `require_independent`.
+        """
         self.module.train()
         first = self.first[True].outputs
         moving = self._moved(self.first[True].after)
         memory, couples = set[str](), False
-        for others in self._otherwise():
-            couples |= not self.close(self.forward(others)[:1], first[:1], SAME)
+        for inputs, expected in self._in_company(unlike, first):
+            couples |= not self.close(self.forward(inputs)[: len(expected)], expected, SAME)
             later = copies(list(beside(self.module).values()))
-            if moving and not self.close(self.forward(self.inputs, later), first, SAME):
-                memory |= self._memory(moving, later, first)
+            if moving and not memory and not self.close(self.forward(self.inputs, later), first, SAME):
+                memory = self._memory(moving, later, first)
         put(self.module, self.start)
         return {
             "couples": couples,
+            "modal": not couples and not self.close(first, self.first[False].outputs, SAME),
             "moving": frozenset(moving),
             "memory": frozenset(memory),
             "reassigns": self.first[True].reassigned,
@@ -303,7 +345,7 @@ class Trial:
         put(self.module, self.start)
         try:
             with torch.no_grad():
-                self.module(self.inputs[:1])
+                self.module(self.inputs[:1].clone())
         except FOREIGN as error:
             raise self.fault(
                 f"takes no batch of one example in training mode ({first_line(error)}); allowed: "

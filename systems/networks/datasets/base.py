@@ -124,6 +124,7 @@ class Data:
 
     def __post_init__(self) -> None:
         """Check what a network could only stumble over."""
+        self._require_arrays()
         faults = [
             *self._faults("training", self.train, self.rows),
             *self._faults("test", self.test, self.test_rows),
@@ -131,6 +132,15 @@ class Data:
         faults += self._faults_of_both()
         if faults:
             raise UserError(f"data {self.name!r}: {faults[0]}")
+
+    def _require_arrays(self) -> None:
+        for which, part in (("training", self.train), ("test", self.test)):
+            for what, values in (("inputs", part.inputs), ("labels", part.labels)):
+                if values is not None and not isinstance(values, np.ndarray):
+                    kind = f"{type(values).__module__}.{type(values).__name__}".removeprefix("builtins.")
+                    raise UserError(
+                        f"data {self.name!r}: {which} {what} are a {kind}; allowed: numpy.ndarray"
+                    )
 
     def _faults_of_both(self) -> Iterable[str]:
         """Yield what of training and test set, or of the scale, disagrees."""
