@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from langevin.errors import FOREIGN, UserError, first_line
+from langevin.errors import FOREIGN, LangevinError, UserError, first_line
 
 from .datasets import base
 from .examples import Examples
@@ -286,6 +286,8 @@ class _Checked:
             for part in [*parts, *(slice(i, i + 1) for i in singles)]:
                 if len(each[part]) and not same(self.loss.mean(outputs[part], labels[part]), each[part]):
                     return False
+        except LangevinError:
+            raise
         except FOREIGN:
             # It needs more examples than these.
             return False

@@ -293,7 +293,7 @@ class Trial:
             with torch.no_grad():
                 outputs.append(module(self.inputs.clone()))
         self.write(self.module, self.weights)
-        if not self.close(*outputs, SAME):
+        if not self.close(outputs[0], outputs[1], SAME):
             raise self.fault(
                 "keeps something of weights that have been left, such as a cache, so that a resumed run "
                 "would differ; allowed: modules that compute it in each pass, or a buffer"

@@ -135,12 +135,11 @@ class Data:
 
     def _require_arrays(self) -> None:
         for which, part in (("training", self.train), ("test", self.test)):
-            for what, values in (("inputs", part.inputs), ("labels", part.labels)):
+            given: dict[str, Any] = {"inputs": part.inputs, "labels": part.labels}
+            for what, values in given.items():
                 if values is not None and not isinstance(values, np.ndarray):
-                    kind = f"{type(values).__module__}.{type(values).__name__}".removeprefix("builtins.")
-                    raise UserError(
-                        f"data {self.name!r}: {which} {what} are a {kind}; allowed: numpy.ndarray"
-                    )
+                    said = f"{which} {what} are a {type(values).__name__}; allowed: numpy.ndarray"
+                    raise UserError(f"data {self.name!r}: {said}")
 
     def _faults_of_both(self) -> Iterable[str]:
         """Yield what of training and test set, or of the scale, disagrees."""
