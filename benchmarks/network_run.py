@@ -34,7 +34,7 @@ class Timed:
         Steps of each `advance`, and name of a contestant → its seconds, and those of all its processors.
     """
 
-    TIMED = ("measure", "at_waiting", "reference", "compare")
+    TIMED = ("measure", "at_waiting", "reference", "compare_at")
 
     def __init__(self, system: Any, bare: list[Contestant], threads: int) -> None:
         self._system, self._bare, self._threads = system, bare, threads
@@ -55,10 +55,10 @@ class Timed:
 
         return call
 
-    def advance(self, state: Any, t0: float, t1: float, noise: Any) -> Any:
-        """Advance the system; then let the bare loops take their steps."""
+    def move(self, state: Any, t0: float, t1: float, noise: Any) -> Any:
+        """Move the system, as the engine does it; then let the bare loops take their steps."""
         steps, result = round(t1 - t0), []
-        ours = Contestant("advance", lambda _: result.append(self._system.advance(state, t0, t1, noise)))
+        ours = Contestant("advance", lambda _: result.append(self._system.move(state, t0, t1, noise)))
         order = [ours, *self._bare]
         # Who comes first changes from stretch to stretch.
         first = len(self.stretches) % len(order)
