@@ -168,7 +168,8 @@ class Trial:
         same = len(now) == len(self.parameters) and all(
             a is b for a, b in zip(now, self.parameters, strict=True)
         )
-        if not same or not torch.equal(self.layout.of(self.module), self.weights):
+        rows = self.layout.views(self.weights)
+        if not same or not all(torch.equal(p, row) for p, row in zip(now, rows, strict=True)):
             raise self.fault(
                 "changes its trainable parameters in a forward pass; allowed: modules that leave them to the "
                 "step (what follows from them can be computed in the pass, or be a buffer)"
@@ -198,23 +199,21 @@ class Trial:
         """Make sure that a pass depends on nothing but weights, buffers and inputs."""
         self.module.train(training)
         first = self.first[training] = self.passed(0, backward=True)
-        kept, runs = [], []
-        for seed in (1, 2):
-            runs.append(self.passed(seed, backward=False))
-            kept.append(remnants.attributes(self.module))
-        changed = remnants.changed(*kept)
+        # What the first pass has made, such as a mask for these inputs, may stay.
+        kept = remnants.attributes(self.module)
+        again = self.passed(1, backward=False)
+        changed = remnants.changed(kept, remnants.attributes(self.module))
         if changed:
             raise self.fault(
                 f"keeps {changed} from one forward pass to the next, which is no buffer; allowed: "
                 "register_buffer, for what has to last"
             )
-        for run in runs:
-            later = zip(run.after.values(), first.after.values(), strict=True)
-            if not all(self.close(a, b, SAME) for a, b in ((run.outputs, first.outputs), *later)):
-                raise self.fault(
-                    "gives other outputs for the same weights, buffers and inputs; allowed: modules "
-                    "without a memory or random numbers of their own"
-                )
+        pairs = zip(again.after.values(), first.after.values(), strict=True)
+        if not all(self.close(a, b, SAME) for a, b in ((again.outputs, first.outputs), *pairs)):
+            raise self.fault(
+                "gives other outputs for the same weights, buffers and inputs; allowed: modules "
+                "without a memory or random numbers of their own"
+            )
         if not training:
             moved = self._moved(first.after)
             if moved:
@@ -250,14 +249,12 @@ class Trial:
 
     def _in_company(self, unlike: Tensor, outputs: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Return batches in which examples have other companions, and what the first outputs would be."""
-        turned = torch.cat([self.inputs[1:], self.inputs[:1]])
-        last = torch.cat([self.inputs[:1], self.inputs[-1:].expand_as(self.inputs[1:])])
-        return [
-            (self.inputs.flip(0), outputs.flip(0)),
-            (turned, torch.cat([outputs[1:], outputs[:1]])),
-            (last, outputs[:1]),
-            (unlike, outputs[:1]),
-        ]
+        batches = [(self.inputs.flip(0), outputs.flip(0)), (unlike, outputs[:1])]
+        if len(self.inputs) > 2:
+            turned = torch.cat([self.inputs[1:], self.inputs[:1]])
+            last = torch.cat([self.inputs[:1], self.inputs[-1:].expand_as(self.inputs[1:])])
+            batches += [(turned, torch.cat([outputs[1:], outputs[:1]])), (last, outputs[:1])]
+        return batches
 
     def require_transplanted(self, other: nn.Module) -> None:
         """Make sure that a module of another seed is the same with all tensors of this one."""
