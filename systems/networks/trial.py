@@ -14,6 +14,7 @@ from langevin.errors import FOREIGN, LangevinError, UserError, first_line
 
 from . import remnants
 from .layout import Layout, beside, copies, generators, put, sow
+from .pointwise import protected
 
 #: Relative differences in single precision; in double precision they are smaller by `FINER`.
 SAME, EQUAL, FINER = 2e-6, 1e-4, 1e-7
@@ -145,7 +146,8 @@ class Trial:
         mode, gradients = "training" if self.module.training else "evaluation", list[Tensor]()
         way = "forward and backward" if backward else "forward"
         with attempting(self.name, f"a pass {way} of {len(self.inputs)} examples, in {mode} mode"):
-            with torch.set_grad_enabled(backward):
+            # Branches that only training takes may need it.
+            with torch.set_grad_enabled(backward), protected(self.module):
                 outputs = self.module(self.inputs.clone())
             if backward:
                 found = torch.autograd.grad(weighed(outputs), self.parameters, materialize_grads=True)
