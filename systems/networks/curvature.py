@@ -165,6 +165,19 @@ class Point:
         held = self.twin.numbers * len(piece) + self.size
         return max(1, min(TOGETHER, HELD // held)) if self.twin.batched else 1
 
+    def matvec(self, vectors: Array) -> Array:
+        """Return the product with vectors, shape (M, k), piece by piece of the examples."""
+        rows = self.rows(vectors)
+        total = torch.zeros_like(rows)
+        with self.twin.limited(len(self.index)):
+            for piece in self.pieces():
+                self._add(total, rows, piece)
+        return total.cpu().numpy().T
+
+    def _add(self, total: Tensor, rows: Tensor, piece: Tensor) -> None:
+        """Add the share of some examples to the products, shape (k, M)."""
+        raise NotImplementedError
+
     def rows(self, vectors: Array) -> Tensor:
         """Return vectors, shape (M, k), as rows on the device."""
         return torch.from_numpy(np.ascontiguousarray(vectors.T)).to(self.weights.device)
@@ -186,15 +199,6 @@ def products(output: Tensor, leaf: Tensor, rows: Tensor) -> Tensor:
 
 class LossHessian(Point):
     """The Hessian at given weights; made as `Point`."""
-
-    def matvec(self, vectors: Array) -> Array:
-        """Return the product with vectors, shape (M, k): twice backwards through pieces of the examples."""
-        rows = self.rows(vectors)
-        total = torch.zeros_like(rows)
-        with self.twin.limited(len(self.index)):
-            for piece in self.pieces():
-                self._add(total, rows, piece)
-        return total.cpu().numpy().T
 
     def _add(self, total: Tensor, rows: Tensor, piece: Tensor) -> None:
         """Add the share of some examples to the products, shape (k, M)."""

@@ -28,15 +28,6 @@ from .curvature import Point, products
 class GaussNewton(Point):
     """The Gauss-Newton matrix at given weights; made as `Point`."""
 
-    def matvec(self, vectors: Array) -> Array:
-        """Return the product with vectors, shape (M, k)."""
-        rows = self.rows(vectors)
-        total = torch.zeros_like(rows)
-        with self.twin.limited(len(self.index)):
-            for piece in self.pieces():
-                self._add(total, rows, piece)
-        return total.cpu().numpy().T
-
     def _add(self, total: Tensor, rows: Tensor, piece: Tensor) -> None:
         """Add the share of some examples to the products, shape (k, M)."""
         leaf = self.weights.clone().requires_grad_()
