@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from langevin.systems.networks.deep_modules import VGG16, PreResNet, WideResNet
-from langevin.systems.networks.modules import ResNet18
-from langevin.systems.networks.pointwise import channels_last_pays, protect
+from langevin.systems.networks.kernels.pointwise import channels_last_pays, protect
+from langevin.systems.networks.nets.deep_modules import VGG16, PreResNet, WideResNet
+from langevin.systems.networks.nets.modules import ResNet18
 
 SHAPE, CLASSES = (3, 32, 32), 100
 NETS: dict[str, tuple[Callable[[int], nn.Module], tuple[int, ...]]] = {

@@ -22,8 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from langevin.systems.networks.convolution import ConvPool
-from langevin.systems.networks.modules import LeNet, SmallNet
+from langevin.systems.networks.kernels.convolution import ConvPool
+from langevin.systems.networks.nets.modules import LeNet, SmallNet
 
 LAYERS = {
     "small_net 1": (3, 32, 10, 0),

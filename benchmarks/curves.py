@@ -23,9 +23,11 @@ from network_contest import Contestant, contest
 from network_memory import now, peak
 
 import langevin
-from langevin import config, connecting, simulation
-from langevin.ensemble import Ensemble, available_threads
-from langevin.noise import Noise
+from langevin.analysis import connect
+from langevin.config import run_files
+from langevin.core.ensemble import Ensemble, available_threads
+from langevin.core.noise import Noise
+from langevin.running import simulation
 
 #: A curve's step may take so many times a plain one.
 DEMAND = 1.15
@@ -52,7 +54,7 @@ CURVES = (("bezier", 1), ("chain", 1), ("bezier", 3))
 class Stepper:
     """A system that takes steps, from where it stands."""
 
-    def __init__(self, settings: config.Settings, threads: int) -> None:
+    def __init__(self, settings: run_files.Settings, threads: int) -> None:
         ensemble = Ensemble.regular(1, 1, 1, threads)
         self.system: Any = simulation.build(settings, ensemble)
         self.noise = Noise(1, [0])
@@ -65,7 +67,7 @@ class Stepper:
         self.step = last
 
 
-def plain(name: str, folder: Path, momentum: float = 0.9) -> config.Settings:
+def plain(name: str, folder: Path, momentum: float = 0.9) -> run_files.Settings:
     """Return the settings of plain training, of which the files of both ends are made."""
     system, like, batch = NETS[name]
     given = {
@@ -77,23 +79,23 @@ def plain(name: str, folder: Path, momentum: float = 0.9) -> config.Settings:
         "output": {"path": str(folder / f"{name}.nc"), "figure": False},
     }
     langevin.run(given, {"dynamics.t_max": 1}, force=True).close()
-    return config.load(given)
+    return run_files.load(given)
 
 
-def curve(name: str, folder: Path, kind: str, bends: int) -> config.Settings:
+def curve(name: str, folder: Path, kind: str, bends: int) -> run_files.Settings:
     """Return the settings of a curve between the first two replicas."""
     fixed = {"dynamics.t_max": 1e6, "dynamics.schedule": "constant", "record.times": [1]}
-    return connecting.settings(folder / f"{name}.nc", curve=kind, bends=bends, overrides=fixed)
+    return connect.settings(folder / f"{name}.nc", curve=kind, bends=bends, overrides=fixed)
 
 
-def held(settings: config.Settings, threads: int) -> float:
+def held(settings: run_files.Settings, threads: int) -> float:
     """Return the most bytes in use while a system takes steps, itself included; not while it is built."""
     start = now()
     made = stepped(settings, threads)
     return peak(lambda: made(2)) - start
 
 
-def stepped(settings: config.Settings, threads: int) -> Stepper:
+def stepped(settings: run_files.Settings, threads: int) -> Stepper:
     """Return a system after two steps."""
     made = Stepper(settings, threads)
     made(2)

@@ -16,9 +16,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from langevin import config, engine, simulation
-from langevin.ensemble import Ensemble
-from langevin.noise import Noise
+from langevin.config import run_files
+from langevin.core import engine
+from langevin.core.ensemble import Ensemble
+from langevin.core.noise import Noise
+from langevin.running import simulation
 
 
 def settings(n: int, t_max: float, path: Path) -> dict[str, Any]:
@@ -34,7 +36,7 @@ def settings(n: int, t_max: float, path: Path) -> dict[str, Any]:
 
 def bare(given: dict[str, Any]) -> float:
     """Seconds of the kernel alone, in one call."""
-    checked = config.load(given)
+    checked = run_files.load(given)
     ensemble = Ensemble.regular(16, 4, 1)
     model = simulation.build(checked, ensemble).model  # type: ignore[attr-defined]
     noise = Noise(1, ensemble.replica)
@@ -58,7 +60,7 @@ def whole(given: dict[str, Any]) -> tuple[float, float]:
     engine.run = timed
     began = time.perf_counter()
     try:
-        simulation.execute(config.load(given), force=True)
+        simulation.execute(run_files.load(given), force=True)
     finally:
         engine.run = loop
     return spent[0], time.perf_counter() - began - spent[0]

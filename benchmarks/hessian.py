@@ -23,11 +23,11 @@ from curvlinops import HessianLinearOperator
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
-from langevin.systems.networks.curvature import LossHessian, Twin
-from langevin.systems.networks.examples import Examples
-from langevin.systems.networks.layout import Layout, multiplications
-from langevin.systems.networks.losses import Loss
-from langevin.systems.networks.modules import SmallNet, multilayer
+from langevin.systems.networks.data.examples import Examples
+from langevin.systems.networks.measure.curvature import LossHessian, Twin
+from langevin.systems.networks.nets.layout import Layout, multiplications
+from langevin.systems.networks.nets.losses import Loss
+from langevin.systems.networks.nets.modules import SmallNet, multilayer
 
 
 def prepared(module: nn.Module, shape: tuple[int, ...], classes: int, examples: int) -> LossHessian:

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from langevin.systems.networks.datasets.base import Data, Examples, scaling
-from langevin.systems.networks.datasets.synthetic import SHAPES
+from langevin.systems.networks.data.base import Data, Examples, scaling
+from langevin.systems.networks.data.synthetic import SHAPES
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 

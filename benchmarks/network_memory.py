@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from network_contest import DEVICE, Bare, examples, indexed, synchronise, verdict
 
-from langevin import config, simulation
-from langevin.ensemble import Ensemble
-from langevin.noise import Noise
+from langevin.config import run_files
+from langevin.core.ensemble import Ensemble
+from langevin.core.noise import Noise
+from langevin.running import simulation
 
 #: Copies that `advance` may hold beyond data set, references and activations.
 DEMAND = 2
@@ -59,7 +60,7 @@ def status(name: str) -> float:
 def build(system: dict[str, Any], batch: int, threads: int) -> tuple[Callable[[], Any], Any]:
     """Return a function that builds the system, and its data."""
     data = examples("cifar10", 1000)
-    checked = config.load(
+    checked = run_files.load(
         {
             "system": system,
             "data": {"name": "synthetic", "like": "cifar10"},

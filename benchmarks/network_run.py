@@ -12,8 +12,11 @@ from typing import Any
 import torch
 from network_contest import DEVICE, Bare, Contestant, examples, indexed, spread, turn, verdict
 
-from langevin import config, engine, pace, simulation
-from langevin.systems.networks.modules import ResNet18
+from langevin.config import run_files
+from langevin.core import engine
+from langevin.machine import pace
+from langevin.running import simulation
+from langevin.systems.networks.nets.modules import ResNet18
 
 #: `advance` may be slower than the bare loop by so much, in per cent.
 DEMAND = 3.0
@@ -117,7 +120,7 @@ def run(width: int, steps: int, threads: int) -> tuple[Timed, float]:
     pace.STRETCH = stretch * (3 if DEVICE.type == "cpu" else 2)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            checked = config.load(settings(width, steps, Path(folder) / "result.nc"))
+            checked = run_files.load(settings(width, steps, Path(folder) / "result.nc"))
             simulation.execute(checked, threads=threads)
     finally:
         engine.run, pace.STRETCH = loop, stretch

@@ -57,10 +57,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from langevin import config, simulation
-from langevin.ensemble import Ensemble, available_threads
-from langevin.noise import Noise
-from langevin.systems.networks.datasets.base import Data
+from langevin.config import run_files
+from langevin.core.ensemble import Ensemble, available_threads
+from langevin.core.noise import Noise
+from langevin.running import simulation
+from langevin.systems.networks.data.base import Data
 
 
 class Case(NamedTuple):
@@ -118,7 +119,7 @@ class Advance:
     """The system: all replicas, some steps at a time."""
 
     def __init__(self, case: Case, data: Data, threads: int) -> None:
-        checked = config.load(
+        checked = run_files.load(
             {
                 "system": case.system,
                 "data": {"name": "synthetic", "like": case.like},

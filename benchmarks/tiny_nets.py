@@ -32,11 +32,12 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.nn import functional as F
 
-from langevin import config, simulation
-from langevin.ensemble import Ensemble, available_threads
-from langevin.noise import Noise
-from langevin.systems.networks import tiny_rows
-from langevin.systems.networks.datasets.base import Data
+from langevin.config import run_files
+from langevin.core.ensemble import Ensemble, available_threads
+from langevin.core.noise import Noise
+from langevin.running import simulation
+from langevin.systems.networks.data.base import Data
+from langevin.systems.networks.kernels import tiny_rows
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -96,7 +97,7 @@ class Kernel:
     """The system, some steps at a time."""
 
     def __init__(self, name: str, case: Case, data: Data, precision: str, threads: int) -> None:
-        made = config.load(
+        made = run_files.load(
             {
                 "system": {"name": "mlp", "widths": list(case.widths)},
                 "data": {"name": "ljat"} if name == "ljat" else {"name": "synthetic"},
@@ -125,7 +126,7 @@ class Kernel:
 
 def ljat() -> Data:
     """Return the molecules."""
-    from langevin.systems.networks.datasets.ljat import LJAT
+    from langevin.systems.networks.data.ljat import LJAT
 
     return LJAT(LJAT.Parameters()).load(Ensemble.regular(1, 1, 1))
 
@@ -203,7 +204,7 @@ def campaign(quick: bool) -> None:
             changes = {"output.path": str(Path(folder) / "a.nc"), "output.figure": False}
             if quick:
                 changes |= {"ensemble.replicas": 10, "ensemble.samples": 10}
-            settings = config.load(ROOT / f"runs/ljat_{layers}_hidden.toml", changes)
+            settings = run_files.load(ROOT / f"runs/ljat_{layers}_hidden.toml", changes)
             began = time.perf_counter()
             simulation.execute(settings)
             spent = time.perf_counter() - began

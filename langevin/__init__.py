@@ -11,8 +11,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from langevin.simulation import open, resume, run
-    from langevin.sweep.reading import members
+    from langevin.results.members import members
+    from langevin.running.simulation import open, resume, run
 
 #: In a checkout, systems/ and observables/ stand beside this folder (ARCHITECTURE.md). Where it is found
 #: before an installed package, by `python -m langevin` for instance, they must be found, too.
@@ -31,11 +31,11 @@ __all__ = ["__version__", "members", "open", "resume", "run"]
 def __getattr__(name: str) -> Any:
     """Load the heavy half (xarray, numba, torch) when it is first asked for, not at import."""
     if name in {"run", "resume", "open"}:
-        from langevin import simulation
+        from langevin.running import simulation
 
         return getattr(simulation, name)
     if name == "members":
-        from langevin.sweep.reading import members
+        from langevin.results.members import members
 
         return members
     raise AttributeError(f"module 'langevin' has no attribute {name!r}")

@@ -1,6 +1,6 @@
 """`python -m langevin`."""
 
-from langevin.cli import main
+from langevin.commands.cli import main
 
 if __name__ == "__main__":
     main()

@@ -22,8 +22,8 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from .fits.regression import inverse, line, near, three_points
 from .pairs import check_same_axes, ordered
-from .regression import inverse, line, near, three_points
 from .statistics import Array, average, jackknife, tabulate
 
 #: Responses to +h and −h may differ by so much of their sum; beyond that χ is not used.

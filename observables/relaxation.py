@@ -9,8 +9,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from .fits.regression import line, near, three_points
 from .pairs import ordered, slack
-from .regression import line, near, three_points
 from .statistics import Array, average, jackknife, tabulate
 
 #: Powers |ν| that `power_law` looks for.

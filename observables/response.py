@@ -30,10 +30,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from .fits.ratios import Covariance, likeliest, within
+from .fits.regression import inverse, line, near, three_points
 from .fixed_time import at_observation_time
 from .pairs import ordered
-from .ratios import Covariance, likeliest, within
-from .regression import inverse, line, near, three_points
 from .statistics import Array, Mask, average, interval, jackknife, tabulate
 
 _ABOUT = {

@@ -2,8 +2,8 @@
 
 A sketch s is k numbers that stand for the M degrees of freedom of a configuration x, and linear in x.
 |s(t) − s(t')|²/M estimates the msd without bias, with a relative standard error of at most √(2/k); the
-derivation stands in `langevin.sketch`. The error is that of the hash, one for the whole run: replicas err
-independently where their displacements are uncorrelated, neighbouring lags of one replica err together.
+derivation stands in `langevin.record.sketch`. The error is that of the hash, one for the whole run: replicas
+err independently where their displacements are uncorrelated, neighbouring lags of one replica err together.
 """
 
 from __future__ import annotations

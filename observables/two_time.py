@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from . import particles
 from .pairs import index_of, over_pairs
+from .particles import motion
 
 __all__ = ["correlation", "index_of", "msd", "over_pairs"]
 
@@ -33,8 +33,8 @@ def msd(configuration: xr.DataArray, waiting_times: Any, lags: Any) -> xr.DataAr
     DataArray
         Dimensions replica, waiting_time, lag; NaN where t_w or t_w + t was not stored.
     """
-    if particles.are_in(configuration):
-        return particles.two_time(configuration, waiting_times, lags, "msd")
+    if motion.are_in(configuration):
+        return motion.two_time(configuration, waiting_times, lags, "msd")
     return over_pairs(configuration, waiting_times, lags, lambda a, b: np.mean((a - b) ** 2, axis=1), "msd")
 
 
@@ -43,6 +43,6 @@ def correlation(configuration: xr.DataArray, waiting_times: Any, lags: Any) -> x
 
     Of particles: the self-intermediate scattering function at the first wavenumber (`particles.compare`).
     """
-    if particles.are_in(configuration):
-        return particles.two_time(configuration, waiting_times, lags, "correlation")
+    if motion.are_in(configuration):
+        return motion.two_time(configuration, waiting_times, lags, "correlation")
     return over_pairs(configuration, waiting_times, lags, lambda a, b: np.mean(a * b, axis=1), "correlation")

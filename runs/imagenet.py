@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from langevin.ensemble import Ensemble
+from langevin.config.keys import Section, key
+from langevin.core.ensemble import Ensemble
 from langevin.errors import UserError
-from langevin.keys import Section, key
-from langevin.systems.networks.datasets.base import CountKey, Data, Examples, shares
+from langevin.systems.networks.data.base import CountKey, Data, Examples, shares
 
 #: Of the channels red, green, blue, between 0 and 1: those that published weights were trained with.
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

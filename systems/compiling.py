@@ -7,7 +7,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from langevin.kernel_cache import njit
+from langevin.machine.kernel_cache import njit
 
 __all__ = ["fingerprint", "host_has", "njit"]
 

@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from langevin.config import LangevinDynamics, Settings
-from langevin.ensemble import Ensemble
-from langevin.keys import Section, key
-from langevin.noise import Noise
-from langevin.sizes import room_faults
-from langevin.system import Array, Attributes, Model
+from langevin.config.keys import Section, key
+from langevin.config.run_files import LangevinDynamics, Settings
+from langevin.core.ensemble import Ensemble
+from langevin.core.noise import Noise
+from langevin.core.system import Array, Attributes, Model
+from langevin.machine.memory import room_faults
 
 #: Arrays of the size of all configurations that a run has at once, at least: before, after, and the noise.
 COPIES = 3

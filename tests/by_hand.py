@@ -12,10 +12,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from langevin import config, simulation
-from langevin.ensemble import Ensemble
-from langevin.noise import Noise
-from langevin.system import Array
+from langevin.config import run_files
+from langevin.core.ensemble import Ensemble
+from langevin.core.noise import Noise
+from langevin.core.system import Array
+from langevin.running import simulation
 from langevin.systems.networks.network import Network
 
 RATE, MOMENTUM, DECAY = 0.05, 0.5, 0.01
@@ -57,7 +58,7 @@ def given(module: str, arguments: dict[str, Any] | None = None, **others: Any) -
     return made
 
 
-def system(settings: config.Settings) -> Network:
+def system(settings: run_files.Settings) -> Network:
     """Return the network of settings."""
     keys = settings.ensemble
     built = simulation.build(settings, Ensemble.regular(keys.replicas, keys.samples, keys.seed))
@@ -175,7 +176,7 @@ def hessian(module: nn.Module, x: Tensor, y: Tensor) -> NDArray[np.float64]:
 
 def run(tables: dict[str, Any], path: Path) -> Path:
     """Carry out a run, and return its file."""
-    return simulation.execute(config.load(tables), path)
+    return simulation.execute(run_files.load(tables), path)
 
 
 def start(network: Network) -> Any:

@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from langevin.config import LangevinDynamics, RecordKeys
-from langevin.ensemble import Ensemble
-from langevin.keys import Section, key
-from langevin.noise import Noise
-from langevin.observables import particles
-from langevin.observables.particles import Mixture
-from langevin.schedule import Schedule
-from langevin.system import Array, Attributes, Coordinates, Dimensions, Model
+from langevin.config.keys import Section, key
+from langevin.config.run_files import LangevinDynamics, RecordKeys
+from langevin.core.ensemble import Ensemble
+from langevin.core.noise import Noise
+from langevin.core.schedule import Schedule
+from langevin.core.system import Array, Attributes, Coordinates, Dimensions, Model
+from langevin.observables.particles import motion
+from langevin.observables.particles.motion import Mixture
 
 
 class Cages(Model):
@@ -59,19 +59,19 @@ class Cages(Model):
         return {"cage": np.stack([moved[:, group].mean(1) for group in groups], axis=1)}
 
     def at_waiting(self, x: Array) -> Mapping[str, Array]:
-        return {"pair_correlation": particles.pair_correlation(self.mixture, x, self.edges)}
+        return {"pair_correlation": motion.pair_correlation(self.mixture, x, self.edges)}
 
     def compare(self, reference: Array, x: Array) -> dict[str, Array]:
-        return particles.compare(self.mixture, reference, x)
+        return motion.compare(self.mixture, reference, x)
 
     def dimensions(self) -> Dimensions:
-        return {**particles.dimensions(self.mixture), "cage": ("species",)}
+        return {**motion.dimensions(self.mixture), "cage": ("species",)}
 
     def coordinates(self, schedule: Schedule) -> Coordinates:
-        return particles.coordinates(self.mixture, self.edges)
+        return motion.coordinates(self.mixture, self.edges)
 
     def attributes(self) -> Attributes:
-        made = particles.variables(self.mixture)
+        made = motion.variables(self.mixture)
         made["integrated_response"]["temperature"] = self.temperature
         # The walls of the cages hold the centre of mass.
         made["integrated_response"]["centre_of_mass_mobility"] = 0.0

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from langevin.errors import UserError
-from langevin.interruption import listening
+from langevin.machine.interruption import listening
 from langevin.sweep.executor import Job
 
 

@@ -6,12 +6,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from langevin.config import LangevinDynamics
-from langevin.ensemble import Ensemble
-from langevin.keys import Section
-from langevin.noise import Noise
-from langevin.system import Array, Model
-from langevin.systems.networks.datasets.base import Data
+from langevin.config.keys import Section
+from langevin.config.run_files import LangevinDynamics
+from langevin.core.ensemble import Ensemble
+from langevin.core.noise import Noise
+from langevin.core.system import Array, Model
+from langevin.systems.networks.data.base import Data
 
 
 class Linear(Model):

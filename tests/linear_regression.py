@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from small_nets import built
 from torch import nn
 
-from langevin import config
-from langevin.ensemble import Ensemble
-from langevin.systems.networks.datasets.base import Data, DataKeys, Examples
+from langevin.config import run_files
+from langevin.core.ensemble import Ensemble
+from langevin.systems.networks.data.base import Data, DataKeys, Examples
 
 Array = NDArray[np.float64]
 
@@ -114,7 +114,7 @@ def regression(replicas: int, waiting: int, record: Any = None, **keys: Any) -> 
     """Take the linear net, whose response is known, through its lags; nothing else is measured."""
     keys = {"learning_rate": 0.3, "batches": "full", "t_max": waiting + LAGS[-1], **keys}
     times = {"waiting_times": [waiting], "lags": LAGS, "field": 1e-3}
-    network, noise = built(config.load(given(replicas, {**times, **(record or {})}, **keys)))
+    network, noise = built(run_files.load(given(replicas, {**times, **(record or {})}, **keys)))
     state = network.move(network.initial_state(noise), 0, waiting, noise)
     reference, now, found = network.reference(state), waiting, []
     for lag in LAGS:

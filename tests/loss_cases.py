@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from langevin.keys import Section, key
-from langevin.systems.networks.datasets.base import Data, Examples
+from langevin.config.keys import Section, key
+from langevin.systems.networks.data.base import Data, Examples
 
 WEIGHTS = [0.1, 0.7, 1.3, 1.9]
 

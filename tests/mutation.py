@@ -10,7 +10,7 @@ from typing import Any
 
 from conftest import ROOT
 
-from langevin.keys import toml
+from langevin.config.keys import toml
 
 Tables = dict[str, Any]
 

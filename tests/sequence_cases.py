@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from langevin.keys import Section, key
-from langevin.systems.networks.datasets.base import Data, Examples
+from langevin.config.keys import Section, key
+from langevin.systems.networks.data.base import Data, Examples
 
 
 class Tokens:

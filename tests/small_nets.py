@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from langevin import config, simulation
-from langevin.ensemble import Ensemble
-from langevin.noise import Noise
-from langevin.systems.networks.architectures import UserNetwork
-from langevin.systems.networks.datasets.base import Data, DataKeys, Examples
+from langevin.config import run_files
+from langevin.core.ensemble import Ensemble
+from langevin.core.noise import Noise
+from langevin.running import simulation
+from langevin.systems.networks.architectures.small import UserNetwork
+from langevin.systems.networks.data.base import Data, DataKeys, Examples
 from langevin.systems.networks.network import Network
 
 #: Inputs and labels of `Line`, few enough to sum over.
@@ -73,7 +74,7 @@ def settings(
     samples: int = 1,
     record: dict[str, Any] | None = None,
     **dynamics: Any,
-) -> config.Settings:
+) -> run_files.Settings:
     """Return settings of a small network run."""
     given = {
         "system": system,
@@ -83,10 +84,10 @@ def settings(
         "record": {"energy_examples": 40, "gradient_examples": 40, **(record or {})},
         "output": {"figure": False},
     }
-    return config.load(given)
+    return run_files.load(given)
 
 
-def built(made: config.Settings, threads: int = 2) -> tuple[Network, Noise]:
+def built(made: run_files.Settings, threads: int = 2) -> tuple[Network, Noise]:
     """Return the system of settings, and its noise."""
     keys = made.ensemble
     ensemble = Ensemble.regular(keys.replicas, keys.samples, keys.seed, threads)

@@ -11,7 +11,7 @@ import netCDF4
 import numpy as np
 import xarray as xr
 
-from langevin import storage
+from langevin.files import storage
 from langevin.sweep import manifest
 
 _NUMBERS = itertools.count()
@@ -24,7 +24,7 @@ import pathlib
 pathlib.Path({trace!r}).touch()
 from torch import nn
 from langevin.systems.harmonic import Harmonic
-from langevin.systems.networks.datasets.synthetic import Synthetic
+from langevin.systems.networks.data.synthetic import Synthetic
 
 
 class System(Harmonic):

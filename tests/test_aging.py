@@ -9,10 +9,10 @@ import pytest
 import xarray as xr
 from conftest import SIGMAS
 
-from langevin.observables.aging import collapse, msd_over_noise
-from langevin.observables.ramp import fit_ramp
-from langevin.observables.regimes import is_number, regimes, told
-from langevin.observables.regression import shares
+from langevin.observables.fits.regression import shares
+from langevin.observables.training.noise_collapse import collapse, msd_over_noise
+from langevin.observables.training.regimes import is_number, regimes, told
+from langevin.observables.training.three_pieces import fit_ramp
 
 T1, T2, HIGH, LOW = 100.0, 1e4, 2.3, 0.01
 

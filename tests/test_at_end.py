@@ -18,10 +18,12 @@ from test_sweep import assert_members_are_single_runs, harmonic, here
 from tqdm import tqdm
 
 import langevin
-from langevin import config, progress, simulation, storage
+from langevin.config import run_files
 from langevin.errors import Diverged, Interrupted, LangevinError
-from langevin.preparation import report
-from langevin.storage import Paths
+from langevin.files import storage
+from langevin.files.storage import Paths
+from langevin.machine.reports import report
+from langevin.running import progress, simulation
 from langevin.systems.harmonic import Harmonic
 
 #: A fixture of the tests of sweeps, used here, too.
@@ -114,11 +116,11 @@ def die() -> None:
 
 def test_what_was_killed_is_measured_again(tmp_path: Path) -> None:
     """From the checkpoint at the end of the run: not a step is taken twice."""
-    simulation.execute(config.load(ending(tmp_path / "whole.nc")))
+    simulation.execute(run_files.load(ending(tmp_path / "whole.nc")))
     paths = Paths(tmp_path / "killed.nc")
     Ending.happens = [lambda: None, die]
     with pytest.raises(MemoryError):
-        simulation.execute(config.load(ending(paths.result)))
+        simulation.execute(run_files.load(ending(paths.result)))
     with simulation.open(paths.checkpoint) as found:
         assert found.attrs["status"] == "unfinished: t = 4"
         assert "farthest" not in found
@@ -138,10 +140,10 @@ def test_what_was_killed_is_measured_again(tmp_path: Path) -> None:
 )
 def test_it_can_be_stopped(number: int, said: str, tmp_path: Path) -> None:
     """Where it reports how far it is."""
-    simulation.execute(config.load(ending(tmp_path / "whole.nc")))
+    simulation.execute(run_files.load(ending(tmp_path / "whole.nc")))
     Ending.happens = [lambda: os.kill(os.getpid(), number)]
     with pytest.raises(Interrupted, match=rf"stopped by {said} at t = 4; continue with `langevin resume"):
-        simulation.execute(config.load(ending(tmp_path / "stopped.nc")))
+        simulation.execute(run_files.load(ending(tmp_path / "stopped.nc")))
     simulation.resume(tmp_path / "stopped.nc").close()
     assert_same(tmp_path / "whole.nc", tmp_path / "stopped.nc")
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from langevin import summary
-from langevin.observables import barriers
+from langevin.observables.landscape import barriers
 from langevin.observables.statistics import average
+from langevin.results import summary
 
 POSITIONS = 61
 T = np.linspace(0, 1, POSITIONS)

@@ -9,9 +9,10 @@ import xarray as xr
 from click.testing import CliRunner
 from small_nets import settings
 
-from langevin import connecting, simulation
-from langevin.cli import main
-from langevin.systems.networks.measured import RENEWED, RUNNING
+from langevin.analysis import connect
+from langevin.commands.cli import main
+from langevin.running import simulation
+from langevin.systems.networks.measure.measured import RENEWED, RUNNING
 
 NORMALISED = {"name": "network", "module": "small_nets:Normalised"}
 PLAIN = {"name": "mlp", "widths": [4]}
@@ -36,7 +37,7 @@ def test_runs_curves_and_planes_say_which(tmp_path: Path, monkeypatch: pytest.Mo
             assert made[name].attrs[NAME] == RUNNING
         assert NAME not in made["msd" if "msd" in made else "gradient_norm"].attrs
     keys = {"dynamics.t_max": 4, "record.times": [0, 4], "record.positions": 5, "output.figure": False}
-    connected = connecting.settings(Path("ends.nc"), overrides={"ensemble.replicas": 1, **keys})
+    connected = connect.settings(Path("ends.nc"), overrides={"ensemble.replicas": 1, **keys})
     simulation.execute(connected, tmp_path / "curve.nc")
     with xr.open_dataset("curve.nc") as made:
         for name in (

@@ -13,8 +13,8 @@ import xarray as xr
 from click.testing import CliRunner, Result
 from training_course import training
 
-from langevin import registry
-from langevin.cli import main
+from langevin.commands.cli import main
+from langevin.config import registry
 
 QUENCH = """
 title = "a quench"
@@ -171,8 +171,8 @@ def test_files_of_other_programs(quench: Path, dataset: xr.Dataset) -> None:
 
 MODEL = """
 import numpy as np
-from langevin.keys import Section, key
-from langevin.system import Model
+from langevin.config.keys import Section, key
+from langevin.core.system import Model
 class Mine(Model):
     class Parameters(Section):
         n: int = key("size", example=3)
@@ -289,7 +289,8 @@ def test_systems_and_init(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(
-    "code", ["import langevin", "from langevin.cli import main; main(['--help'], standalone_mode=False)"]
+    "code",
+    ["import langevin", "from langevin.commands.cli import main; main(['--help'], standalone_mode=False)"],
 )
 def test_light_imports(code: str) -> None:
     heavy = "{'torch', 'numba', 'xarray', 'scipy', 'matplotlib', 'netCDF4', 'pydantic', 'numpy'}"

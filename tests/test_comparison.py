@@ -16,9 +16,9 @@ from conftest import SIGMAS
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 import langevin
-from langevin import comparison
-from langevin.cli import main
-from langevin.comparison import figure, report
+from langevin.analysis import compare
+from langevin.analysis.compare import figure, report
+from langevin.commands.cli import main
 from langevin.errors import UserError
 
 TIMES = np.concatenate([[0.0], np.geomspace(0.1, 100, 31)])
@@ -88,7 +88,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_equal_physics_gives_z_of_variance_one() -> None:
     """Some 900 independent z from 100 samples a side: mean 0, variance 1, each at 5 σ."""
     z = np.concatenate(
-        [comparison.compare(made(seed=2 * k), made(seed=2 * k + 1)).table()["z"] for k in range(10)]
+        [compare.compare(made(seed=2 * k), made(seed=2 * k + 1)).table()["z"] for k in range(10)]
     )
     assert z.size == 10 * (32 + 2 * 31)
     assert abs(z.mean()) < SIGMAS / np.sqrt(z.size)
@@ -97,13 +97,13 @@ def test_equal_physics_gives_z_of_variance_one() -> None:
 
 
 def test_a_shift_is_found_with_its_sign_and_size() -> None:
-    table = comparison.compare(made(seed=1), made(seed=2, shift=0.1)).table()
+    table = compare.compare(made(seed=1), made(seed=2, shift=0.1)).table()
     # σ = 0.1·√(2/100): the shift is 7.1 of them; the mean of 94 independent z has error 0.1 (5 σ; 2 % for σ).
     assert float(table["z"].mean()) == pytest.approx(0.1 / (0.1 * np.sqrt(2 / 100)), abs=0.55 + 0.15)
     assert float(table["difference"].mean()) == pytest.approx(0.1, abs=SIGMAS * 0.1 * np.sqrt(2 / 9400))
     np.testing.assert_allclose(table["difference"], table["value_b"] - table["value_a"])
-    z = comparison.compare(made(seed=1), made(seed=2)).table()["z"].to_numpy()[:32]
-    summary = comparison.compare(made(seed=1), made(seed=2)).summary("energy")
+    z = compare.compare(made(seed=1), made(seed=2)).table()["z"].to_numpy()[:32]
+    summary = compare.compare(made(seed=1), made(seed=2)).summary("energy")
     assert summary.rms_z == pytest.approx(float(np.sqrt((z**2).mean())))
     assert summary.largest == float(z[np.abs(z).argmax()])
     assert summary.at == TIMES[int(np.abs(z).argmax())]
@@ -113,12 +113,12 @@ def test_samples_not_replicas_carry_the_error() -> None:
     """Each sample four times over: no error bar may shrink."""
     a, b = made(seed=1), made(seed=2)
     often = xr.concat([b] * 4, "replica")
-    xr.testing.assert_allclose(comparison.compare(a, often).table(), comparison.compare(a, b).table())
+    xr.testing.assert_allclose(compare.compare(a, often).table(), compare.compare(a, b).table())
 
 
 def test_a_numerical_solution_brings_its_own_errors() -> None:
     dense = np.geomspace(0.1, 100, 301) * 1.001
-    found = comparison.compare(numerical(times=dense), made(seed=3))
+    found = compare.compare(numerical(times=dense), made(seed=3))
     points = found.of("energy")[0].points
     np.testing.assert_allclose(points.a_error, 1e-4)
     assert set(points.interpolated) == {"A"}
@@ -132,7 +132,7 @@ def test_a_numerical_solution_brings_its_own_errors() -> None:
 
 def test_without_error_bar_the_difference_is_given_but_not_in_sigmas() -> None:
     alone = made(seed=2, samples=1, shift=0.3, noise=0.0)
-    found = comparison.compare(made(seed=1), alone)
+    found = compare.compare(made(seed=1), alone)
     table = found.table()
     assert table["z"].isnull().all()
     assert float(table["difference"].mean()) == pytest.approx(0.3, abs=0.01)
@@ -164,8 +164,8 @@ def test_different_physics_disagrees_and_equal_physics_agrees() -> None:
     a, b, hot = run(1, 1.0), run(2, 1.0), run(3, 1.3)
     for name in ("energy", "msd"):
         # Strongly correlated in time: rms z of equal curves scatters between 0.3 and 2.
-        assert comparison.compare(a, b).summary(name).rms_z < 2.5
-        control = comparison.compare(a, hot)
+        assert compare.compare(a, b).summary(name).rms_z < 2.5
+        control = compare.compare(a, hot)
         assert control.summary(name).rms_z > 5
     assert "dynamics.temperature = 1.0 in A, 1.3 in B" in control.notes
 
@@ -173,7 +173,7 @@ def test_different_physics_disagrees_and_equal_physics_agrees() -> None:
 def test_z_from_few_samples_is_student_distributed() -> None:
     """4 against 4 samples: rms z 1.22, not 1, and 1 as normal deviates; p uniform (5 σ of 640 points)."""
     dense = np.geomspace(0.1, 100, 640)
-    found = comparison.compare(
+    found = compare.compare(
         made(seed=1, samples=4, times=dense, waiting=[1.0]),
         made(seed=2, samples=4, times=dense, waiting=[1.0]),
     )
@@ -192,10 +192,10 @@ def test_z_from_few_samples_is_student_distributed() -> None:
     assert np.mean(np.abs(z) > 1.96) > 0.08
     assert np.sign(z).tolist() == np.sign(table["deviate"].to_numpy()[:640]).tolist()
     assert "(1.22 expected of equal curves, ν = 6" in report.text([found])
-    assert comparison.compare(numerical(), numerical()).summary("energy").expected_rms == 1
-    half = comparison.compare(numerical(times=dense), made(seed=2, samples=4, times=dense)).summary("energy")
+    assert compare.compare(numerical(), numerical()).summary("energy").expected_rms == 1
+    half = compare.compare(numerical(times=dense), made(seed=2, samples=4, times=dense)).summary("energy")
     assert half.degrees == pytest.approx(3, abs=0.01), "a solution's error is known"
-    two = comparison.compare(made(seed=1, samples=2), made(seed=2, samples=2))
+    two = compare.compare(made(seed=1, samples=2), made(seed=2, samples=2))
     assert "∞ expected of equal curves" in report.text([two]) and np.isfinite(
         two.summary("energy").rms_deviate
     )
@@ -207,7 +207,7 @@ def test_what_is_not_one_quantity_has_no_z() -> None:
     a, b = made(seed=1), made(seed=2)
     a["energy"].attrs["long_name"], b["energy"].attrs["long_name"] = "energy per spin", "training loss"
     b["msd"].attrs["units"] = "sigma_AA^2"
-    found = comparison.compare(a, b)
+    found = compare.compare(a, b)
     for name in ("energy", "msd"):
         assert not found.alike(name) and np.isnan(found.summary(name).rms_z)
     table = found.table()
@@ -223,14 +223,14 @@ def test_what_is_not_one_quantity_has_no_z() -> None:
     spans = [np.diff(np.log10(ax.get_ylim()))[0] for ax in (left, right)]
     assert spans[0] == pytest.approx(spans[1]), "a power has one slope on both"
     # Without a word on either side there is nothing to tell them apart.
-    assert comparison.compare(made(seed=1), a).alike("energy")
+    assert compare.compare(made(seed=1), a).alike("energy")
 
 
 def test_files_beside_one_reference_have_letters_of_their_own(folder: Path) -> None:
     made(seed=3).to_netcdf("c.nc")
     done = langevin_compare("a.nc", "b.nc", "c.nc")
     assert "B  b  [b.nc]" in done.output and "C  c  [c.nc]" in done.output and "(C − A)/σ" in done.output
-    found = [comparison.compare(made(seed=1), made(seed=k), letter=x) for k, x in ((2, "B"), (3, "C"))]
+    found = [compare.compare(made(seed=1), made(seed=k), letter=x) for k, x in ((2, "B"), (3, "C"))]
     (legend,) = figure.figure(found).legends
     assert [t.get_text()[0] for t in legend.get_texts()] == ["A", "B", "C"]
 
@@ -254,11 +254,11 @@ def test_files_beside_one_reference_have_letters_of_their_own(folder: Path) -> N
 def test_waiting_times_are_paired_nearest_first(
     a: list[float], b: list[float], match: float, pairs: list[tuple[float, float]]
 ) -> None:
-    assert comparison.pair(a, b, match) == pairs
+    assert compare.pair(a, b, match) == pairs
 
 
 def test_paired_and_unpaired_waiting_times_are_said() -> None:
-    found = comparison.compare(made(waiting=[1.0, 10.0, 50.0]), made(waiting=[2.0, 3.0, 10.5, 50.0], seed=1))
+    found = compare.compare(made(waiting=[1.0, 10.0, 50.0]), made(waiting=[2.0, 3.0, 10.5, 50.0], seed=1))
     assert [d.waiting for d in found.of("msd")] == [(10.0, 10.5), (50.0, 50.0)]
     assert [line.partition(":")[0] for line in found.unmatched] == [
         "t_w = 1 in A",
@@ -273,7 +273,7 @@ def test_paired_and_unpaired_waiting_times_are_said() -> None:
 
 
 def test_no_matching_waiting_time_leaves_the_energies() -> None:
-    found = comparison.compare(made(waiting=[1.0]), made(waiting=[2.0]))
+    found = compare.compare(made(waiting=[1.0]), made(waiting=[2.0]))
     assert {d.quantity for d in found.differences} == {"energy"}
     assert "msd: no matching waiting time" in found.notes
     figure.figure([found])
@@ -282,7 +282,7 @@ def test_no_matching_waiting_time_leaves_the_energies() -> None:
 def test_an_unfinished_run_is_compared_as_far_as_it_has_come() -> None:
     part = made(seed=2)
     part = part.where(part["time"] < 5).assign(msd=part["msd"].where(part["waiting_time"] < 5))
-    found = comparison.compare(made(seed=1), part)
+    found = compare.compare(made(seed=1), part)
     assert found.of("energy")[0].points.x.max() < 5
     assert [d.waiting for d in found.of("msd")] == [(1.0, 1.0)]
     assert "t_w = 10 in B: not reached" in found.unmatched
@@ -290,26 +290,26 @@ def test_an_unfinished_run_is_compared_as_far_as_it_has_come() -> None:
 
 def test_runs_that_share_a_seed_are_said_not_to_be_independent() -> None:
     a, b = (made(seed=k).assign_attrs(seed="7") for k in (1, 2))
-    assert any("seed 7 in several" in note for note in comparison.compare(a, b).notes)
-    assert not any("seed" in note for note in comparison.compare(a, b.assign_attrs(seed="8")).notes)
+    assert any("seed 7 in several" in note for note in compare.compare(a, b).notes)
+    assert not any("seed" in note for note in compare.compare(a, b.assign_attrs(seed="8")).notes)
     finite = [made(n=n, seed=n).assign_attrs(seed="7") for n in (16, 24)]
-    assert any("seed 7 in several" in note for note in comparison.extrapolate([numerical(), *finite]).notes)
+    assert any("seed 7 in several" in note for note in compare.extrapolate([numerical(), *finite]).notes)
 
 
 def test_quantities() -> None:
     a, b = made(seed=1), made(seed=2)
     renamed = [d.rename(msd="response") for d in (a, b)]
-    assert comparison.compare(*renamed, quantity="response").of("response")
-    energies = comparison.compare(a, renamed[1])
+    assert compare.compare(*renamed, quantity="response").of("response")
+    energies = compare.compare(a, renamed[1])
     assert energies.quantity is None and "no msd in" in " ".join(energies.notes)
     with pytest.raises(UserError, match="'overlap': not in dataset; allowed: msd"):
-        comparison.compare(a, b, quantity="overlap")
+        compare.compare(a, b, quantity="overlap")
     with pytest.raises(UserError, match="allowed: none, the files share no"):
-        comparison.compare(a, renamed[1], quantity="msd")
+        compare.compare(a, renamed[1], quantity="msd")
     with pytest.raises(UserError, match=r"nothing to compare.*energy: none over time in A"):
-        comparison.compare(a.drop_vars("energy"), renamed[1])
+        compare.compare(a.drop_vars("energy"), renamed[1])
     b["energy"].attrs["units"] = "K"
-    assert any("units differ" in note for note in comparison.compare(a, b).notes)
+    assert any("units differ" in note for note in compare.compare(a, b).notes)
 
 
 # Extrapolation.
@@ -320,7 +320,7 @@ SIZES = (16, 24, 32, 64)
 def test_a_known_law_in_one_over_n_extrapolates_to_its_limit() -> None:
     """94 independent z of intercepts: mean 0, variance 1, χ² its degrees, at 5 σ. Control: N = 64 alone."""
     finite = [made(n=n, seed=n, samples=200) for n in SIZES]
-    found = comparison.extrapolate([finite[2], numerical(), *finite[:2], finite[3]])
+    found = compare.extrapolate([finite[2], numerical(), *finite[:2], finite[3]])
     z = found.table()["z"].to_numpy()
     assert z.size == 94
     assert abs(z.mean()) < SIGMAS / np.sqrt(z.size)
@@ -330,11 +330,11 @@ def test_a_known_law_in_one_over_n_extrapolates_to_its_limit() -> None:
     chi2 = np.concatenate([f.fit.chi2 for f in found.fits])
     assert abs(chi2.mean() - 1) < SIGMAS * np.sqrt(2 / chi2.size)
     np.testing.assert_array_equal(found.fits[0].sizes, SIZES)
-    assert comparison.compare(numerical(), finite[3]).summary("energy").rms_z > 3
+    assert compare.compare(numerical(), finite[3]).summary("energy").rms_z > 3
 
 
 def test_the_limit_of_wrong_physics_is_refuted() -> None:
-    found = comparison.extrapolate([numerical(shift=0.1), *(made(n=n, seed=n) for n in SIZES[:3])])
+    found = compare.extrapolate([numerical(shift=0.1), *(made(n=n, seed=n) for n in SIZES[:3])])
     assert found.fits[0].fit.coefficients.shape[0] == 2
     assert found.summary("energy").rms_z > 2.5
     assert found.of("energy")[0].points.difference.mean() == pytest.approx(-0.1, abs=0.03)
@@ -354,7 +354,7 @@ def test_a_short_run_of_the_pspin_model() -> None:
         )
 
     reference = numerical(waiting=[0.0, 1.0])
-    found = comparison.extrapolate([reference, *(run(n) for n in (16, 24, 32))])
+    found = compare.extrapolate([reference, *(run(n) for n in (16, 24, 32))])
     start = found.of("energy")[0].points
     assert start.x[0] == 0.0
     assert abs(start.z[0]) < SIGMAS
@@ -377,7 +377,7 @@ def test_files_that_cannot_be_extrapolated(
     datasets: Callable[[], list[xr.Dataset]], options: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(UserError, match=words):
-        comparison.extrapolate(datasets(), **options)
+        compare.extrapolate(datasets(), **options)
 
 
 def test_a_default_written_out_is_no_difference() -> None:
@@ -386,9 +386,9 @@ def test_a_default_written_out_is_no_difference() -> None:
         settings = {"system": {"name": "pspin", "p": 3, "n": n}, "dynamics": {"temperature": 0.5, **dynamics}}
         return dataset.assign_attrs(settings=json.dumps(settings))
 
-    comparison.extrapolate([made(), given(16), given(24, initial_temperature=float("inf"), t_max=7.0)])
+    compare.extrapolate([made(), given(16), given(24, initial_temperature=float("inf"), t_max=7.0)])
     with pytest.raises(UserError, match="initial_temperature differs, inf"):
-        comparison.extrapolate([made(), given(16), given(24, initial_temperature=0.8)])
+        compare.extrapolate([made(), given(16), given(24, initial_temperature=0.8)])
 
 
 def stepped(n: int, dt: float, **options: Any) -> xr.Dataset:
@@ -400,7 +400,7 @@ def stepped(n: int, dt: float, **options: Any) -> xr.Dataset:
 def test_size_and_step_are_extrapolated_together() -> None:
     """94 independent z of limits: mean 0 and variance 1 at 5 σ. Control: one step."""
     pairs = ((16, 0.02), (24, 0.02), (32, 0.02), (64, 0.02), (16, 0.01), (16, 0.04), (24, 0.04))
-    found = comparison.extrapolate([numerical(), *(stepped(*pair, samples=100) for pair in pairs)])
+    found = compare.extrapolate([numerical(), *(stepped(*pair, samples=100) for pair in pairs)])
     z = found.table()["z"].to_numpy()
     assert abs(z.mean()) < SIGMAS / np.sqrt(z.size) and abs(np.mean(z**2) - 1) < SIGMAS * np.sqrt(2 / z.size)
     f = found.fits[0]
@@ -409,19 +409,19 @@ def test_size_and_step_are_extrapolated_together() -> None:
     assert f.steps is not None
     np.testing.assert_allclose(f.without_bias, f.values - f.fit.coefficients[3] * f.steps[:, None])
     assert len(figure.figure([found]).axes) == 5
-    one = comparison.extrapolate([numerical(), *(stepped(*pair, samples=400) for pair in pairs[:4])])
+    one = compare.extrapolate([numerical(), *(stepped(*pair, samples=400) for pair in pairs[:4])])
     assert one.table()["difference"].mean() > 0.03, "the bias of the step stays"
     with pytest.raises(UserError, match="do not tell order 1 in 1/N from 1 powers"):
-        comparison.extrapolate([numerical(), *(stepped(n, 0.32 / n) for n in (16, 32, 32))])
+        compare.extrapolate([numerical(), *(stepped(n, 0.32 / n) for n in (16, 32, 32))])
     with pytest.raises(UserError, match="an order in dt needs files that differ"):
-        comparison.extrapolate([numerical(), *(made(n=n) for n in (16, 24))], step_order=1)
+        compare.extrapolate([numerical(), *(made(n=n) for n in (16, 24))], step_order=1)
 
 
 def test_a_poor_fit_is_said() -> None:
     finite = [made(n=n, seed=n, shift=8 / n**1.5) for n in (4, 8, 16, 32)]
-    shown = report.text([comparison.extrapolate([numerical(), *finite], order=1)])
+    shown = report.text([compare.extrapolate([numerical(), *finite], order=1)])
     assert "a poor fit: the sizes are too small for the order" in shown
-    right = report.text([comparison.extrapolate([numerical(), *(made(n=n, seed=n) for n in SIZES)])])
+    right = report.text([compare.extrapolate([numerical(), *(made(n=n, seed=n) for n in SIZES)])])
     assert "p of χ²: median" in right and "a poor fit" not in right
 
 
@@ -429,7 +429,7 @@ def test_a_poor_fit_is_said() -> None:
 
 
 def test_labels_tell_files_apart(folder: Path) -> None:
-    from langevin.comparison.files import labels
+    from langevin.analysis.compare.files import labels
 
     assert labels([made(title="one"), made(title="two")]) == ["one", "two"]
     assert labels([made(title="q", n=8), made(title="q", n=16)]) == ["q, N = 8", "q, N = 16"]
@@ -444,7 +444,7 @@ def test_texts_of_the_figure_stay_inside_and_apart(count: int) -> None:
     others = [made(seed=k, waiting=(1.0, 2.0, 4.0, 8.0, 16.0), title=f"{long} {k}") for k in range(count + 1)]
     for d in others:
         d["msd"].attrs["long_name"] = "mean square displacement per degree of freedom"
-    found = [comparison.compare(others[0], other) for other in others[1:]]
+    found = [compare.compare(others[0], other) for other in others[1:]]
     drawn = figure.figure(found)
     FigureCanvasAgg(drawn).draw()
     boxes = []
@@ -478,7 +478,7 @@ def test_the_command_writes_a_table_a_figure_and_a_csv_file(folder: Path) -> Non
     assert max(len(line) for line in done.output.splitlines()) < 105
     assert {p.name for p in folder.iterdir()} == {"a.nc", "b.nc", "a-b.png", "all.csv"}
     with langevin.open("a.nc") as a, langevin.open("b.nc") as b:
-        table = comparison.compare(a, b).table()
+        table = compare.compare(a, b).table()
     with Path("all.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == table.sizes["row"]
@@ -555,18 +555,18 @@ def test_the_figure_of_a_limit_with_only_some_things_in_common() -> None:
     finite = [made(n=n, seed=n) for n in (16, 24, 32)]
     # Energies at late times only in the reference, the msd as before; and the other way round.
     late = numerical().assign_coords(time=TIMES + 1e6)
-    drawn = figure.figure([comparison.extrapolate([late, *finite])])
+    drawn = figure.figure([compare.extrapolate([late, *finite])])
     assert len(drawn.axes) == 2
-    drawn = figure.figure([comparison.extrapolate([numerical(waiting=[5.0]), *finite])])
+    drawn = figure.figure([compare.extrapolate([numerical(waiting=[5.0]), *finite])])
     assert [ax.get_xlabel() for ax in drawn.axes] == ["", "time $t$", "$1/N$"]
     # Three sizes, fit and limit at four times.
     assert len(drawn.axes[2].containers) == 8
 
 
 def test_the_energy_may_be_all_that_is_asked_for() -> None:
-    made_of = comparison.compare(made(seed=1), made(seed=2), quantity="energy")
+    made_of = compare.compare(made(seed=1), made(seed=2), quantity="energy")
     assert made_of.quantity is None and made_of.of("energy")
     with pytest.raises(UserError, match=r"'energy_error': not in dataset; allowed: msd, energy alone$"):
-        comparison.compare(made(seed=1), made(seed=2), quantity="energy_error")
+        compare.compare(made(seed=1), made(seed=2), quantity="energy_error")
     with pytest.raises(UserError, match="'time': no two-time observable in dataset; allowed: msd"):
-        comparison.compare(made(seed=1), made(seed=2), quantity="time")
+        compare.compare(made(seed=1), made(seed=2), quantity="time")

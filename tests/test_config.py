@@ -10,9 +10,9 @@ import curve_ends
 import numpy as np
 import pytest
 
-from langevin import config, registry, run_file, templates
+from langevin.config import registry, run_files, templates, toml_text
+from langevin.core.schedule import Grid
 from langevin.errors import ConfigError, UserError
-from langevin.schedule import Grid
 
 GOOD: dict[str, Any] = {
     "system": {"name": "pspin", "p": 3, "n": 32},
@@ -23,7 +23,7 @@ GOOD: dict[str, Any] = {
 
 def faults(overrides: dict[str, Any]) -> list[str]:
     with pytest.raises(ConfigError) as caught:
-        config.load(GOOD, overrides)
+        run_files.load(GOOD, overrides)
     return caught.value.faults
 
 
@@ -32,7 +32,7 @@ def test_a_good_run_file_is_read(tmp_path: Path) -> None:
     file.write_text(
         '[system]\nname = "pspin"\np = 3\nn = 32\n[dynamics]\ntemperature = 1\ndt = 0.02\nt_max = 10\n'
     )
-    settings = config.load(file)
+    settings = run_files.load(file)
     assert settings.dynamics.temperature == 1.0
     assert settings.dynamics.initial_temperature == float("inf")
     assert settings.output.path == "quench.nc"
@@ -138,14 +138,14 @@ def test_what_depends_on_a_fault_is_not_guessed(changes: dict[str, Any]) -> None
 def test_what_an_unknown_key_means_is_not_guessed() -> None:
     given = {**GOOD, "ensemble": {"replica": 4, "samples": 2}}
     with pytest.raises(ConfigError) as caught:
-        config.load(given)
+        run_files.load(given)
     (line,) = caught.value.faults
     assert "nearest: ensemble.replicas" in line
 
 
 def test_replicas_that_are_dealt_unevenly_are_said() -> None:
-    assert config.load(GOOD).size == "pspin, 4 replicas"
-    uneven = config.load(GOOD, {"ensemble.samples": 3})
+    assert run_files.load(GOOD).size == "pspin, 4 replicas"
+    uneven = run_files.load(GOOD, {"ensemble.samples": 3})
     assert uneven.size == "pspin, 4 replicas dealt unevenly over 3 samples: 1 of 2, 2 of 1"
 
 
@@ -163,7 +163,7 @@ def test_a_template_says_what_only_the_user_knows(
     assert text.startswith("# To fill in before it is valid: system.start")
     Path("a.toml").write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError, match=r'^a.toml: system.start = "a.nc": no such file$'):
-        config.load("a.toml")
+        run_files.load("a.toml")
 
 
 def test_pythons_own_types_are_welcome() -> None:
@@ -172,9 +172,9 @@ def test_pythons_own_types_are_welcome() -> None:
         "record.lags": np.linspace(0.1, 0.5, 3), "record.waiting_times": Grid(per_decade=3.0),
         "output.path": Path("q.nc"),
     }  # fmt: skip
-    settings = config.load(GOOD, changes)
+    settings = run_files.load(GOOD, changes)
     assert (settings.system.n, settings.output.path) == (40, "q.nc")
-    assert config.load(json.loads(settings.as_json())).record == settings.record
+    assert run_files.load(json.loads(settings.as_json())).record == settings.record
 
 
 def test_a_step_longer_than_the_run() -> None:
@@ -184,7 +184,7 @@ def test_a_step_longer_than_the_run() -> None:
 
 def test_missing_keys_say_what_is_needed() -> None:
     with pytest.raises(ConfigError) as caught:
-        config.load({"system": {"name": "pspin"}})
+        run_files.load({"system": {"name": "pspin"}})
     assert {line.partition(":")[0] for line in caught.value.faults} == {
         "system.p", "system.n", "dynamics.temperature", "dynamics.dt", "dynamics.t_max",
     }  # fmt: skip
@@ -193,14 +193,14 @@ def test_missing_keys_say_what_is_needed() -> None:
 @pytest.mark.parametrize("table", ["system", "dynamics", "record", "output"])
 def test_a_section_that_is_no_table(table: str) -> None:
     with pytest.raises(ConfigError, match=table):
-        config.load({**GOOD, table: 3})
+        run_files.load({**GOOD, table: 3})
 
 
 def test_overrides() -> None:
-    key, value = run_file.parse_assignment("dynamics.initial_temperature=inf")
+    key, value = toml_text.parse_assignment("dynamics.initial_temperature=inf")
     assert (key, value) == ("dynamics.initial_temperature", float("inf"))
-    assert run_file.parse_assignment("output.path=a file.nc")[1] == "a file.nc"
-    settings = config.load(GOOD, {"dynamics.temperature": 0.7, "record.lags": {"per_decade": 3}})
+    assert toml_text.parse_assignment("output.path=a file.nc")[1] == "a file.nc"
+    settings = run_files.load(GOOD, {"dynamics.temperature": 0.7, "record.lags": {"per_decade": 3}})
     assert settings.dynamics.temperature == 0.7
     assert GOOD["dynamics"]["temperature"] == 0.5
 
@@ -208,7 +208,7 @@ def test_overrides() -> None:
 @pytest.mark.parametrize("bad", ["dynamics.dt", "dt=3", "=3"])
 def test_an_assignment_needs_a_section_and_a_value(bad: str) -> None:
     with pytest.raises(UserError, match=r"section\.key=value"):
-        run_file.parse_assignment(bad)
+        toml_text.parse_assignment(bad)
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_a_file_that_is_no_run_file(tmp_path: Path, content: bytes | None, word:
     if content is not None:
         file.write_bytes(content)
     with pytest.raises(UserError, match=word):
-        config.load(file)
+        run_files.load(file)
 
 
 @pytest.mark.parametrize("name", sorted(registry.names()))
@@ -230,12 +230,12 @@ def test_the_template_of_every_system_validates(
     curve_ends.stand_by(name, tmp_path)
     file = tmp_path / "template.toml"
     file.write_text(templates.template(name))
-    assert config.load(file).system_name == name
+    assert run_files.load(file).system_name == name
 
 
 def test_settings_survive_json() -> None:
-    settings = config.load(GOOD)
-    again = config.load(json.loads(settings.as_json()))
+    settings = run_files.load(GOOD)
+    again = run_files.load(json.loads(settings.as_json()))
     assert (again.system, again.dynamics, again.record) == (
         settings.system,
         settings.dynamics,

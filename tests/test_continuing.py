@@ -21,15 +21,18 @@ from test_sweep import harmonic, here
 from test_sweep_processes import write_sweep
 
 import langevin
-from langevin import config, pace, simulation, storage
-from langevin.cli import main
-from langevin.ensemble import Ensemble
+from langevin.commands.cli import main
+from langevin.config import run_files
+from langevin.core.ensemble import Ensemble
 from langevin.errors import Diverged, Interrupted, UserError
-from langevin.interruption import Request, heed, listening
-from langevin.preparation import Place, report, saved
-from langevin.storage import Paths
+from langevin.files import storage
+from langevin.files.storage import Paths
+from langevin.machine import pace
+from langevin.machine.interruption import Request, heed, listening
+from langevin.machine.reports import Place, report, saved
+from langevin.running import simulation
 from langevin.systems.harmonic import Harmonic
-from langevin.systems.networks.team import Team
+from langevin.systems.networks.descent.shared_calls import Team
 from langevin.systems.particles import start
 
 #: A fixture of the tests of sweeps, used here, too.
@@ -111,7 +114,7 @@ def said(*arguments: Any) -> tuple[int, str]:
 def test_a_job_script_is_run_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Until it has nothing to do: to the same bits as at one go."""
     monkeypatch.chdir(tmp_path)
-    simulation.execute(config.load(slow("whole.nc")))
+    simulation.execute(run_files.load(slow("whole.nc")))
     write_run_file(tmp_path / "run.toml", slow("a.nc"))
     codes = []
     while not codes or codes[-1] != 0:
@@ -135,7 +138,7 @@ def test_the_wall_time_ends_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     # A tick for every hundred steps or so.
     monkeypatch.setattr(pace, "STRETCH", 0.01)
     long = {"dynamics": {"t_max": 4000.0}, "record": {"times": [1.0], "waiting_times": [0.0], "lags": [1.0]}}
-    simulation.execute(config.load(harmonic(**long, output={"path": str(tmp_path / "whole.nc")})))
+    simulation.execute(run_files.load(harmonic(**long, output={"path": str(tmp_path / "whole.nc")})))
     given = harmonic(**long, output={"path": str(tmp_path / "a.nc")})
     # On a busy machine it may take long to read a checkpoint: more and more time.
     stops, wall = 0, 0.2
@@ -156,7 +159,7 @@ def test_the_wall_time_ends_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_sweeps_go_on_too(here: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     swept = {"sweep": {"dynamics.temperature": [0.5, 1.0, 2.0]}}
-    simulation.execute(config.load(slow("whole.nc", **swept)))
+    simulation.execute(run_files.load(slow("whole.nc", **swept)))
     write_sweep(tmp_path / "run.toml", slow("a.nc", **swept))
     codes = []
     while not codes or codes[-1] != 0:
@@ -222,7 +225,7 @@ def test_a_figure_that_is_missing_is_drawn(tmp_path: Path, monkeypatch: pytest.M
     given = slow("a.nc")
     given["output"]["figure"] = True
     write_run_file(tmp_path / "run.toml", given)
-    simulation.execute(config.load(tmp_path / "run.toml"))
+    simulation.execute(run_files.load(tmp_path / "run.toml"))
     assert said("run", "run.toml", "--resume") == (0, "a.nc is complete\n")
     assert (tmp_path / "a.png").exists()
 
@@ -288,7 +291,7 @@ def test_a_start_with_nothing_to_save_leaves_nothing(tmp_path: Path) -> None:
 
 def test_a_start_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped, and killed, and stopped again."""
-    simulation.execute(config.load(slow(tmp_path / "whole.nc", "Prepared")))
+    simulation.execute(run_files.load(slow(tmp_path / "whole.nc", "Prepared")))
     given, paths = slow(tmp_path / "a.nc", "Prepared"), Paths(tmp_path / "a.nc")
     Slow.now["start"] = [lambda: None, stop]
     with pytest.raises(Interrupted, match=r"stopped by SIGTERM in the start .* `langevin resume .*a.nc`"):
@@ -344,7 +347,7 @@ def test_particles_go_on_from_where_they_were(tmp_path: Path, monkeypatch: pytes
     """In the pushes, three quarters of all steps, and in the equilibration; cut elsewhere, the same bits."""
     given = mixtures.settings(system__equilibration_time=0.05)
     given["output"]["path"] = str(tmp_path / "whole.nc")
-    simulation.execute(config.load(given))
+    simulation.execute(run_files.load(given))
     given["output"]["path"] = str(tmp_path / "a.nc")
     plain, parts = start.report, [0.1, 0.5, 0.8, 0.95]
 
@@ -388,7 +391,7 @@ def test_a_measurement_in_threads_is_interrupted() -> None:
 
 def test_what_takes_long_to_write_is_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = slow(tmp_path / "whole.nc", record={"configurations": "always"})
-    simulation.execute(config.load(given))
+    simulation.execute(run_files.load(given))
     given["output"]["path"] = str(tmp_path / "a.nc")
     read, frames = storage.Trajectory.read, []
 
@@ -417,7 +420,7 @@ def test_equations_are_interrupted_between_stops(solver: str, tmp_path: Path) ->
     }
     if solver == "direct":
         given["dynamics"]["grid_step"] = 0.05
-    system = simulation.build(config.load(given), Ensemble.regular(1, 1, 0))
+    system = simulation.build(run_files.load(given), Ensemble.regular(1, 1, 0))
     state = system.initial_state(None)  # type: ignore[arg-type]
     with listening() as stopping, pytest.raises(Interrupted):
         stopping.note(Request("by the test", 130))

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from langevin.systems.compiling import host_has
-from langevin.systems.networks.convolution import ConvPool
-from langevin.systems.networks.modules import SmallNet
-from langevin.systems.networks.pooled_forward import group_size
+from langevin.systems.networks.kernels.convolution import ConvPool
+from langevin.systems.networks.kernels.pooled_forward import group_size
+from langevin.systems.networks.nets.modules import SmallNet
 
 
 def layer(before: int, after: int, kernel: int, padding: int = 0, seed: int = 0) -> ConvPool:

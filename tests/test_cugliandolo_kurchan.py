@@ -14,7 +14,7 @@ import pytest
 import xarray as xr
 
 import langevin
-from langevin import config
+from langevin.config import run_files
 from langevin.errors import ConfigError, Diverged
 from langevin.systems.cugliandolo_kurchan import theory
 from langevin.systems.cugliandolo_kurchan.accuracy import Pair, two_time
@@ -342,7 +342,7 @@ def test_both_solvers_write_the_same_file() -> None:
 )
 def test_bad_input_is_one_clear_line(override: dict[str, Any], words: list[str]) -> None:
     with pytest.raises(ConfigError) as caught:
-        config.load(settings(**override))
+        run_files.load(settings(**override))
     (line,) = caught.value.faults
     for word in words:
         assert word in line

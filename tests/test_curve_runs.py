@@ -11,10 +11,13 @@ import xarray as xr
 from click.testing import CliRunner
 
 import langevin
-from langevin import connecting, plotting, simulation, summary
-from langevin.cli import main
+from langevin import plotting
+from langevin.analysis import connect
+from langevin.commands.cli import main
 from langevin.errors import Interrupted, UserError
-from langevin.session import Session
+from langevin.results import summary
+from langevin.running import simulation
+from langevin.running.session import Session
 
 #: Four replicas in each of two samples: labels k, sample k mod 2.
 QUENCH: dict[str, Any] = {
@@ -82,7 +85,7 @@ def test_a_curve_goes_on_between_the_ends_that_it_began_with(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("ends.nc").write_bytes(quench.read_bytes())
-    settings = connecting.settings(Path("ends.nc"), output=Path("c.nc"))
+    settings = connect.settings(Path("ends.nc"), output=Path("c.nc"))
 
     def stop(session: Any, run: Any) -> None:
         session._checkpoint()

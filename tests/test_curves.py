@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from conftest import SIGMAS
 
-from langevin.observables import curves, extrapolation
-from langevin.observables.curves import Curve
-from langevin.observables.freedom import as_normal, combined, expected_rms, two_sided
+from langevin.observables.fits import curves, extrapolation
+from langevin.observables.fits.curves import Curve
+from langevin.observables.fits.freedom import as_normal, combined, expected_rms, two_sided
 
 
 def curve(x: np.ndarray, error: float = 1e-3, shift: float = 0.0) -> Curve:

@@ -17,10 +17,13 @@ import xarray as xr
 from click.testing import CliRunner
 from test_restart import interrupted
 
-from langevin import cli, config, sealing, simulation, storage
+from langevin.commands import cli
+from langevin.config import run_files
 from langevin.errors import LangevinError, StorageError
-from langevin.session import Session
-from langevin.storage import Paths
+from langevin.files import sealing, storage
+from langevin.files.storage import Paths
+from langevin.running import simulation
+from langevin.running.session import Session
 
 GIVEN: dict[str, Any] = {
     "title": "springs, at the temperature “1”",
@@ -69,7 +72,7 @@ TELLING = ("history", "wall_time_seconds", "run_file", "settings", "commit")
 def unfinished(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[Path, bytes], dict[str, Any]]:
     """Return the files of a run that was stopped, and what its result is to hold."""
     folder = tmp_path_factory.mktemp("run")
-    simulation.execute(config.load(given(folder / "whole.nc")))
+    simulation.execute(run_files.load(given(folder / "whole.nc")))
     with pytest.MonkeyPatch.context() as patch:
         paths = interrupted(given(folder / "a.nc"), patch, after=1.0, tick_number=0)
     kept = {path: path.read_bytes() for path in folder.iterdir() if path.name.startswith("a.")}
@@ -106,7 +109,7 @@ def test_a_damaged_run_ends_in_the_same_bits_or_not_at_all(
 
 
 def test_a_damaged_result_is_one_line(tmp_path: Path) -> None:
-    path = simulation.execute(config.load(given(tmp_path / "a.nc")))
+    path = simulation.execute(run_files.load(given(tmp_path / "a.nc")))
     whole, expected, ends = path.read_bytes(), contents(path), Counter[str]()
     rng = random.Random(1)
     for _ in range(4 * TRIES):
@@ -123,7 +126,7 @@ def test_a_damaged_result_is_one_line(tmp_path: Path) -> None:
 
 
 def test_damage_to_the_seal_itself_is_not_taken_for_its_absence(tmp_path: Path) -> None:
-    path = simulation.execute(config.load(given(tmp_path / "a.nc")))
+    path = simulation.execute(run_files.load(given(tmp_path / "a.nc")))
     whole, seal = path.read_bytes(), sealing.SEAL
     assert sealing.verify(path)
     # A block that ends the file, together with the last number before the seal.
@@ -140,7 +143,7 @@ def test_damage_to_the_seal_itself_is_not_taken_for_its_absence(tmp_path: Path) 
 
 @pytest.mark.parametrize("mode", ["a", "r+", "xarray", "xarray adds"])
 def test_a_result_that_a_user_edits_is_not_called_damaged(mode: str, tmp_path: Path) -> None:
-    path = simulation.execute(config.load(given(tmp_path / "a.nc")))
+    path = simulation.execute(run_files.load(given(tmp_path / "a.nc")))
     if mode.startswith("xarray"):
         with xr.open_dataset(path) as opened:
             dataset = opened.load()
@@ -161,7 +164,7 @@ def test_damage_that_shows_on_reading_is_one_line(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a file that is too large for a look at its seal, or has none, the chunks have checksums."""
-    path = simulation.execute(config.load(given(tmp_path / "a.nc")))
+    path = simulation.execute(run_files.load(given(tmp_path / "a.nc")))
     with xr.open_dataset(path) as found:
         expected = {name: found[name].to_numpy().tobytes() for name in ("energy", "configuration")}
     whole = path.read_bytes()
@@ -186,7 +189,7 @@ def test_damage_that_shows_on_reading_is_one_line(
 def test_every_chunk_of_numbers_has_a_checksum(tmp_path: Path) -> None:
     swept = {**given(tmp_path / "s.nc"), "sweep": {"dynamics.temperature": [0.5, 1.0]}}
     for settings in (given(tmp_path / "a.nc"), swept):
-        with netCDF4.Dataset(simulation.execute(config.load(settings))) as file:
+        with netCDF4.Dataset(simulation.execute(run_files.load(settings))) as file:
             numbers = [v for v in file.variables.values() if v.ndim and v.dtype is not str]
             assert len(numbers) > 5
             assert all(variable.filters()["fletcher32"] for variable in numbers)
@@ -203,7 +206,7 @@ def test_a_damaged_folder_of_a_sweep_is_one_line(tmp_path: Path, monkeypatch: py
 
     with monkeypatch.context() as patch, pytest.raises(StorageError, match="no space left"):
         patch.setattr(combine, "write", full)
-        simulation.execute(config.load(settings))
+        simulation.execute(run_files.load(settings))
     shutil.copytree(paths.sweep, tmp_path / "kept")
     member = paths.sweep / "member-0001.nc"
     rng = random.Random(3)
@@ -244,7 +247,7 @@ def test_damage_during_the_run_is_noticed_at_its_end(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(Session, "_finish", harmed)
     with pytest.raises(StorageError, match=r"a\.checkpoint\.configurations is damaged"):
-        simulation.execute(config.load(given(tmp_path / "a.nc")))
+        simulation.execute(run_files.load(given(tmp_path / "a.nc")))
     assert not (tmp_path / "a.nc").exists()
     assert not list(tmp_path.glob(".*partial"))
 

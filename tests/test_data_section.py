@@ -15,15 +15,15 @@ from click.testing import CliRunner
 from learners import Linear
 
 import langevin
-from langevin import config, registry, templates
-from langevin.cli import main
-from langevin.ensemble import Ensemble
+from langevin.commands.cli import main
+from langevin.config import registry, run_files, templates
+from langevin.config.keys import Section
+from langevin.core.ensemble import Ensemble
 from langevin.errors import ConfigError, Interrupted, UserError
-from langevin.interruption import Request
-from langevin.keys import Section
-from langevin.session import Session
-from langevin.systems.networks.datasets.base import Data, DataKeys, Examples, shares
-from langevin.systems.networks.datasets.synthetic import Synthetic
+from langevin.machine.interruption import Request
+from langevin.running.session import Session
+from langevin.systems.networks.data.base import Data, DataKeys, Examples, shares
+from langevin.systems.networks.data.synthetic import Synthetic
 
 GOOD: dict[str, Any] = {
     "system": {"name": "learners:Linear"},
@@ -47,7 +47,7 @@ class Own:
         self.parameters = parameters
 
     @classmethod
-    def check(cls, settings: config.Settings) -> Iterable[str]:
+    def check(cls, settings: run_files.Settings) -> Iterable[str]:
         if settings.data.train != "all":
             yield f"data.train = {settings.data.train}: must be 1 at seed {settings.ensemble.seed}"
 
@@ -60,17 +60,17 @@ class Own:
 
 def faults(overrides: dict[str, Any], **changes: Any) -> list[str]:
     with pytest.raises(ConfigError) as caught:
-        config.load({**GOOD, **changes}, overrides)
+        run_files.load({**GOOD, **changes}, overrides)
     return caught.value.faults
 
 
 def test_the_default_data_set_needs_no_section() -> None:
     given = {name: table for name, table in GOOD.items() if name != "data"}
-    settings = config.load(given)
+    settings = run_files.load(given)
     assert (settings.data_name, settings.data_class) == ("synthetic", Synthetic)
     assert (settings.data.train, settings.data.clusters) == (2000, 4)
-    again = config.load(json.loads(config.load(GOOD).as_json()))
-    assert again.data == config.load(GOOD).data != settings.data
+    again = run_files.load(json.loads(run_files.load(GOOD).as_json()))
+    assert again.data == run_files.load(GOOD).data != settings.data
 
 
 def test_a_system_without_data_takes_none() -> None:
@@ -78,7 +78,7 @@ def test_a_system_without_data_takes_none() -> None:
     (line,) = faults({}, system=harmonic)
     assert line == "data: harmonic takes no data; allowed: no section [data]"
     given = {name: table for name, table in GOOD.items() if name != "data"}
-    settings = config.load({**given, "system": harmonic})
+    settings = run_files.load({**given, "system": harmonic})
     assert (settings.data_name, settings.data_class, settings.data) == ("", None, None)
 
 
@@ -116,7 +116,7 @@ def test_how_many_examples(value: Any) -> None:
     (line,) = faults({"data.train": value}, data=own)
     assert line.startswith("data.train = ")
     assert line.endswith('must be an integer ≥ 1, or "all"')
-    assert config.load({**GOOD, "data": own}, {"data.train": "all"}).data.train == "all"
+    assert run_files.load({**GOOD, "data": own}, {"data.train": "all"}).data.train == "all"
 
 
 def test_a_section_that_is_no_table() -> None:
@@ -140,7 +140,7 @@ def test_a_systems_own_check_sees_valid_data_alone(monkeypatch: pytest.MonkeyPat
     faults({"data.noise": -1})
     assert all(data.noise >= 0 for data in seen)
     seen.clear()
-    config.load(GOOD)
+    run_files.load(GOOD)
     assert [data.noise for data in seen] == [0.5]
 
 
@@ -151,7 +151,7 @@ def test_a_template_shows_the_default_data_set(tmp_path: Path) -> None:
     assert given["ensemble"]["samples"] == 1
     assert set(given["data"]) == {"name", *Synthetic.Parameters.model_fields}
     (tmp_path / "new.toml").write_text(text)
-    assert config.load(tmp_path / "new.toml").data == Synthetic.Parameters()
+    assert run_files.load(tmp_path / "new.toml").data == Synthetic.Parameters()
     shown = CliRunner().invoke(main, ["systems", "learners:Linear"]).output
     assert '[data]\n  name (default: "synthetic")' in shown
     assert "noise (default: 5.0)" in shown
@@ -214,8 +214,8 @@ def test_other_packages_register_theirs(monkeypatch: pytest.MonkeyPatch) -> None
         EntryPoint("synthetic", "test_data_section:Own", "langevin.datasets"),
     ]
     monkeypatch.setattr(registry, "entry_points", lambda group: [p for p in points if p.group == group])
-    assert config.load({**GOOD, "data": {"name": "theirs"}}).data_class is Own
-    assert config.load(GOOD).data_class is Synthetic
+    assert run_files.load({**GOOD, "data": {"name": "theirs"}}).data_class is Own
+    assert run_files.load(GOOD).data_class is Synthetic
     assert "theirs" not in registry.names()
 
 

@@ -14,13 +14,13 @@ from hypothesis.extra import numpy as arrays
 from scipy.special import logsumexp
 from tiny_archive import idx_bytes, packed, records, tar
 
-from langevin import registry
-from langevin.ensemble import Ensemble
+from langevin.config import registry
+from langevin.core.ensemble import Ensemble
 from langevin.errors import UserError
-from langevin.systems.networks.datasets import base, cifar, depot, idx
-from langevin.systems.networks.datasets.archives import CIFAR100, FashionMNIST
-from langevin.systems.networks.datasets.base import Data, Examples
-from langevin.systems.networks.datasets.synthetic import SHAPES, Synthetic
+from langevin.systems.networks.data import base, cifar, depot, idx
+from langevin.systems.networks.data.archives import CIFAR100, FashionMNIST
+from langevin.systems.networks.data.base import Data, Examples
+from langevin.systems.networks.data.synthetic import SHAPES, Synthetic
 
 ONE = Ensemble.regular(1, 1, seed=5)
 

@@ -13,8 +13,8 @@ from small_nets import built, settings
 from torch import nn
 
 from langevin.errors import ConfigError, UserError
-from langevin.systems.networks import deep_modules
-from langevin.systems.networks.deep_modules import VGG16, CifarResNet, PreResNet, WideResNet
+from langevin.systems.networks.nets import deep_modules
+from langevin.systems.networks.nets.deep_modules import VGG16, CifarResNet, PreResNet, WideResNet
 
 SHAPE = (3, 32, 32)
 

@@ -18,14 +18,14 @@ from click.testing import CliRunner
 from tiny_archive import CONTENTS, FILES, LABELS, NOBODY, PIXELS, Tiny, idx_bytes, packed
 
 import langevin
-from langevin import config, registry
-from langevin.cli import main
-from langevin.ensemble import Ensemble
+from langevin.commands.cli import main
+from langevin.config import registry, run_files
+from langevin.core.ensemble import Ensemble
 from langevin.errors import ConfigError, StorageError, UserError
-from langevin.systems.networks.datasets import depot
-from langevin.systems.networks.datasets.archives import MNIST, FashionMNIST
-from langevin.systems.networks.datasets.base import Data
-from langevin.systems.networks.datasets.depot import Archive, File
+from langevin.systems.networks.data import depot
+from langevin.systems.networks.data.archives import MNIST, FashionMNIST
+from langevin.systems.networks.data.base import Data
+from langevin.systems.networks.data.depot import Archive, File
 
 
 @pytest.fixture(autouse=True)
@@ -264,7 +264,7 @@ def test_fetch_and_list(server: Server, tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_the_list_needs_nothing_heavy(tmp_path: Path) -> None:
     program = (
-        "import sys; from langevin.cli import main; main(['data', 'list'], standalone_mode=False); "
+        "import sys; from langevin.commands.cli import main; main(['data', 'list'], standalone_mode=False); "
         "assert not {'torch', 'numba', 'xarray', 'matplotlib'} & set(sys.modules)"
     )
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
@@ -323,7 +323,7 @@ def test_faults_are_known_before_anything_is_loaded(
     keys: dict[str, Any], ensemble: dict[str, int], words: list[str]
 ) -> None:
     with pytest.raises(ConfigError) as caught:
-        config.load({**run_file(**keys), "data": {"name": "mnist", **keys}, "ensemble": ensemble})
+        run_files.load({**run_file(**keys), "data": {"name": "mnist", **keys}, "ensemble": ensemble})
     (line,) = caught.value.faults
     for word in words:
         assert word in line
@@ -331,4 +331,4 @@ def test_faults_are_known_before_anything_is_loaded(
 
 def test_samples_of_a_subset_are_welcome() -> None:
     given = {**run_file(), "data": {"name": "cifar10", "train": 1000}}
-    assert config.load({**given, "ensemble": {"replicas": 4, "samples": 2}}).data.train == 1000
+    assert run_files.load({**given, "ensemble": {"replicas": 4, "samples": 2}}).data.train == 1000

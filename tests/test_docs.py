@@ -15,9 +15,10 @@ from click.testing import CliRunner
 from conftest import ROOT
 from matplotlib.figure import Figure
 
-from langevin import beginning, config
-from langevin.cli import main
-from langevin.ensemble import Ensemble
+from langevin.commands.cli import main
+from langevin.config import run_files
+from langevin.core.ensemble import Ensemble
+from langevin.running import start
 
 DOCUMENTS = sorted(p.relative_to(ROOT).as_posix() for p in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 RUN_FILES = sorted(p.relative_to(ROOT).as_posix() for p in ROOT.glob("runs/**/*.toml"))
@@ -34,7 +35,7 @@ def needed(file: Path) -> Path | None:
     return file.with_name(result).with_suffix(".toml") if result else None
 
 
-def leave_result(settings: config.Settings, folder: Path) -> None:
+def leave_result(settings: run_files.Settings, folder: Path) -> None:
     """Leave what stands for a result: two weights of each replica in place of millions."""
     replicas, times = settings.ensemble.replicas, settings.given["record"]["snapshots"]
     ensemble = Ensemble.regular(replicas, settings.ensemble.samples, 1)
@@ -54,9 +55,9 @@ def leave_result(settings: config.Settings, folder: Path) -> None:
 def test_every_run_file_validates(file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     if before := needed(ROOT / file):
-        leave_result(config.load(before), tmp_path)
+        leave_result(run_files.load(before), tmp_path)
     # That the other run stores what this one begins from.
-    beginning.read(config.load(ROOT / file))
+    start.read(run_files.load(ROOT / file))
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +127,7 @@ def test_run_files_in_documents_validate(
         for seed, end in enumerate(filter(None, (system.get("start"), system.get("end")))):
             if system["name"] in curve_ends.OF:
                 curve_ends.make(system["name"], tmp_path / end, 4, 1, seed)
-        config.load(given)
+        run_files.load(given)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from conftest import SIGMAS, z_score
 
-from langevin.dynamics import Langevin
-from langevin.ensemble import Ensemble
+from langevin.core.dynamics import Langevin
+from langevin.core.ensemble import Ensemble
+from langevin.core.noise import Noise
+from langevin.core.system import Array
 from langevin.errors import Diverged
-from langevin.noise import Noise
-from langevin.system import Array
 from langevin.systems.harmonic import Harmonic
 
 K, T, T_I = 1.3, 0.7, 2.0

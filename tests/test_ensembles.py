@@ -22,8 +22,8 @@ from torch import nn
 
 import langevin
 from langevin import plotting
-from langevin.cli import main
-from langevin.ensembling.command import ensembles
+from langevin.analysis.ensemble.command import ensembles
+from langevin.commands.cli import main
 from langevin.errors import UserError
 from langevin.observables.ensembles import Pool, disagreement, groups, mean, normalised
 from langevin.systems.networks.network import Network

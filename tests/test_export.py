@@ -13,10 +13,10 @@ from cages import caged
 from click.testing import CliRunner
 
 import langevin
-from langevin import export
-from langevin.cli import main
+from langevin.commands.cli import main
 from langevin.errors import StorageError
-from langevin.observables.particles import Mixture
+from langevin.observables.particles.motion import Mixture
+from langevin.results import export
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 import langevin
-from langevin import config, registry, sizes, templates
+from langevin.config import registry, run_files, templates
+from langevin.core.schedule import Grid, Schedule
 from langevin.errors import ConfigError, LangevinError
-from langevin.schedule import Grid, Schedule
+from langevin.machine import memory
 
 EXTREMES = (0, -1, 5e-324, 1e-300, 1e300, 1e308, 2**63, 10**30, 10**400, math.nan, math.inf)
 
@@ -41,7 +42,7 @@ def numeric(kind: type[Any]) -> Iterator[tuple[str, str]]:
 def judged(given: dict[str, Any], key: str, value: Any) -> str:
     """Return what is wrong with how a value is judged; empty if it is a fault in a line, or a schedule."""
     try:
-        settings = config.load(given, {key: value})
+        settings = run_files.load(given, {key: value})
     except ConfigError as error:
         return "several lines" if any("\n" in fault for fault in error.faults) else ""
     dynamics, record = settings.dynamics, settings.record
@@ -59,7 +60,7 @@ def test_extreme_numbers_of_a_system(name: str) -> None:
     shared = {"start"} if name == "harmonic" else {"ensemble", "record", "output", "data", "start"}
     if registry.load(name).__module__.startswith("langevin.systems.networks") and name != "mlp":
         shared.add("dynamics")
-    for table, kind in config.tables(system):
+    for table, kind in run_files.tables(system):
         if table in shared:
             continue
         for field, annotation in numeric(kind):
@@ -96,7 +97,7 @@ def test_extreme_numbers_of_a_data_set(name: str) -> None:
 def test_what_no_machine_holds_is_one_line(changes: dict[str, Any], words: list[str]) -> None:
     given = tomllib.loads(templates.template("harmonic"))
     with pytest.raises(ConfigError) as caught:
-        config.load(given, changes)
+        run_files.load(given, changes)
     for word in words:
         assert any(word in line for line in caught.value.faults), caught.value.faults
 
@@ -108,7 +109,7 @@ def test_more_pairs_than_memory_holds_are_a_fault(monkeypatch: pytest.MonkeyPatc
     # 12 decades squared are 1.4e8 pairs: 30 GB of schedule, and it is not built to find that out.
     monkeypatch.setattr("psutil.virtual_memory", lambda: type("Free", (), {"available": 8e9}))
     with pytest.raises(ConfigError) as caught:
-        config.load(given, {"record.waiting_times": dense, "record.lags": dense})
+        run_files.load(given, {"record.waiting_times": dense, "record.lags": dense})
     (line,) = caught.value.faults
     for word in ("record.waiting_times", "record.lags", "ensemble.replicas", "GB", "8 GB are free"):
         assert word in line
@@ -116,7 +117,7 @@ def test_more_pairs_than_memory_holds_are_a_fault(monkeypatch: pytest.MonkeyPatc
 
 def test_a_far_end_of_a_grid_ends_with_the_run() -> None:
     given = tomllib.loads(templates.template("harmonic"))
-    found = config.load(given, {"record.times": {"per_decade": 5, "stop": 1e308}})
+    found = run_files.load(given, {"record.times": {"per_decade": 5, "stop": 1e308}})
     plan = Schedule.build(found.record.times, Grid(), Grid(), 100.0, 0.02)
     assert 10 < len(plan) < 30 and plan.times[-1] == 100
 
@@ -136,7 +137,7 @@ def test_a_run_that_memory_does_not_hold_says_what_to_reduce(
     def fail(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr("langevin.simulation.build", fail)
+    monkeypatch.setattr("langevin.running.simulation.build", fail)
     given = tomllib.loads(templates.template("harmonic"))
     with pytest.raises(LangevinError, match=r"memory of this machine.*ensemble\.replicas") as caught:
         langevin.run(given | {"output": {"figure": False}})
@@ -144,5 +145,5 @@ def test_a_run_that_memory_does_not_hold_says_what_to_reduce(
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
-    with pytest.raises(ValueError, match="something else"), sizes.room_explained():
+    with pytest.raises(ValueError, match="something else"), memory.room_explained():
         raise ValueError("something else")

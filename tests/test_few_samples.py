@@ -9,8 +9,10 @@ import pytest
 import xarray as xr
 
 import langevin
-from langevin import comparison, plotting, summary
+from langevin import plotting
+from langevin.analysis import compare
 from langevin.plotting.temperature import has_temperature
+from langevin.results import summary
 
 
 def oscillators(replicas: int, samples: int) -> xr.Dataset:
@@ -71,6 +73,6 @@ def test_the_error_of_examples_is_not_that_of_a_network() -> None:
         }
         made.append(langevin.run(settings))
     assert made[0]["energy_error"].attrs["kind"] == "sampling"
-    table = comparison.compare(*made).table()
+    table = compare.compare(*made).table()
     assert np.isnan(table["z"]).all()
     assert "over examples" in summary.results(made[0])

@@ -21,10 +21,13 @@ import xarray as xr
 from click.testing import CliRunner
 from test_restart import assert_same, interrupted
 
-from langevin import cli, config, files, locking, netcdf, simulation, storage
+from langevin.commands import cli
+from langevin.config import run_files
 from langevin.errors import StorageError, UserError
-from langevin.session import Session
-from langevin.storage import Paths
+from langevin.files import disk, locking, netcdf, storage
+from langevin.files.storage import Paths
+from langevin.running import simulation
+from langevin.running.session import Session
 
 LACKING = [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL, errno.EPERM]
 
@@ -40,7 +43,7 @@ def given(path: Path | str, **record: Any) -> dict[str, Any]:
 
 
 def run_file(folder: Path, settings: dict[str, Any]) -> Path:
-    from langevin.keys import toml
+    from langevin.config.keys import toml
 
     lines = []
     for section, keys in settings.items():
@@ -60,7 +63,7 @@ def test_without_locks_a_run_goes_on_with_one_warning(
     with pytest.warns(
         locking.Unlocked, match=r"has no locks .*: a second process on .*a\.nc is not kept off"
     ) as said:
-        simulation.execute(config.load(given(tmp_path / "a.nc")))
+        simulation.execute(run_files.load(given(tmp_path / "a.nc")))
     assert len(said) == 1
     done = CliRunner().invoke(cli.main, ["run", str(run_file(tmp_path, given(tmp_path / "b.nc"))), "-q"])
     assert (done.exit_code, done.output.count("\n")) == (0, 1), done.output
@@ -94,7 +97,7 @@ def interposed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {**clean, "LD_PRELOAD": str(library), "FLOCK_ERRNO": str(errno.ENOLCK)}
 
 
-PROGRAM = "from langevin.cli import main; main()"
+PROGRAM = "from langevin.commands.cli import main; main()"
 
 
 def command(*arguments: str, cwd: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -147,7 +150,7 @@ def test_what_a_disk_says_is_one_line_and_loses_nothing(
     assert not list(tmp_path.glob(".*"))
     simulation.execute_resume(paths.result)
     settings["output"]["path"] = str(tmp_path / "whole.nc")
-    assert_same(simulation.execute(config.load(settings)), paths.result)
+    assert_same(simulation.execute(run_files.load(settings)), paths.result)
 
 
 @pytest.mark.parametrize("room", [40_000, 150_000])
@@ -181,7 +184,7 @@ def test_a_folder_that_goes_during_the_run_is_one_line(
 
     monkeypatch.setattr(Session, "_finish", gone)
     with pytest.raises(StorageError, match=r"cannot write .*: there is no folder .*out any more"):
-        simulation.execute(config.load(given(tmp_path / "out" / "a.nc")))
+        simulation.execute(run_files.load(given(tmp_path / "out" / "a.nc")))
 
 
 def test_a_link_stays_and_its_target_is_replaced(tmp_path: Path) -> None:
@@ -189,7 +192,7 @@ def test_a_link_stays_and_its_target_is_replaced(tmp_path: Path) -> None:
     target, link = tmp_path / "far" / "b.nc", tmp_path / "a.nc"
     target.write_text("old")
     link.symlink_to(Path("far") / "b.nc")
-    simulation.execute(config.load(given(link)), force=True)
+    simulation.execute(run_files.load(given(link)), force=True)
     assert link.is_symlink()
     assert not target.is_symlink()
     with simulation.open(target) as found:
@@ -208,7 +211,7 @@ def test_modes_follow_the_umask(mask: int, tmp_path: Path, monkeypatch: pytest.M
         assert modes() == {0o666 & ~mask}
         simulation.execute_resume(paths.result)
         # As gsd and others do: they make their own files, with modes of their own.
-        with files.replacing(tmp_path / "b") as aside:
+        with disk.replacing(tmp_path / "b") as aside:
             os.close(os.open(aside, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o640))
         assert modes() == {0o666 & ~mask}
     finally:
@@ -238,7 +241,7 @@ def test_what_is_no_file_is_said_to_be_none(
     make(Path("a.nc"))
     for attempt in (
         lambda: simulation.open("a.nc"),
-        lambda: simulation.execute(config.load(given("a.nc")), force=True),
+        lambda: simulation.execute(run_files.load(given("a.nc")), force=True),
     ):
         with pytest.raises(UserError, match=f"a.nc.* is {called}"):
             attempt()
@@ -256,12 +259,12 @@ def test_names_that_are_too_long_are_refused_at_the_start(size: int, tmp_path: P
     path = tmp_path / ("n" * (size - 3) + ".nc")
     own = given(path, configurations="always")
     if size == 232:
-        with simulation.open(simulation.execute(config.load(own))) as found:
+        with simulation.open(simulation.execute(run_files.load(own))) as found:
             assert "configuration" in found
         assert list(tmp_path.iterdir()) == [path]
         return
     with pytest.raises(UserError, match=r"output\.path = .*the name has [\d,]+ bytes; allowed: up to 232"):
-        config.load(own)
+        run_files.load(own)
     # Where [output] is not what is asked, as in a sweep.
     with pytest.raises(UserError, match=r"output\.path = .*too long"):
         Paths(path).check(force=False)
@@ -272,13 +275,13 @@ def test_names_that_are_too_long_are_refused_at_the_start(size: int, tmp_path: P
 
 def test_folders_without_permission_are_one_line(tmp_path: Path) -> None:
     """In a process of its own, which gives up the rights of the superuser once everything is imported."""
-    simulation.execute(config.load(given(tmp_path / "a.nc")))
+    simulation.execute(run_files.load(given(tmp_path / "a.nc")))
     (tmp_path / "out").mkdir()
     shutil.copy(tmp_path / "a.nc", tmp_path / "out" / "a.nc")
     tmp_path.chmod(0o755)
     program = (
         "import os\nfrom pathlib import Path\nfrom langevin import simulation\n"
-        "from langevin.errors import LangevinError\nfrom langevin.storage import Paths\n"
+        "from langevin.errors import LangevinError\nfrom langevin.files.storage import Paths\n"
         "simulation.open('a.nc').close()\n"
         "os.getuid() or os.setuid(65534)\n"
         "for act in (lambda: Paths(Path('out/b.nc')).check(False), lambda: simulation.open('out/a.nc')):\n"

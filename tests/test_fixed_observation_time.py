@@ -12,8 +12,8 @@ from two_step import LAGS, Q, T, X, two_lines, two_step
 
 import langevin
 from langevin.observables.equal_time import equal_time
+from langevin.observables.fits.ratios import Covariance, fieller, likeliest, within
 from langevin.observables.fixed_time import at_observation_time
-from langevin.observables.ratios import Covariance, fieller, likeliest, within
 from langevin.observables.response import aging_line, fdt_ratio, fdt_ratio_at
 from langevin.observables.statistics import Array
 

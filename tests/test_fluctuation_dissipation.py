@@ -9,8 +9,8 @@ import pytest
 import xarray as xr
 from two_step import LAGS, WAITING, Q, T, X, two_lines, two_step
 
+from langevin.observables.fits.regression import three_points
 from langevin.observables.plateau import plateau
-from langevin.observables.regression import three_points
 from langevin.observables.response import aging_line, fdt_ratio
 from langevin.observables.statistics import average, jackknife
 

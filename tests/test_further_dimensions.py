@@ -12,13 +12,16 @@ from cages import Cages, caged
 from test_restart import assert_same, interrupted
 
 import langevin
-from langevin import config, export, simulation
-from langevin.dynamics import Langevin
-from langevin.ensemble import Ensemble
+from langevin.config import run_files
+from langevin.core.dynamics import Langevin
+from langevin.core.ensemble import Ensemble
+from langevin.core.schedule import Grid, Schedule
 from langevin.errors import LangevinError, UserError
-from langevin.observables import particles, two_time
-from langevin.recorder import Recorder
-from langevin.schedule import Grid, Schedule
+from langevin.observables import two_time
+from langevin.observables.particles import motion
+from langevin.record.recorder import Recorder
+from langevin.results import export
+from langevin.running import simulation
 from langevin.sweep import execution
 from langevin.sweep.executor import InProcess
 
@@ -55,7 +58,7 @@ def test_they_are_in_the_file_with_their_coordinates(found: xr.Dataset) -> None:
 
 def test_a_model_compares_in_its_own_way_and_the_response_is_added(found: xr.Dataset) -> None:
     at = found["configuration"].sel(time=0.1).values, found["configuration"].sel(time=0.15).values
-    expected = particles.compare(particles.Mixture.of(found["configuration"]), *at)
+    expected = motion.compare(motion.Mixture.of(found["configuration"]), *at)
     for name, value in expected.items():
         np.testing.assert_array_equal(found[name].values[:, 1, 1], value)
     assert found["integrated_response"].notnull().any()
@@ -68,14 +71,14 @@ def test_a_model_compares_in_its_own_way_and_the_response_is_added(found: xr.Dat
 def test_the_stored_trajectory_gives_the_same_bits(found: xr.Dataset, quantity: str) -> None:
     pairs = found["configuration"], found["waiting_time"], found["lag"]
     np.testing.assert_array_equal(getattr(two_time, quantity)(*pairs), found[quantity])
-    again = particles.two_time(*pairs, "self_scattering")
+    again = motion.two_time(*pairs, "self_scattering")
     xr.testing.assert_equal(again, found["self_scattering"].drop_vars("sample"))
 
 
 def test_attributes_of_the_configuration_are_extended(found: xr.Dataset) -> None:
     about = found["configuration"].attrs
     assert about["units"] == "sigma_AA"
-    mixture = particles.Mixture.of(found["configuration"])
+    mixture = motion.Mixture.of(found["configuration"])
     assert (mixture.names, mixture.counts, mixture.wavenumbers) == (("A", "B"), (40, 10), (7.25, 2.0))
 
 
@@ -83,7 +86,7 @@ def test_attributes_of_the_configuration_are_extended(found: xr.Dataset) -> None
 def test_they_survive_a_checkpoint(tick: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given: dict[str, Any] = caged(response=True)
     given["output"] = {"path": str(tmp_path / "whole.nc")}
-    simulation.execute(config.load(given))
+    simulation.execute(run_files.load(given))
     given["output"] = {"path": str(tmp_path / "stopped.nc")}
     paths = interrupted(given, monkeypatch, tick)
     with xr.open_dataset(paths.checkpoint) as part:
@@ -156,7 +159,7 @@ def test_names_of_the_schema_are_no_further_dimensions(recorder: Recorder, dim: 
 
 def test_a_model_without_any_has_none() -> None:
     system = simulation.build(
-        config.load({**caged(), "system": {"name": "harmonic", "n": 3}}), Ensemble.regular(1, 1, 1)
+        run_files.load({**caged(), "system": {"name": "harmonic", "n": 3}}), Ensemble.regular(1, 1, 1)
     )
     assert isinstance(system, Langevin) and not isinstance(system.model, Cages)
     assert system.dimensions() == {} and system.at_waiting(system.initial_state(None)) == {}  # type: ignore[arg-type]

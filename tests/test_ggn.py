@@ -15,10 +15,10 @@ from test_network_hessian import NETS, network_run, reference, small_data, train
 from torch import Tensor, nn
 
 import langevin
-from langevin import config
+from langevin.config import run_files
 from langevin.errors import ConfigError
-from langevin.observables import spectra
-from langevin.systems.networks import curvature
+from langevin.observables.landscape import spectra
+from langevin.systems.networks.measure import curvature
 
 CLOUD = small_data(curved_nets.FEATURES)
 KINDS = ["tanh", "relu, three layers", "squared error", "sigmoid outputs", "not in closed form", "batch-norm"]
@@ -153,4 +153,4 @@ def test_only_networks_have_one() -> None:
         "record": {"hessian": [0.0], "ggn": True},
     }
     with pytest.raises(ConfigError, match=r"record.ggn = true: allowed: false \(pspin gives no Gauss-Newton"):
-        config.load(given)
+        run_files.load(given)

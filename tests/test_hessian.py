@@ -13,15 +13,16 @@ from conftest import SIGMAS, z_score
 from test_restart import assert_same, interrupted
 
 import langevin
-from langevin import config, simulation
-from langevin.ensemble import Ensemble
+from langevin.config import run_files
+from langevin.config.keys import HessianKeys
+from langevin.core.ensemble import Ensemble
+from langevin.core.schedule import Grid, Schedule
 from langevin.errors import ConfigError, Diverged, UserError
-from langevin.keys import HessianKeys
-from langevin.observables import spectra
-from langevin.observables.hessian import Spectrum, density, diagonalised, lanczos, spectrum
-from langevin.schedule import Grid, Schedule
-from langevin.spectra import Spectra
-from langevin.summary import results
+from langevin.observables.landscape import spectra
+from langevin.observables.landscape.hessian import Spectrum, density, diagonalised, lanczos, spectrum
+from langevin.record.hessian import Spectra
+from langevin.results.summary import results
+from langevin.running import simulation
 from langevin.systems.pspin import theory
 from langevin.systems.pspin.couplings import Couplings
 from langevin.systems.pspin.curvature import TangentHessian
@@ -135,7 +136,7 @@ def test_a_recursion_that_ends_leaves_nan() -> None:
 
 def test_the_probes_held_at_once_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     together = lanczos(symmetric(30), rng(), steps=7, probes=5)
-    monkeypatch.setattr("langevin.observables.hessian.HELD", 0)
+    monkeypatch.setattr("langevin.observables.landscape.hessian.HELD", 0)
     apart = lanczos(symmetric(30), rng(), steps=7, probes=5)
     np.testing.assert_allclose(apart.values, together.values, rtol=0, atol=1e-12)
     assert apart.trace == pytest.approx(together.trace, rel=1e-12)
@@ -308,7 +309,7 @@ def test_a_resumed_run_has_the_same_spectra(
 ) -> None:
     given = small_run(hessian=[0.0, 2.0, 6.0], **({} if exact else LANCZOS))
     given["output"] = {"path": str(tmp_path / "whole.nc"), "figure": False}
-    simulation.execute(config.load(given))
+    simulation.execute(run_files.load(given))
     given["output"]["path"] = str(tmp_path / "stopped.nc")
     paths = interrupted(given, monkeypatch, 1, after=2.5)
     name = "hessian_eigenvalue" if exact else "ritz_value"
@@ -343,7 +344,7 @@ def test_probes_belong_to_seed_replica_and_time() -> None:
 @pytest.mark.parametrize("keys", [{}, LANCZOS], ids=["exact", "lanczos"])
 def test_neither_threads_nor_other_replicas_matter(keys: dict[str, int]) -> None:
     found = []
-    settings = config.load(small_run(hessian=[0.0], **keys))
+    settings = run_files.load(small_run(hessian=[0.0], **keys))
     whole = Ensemble.regular(4, 2, 3, threads=1)
     for ensemble in (whole, Ensemble.regular(4, 2, 3, threads=2), whole.subset(np.array([3, 1]))):
         system = simulation.build(settings, ensemble)
@@ -455,7 +456,7 @@ def test_faults_name_the_key(system: str, record: dict[str, Any], fault: str) ->
     if system != "pspin":
         given |= {"system": {"name": system}, "dynamics": {"t_max": 20.0}}
     with pytest.raises(ConfigError) as raised:
-        config.load(given)
+        run_files.load(given)
     assert any(line.startswith(fault) for line in raised.value.faults), raised.value.faults
 
 

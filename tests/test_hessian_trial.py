@@ -15,8 +15,8 @@ from test_network_hessian import NETS, Moved, small_data, trained
 
 import langevin
 from langevin.errors import UserError
-from langevin.systems.networks import hessian_trial
-from langevin.systems.networks.differentiable import twice_differentiable
+from langevin.systems.networks.nets.differentiable import twice_differentiable
+from langevin.systems.networks.trials import hessian_trial
 
 CLOUD = small_data(curved_nets.FEATURES)
 

@@ -12,10 +12,11 @@ from test_network_hessian import network_run, small_data
 from test_restart import assert_same, interrupted
 
 import langevin
-from langevin import config, simulation
+from langevin.config import run_files
 from langevin.errors import ConfigError, UserError
-from langevin.observables import spectra
-from langevin.observables.eigenvectors import part_in_span, top
+from langevin.observables.landscape import spectra
+from langevin.observables.landscape.eigenvectors import part_in_span, top
+from langevin.running import simulation
 
 
 class Matrix:
@@ -85,7 +86,7 @@ def test_a_run_stores_them_and_resumes_to_the_same_bits(
 ) -> None:
     asked = network_run(hessian=[0, 7, 60], hessian_vectors=3, configurations="always", **keys)
     given = {**asked, "output": {"path": str(tmp_path / "whole.nc")}}
-    simulation.execute(config.load(given))
+    simulation.execute(run_files.load(given))
     given["output"] = {"path": str(tmp_path / "stopped.nc")}
     paths = interrupted(given, monkeypatch, 0, after=10)
     simulation.resume(paths.result).close()
@@ -141,10 +142,10 @@ def test_on_the_sphere_they_are_tangent() -> None:
 
 def test_the_gradient_on_the_sphere() -> None:
     """∂H is homogeneous of degree p − 1: ∂²H σ = (p − 1) ∂H. Forces are in single precision."""
-    from langevin.ensemble import Ensemble
+    from langevin.core.ensemble import Ensemble
     from langevin.systems.pspin.second_derivative import second_derivative
 
-    made = config.load(
+    made = run_files.load(
         {
             "system": {"name": "pspin", "p": 3, "n": 12},
             "dynamics": {"temperature": 0.0, "dt": 0.1, "t_max": 1.0},
@@ -184,7 +185,7 @@ def test_the_overlap_of_spaces() -> None:
 @pytest.mark.parametrize("keys", [{"hessian_vectors": 2}, {"ggn": True}])
 def test_without_times_there_is_nothing_to_find(keys: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=f"record.{next(iter(keys))} = .*without times, record.hessian"):
-        config.load(network_run(**keys))
+        run_files.load(network_run(**keys))
 
 
 def test_too_many_are_refused_before_the_run(monkeypatch: pytest.MonkeyPatch) -> None:

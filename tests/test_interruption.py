@@ -17,10 +17,10 @@ import pytest
 from test_restart import write_run_file
 from test_sweep import harmonic
 
-from langevin import interruption
-from langevin.duration import seconds
 from langevin.errors import Interrupted, UserError
-from langevin.interruption import SIGNALS, Request, carried, heed, listening
+from langevin.machine import interruption
+from langevin.machine.duration import seconds
+from langevin.machine.interruption import SIGNALS, Request, carried, heed, listening
 
 SAID = {number: "Ctrl-C" if number == signal.SIGINT else number.name for number in SIGNALS}
 
@@ -169,7 +169,7 @@ else:
     sys.exit("none here")
 inner = interpreters.create()
 program = (
-    "from langevin.interruption import listening\\n"
+    "from langevin.machine.interruption import listening\\n"
     "with listening() as stop, stop.at_once():\\n    assert stop.asked is None"
 )
 assert interpreters.run_string(inner, program) is None

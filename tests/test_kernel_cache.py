@@ -16,13 +16,13 @@ import llvmlite.binding as llvm
 import numba
 import pytest
 
-from langevin import kernel_cache, notices
+from langevin.machine import kernel_cache, notices
 
 ROOT = Path(__file__).parent.parent
 
 #: A module with a kernel, and one that it calls.
 HELPER = """
-from langevin.kernel_cache import njit
+from langevin.machine.kernel_cache import njit
 
 @njit(error_model="numpy")
 def half(x):
@@ -30,7 +30,7 @@ def half(x):
 """
 KERNEL = """
 from kernel_helper import half
-from langevin.kernel_cache import njit
+from langevin.machine.kernel_cache import njit
 
 @njit(error_model="numpy")
 def add(x, y):

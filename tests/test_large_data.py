@@ -11,13 +11,12 @@ import torch
 from small_nets import built, settings
 
 from langevin.errors import UserError
-from langevin.systems.networks import examples
-from langevin.systems.networks.datasets import base
-from langevin.systems.networks.datasets.sameness import same_data
-from langevin.systems.networks.examples import Examples
-from langevin.systems.networks.training import Captured
-from langevin.systems.networks.units import Units
-from langevin.systems.networks.views import Augmented
+from langevin.systems.networks.data import base, examples
+from langevin.systems.networks.data.examples import Examples
+from langevin.systems.networks.data.sameness import same_data
+from langevin.systems.networks.data.views import Augmented
+from langevin.systems.networks.descent.training import Captured
+from langevin.systems.networks.replicas.units import Units
 
 NET = {"name": "small_net", "filters": [2, 3], "hidden": 6}
 IMAGES = {"name": "synthetic", "train": 24, "test": 20, "like": "cifar10"}

@@ -14,15 +14,15 @@ from small_nets import built, settings
 from torch import nn
 
 import langevin
-from langevin import connecting
-from langevin.cli import main
+from langevin.analysis import connect
+from langevin.commands.cli import main
+from langevin.config.keys import HessianKeys
 from langevin.errors import ConfigError
-from langevin.keys import HessianKeys
-from langevin.systems.networks import layers
-from langevin.systems.networks.layer_curvature import LayeredHessian
-from langevin.systems.networks.measurement import gradient_noise
+from langevin.systems.networks.measure import layers
+from langevin.systems.networks.measure.layer_curvature import LayeredHessian
+from langevin.systems.networks.measure.measurement import gradient_noise
 from langevin.systems.networks.network import Network
-from langevin.systems.networks.tiny import Tiny
+from langevin.systems.networks.replicas.tiny import Tiny
 
 #: 64 points of five features: nets whose Hessian is a small matrix.
 CLOUD = {"name": "test_network_hessian:Cloud", "count": 64}
@@ -116,7 +116,7 @@ def test_errors_of_one_layer_are_those_of_the_whole(
     network.probing.load(0, state)
     whole = gradient_noise(probe, subset)
     # One tensor that holds everything: gradients joined.
-    from langevin.systems.networks import layer_noise
+    from langevin.systems.networks.measure import layer_noise
 
     joined = layer_noise._squares
     monkeypatch.setattr(layer_noise, "_squares", lambda ts: np.full(len(ts), joined(ts).sum()))
@@ -242,7 +242,7 @@ def test_layers_change_no_other_number(stored: Path) -> None:
 
 def test_a_curve_has_no_layers(stored: Path) -> None:
     with pytest.raises(ConfigError, match=r"record\.layers = true: allowed: false with a curve"):
-        connecting.settings(stored, overrides={"record.layers": True})
+        connect.settings(stored, overrides={"record.layers": True})
 
 
 def test_a_figure_of_layers_is_drawn(stored: Path, tmp_path: Path) -> None:

@@ -10,12 +10,13 @@ import pytest
 from scipy.integrate import solve_ivp
 from scipy.spatial import cKDTree
 
-from langevin import config, notices
-from langevin.ensemble import Ensemble
+from langevin.config import run_files
+from langevin.core.ensemble import Ensemble
 from langevin.errors import ConfigError, StorageError
-from langevin.systems.networks.datasets import depot, ljat, trimer
-from langevin.systems.networks.datasets.archives import MNIST
-from langevin.systems.networks.datasets.ljat import LJAT, molecules
+from langevin.machine import notices
+from langevin.systems.networks.data import depot, ljat, trimer
+from langevin.systems.networks.data.archives import MNIST
+from langevin.systems.networks.data.ljat import LJAT, molecules
 
 ONE = Ensemble.regular(1, 1, seed=5)
 
@@ -252,5 +253,5 @@ def test_faults(keys: dict[str, Any], samples: int, fault: str) -> None:
         "ensemble": {"replicas": 2, "samples": samples},
     }
     with pytest.raises(ConfigError) as caught:
-        config.load(given)
+        run_files.load(given)
     assert fault in str(caught.value)

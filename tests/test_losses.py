@@ -9,12 +9,13 @@ import torch
 import torch.nn.functional as F
 
 import langevin
-from langevin import config, simulation
-from langevin.ensemble import Ensemble
+from langevin.config import run_files
+from langevin.core.ensemble import Ensemble
+from langevin.core.noise import Noise
 from langevin.errors import UserError
-from langevin.noise import Noise
-from langevin.systems.networks import whole
-from langevin.systems.networks.losses import CLASSES, OTHERS, Loss
+from langevin.running import simulation
+from langevin.systems.networks.measure import whole
+from langevin.systems.networks.nets.losses import CLASSES, OTHERS, Loss
 
 DYNAMICS = {"batch_size": 10, "t_max": 60.0, "learning_rate": 0.2, "precision": "double"}
 RECORD = {"times": [0.0, 60.0], "waiting_times": [0.0], "lags": [60.0], "configurations": "always"}
@@ -32,7 +33,7 @@ def run_file(loss, module="net", **changes):
 
 
 def system_of(loss, module="net", **changes):
-    return simulation.build(config.load(run_file(loss, module, **changes)), Ensemble.regular(2, 1, 3))
+    return simulation.build(run_files.load(run_file(loss, module, **changes)), Ensemble.regular(2, 1, 3))
 
 
 def clouds(**keys):

@@ -14,10 +14,11 @@ import xarray as xr
 from conftest import SIGMAS, z_score
 from small_nets import built, settings
 
-from langevin import simulation
-from langevin.comparison import files
+from langevin.analysis.compare import files
 from langevin.observables.statistics import average
-from langevin.systems.networks import measurement, subsets
+from langevin.running import simulation
+from langevin.systems.networks.data import subsets
+from langevin.systems.networks.measure import measurement
 
 LJAT = {"name": "ljat", "points": 2000, "train": 400, "test": 300}
 FEW = {"energy_examples": 60, "gradient_examples": 50, "hessian_examples": 30}

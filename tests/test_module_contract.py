@@ -21,13 +21,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from langevin import config, connecting, rebuilding, simulation, stored
-from langevin.cli import main
-from langevin.ensembling.command import ensembles
+from langevin.analysis import connect
+from langevin.analysis.ensemble.command import ensembles
+from langevin.commands.cli import main
+from langevin.config import run_files
+from langevin.core.noise import Noise
 from langevin.errors import UserError
-from langevin.noise import Noise
-from langevin.systems.networks import contract
+from langevin.results import configurations, rebuild
+from langevin.running import simulation
 from langevin.systems.networks.network import Network
+from langevin.systems.networks.trials import contract
 
 Maker = Callable[..., dict[str, Any]]
 
@@ -47,7 +50,7 @@ def check(
 ) -> None:
     """Hold run, resume, ensemble, [start] and Hessian to the module itself."""
     path = by_hand.run(tables, folder / "run.nc")
-    network = by_hand.system(config.load(tables))
+    network = by_hand.system(run_files.load(tables))
     assert network.traits.modal == modal
     courses = [by_hand.course(network, k, modal) for k in range(2)]
     with xr.open_dataset(path) as made:
@@ -79,7 +82,7 @@ def check_curve(path: Path) -> None:
         apart = "constants" in made and bool((made["constants"][0] != made["constants"][1]).any())
         moving, energy = "snapshot_buffers" in made, made["energy"][:, -1].to_numpy()
     quiet = {"dynamics.t_max": 3, "record.positions": 3, "output.figure": False, "ensemble.replicas": 1}
-    curve = connecting.settings(path, overrides=quiet)
+    curve = connect.settings(path, overrides=quiet)
     output = path.with_name("curve.nc")
     if apart:
         with pytest.raises(UserError, match="differ in what is frozen"):
@@ -124,7 +127,7 @@ def test_modules_are_what_they_are_by_themselves(name: str, tmp_path: Path) -> N
 def test_what_no_run_can_carry_is_one_line(name: str) -> None:
     tables = by_hand.given(f"odd_modules:{name}")
     with pytest.raises(UserError) as caught:
-        by_hand.system(config.load(tables))
+        by_hand.system(run_files.load(tables))
     said = str(caught.value)
     assert odd_modules.REFUSED[name] in said and said.startswith("system: ") and "\n" not in said
 
@@ -159,7 +162,7 @@ def test_frozen_features_are_each_replica_s_own(tmp_path: Path) -> None:
     path = by_hand.run(by_hand.given("odd_modules:Frozen", record__hessian=[]), tmp_path / "frozen.nc")
     with xr.open_dataset(path) as made:
         assert (made["constants"][0] != made["constants"][1]).all()
-    curve = connecting.settings(path, overrides={"dynamics.t_max": 5})
+    curve = connect.settings(path, overrides={"dynamics.t_max": 5})
     with pytest.raises(UserError, match=r"replica 0 of .* and replica 1 of .* differ in what is frozen"):
         simulation.execute(curve, tmp_path / "curve.nc")
     assert not (tmp_path / "curve.nc").exists()
@@ -174,7 +177,7 @@ def test_curves_have_the_frozen_features_of_their_ends(tmp_path: Path) -> None:
         tables["dynamics"]["learning_rate"] = rate
         paths.append(by_hand.run(tables, tmp_path / f"{rate}.nc"))
     quiet = {"dynamics.t_max": 4, "record.positions": 5, "output.figure": False}
-    curve = connecting.settings(*paths, overrides={**quiet, "record.energy_examples": 1000})
+    curve = connect.settings(*paths, overrides={**quiet, "record.energy_examples": 1000})
     with xr.open_dataset(simulation.execute(curve, tmp_path / "curve.nc")) as made:
         ends = made["curve_energy"][:, [0, -1]].to_numpy()
     for k, path in enumerate(paths):
@@ -184,7 +187,7 @@ def test_curves_have_the_frozen_features_of_their_ends(tmp_path: Path) -> None:
 
 def test_times_of_a_curve_follow_its_end(tmp_path: Path) -> None:
     path = by_hand.run(by_hand.given("odd_modules:plain", record__hessian=[]), tmp_path / "plain.nc")
-    settings = connecting.settings(path, overrides={"dynamics.t_max": 7})
+    settings = connect.settings(path, overrides={"dynamics.t_max": 7})
     assert max(settings.record.times.as_given()) == 7
 
 
@@ -193,10 +196,10 @@ def test_another_module_than_that_of_the_run_is_noticed(
 ) -> None:
     """What no hash of sources tells: numbers that code reads from elsewhere."""
     path = by_hand.run(by_hand.given("odd_modules:plain", record__hessian=[]), tmp_path / "plain.nc")
-    rebuilding.rebuilt(stored.read(path))
+    rebuild.rebuilt(configurations.read(path))
     monkeypatch.setattr(torch, "tanh", torch.sin)
     monkeypatch.setattr(nn.Tanh, "forward", lambda self, x: torch.sin(x))
-    for use in (lambda: rebuilding.rebuilt(stored.read(path)), lambda: ensembles([path])):
+    for use in (lambda: rebuild.rebuilt(configurations.read(path)), lambda: ensembles([path])):
         with pytest.raises(UserError, match=r"replica 0 has the energy .* as its network is now"):
             use()
 
@@ -204,7 +207,7 @@ def test_another_module_than_that_of_the_run_is_noticed(
 @pytest.mark.parametrize("name", ["fully_connected", "lenet", "small_net", "mlp", "toy", "resnet18", "vgg16"])
 def test_nets_of_our_own_keep_the_contract(name: str, small: Maker) -> None:
     """They are not tried before a run; what their layers tell is what a trial finds."""
-    network = by_hand.system(config.load(small(name)))
+    network = by_hand.system(run_files.load(small(name)))
     tried = contract.traits(network)
     assert (tried.couples, tried.moving) == (network.traits.couples, network.traits.moving)
     assert not tried.remembers and not tried.reassigns
@@ -256,4 +259,4 @@ def causal(classes: int) -> nn.Module:
 
 
 def test_coupling_that_spares_the_first_example_is_seen() -> None:
-    assert by_hand.system(config.load(by_hand.given("test_module_contract:causal"))).traits.couples
+    assert by_hand.system(run_files.load(by_hand.given("test_module_contract:causal"))).traits.couples

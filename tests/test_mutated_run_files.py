@@ -8,9 +8,9 @@ from pathlib import Path
 import mutation
 import pytest
 
-from langevin import config
+from langevin.config import run_files
 from langevin.errors import MOST_FAULTS, ConfigError, UserError
-from langevin.storage import Paths
+from langevin.files.storage import Paths
 
 #: Characters of a line, and of all of them.
 LINE, ALL = 2000, 20_000
@@ -20,7 +20,7 @@ def outcome(content: bytes, file: Path) -> str:
     """Validate as the command does; anything but a `UserError` is the failure of the test."""
     file.write_bytes(content)
     try:
-        settings = config.load(file)
+        settings = run_files.load(file)
         Paths(Path(settings.output.path)).check(force=True)
     except UserError as error:
         lines = str(error).splitlines()

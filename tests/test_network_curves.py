@@ -13,16 +13,18 @@ from click.testing import CliRunner
 from torch.func import functional_call
 
 import langevin
-from langevin import connecting, rebuilding, simulation, stored
-from langevin.cli import main
-from langevin.ensemble import Ensemble
+from langevin.analysis import connect
+from langevin.commands.cli import main
+from langevin.core.ensemble import Ensemble
+from langevin.core.noise import Noise
+from langevin.core.system import Model
 from langevin.errors import UserError
-from langevin.noise import Noise
-from langevin.observables import barriers
-from langevin.system import Model
+from langevin.observables.landscape import barriers
+from langevin.results import configurations, rebuild
+from langevin.running import simulation
 from langevin.systems.curves import Band, geometry
-from langevin.systems.networks.bends import OnLength, weights
 from langevin.systems.networks.curve import NetworkCurve, isometric, point
+from langevin.systems.networks.descent.bends import OnLength, weights
 
 NETS: dict[str, dict[str, Any]] = {
     "perceptron": {"name": "fully_connected", "hidden": 6},
@@ -65,7 +67,7 @@ def curve_of(file: Path, **overrides: Any) -> tuple[NetworkCurve, Noise]:
     """Return the curve between the first two of the four replicas, in double precision."""
     dotted = {name.replace("__", "."): value for name, value in overrides.items()}
     fixed = {"ensemble.replicas": 1, "dynamics.precision": "double", "record.positions": 5}
-    made = connecting.settings(file, overrides={**fixed, **dotted})
+    made = connect.settings(file, overrides={**fixed, **dotted})
     ensemble = Ensemble.regular(1, 1, 3, threads=1)
     system = simulation.build(made, ensemble)
     assert isinstance(system, NetworkCurve)
@@ -265,7 +267,7 @@ def test_distances_survive_in_few_dimensions() -> None:
 @pytest.fixture(scope="module")
 def joined(ends: Path) -> Any:
     """Return the result of a short search for two curves between four small nets."""
-    made = connecting.settings(
+    made = connect.settings(
         ends / "convolution.nc",
         overrides={
             "dynamics.t_max": 20,
@@ -279,8 +281,8 @@ def joined(ends: Path) -> Any:
 
 
 def test_the_ends_are_exact_and_pairs_are_disjoint(joined: Any, ends: Path) -> None:
-    run = stored.read(ends / "convolution.nc")
-    network, _ = rebuilding.rebuilt(run)
+    run = configurations.read(ends / "convolution.nc")
+    network, _ = rebuild.rebuilt(run)
     known = network.evaluate(run.x)
     control = joined["control"].to_numpy()
     np.testing.assert_array_equal(control[:, 0], run.x[[0, 2]])
@@ -309,8 +311,8 @@ def test_a_barrier_is_what_stands_above_the_higher_end(joined: Any) -> None:
 
 
 def test_the_ensemble_of_two_is_that_of_their_mean_probabilities(joined: Any, ends: Path) -> None:
-    run = stored.read(ends / "convolution.nc")
-    network, _ = rebuilding.rebuilt(run, np.array([0, 2]))
+    run = configurations.read(ends / "convolution.nc")
+    network, _ = rebuild.rebuilt(run, np.array([0, 2]))
     control = torch.from_numpy(joined["control"].to_numpy()).float()
     for r in range(2):
         _, first = network.see(control[r, 0], r)
@@ -348,7 +350,7 @@ def test_a_symmetry_of_the_ends_is_broken(curve: str, ends: Path) -> None:
 
 
 def test_the_kick_is_of_the_replica_alone(ends: Path) -> None:
-    both = connecting.settings(ends / "perceptron.nc", overrides={"ensemble.replicas": 2})
+    both = connect.settings(ends / "perceptron.nc", overrides={"ensemble.replicas": 2})
     start = {}
     for labels in ([0, 1], [1]):
         ensemble = Ensemble.regular(2, 1, 3, threads=1).subset(np.array(labels))

@@ -15,13 +15,14 @@ from small_nets import built, settings
 from test_restart import assert_same, interrupted
 from torch import Tensor, nn
 
-from langevin import config, simulation
-from langevin.keys import Section, key
-from langevin.observables import spectra
-from langevin.spectra import Spectra
-from langevin.systems.networks import perceptron_hessian
-from langevin.systems.networks.curvature import LossHessian
-from langevin.systems.networks.datasets.base import Data, Examples
+from langevin.config import run_files
+from langevin.config.keys import Section, key
+from langevin.observables.landscape import spectra
+from langevin.record.hessian import Spectra
+from langevin.running import simulation
+from langevin.systems.networks.data.base import Data, Examples
+from langevin.systems.networks.measure import perceptron_hessian
+from langevin.systems.networks.measure.curvature import LossHessian
 from langevin.systems.networks.network import Network
 
 IMAGES = {"name": "synthetic", "like": "cifar10", "train": 24, "test": 8}
@@ -153,7 +154,7 @@ def test_products_and_matrix_agree(which: str, monkeypatch: pytest.MonkeyPatch) 
     # In pieces, of examples and of vectors.
     monkeypatch.setattr(type(net.train), "piece", property(lambda self: 7))
     monkeypatch.setattr(perceptron_hessian, "PIECE", 1000)
-    monkeypatch.setattr("langevin.systems.networks.curvature.TOGETHER", 2)
+    monkeypatch.setattr("langevin.systems.networks.measure.curvature.TOGETHER", 2)
     np.testing.assert_allclose(operator.matvec(vectors), expected, rtol=0, atol=1e-13)
     np.testing.assert_allclose(operator.dense() @ vectors, expected, rtol=0, atol=1e-13)
 
@@ -258,7 +259,7 @@ def test_a_run_with_spectra_resumes_to_the_same_bits(
     keys: dict[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = {**network_run(hessian=[0, 7, 60], **keys), "output": {"path": str(tmp_path / "whole.nc")}}
-    simulation.execute(config.load(given))
+    simulation.execute(run_files.load(given))
     given["output"] = {"path": str(tmp_path / "stopped.nc")}
     paths = interrupted(given, monkeypatch, 0, after=10)
     simulation.resume(paths.result).close()
@@ -276,7 +277,7 @@ def test_a_run_with_spectra_resumes_to_the_same_bits(
 
 @pytest.mark.parametrize("keys", [{}, {"hessian_exact": 0, "hessian_steps": 4}], ids=["exact", "lanczos"])
 def test_threads_do_not_change_a_bit(keys: dict[str, int]) -> None:
-    made, found = config.load(network_run(hessian=[0], **keys)), []
+    made, found = run_files.load(network_run(hessian=[0], **keys)), []
     for threads in (1, 2):
         torch.set_num_threads(threads)
         net, noise = built(made, threads)

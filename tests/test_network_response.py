@@ -14,20 +14,21 @@ from small_nets import built, settings
 from test_restart import assert_same, interrupted
 
 import langevin
-from langevin import config, simulation
-from langevin.ensemble import Ensemble
+from langevin.config import run_files
+from langevin.core.ensemble import Ensemble
 from langevin.errors import ConfigError, Diverged, UserError
 from langevin.observables.displacement_response import effective_temperature
 from langevin.plotting import layout
-from langevin.systems.networks import response as responses
-from langevin.systems.networks import team
-from langevin.systems.networks.fields import signs
+from langevin.running import simulation
+from langevin.systems.networks.descent import shared_calls
+from langevin.systems.networks.response import measured_response as responses
+from langevin.systems.networks.response.fields import signs
 
 
 @pytest.fixture
 def together(monkeypatch: pytest.MonkeyPatch) -> None:
     """All replicas in one call: hundreds of them take less than a second."""
-    monkeypatch.setattr(team, "STACK", 1000)
+    monkeypatch.setattr(shared_calls, "STACK", 1000)
 
 
 # From a field.
@@ -222,7 +223,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
     record = {"response": True, "waiting_times": [0, 6], "lags": [1, 3, 9], "times": [1]}
     given = settings(system, replicas=3, record=record, **{"t_max": 15, **keys}).given
     given["output"]["path"] = str(tmp_path / "whole.nc")
-    simulation.execute(config.load(given))
+    simulation.execute(run_files.load(given))
     given["output"]["path"] = str(tmp_path / "stopped.nc")
     paths = interrupted(given, monkeypatch, 0, after=6)
     simulation.resume(paths.result).close()
@@ -340,7 +341,7 @@ def test_a_run_with_a_response_begins_from_a_file(tmp_path: Path) -> None:
     system, keys = SYSTEMS["thermal"]
     first = settings(system, record={"configurations": "always", "times": [10]}, t_max=10, **keys).given
     first["output"]["path"] = str(tmp_path / "first.nc")
-    simulation.execute(config.load(first))
+    simulation.execute(run_files.load(first))
     for way in ("noise", "field"):
         record = {"response": True, "response_from": way, "waiting_times": [0], "lags": [1, 4], "times": [1]}
         second = settings(system, record=record, t_max=4, **keys).given

@@ -13,10 +13,11 @@ from click.testing import CliRunner
 from small_nets import built, on_a_line, settings
 
 import langevin
-from langevin import cli, simulation
+from langevin.commands import cli
+from langevin.core.noise import Noise
 from langevin.errors import Diverged, LangevinError, UserError
-from langevin.noise import Noise
-from langevin.systems.networks.training import Unit
+from langevin.running import simulation
+from langevin.systems.networks.descent.training import Unit
 
 MLP = {"name": "mlp", "widths": [4]}
 NORMALISED = {"name": "network", "module": "small_nets:Normalised"}
@@ -79,7 +80,7 @@ class Replayed:
 
 @pytest.mark.parametrize("system", [MLP, NORMALISED], ids=["mlp", "batch-norm"])
 def test_captured_steps_keep_their_tensors(system: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("langevin.systems.networks.units.Captured", Replayed)
+    monkeypatch.setattr("langevin.systems.networks.replicas.units.Captured", Replayed)
     ends = []
     for capture in (False, True):
         network, noise = built(settings(system, momentum=0.5, backend="torch"))

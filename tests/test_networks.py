@@ -15,15 +15,16 @@ from small_nets import X, Y, built, on_a_line, settings
 from torch import nn
 from torch.nn.utils import vector_to_parameters
 
-from langevin import simulation
-from langevin.dynamics import Langevin
-from langevin.ensemble import Ensemble
+from langevin.core.dynamics import Langevin
+from langevin.core.ensemble import Ensemble
+from langevin.core.noise import Noise
+from langevin.core.system import Model
 from langevin.errors import UserError
-from langevin.noise import Noise
-from langevin.system import Model
-from langevin.systems.networks import batches, measurement, subsets
+from langevin.running import simulation
+from langevin.systems.networks.data import batches, subsets
+from langevin.systems.networks.kernels.shuffling import orders
+from langevin.systems.networks.measure import measurement
 from langevin.systems.networks.network import Network
-from langevin.systems.networks.shuffling import orders
 
 MLP = {"name": "mlp", "widths": [4], "activation": "tanh"}
 NORMALISED = {"name": "network", "module": "small_nets:Normalised"}
@@ -129,7 +130,7 @@ def test_a_large_batch_is_the_sum_of_its_pieces(monkeypatch: pytest.MonkeyPatch)
         network, noise = built(made)
         whole = trained(network, noise, 5).weights
         with monkeypatch.context() as patch:
-            patch.setattr("langevin.systems.networks.training.LARGEST", 7)
+            patch.setattr("langevin.systems.networks.descent.training.LARGEST", 7)
             torch.testing.assert_close(trained(network, noise, 5).weights, whole, rtol=1e-12, atol=1e-13)
 
 

@@ -6,8 +6,8 @@ import json
 
 import numpy as np
 
-from langevin.ensemble import Ensemble
-from langevin.noise import Noise, stream
+from langevin.core.ensemble import Ensemble
+from langevin.core.noise import Noise, stream
 
 
 def test_a_replica_draws_the_same_numbers_in_any_batch() -> None:

@@ -14,11 +14,11 @@ from click.testing import CliRunner
 from small_nets import built, settings
 from torch import nn
 
-from langevin import simulation
-from langevin.cli import main
+from langevin.commands.cli import main
+from langevin.core.noise import Noise
 from langevin.errors import LangevinError
-from langevin.noise import Noise
-from langevin.systems.networks import overlaps
+from langevin.running import simulation
+from langevin.systems.networks.measure import overlaps
 
 RELU = {"name": "mlp", "widths": [6, 5], "activation": "relu"}
 

@@ -63,7 +63,7 @@ def test_the_rooms_keep_to_themselves() -> None:
     for file in (ROOT / "observables").rglob("*.py"):
         outside = {name.partition(".")[0] for name in imports(file)} - set(sys.stdlib_module_names)
         assert outside <= {"numpy", "scipy", "xarray"}, file
-    lines = (ROOT / "langevin/engine.py").read_text().splitlines()
+    lines = (ROOT / "langevin/core/engine.py").read_text().splitlines()
     assert len(lines) <= 100
 
 

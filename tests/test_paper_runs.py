@@ -15,7 +15,7 @@ import torch
 from conftest import ROOT
 from torch import nn
 
-from langevin.ensemble import Ensemble
+from langevin.core.ensemble import Ensemble
 from langevin.errors import UserError
 
 #: Steps of an epoch: 50,000 examples in batches of 128.

@@ -15,21 +15,22 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 import langevin
-from langevin import connecting, simulation
-from langevin.cli import main
-from langevin.ensemble import Ensemble
+from langevin.analysis import connect
+from langevin.commands.cli import main
+from langevin.config.keys import toml
+from langevin.config.toml_text import parse_assignment
+from langevin.core.ensemble import Ensemble
+from langevin.core.noise import Noise
 from langevin.errors import ConfigError, UserError
-from langevin.keys import toml
-from langevin.noise import Noise
-from langevin.observables import aging
-from langevin.run_file import parse_assignment
+from langevin.observables.training import noise_collapse
+from langevin.running import simulation
 from langevin.systems.curves import geometry
-from langevin.systems.networks.bends import OnLength
 from langevin.systems.networks.curve import NetworkCurve
+from langevin.systems.networks.descent.bends import OnLength
+from langevin.systems.networks.descent.parameter_groups import unused
+from langevin.systems.networks.descent.perceptron import Compiled
+from langevin.systems.networks.descent.training import Stacked, Unit
 from langevin.systems.networks.network import Network
-from langevin.systems.networks.parameter_groups import unused
-from langevin.systems.networks.perceptron import Compiled
-from langevin.systems.networks.training import Stacked, Unit
 
 #: Bounds of z-tests: a false alarm in 10⁶.
 SIGMAS = 5.0
@@ -368,7 +369,7 @@ def ends(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def curve(ends: Path, **overrides: Any) -> tuple[NetworkCurve, Noise]:
     dotted = {name.replace("__", "."): value for name, value in overrides.items()}
     fixed = {"ensemble.replicas": 1, "dynamics.precision": "double", "record.positions": 5}
-    made = connecting.settings(ends, overrides={**fixed, **dotted})
+    made = connect.settings(ends, overrides={**fixed, **dotted})
     system = simulation.build(made, Ensemble.regular(1, 1, 3, threads=1))
     assert isinstance(system, NetworkCurve)
     return system, Noise(3, [0])
@@ -496,7 +497,7 @@ def test_the_file_says_the_groups_and_takes_no_single_rate_for_granted() -> None
     assert about["without_decay"].startswith("scale, first.bias, norm.weight, norm.bias, still.bias")
     assert about["unused_by_loss"] == "detached, unused.weight, unused.bias"
     assert "base rate" in found["scaled_lag"].attrs["comment"]
-    judged = aging.collapse(found, t2=1.0)["prefactor_ratio"]
+    judged = noise_collapse.collapse(found, t2=1.0)["prefactor_ratio"]
     assert np.isnan(judged).all() and judged.attrs["reason"] == "parameters differ in their learning rates"
     assert network.dof == found["msd"].attrs["dof"]
 

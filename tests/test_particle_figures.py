@@ -14,10 +14,10 @@ from test_plotting import assert_inside_and_apart, texts
 
 import langevin
 from langevin import plotting
-from langevin.cli import main
+from langevin.commands.cli import main
 from langevin.errors import UserError
 from langevin.observables import response
-from langevin.observables.aging import aging_exponent, relaxation_times
+from langevin.observables.training.noise_collapse import aging_exponent, relaxation_times
 from langevin.plotting.style import unit_label
 
 

@@ -21,12 +21,13 @@ from hypothesis import strategies as some
 from scipy.integrate import quad
 
 import langevin
-from langevin import config, simulation, templates
-from langevin.dynamics import Langevin
-from langevin.ensemble import Ensemble
+from langevin.config import run_files, templates
+from langevin.config.keys import toml
+from langevin.core.dynamics import Langevin
+from langevin.core.ensemble import Ensemble
+from langevin.core.noise import Noise
 from langevin.errors import ConfigError, Diverged, UserError
-from langevin.keys import toml
-from langevin.noise import Noise
+from langevin.running import simulation
 from langevin.systems.particles import KobAndersen, Mixture
 from langevin.systems.particles.kernels import Field, Geometry, Lists
 from langevin.systems.particles.start import placed, pushed_apart
@@ -43,20 +44,20 @@ def test_one_species() -> None:
     del run_file["system"]["sigma"], run_file["system"]["epsilon"]
     run_file["system"]["composition"] = [1.0]
     with pytest.raises(ConfigError) as caught:
-        config.load(run_file)
+        run_files.load(run_file)
     for line, name in zip(caught.value.faults, ("sigma", "epsilon"), strict=True):
         assert line.startswith("system.composition = [1.0]: of 1 species; needed with it: system." + name)
     run_file["system"] |= {"sigma": [[1.0]], "epsilon": [[1.0]]}
     # As the key is by default, and in words that mean the same.
     for tagged in ("A", "all"):
         run_file["record"]["tagged"] = tagged
-        assert config.load(run_file).record.tagged == tagged
+        assert run_files.load(run_file).record.tagged == tagged
     run_file["record"]["tagged"] = "B"
     with pytest.raises(ConfigError, match=r'record\.tagged = "B": allowed: all, A$'):
-        config.load(run_file)
+        run_files.load(run_file)
     run_file["system"]["sigma"] = [[1.0, 1.0], [1.0, 1.0]]
     with pytest.raises(ConfigError, match=r"system.sigma = \[\[1.0, 1.0\], \[1.0, 1.0\]\]: of 2 species"):
-        config.load(run_file)
+        run_files.load(run_file)
 
 
 @pytest.mark.parametrize("name", mixtures.FORMS)
@@ -145,7 +146,7 @@ def test_a_list_that_is_too_old_would_miss_pairs() -> None:
 
 
 def langevin_system(**changed: Any) -> tuple[Any, Noise]:
-    loaded = config.load(mixtures.settings(**changed))
+    loaded = run_files.load(mixtures.settings(**changed))
     e = loaded.ensemble
     ensemble = Ensemble.regular(e.replicas, e.samples, e.seed, 1)
     return simulation.build(loaded, ensemble), Noise(e.seed, ensemble.replica)
@@ -340,7 +341,7 @@ def test_replicas_of_a_sample_leave_from_one_configuration() -> None:
 )
 def test_what_is_wrong_is_said(changed: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError) as found:
-        config.load(mixtures.settings(**changed))
+        run_files.load(mixtures.settings(**changed))
     assert any(fault.startswith(said) for fault in found.value.faults), found.value.faults
 
 

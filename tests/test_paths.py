@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from conftest import SIGMAS, z_score
 
-from langevin.config import LangevinDynamics
-from langevin.dynamics import Langevin, LangevinState
-from langevin.ensemble import Ensemble
+from langevin.config.run_files import LangevinDynamics
+from langevin.core.dynamics import Langevin, LangevinState
+from langevin.core.ensemble import Ensemble
+from langevin.core.noise import Noise
+from langevin.core.system import Array, Model
 from langevin.errors import Diverged, UserError
-from langevin.noise import Noise
-from langevin.system import Array, Model
 from langevin.systems.curves import Band, Curve, barrier, profile
 from langevin.systems.curves import geometry as g
 from langevin.systems.curves.band import tangents

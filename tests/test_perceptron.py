@@ -12,10 +12,12 @@ from threadpoolctl import threadpool_info
 from torch import nn
 
 from langevin.errors import UserError
-from langevin.systems.networks import perceptron, perceptron_kernels, tiny
-from langevin.systems.networks.losses import Loss
-from langevin.systems.networks.perceptron import Compiled, Shape, shape_of
-from langevin.systems.networks.units import Units
+from langevin.systems.networks.descent import perceptron
+from langevin.systems.networks.descent.perceptron import Compiled, Shape, shape_of
+from langevin.systems.networks.kernels import perceptron_kernels
+from langevin.systems.networks.nets.losses import Loss
+from langevin.systems.networks.replicas import tiny
+from langevin.systems.networks.replicas.units import Units
 
 NETS = {
     "relu": {"name": "mlp", "widths": [7, 5], "activation": "relu"},

@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner, Result
 from conftest import ROOT
 
-from langevin import config, run_file
-from langevin.cli import main
+from langevin.commands.cli import main
+from langevin.config import run_files, toml_text
 from langevin.errors import MOST_FAULTS, ConfigError, UserError
 
 RUN = (ROOT / "runs/smoke/harmonic.toml").read_text(encoding="utf-8")
@@ -32,7 +32,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 def test_a_mark_at_the_beginning_is_no_text(encoding: str, here: Path) -> None:
     (here / "a.toml").write_text(RUN, encoding=encoding)
-    assert config.load("a.toml").text == RUN
+    assert run_files.load("a.toml").text == RUN
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_a_mark_at_the_beginning_is_no_text(encoding: str, here: Path) -> None:
 def test_contents_that_are_no_run_file(content: bytes, words: str, here: Path) -> None:
     (here / "a.toml").write_bytes(content)
     with pytest.raises(UserError, match=words) as caught:
-        config.load("a.toml")
+        run_files.load("a.toml")
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
 
 
@@ -65,32 +65,32 @@ def test_settings_of_python_have_the_same_limits() -> None:
     endless: dict[str, object] = {}
     endless["system"] = endless
     with pytest.raises(ConfigError, match="nested more than 30 deep"):
-        config.load(endless)
+        run_files.load(endless)
     with pytest.raises(ConfigError, match=r"ensemble.seed: an integer of some 400 digits"):
-        config.load({"ensemble": {"seed": 10**400}})
+        run_files.load({"ensemble": {"seed": 10**400}})
     with pytest.raises(ConfigError, match="nested more than 30 deep"):
-        config.load({}, {".".join("a" * 100): 1})
+        run_files.load({}, {".".join("a" * 100): 1})
 
 
 def test_a_name_with_a_nul() -> None:
     with pytest.raises(UserError, match="cannot read the run file: embedded null byte"):
-        config.load("a\0b")
+        run_files.load("a\0b")
 
 
 def test_no_output_path_is_the_run_files_own(here: Path) -> None:
     (here / "a.toml").write_text(RUN, encoding="utf-8")
-    assert config.load("a.toml", {"output.path": ""}).output.path == "a.nc"
+    assert run_files.load("a.toml", {"output.path": ""}).output.path == "a.nc"
 
 
 def test_long_values_and_many_faults_can_be_read(here: Path) -> None:
     long = {"system": {"name": "x" * 100_000}, "dynamics": {"dt": ["y"] * 10_000}, "z" * 5000: 1}
     with pytest.raises(ConfigError) as caught:
-        config.load(long)
+        run_files.load(long)
     for fault in caught.value.faults:
         assert len(fault) < 1000
         assert "characters)" in fault or "missing" in fault
     with pytest.raises(ConfigError) as caught:
-        config.load({f"k{i}": 1 for i in range(3000)})
+        run_files.load({f"k{i}": 1 for i in range(3000)})
     lines = str(caught.value).splitlines()
     assert len(lines) == MOST_FAULTS + 2
     assert lines[-1].strip() == f"… and {len(caught.value.faults) - MOST_FAULTS} more"
@@ -98,16 +98,16 @@ def test_long_values_and_many_faults_can_be_read(here: Path) -> None:
 
 def test_a_pipe(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is read to its end; one that is silent is not waited for."""
-    monkeypatch.setattr(run_file, "PATIENCE", 0.2)
+    monkeypatch.setattr(toml_text, "PATIENCE", 0.2)
     os.mkfifo("pipe.toml")
     done = langevin("validate", "pipe.toml")
     assert done.exit_code == 2
     assert done.output.startswith("langevin: pipe.toml: cannot read the run file: ")
     silent = os.open("pipe.toml", os.O_RDWR)
     with pytest.raises(UserError, match="nothing came through the pipe"):
-        config.load("pipe.toml")
+        run_files.load("pipe.toml")
     os.close(silent)
-    monkeypatch.setattr(run_file, "PATIENCE", 20.0)
+    monkeypatch.setattr(toml_text, "PATIENCE", 20.0)
     writer = threading.Thread(target=Path("pipe.toml").write_text, args=(RUN,), daemon=True)
     # Opened for both, so that neither waits for the other.
     both = os.open("pipe.toml", os.O_RDWR)
@@ -115,7 +115,7 @@ def test_a_pipe(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     writer.join()
     closing = threading.Timer(0.2, os.close, (both,))
     closing.start()
-    assert config.load("pipe.toml").text == RUN
+    assert run_files.load("pipe.toml").text == RUN
 
 
 def test_standard_input(here: Path) -> None:

@@ -13,12 +13,16 @@ import xarray as xr
 from click.testing import CliRunner
 
 import langevin
-from langevin import connecting, netcdf, plotting, simulation, stored, summary
-from langevin.cli import main
-from langevin.observables import planes
-from langevin.planes import curve_file, landscape
+from langevin import plotting
+from langevin.analysis import connect
+from langevin.analysis.plane import curve_file, landscape
+from langevin.commands.cli import main
+from langevin.files import netcdf
+from langevin.observables.landscape import planes
 from langevin.plotting import figure, quantities
-from langevin.rebuilding import rebuilt
+from langevin.results import configurations, summary
+from langevin.results.rebuild import rebuilt
+from langevin.running import simulation
 
 #: Of sums of some hundred numbers of order one, in double precision.
 ROUNDING = 1e-13
@@ -171,7 +175,7 @@ def test_three_files_give_the_known_landscape(springs: list[Path], tmp_path: Pat
     assert code == 0, output
     assert f"result  {target}" in output
     assert sorted(p.name for p in tmp_path.iterdir()) == ["plane.nc", "plane.png"]
-    points = np.stack([stored.read(path).x[1] for path in springs])
+    points = np.stack([configurations.read(path).x[1] for path in springs])
     plane = planes.through(points)
     with langevin.open(target) as found:
         x, y = np.meshgrid(found["x"], found["y"])
@@ -241,7 +245,7 @@ def test_the_grid_reproduces_the_energies_of_its_points_on_the_sphere(spins: Pat
 
 def test_points_between_are_projected_onto_the_sphere(spins: Path, tmp_path: Path) -> None:
     assert said(spins, "-o", tmp_path / "p.nc", "--grid", 4)[0] == 0
-    run = stored.read(spins)
+    run = configurations.read(spins)
     system, _ = rebuilt(run, np.zeros(1, int))
     found = xr.load_dataset(tmp_path / "p.nc")
     raw = planes.through(run.x).at(found["x"].values[[2]], found["y"].values[[1]])
@@ -253,7 +257,7 @@ def test_points_between_are_projected_onto_the_sphere(spins: Path, tmp_path: Pat
 def test_the_grid_reproduces_losses_and_errors_of_a_network_with_batch_norm(
     net: Path, tmp_path: Path
 ) -> None:
-    run = stored.read(net)
+    run = configurations.read(net)
     system, _ = rebuilt(run)
     expected = system.evaluate(run.x)
     for k, found in enumerate(orders(net, tmp_path)):
@@ -289,7 +293,7 @@ def test_trajectories_lose_what_is_said(springs: list[Path], tmp_path: Path) -> 
     given = ["--trajectory", springs[0], "--trajectory", other]
     code, output = said(springs[0], "--replica", 2, *given, "-o", tmp_path / "p.nc", "--grid", 2)
     assert code == 0 and "trajectory a:" in output
-    found, plane = xr.load_dataset(tmp_path / "p.nc"), planes.through(stored.read(springs[0]).x)
+    found, plane = xr.load_dataset(tmp_path / "p.nc"), planes.through(configurations.read(springs[0]).x)
     assert found["trajectory"].values.tolist() == ["a", "other"]
     for k, path in enumerate((springs[0], other)):
         with langevin.open(path) as run:
@@ -334,7 +338,7 @@ def connected(start: Path, path: Path, **given: Any) -> Path:
         "ensemble.replicas": 1,
     }
     few["output.figure"] = False
-    made = connecting.settings(start, output=path, overrides=few, **given)
+    made = connect.settings(start, output=path, overrides=few, **given)
     return simulation.execute(made)
 
 
@@ -347,7 +351,7 @@ def test_a_curve_gives_its_points_and_is_drawn(spins: Path, tmp_path: Path) -> N
     found = xr.load_dataset(tmp_path / "p.nc")
     assert found["point"].values.tolist() == ["start", "end", "bend"]
     assert found["curve"].values.tolist() == ["bezier", "chain"]
-    run, own = stored.read(start), xr.load_dataset(bezier)
+    run, own = configurations.read(start), xr.load_dataset(bezier)
     control = own["control"][0].values
     np.testing.assert_array_equal(control[[0, 2]], run.x[:2])
     own_plane = planes.through(control[[0, 2, 1]])
@@ -541,7 +545,7 @@ def test_nothing_is_left_if_writing_fails(
 def test_a_system_without_a_landscape_is_refused(
     springs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from langevin.dynamics import Langevin
+    from langevin.core.dynamics import Langevin
 
     monkeypatch.setattr(Langevin, "evaluate", lambda self, x: {})
     code, output = said(springs[0], "-o", tmp_path / "p.nc")
@@ -549,6 +553,6 @@ def test_a_system_without_a_landscape_is_refused(
 
 
 def test_a_system_offers_its_constraint(spins: Path) -> None:
-    run = stored.read(spins)
+    run = configurations.read(spins)
     system, _ = rebuilt(run)
     np.testing.assert_allclose(np.sum(system.constrain(3 * run.x) ** 2, axis=1), 20)

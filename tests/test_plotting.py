@@ -19,9 +19,9 @@ from two_step import Q, T, X, two_lines, two_step
 
 import langevin
 from langevin import plotting
-from langevin.cli import main
+from langevin.commands.cli import main
 from langevin.errors import UserError
-from langevin.observables.aging import aging_exponent
+from langevin.observables.training.noise_collapse import aging_exponent
 from langevin.plotting import style
 
 Maker = Callable[..., dict[str, Any]]

@@ -16,9 +16,9 @@ from pointwise_nets import KINDS, strided
 from small_nets import built, settings
 from torch import Tensor, nn
 
-from langevin.systems.networks import pointwise
-from langevin.systems.networks.deep_modules import VGG16, PreResNet
-from langevin.systems.networks.modules import LeNet, ResNet18
+from langevin.systems.networks.kernels import pointwise
+from langevin.systems.networks.nets.deep_modules import VGG16, PreResNet
+from langevin.systems.networks.nets.modules import LeNet, ResNet18
 
 #: A gradient of weights with channels innermost, a kernel of one pixel and a stride, as oneDNN reports it.
 DANGEROUS = re.compile(r"backward_weights.*blocked:acd?b:.*k[hw]1s[hw][2-9]")

@@ -15,10 +15,13 @@ from click.testing import CliRunner
 from test_recorder import walking
 from test_restart import interrupted, write_run_file
 
-from langevin import config, pace, progress, simulation, storage
-from langevin.cli import main
-from langevin.progress import Forecast, Pace, announcement, spoken
-from langevin.schedule import Grid, Schedule
+from langevin.commands.cli import main
+from langevin.config import run_files
+from langevin.core.schedule import Grid, Schedule
+from langevin.files import storage
+from langevin.machine import pace
+from langevin.running import progress, simulation
+from langevin.running.progress import Forecast, Pace, announcement, spoken
 
 HOUR = 3600.0
 
@@ -153,7 +156,7 @@ class Terminal(io.StringIO):
 def test_the_line_stands_above_the_bar(hasty: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", terminal := Terminal())
     given = {**walking(), "output": {"path": str(tmp_path / "walk.nc")}}
-    simulation.execute(config.load(given), progress=True)
+    simulation.execute(run_files.load(given), progress=True)
     shown = terminal.getvalue()
     assert shown.count("goes on\n") == 1
     assert "t = 20/20" in shown
@@ -181,7 +184,7 @@ def test_checkpoints_are_no_part_of_the_pace(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(progress, "LONG", 0.0)
     monkeypatch.setattr(progress, "announcement", lambda pace, result: str(said.append(pace)))
     given = {**walking(), "output": {"path": str(tmp_path / "a.nc"), "checkpoint_interval": 0.0}}
-    simulation.execute(config.load(given), progress=True)
+    simulation.execute(run_files.load(given), progress=True)
     (pace,) = said
     assert pace.step == pytest.approx(1.0)
     # Of the 20 steps five have been measured; the stops cost nothing.

@@ -11,11 +11,11 @@ import pytest
 from conftest import SIGMAS, z_score
 
 import langevin
-from langevin.config import LangevinDynamics
-from langevin.dynamics import Langevin
-from langevin.ensemble import Ensemble
+from langevin.config.run_files import LangevinDynamics
+from langevin.core.dynamics import Langevin
+from langevin.core.ensemble import Ensemble
+from langevin.core.noise import Noise
 from langevin.errors import ConfigError
-from langevin.noise import Noise
 from langevin.observables.statistics import average
 from langevin.systems.pspin import PSpin, theory
 from langevin.systems.pspin.planting import elementary_symmetric, equilibrium_configuration, uniform_on_sphere

@@ -12,9 +12,9 @@ from small_nets import built, settings
 from test_planes import ran, said, undrawn
 
 import langevin
-from langevin.observables.random_directions import Normalise, random_direction
+from langevin.core.system import Part
+from langevin.observables.landscape.random_directions import Normalise, random_direction
 from langevin.plotting import figure
-from langevin.system import Part
 
 __all__ = ["undrawn"]
 

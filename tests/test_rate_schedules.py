@@ -13,12 +13,12 @@ from small_nets import built, settings
 
 import langevin
 from langevin.errors import ConfigError
-from langevin.observables import aging
+from langevin.observables.training import noise_collapse
 from langevin.systems.networks import schedules
+from langevin.systems.networks.descent.rule import Rule
+from langevin.systems.networks.descent.training import Captured, Unit
 from langevin.systems.networks.network import Network
-from langevin.systems.networks.rule import Rule
 from langevin.systems.networks.schedules import RateSchedule
-from langevin.systems.networks.training import Captured, Unit
 
 TINY = {"name": "mlp", "widths": [4], "activation": "tanh"}
 #: Too wide for the kernels of tiny nets.
@@ -147,8 +147,8 @@ def test_a_cycle_may_be_cut_anywhere(path: str, monkeypatch: pytest.MonkeyPatch)
     whole = end()
     with monkeypatch.context() as patch:
         # Calls of a few steps each, besides.
-        patch.setattr("langevin.systems.networks.units.STEPS", 4)
-        patch.setattr("langevin.systems.networks.tiny.INDICES", 24)
+        patch.setattr("langevin.systems.networks.replicas.units.STEPS", 4)
+        patch.setattr("langevin.systems.networks.replicas.tiny.INDICES", 24)
         for name, value in end(3, 4, 17).items():
             np.testing.assert_array_equal(value, whole[name])
 
@@ -194,7 +194,7 @@ def test_a_replayed_step_is_told_its_rate(monkeypatch: pytest.MonkeyPatch) -> No
     keys = {"execution": "stacked", "backend": "torch", "precision": "double", "momentum": 0.5, **CYCLE}
     network, noise = built(settings(TINY, **keys))
     plain = network.advance(network.initial_state(noise), 0, 25, noise).weights
-    monkeypatch.setattr("langevin.systems.networks.units.Captured", Recorded)
+    monkeypatch.setattr("langevin.systems.networks.replicas.units.Captured", Recorded)
     monkeypatch.setattr(Unit, "each", lambda unit, rates: list(torch.from_numpy(rates).unbind()))
     network.units._capture = True
     replayed = network.advance(network.initial_state(noise), 0, 25, noise).weights
@@ -240,7 +240,7 @@ def test_the_file_says_the_schedule_and_scales_no_noise_with_a_constant_rate() -
     np.testing.assert_allclose(found["scaled_time"], sums, rtol=1e-13)
     assert "scaled_waiting_time" in found.coords and "scaled_lag" not in found.coords
     assert "learning_rate" not in found["gradient_noise"].attrs
-    judged = aging.collapse(found, t2=5.0)["prefactor_ratio"]
+    judged = noise_collapse.collapse(found, t2=5.0)["prefactor_ratio"]
     assert np.isnan(judged).all()
     assert judged.attrs["reason"] == "the learning rate is not constant (schedule triangular)"
 

@@ -14,13 +14,15 @@ from click.testing import CliRunner
 from test_restart import assert_same, interrupted
 
 import langevin
-from langevin import config, provenance, simulation, templates
-from langevin.cli import main
-from langevin.ensemble import Ensemble
+from langevin.commands.cli import main
+from langevin.config import run_files, templates
+from langevin.core.ensemble import Ensemble
+from langevin.core.schedule import Grid, Schedule
+from langevin.core.system import Coordinates
 from langevin.errors import ConfigError, LangevinError, UserError
-from langevin.recorder import Recorder
-from langevin.schedule import Grid, Schedule
-from langevin.system import Coordinates
+from langevin.files import provenance
+from langevin.record.recorder import Recorder
+from langevin.running import simulation
 
 
 def walking(name: str = "Walkers", **record: Any) -> dict[str, Any]:
@@ -50,7 +52,7 @@ def test_waiting_time_observables_and_coordinates_reach_the_file(tmp_path: Path)
 @pytest.mark.parametrize("tick", [2, 5])
 def test_they_survive_a_checkpoint(tick: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = {**walking(), "output": {"path": str(tmp_path / "whole.nc")}}
-    simulation.execute(config.load(given))
+    simulation.execute(run_files.load(given))
     given["output"] = {"path": str(tmp_path / "stopped.nc")}
     paths = interrupted(given, monkeypatch, tick)
     with xr.open_dataset(paths.checkpoint) as found:
@@ -129,7 +131,7 @@ def test_the_file_names_the_device_that_the_system_ran_on(
 def test_a_network_names_its_gpu(small: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    system = simulation.build(config.load(small("mlp")), Ensemble.regular(4, 2, 7))
+    system = simulation.build(run_files.load(small("mlp")), Ensemble.regular(4, 2, 7))
     assert system.device_name == provenance.device()
     monkeypatch.setattr(system, "device", torch.device("cuda:1"))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU number {device.index}")
@@ -195,14 +197,14 @@ def test_coordinates_that_do_not_fit_are_refused(recorder: Recorder) -> None:
 def test_faults_of_a_system_that_counts_steps_and_has_keys(overrides: dict[str, Any], line: str) -> None:
     # dt = 0.1 is a learning rate here: none of these mentions it, and a lag of 1 is one step.
     with pytest.raises(ConfigError) as caught:
-        config.load(walking(), overrides)
+        run_files.load(walking(), overrides)
     (found,) = caught.value.faults
     assert found.startswith(line)
     assert "dynamics.dt" not in found
 
 
 def test_a_learning_rate_is_no_time_step() -> None:
-    settings = config.load(walking(), {"dynamics.dt": 100.0})
+    settings = run_files.load(walking(), {"dynamics.dt": 100.0})
     assert settings.dynamics.time_step == 1.0
 
 
@@ -210,7 +212,7 @@ def test_time_steps_of_the_systems_here() -> None:
     def step(name: str, **dynamics: Any) -> float | None:
         given = tomllib.loads(templates.template(name))
         given["dynamics"].update(dynamics)
-        found: float | None = config.load(given).dynamics.time_step
+        found: float | None = run_files.load(given).dynamics.time_step
         return found
 
     assert step("pspin", dt=0.05) == 0.05
@@ -221,24 +223,24 @@ def test_time_steps_of_the_systems_here() -> None:
 def test_without_a_step_zero_is_no_lag() -> None:
     given = tomllib.loads(templates.template("cugliandolo_kurchan"))
     with pytest.raises(ConfigError, match=r"record\.lags: 0 is no lag; must be > 0"):
-        config.load(given, {"record.lags": [0.0, 1.0]})
+        run_files.load(given, {"record.lags": [0.0, 1.0]})
 
 
 def test_own_keys_of_record_stand_in_template_and_help(tmp_path: Path) -> None:
     file = tmp_path / "walkers.toml"
     file.write_text(templates.template("walkers:Walkers"))
-    assert config.load(file).record.examples == 20
+    assert run_files.load(file).record.examples == 20
     told = CliRunner().invoke(main, ["systems", "walkers:Walkers"]).output
     assert "examples (default: 20)" in told
     assert "waiting_times (default:" in told
     with pytest.raises(ConfigError, match=r"record\.examples: unknown key"):
-        config.load(walking("Bare", examples=3))
+        run_files.load(walking("Bare", examples=3))
 
 
 def test_own_keys_of_record_add_to_those_of_every_system(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(walkers.Walkers, "Record", walkers.Walkers.Parameters)
     with pytest.raises(UserError, match=r"Walkers\.Record: must derive from langevin\.config\.RecordKeys"):
-        config.load(walking())
+        run_files.load(walking())
 
 
 def test_the_spread_belongs_to_its_replica() -> None:

@@ -17,10 +17,14 @@ import walkers
 from test_recorder import walking
 from test_restart import assert_same, interrupted
 
-from langevin import config, engine, pace, session, simulation, storage
+from langevin.config import run_files
+from langevin.core import engine
 from langevin.errors import LangevinError, StorageError
-from langevin.references import References
-from langevin.storage import Paths
+from langevin.files import storage
+from langevin.files.storage import Paths
+from langevin.machine import pace
+from langevin.record.references import References
+from langevin.running import session, simulation
 
 GENERATOR = np.random.default_rng(3)
 
@@ -172,7 +176,7 @@ def test_a_power_cut_at_any_operation_loses_nothing(tmp_path: Path, monkeypatch:
         "record": {"waiting_times": [0.0, 0.2, 0.5], "lags": [0.1, 0.3]},
         "output": {"path": str(tmp_path / "whole.nc"), "checkpoint_interval": 0.0},
     }
-    simulation.execute(config.load(given))
+    simulation.execute(run_files.load(given))
     given["output"]["path"] = str(tmp_path / "cut.nc")
     paths, ended = Paths(tmp_path / "cut.nc"), False
     # In steps that meet every operation of a checkpoint: of five or six.
@@ -182,7 +186,7 @@ def test_a_power_cut_at_any_operation_loses_nothing(tmp_path: Path, monkeypatch:
             patch.setattr(os, "fsync", disk.sync)
             patch.setattr(Path, "replace", lambda path, target, d=disk: d.rename(path, target))
             try:
-                simulation.execute(config.load(given), force=True)
+                simulation.execute(run_files.load(given), force=True)
                 ended = True
             except PowerCut:
                 pass
@@ -234,7 +238,7 @@ def test_references_are_let_go_after_their_last_pair(tmp_path: Path, monkeypatch
     monkeypatch.setattr(engine, "record", watched)
     given = walking(waiting_times=list(np.arange(0.0, 21.0)), lags=[2.0, 3.0])
     given["output"] = {"path": str(tmp_path / "whole.nc"), "figure": False}
-    simulation.execute(config.load(given))
+    simulation.execute(run_files.load(given))
     # The last two waiting times, 19 and 20, have no pair; three are waited for at once.
     assert (len(made), max(most), len(runs[-1].references)) == (19, 3, 0)
     given["output"]["path"] = str(tmp_path / "a.nc")
@@ -283,7 +287,7 @@ def test_what_a_killed_process_left_behind_the_last_checkpoint_is_written_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = {**walking(waiting_times=[0.0, 4.0, 15.0]), "output": {"path": str(tmp_path / "whole.nc")}}
-    simulation.execute(config.load(given))
+    simulation.execute(run_files.load(given))
     given["output"] = {"path": str(tmp_path / "a.nc")}
     paths = interrupted(given, monkeypatch, 8)
     with paths.references.open("ab") as file:
@@ -301,7 +305,7 @@ def test_a_new_run_takes_nothing_from_a_discarded_one(
     assert len(paths.references.read_bytes()) == 3 * 1200
     seen = []
     monkeypatch.setattr(References, "close", lambda self: seen.append(self.path.stat().st_size))
-    simulation.execute(config.load(given), force=True)
+    simulation.execute(run_files.load(given), force=True)
     # Of this run there is no checkpoint after t = 0, or one with the single reference.
     assert max(seen) <= 128 + 50 * 8
     assert [p.name for p in tmp_path.iterdir()] == ["a.nc"]
@@ -348,6 +352,6 @@ def test_writing_checkpoints_takes_a_hundredth_of_the_time(
     given = {**walking(times=times, waiting_times=[0.0], lags=[1.0], configurations="never")}
     given["dynamics"] = {"t_max": 500.0}
     given["output"] = {"path": str(tmp_path / "a.nc"), "checkpoint_interval": 30.0}
-    simulation.execute(config.load(given))
+    simulation.execute(run_files.load(given))
     # The first before anything is computed, the second soon after: with it there is something to plot.
     assert written == [0.0, 3.0, 205.0, 407.0]

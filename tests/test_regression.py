@@ -11,19 +11,20 @@ from click.testing import CliRunner
 from test_losses import run_file
 
 import langevin
-from langevin import config, simulation
-from langevin.cli import main
-from langevin.ensemble import Ensemble
+from langevin.commands.cli import main
+from langevin.config import run_files
+from langevin.core.ensemble import Ensemble
+from langevin.core.noise import Noise
 from langevin.errors import UserError
-from langevin.noise import Noise
-from langevin.systems.networks.datasets.base import Data, Examples
-from langevin.systems.networks.losses import DOMAINS, Loss
-from langevin.systems.networks.targets import Target
+from langevin.running import simulation
+from langevin.systems.networks.data.base import Data, Examples
+from langevin.systems.networks.nets.losses import DOMAINS, Loss
+from langevin.systems.networks.nets.targets import Target
 
 
 def system_of(loss="mse_loss", module="net", targets="value", **changes):
     given = run_file(loss, module, data={"targets": targets}, **changes)
-    system = simulation.build(config.load(given), Ensemble.regular(2, 1, 3))
+    system = simulation.build(run_files.load(given), Ensemble.regular(2, 1, 3))
     return system, system.initial_state(Noise(3, system.ensemble.replica))
 
 
@@ -67,7 +68,7 @@ def test_several_numbers_by_compiled_nets_too():
     """An mlp with the squared error has kernels that know classes alone: they are not taken."""
     given = run_file("mse_loss", data={"targets": "values"})
     given["system"] = {"name": "mlp", "widths": [4], "loss": "mse_loss"}
-    system = simulation.build(config.load(given), Ensemble.regular(2, 1, 3))
+    system = simulation.build(run_files.load(given), Ensemble.regular(2, 1, 3))
     assert system.compiled is None
     state = system.initial_state(Noise(3, system.ensemble.replica))
     inputs, labels = clouds("values")
@@ -86,7 +87,7 @@ def test_steps_noise_and_hessian():
     """Linear regression: the gradient of one example is 2 (w·x + b − y)(x, 1)."""
     given = run_file("mse_loss", data={"targets": "value"})
     given["system"] |= {"module": "loss_cases:linear"}
-    system = simulation.build(config.load(given), Ensemble.regular(2, 1, 3))
+    system = simulation.build(run_files.load(given), Ensemble.regular(2, 1, 3))
     state = system.initial_state(Noise(3, system.ensemble.replica))
     inputs, labels = clouds("value")
     x = np.column_stack([inputs, np.ones(40)])

@@ -12,14 +12,14 @@ import pytest
 from conftest import SIGMAS, z_score
 
 import langevin
-from langevin import config, registry, templates
-from langevin.config import LangevinDynamics
-from langevin.dynamics import Langevin
-from langevin.ensemble import Ensemble
+from langevin.config import registry, run_files, templates
+from langevin.config.run_files import LangevinDynamics
+from langevin.core.dynamics import Langevin
+from langevin.core.ensemble import Ensemble
+from langevin.core.noise import Noise
+from langevin.core.schemes import SchemeName
+from langevin.core.system import Array
 from langevin.errors import ConfigError
-from langevin.noise import Noise
-from langevin.schemes import SchemeName
-from langevin.system import Array
 from langevin.systems.harmonic import Harmonic
 from langevin.systems.pspin import PSpin
 
@@ -313,7 +313,7 @@ def test_a_kernel_without_the_argument_serves_runs_without_the_response() -> Non
 
 
 OWN = """
-from langevin.keys import Section
+from langevin.config.keys import Section
 
 class Silent:
     Parameters = Section
@@ -330,14 +330,14 @@ def test_where_there_is_no_response_it_is_refused(tmp_path: Path, small: Maker) 
     silent = {**small("pspin", record__response=True), "system": {"name": "own_systems:Silent"}}
     for given, words in ((cold, ["dynamics.temperature = 0", "> 0"]), (silent, ["own_systems:Silent"])):
         with pytest.raises(ConfigError) as caught:
-            config.load(given, folder=tmp_path)
+            run_files.load(given, folder=tmp_path)
         (line,) = caught.value.faults
         assert line.startswith("record.response = true: allowed: false")
         assert all(word in line for word in words), line
-        config.load(given, {"record.response": False}, folder=tmp_path)
+        run_files.load(given, {"record.response": False}, folder=tmp_path)
     # A system that supplies its own response is not refused, whatever its temperature.
     silent["system"]["name"] = "own_systems:Answering"
-    config.load(silent, {"dynamics.temperature": 0.0}, folder=tmp_path)
+    run_files.load(silent, {"dynamics.temperature": 0.0}, folder=tmp_path)
 
 
 def test_the_key_is_explained() -> None:

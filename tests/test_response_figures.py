@@ -16,12 +16,12 @@ from two_step import Q, T, X, two_lines, two_step
 
 import langevin
 from langevin import plotting
-from langevin.cli import main
+from langevin.commands.cli import main
+from langevin.config.keys import Section, key
+from langevin.core.noise import Noise
+from langevin.core.system import Array, Model
 from langevin.errors import UserError
-from langevin.keys import Section, key
-from langevin.noise import Noise
 from langevin.plotting.response import parts_of, units
-from langevin.system import Array, Model
 
 Maker = Callable[..., dict[str, Any]]
 

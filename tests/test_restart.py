@@ -18,11 +18,13 @@ import xarray as xr
 from click.testing import CliRunner
 from conftest import every_system, learns
 
-from langevin import cli, config, registry, simulation
+from langevin.commands import cli
+from langevin.config import registry, run_files
 from langevin.errors import Interrupted, StorageError, UserError
-from langevin.interruption import Request
-from langevin.session import Session
-from langevin.storage import Paths
+from langevin.files.storage import Paths
+from langevin.machine.interruption import Request
+from langevin.running import simulation
+from langevin.running.session import Session
 
 Maker = Callable[..., dict[str, Any]]
 
@@ -49,10 +51,10 @@ KILLED = [
 
 
 def write_run_file(path: Path, given: dict[str, Any]) -> None:
-    from langevin.keys import toml
+    from langevin.config.keys import toml
 
     lines = [f"title = {toml(given['title'])}"]
-    for section in filter(given.__contains__, config.SECTIONS):
+    for section in filter(given.__contains__, run_files.SECTIONS):
         lines += [f"[{section}]", *(f"{k} = {toml(v)}" for k, v in given[section].items())]
     path.write_text("\n".join(lines))
 
@@ -62,12 +64,12 @@ def lasting(name: str, small: Maker, folder: Path, response: bool = False) -> di
     given = small(name, output__path=str(folder / "probe.nc"), record__response=response)
     # A checkpoint follows every stretch, and on some disks takes as long: few stops, and no more than these.
     given["record"] |= {"times": {"per_decade": 2}, "lags": {"per_decade": 2}}
-    simulation.execute(config.load(given))  # compiles
+    simulation.execute(run_files.load(given))  # compiles
 
     def wall(t_max: float) -> float:
         given["dynamics"]["t_max"] = t_max
         began = time.monotonic()
-        simulation.execute(config.load(given), force=True)
+        simulation.execute(run_files.load(given), force=True)
         return time.monotonic() - began
 
     short, longer = given["dynamics"]["t_max"], 40 * given["dynamics"]["t_max"]
@@ -78,7 +80,8 @@ def lasting(name: str, small: Maker, folder: Path, response: bool = False) -> di
     # A unit of time may take longer than that, on a machine with other work.
     t_max = float(max(1, round((longer - short) * SECONDS / spent)))
     # A deterministic system's cost need not be linear in time.
-    given["dynamics"]["t_max"] = min(t_max, 300.0) if config.is_deterministic(registry.load(name)) else t_max
+    deterministic = run_files.is_deterministic(registry.load(name))
+    given["dynamics"]["t_max"] = min(t_max, 300.0) if deterministic else t_max
     given["output"] = {"path": str(folder / "whole.nc"), "figure": False, "checkpoint_interval": 0.0}
     return given
 
@@ -121,7 +124,7 @@ def test_a_killed_run_resumes_to_the_same_bits(name: str, small: Maker, tmp_path
     # With the response there is more to lose.
     given = lasting(name, small, tmp_path, response=name in ("harmonic", "pspin"))
     given["record"]["sketch"] = 16 if name == "harmonic" else 0
-    simulation.execute(config.load(given))
+    simulation.execute(run_files.load(given))
     given["output"]["path"] = "killed.nc"
     write_run_file(tmp_path / "run.toml", given)
     paths, moments = Paths(tmp_path / "killed.nc"), random.Random(name)
@@ -152,7 +155,7 @@ def test_a_killed_run_resumes_to_the_same_bits(name: str, small: Maker, tmp_path
 @pytest.mark.parametrize(("number", "said"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")])
 def test_a_stopped_run_says_how_to_go_on(number: int, said: str, small: Maker, tmp_path: Path) -> None:
     given = lasting("harmonic", small, tmp_path)
-    simulation.execute(config.load(given))
+    simulation.execute(run_files.load(given))
     given["output"]["path"] = str(tmp_path / "stopped.nc")
     given["output"]["checkpoint_interval"] = 60.0
     write_run_file(tmp_path / "run.toml", given)
@@ -187,8 +190,8 @@ def interrupted(
 
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
         patch.setattr(Session, "_tick", tick)
-        simulation.execute(config.load(given))
-    return Paths(Path(config.load(given).output.path))
+        simulation.execute(run_files.load(given))
+    return Paths(Path(run_files.load(given).output.path))
 
 
 #: A smaller network stands for these in the default suite.
@@ -210,7 +213,7 @@ def test_a_stopped_run_resumes_to_the_same_bits(
     if name in NETWORKS:
         given["dynamics"] |= {"momentum": 0.9, "t_max": 6, "batch_size": 4}
         given["record"] |= {"waiting_times": [0, 2, 5], "lags": [1, 3], "times": [1]}
-    simulation.execute(config.load(given))
+    simulation.execute(run_files.load(given))
     given["output"]["path"] = str(tmp_path / "stopped.nc")
     _, second, third = given["record"]["waiting_times"]
     paths = interrupted(given, monkeypatch, 0, after=second)
@@ -233,7 +236,7 @@ def test_the_response_resumes_to_the_same_bits(
     """
     given = small(name, record__response=True, output__path=str(tmp_path / "whole.nc"))
     given["dynamics"]["scheme"] = scheme
-    simulation.execute(config.load(given))
+    simulation.execute(run_files.load(given))
     given["output"]["path"] = str(tmp_path / "stopped.nc")
     paths = interrupted(given, monkeypatch, tick)
     with simulation.open(paths.checkpoint) as found:
@@ -248,13 +251,13 @@ def test_an_unfinished_run_is_not_overwritten(
     given = small("harmonic", output__path=str(tmp_path / "a.nc"))
     paths = interrupted(given, monkeypatch)
     with pytest.raises(UserError, match=r"unfinished run.*langevin resume"):
-        simulation.execute(config.load(given))
+        simulation.execute(run_files.load(given))
     with pytest.raises(UserError, match="langevin resume"):
         simulation.open(paths.result)
     with simulation.open(paths.checkpoint) as found:
         assert found["energy"].notnull().any()
         assert found["energy"].isnull().any()
-    simulation.execute(config.load(given), force=True)
+    simulation.execute(run_files.load(given), force=True)
     with pytest.raises(UserError, match=r"nothing to resume.*is complete"):
         simulation.resume(paths.result)
 
@@ -263,7 +266,7 @@ def test_resuming_keeps_the_origin_and_the_wish_for_no_figure(
     small: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_run_file(tmp_path / "run.toml", small("harmonic", output__path=str(tmp_path / "a.nc")))
-    whole = config.load(tmp_path / "run.toml", {"output.path": str(tmp_path / "whole.nc")})
+    whole = run_files.load(tmp_path / "run.toml", {"output.path": str(tmp_path / "whole.nc")})
     paths = interrupted(tmp_path / "run.toml", monkeypatch)
     assert CliRunner().invoke(cli.main, ["resume", str(paths.result)]).exit_code == 0
     with simulation.open(paths.result) as found, simulation.open(simulation.execute(whole)) as expected:
@@ -322,7 +325,8 @@ def test_a_full_disk_is_one_line_and_loses_nothing(small: Maker, tmp_path: Path)
     program = (
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
         "resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000)); "
-        "from langevin.cli import main; sys.argv = ['langevin', 'run', 'run.toml', '--quiet']; main()"
+        "from langevin.commands.cli import main; "
+        "sys.argv = ['langevin', 'run', 'run.toml', '--quiet']; main()"
     )
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langevin.schedule import Grid, Schedule
+from langevin.core.schedule import Grid, Schedule
 
 TIMES = Grid(per_decade=10.0)
 

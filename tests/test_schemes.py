@@ -15,9 +15,9 @@ import pytest
 from numpy.polynomial.hermite_e import hermegauss
 from scipy.linalg import expm
 
-from langevin.dynamics import Langevin
-from langevin.schemes import SCHEMES, SchemeName
-from langevin.system import Array, Model
+from langevin.core.dynamics import Langevin
+from langevin.core.schemes import SCHEMES, SchemeName
+from langevin.core.system import Array, Model
 
 EM: SchemeName = "euler_maruyama"
 LM: SchemeName = "leimkuhler_matthews"

@@ -12,12 +12,13 @@ import torch.nn.functional as F
 from test_losses import BY_HAND, MODULES
 
 import langevin
-from langevin import config, simulation
-from langevin.ensemble import Ensemble
+from langevin.config import run_files
+from langevin.core.ensemble import Ensemble
+from langevin.core.noise import Noise
 from langevin.errors import UserError
-from langevin.noise import Noise
-from langevin.systems.networks.losses import CLASSES, Loss
-from langevin.systems.networks.targets import Target
+from langevin.running import simulation
+from langevin.systems.networks.nets.losses import CLASSES, Loss
+from langevin.systems.networks.nets.targets import Target
 
 
 def run_file(module="Bag", loss="cross_entropy", labels="position", arguments=None, **dynamics):
@@ -42,7 +43,7 @@ def run_file(module="Bag", loss="cross_entropy", labels="position", arguments=No
 
 
 def system_of(**given):
-    system = simulation.build(config.load(run_file(**given)), Ensemble.regular(2, 1, 3))
+    system = simulation.build(run_files.load(run_file(**given)), Ensemble.regular(2, 1, 3))
     return system, system.initial_state(Noise(3, system.ensemble.replica))
 
 
@@ -191,7 +192,7 @@ def test_nets_that_read_no_tokens_say_so(name):
     given = run_file()
     given["system"] = {"name": name}
     with pytest.raises(UserError, match=r"does not take inputs|needs images") as refused:
-        simulation.build(config.load(given), Ensemble.regular(2, 1, 3))
+        simulation.build(run_files.load(given), Ensemble.regular(2, 1, 3))
     assert "\n" not in str(refused.value)
 
 
@@ -199,7 +200,7 @@ def test_a_run_stores_tokens_of_single_precision_nets():
     """Trained, resumed from the file, evaluated at stored weights: the file's own numbers."""
     given = run_file(precision="single")
     found = langevin.run(given)
-    settings = config.load(given)
+    settings = run_files.load(given)
     system = simulation.build(settings, Ensemble.regular(2, 1, 3))
     again = system.evaluate(found["snapshot"].to_numpy()[0])
     np.testing.assert_allclose(again["energy"], found["energy"][:, -1], rtol=1e-6)

@@ -16,10 +16,12 @@ from conftest import SIGMAS, z_score
 from test_restart import assert_same, interrupted
 
 import langevin
-from langevin import config, simulation, trajectories
+from langevin.config import run_files
 from langevin.errors import ConfigError, LangevinError, StorageError, UserError
 from langevin.observables import sketch as estimates
-from langevin.sketch import BLOCK, hashed, sketch
+from langevin.record import trajectory
+from langevin.record.sketch import BLOCK, hashed, sketch
+from langevin.running import simulation
 
 Maker = Callable[..., dict[str, Any]]
 Array = np.ndarray
@@ -177,7 +179,7 @@ def test_a_stopped_run_resumes_to_the_same_bits(
     tick: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = walking(tmp_path, configurations="never")
-    simulation.execute(config.load(given, {"output.path": str(tmp_path / "whole.nc")}))
+    simulation.execute(run_files.load(given, {"output.path": str(tmp_path / "whole.nc")}))
     paths = interrupted(given, monkeypatch, tick)
     assert paths.raw("sketch").exists()
     assert not paths.raw("configuration").exists()
@@ -214,7 +216,7 @@ def test_no_configuration_is_asked_for_in_vain(
         asked.append(state)
         return state
 
-    monkeypatch.setattr(trajectories, "TRAJECTORY_LIMIT", 1000)
+    monkeypatch.setattr(trajectory, "TRAJECTORY_LIMIT", 1000)
     monkeypatch.setattr(walkers.Walkers, "configuration", configuration)
     monkeypatch.setattr(walkers.Walkers, "dof", 50, raising=False)
     found = langevin.run(walking(tmp_path, **record))
@@ -246,7 +248,7 @@ def test_single_precision_is_sketched_and_stored_as_such(
 )
 def test_sizes_that_no_sketch_can_have(value: Any, said: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
-        config.load(walking(tmp_path, sketch=value))
+        run_files.load(walking(tmp_path, sketch=value))
     (line,) = caught.value.faults
     assert line.startswith("record.sketch = ")
     assert said in line
@@ -258,7 +260,7 @@ def test_without_a_configuration_there_is_nothing_to_sketch(
     record = {"sketch": 8, "configurations": "always"}
     given = small("cugliandolo_kurchan", record__sketch=8, record__configurations="always")
     with pytest.raises(ConfigError) as caught:
-        config.load(given)
+        run_files.load(given)
     assert [line.partition(":")[0] for line in caught.value.faults] == [
         "record.sketch = 8",
         'record.configurations = "always"',
@@ -267,7 +269,7 @@ def test_without_a_configuration_there_is_nothing_to_sketch(
     paths = interrupted(walking(tmp_path), monkeypatch)
     monkeypatch.setattr(walkers.Walkers, "configuration", lambda self, state: None)
     with pytest.raises(UserError, match=r"record\.sketch = 8: allowed: 0 \(the system has no configuration"):
-        simulation.execute(config.load(walking(tmp_path, **record)), force=True)
+        simulation.execute(run_files.load(walking(tmp_path, **record)), force=True)
     assert paths.checkpoint.exists()
 
 

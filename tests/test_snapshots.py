@@ -13,9 +13,11 @@ from test_restart import assert_same, interrupted
 from test_sweep import assert_members_are_single_runs, harmonic, here
 
 import langevin
-from langevin import config, simulation, summary
+from langevin.config import run_files
+from langevin.core.schedule import Grid, Schedule
 from langevin.errors import ConfigError, Diverged, StorageError
-from langevin.schedule import Grid, Schedule
+from langevin.results import summary
+from langevin.running import simulation
 
 Maker = Callable[..., dict[str, Any]]
 
@@ -78,7 +80,7 @@ def test_a_stopped_run_resumes_to_the_same_snapshots(
     """Stopped between the second and the third."""
     record = {"snapshots": [0.5, 1.5, 3.3], "configurations": configurations, "sketch": 4}
     given = harmonic(record=record, output={"path": str(tmp_path / "whole.nc")})
-    simulation.execute(config.load(given))
+    simulation.execute(run_files.load(given))
     given["output"]["path"] = str(tmp_path / "stopped.nc")
     paths = interrupted(given, monkeypatch, 0, after=2.0)
     raw = paths.raw("snapshot").read_bytes()
@@ -124,7 +126,7 @@ def test_members_of_an_ensemble_are_collected(small: Maker) -> None:
 
 def fault(given: dict[str, Any]) -> str:
     with pytest.raises(ConfigError) as caught:
-        config.load(given)
+        run_files.load(given)
     (line,) = caught.value.faults
     return line
 

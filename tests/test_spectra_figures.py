@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from test_plotting import assert_inside_and_apart, texts
 
 from langevin import plotting
-from langevin.cli import main
+from langevin.commands.cli import main
 from langevin.errors import UserError
 
 TIMES = [0.0, 1.0, 10.0, 100.0]

@@ -18,11 +18,14 @@ from test_restart import assert_same, interrupted
 from test_sweep import assert_members_are_single_runs, harmonic, here
 
 import langevin
-from langevin import beginning, checks, config, registry, simulation, summary, templates
-from langevin.dynamics import Langevin
-from langevin.ensemble import Ensemble
+from langevin.config import checks, registry, run_files, templates
+from langevin.core.dynamics import Langevin
+from langevin.core.ensemble import Ensemble
+from langevin.core.noise import Noise
 from langevin.errors import ConfigError, UserError
-from langevin.noise import Noise
+from langevin.results import summary
+from langevin.running import simulation
+from langevin.running import start as beginning
 from langevin.sweep import member
 from langevin.systems.harmonic import Harmonic
 from langevin.systems.pspin import PSpin
@@ -37,7 +40,7 @@ __all__ = ["here"]
 def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the result of oscillators that stored their configuration after every step."""
     path = tmp_path_factory.mktemp("first") / "first.nc"
-    simulation.execute(config.load(harmonic(output={"path": str(path)}, **EVERY_STEP)))
+    simulation.execute(run_files.load(harmonic(output={"path": str(path)}, **EVERY_STEP)))
     return path
 
 
@@ -78,7 +81,7 @@ def test_no_noise_acts_twice(first: Path, tmp_path: Path) -> None:
     once in 600,000 runs, for each of three pairs.
     """
     second = tmp_path / "second.nc"
-    simulation.execute(config.load(continued(first, output={"path": str(second)})))
+    simulation.execute(run_files.load(continued(first, output={"path": str(second)})))
     third = langevin.run(continued(second))
     assert third.attrs[beginning.GENERATION] == 2
     with simulation.open(first) as a, simulation.open(second) as b:
@@ -105,7 +108,7 @@ def test_resuming_needs_no_file(
     path.write_bytes(first.read_bytes())
     given = continued(path, dynamics={"scheme": scheme}, output={"path": str(tmp_path / "whole.nc")})
     given["record"] = {**given["record"], "response": True}
-    simulation.execute(config.load(given))
+    simulation.execute(run_files.load(given))
     given["output"]["path"] = str(tmp_path / "stopped.nc")
     paths = interrupted(given, monkeypatch, 0, after=2.0)
     path.unlink()
@@ -140,7 +143,7 @@ def test_spins_go_on_in_their_disorder(
 
 def test_a_fresh_start_has_no_past(small: Maker) -> None:
     """Sums of noise, the ceiling of energies and what kernels carry are those of the new configuration."""
-    given = config.load(small("harmonic", record__response=True))
+    given = run_files.load(small("harmonic", record__response=True))
     ensemble = Ensemble.regular(4, 2, 7)
     system = simulation.build(given, ensemble)
     assert isinstance(system, Langevin)
@@ -157,7 +160,7 @@ def test_a_fresh_start_has_no_past(small: Maker) -> None:
 
 
 def test_a_configuration_off_the_sphere_is_refused(small: Maker) -> None:
-    given = config.load(small("pspin"))
+    given = run_files.load(small("pspin"))
     ensemble = Ensemble.regular(4, 2, 7)
     system = simulation.build(given, ensemble)
     assert isinstance(system, Langevin)
@@ -225,7 +228,7 @@ def test_networks_may_have_another_seed(
     np.testing.assert_array_equal(found["snapshot"][0], first["snapshot"][0])
     # Batches that are not part of a checkpoint belong to the generation, too.
     given["output"]["path"] = str(tmp_path / "whole.nc")
-    simulation.execute(config.load(given))
+    simulation.execute(run_files.load(given))
     given["output"]["path"] = str(tmp_path / "stopped.nc")
     paths = interrupted(given, monkeypatch, 0, after=4)
     simulation.resume(paths.result).close()
@@ -259,12 +262,12 @@ def test_members_begin_where_they_are_told(first: Path, here: None) -> None:
 
 def test_members_find_their_files_from_anywhere(tmp_path: Path) -> None:
     """A sweep resumed in another folder has members left that have not begun."""
-    settings = config.load(continued(Path("first.nc")))
+    settings = run_files.load(continued(Path("first.nc")))
     job = member.job(settings, tmp_path / "member-0000.nc", 1e9, Path("/there"))
     assert job["settings"]["start"] == {"file": "/there/first.nc"}
-    job = member.job(config.load(continued(tmp_path / "a.nc")), tmp_path / "b.nc", 1e9, Path("/there"))
+    job = member.job(run_files.load(continued(tmp_path / "a.nc")), tmp_path / "b.nc", 1e9, Path("/there"))
     assert job["settings"]["start"] == {"file": str(tmp_path / "a.nc")}
-    assert "start" not in member.job(config.load(harmonic()), tmp_path / "b.nc", 1e9, Path())["settings"]
+    assert "start" not in member.job(run_files.load(harmonic()), tmp_path / "b.nc", 1e9, Path())["settings"]
 
 
 @pytest.mark.parametrize(
@@ -318,7 +321,9 @@ def test_systems_without_disorder_say_so() -> None:
 
 def test_files_that_hold_none_are_one_line(first: Path, tmp_path: Path) -> None:
     bare = tmp_path / "bare.nc"
-    simulation.execute(config.load(harmonic(output={"path": str(bare)}, record={"configurations": "never"})))
+    simulation.execute(
+        run_files.load(harmonic(output={"path": str(bare)}, record={"configurations": "never"}))
+    )
     with pytest.raises(UserError, match=r"bare.nc: no stored configuration; record.snapshots = "):
         langevin.run(continued(bare))
     (tmp_path / "text.nc").write_text("no result")
@@ -339,7 +344,7 @@ def test_files_that_hold_none_are_one_line(first: Path, tmp_path: Path) -> None:
 def test_faults_of_the_section(small: Maker) -> None:
     given = {**small("cugliandolo_kurchan"), "start": {"file": "a.nc"}}
     with pytest.raises(ConfigError, match="start: cugliandolo_kurchan cannot begin from a stored"):
-        config.load(given)
+        run_files.load(given)
     for table, words in {
         "{}": "start.file: missing",
         '{"file": "a.nc", "when": 1}': "start.when: unknown key; nearest: start",
@@ -348,7 +353,7 @@ def test_faults_of_the_section(small: Maker) -> None:
         "3": "start = 3: must be a table",
     }.items():
         with pytest.raises(ConfigError) as caught:
-            config.load({**small("harmonic"), "start": json.loads(table)})
+            run_files.load({**small("harmonic"), "start": json.loads(table)})
         assert len(caught.value.faults) == 1
         assert words in caught.value.faults[0]
 
@@ -359,5 +364,5 @@ def test_who_can_begin() -> None:
         system_class = registry.load(name)
         able = getattr(system_class, "dof", None) != 0
         assert checks.can_begin(system_class) == able
-        assert ("start" in dict(config.tables(system_class))) == able
+        assert ("start" in dict(run_files.tables(system_class))) == able
         assert "[start]" not in templates.template(name)

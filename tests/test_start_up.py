@@ -11,11 +11,11 @@ from typing import Any
 from conftest import ROOT
 
 import langevin
-from langevin import registry
+from langevin.config import registry
 
 PROGRAM = """
 import contextlib, io, sys
-from langevin.cli import main
+from langevin.commands.cli import main
 
 def command(*words):
     with contextlib.redirect_stdout(io.StringIO()) as said:

@@ -11,17 +11,18 @@ import xarray as xr
 from conftest import SIGMAS
 from scipy.special import ndtri, stdtrit
 
-from langevin.observables import choice, statistics
-from langevin.observables.aging import (
+from langevin.observables import statistics
+from langevin.observables.aging import choice
+from langevin.observables.aging.crossings import Curves, fit_power
+from langevin.observables.aging.exponent_error import Analysis, standard_error
+from langevin.observables.aging.rescaling import _Judge
+from langevin.observables.statistics import average, bootstrap
+from langevin.observables.training.noise_collapse import (
     aging_collapse,
     aging_exponent,
     exponent_by_threshold,
     relaxation_times,
 )
-from langevin.observables.crossings import Curves, fit_power
-from langevin.observables.exponents import Analysis, standard_error
-from langevin.observables.rescaling import _Judge
-from langevin.observables.statistics import average, bootstrap
 
 MU, NU, SIZE = 0.71, 0.4, 3e-3
 WAITING = np.geomspace(10, 1e5, 9)

@@ -15,15 +15,18 @@ from click.testing import CliRunner
 from test_restart import interrupted
 
 import langevin
-from langevin import config, simulation, trajectories
-from langevin.cli import main
+from langevin.commands.cli import main
+from langevin.config import run_files
+from langevin.config.sweep import Axis
 from langevin.errors import ConfigError, Diverged, LangevinError, UserError
-from langevin.recorder import TAKEN
-from langevin.storage import Paths
-from langevin.sweep import combine, execution, manifest, names, reading
+from langevin.files.storage import Paths
+from langevin.record import trajectory
+from langevin.record.recorder import TAKEN
+from langevin.results import members as reading
+from langevin.running import simulation
+from langevin.sweep import combine, execution, manifest, names
 from langevin.sweep import member as member_module
 from langevin.sweep.executor import InProcess
-from langevin.sweep.plan import Axis
 from langevin.systems.harmonic import Harmonic
 
 Maker = Callable[..., dict[str, Any]]
@@ -67,7 +70,7 @@ def alone(given: dict[str, Any], swept: dict[str, Any]) -> xr.Dataset:
 
 
 def assert_members_are_single_runs(given: dict[str, Any], dataset: xr.Dataset) -> None:
-    settings = config.load(given)
+    settings = run_files.load(given)
     assert settings.sweep is not None
     found = list(langevin.members(dataset))
     assert len(found) == len(settings.sweep.members)
@@ -133,7 +136,7 @@ def test_members_of_networks(here: None, small: Maker) -> None:
 
 
 def test_the_last_list_varies_fastest() -> None:
-    settings = config.load(harmonic(sweep={"dynamics.temperature": [2.0, 1.0], "system.n": [9, 3, 6]}))
+    settings = run_files.load(harmonic(sweep={"dynamics.temperature": [2.0, 1.0], "system.n": [9, 3, 6]}))
     assert settings.sweep is not None
     members = [(m.dynamics.temperature, m.system.n) for m in settings.sweep.members]
     assert members == [(2.0, 9), (2.0, 3), (2.0, 6), (1.0, 9), (1.0, 3), (1.0, 6)]
@@ -143,7 +146,7 @@ def test_the_last_list_varies_fastest() -> None:
 
 def test_a_group_changes_together() -> None:
     table = {"size": {"system": {"n": [9, 3]}, "ensemble.replicas": [1, 2]}}
-    settings = config.load(harmonic(sweep=table))
+    settings = run_files.load(harmonic(sweep=table))
     assert settings.sweep is not None
     assert [(m.system.n, m.ensemble.replicas) for m in settings.sweep.members] == [(9, 1), (3, 2)]
     assert settings.size.endswith("2 members: 2 size; 3 replicas in all")
@@ -179,7 +182,7 @@ def test_configurations_are_stored_while_all_members_together_stay_small(
     given = harmonic(sweep={"dynamics.temperature": [0.5, 1.0]})
     size = alone(given, {})["configuration"].nbytes
     for limit, stored in ((2 * size, True), (2 * size - 1, False)):
-        monkeypatch.setattr(trajectories, "TRAJECTORY_LIMIT", limit)
+        monkeypatch.setattr(trajectory, "TRAJECTORY_LIMIT", limit)
         assert ("configuration" in langevin.run(given)) is stored
 
 
@@ -294,7 +297,7 @@ def test_all_faults_at_once() -> None:
         ensemble={"seed": -1},
     )
     with pytest.raises(ConfigError) as caught:
-        config.load(given)
+        run_files.load(given)
     lines = "\n".join(caught.value.faults)
     assert len(caught.value.faults) == 5, lines
     for word in (
@@ -317,7 +320,7 @@ def test_all_faults_at_once() -> None:
 )
 def test_tables_that_are_none(table: Any, word: str) -> None:
     with pytest.raises(ConfigError, match=word):
-        config.load({**harmonic(), "sweep": table})
+        run_files.load({**harmonic(), "sweep": table})
 
 
 def test_a_class_of_the_script_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -326,17 +329,17 @@ def test_a_class_of_the_script_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(
         ConfigError, match=r'system.name = "__main__:Farthest": .* a class in a module'
     ) as caught:
-        config.load(given)
+        run_files.load(given)
     assert len(caught.value.faults) == 1
 
 
 def test_a_key_may_be_missing_in_its_section() -> None:
     given = harmonic(sweep={"dynamics.temperature": [0.5]})
     del given["dynamics"]["temperature"]
-    config.load(given)
+    run_files.load(given)
     given["sweep"] = {"dynamics.temperature": 0.5}
     with pytest.raises(ConfigError) as caught:
-        config.load(given)
+        run_files.load(given)
     assert len(caught.value.faults) == 1
 
 

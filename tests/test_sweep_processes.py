@@ -19,9 +19,9 @@ from test_restart import wait_for, write_run_file
 from test_sweep import harmonic
 
 import langevin
-from langevin import progress
 from langevin.errors import Interrupted
-from langevin.storage import Paths
+from langevin.files.storage import Paths
+from langevin.running import progress
 from langevin.sweep import execution, executor
 from langevin.sweep import progress as sweep_progress
 from langevin.sweep.executor import LocalProcesses, Outcome, shares

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from langevin import config, streams, transliteration
-from langevin.cli import main
-from langevin.transliteration import ERRORS, plain, plain_toml, visible
+from langevin.commands.cli import main
+from langevin.config import run_files
+from langevin.machine import streams, transliteration
+from langevin.machine.transliteration import ERRORS, plain, plain_toml, visible
 
 RUN = """
 title = "σ of a \\"quench\\", \\U0001f600"
@@ -137,8 +138,8 @@ def test_a_run_file_that_is_written_there_is_valid(
     file.write_bytes(text)
     assert code == 0
     assert text.isascii() == (encoding != "utf-8")
-    assert config.load(file).system_name == "größe:Größe"
-    assert config.load(file).output.path == "Größe.nc"
+    assert run_files.load(file).system_name == "größe:Größe"
+    assert run_files.load(file).output.path == "Größe.nc"
 
 
 def command(words: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[bytes]:

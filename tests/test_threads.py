@@ -15,15 +15,16 @@ import pytest
 from conftest import ROOT
 
 import langevin
-from langevin import netcdf, simulation
 from langevin.errors import UserError
+from langevin.files import netcdf
+from langevin.running import simulation
 
 #: What the library's own names are, by which a module would get past the lock.
 FORBIDDEN = {"netCDF4", "open_dataset", "load_dataset", "open_mfdataset", "to_netcdf", "open_dataarray"}
 
 
 def test_no_module_but_one_calls_the_netcdf_library() -> None:
-    """What others call `open_dataset` is that of `langevin.netcdf`."""
+    """What others call `open_dataset` is that of `langevin.files.netcdf`."""
     found = set()
     for path in [
         p for folder in ("langevin", "systems", "observables") for p in (ROOT / folder).rglob("*.py")
@@ -132,7 +133,7 @@ def test_initial_weights_are_drawn_by_one_thread_at_a_time() -> None:
     """torch's default generator is common to all threads: one that waits in the middle must harm nobody."""
     import torch
 
-    from langevin.systems.networks.layout import seeded
+    from langevin.systems.networks.nets.layout import seeded
 
     barrier = threading.Barrier(2)
 

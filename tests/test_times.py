@@ -11,11 +11,15 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langevin import config, moments, stored
-from langevin.engine import Run, record
+from langevin.config import run_files
+from langevin.core import times as moments
+from langevin.core.engine import Run, record
+from langevin.core.schedule import Grid, Schedule
 from langevin.errors import ConfigError, UserError
-from langevin.observables import aging, curves, pairs, two_time
-from langevin.schedule import Grid, Schedule
+from langevin.observables import pairs, two_time
+from langevin.observables.fits import curves
+from langevin.observables.training import noise_collapse
+from langevin.results import configurations
 
 NONE = Grid()
 
@@ -42,7 +46,7 @@ def ck(**changes: Any) -> dict[str, Any]:
 
 def faults(given: dict[str, Any]) -> list[str]:
     with pytest.raises(ConfigError) as caught:
-        config.load(given)
+        run_files.load(given)
     assert all("\n" not in fault for fault in caught.value.faults)
     return caught.value.faults
 
@@ -115,8 +119,8 @@ def test_the_lag_that_was_asked_for_reaches_the_system() -> None:
             self.asked.append(lag)
             return {}
 
-    from langevin.ensemble import Ensemble
-    from langevin.recorder import Recorder
+    from langevin.core.ensemble import Ensemble
+    from langevin.record.recorder import Recorder
 
     plan = Schedule.build(NONE, Grid((1e6,)), Grid((1e-9, 3e-7)), 1.1e6, None)
     system: Any = Clock()
@@ -143,7 +147,7 @@ def test_a_lag_that_vanishes_beside_its_waiting_time_is_refused(
 
 
 def test_a_lag_that_leads_beyond_the_end_is_no_such_fault() -> None:
-    config.load(ck(record__waiting_times=[0.0, 1.1e6], record__lags=[1e-12]))
+    run_files.load(ck(record__waiting_times=[0.0, 1.1e6], record__lags=[1e-12]))
     plan = Schedule.build(NONE, Grid((0.0, 1.1e6)), Grid((1e-12,)), 1.1e6, None)
     assert [pair for stop in plan.stops for pair in stop.pairs] == [(0, 0)]
 
@@ -200,7 +204,7 @@ def test_rounding_of_decimals_is_no_such_fault() -> None:
         whole = [k * dt for k in (1, 3, 7, 19)]
         for times in (whole, [float(f"{t:.12g}") for t in whole], np.float32(whole).tolist()):
             # What single precision holds may lie beyond the end by its rounding.
-            config.load(settings(dynamics__dt=dt, dynamics__t_max=float(20 * dt), record__lags=times))
+            run_files.load(settings(dynamics__dt=dt, dynamics__t_max=float(20 * dt), record__lags=times))
     plan = Schedule.build(Grid(tuple(np.arange(1, 11) * 0.1)), NONE, NONE, 1.0, 0.1)
     assert plan.times.tolist() == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
 
@@ -246,10 +250,10 @@ def test_times_that_stand_there_twice_are_refused() -> None:
 
 def test_a_stored_configuration_is_that_of_its_time() -> None:
     dataset = dense().to_dataset(name="configuration")
-    x, t = stored.configuration(dataset, 1000000.0001)
+    x, t = configurations.configuration(dataset, 1000000.0001)
     assert (x[0, 0], t) == (1.0, 1e6 + 1e-4)
     with pytest.raises(UserError, match=r"time = 1000000\.0003: .*stored: 1000000, 1000000\.0001"):
-        stored.configuration(dataset, 1000000.0003)
+        configurations.configuration(dataset, 1000000.0003)
 
 
 def test_common_times_of_two_curves_are_the_same_times() -> None:
@@ -266,8 +270,8 @@ def test_the_order_of_lags_does_not_matter() -> None:
     msd = xr.DataArray(
         values, {"replica": [0], "waiting_time": waiting, "lag": lag}, ("replica", "waiting_time", "lag")
     )
-    known = aging.aging_exponent(msd, 0.3, accuracy=0.0)
-    found = aging.aging_exponent(msd[..., ::-1], 0.3, accuracy=0.0)
+    known = noise_collapse.aging_exponent(msd, 0.3, accuracy=0.0)
+    found = noise_collapse.aging_exponent(msd[..., ::-1], 0.3, accuracy=0.0)
     assert float(found["exponent"]) == float(known["exponent"]) == pytest.approx(0.7, abs=0.01)
     with pytest.raises(ValueError, match=r"lag = 0\.01 stands there twice"):
-        aging.aging_exponent(xr.concat([msd, msd], "lag"), 0.3)
+        noise_collapse.aging_exponent(xr.concat([msd, msd], "lag"), 0.3)

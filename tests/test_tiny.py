@@ -11,10 +11,11 @@ import torch
 from small_nets import built, settings
 
 from langevin.errors import Diverged
-from langevin.systems.networks import tiny, tiny_kernels, tiny_rows, tiny_vectors
-from langevin.systems.networks.shuffling import orders
-from langevin.systems.networks.tiny import Tiny
-from langevin.systems.networks.units import Units
+from langevin.systems.networks.kernels import tiny_kernels, tiny_rows, tiny_vectors
+from langevin.systems.networks.kernels.shuffling import orders
+from langevin.systems.networks.replicas import tiny
+from langevin.systems.networks.replicas.tiny import Tiny
+from langevin.systems.networks.replicas.units import Units
 
 LJAT = {"name": "ljat", "points": 400, "train": 70, "test": 50}
 IMAGES = {"name": "synthetic", "train": 64, "test": 32}

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from tiny_archive import CONTENTS, FILES, NOBODY, Tiny, packed, records, tar
 
-from langevin.ensemble import Ensemble
+from langevin.core.ensemble import Ensemble
 from langevin.errors import UserError
-from langevin.systems.networks.datasets import depot, pickled
-from langevin.systems.networks.datasets.archives import CIFAR10, CIFAR100, MNIST, FashionMNIST
-from langevin.systems.networks.datasets.depot import Archive, File, Unpacked
+from langevin.systems.networks.data import depot, pickled
+from langevin.systems.networks.data.archives import CIFAR10, CIFAR100, MNIST, FashionMNIST
+from langevin.systems.networks.data.depot import Archive, File, Unpacked
 
 
 @pytest.fixture(autouse=True)

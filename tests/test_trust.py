@@ -23,12 +23,15 @@ from test_restart import write_run_file
 from torch import nn
 
 import langevin
-from langevin import config, errors, known, loading, simulation, sources, trust, user_code
-from langevin.cli import main
-from langevin.ensemble import Ensemble
+from langevin import errors
+from langevin.code import known, loading, sources, trust, user_code
+from langevin.code.user_code import Origin
+from langevin.commands.cli import main
+from langevin.config import run_files
+from langevin.core.ensemble import Ensemble
 from langevin.errors import ConfigError, Interrupted, LangevinWarning, UnknownCode, UserError
-from langevin.systems.networks.factories import makes_modules
-from langevin.user_code import Origin
+from langevin.running import simulation
+from langevin.systems.networks.nets.factories import makes_modules
 
 
 @pytest.fixture(autouse=True)
@@ -132,7 +135,7 @@ def test_no_command_runs_code_of_a_stranger(folder: Path, command: str, named: s
         ("system.module", "torch.nn.modules.module:os.system", {"command": "touch trace"}),
         ("system.module", "torch.nn:Parameter", {}),
         ("system.module", "torch.nn.modules.module:warnings", {}),
-        ("system.module", "langevin.systems.networks.factories:inspect", {}),
+        ("system.module", "langevin.systems.networks.nets.factories:inspect", {}),
         ("system.module", "this:s", {}),
         ("system.module", "..theirs:net", {}),
         ("system.module", "../theirs:net", {}),
@@ -272,7 +275,7 @@ def test_trust_is_remembered(folder: Path, how: str) -> None:
         assert langevin_("ensemble", "a.nc", "-q", "--trust").exit_code == 0
     else:
         with trust.trusting(True):
-            config.load(given, folder=folder, origin=Origin("a.nc"))
+            run_files.load(given, folder=folder, origin=Origin("a.nc"))
     _forget(module)
     assert langevin_("ensemble", "a.nc", "-q", "--force").exit_code == 0
     # Of this object alone: the file may ask for no other.
@@ -287,7 +290,7 @@ def test_resume_knows_its_own_code_and_sees_that_it_has_changed(folder: Path) ->
     given = strangers.settings({"system.name": f"{module}:System"})
     given["output"] |= {"path": "mine.nc", "checkpoint_interval": 0.0}
     with pytest.raises(Interrupted):
-        simulation.execute(config.load(given), watch=_stop)
+        simulation.execute(run_files.load(given), watch=_stop)
     _forget(module)
     source = file.read_text()
     file.write_text(source + "# another\n")
@@ -348,7 +351,7 @@ def test_what_goes_on_writes_beside_its_checkpoint_alone(folder: Path, tmp_path:
     given = strangers.settings({"system.name": "harmonic"})
     given["output"]["path"] = str(tmp_path / "elsewhere.nc")
     with pytest.raises(Interrupted):
-        simulation.execute(config.load(given), watch=_stop)
+        simulation.execute(run_files.load(given), watch=_stop)
     for path in tmp_path.glob("elsewhere.*"):
         path.rename(folder / path.name.replace("elsewhere", "mine"))
     target = tmp_path / "precious"
@@ -427,7 +430,7 @@ def test_a_neighbour_is_part_of_the_code(folder: Path, tmp_path: Path) -> None:
     (elsewhere / f"{module}.py").write_bytes((folder / f"{module}.py").read_bytes())
     (elsewhere / f"{neighbour}.py").write_text("raise SystemExit('ran')\n")
     with pytest.raises(UnknownCode, match=neighbour):
-        config.load(given, folder=elsewhere, origin=Origin("a.nc"))
+        run_files.load(given, folder=elsewhere, origin=Origin("a.nc"))
 
 
 def _hashes(folder: Path, *modules: str) -> dict[str, str]:
@@ -447,7 +450,7 @@ def test_bytecode_beside_a_source_is_not_read(folder: Path) -> None:
     py_compile.compile(str(other), compiled, invalidation_mode=mode)
     given = strangers.settings({"system.name": f"{module}:System"})
     with trust.trusting(True):
-        config.load(given, folder=folder, origin=Origin("a.nc"))
+        run_files.load(given, folder=folder, origin=Origin("a.nc"))
 
 
 @pytest.mark.parametrize("kind", ["bytecode", "extension", "package of an extension"])
@@ -463,7 +466,7 @@ def test_what_has_no_source_is_never_imported(folder: Path, kind: str) -> None:
     (folder / f"{module}.py").write_text("raise SystemExit('ran')\n") if kind != "bytecode" else None
     given = strangers.settings({"system.name": f"{module}:System"})
     with trust.trusting(True), pytest.raises(UnknownCode, match="no source file"):
-        config.load(given, folder=folder, origin=Origin("a.nc"))
+        run_files.load(given, folder=folder, origin=Origin("a.nc"))
 
 
 def test_a_package_is_found_without_importing_it(folder: Path) -> None:
@@ -485,7 +488,7 @@ def test_a_package_is_found_without_importing_it(folder: Path) -> None:
     assert not Path("trace").exists()
     given = strangers.settings({"system.name": f"{package}.net:System"})
     with pytest.raises(UnknownCode):
-        config.load(given, folder=folder, origin=Origin("a.nc"))
+        run_files.load(given, folder=folder, origin=Origin("a.nc"))
     assert not Path("trace").exists()
     assert not _is_imported(package)
 
@@ -507,7 +510,7 @@ def test_what_was_not_looked_at_is_not_imported(folder: Path, how: str) -> None:
     (folder / "hidden.py").write_text("import pathlib\npathlib.Path('trace').touch()\n")
     given = strangers.settings({"system.name": f"{module}:System"})
     with trust.trusting(True):
-        config.load(given, folder=folder, origin=Origin("a.nc"))
+        run_files.load(given, folder=folder, origin=Origin("a.nc"))
     assert not Path("trace").exists()
 
 
@@ -519,10 +522,10 @@ def test_what_was_not_looked_at_is_not_imported_from_a_package(folder: Path) -> 
     (folder / package / "hidden.py").write_text("import pathlib\npathlib.Path('trace').touch()\n")
     given = strangers.settings({"system.name": f"{package}.net:System"})
     with trust.trusting(True):
-        config.load(given, folder=folder, origin=Origin("a.nc"))
+        run_files.load(given, folder=folder, origin=Origin("a.nc"))
     assert not Path("trace").exists()
     # The user's own run file may do so.
-    config.load(given, folder=folder)
+    run_files.load(given, folder=folder)
     assert Path("trace").exists()
 
 
@@ -533,7 +536,7 @@ def test_a_module_beside_the_file_stands_in_for_no_other(folder: Path) -> None:
         (folder / f"{name}.py").write_text("raise SystemExit('ran')\n")
     given = strangers.settings({"system.name": f"{module}:System"})
     with trust.trusting(True):
-        config.load(given, folder=folder, origin=Origin("a.nc"))
+        run_files.load(given, folder=folder, origin=Origin("a.nc"))
     assert str(folder) not in sys.path
 
 
@@ -556,9 +559,11 @@ def test_what_a_notebook_defines_is_known_there_alone(monkeypatch: pytest.Monkey
     given = strangers.settings({"system.name": "__main__:Cell"})
     monkeypatch.setattr(trust, "_in_memory", set())
     with pytest.raises(UnknownCode, match="no file"):
-        config.load(given, origin=Origin("a.nc"))
-    assert user_code.imports(config.load(given).code) == "; imports __main__ (system.name = '__main__:Cell')"
-    assert config.load(given, origin=Origin("a.nc")).system_name == "__main__:Cell"
+        run_files.load(given, origin=Origin("a.nc"))
+    assert (
+        user_code.imports(run_files.load(given).code) == "; imports __main__ (system.name = '__main__:Cell')"
+    )
+    assert run_files.load(given, origin=Origin("a.nc")).system_name == "__main__:Cell"
 
 
 # What may make modules, and what is said.
@@ -647,7 +652,7 @@ def test_an_attribute_that_is_not_ours_is_no_word() -> None:
 
 def test_a_users_loss_is_checked_before_it_is_run(folder: Path) -> None:
     with pytest.raises(ConfigError, match="no_such_module"):
-        config.load(strangers.settings({"system.loss": "no_such_module:loss"}))
+        run_files.load(strangers.settings({"system.loss": "no_such_module:loss"}))
 
 
 def test_state_is_not_the_users_own(state: Path) -> None:
@@ -660,6 +665,6 @@ def test_what_is_built_later_is_asked_for_again(folder: Path) -> None:
     (folder / f"{module}.py").write_text(strangers.MODULE.format(trace=str(folder / "trace")))
     given = strangers.settings({"system.module": f"{module}:Net"})
     with trust.trusting(True, remembers=False):
-        made = config.load(given, folder=folder, origin=Origin("a.nc"))
+        made = run_files.load(given, folder=folder, origin=Origin("a.nc"))
     with pytest.raises(UnknownCode, match=r"a\.nc: system\.module"):
         simulation.build(made, Ensemble.regular(1, 1, 0))

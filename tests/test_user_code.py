@@ -25,10 +25,12 @@ import strangers
 from click.testing import CliRunner, Result
 
 import langevin
-from langevin import config, known, loading, stored, syntax, trust
-from langevin.cli import main
+from langevin.code import known, loading, syntax, trust
+from langevin.code.user_code import Origin
+from langevin.commands.cli import main
+from langevin.config import run_files
 from langevin.errors import ConfigError, UnknownCode, UserError
-from langevin.user_code import Origin
+from langevin.results import configurations
 
 #: A system whose energy is a number, so that a result says which code it is of.
 SYSTEM = """
@@ -103,7 +105,7 @@ def again(where: Path) -> float:
     """Return the energy of the system that a later process makes of the result that `run` left."""
     loading._spaces.clear()
     with langevin.open(where / "out.nc") as found:
-        made = stored.settings(found, where / "out.nc")
+        made = configurations.settings(found, where / "out.nc")
     return float(made.system_class.energy(None, np.zeros((1, 1)))[0])
 
 
@@ -184,7 +186,7 @@ def test_modules_and_losses_of_networks(tmp_path: Path) -> None:
             return NUMBER * cross_entropy(outputs, labels, reduction=reduction)
     """
     loss = textwrap.dedent(loss)
-    data = "from langevin.systems.networks.datasets.synthetic import Synthetic\nclass Data(Synthetic): pass\n"
+    data = "from langevin.systems.networks.data.synthetic import Synthetic\nclass Data(Synthetic): pass\n"
     sizes, energies = [], []
     for name, value in (("A", 1), ("B", 2)):
         where = folder(tmp_path / name, net=number(3 * value) + NET + data, losses=number(value) + loss)
@@ -272,7 +274,7 @@ def test_what_any_file_may_name_is_in_no_folder(tmp_path: Path) -> None:
     where = folder(tmp_path / "A", **files)
     given = strangers.settings({"system.module": "torch.nn:Linear"})
     for origin in (None, Origin("a.nc")):
-        assert config.load(given, folder=where, origin=origin).code == ()
+        assert run_files.load(given, folder=where, origin=origin).code == ()
 
 
 def test_a_file_wins_over_a_bare_folder_and_a_package_over_both(tmp_path: Path) -> None:
@@ -298,7 +300,9 @@ def test_names_of_any_letters_and_paths_of_any_kind(tmp_path: Path, monkeypatch:
 
 def loading_of(where: Path, module: str) -> Any:
     """Return the module of a folder that the last run used."""
-    return config.load(strangers.settings({"system.name": f"{module}:System"}), folder=where).code[0].module
+    return (
+        run_files.load(strangers.settings({"system.name": f"{module}:System"}), folder=where).code[0].module
+    )
 
 
 def test_modules_of_the_module_path_as_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -395,7 +399,7 @@ def test_compiled_functions_have_the_numbers_of_their_neighbours(
     kept = tmp_path / "kept"
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(kept))
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(kept))
-    kernel = "import helper\nfrom langevin.kernel_cache import njit\n"
+    kernel = "import helper\nfrom langevin.machine.kernel_cache import njit\n"
     kernel += "@njit()\ndef k():\n    return helper.NUMBER\n"
     where = folder(tmp_path / "A", net=kernel + SYSTEM.replace("NUMBER", "k()"), helper=number(1))
     for value in (1, 2):
@@ -412,9 +416,9 @@ def test_compiled_functions_have_the_numbers_of_their_neighbours(
 
 def test_a_system_is_built_from_what_was_checked(tmp_path: Path) -> None:
     where = folder(tmp_path / "A", net=number(3) + NET)
-    made = config.load(strangers.settings({"system.module": "net:net"}), folder=where)
+    made = run_files.load(strangers.settings({"system.module": "net:net"}), folder=where)
     folder(where, net=number(4) + NET)
-    path = langevin.simulation.execute(made, tmp_path / "out.nc")
+    path = langevin.running.simulation.execute(made, tmp_path / "out.nc")
     with langevin.open(path) as found:
         assert found.sizes["dof"] == 3 * 785 + 10 * 4
         recorded = json.loads(found.attrs["code"])["net:net"]
@@ -424,9 +428,9 @@ def test_a_system_is_built_from_what_was_checked(tmp_path: Path) -> None:
 def test_what_is_imported_late_is_what_was_hashed(tmp_path: Path) -> None:
     late = SYSTEM.replace("return np", "from helper import NUMBER; return np")
     where = folder(tmp_path / "A", net=late, helper=number(1))
-    old = config.load(strangers.settings({"system.name": "net:System"}), folder=where)
+    old = run_files.load(strangers.settings({"system.name": "net:System"}), folder=where)
     folder(where, helper=number(2))
-    new = config.load(strangers.settings({"system.name": "net:System"}), folder=where)
+    new = run_files.load(strangers.settings({"system.name": "net:System"}), folder=where)
     energies = [made.system_class.energy(None, np.zeros((1, 1)))[0] for made in (old, new, old)]
     assert energies == [1, 2, 1]
 
@@ -498,8 +502,8 @@ def test_a_result_that_does_not_say_its_code_is_of_none_of_two(tmp_path: Path) -
         run(folder(tmp_path / name, net=number(value) + SYSTEM))
     given = strangers.settings({"system.name": "net:System"})
     with pytest.raises(UnknownCode, match=r"old\.nc: system\.name .*net\.py or .*net\.py\? it does not say"):
-        config.load(given, folder=tmp_path, origin=Origin("old.nc"))
-    assert config.load(given, folder=tmp_path / "B", origin=Origin("old.nc")).code[0].hashes == {
+        run_files.load(given, folder=tmp_path, origin=Origin("old.nc"))
+    assert run_files.load(given, folder=tmp_path / "B", origin=Origin("old.nc")).code[0].hashes == {
         "net": sha256((number(2) + SYSTEM).encode()).hexdigest()
     }
 
@@ -548,7 +552,7 @@ def test_a_member_of_a_sweep_runs_no_other_code(tmp_path: Path) -> None:
     from langevin.sweep import member
 
     where = folder(tmp_path / "A", net=number(1) + SYSTEM)
-    made = config.load(strangers.settings({"system.name": "net:System"}), folder=where)
+    made = run_files.load(strangers.settings({"system.name": "net:System"}), folder=where)
     job = json.loads(json.dumps(member.job(made, tmp_path / "member.nc", 1e9, tmp_path)))
     folder(where, net=number(2) + SYSTEM)
     with pytest.raises(UserError, match=r"net\.py has changed .* since the sweep began"):
@@ -567,7 +571,7 @@ def test_a_module_that_is_imported_already_is_the_same(
     monkeypatch.setattr(sys, "dont_write_bytecode", False)
     net = importlib.import_module("net")
     assert (
-        config.load(strangers.settings({"system.name": "net:System"}), folder=where).system_class
+        run_files.load(strangers.settings({"system.name": "net:System"}), folder=where).system_class
         is net.System
     )
     # Elsewhere there is another.
@@ -591,7 +595,7 @@ def test_an_import_before_an_edit_is_seen(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_objects_of_a_script_are_those_of_its_file(tmp_path: Path) -> None:
     text = number(1) + SYSTEM + "import langevin, strangers\n"
-    text += "made = langevin.config.load(strangers.settings({'system.name': 'script:System'}))\n"
+    text += "made = langevin.config.run_files.load(strangers.settings({'system.name': 'script:System'}))\n"
     text += "assert made.system_class is System, made.system_class\n"
     where = folder(tmp_path / "A", script=text)
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
@@ -617,7 +621,7 @@ def test_modules_in_memory_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 OBJECTS = """
 import dataclasses, pickle, typing
 from helper import NUMBER, Other
-from langevin.keys import Section, key
+from langevin.config.keys import Section, key
 
 @dataclasses.dataclass
 class Point:

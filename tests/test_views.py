@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from small_nets import built, settings
 
-from langevin.ensemble import Ensemble
+from langevin.core.ensemble import Ensemble
 from langevin.errors import UserError
-from langevin.systems.networks import views
-from langevin.systems.networks.units import Units
+from langevin.systems.networks.data import views
+from langevin.systems.networks.replicas.units import Units
 
 NET = {"name": "small_net", "filters": [2, 3], "hidden": 6}
 IMAGES = {"name": "synthetic", "train": 24, "test": 20, "like": "cifar10"}
@@ -108,7 +108,7 @@ def test_a_large_batch_of_views_is_the_sum_of_its_pieces(monkeypatch: pytest.Mon
     network, noise = built(settings(NET, IMAGES, replicas=1, **keys))
     whole = network.advance(network.initial_state(noise), 0, 3, noise).weights
     with monkeypatch.context() as patch:
-        patch.setattr("langevin.systems.networks.training.LARGEST", 7)
+        patch.setattr("langevin.systems.networks.descent.training.LARGEST", 7)
         again = network.advance(network.initial_state(noise), 0, 3, noise).weights
     torch.testing.assert_close(again, whole, rtol=1e-12, atol=1e-13)
 

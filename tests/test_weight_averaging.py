@@ -15,8 +15,8 @@ from small_nets import built, settings
 from torch import nn
 
 import langevin
-from langevin.ensembling import report
-from langevin.ensembling.command import ensembles
+from langevin.analysis.ensemble import report
+from langevin.analysis.ensemble.command import ensembles
 from langevin.plotting import figure
 from langevin.systems.networks.network import Network
 

@@ -9,9 +9,9 @@ import tarfile
 
 import numpy as np
 
-from langevin.systems.networks.datasets import cifar, depot
-from langevin.systems.networks.datasets.archives import _IDX
-from langevin.systems.networks.datasets.depot import Archive, File
+from langevin.systems.networks.data import cifar, depot
+from langevin.systems.networks.data.archives import _IDX
+from langevin.systems.networks.data.depot import Archive, File
 
 
 def idx_bytes(array: np.ndarray) -> bytes:

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from langevin.ensemble import Ensemble
-from langevin.keys import Section, key
-from langevin.systems.networks.datasets.base import Data, Examples
+from langevin.config.keys import Section, key
+from langevin.core.ensemble import Ensemble
+from langevin.systems.networks.data.base import Data, Examples
 
 CLASSES, SHAPE = 3, (1, 4, 4)
 

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from langevin.config import RecordKeys
-from langevin.ensemble import Ensemble
-from langevin.keys import DynamicsKeys, Section, key
-from langevin.noise import Noise
-from langevin.schedule import Schedule
-from langevin.system import Array, Attributes, Coordinates, System
+from langevin.config.keys import DynamicsKeys, Section, key
+from langevin.config.run_files import RecordKeys
+from langevin.core.ensemble import Ensemble
+from langevin.core.noise import Noise
+from langevin.core.schedule import Schedule
+from langevin.core.system import Array, Attributes, Coordinates, System
 
 
 class Bare:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from langevin.errors import UserError
-from langevin.sweep.reading import members, sweep_dims, text
+from langevin.results.members import members, sweep_dims, text
 
 from .aging import AGING, LEAST, fit_of, has_aging
 from .style import GREY, colours_of, label_log, member_legend, number, time_label

@@ -9,9 +9,9 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from langevin.observables.barriers import mean_barrier
+from langevin.observables.landscape.barriers import mean_barrier
 from langevin.observables.statistics import average
-from langevin.sweep.reading import sweep_dims
+from langevin.results.members import sweep_dims
 
 from .style import BLUE, GREY, VERMILION, as_written, few, legend_above
 

@@ -13,8 +13,8 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from langevin.errors import UserError
-from langevin.storage import explained
-from langevin.sweep.reading import sweep_dims
+from langevin.files.storage import explained
+from langevin.results.members import sweep_dims
 
 from .aging import AGING, aging_figure, has_aging
 from .aging_sweep import aging_sweep_figure

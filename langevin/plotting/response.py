@@ -16,7 +16,16 @@ from langevin.observables.response import fdt_ratio, fdt_ratio_at
 from langevin.observables.statistics import Array, Estimate, average
 
 from .panels import band, estimate, reached_times
-from .style import GREY, VERMILION, axis_label, colours_of, few, number, time_label, waiting_time_legend
+from .style import (
+    GREY,
+    VERMILION,
+    axis_label,
+    colours_of,
+    few,
+    number,
+    time_label,
+    waiting_time_legend,
+)
 
 #: The figure's name among quantities.
 FDT = "fdt"

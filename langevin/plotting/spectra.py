@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from langevin.observables.spectra import (
+from langevin.observables.landscape.spectra import (
     ZERO,
     gauss_newton,
     has_spectrum,

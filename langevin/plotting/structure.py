@@ -13,7 +13,16 @@ from langevin.errors import UserError
 from langevin.observables.statistics import average
 
 from .panels import band
-from .style import GREY, axis_label, colours_of, few, number, symbol, time_label, waiting_time_legend
+from .style import (
+    GREY,
+    axis_label,
+    colours_of,
+    few,
+    number,
+    symbol,
+    time_label,
+    waiting_time_legend,
+)
 
 PAIRS, SCATTERING = "pair_correlation", "self_scattering"
 

@@ -18,7 +18,7 @@ from matplotlib.mathtext import MathTextParser
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from langevin.observables.sufficiency import too_few
-from langevin.sweep.reading import text
+from langevin.results.members import text
 
 #: Okabe and Ito's colours: distinct to every kind of colour vision.
 BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#555555"

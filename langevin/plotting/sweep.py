@@ -13,10 +13,20 @@ from matplotlib.figure import Figure
 
 from langevin.errors import UserError, shortened
 from langevin.observables.statistics import Estimate
-from langevin.sweep.reading import members, sweep_dims, text
+from langevin.results.members import members, sweep_dims, text
 
 from .panels import band, estimate
-from .style import GREY, NAMED, as_written, axis_label, colours_of, member_legend, number, symbol, time_label
+from .style import (
+    GREY,
+    NAMED,
+    as_written,
+    axis_label,
+    colours_of,
+    member_legend,
+    number,
+    symbol,
+    time_label,
+)
 
 #: Lags that every member must have at the waiting time that is drawn, where there is such a one.
 _LAGS = 10

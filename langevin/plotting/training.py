@@ -11,13 +11,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import SubplotSpec
 
-from langevin.observables.aging import msd_over_noise
-from langevin.observables.regimes import is_number, regimes
 from langevin.observables.statistics import Estimate
+from langevin.observables.training.noise_collapse import msd_over_noise
+from langevin.observables.training.regimes import is_number, regimes
 
 from .aging import AGING, draw_times, fit_of, has_aging
 from .panels import band, curve, draw_displacement_response, draw_two_time, estimate, reached_times
-from .style import BLUE, GREY, VERMILION, colours_of, legend_above, number, time_label, waiting_time_legend
+from .style import (
+    BLUE,
+    GREY,
+    VERMILION,
+    colours_of,
+    legend_above,
+    number,
+    time_label,
+    waiting_time_legend,
+)
 from .temperature import EFFECTIVE_TEMPERATURE, has_temperature
 
 #: The name that asks for Δ/D alone; it is not in the file, but made of what is.

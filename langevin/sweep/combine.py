@@ -17,14 +17,15 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from langevin import netcdf, sealing
+from langevin.config.sweep import Sweep
 from langevin.errors import LangevinError, StorageError
-from langevin.files import replacing
-from langevin.interruption import heed
-from langevin.recorder import TAKEN
-from langevin.sweep import names
-from langevin.sweep.plan import Sweep
-from langevin.sweep.reading import DIMENSIONS
+from langevin.files import netcdf, sealing
+from langevin.files.disk import replacing
+from langevin.machine.interruption import heed
+from langevin.record.recorder import TAKEN
+from langevin.results.members import DIMENSIONS
+
+from . import names
 
 #: Bytes of a variable that are in memory at once.
 PIECE = 64_000_000

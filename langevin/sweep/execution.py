@@ -4,7 +4,7 @@ A sweep that writes `name.nc` keeps a folder ``name.sweep`` beside it until it e
 
 - ``sweep.json``: the settings, and the time that the sweep has taken;
 - ``member-0000.nc``, …: the members that have ended;
-- ``member-0001.checkpoint.nc``, …: those that have not, with what belongs to them (`langevin.storage`).
+- ``member-0001.checkpoint.nc``, …: those that have not, with what belongs to them (`langevin.files.storage`).
 """
 
 from __future__ import annotations
@@ -17,19 +17,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from langevin import beginning, config, provenance, trajectories, user_code
-from langevin.config import Settings
-from langevin.ensemble import available_threads
+from langevin.code import user_code
+from langevin.code.user_code import Origin
+from langevin.config import run_files
+from langevin.config.run_files import Settings
+from langevin.config.sweep import Sweep
+from langevin.core.ensemble import available_threads
 from langevin.errors import Diverged, Interrupted, LangevinError, StorageError, UserError, one_line
-from langevin.interruption import interruptible
-from langevin.session import LOST, Manner, going_on
-from langevin.starting import is_start
-from langevin.storage import Paths, explained
-from langevin.sweep import combine, manifest, member
-from langevin.sweep.executor import Executor, LocalProcesses, Outcome
-from langevin.sweep.plan import Sweep
-from langevin.sweep.progress import SweepProgress
-from langevin.user_code import Origin
+from langevin.files import provenance
+from langevin.files.storage import Paths, explained
+from langevin.machine.interruption import interruptible
+from langevin.record import trajectory
+from langevin.running import start as beginning
+from langevin.running.saved_start import is_start
+from langevin.running.session import LOST, Manner, going_on
+
+from . import combine, manifest, member
+from .executor import Executor, LocalProcesses, Outcome
+from .progress import SweepProgress
 
 
 def local(threads: int | None, lock: int) -> LocalProcesses:
@@ -108,7 +113,7 @@ def resume(paths: Paths, executor: Executor, manner: Manner) -> Path:
     origin = Origin.of(paths.manifest, notes.get("code"))
     left = f" before it went on; continue with `langevin resume {paths.result}`"
     with interruptible(manner.stop, lambda: left):
-        settings = config.load(notes["settings"], folder=Path(notes["folder"]), origin=origin)
+        settings = run_files.load(notes["settings"], folder=Path(notes["folder"]), origin=origin)
         settings = replace(settings, text=notes["text"])
     notes["code"] = user_code.recorded(settings.code)
     notes["history"] += f"\n{provenance.history_line('resume')}, {provenance.versions()}"
@@ -137,7 +142,7 @@ class _Campaign:
 
     def carry_out(self) -> Path:
         """Carry all members to their end and make one file of them."""
-        limit = trajectories.TRAJECTORY_LIMIT / len(self.results)
+        limit = trajectory.TRAJECTORY_LIMIT / len(self.results)
         # Of sweeps begun before there was a section [start] it is not known, and not needed.
         working = Path(self.notes.get("working", ""))
         jobs = [

@@ -14,9 +14,9 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
-from langevin import notices
 from langevin.errors import Interrupted, LangevinError
-from langevin.interruption import SIGNALS, by
+from langevin.machine import notices
+from langevin.machine.interruption import SIGNALS, by
 
 #: What a task is given: only what JSON can hold, so that it may cross to any process.
 Job: TypeAlias = Mapping[str, Any]

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from langevin import sealing
 from langevin.errors import StorageError
-from langevin.files import replacing
+from langevin.files import sealing
+from langevin.files.disk import replacing
 
 #: Raised when the layout of the folder changes, so that an old one is refused, not misread.
 FORMAT = 2

@@ -8,13 +8,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from langevin import config, simulation, trust
-from langevin.config import Settings
+from langevin.code import trust
+from langevin.code.user_code import Origin, changes
+from langevin.config import run_files
+from langevin.config.run_files import Settings
 from langevin.errors import Diverged, UserError
-from langevin.outputs import refuse_links
-from langevin.storage import Paths
-from langevin.sweep.executor import Job
-from langevin.user_code import Origin, changes
+from langevin.files.destinations import refuse_links
+from langevin.files.storage import Paths
+from langevin.running import simulation
+
+from .executor import Job
 
 #: Seconds that a member has at least.
 LEAST = 1e-3
@@ -80,7 +83,7 @@ def carry_out(job: Job, threads: int, report: Callable[[float], None]) -> None:
             if paths.checkpoint.exists():
                 simulation.execute_resume(paths.result, **how)
             else:
-                settings = config.load(job["settings"], folder=Path(job["folder"]), origin=origin)
+                settings = run_files.load(job["settings"], folder=Path(job["folder"]), origin=origin)
                 _require_unchanged(settings, job["code"])
                 simulation.execute(settings, paths.result, **how)
     except Diverged:

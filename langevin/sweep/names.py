@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from langevin.keys import toml
-from langevin.sweep.plan import Axis
-from langevin.sweep.reading import text
+from langevin.config.keys import toml
+from langevin.config.sweep import Axis
+from langevin.results.members import text
 
 #: Coordinate name → dimension, values, attributes, as `xarray.Dataset` takes them.
 Coordinates = dict[str, tuple[str, Any, dict[str, Any]]]

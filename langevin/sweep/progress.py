@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from langevin.progress import LONG, MEASURED, spoken
+from langevin.running.progress import LONG, MEASURED, spoken
 
 BAR = "{desc} {percentage:3.0f}%|{bar}| [{elapsed}, {remaining} left{postfix}]"
 

@@ -20,9 +20,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from langevin.errors import Interrupted, LangevinError
-from langevin.interruption import TIMED_OUT, request
-from langevin.locking import Unlocked
-from langevin.sweep.executor import Job, Task
+from langevin.files.locking import Unlocked
+from langevin.machine.interruption import TIMED_OUT, request
+
+from .executor import Job, Task
 
 
 class _Voice:

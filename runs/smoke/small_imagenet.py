@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from langevin.ensemble import Ensemble
-from langevin.systems.networks.datasets.base import Data
+from langevin.core.ensemble import Ensemble
+from langevin.systems.networks.data.base import Data
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 from imagenet import ImageNet

@@ -29,7 +29,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from langevin.system import Array
+from langevin.core.system import Array
 
 from .companion import Companion
 from .history import SPAN, History

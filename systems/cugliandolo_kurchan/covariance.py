@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from langevin.system import Array
+from langevin.core.system import Array
 
 
 @dataclass(frozen=True)

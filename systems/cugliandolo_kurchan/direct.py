@@ -26,11 +26,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from langevin.interruption import heed
-from langevin.system import Array
+from langevin.core.system import Array
+from langevin.machine.interruption import heed
+from langevin.systems.compiling import njit
+from langevin.systems.threads import ALONE, Pool, single_blas
 
-from ..compiling import njit
-from ..threads import ALONE, Pool, single_blas
 from .stepping import Problem
 
 #: Grids: dt, dt/2 and dt/4, which give the values, and dt/3, for their errors.

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from langevin.system import Array
+from langevin.core.system import Array
+from langevin.systems.compiling import njit
 
-from ..compiling import njit
 from .panels import DEGREE, NODES, TO_CHEBYSHEV, Grid, locate
 
 #: t₀ of the clock.

@@ -25,10 +25,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langevin.errors import Diverged
-from langevin.interruption import heed
+from langevin.machine.interruption import heed
+from langevin.systems.compiling import njit
+from langevin.systems.threads import ALONE, Pool
 
-from ..compiling import njit
-from ..threads import ALONE, Pool
 from .history import CLOCK, SPAN, History, clock_of, lagrange, lookup
 from .panels import GAUSS, GAUSS_POINTS, GAUSS_WEIGHTS, SCALE, Grid
 from .series import Series

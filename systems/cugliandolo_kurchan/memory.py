@@ -32,10 +32,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from langevin.system import Array
+from langevin.core.system import Array
+from langevin.systems.compiling import njit
+from langevin.systems.threads import ALONE, Pool
 
-from ..compiling import njit
-from ..threads import ALONE, Pool
 from .history import CLOCK, SPAN, Slices, along, between, lagrange, line_of
 from .panels import GAUSS, GAUSS_POINTS, GAUSS_WEIGHTS, NODES, SCALE, Grid, node_weights
 

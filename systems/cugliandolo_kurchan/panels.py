@@ -23,9 +23,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.polynomial import chebyshev, legendre
 
-from langevin.system import Array
-
-from ..compiling import njit
+from langevin.core.system import Array
+from langevin.systems.compiling import njit
 
 #: Polynomial degree in a panel; nodes in it, both ends included.
 DEGREE = 7

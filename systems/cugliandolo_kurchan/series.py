@@ -21,7 +21,7 @@ import numpy as np
 from numpy.polynomial import polynomial
 from numpy.typing import NDArray
 
-from langevin.system import Array
+from langevin.core.system import Array
 
 from .covariance import Covariance
 

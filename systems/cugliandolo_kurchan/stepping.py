@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lu_factor, lu_solve
 
-from langevin.system import Array
+from langevin.core.system import Array
+from langevin.systems.compiling import njit
+from langevin.systems.threads import ALONE, Pool, single_blas
 
-from ..compiling import njit
-from ..threads import ALONE, Pool, single_blas
 from .covariance import Covariance
 from .history import CLOCK, FIXED_EARLIER, FIXED_LAG, SPAN, Slices, along, at_slice, line_of
 from .memory import BELOW, Memory, memory_of

@@ -24,11 +24,11 @@ import psutil
 from numpy.typing import NDArray
 from pydantic import BeforeValidator
 
-from langevin.config import Settings
-from langevin.ensemble import Ensemble
-from langevin.keys import DynamicsKeys, Section, key
-from langevin.noise import Noise
-from langevin.system import Array, Attributes, System
+from langevin.config.keys import DynamicsKeys, Section, key
+from langevin.config.run_files import Settings
+from langevin.core.ensemble import Ensemble
+from langevin.core.noise import Noise
+from langevin.core.system import Array, Attributes, System
 
 from . import theory
 from .covariance import Covariance
@@ -123,7 +123,8 @@ class CugliandoloKurchan(System):
     @cached_property
     def solvers(self) -> tuple[Any, ...]:
         """The solution and its companion, `LongTime` both, or the one that extrapolates, `Direct`."""
-        from ..threads import Pool, allowed
+        from langevin.systems.threads import Pool, allowed
+
         from .stepping import Problem
 
         crew = Pool(allowed(self.threads))

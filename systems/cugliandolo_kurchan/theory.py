@@ -27,8 +27,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from langevin.later import callables
-from langevin.system import Array
+from langevin.core.system import Array
+from langevin.machine.later import callables
 
 from .covariance import Covariance
 

@@ -21,9 +21,9 @@ import math
 
 import numpy as np
 
+from langevin.core.noise import Noise
+from langevin.core.system import Array, Attributes, Model
 from langevin.errors import UserError
-from langevin.noise import Noise
-from langevin.system import Array, Attributes, Model
 
 from . import geometry
 from .chained import KICK, Chained, check_kick

@@ -16,9 +16,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from langevin.core.noise import Noise
+from langevin.core.system import Array, Model
 from langevin.errors import UserError
-from langevin.noise import Noise
-from langevin.system import Array, Model
 
 from . import geometry
 from .geometry import Kind

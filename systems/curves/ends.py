@@ -10,12 +10,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from langevin import stored, trust
-from langevin.config import RecordKeys, Settings
+from langevin.code import trust
+from langevin.config.keys import PathKey, Section, key, shown
+from langevin.config.run_files import RecordKeys, Settings
+from langevin.core.system import Array, Beside
 from langevin.errors import UserError
-from langevin.keys import PathKey, Section, key, shown
-from langevin.stored import StoredRun
-from langevin.system import Array, Beside
+from langevin.results import configurations
+from langevin.results.configurations import StoredRun
 
 from .chained import KICK
 
@@ -196,7 +197,7 @@ class Ends:
 def _stored(key: str, path: str, time: float | None) -> StoredRun:
     """Read a file of ends; what is wrong with it is said of the key that names it."""
     try:
-        return stored.read(path, time)
+        return configurations.read(path, time)
     except UserError as error:
         said = str(error).removeprefix(f"{path}: ")
         raise UserError(f"system.{key} = {shown(path)}: {said}") from None

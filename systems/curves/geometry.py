@@ -18,8 +18,8 @@ from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
+from langevin.core.system import Array
 from langevin.errors import UserError
-from langevin.system import Array
 
 from .spaces import FLAT, Space, norm
 

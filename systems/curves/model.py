@@ -23,9 +23,9 @@ from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 
+from langevin.core.noise import Noise
+from langevin.core.system import Array, Attributes, Model
 from langevin.errors import UserError
-from langevin.noise import Noise
-from langevin.system import Array, Attributes, Model
 
 from . import geometry
 from .chained import KICK, Chained, check_kick
@@ -54,8 +54,8 @@ class _Sampling(NamedTuple):
 class Curve(Chained):
     """Curves between two configurations of each replica of a model; as many replicas as the ends have.
 
-    `langevin.dynamics.Langevin` drives it like any other model: at T = 0 it descends. On the sphere |x|² = M
-    the bends, too, stay on it.
+    `langevin.core.dynamics.Langevin` drives it like any other model: at T = 0 it descends. On the sphere
+    |x|² = M the bends, too, stay on it.
 
     Parameters
     ----------

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from langevin.ensemble import Ensemble
+from langevin.core.ensemble import Ensemble
+from langevin.core.system import Array, Model
 from langevin.errors import UserError
-from langevin.later import later
-from langevin.system import Array, Model
+from langevin.machine.later import later
 
 from . import geometry
 from .geometry import Kind
@@ -19,10 +19,13 @@ from .spaces import Space
 if TYPE_CHECKING:
     import xarray as xr
 
-    from langevin.observables import barriers, statistics
+    from langevin.observables import statistics
+    from langevin.observables.landscape import barriers
 else:
     xr = later("xarray")
-    barriers, statistics = (later(f"langevin.observables.{name}") for name in ("barriers", "statistics"))
+    barriers, statistics = (
+        later(f"langevin.observables.{name}") for name in ("landscape.barriers", "statistics")
+    )
 
 #: As many as in the figures of Garipov et al. 2018.
 POSITIONS = 61

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from langevin.config import LangevinDynamics, Settings
-from langevin.dynamics import Langevin
-from langevin.ensemble import Ensemble
+from langevin.config.run_files import LangevinDynamics, Settings
+from langevin.core.dynamics import Langevin
+from langevin.core.ensemble import Ensemble
+from langevin.core.noise import Noise
+from langevin.core.schedule import Schedule
+from langevin.core.system import Array, Attributes, Coordinates, Dimensions, Model
 from langevin.errors import UserError
-from langevin.later import callables
-from langevin.noise import Noise
-from langevin.schedule import Schedule
-from langevin.stored import StoredRun
-from langevin.system import Array, Attributes, Coordinates, Dimensions, Model
+from langevin.machine.later import callables
+from langevin.results.configurations import StoredRun
 
 from .band import Band
 from .ends import CurveKeys, Ends, RecordModelCurve
@@ -24,9 +24,9 @@ from .model import Curve
 from .profile import described, profile
 
 if TYPE_CHECKING:
-    from langevin.rebuilding import rebuilt
+    from langevin.results.rebuild import rebuilt
 else:
-    (rebuilt,) = callables("langevin.rebuilding", "rebuilt")
+    (rebuilt,) = callables("langevin.results.rebuild", "rebuilt")
 
 #: Variables of the final curve → their names in the dataset of `profile`.
 FOUND = {

@@ -14,8 +14,8 @@ from typing import Protocol
 
 import numpy as np
 
+from langevin.core.system import Array, Model
 from langevin.errors import Diverged, UserError
-from langevin.system import Array, Model
 
 #: Below this radius of c, in units of the sphere's, the direction of c is rounding.
 CENTRE = 1e-8

@@ -9,10 +9,12 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
-from langevin.ensemble import Ensemble
+from langevin.core.ensemble import Ensemble
 from langevin.errors import UserError
 
-from .datasets.base import Data
+from .data.base import Data
+from .keys import Descent, RecordDescent
+from .nets.targets import Target
 from .parts import (
     Augmented,
     Companions,
@@ -32,7 +34,7 @@ from .parts import (
     explained,
     fitting,
     grouped,
-    outputs,
+    loss_trial,
     overlaps,
     perceptron,
     prepare,
@@ -44,13 +46,11 @@ from .parts import (
     undrawn,
     unused,
 )
-from .sections import Descent, RecordDescent
-from .targets import Target
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from .bends import Bends
+    from .descent.bends import Bends
 
 
 class Assembly:
@@ -150,7 +150,7 @@ class Assembly:
         """Try the loss; one that is no mean over examples has no batches whose size changes."""
         each = self.loss.classes * math.prod(self.loss.target.shape) if self.loss.classified else self.classes
         self.train.outputs = self.test.outputs = each
-        outputs.trial(self.loss, self.modules[0], self.train, data, self.batches.size)
+        loss_trial.trial(self.loss, self.modules[0], self.train, data, self.batches.size)
         if not (self.loss.separable or self.batches.fixed):
             raise UserError(
                 f'dynamics.batches = "{self.dynamics.batches}": allowed: "epochs", "iid", "full" with '

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from langevin import preparation
-from langevin.config import Settings
-from langevin.ensemble import Ensemble
+from langevin.config.keys import key
+from langevin.config.run_files import Settings
+from langevin.core.ensemble import Ensemble
+from langevin.core.noise import Noise
+from langevin.core.schedule import Schedule
+from langevin.core.system import Array, Attributes, Coordinates, Dimensions
 from langevin.errors import Diverged, UserError
-from langevin.keys import key
-from langevin.noise import Noise
-from langevin.schedule import Schedule
-from langevin.system import Array, Attributes, Coordinates, Dimensions
+from langevin.machine import reports
 from langevin.systems.curves import geometry
 from langevin.systems.curves.chained import KICK_ROLE
 from langevin.systems.curves.ends import CurveKeys, Ends, RecordCurve
@@ -26,15 +26,23 @@ from langevin.systems.curves.geometry import Kind
 from langevin.systems.curves.run import position_coordinate
 from langevin.systems.curves.spaces import norm
 
-from .along import ALONG, ERRORS, profile_attributes
 from .curve_network import network_of, recall
+from .keys import Descent, RecordDescent
+from .measure.along import ALONG, ERRORS, profile_attributes
 from .network import Network
-from .schedules import scaled_times
-from .sections import Descent, RecordDescent
-
-from .parts import (  # isort: skip
-    Bends, NetworkState, Reference, barriers, compare, explained, first_not_finite, restored, stacked, torch,
+from .parts import (
+    Bends,
+    NetworkState,
+    Reference,
+    barriers,
+    compare,
+    explained,
+    first_not_finite,
+    restored,
+    stacked,
+    torch,
 )  # fmt: skip
+from .schedules import scaled_times
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -271,7 +279,7 @@ class NetworkCurve:
         count, looked = self.record.positions, []
         for n, t in enumerate(np.linspace(0, 1, count)):
             looked.append(self.network.see(point(kind, points, float(t)), r))
-            preparation.report(((2 * r + half) * count + n + 1) / (2 * count * self.ensemble.size))
+            reports.report(((2 * r + half) * count + n + 1) / (2 * count * self.ensemble.size))
         columns = {"energy": [a.loss for a, _ in looked], "test_loss": [b.loss for _, b in looked]}
         errors = [
             (a.wrong.mean(), b.wrong.mean()) for a, b in looked if a.wrong is not None and b.wrong is not None

@@ -7,17 +7,17 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from langevin import trust
-from langevin.ensemble import Ensemble
+from langevin.code import trust
+from langevin.core.ensemble import Ensemble
 from langevin.errors import UserError
-from langevin.stored import StoredRun
+from langevin.results.configurations import StoredRun
 from langevin.systems.curves.ends import Ends
 
-from .datasets.base import Data
-from .datasets.sameness import same_data
+from .data.base import Data
+from .data.sameness import same_data
+from .keys import Descent, RecordDescent
 from .network import Network
 from .parts import differing, simulation
-from .sections import Descent, RecordDescent
 
 
 def network_of(ends: Ends, dynamics: Descent, ensemble: Ensemble, record: RecordDescent) -> Network:

@@ -15,17 +15,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from langevin import provenance
-from langevin.ensemble import Ensemble
+from langevin.config.keys import Section
+from langevin.core.ensemble import Ensemble
+from langevin.core.noise import Noise
+from langevin.core.schedule import Schedule
+from langevin.core.system import Array, Attributes, Beside, Coordinates, Dimensions, Part, Predictions
 from langevin.errors import Diverged, UserError
-from langevin.keys import Section
-from langevin.noise import Noise
-from langevin.schedule import Schedule
-from langevin.system import Array, Attributes, Beside, Coordinates, Dimensions, Part, Predictions
+from langevin.files import provenance
 
 from .assembly import Assembly
-from .datasets.base import Data
-from .measured import measured_attributes, step_attributes
+from .data.base import Data
+from .keys import Descent, RecordDescent, RecordNetwork
+from .measure.measured import measured_attributes, step_attributes
 from .parts import (
     GaussNewton,
     Landscape,
@@ -41,21 +42,20 @@ from .parts import (
     find_loss,
     first_not_finite,
     layers,
+    measured_response,
     measurement,
     overlaps,
-    response,
     restored,
     stacked,
     torch,
     transposed,
 )
 from .schedules import scaled_times
-from .sections import Descent, RecordDescent, RecordNetwork
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .landscape import Seen
+    from .measure.landscape import Seen
 
 #: Multiplications that it may take to verify what is stored; by which part, and by how much, an energy may
 #: differ: another processor's or a GPU's sums in single precision differ by less.
@@ -80,7 +80,7 @@ class Network(Assembly):
         self, parameters: Any, dynamics: Descent, ensemble: Ensemble, data: Data, record: RecordDescent
     ) -> None:
         super().__init__(parameters, dynamics, ensemble, data, record)
-        self.response = response.measuring(self)
+        self.response = measured_response.measuring(self)
 
     @classmethod
     def check(cls, settings: Any) -> Iterable[str]:
@@ -326,7 +326,7 @@ class Network(Assembly):
         rule = step_attributes(self.dynamics, self.batches.size, self.problem.rule.groups)
         made = measured_attributes(self.loss, self.dof, self._chosen.sizes, rule, self.traits)
         apart = layers.attributes(made) if self.record.layers else {}
-        return {**made, **apart, **response.attributes(self)}
+        return {**made, **apart, **measured_response.attributes(self)}
 
     def coordinates(self, schedule: Schedule) -> Coordinates:
         """Return the time of gradient flow, the learning rate if it changes, and the names of layers."""

@@ -7,44 +7,38 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-    from langevin import simulation
-    from langevin.observables import barriers
+    from langevin.observables.landscape import barriers
+    from langevin.running import simulation
 
-    from . import (
-        batches,
-        contract,
-        layers,
-        measurement,
-        outputs,
-        overlaps,
-        perceptron,
-        response,
-        subsets,
-        tiny,
-    )
-    from .bends import Bends
-    from .companions import Companions, differing, stacked
-    from .curvature import LossHessian, Twin
+    from .data import batches, subsets
+    from .data.examples import Examples
+    from .data.identity import TestSets
+    from .data.views import Augmented, Views
+    from .descent import perceptron
+    from .descent.bends import Bends
+    from .descent.parameter_groups import grouped, unused
+    from .descent.rule import Rule
+    from .descent.state import NetworkState, Reference, compare, first_not_finite, restored
+    from .descent.training import Problem
     from .devices import explained, prepare
-    from .examples import Examples
-    from .fitting import fitting
-    from .gauss_newton import GaussNewton
-    from .hessian_trial import require_hessian
-    from .identity import TestSets
-    from .landscape import Landscape
-    from .layer_curvature import LayeredHessian
-    from .layout import Layout, beside, converted, copies, seeded, transposed, undrawn
-    from .losses import Loss, find_loss
-    from .parameter_groups import grouped, unused
-    from .rule import Rule
-    from .state import NetworkState, Reference, compare, first_not_finite, restored
-    from .tiny import Tiny
-    from .training import Problem
-    from .traits import by_layers
-    from .units import Units
-    from .views import Augmented, Views
+    from .measure import layers, measurement, overlaps
+    from .measure.curvature import LossHessian, Twin
+    from .measure.gauss_newton import GaussNewton
+    from .measure.landscape import Landscape
+    from .measure.layer_curvature import LayeredHessian
+    from .nets.companions import Companions, differing, stacked
+    from .nets.layout import Layout, beside, converted, copies, seeded, transposed, undrawn
+    from .nets.losses import Loss, find_loss
+    from .nets.traits import by_layers
+    from .replicas import tiny
+    from .replicas.tiny import Tiny
+    from .replicas.units import Units
+    from .response import measured_response
+    from .trials import contract, loss_trial
+    from .trials.fit import fitting
+    from .trials.hessian_trial import require_hessian
 else:
-    from langevin.later import callables, later
+    from langevin.machine.later import callables, later
 
     def _module(name):
         return later(f"{__package__}.{name}")
@@ -52,36 +46,40 @@ else:
     def _of(module, *names):
         return callables(f"{__package__}.{module}", *names)
 
-    torch, simulation = later("torch"), later("langevin.simulation")
-    barriers = later("langevin.observables.barriers")
-    batches, contract, layers = map(_module, ("batches", "contract", "layers"))
-    measurement, outputs, overlaps = map(_module, ("measurement", "outputs", "overlaps"))
-    perceptron, response, subsets, tiny = map(_module, ("perceptron", "response", "subsets", "tiny"))
-    (Bends,) = _of("bends", "Bends")
-    LossHessian, Twin = _of("curvature", "LossHessian", "Twin")
+    torch, simulation = later("torch"), later("langevin.running.simulation")
+    barriers = later("langevin.observables.landscape.barriers")
+    batches, contract, layers = map(_module, ("data.batches", "trials.contract", "measure.layers"))
+    measurement, loss_trial, overlaps = map(
+        _module, ("measure.measurement", "trials.loss_trial", "measure.overlaps")
+    )
+    perceptron, measured_response, subsets, tiny = map(
+        _module, ("descent.perceptron", "response.measured_response", "data.subsets", "replicas.tiny")
+    )
+    (Bends,) = _of("descent.bends", "Bends")
+    LossHessian, Twin = _of("measure.curvature", "LossHessian", "Twin")
     explained, prepare = _of("devices", "explained", "prepare")
-    (Examples,) = _of("examples", "Examples")
-    (fitting,) = _of("fitting", "fitting")
-    (GaussNewton,) = _of("gauss_newton", "GaussNewton")
-    (require_hessian,) = _of("hessian_trial", "require_hessian")
-    (TestSets,) = _of("identity", "TestSets")
-    (Landscape,) = _of("landscape", "Landscape")
-    Companions, differing, stacked = _of("companions", "Companions", "differing", "stacked")
-    (LayeredHessian,) = _of("layer_curvature", "LayeredHessian")
+    (Examples,) = _of("data.examples", "Examples")
+    (fitting,) = _of("trials.fit", "fitting")
+    (GaussNewton,) = _of("measure.gauss_newton", "GaussNewton")
+    (require_hessian,) = _of("trials.hessian_trial", "require_hessian")
+    (TestSets,) = _of("data.identity", "TestSets")
+    (Landscape,) = _of("measure.landscape", "Landscape")
+    Companions, differing, stacked = _of("nets.companions", "Companions", "differing", "stacked")
+    (LayeredHessian,) = _of("measure.layer_curvature", "LayeredHessian")
     Layout, beside, converted, copies, seeded, transposed, undrawn = _of(
-        "layout", "Layout", "beside", "converted", "copies", "seeded", "transposed", "undrawn"
+        "nets.layout", "Layout", "beside", "converted", "copies", "seeded", "transposed", "undrawn"
     )
-    Loss, find_loss = _of("losses", "Loss", "find_loss")
-    grouped, unused = _of("parameter_groups", "grouped", "unused")
+    Loss, find_loss = _of("nets.losses", "Loss", "find_loss")
+    grouped, unused = _of("descent.parameter_groups", "grouped", "unused")
     NetworkState, Reference, compare, first_not_finite, restored = _of(
-        "state", "NetworkState", "Reference", "compare", "first_not_finite", "restored"
+        "descent.state", "NetworkState", "Reference", "compare", "first_not_finite", "restored"
     )
-    (Tiny,) = _of("tiny", "Tiny")
-    (by_layers,) = _of("traits", "by_layers")
-    (Problem,) = _of("training", "Problem")
-    (Rule,) = _of("rule", "Rule")
-    (Units,) = _of("units", "Units")
-    Augmented, Views = _of("views", "Augmented", "Views")
+    (Tiny,) = _of("replicas.tiny", "Tiny")
+    (by_layers,) = _of("nets.traits", "by_layers")
+    (Problem,) = _of("descent.training", "Problem")
+    (Rule,) = _of("descent.rule", "Rule")
+    (Units,) = _of("replicas.units", "Units")
+    Augmented, Views = _of("data.views", "Augmented", "Views")
 
 __all__ = [
     "Augmented",
@@ -118,13 +116,13 @@ __all__ = [
     "fitting",
     "grouped",
     "layers",
+    "loss_trial",
+    "measured_response",
     "measurement",
-    "outputs",
     "overlaps",
     "perceptron",
     "prepare",
     "require_hessian",
-    "response",
     "restored",
     "seeded",
     "simulation",

@@ -32,8 +32,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from langevin.schedule import Schedule
-from langevin.system import Coordinates
+from langevin.core.schedule import Schedule
+from langevin.core.system import Coordinates
 
 Rates = NDArray[np.float64]
 Steps = NDArray[np.int64]

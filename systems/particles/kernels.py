@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from langevin.system import Array
+from langevin.core.system import Array
+from langevin.systems.threads import Pool
 
-from ..threads import Pool
 from .clusters import DONE, FULL
 from .potentials import PairPotential
 from .stepping import Frame, advance

@@ -22,14 +22,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from langevin.config import Settings
-from langevin.ensemble import Ensemble
-from langevin.keys import shown, toml
-from langevin.later import later
-from langevin.moments import MOST_STEPS
-from langevin.noise import Noise
-from langevin.sizes import room_faults
-from langevin.system import Array, Attributes, Coordinates, Model
+from langevin.config.keys import shown, toml
+from langevin.config.run_files import Settings
+from langevin.core.ensemble import Ensemble
+from langevin.core.noise import Noise
+from langevin.core.system import Array, Attributes, Coordinates, Model
+from langevin.core.times import MOST_STEPS
+from langevin.machine.later import later
+from langevin.machine.memory import room_faults
 
 from .sections import (
     CUTOFFS,
@@ -46,13 +46,13 @@ from .sections import (
 )
 
 if TYPE_CHECKING:
-    from langevin.observables import particles
-    from langevin.schedule import Schedule
+    from langevin.core.schedule import Schedule
+    from langevin.observables.particles import motion
 
     from .kernels import Evaluation, Field, Geometry
     from .start import Protocol
 else:
-    particles = later("langevin.observables.particles")
+    motion = later("langevin.observables.particles.motion")
 
 
 class Mixture(Model):
@@ -78,7 +78,7 @@ class Mixture(Model):
         self.n: int = parameters.n
         self.box = (self.n / parameters.density) ** (1 / 3)
         counts = particle_counts(parameters.composition, self.n)
-        self.mixture = particles.Mixture(
+        self.mixture = motion.Mixture(
             self.box,
             tuple(NAMES[: len(counts)]),
             counts,
@@ -223,26 +223,26 @@ class Mixture(Model):
         return moved
 
     def compare(self, reference: Array, x: Array) -> dict[str, Array]:
-        """Return displacements, scattering functions, overlaps: `langevin.observables.particles.compare`."""
-        return particles.compare(self.mixture, reference, x)
+        """Return displacements, scattering functions, overlaps (`observables.particles.motion.compare`)."""
+        return motion.compare(self.mixture, reference, x)
 
     def at_waiting(self, x: Array) -> Mapping[str, Array]:
         """Return the pair correlation functions, shape (R, pairs, shells)."""
         if self.edges is None:
             return {}
-        return {"pair_correlation": particles.pair_correlation(self.mixture, x, self.edges)}
+        return {"pair_correlation": motion.pair_correlation(self.mixture, x, self.edges)}
 
     def coordinates(self, schedule: Schedule) -> Coordinates:
         """Return species, wavenumbers, pairs and distances."""
-        return particles.coordinates(self.mixture, self.edges)
+        return motion.coordinates(self.mixture, self.edges)
 
     def dimensions(self) -> Mapping[str, tuple[str, ...]]:
         """Say which observables have further dimensions."""
-        return particles.dimensions(self.mixture)
+        return motion.dimensions(self.mixture)
 
     def attributes(self) -> Attributes:
         """Name the observables and their units, and say how the start was made."""
-        made = particles.variables(self.mixture)
+        made = motion.variables(self.mixture)
         made["pressure"] = {"long_name": "pressure", "units": "epsilon_AA/sigma_AA^3"}
         made["configuration"]["start"] = self.protocol.description
         made["integrated_response"]["temperature"] = self.temperature

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from langevin.system import Array
+from langevin.core.system import Array
 
 from .tile import HARMONIC, LENNARD_JONES
 

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import AfterValidator
 
-from langevin.config import LangevinDynamics, RecordKeys
-from langevin.keys import Section, key
-from langevin.schemes import SchemeName
-from langevin.system import Array
+from langevin.config.keys import Section, key
+from langevin.config.run_files import LangevinDynamics, RecordKeys
+from langevin.core.schemes import SchemeName
+from langevin.core.system import Array
 
 #: Names of the species, in the order of the run file.
 NAMES = "ABCDEFGH"

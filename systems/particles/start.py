@@ -8,10 +8,10 @@ from typing import Literal
 
 import numpy as np
 
+from langevin.core.system import Array
 from langevin.errors import UserError
-from langevin.pace import Pace
-from langevin.preparation import Place, report, saved
-from langevin.system import Array
+from langevin.machine.pace import Pace
+from langevin.machine.reports import Place, report, saved
 
 from .kernels import Field, Geometry
 from .potentials import PairPotential
@@ -145,7 +145,7 @@ def equilibrated(
     The protocol: place the particles; unless they are harmonic spheres push them apart
     (`pushed_apart`); take `protocol.steps` steps of the Leimkuhler-Matthews scheme at the initial
     temperature, of length `protocol.step`. At infinite temperature the first is all. Pushing and steps say
-    where they are, and go on from where an earlier process left them (`langevin.preparation`).
+    where they are, and go on from where an earlier process left them (`langevin.machine.reports`).
 
     Raises
     ------

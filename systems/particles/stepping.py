@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from ..compiling import fingerprint, njit
+from langevin.systems.compiling import fingerprint, njit
+
 from . import clusters, tile
 from .clusters import DONE, FULL, LOST, fill_records, list_neighbours, make_images, place_particles
 from .tile import LANES, RECORD, SUMS, cluster_row

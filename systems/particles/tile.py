@@ -21,7 +21,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from ..compiling import host_has
+from langevin.systems.compiling import host_has
 
 #: Particles in a cluster.
 LANES = 8

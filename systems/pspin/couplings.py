@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ..compiling import njit
+from langevin.systems.compiling import njit
+
 from .theory import coupling_variance
 
 TILE = 8

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from langevin.system import Array
+from langevin.core.system import Array
 
 if TYPE_CHECKING:
     from .couplings import Couplings

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..threads import Pool
+from langevin.systems.threads import Pool
+
 from .couplings import Couplings
 from .microkernel import max_lanes
 from .stepping import advance

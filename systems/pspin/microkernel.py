@@ -26,7 +26,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from ..compiling import host_has
+from langevin.systems.compiling import host_has
+
 from .couplings import TILE
 
 I32 = ir.IntType(32)

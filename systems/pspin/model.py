@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import psutil
 
-from langevin.config import LangevinDynamics, Settings
-from langevin.ensemble import Ensemble
-from langevin.keys import Section, key
-from langevin.noise import Noise
-from langevin.sizes import room_faults
-from langevin.system import Array, Attributes, Model
+from langevin.config.keys import Section, key
+from langevin.config.run_files import LangevinDynamics, Settings
+from langevin.core.ensemble import Ensemble
+from langevin.core.noise import Noise
+from langevin.core.system import Array, Attributes, Model
+from langevin.machine.memory import room_faults
 
 from . import theory
 from .curvature import TangentHessian

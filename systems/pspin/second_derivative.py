@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from langevin.system import Array
+from langevin.core.system import Array
+from langevin.systems.compiling import njit
 
-from ..compiling import njit
 from .couplings import Couplings
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from ..compiling import fingerprint, njit
+from langevin.systems.compiling import fingerprint, njit
+
 from . import couplings, microkernel
 from .microkernel import add_block, atomic_add, atomic_load, relax
 

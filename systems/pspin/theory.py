@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from langevin.later import callables
+from langevin.machine.later import callables
 
 if TYPE_CHECKING:
     from scipy.optimize import brentq

@@ -27,9 +27,9 @@ from typing import Any
 
 #: What the server imports. It may compute nothing: threads do not survive a fork.
 IMPORTED = (
-    "langevin.cli",
+    "langevin.commands.cli",
     "langevin.plotting",
-    "langevin.simulation",
+    "langevin.running.simulation",
     "langevin.sweep.execution",
     "langevin.systems.curves.run",
     "langevin.systems.cugliandolo_kurchan.system",
@@ -93,7 +93,7 @@ def undergo(conditions: Conditions, counted: Path | None = None) -> None:
 
     Where `counted` is given, a byte is added to that file at every moment at which the process could die.
     """
-    from langevin import pace
+    from langevin.machine import pace
     from langevin.sweep import executor
 
     pace.STRETCH = conditions.stretch
@@ -181,7 +181,7 @@ class _InOneLine:
 
 def command(arguments: list[str]) -> None:
     """Run the command line."""
-    from langevin import cli
+    from langevin.commands import cli
 
     sys.argv = ["langevin", *arguments]
     with _InOneLine():

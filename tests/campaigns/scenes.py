@@ -49,8 +49,8 @@ def threads(kind: str, count: str) -> None:
 def notebook(kind: str) -> None:
     """One run in a thread; the main thread looks at its checkpoint meanwhile."""
     import langevin
-    from langevin import pace
     from langevin.errors import UserError
+    from langevin.machine import pace
 
     pace.STRETCH = 1e-9
     alone, looks = energies(kind), 0

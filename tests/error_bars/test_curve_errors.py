@@ -11,12 +11,13 @@ import xarray as xr
 from judging import Row, judge, virtual_runs
 
 import langevin
-from langevin import connecting, simulation
-from langevin.ensemble import Ensemble
-from langevin.noise import Noise
-from langevin.observables import barriers
+from langevin.analysis import connect
+from langevin.core.ensemble import Ensemble
+from langevin.core.noise import Noise
+from langevin.observables.landscape import barriers
 from langevin.observables.statistics import average
 from langevin.observables.sufficiency import least
+from langevin.running import simulation
 from langevin.systems.networks.curve import NetworkCurve, point
 
 RUNS = 200
@@ -78,7 +79,7 @@ def network(folder: Path) -> list[Row]:
             "output": {"path": str(path), "figure": False},
         }
     ).close()
-    made = connecting.settings(path, overrides={"dynamics.t_max": 600, "record.times": [600]})
+    made = connect.settings(path, overrides={"dynamics.t_max": 600, "record.times": [600]})
     system: Any = simulation.build(made, Ensemble.regular(1, 1, 3, threads=1))
     assert isinstance(system, NetworkCurve)
     noise = Noise(3, [0])

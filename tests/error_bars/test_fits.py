@@ -10,9 +10,11 @@ import pytest
 import xarray as xr
 from judging import Row, judge, virtual_runs
 
-from langevin import comparison
-from langevin.observables import aging, extrapolation, relaxation
-from langevin.observables.regimes import regimes
+from langevin.analysis import compare
+from langevin.observables import relaxation
+from langevin.observables.fits import extrapolation
+from langevin.observables.training import noise_collapse
+from langevin.observables.training.regimes import regimes
 
 RUNS = 400
 SIZES = np.array([16.0, 24.0, 32.0, 48.0, 64.0, 96.0])
@@ -84,7 +86,7 @@ def differences() -> Iterator[Row]:
 
 
 def difference(name: str, a: xr.Dataset, b: xr.Dataset) -> Row:
-    points = comparison.compare(a, b).of("energy")[0].points
+    points = compare.compare(a, b).of("energy")[0].points
     samples = min(d.sizes["replica"] for d in (a, b) if d.sizes["replica"] > 1)
     return judge(name, "comparison", samples, 0.0, points.difference, points.sigma, points.degrees)
 
@@ -218,7 +220,7 @@ def collapses() -> Iterator[Row]:
     names = ("spread", "spread_msd", "ratio", "exponent", "prefactor_ratio")
 
     def analysis(dataset: xr.Dataset) -> dict[str, tuple[float, float]]:
-        found = aging.collapse(dataset, t2=0.0, decades=1.0).sel(regime="after")
+        found = noise_collapse.collapse(dataset, t2=0.0, decades=1.0).sel(regime="after")
         by_lag = found["spread_by_lag"][5], found["spread_by_lag_error"][5]
         local = found["local_exponent"][2, 8], found["local_exponent_error"][2, 8]
         made = {f"collapse, {n}": (found[n], found[f"{n}_error"]) for n in names}

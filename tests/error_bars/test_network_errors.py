@@ -15,12 +15,13 @@ import torch
 import xarray as xr
 from judging import Row, judge, virtual_runs
 
-from langevin import config, simulation
-from langevin.ensemble import Ensemble
-from langevin.noise import Noise
-from langevin.observables.hessian import spectrum
+from langevin.config import run_files
+from langevin.core.ensemble import Ensemble
+from langevin.core.noise import Noise
+from langevin.observables.landscape.hessian import spectrum
 from langevin.observables.statistics import average
-from langevin.systems.networks.measurement import PARTS
+from langevin.running import simulation
+from langevin.systems.networks.measure.measurement import PARTS
 from langevin.systems.networks.network import Network
 
 REPLICAS, RUNS, STEPS = 1600, 300, 250
@@ -41,7 +42,7 @@ HESSIANS, PROBES = 800, (32,)
 def network(examples: int, replicas: int, system: dict[str, Any], **dynamics: Any) -> tuple[Network, Noise]:
     """Return nets that learn from one sample of molecules, and are measured on so many of these."""
     names = ("energy_examples", "gradient_examples", "hessian_examples")
-    made = config.load(
+    made = run_files.load(
         {
             "system": system,
             "data": {"name": "ljat", "points": 4000, "train": ALL, "test": ALL},

@@ -19,7 +19,7 @@ from judging import Row, judge, virtual_runs
 from langevin.observables.displacement_response import effective_temperature
 from langevin.observables.statistics import average, interval
 from langevin.observables.sufficiency import least
-from langevin.systems.networks import team
+from langevin.systems.networks.descent import shared_calls
 
 # table.py runs this file without pytest, which knows the folder.
 sys.path.append(str(Path(__file__).parent.parent))
@@ -37,11 +37,11 @@ def rows() -> list[Row]:
     from linear_regression import LAGS, exact, regression
 
     # All replicas in one call, which takes seconds.
-    before, team.STACK = team.STACK, REPLICAS
+    before, shared_calls.STACK = shared_calls.STACK, REPLICAS
     try:
         large = regression(REPLICAS, 200, batches="iid", batch_size=BATCH, learning_rate=RATE)
     finally:
-        team.STACK = before
+        shared_calls.STACK = before
     expected = exact(LAGS, RATE, BATCH)
     chi, delta = (
         xr.DataArray(v, dims=("lag",), coords={"lag": LAGS}) for v in (expected.response, expected.msd)

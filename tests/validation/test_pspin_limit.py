@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import langevin
-from langevin.observables.extrapolation import least_squares
+from langevin.observables.fits.extrapolation import least_squares
 from langevin.observables.statistics import average
 
 TIMES = [1.0, 5.0, 10.0]

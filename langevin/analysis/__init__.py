@@ -1,0 +1,1 @@
+"""Commands that work on results have one shell, and live here."""

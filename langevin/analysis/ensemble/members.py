@@ -1,0 +1,259 @@
+"""Which configurations of a file are the members of ensembles, and what each of them cost.
+
+A run whose learning rate goes through cycles collects members: its snapshots where a cycle of the schedule
+gives one away. Of any other run the last stored configuration is the only member. Either way a replica is one
+independent run, and an ensemble at k budgets pools the members of k replicas, each within one budget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from langevin.code import trust
+from langevin.config.run_files import Settings
+from langevin.core.system import Array, Beside, System, optional
+from langevin.errors import UserError
+from langevin.files import storage
+from langevin.observables.pairs import ROUNDING, index_of
+from langevin.results import configurations
+from langevin.results.members import sweep_dims
+from langevin.running.start import SPENT
+
+#: Budgets of a table where there are replicas enough: those of Garipov et al. 2018.
+BUDGETS = 3
+
+
+@dataclass(frozen=True)
+class Method:
+    """A file: replicas, each of which gives members at the same times.
+
+    Attributes
+    ----------
+    name : str
+        What figures and tables call it.
+    path : Path
+    dataset : Dataset
+        The file, open.
+    settings : Settings
+    times : ndarray, shape (members,)
+        Times of the run at which a replica gives a member.
+    cyclic : bool
+        Whether they are those of cycles.
+    """
+
+    name: str
+    path: Path
+    dataset: xr.Dataset
+    settings: Settings
+    times: Array
+    cyclic: bool
+
+    @property
+    def replicas(self) -> int:
+        """Number of independent runs R."""
+        return int(self.dataset.sizes["replica"])
+
+    @property
+    def before(self) -> float:
+        """Steps that were spent before the run began, by those that led to what it began from."""
+        return float(self.dataset.attrs.get(SPENT, 0.0))
+
+    @property
+    def cost(self) -> Array:
+        """Steps spent when each member is there, shape (members,)."""
+        return self.before + self.times
+
+    @property
+    def spent(self) -> float:
+        """Steps of a whole replica, those before the run included."""
+        return self.before + float(self.settings.dynamics.t_max)
+
+    def stores(self, time: float) -> bool:
+        """Say whether configurations of this time are stored."""
+        return index_of(configurations.times(self.dataset), time) is not None
+
+    def configuration(self, time: float, position: int) -> Array:
+        """Return the configuration of one replica at a stored time, shape (dof,).
+
+        Raises
+        ------
+        UserError
+            If the run did not come so far.
+        """
+        for variable, dim in configurations.HOLDERS.items():
+            if variable in self.dataset:
+                known = self.dataset[dim].to_numpy()
+                at = index_of(known, time)
+                if at is not None:
+                    found = self.dataset[variable].transpose(dim, "replica", "dof")[at, position]
+                    x = np.asarray(found.to_numpy(), dtype=np.float64)
+                    if np.isfinite(x).all():
+                        return x
+        raise UserError(f"{self.path}: time = {time:.15g}: the run did not come so far")
+
+    def beside(self, time: float, position: int) -> Beside | None:
+        """Return what stood beside a replica's configuration at a stored time, if the file holds it."""
+        found = configurations.beside(self.dataset, time)
+        return None if found is None else found.of([position])
+
+    def verify(self, system: System, time: float) -> None:
+        """Make sure that a system is what left the configurations of a stored time.
+
+        Raises
+        ------
+        UserError
+            If one of them has another energy there than in the file.
+        """
+        found = configurations.beside(self.dataset, time)
+        if found is not None:
+            optional(system, "recall")(found)
+        at = index_of(self.dataset["time"].to_numpy(), time)
+        if "energy" in self.dataset and at is not None and not trust.is_given():
+            x = np.stack([self.configuration(time, position) for position in range(self.replicas)])
+            energy = self.dataset["energy"].transpose("replica", "time")[:, at].to_numpy()
+            optional(system, "verify")(x, energy, str(self.path))
+
+
+def opened(path: Path, name: str) -> Method:
+    """Open a result and find its members.
+
+    Raises
+    ------
+    UserError
+        If it is no single run, classifies nothing, has replicas of several quenched samples, or its members
+        are not stored.
+    """
+    dataset = storage.open_result(path)
+    if swept := sweep_dims(dataset):
+        raise UserError(f"{path}: holds a sweep over {', '.join(swept)}; allowed: the file of a single run")
+    settings = configurations.settings(dataset, path)
+    if not hasattr(settings.system_class, "predict"):
+        raise UserError(
+            f"{path}: system.name = {settings.system_name!r} classifies nothing; allowed: networks, "
+            "such as small_net"
+        )
+    samples = np.unique(dataset["sample"])
+    if samples.size > 1:
+        raise UserError(
+            f"{path}: its replicas live in {samples.size} quenched samples; allowed: 1, for members of an "
+            "ensemble learn from the same data (ensemble.samples = 1)"
+        )
+    collected = _collected(settings)
+    times = _stored(path, dataset, collected)
+    return Method(name, path, dataset, settings, times, collected.size > 0)
+
+
+def _collected(settings: Settings) -> Array:
+    """Return the times at which the schedule of the learning rate gives a member away."""
+    return np.asarray(settings.dynamics.collected(), dtype=float)
+
+
+def _stored(path: Path, dataset: xr.Dataset, collected: Array) -> Array:
+    """Return the times of the members; make sure that they are stored."""
+    known = configurations.times(dataset)
+    if not collected.size:
+        if not known.size:
+            raise UserError(
+                f"{path}: no stored configuration; record.snapshots = [t_max] stores the last, which is the "
+                "member that each replica gives"
+            )
+        return known[-1:]
+    missing = [t for t in collected if index_of(known, t) is None]
+    if missing:
+        named = ", ".join(f"{t:g}" for t in missing[:3]) + ", …" * (len(missing) > 3)
+        raise UserError(
+            f"{path}: {len(missing)} of {collected.size} members are not stored, those of t = {named}; "
+            'record.snapshots = "collected" stores all'
+        )
+    return collected
+
+
+def methods(paths: Sequence[Path]) -> list[Method]:
+    """Open the files, and make sure that they can stand in one table.
+
+    Raises
+    ------
+    UserError
+        Also if they are of different systems or data, or one of them is given twice.
+    """
+    if len({path.resolve() for path in paths}) < len(paths):
+        twice = next(p for k, p in enumerate(paths) if p.resolve() in {q.resolve() for q in paths[:k]})
+        raise UserError(f"{twice}: the same file twice")
+    stems = [path.stem for path in paths]
+    names = stems if len(set(stems)) == len(stems) else [str(path) for path in paths]
+    found: list[Method] = []
+    for path, name in zip(paths, names, strict=True):
+        method = opened(path, name)
+        if method.replicas * method.times.size < 2:
+            raise UserError(
+                f"{path}: it gives 1 member, of one replica; needed: 2 or more (ensemble.replicas, or a "
+                'schedule that collects, dynamics.schedule = "triangular" or "cosine")'
+            )
+        if found:
+            _require_same(found[0], method)
+        found.append(method)
+    return found
+
+
+def _require_same(first: Method, other: Method) -> None:
+    """Make sure that two files are of one system and one data set."""
+    for section, names in (("system", "system_name"), ("data", "data_name")):
+        pairs = {f"{section}.name": tuple(getattr(m.settings, names) for m in (first, other))}
+        if len(set(pairs[f"{section}.name"])) == 1:
+            parts = [getattr(m.settings, section).model_dump() for m in (first, other)]
+            pairs |= {f"{section}.{key}": (parts[0][key], parts[1][key]) for key in parts[0]}
+        for key, (wanted, given) in pairs.items():
+            if wanted != given:
+                raise UserError(f"{other.path}: {key} = {given!r}; needed: {wanted!r}, as in {first.path}")
+    trust.require_same(first.settings.code, other.settings.code, (first.path, other.path))
+
+
+def budget_of(found: Sequence[Method], given: float | None) -> float:
+    """Return the steps B of one budget.
+
+    As given; else those of a run that gives a single member, as independent networks do; else those of the
+    longest run.
+    """
+    if given is not None:
+        return given
+    single = [float(m.cost[-1]) for m in found if not m.cyclic]
+    return max(single or [m.spent for m in found])
+
+
+def affordable(method: Method, budget: float) -> Array:
+    """Return the times of the members that one budget buys.
+
+    Raises
+    ------
+    UserError
+        If there is none.
+    """
+    bought = method.times[method.cost <= budget * (1 + ROUNDING)]
+    if not bought.size:
+        raise UserError(
+            f"{method.path}: its first member costs {method.cost[0]:g} steps; allowed: a --budget of no less "
+            f"(now {budget:g})"
+        )
+    return bought
+
+
+def pooled(found: Iterable[Method], size: int | None) -> dict[str, int]:
+    """Return how many replicas of each method make one repetition, by the method's name.
+
+    Raises
+    ------
+    UserError
+        If a file has fewer than were asked for.
+    """
+    made = {}
+    for method in found:
+        if size is not None and size > method.replicas:
+            allowed = f"allowed: 1 to {method.replicas}, the replicas of {method.path}"
+            raise UserError(f"--size {size}: {allowed}")
+        made[method.name] = min(BUDGETS, method.replicas) if size is None else size
+    return made

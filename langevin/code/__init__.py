@@ -1,0 +1,1 @@
+"""Code of users that settings name is found, judged and loaded here."""

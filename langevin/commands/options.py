@@ -1,0 +1,110 @@
+"""What several commands share: their options, and how they end."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from langevin.config.run_files import Settings
+
+
+def overrides_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --set to a command."""
+    return click.option(
+        "--set",
+        "assignments",
+        multiple=True,
+        metavar="SECTION.KEY=VALUE",
+        help="Override one key of the run file (of connect: of the one that it makes).",
+    )(command)
+
+
+def running_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --threads and --quiet to a command."""
+    for option in (
+        click.option("--quiet", "-q", is_flag=True, help="No progress bar, no summary."),
+        click.option(
+            "--threads",
+            type=click.IntRange(min=1),
+            help="Processors to use (default: all). Results do not depend on it.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def wall_time_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --wall-time to a command."""
+    return click.option(
+        "--wall-time",
+        metavar="TIME",
+        help="Write a checkpoint and stop after this: seconds, or 50m, 23h50m, 1d2h, 01:30:00, 1-12:00:00.",
+    )(command)
+
+
+def trust_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --trust to a command, and take it for given while the command runs; stands next to its function."""
+
+    @functools.wraps(command)
+    def carried_out(*arguments: Any, trust: bool, **keywords: Any) -> Any:
+        from langevin.code.trust import trusting
+
+        with trusting(trust):
+            return command(*arguments, **keywords)
+
+    return click.option(
+        "--trust",
+        is_flag=True,
+        help="Run code that a result or checkpoint names, even if you have not run it before or it has "
+        "changed since, and remember it.",
+    )(carried_out)
+
+
+def at_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --at to a command."""
+    return click.option(
+        "--at",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="Of a sweep, only members with this value, for instance temperature=0.5 or widths=7,7,7.",
+    )(command)
+
+
+def overrides(assignments: tuple[str, ...]) -> dict[str, Any]:
+    """Return what --set was given: "section.key" → value."""
+    from langevin.config.toml_text import parse_assignment
+
+    return dict(parse_assignment(a) for a in assignments)
+
+
+def remark(settings: Settings, quiet: bool) -> None:
+    """Say what is allowed and perhaps not meant."""
+    members = (settings,) if settings.sweep is None else settings.sweep.members
+    for dealt, member in {m.dealt: m for m in members}.items():
+        if dealt and not quiet:
+            click.echo(f"langevin: note: {member.ensemble.replicas} replicas{dealt}", err=True)
+
+
+def conclude(path: Path, quiet: bool) -> None:
+    """Draw the figure, if the run file wants it, and print the summary of a finished run."""
+    import json
+
+    from langevin.results import summary
+    from langevin.running import simulation
+
+    with simulation.open(path) as dataset:
+        drawn = None
+        if json.loads(dataset.attrs["settings"]).get("output", {}).get("figure", True):
+            from langevin import plotting
+
+            drawn = plotting.save(dataset, path.with_suffix(".png"))
+        if not quiet:
+            click.echo(summary.results(dataset))
+            click.echo(f"result  {path}")
+            if drawn:
+                click.echo(f"figure  {drawn}")

@@ -1,0 +1,1 @@
+"""Run files become validated settings here."""

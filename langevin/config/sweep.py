@@ -1,0 +1,258 @@
+"""[sweep] of a run file → members, each a validated run. Every fault of every member is found first."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from langevin.code import user_code
+from langevin.errors import shortened
+
+from . import run_files
+from .keys import shown, toml
+from .run_files import Settings
+from .toml_text import nearest
+
+#: Members that one sweep may have.
+MOST_MEMBERS = 10_000
+
+#: Sections whose keys can be swept.
+SWEPT = tuple(name for name in run_files.SECTIONS if name != "output")
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One dimension of a sweep.
+
+    Attributes
+    ----------
+    keys : tuple of str
+        The "section.key" that change along it: one, or those of a group, together.
+    rows : tuple of tuple
+        For each place along it the values of all keys.
+    group : str
+        Name of a group; empty for a single key.
+    """
+
+    keys: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+    group: str = ""
+
+    def __len__(self) -> int:
+        """Return the number of places along the axis."""
+        return len(self.rows)
+
+    def values(self, key: str) -> list[Any]:
+        """Return the values that one of the keys takes."""
+        return [row[self.keys.index(key)] for row in self.rows]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A validated sweep.
+
+    Attributes
+    ----------
+    axes : tuple of Axis
+        In the order of the run file; the last one varies fastest.
+    members : tuple of Settings
+        Each as the run file of this member alone would give it.
+    """
+
+    axes: tuple[Axis, ...]
+    members: tuple[Settings, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of every axis."""
+        return tuple(len(axis) for axis in self.axes)
+
+    @property
+    def size(self) -> str:
+        """What is to run, in a few words."""
+        systems = ", ".join(dict.fromkeys(member.system_name for member in self.members))
+        replicas = sum(member.ensemble.replicas for member in self.members)
+        along = " × ".join(f"{len(axis)} {axis.group or axis.keys[0]}" for axis in self.axes)
+        return f"{systems}, {len(self.members)} members: {along}; {replicas} replicas in all"
+
+    def index(self, member: int) -> tuple[int, ...]:
+        """Return the place of a member along every axis."""
+        return next(itertools.islice(itertools.product(*map(range, self.shape)), member, None))
+
+    def label(self, member: int) -> str:
+        """Return what tells a member from the others, as a run file would say it."""
+        places = zip(self.axes, self.index(member), strict=True)
+        return ", ".join(
+            f"{key} = {toml(value)}"
+            for axis, place in places
+            for key, value in zip(axis.keys, axis.rows[place], strict=True)
+        )
+
+
+def validate(
+    given: dict[str, Any], text: str, folder: Path, faults: list[str], changed: Collection[str] = ()
+) -> Settings | None:
+    """Validate a run file with [sweep], every member of it; append a line to `faults` for each fault.
+
+    Parameters
+    ----------
+    given : dict
+        With [sweep] as `run_file.flat` returns it.
+    text, folder
+        As of `Settings`.
+    faults : list of str
+        A fault that several members share stands there once.
+    changed : collection of str
+        Keys that --set gave.
+
+    Returns
+    -------
+    Settings or None
+        With `sweep`; the sections are those of the first member.
+    """
+    own: list[str] = []
+    axes = _axes(given["sweep"], own)
+    own += [
+        f"{key}: is swept; allowed: --set 'sweep.{axis.group and f'{axis.group}.'}{key}=[…]' for other values"
+        for axis in axes
+        for key in axis.keys
+        if key in changed
+    ]
+    count = math.prod(map(len, axes))
+    if count > MOST_MEMBERS:
+        own.append(f"sweep: {count} members; allowed: at most {MOST_MEMBERS}")
+        axes = [replace(axis, rows=axis.rows[:1]) for axis in axes]
+    base = {name: value for name, value in given.items() if name != "sweep"}
+    # In the order in which they are found, each once.
+    found: dict[str, None] = {}
+    members = []
+    for rows in itertools.product(*(axis.rows for axis in axes)):
+        shown: list[str] = []
+        members.append(run_files.validate(_with(base, axes, rows), text, folder, shown))
+        found.update(dict.fromkeys(shown))
+    # What is missing because its list is at fault is not a fault of its own.
+    excused = tuple(f"{key}: missing" for key in _keys_of(given["sweep"]))
+    faults += own + [fault for fault in found if not (own and fault.startswith(excused))]
+    valid = tuple(member for member in members if member is not None)
+    faults += [
+        f"{name}: members run in processes of their own; allowed: a class in a module, not in the script"
+        for name in {f'{kind} = "{n}"' for m in valid for kind, n in _named(m) if n.startswith("__main__:")}
+    ]
+    if faults or not valid:
+        return None
+    code = user_code.union(member.code for member in valid)
+    return replace(valid[0], given=given, sweep=Sweep(tuple(axes), valid), code=code)
+
+
+def _named(member: Settings) -> tuple[tuple[str, str], ...]:
+    return ("system.name", member.system_name), ("data.name", member.data_name)
+
+
+def _with(base: Mapping[str, Any], axes: Iterable[Axis], rows: Iterable[tuple[Any, ...]]) -> dict[str, Any]:
+    """Return the tables of one member."""
+    made = dict(base)
+    for axis, row in zip(axes, rows, strict=True):
+        for dotted, value in zip(axis.keys, row, strict=True):
+            section, _, key = dotted.partition(".")
+            table = made.get(section, {})
+            # What is no table stays, as the fault that it is.
+            made[section] = {**table, key: value} if isinstance(table, Mapping) else table
+    return made
+
+
+def _keys_of(table: Any) -> list[str]:
+    names = [str(name) for name in table] if isinstance(table, Mapping) else []
+    return [".".join(name.split(".")[-2:]) for name in names]
+
+
+def _axes(table: Any, faults: list[str]) -> list[Axis]:
+    """Return the axes whose lists are valid."""
+    if not isinstance(table, Mapping):
+        faults.append(f"sweep = {shown(table)}: must be a table, [sweep]")
+        return []
+    if not table:
+        faults.append('sweep: names no key; needed: "section.key" = [value, value, …]')
+    groups: dict[str, dict[str, list[Any]]] = {}
+    seen: set[str] = set()
+    for dotted, values in table.items():
+        wrong = list(_key_faults(dotted, values))
+        group, section, key = _parts(dotted) or ("", "", dotted)
+        name = f"{section}.{key}"
+        if name in seen:
+            wrong.append(f"sweep.{shortened(dotted)}: {shortened(name)} is swept twice")
+        seen.add(name)
+        faults += wrong
+        if not wrong:
+            # A key of its own is an axis of its own: no group has a name with a dot.
+            groups.setdefault(group or name, {})[name] = values
+    return list(_axes_of(groups, faults))
+
+
+def _axes_of(groups: Mapping[str, Mapping[str, list[Any]]], faults: list[str]) -> Iterator[Axis]:
+    for name, lists in groups.items():
+        lengths = {len(values) for values in lists.values()}
+        group = "" if "." in name else name
+        if len(lengths) > 1:
+            counts = ", ".join(f"{key} has {len(values)}" for key, values in lists.items())
+            faults.append(f"sweep.{name}: all lists of a group must have as many values; {counts}")
+            continue
+        rows = tuple(zip(*lists.values(), strict=True))
+        if len(left := _distinct(rows)) < len(rows):
+            twice = next(row for row, count in Counter(map(_hashable, rows)).items() if count > 1)
+            said = shown(left[twice][0] if not group else list(left[twice]))
+            faults.append(f"sweep.{name}: {said} stands there twice; allowed: each value once")
+            # What else is wrong with the values shows in those that are left.
+            rows = tuple(left.values())
+        yield Axis(tuple(lists), rows, group)
+
+
+def _parts(dotted: str) -> tuple[str, str, str] | None:
+    """Return group, section and key; the group is empty for a key of its own, and None is no key at all."""
+    parts = dotted.split(".")
+    if len(parts) not in (2, 3) or not all(parts):
+        return None
+    *group, section, key = parts
+    return "".join(group), section, key
+
+
+def _key_faults(dotted: str, values: Any) -> Iterator[str]:
+    parts = _parts(dotted)
+    dotted = shortened(dotted)
+    if parts is None:
+        yield f"sweep.{dotted}: write section.key, or group.section.key for keys that change together"
+        return
+    group, section, key = parts
+    if section == "output":
+        allowed = ", ".join(SWEPT)
+        yield f"sweep.{dotted}: cannot be swept (a sweep writes one file); allowed: keys of {allowed}"
+    elif section not in SWEPT:
+        near = nearest(section, SWEPT)
+        yield (
+            f"sweep.{dotted}: unknown section {shortened(section)}; nearest: {near}.{shortened(key)}; "
+            f"allowed: {', '.join(SWEPT)}"
+        )
+    if group and not group.isidentifier():
+        yield f"sweep.{dotted}: the name of a group must be a plain word"
+    if not isinstance(values, list):
+        yield f"sweep.{dotted} = {shown(values)}: must be a list of values, such as [{shown(values)}]"
+    elif not values:
+        yield f"sweep.{dotted} = []: must hold at least one value"
+
+
+def _distinct(rows: Iterable[tuple[Any, ...]]) -> dict[Hashable, tuple[Any, ...]]:
+    """Return the rows that differ, the last of those that are equal."""
+    return {_hashable(row): row for row in rows}
+
+
+def _hashable(value: Any) -> Hashable:
+    if isinstance(value, list | tuple):
+        return tuple(map(_hashable, value))
+    if isinstance(value, Mapping):
+        return tuple(sorted((name, _hashable(inner)) for name, inner in value.items()))
+    # Python takes true for 1, a run file does not.
+    return (type(value).__name__, value) if isinstance(value, bool) else value

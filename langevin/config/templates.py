@@ -1,0 +1,42 @@
+"""Run files to begin with, as `langevin init` prints them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic.fields import FieldInfo
+
+from . import registry, run_files
+from .keys import describe, example_of, is_yours, toml
+
+
+def template(name: str) -> str:
+    """Return a commented run file for a system; it validates once files that it says to name are there."""
+    lines, yours = [f"title = {toml(name)}"], []
+    system_class = registry.load(name, Path.cwd())
+    names = {"system": name, "data": getattr(system_class, "data", "")}
+    for table, kind in run_files.tables(system_class, Path.cwd()):
+        if table == "start":
+            # A run file that stands alone has none.
+            continue
+        lines += ["", f"[{table}]"]
+        if table in names:
+            lines.append(f"name = {toml(names[table])}")
+        for field, info in kind.model_fields.items():
+            lines += [f"# {describe(info)}", f"{field} = {toml(_example(name, system_class, field, info))}"]
+            yours += [f"{table}.{field}"] * is_yours(info)
+    if yours:
+        lines.insert(
+            0, f"# To fill in before it is valid: {', '.join(yours)}, and what has to agree with it."
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _example(name: str, system_class: type[Any], field: str, info: FieldInfo) -> Any:
+    if field == "path":
+        return f"{name.rpartition(':')[2]}.nc"
+    # All of an archive is one quenched sample.
+    single = field == "samples" and run_files.takes_data(system_class)
+    single = single or (field in ("replicas", "samples") and run_files.is_deterministic(system_class))
+    return 1 if single else example_of(info)

@@ -1,0 +1,1 @@
+"""The engine, and everything that it knows of a system, stand here."""

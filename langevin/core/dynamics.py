@@ -1,0 +1,375 @@
+"""The stochastic step, written once, and the system it makes of any model with a force.
+
+Overdamped Langevin dynamics at friction 1,
+
+    dx/dt = f(x, t) + ξ(t),    ⟨ξ_i(t) ξ_j(t')⟩ = 2T δ_ij δ(t − t'),
+
+by a step of one force, with projection onto the model's constraint:
+
+    x ← constrain( x + dt·f(x, t) + √(2 T dt)·η ),
+
+η = ξ_{n+1}, standard normals drawn in step n (Euler-Maruyama), or η = (ξ_n + ξ_{n+1})/2, ξ_n those of the
+step before (Leimkuhler-Matthews). `langevin.core.schemes` says how accurate either is. SGD is this step with
+T = 0, dt the learning rate and f the minibatch force.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from langevin.errors import Diverged, UserError
+
+from .noise import Noise
+from .schedule import Schedule
+from .schemes import SCHEMES, SchemeName
+from .system import Array, Attributes, Coordinates, Curvature, Dimensions, Model, System
+
+#: A run counts as diverged once an energy exceeds its start by this many times the energy scale.
+BLOW_UP = 1e3
+
+#: What a kernel's carried arrays are called in a saved state.
+_CARRIED = "carried_"
+
+
+@dataclass(frozen=True)
+class LangevinState:
+    """Configuration x, shape (R, dof), and the energies, shape (R,), above which the run has diverged.
+
+    Where the response is measured, `accumulated` is Σ k_n and Σ x_n k_n of the steps since t = 0, shape
+    (2, R, dof), with k_n = √(2 T dt) ξ_{n+1} and ξ_{n+1} drawn by the step that leaves from x_n. Where the
+    scheme averages the noise and T > 0, `held` is ξ_n, shape (R, dof), which the next step needs. `carried`
+    is what the model's fused kernel carries from call to call.
+    """
+
+    x: Array
+    ceiling: Array
+    accumulated: Array | None = None
+    held: Array | None = None
+    carried: Mapping[str, Array] = field(default_factory=dict)
+
+
+def integrated_response(x: Array, accumulated: Array, at_waiting: Array, temperature: float) -> Array:
+    r"""Return the integrated response χ(t_w + t, t_w) of a run without a field, shape (R,).
+
+    χ = (1/M) Σ_i ∂⟨x_i(t_w + t)⟩/∂h_i for a constant field h, on from t_w: the force of every later step is
+    f + h. A step of Euler-Maruyama moves x by dt·f + k_n, k_n = √(2 T dt) ξ_{n+1}, before the constraint, so
+    that h shifts every kick k_n by dt·h. The kicks are independent Gaussians of variance 2 T dt; integration
+    by parts over one of them (the Furutsu-Novikov theorem), ⟨x k_n⟩ = 2 T dt ⟨∂x/∂k_n⟩, and the sum over the
+    kicks since t_w, W(t_w + t) − W(t_w) = Σ_n k_n = ΔW, give
+
+        χ = (dt/M) Σ_{n,i} ⟨∂x_i(t_w + t)/∂k_{n,i}⟩ = ⟨x(t_w + t)·ΔW⟩/(2 T M).
+
+    This is exact for the scheme at every dt, in and out of equilibrium, with any constraint, and with forces
+    that draw numbers of their own.
+
+    Control variate: x_n, where the step finds it, is independent of k_n, so Σ_n x_n·k_n has mean zero. What
+    is returned is Σ_n (x(t_w + t) − x_n)·k_n/(2 T M): every kick with the displacement since. For Gaussian x,
+    2 T ∫ds ⟨x²⟩ in the variance of 2 T √M χ becomes 2 T ∫ds Δ(s, t_w + t), with Δ the msd: far less at short
+    lags, and at most twice as much once ⟨x x_n⟩ has decayed for most n. x(t_w)·ΔW has mean zero, too, but
+    Δ(t_w, t_w + t) is the largest of the Δ.
+
+    Leimkuhler-Matthews: step n moves x by dt·f + (k_{n−1} + k_n)/2, with k_n as before, from the normals that
+    it draws. x_n depends on k_{n−1} and earlier kicks alone, so nothing changes above but what it means to
+    shift the kicks since t_w by dt·h: the first step after t_w is moved by dt·h/2, half of its noise being
+    older than t_w, and every later one by dt·h. χ is exactly, at every dt, the response to a field at half
+    strength in the first step after t_w and at full strength from then on: near dt/2 after one step. C begins
+    with the same half step. An oscillator has, stationary, C(n dt) = C(0)(1 − k dt/2)(1 − k dt)^{n−1} with
+    C(0) = T/k, and χ = (C(0) − C)/T, exactly; with Euler-Maruyama χ is (1 − k dt/2)(C(0) − C)/T.
+
+    Parameters
+    ----------
+    x : ndarray, shape (R, dof)
+        Configuration at t_w + t.
+    accumulated, at_waiting : ndarray, shape (2, R, dof)
+        Σ k_n and Σ x_n k_n, of the steps up to t_w + t and up to t_w.
+    temperature : float
+        Bath temperature T > 0.
+
+    References
+    ----------
+    E. A. Novikov, Sov. Phys. JETP 20, 1290 (1965).
+    """
+    kicks, products = accumulated - at_waiting
+    return np.mean(x * kicks - products, axis=1) / (2 * temperature)
+
+
+class Langevin(System):
+    """Langevin dynamics of a model: a `System`.
+
+    Parameters
+    ----------
+    model : Model
+        Supplies force, energy, constraint and start.
+    temperature : float
+        Bath temperature T ≥ 0, in units of energy (k_B = 1).
+    dt : float
+        Time step, in units of 1/(friction · energy per squared coordinate).
+    response : bool
+        Measure the integrated response, too (`integrated_response`); needs T > 0.
+    scheme : str
+        One of `langevin.core.schemes.SCHEMES`. At T = 0 they are the same.
+
+    Attributes
+    ----------
+    weak_order : int
+        Of averages at a finite time: they are off by O(dt^weak_order).
+    stationary_order : int
+        Of averages in the stationary state, without a constraint.
+    """
+
+    measures_response: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        model: Model,
+        temperature: float,
+        dt: float,
+        response: bool = False,
+        scheme: SchemeName = "euler_maruyama",
+    ) -> None:
+        self.model = model
+        self.temperature = temperature
+        self.dt = dt
+        self.response = response
+        self.scheme = scheme
+        self.weak_order = SCHEMES[scheme].weak_order
+        self.stationary_order = SCHEMES[scheme].stationary_order
+        self.time_step: float | None = dt
+        self.end_name = getattr(model, "end_name", Model.end_name)
+        self._holds = SCHEMES[scheme].averages_noise and temperature > 0
+        taken = inspect.signature(model.fused_steps).parameters
+        needed = {"accumulated": response, "held": self._holds}
+        self._kernel_serves = all(name in taken for name, wanted in needed.items() if wanted)
+        self._kernel_carries = self._kernel_serves and "carried" in taken
+
+    @property
+    def inputs_hash(self) -> str:  # type: ignore[override]
+        """Of what the model has read from files."""
+        return str(getattr(self.model, "inputs_hash", ""))
+
+    def step(
+        self,
+        x: Array,
+        t: float,
+        noise: Noise,
+        accumulated: Array | None = None,
+        held: Array | None = None,
+    ) -> Array:
+        """Return x one time step later.
+
+        Parameters
+        ----------
+        x : ndarray, shape (R, dof)
+            Not changed.
+        t : float
+        noise : Noise
+        accumulated : ndarray, shape (2, R, dof), optional
+            To it the step's own noise k = √(2 T dt) ξ_{n+1} and x k are added, in place.
+        held : ndarray, shape (R, dof)
+            The normals ξ_n of the step before, replaced by those of this one, in place. Needed where the
+            scheme averages the noise and T > 0; else there is none.
+        """
+        if (held is not None) != self._holds:
+            said = "missing" if held is None else "given"
+            raise ValueError(
+                f"normals of the step before: {said} for {self.scheme}, T = {self.temperature:g}"
+            )
+        moved = x + self.dt * self.model.force(x, t, noise)
+        if self.temperature > 0:
+            drawn, strength = noise.normal(x.shape[1]), math.sqrt(2 * self.temperature * self.dt)
+            kick = strength * drawn
+            moved += kick if held is None else strength * (held + drawn) / 2
+            if accumulated is not None:
+                accumulated[0] += kick
+                accumulated[1] += x * kick
+            if held is not None:
+                held[:] = drawn
+        return self.model.constrain(moved)
+
+    def initial_state(self, noise: Noise) -> LangevinState:
+        """Return the model's start."""
+        x = self.model.initial_configuration(noise)
+        return self._at_rest(x, noise.normal(x.shape[1]) if self._holds else None)
+
+    def begun_from(self, state: LangevinState, x: Array) -> LangevinState:
+        """Return the start with the configuration x, shape (R, dof).
+
+        Raises
+        ------
+        UserError
+            If the constraint does not hold to rounding: its sums have M terms, each of which may be rounded
+            by half of the spacing ε of numbers, so that M ε is what it may be off by.
+        """
+        off = np.max(np.abs(self.model.constrain(x) - x), axis=1)
+        allowed = x.shape[1] * np.finfo(float).eps * np.max(np.abs(x), axis=1)
+        if not np.all(off <= allowed):
+            worst = int(np.argmax(off - allowed))
+            raise UserError(
+                f"start.file: the configuration at position {worst} breaks the constraint of the model by "
+                f"{off[worst]:.3g}; allowed: {allowed[worst]:.1g}, rounding"
+            )
+        return self._at_rest(x, state.held)
+
+    def _at_rest(self, x: Array, held: Array | None) -> LangevinState:
+        """Return the state in which nothing has happened yet."""
+        energy = self.model.energy(x)
+        ceiling = energy + BLOW_UP * (1 + np.abs(energy) + self.temperature)
+        return LangevinState(
+            x,
+            ceiling,
+            np.zeros((2, *x.shape)) if self.response else None,
+            held,
+            self.model.carried(x) if self._kernel_carries else {},
+        )
+
+    def advance(self, state: LangevinState, t0: float, t1: float, noise: Noise) -> LangevinState:
+        """Take the steps from t0 to t1, by the model's fused kernel where it has one."""
+        accumulated = None if state.accumulated is None else state.accumulated.copy()
+        held = None if state.held is None else state.held.copy()
+        carried = dict(state.carried)
+        # A diverging trajectory overflows on its way; what it became is judged below.
+        with np.errstate(over="ignore", invalid="ignore"):
+            first, last = round(t0 / self.dt), round(t1 / self.dt)
+            x = self._fused(state.x, last - first, noise, accumulated, held, carried)
+            if x is None:
+                x = state.x
+                for n in range(first, last):
+                    x = self.step(x, n * self.dt, noise, accumulated, held)
+                # The plain step knows nothing of what the kernel carries: it belongs to an x of the past.
+                carried = self.model.carried(x) if self._kernel_carries else {}
+            self._check(x, state.ceiling, t0, t1)
+        return LangevinState(x, state.ceiling, accumulated, held, carried)
+
+    def _fused(
+        self,
+        x: Array,
+        steps: int,
+        noise: Noise,
+        accumulated: Array | None,
+        held: Array | None,
+        carried: dict[str, Array],
+    ) -> Array | None:
+        """Return x after the steps of the model's kernel; None where it has none that serves this run."""
+        if not self._kernel_serves:
+            return None
+        further: dict[str, Any] = {"accumulated": accumulated, "held": held}
+        given = {name: array for name, array in further.items() if array is not None}
+        if self._kernel_carries:
+            given["carried"] = carried
+        return self.model.fused_steps(x, steps, self.dt, self.temperature, noise, **given)
+
+    def _check(self, x: Array, ceiling: Array, t0: float, t1: float) -> None:
+        energy = self.model.energy(x)
+        bad = ~np.isfinite(x).all(axis=1) | ~(energy <= ceiling)
+        if bad.any():
+            worst = int(np.flatnonzero(bad)[0])
+            raise Diverged(
+                f"the trajectory diverged between t = {t0:g} and t = {t1:g}: energy of replica {worst} is "
+                f"{energy[worst]:g}; try a smaller dynamics.dt (now {self.dt:g})"
+            )
+
+    def measure(self, state: LangevinState) -> dict[str, Array]:
+        """Return the energy and the model's further observables."""
+        return {"energy": self.model.energy(state.x), **self.model.observables(state.x)}
+
+    def evaluate(self, x: Array) -> dict[str, Array]:
+        """Return the energy of any configurations, shape (R, dof)."""
+        return {"energy": self.model.energy(x)}
+
+    def constrain(self, x: Array) -> Array:
+        """Return the model's projection of x, shape (R, dof), onto its configuration space."""
+        return self.model.constrain(x)
+
+    def reference(self, state: LangevinState) -> Array:
+        """Return the configuration; with the response, x and the accumulated sums, shape (3, R, dof)."""
+        return state.x if state.accumulated is None else np.stack([state.x, *state.accumulated])
+
+    def compare(self, reference: Array, state: LangevinState) -> dict[str, Array]:
+        """Return msd Δ = (1/M) Σ (x_i − x_i')² and correlation C = (1/M) Σ x_i x_i', shape (R,).
+
+        The difference is taken first: at short lags Δ is far smaller than C. A model with two-time
+        observables of its own gives these instead. With the response, its integral χ comes too.
+        """
+        x = reference if state.accumulated is None else reference[0]
+        found = self.model.compare(x, state.x)
+        if found is None:
+            difference = state.x - x
+            found = {
+                "msd": np.mean(difference * difference, axis=1),
+                "correlation": np.mean(state.x * x, axis=1),
+            }
+        if state.accumulated is not None:
+            found["integrated_response"] = integrated_response(
+                state.x, state.accumulated, reference[1:], self.temperature
+            )
+        return found
+
+    def at_waiting(self, state: LangevinState) -> Mapping[str, Array]:
+        """Return what the model measures only where a waiting time begins."""
+        return self.model.at_waiting(state.x)
+
+    def at_end(self, state: LangevinState) -> Mapping[str, Array]:
+        """Return what the model measures when the run has ended."""
+        return self.model.at_end(state.x)
+
+    def coordinates(self, schedule: Schedule) -> Coordinates:
+        """Return the model's further coordinates."""
+        return self.model.coordinates(schedule)
+
+    def dimensions(self) -> Dimensions:
+        """Return the further dimensions of the model's observables."""
+        return self.model.dimensions()
+
+    def hessian(self, state: LangevinState, position: int) -> Curvature | None:
+        """Return the model's Hessian of one replica."""
+        return self.model.hessian(state.x, position)
+
+    def configuration(self, state: LangevinState) -> Array:
+        """Return x, shape (R, dof)."""
+        return state.x
+
+    def attributes(self) -> Attributes:
+        """Return the attributes of energy and the two-time observables, with the model's additions."""
+        own: dict[str, dict[str, Any]] = {
+            "energy": {"long_name": "energy per degree of freedom", "units": "1"},
+            "msd": {"long_name": "mean square displacement per degree of freedom", "units": "1"},
+            "correlation": {"long_name": "two-time correlation per degree of freedom", "units": "1"},
+            "integrated_response": {
+                "long_name": "integrated response per degree of freedom",
+                "units": "1",
+                "temperature": self.temperature,
+                "method": "without a field, from the noise: Σ_n (x(t_w + t) − x_n)·k_n/(2TM) over the steps "
+                "since t_w, k_n = √(2T dt) ξ_{n+1} the noise drawn by the step that leaves from x_n"
+                + (", at half strength in the first step after t_w" if self._holds else ""),
+            },
+        }
+        for name, extra in self.model.attributes().items():
+            own[name] = {**own.get(name, {}), **extra}
+        return own
+
+    def state_dict(self, state: LangevinState) -> dict[str, NDArray[Any]]:
+        """Return the arrays of the state."""
+        optional = {"accumulated": state.accumulated, "held": state.held}
+        return {
+            "x": state.x,
+            "ceiling": state.ceiling,
+            **{name: array for name, array in optional.items() if array is not None},
+            **{_CARRIED + name: array for name, array in state.carried.items()},
+        }
+
+    def load_state(self, saved: Mapping[str, NDArray[Any]]) -> LangevinState:
+        """Return the state that `state_dict` saved."""
+        return LangevinState(
+            saved["x"],
+            saved["ceiling"],
+            saved["accumulated"] if self.response else None,
+            saved["held"] if self._holds else None,
+            {k.removeprefix(_CARRIED): array for k, array in saved.items() if k.startswith(_CARRIED)},
+        )

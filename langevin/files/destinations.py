@@ -1,0 +1,51 @@
+"""Whether a command may write where it was told to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from langevin.errors import UserError
+
+from . import disk
+from .raw_records import STORED
+from .storage import Paths
+
+
+def check_output(path: Path, inputs: Sequence[Path], force: bool) -> None:
+    """Make sure that a command may write here; with `force` it may replace what is there.
+
+    Raises
+    ------
+    UserError
+        If the path is a folder or one of the files that are read, its folder is missing, or something would
+        be overwritten.
+    """
+    if not path.parent.is_dir():
+        raise UserError(f"{path}: there is no folder {path.parent}")
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is {disk.kind(path)}; give a file")
+    if path.resolve() in {given.resolve() for given in inputs}:
+        raise UserError(f"{path} is one of the files to read")
+    if path.exists() and not force:
+        raise UserError(f"{path} exists; overwrite it with --force, or give another name")
+
+
+def refuse_links(paths: Paths) -> None:
+    """Make sure that what goes on writes beside its checkpoint, and nowhere else.
+
+    Raises
+    ------
+    UserError
+        If one of the files that are written there is a symbolic link: whoever sent the folder could have it
+        lead to any file of the user's. The result may be one, to where there is nothing yet.
+    """
+    if paths.result.is_symlink() and paths.result.exists():
+        raise UserError(f"{paths.result}: a symbolic link to a file that is there; it would be replaced")
+    beside = [paths.checkpoint, paths.references, *map(paths.raw, STORED), paths.sweep, paths.manifest]
+    written = (paths.result, paths.checkpoint, paths.manifest)
+    beside += [path.with_name(f".{path.name}.partial") for path in written]
+    beside.append(paths.result.with_name(f".{paths.result.name}.lock"))
+    for path in beside:
+        if path.is_symlink():
+            raise UserError(f"{path}: a symbolic link; what goes on writes to it, and it must be a file")

@@ -1,0 +1,1 @@
+"""This room knows the machine under a run: signals, streams, memory, compiled kernels on disk."""

@@ -1,4 +1,0 @@
-"""Planes through stored configurations: the landscape on them, curves and trajectories projected onto them.
-
-The geometry is `langevin.observables.planes`; the figure, `langevin.plotting.plane`.
-"""

@@ -1,0 +1,1 @@
+"""A run records what it measures here."""

@@ -1,0 +1,229 @@
+"""The spectrum of the Hessian at the times of `record.hessian`: of any system that gives a Hessian.
+
+Beside it, where they are asked for: eigenvectors of the largest eigenvalues, and the spectrum of the
+Gauss-Newton matrix. The part of the squared gradient in the span of eigenvectors is that of Gur-Ari, Roberts
+and Dyer 2018 (arXiv:1812.04754).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from langevin.config.keys import HessianKeys
+from langevin.core.ensemble import Ensemble
+from langevin.core.system import Array, Attributes, Curvature, State, System, optional
+from langevin.errors import Diverged, UserError
+
+#: The dimensions of a variable besides replica and hessian_time, and its values, shape (R, …).
+Found = Mapping[str, tuple[tuple[str, ...], Array]]
+
+#: For the file: what the Gauss-Newton matrix is.
+GAUSS_NEWTON = (
+    "⟨Jᵀ (∂²ℓ/∂f∂f) J⟩, J the derivatives of the outputs f by the weights, ℓ the loss of an example; "
+    "of the same examples as the Hessian"
+)
+
+_SPECTRUM: dict[str, dict[str, str]] = {
+    "hessian_eigenvalue": {
+        "long_name": "eigenvalue of the Hessian",
+        "method": "all eigenvalues of the matrix, ascending",
+    },
+    "ritz_value": {
+        "long_name": "Ritz value of the Hessian",
+        "method": "stochastic Lanczos quadrature, full reorthogonalisation; each probe has entries ±1",
+    },
+    "ritz_weight": {
+        "long_name": "share of the spectral density at a Ritz value",
+        "method": "squared first components of the tridiagonal matrix's eigenvectors; a probe's add up to 1",
+    },
+    "ritz_residual": {
+        "long_name": "distance of a Ritz value within which an eigenvalue lies",
+        "method": "β_m times the last component of the tridiagonal matrix's eigenvector",
+    },
+    "hessian_trace": {"long_name": "trace of the Hessian"},
+    "hessian_trace_error": {
+        "long_name": "standard error of the trace of the Hessian",
+        "method": "from the scatter of the probes (Hutchinson)",
+        # Each replica has probes of its own: the scatter of several replicas holds this error.
+        "kind": "sampling",
+    },
+}
+
+_VECTORS: dict[str, dict[str, str]] = {
+    "hessian_vector": {
+        "long_name": "eigenvector of the Hessian",
+        "method": "of the largest eigenvalues, descending; of unit length, its largest component positive",
+    },
+    "hessian_vector_value": {"long_name": "eigenvalue of an eigenvector of the Hessian"},
+    "hessian_vector_residual": {
+        "long_name": "distance of the eigenvalue of an eigenvector within which an eigenvalue lies",
+        "method": "|H v − λ v|",
+    },
+    "gradient_overlap": {
+        "long_name": "part of the squared gradient in the span of this and the eigenvectors before",
+        "units": "1",
+    },
+}
+
+
+def ggn_name(name: str) -> str:
+    """Return what a variable of the Hessian's spectrum is called of the Gauss-Newton matrix."""
+    return f"ggn_{name.removeprefix('hessian_')}"
+
+
+class _Kept:
+    """An operator whose matrix is made once."""
+
+    def __init__(self, operator: Curvature) -> None:
+        self.operator, self.size, self.matvec = operator, operator.size, operator.matvec
+
+    def dense(self) -> Array:
+        return self._matrix
+
+    @cached_property
+    def _matrix(self) -> Array:
+        return self.operator.dense()
+
+
+class Spectra:
+    """Measures the spectra of all replicas.
+
+    Parameters
+    ----------
+    keys : HessianKeys
+        How: up to which size exactly, else with how many steps and probes.
+    ensemble : Ensemble
+    """
+
+    def __init__(self, keys: HessianKeys, ensemble: Ensemble) -> None:
+        self.keys, self.ensemble = keys, ensemble
+
+    def require_room(self, dof: int, times: int = 1, rows: int | None = None) -> None:
+        """Make sure that the spectra of Hessians, of about dof rows, or so many, fit into the memory.
+
+        Raises
+        ------
+        UserError
+            If they do not, or if there are not as many eigenvectors.
+        """
+        import psutil
+
+        keys, free = self.keys, psutil.virtual_memory().available
+        rows = dof if rows is None else rows
+        if (count := keys.hessian_vectors) > rows:
+            raise UserError(f"record.hessian_vectors = {count}: allowed: up to {rows}, the Hessian's rows")
+        # In the recorder, and once more where they are written.
+        stored = 2 * 8 * dof * count * times * self.ensemble.size
+        if stored > free:
+            raise UserError(
+                f"record.hessian_vectors = {count}: of {dof} numbers at {times} times and of "
+                f"{self.ensemble.size} replicas they need {stored / 1e9:.1f} GB, {free / 1e9:.1f} GB are "
+                "free; take less"
+            )
+        exact = dof <= keys.hessian_exact
+        # The matrix, one while it is made, a copy that is overwritten; or the basis of a probe.
+        needed = 8 * dof * (3 * dof if exact else min(max(keys.hessian_steps, 2 * count), dof))
+        if needed > free:
+            name = "hessian_exact" if exact else "hessian_steps"
+            raise UserError(
+                f"record.{name} = {getattr(keys, name)}: a Hessian of {dof} rows needs {needed / 1e9:.1f} GB "
+                f"with it, {free / 1e9:.1f} GB are free; take less"
+            )
+
+    def measure(self, system: System, state: State, time: float) -> Found:
+        """Return what the file holds of the Hessian at one time.
+
+        The probes of a replica follow from (seed, replica, time) alone.
+
+        Raises
+        ------
+        Diverged
+            If a Hessian is not finite.
+        """
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+        # One thread: the order of BLAS's sums, and with it the last bits, must not depend on their number.
+        with threadpool_limits(limits=1, user_api="blas"):
+            rows = [self._all(system, state, k, time) for k in range(self.ensemble.size)]
+        names = rows[0]
+        return {n: (names[n][0], np.stack([row[n][1] for row in rows])) for n in names}
+
+    def _all(self, system: System, state: State, position: int, time: float) -> dict[str, tuple[Any, Array]]:
+        """Return what is measured of one replica, without the first axis."""
+        label, keys = int(self.ensemble.replica[position]), self.keys
+        stamp = int(np.float64(time).view(np.uint64))
+        hessian = optional(system, "hessian")(state, position)
+        kept = _Kept(hessian)
+        try:
+            found = self._spectrum(kept, self.ensemble.quenched("hessian", label, stamp))
+            if keys.hessian_vectors:
+                found |= self._vectors(kept, self.ensemble.quenched("eigenvectors", label, stamp))
+            if keys.ggn:
+                matrix = optional(system, "gauss_newton")(state, position)
+                other = self._spectrum(matrix, self.ensemble.quenched("gauss_newton", label, stamp))
+                found |= {ggn_name(name): value for name, value in other.items()}
+            if hasattr(hessian, "further"):
+                # What the operator knows of its parts; with probes of their own.
+                found |= hessian.further(self.ensemble.quenched("parts of the Hessian", label, stamp), keys)
+        except ValueError as error:
+            raise Diverged(f"the Hessian of replica {label} at t = {time:g}: {error}") from None
+        return found
+
+    def _spectrum(self, curvature: Curvature, rng: np.random.Generator) -> dict[str, tuple[Any, Array]]:
+        from langevin.observables.landscape.hessian import spectrum
+
+        keys = self.keys
+        found = spectrum(curvature, rng, keys.hessian_exact, keys.hessian_steps, keys.hessian_probes)
+        trace: dict[str, tuple[Any, Array]] = {"hessian_trace": ((), np.array(found.trace))}
+        if found.exact:
+            return {"hessian_eigenvalue": (("mode",), found.values), **trace}
+        two = ("probe", "ritz")
+        return {
+            "ritz_value": (two, found.values),
+            "ritz_weight": (two, found.weights),
+            "ritz_residual": (two, found.residuals),
+            **trace,
+            "hessian_trace_error": ((), np.array(found.trace_error)),
+        }
+
+    def _vectors(self, kept: _Kept, rng: np.random.Generator) -> dict[str, tuple[Any, Array]]:
+        from langevin.observables.landscape.eigenvectors import part_in_span, top
+
+        keys, hessian = self.keys, kept.operator
+        if keys.hessian_vectors > kept.size:
+            raise ValueError(f"record.hessian_vectors = {keys.hessian_vectors}: it has {kept.size} rows")
+        found = top(kept, keys.hessian_vectors, rng, keys.hessian_exact, keys.hessian_steps)
+        displacements = getattr(hessian, "displacements", lambda vectors: vectors)
+        each = ("eigenvector",)
+        parts: dict[str, tuple[Any, Array]] = {
+            "hessian_vector": ((*each, "dof"), displacements(found.vectors).T),
+            "hessian_vector_value": (each, found.values),
+            "hessian_vector_residual": (each, found.residuals),
+        }
+        gradient = getattr(hessian, "gradient", None)
+        if gradient is not None:
+            parts["gradient_overlap"] = (each, part_in_span(found.vectors, gradient()))
+        return parts
+
+
+def described(attributes: Attributes) -> Attributes:
+    """Return the attributes of a system's variables and those of its spectra, and of the times of both.
+
+    What the system says of "hessian" holds for all variables of the spectrum, what it says of one of them for
+    that one.
+    """
+    common = {"units": "1", **attributes.get("hessian", {})}
+    known = _SPECTRUM | _VECTORS
+    for name, about in _SPECTRUM.items():
+        words = about["long_name"].replace("the Hessian", "the Gauss-Newton matrix")
+        known[ggn_name(name)] = {**about, "long_name": words, "definition": GAUSS_NEWTON}
+    ours = {name: {**common, **about, **attributes.get(name, {})} for name, about in known.items()}
+    # Of unit length, whatever the units of the Hessian.
+    ours["hessian_vector"]["units"] = "1"
+    clock = attributes.get("time", {}).get("units", "1")
+    ours |= {name: {"units": clock, **attributes.get(name, {})} for name in ("hessian_time", "snapshot_time")}
+    return {**{name: about for name, about in attributes.items() if name != "hessian"}, **ours}

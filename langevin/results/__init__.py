@@ -1,0 +1,1 @@
+"""Results of finished runs are opened, understood and summed up here."""

@@ -1,0 +1,178 @@
+"""Configurations that a result file holds, and the run that left them there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from langevin.code.user_code import Origin
+from langevin.config import run_files
+from langevin.config.run_files import Settings
+from langevin.core.system import Array, Beside
+from langevin.errors import UserError
+from langevin.files import storage
+
+from .members import sweep_dims
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+#: Variables that hold configurations → their dimension of time.
+HOLDERS = {"configuration": "time", "snapshot": "snapshot_time"}
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A finished run, as far as its configurations go.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    settings : Settings
+    x : ndarray, shape (R, dof)
+        Configurations of all replicas at `time`.
+    time : float
+    replica, sample : ndarray of int, shape (R,)
+        Labels.
+    attributes : dict
+        Global attributes of the file.
+    beside : Beside or None
+        What stood beside the configurations, if the file holds it.
+    energy : ndarray, shape (R,), or None
+        That the run measured then.
+    """
+
+    path: Path
+    settings: Settings
+    x: Array
+    time: float
+    replica: NDArray[np.int64]
+    sample: NDArray[np.int64]
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    beside: Beside | None = None
+    energy: Array | None = None
+
+
+def times(dataset: xr.Dataset) -> Array:
+    """Return the times at which the configuration is stored, ascending; none if it is not."""
+    found = [dataset[dim].to_numpy() for name, dim in HOLDERS.items() if name in dataset]
+    return np.unique(np.concatenate([np.empty(0), *found]))
+
+
+def configuration(dataset: xr.Dataset, time: float | None = None, name: str = "") -> tuple[Array, float]:
+    """Return the configuration of all replicas at a stored time.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        A result.
+    time : float, optional
+        A time at which it is stored; default: the last of them.
+    name : str
+        What messages call the file.
+
+    Returns
+    -------
+    x : ndarray, shape (R, dof)
+    time : float
+
+    Raises
+    ------
+    UserError
+        If there is none, none at this time, or the run did not come so far.
+    """
+    said, stored = f"{name}: " if name else "", times(dataset)
+    if swept := sweep_dims(dataset):
+        raise UserError(f"{said}holds a sweep over {', '.join(swept)}; allowed: the file of a single run")
+    if not stored.size:
+        raise UserError(
+            f"{said}no stored configuration; record.snapshots = [t_max] stores the last, "
+            'record.configurations = "always" all'
+        )
+    wanted = float(stored[-1]) if time is None else time
+    # Imported here: whoever checks a run file reads no results.
+    from langevin.observables.pairs import index_of
+
+    place = index_of(stored, wanted)
+    if place is None:
+        # With all digits: late times may lie close together.
+        few = ", ".join(f"{t:.15g}" for t in (stored if stored.size <= 6 else [*stored[:3], *stored[-3:]]))
+        raise UserError(f"{said}time = {wanted:.15g}: no configuration is stored there; stored: {few}")
+    for variable, dim in HOLDERS.items():
+        if variable in dataset and (at := np.flatnonzero(dataset[dim].to_numpy() == stored[place])).size:
+            found = dataset[variable].transpose(dim, "replica", "dof")[int(at[0])].to_numpy()
+            break
+    if not np.isfinite(found).all():
+        raise UserError(f"{said}time = {stored[place]:g}: the run did not come so far")
+    return np.asarray(found, dtype=np.float64), float(stored[place])
+
+
+def read(path: str | Path, time: float | None = None) -> StoredRun:
+    """Read the configurations of a result file, and its settings.
+
+    Raises
+    ------
+    UserError
+        As `configuration`; and if the file does not say from which settings it was made.
+    """
+    path = Path(path)
+    with storage.open_result(path) as dataset:
+        x, at = configuration(dataset, time, str(path))
+        replica, sample = (dataset[n].to_numpy().astype(np.int64) for n in ("replica", "sample"))
+        energy = dataset.get("energy")
+        known = energy is not None and "time" in energy.dims and at in dataset["time"]
+        measured = energy.sel(time=at).to_numpy() if energy is not None and known else None
+        kept = settings(dataset, path), x, at, replica, sample, dict(dataset.attrs)
+        return StoredRun(path, *kept, beside(dataset, at), measured)
+
+
+def beside(dataset: xr.Dataset, time: float) -> Beside | None:
+    """Return what stood beside the configurations of a time at which they are stored.
+
+    Returns
+    -------
+    Beside or None
+        None if the file does not hold it: nothing does, or the version that wrote it did not know of it.
+    """
+    # Imported here: whoever checks a run file reads no results.
+    from langevin.observables.pairs import index_of
+
+    replicas = dataset.sizes["replica"]
+    fixed = moving = None
+    if "constants" in dataset:
+        fixed = dataset["constants"].transpose("replica", "constant").to_numpy()
+    for name, dim in HOLDERS.items():
+        at = index_of(dataset[dim].to_numpy(), time) if f"{name}_buffers" in dataset else None
+        if at is not None:
+            moving = dataset[f"{name}_buffers"].transpose(dim, "replica", "buffer")[at].to_numpy()
+            break
+    if fixed is None and moving is None:
+        return None
+    none = np.empty((replicas, 0))
+    return Beside(none if fixed is None else fixed, none if moving is None else moving)
+
+
+def settings(dataset: xr.Dataset, path: Path) -> Settings:
+    """Return the settings that a result was made from.
+
+    Raises
+    ------
+    UserError
+        If it does not say them.
+    UnknownCode
+        If they name code that the user has neither run nor trusted.
+    """
+    try:
+        given = json.loads(dataset.attrs["settings"])
+    except (KeyError, ValueError):
+        given = None
+    if not isinstance(given, dict):
+        raise UserError(f"{path}: it does not say from which settings it was made")
+    return run_files.load(given, folder=path.parent, origin=Origin.of(path, dataset.attrs.get("code")))

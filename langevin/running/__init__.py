@@ -1,0 +1,1 @@
+"""One run is carried from its settings to its file here."""

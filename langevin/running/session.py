@@ -1,0 +1,219 @@
+"""One process's share of a run, from its first step or its checkpoint to its result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from langevin.config.run_files import Settings
+from langevin.core import engine
+from langevin.core.dynamics import Langevin
+from langevin.core.engine import Run
+from langevin.core.schedule import Stop
+from langevin.core.system import State, System, optional, overrides
+from langevin.errors import Diverged, Interrupted, LangevinError, one_line
+from langevin.files import storage
+from langevin.files.storage import Paths, Stored, Trajectory
+from langevin.machine import pace
+from langevin.machine.interruption import Interruption
+from langevin.record import trajectory as trajectories
+from langevin.record.hessian import described
+from langevin.record.references import References
+from langevin.results.configurations import HOLDERS
+
+from .progress import Progress, preparing
+
+#: What is said of a run that leaves nothing behind.
+LOST = "nothing of it is kept, for there is no output.path"
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a process carries out runs.
+
+    Attributes
+    ----------
+    stop : Interruption
+        Whether it is asked to stop.
+    threads : int or None
+        Processors to use; None: all.
+    progress : bool
+        Show a bar.
+    watch : callable or None
+        Called about twice a second with the part of the time that is done, from 0 to 1.
+    limit : float or None
+        Bytes that `configurations = "auto"` stores at most; None: `trajectories.TRAJECTORY_LIMIT`.
+    """
+
+    stop: Interruption
+    threads: int | None = None
+    progress: bool = False
+    watch: Callable[[float], None] | None = None
+    limit: float | None = None
+
+
+def going_on(settings: Settings, paths: Paths) -> str:
+    """Say how a run that has a checkpoint, or a folder, goes on; or that nothing is left of it."""
+    return f"continue with `langevin resume {paths.result}`" if settings.output.path else LOST
+
+
+def measures_end(system: System) -> bool:
+    """Return whether a system, or the model that is driven, measures anything when the run has ended."""
+    return overrides(type(system.model if isinstance(system, Langevin) else system), "at_end")
+
+
+class Session:
+    """One process's share of a run: its files, its progress, its wall time.
+
+    Parameters
+    ----------
+    settings : Settings
+    attributes : mapping
+        Global attributes of the result.
+    paths : Paths
+        Locked by the caller.
+    run : Run
+        Where it stands.
+    stored : sequence of Stored
+    references : References
+    manner : Manner
+    wall_before : float
+        Seconds that processes before have spent on it.
+    checksums : mapping, optional
+        Name of a stored variable → what `Trajectory.noted` said of it in the checkpoint.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        attributes: Mapping[str, Any],
+        paths: Paths,
+        run: Run,
+        stored: Sequence[Stored],
+        references: References,
+        manner: Manner,
+        wall_before: float = 0.0,
+        checksums: Mapping[str, str] | None = None,
+    ) -> None:
+        self.settings, self.attributes, self.paths, self.run = settings, attributes, paths, run
+        self.references, self.stop, self.manner = references, manner.stop, manner
+        self.began = self.due = self._ticked = time.monotonic()
+        self.wall_before = wall_before
+        self.trajectories = [Trajectory(paths.raw(s.name), s, run.recorder.ensemble.size) for s in stored]
+        for trajectory in self.trajectories:
+            trajectory.require(run.position, (checksums or {}).get(trajectory.stored.name, ""))
+        #: Time and position that the last checkpoint holds, and how long it took to write.
+        self._held: tuple[float, int] | None = None
+        self._took, self._lapses = 0.0, (0.0, 0.0)
+        result = paths.result if settings.output.path else None
+        self.progress = Progress(run, settings.title, result, manner.progress)
+
+    def carry_out(self) -> Path:
+        """Run to the end; leave a result, or a checkpoint if stopped, or both files' reason why not."""
+        try:
+            self._carry_out()
+        except Interrupted as error:
+            # Whatever was interrupted can be done again, from the last stretch on.
+            if self._held != (self.run.time, self.run.position):
+                self._checkpoint()
+            raise error.saying(f" at t = {self.run.time:g}; {going_on(self.settings, self.paths)}") from None
+        finally:
+            self.progress.close()
+        return self.paths.result
+
+    def _carry_out(self) -> None:
+        # Written first: a path that cannot be written is known before anything is computed.
+        self._checkpoint()
+        # The next one soon: from then on it can be opened and plotted.
+        self.due = min(self.due, self.began + pace.STRETCH)
+        try:
+            engine.run(self.run, self._tick, self._keep, self.stop.at_once)
+            if measures_end(self.run.system):
+                self._measure_end()
+        except Diverged as error:
+            self._finish(status=f"diverged: {one_line(str(error))}")
+            kept = f"what was measured until then is in {self.paths.result}"
+            raise Diverged(f"{error}; {kept if self.settings.output.path else LOST}") from None
+        self.progress.close()
+        self._finish(status="complete")
+
+    def _tick(self, run: Run) -> None:
+        self.progress.stretch(run)
+        if self.manner.watch is not None:
+            self.manner.watch(run.time / float(run.schedule.times[-1]))
+        lapses = self._lapses[-1], time.monotonic() - self._ticked
+        if self.stop.asked or time.monotonic() >= self.due:
+            self._checkpoint()
+            self.progress.skip()
+        self._ticked = time.monotonic()
+        # What may pass until the next tick (a single stretch may compile), and writing, twice what it took.
+        self._lapses = lapses
+        self.stop.reserve(min(lapses) + 2 * self._took)
+        self.stop.heed()
+
+    def _measure_end(self) -> None:
+        """Measure what is measured once; if it is interrupted, it is done again, and nothing else."""
+        run = self.run
+        self._checkpoint()
+        self.progress.close()
+        named = getattr(run.system, "end_name", System.end_name)
+        with self.stop.at_once(), preparing(self.settings.title, self.manner.progress, named):
+            run.recorder.end(optional(run.system, "at_end")(run.state))
+
+    def _keep(self, stop: Stop, state: State) -> None:
+        due = [trajectory for trajectory in self.trajectories if trajectory.stored.due(stop.index)]
+        if due:
+            # Asked for only if someone wants it: of a large network it is a copy of every weight.
+            x = self.run.system.configuration(state)
+            if x is None:
+                raise LangevinError("the system has no configuration, though it stated its size, `dof`")
+            beside = optional(self.run.system, "beside")(state)
+            for trajectory in due:
+                trajectory.write(stop.index, beside.moving if trajectory.stored.stands_beside else x)
+        self.progress.stop()
+
+    def _dataset(self, status: str) -> xr.Dataset:
+        system = self.run.system
+        coordinates = optional(system, "coordinates")(self.run.schedule)
+        dataset = self.run.recorder.dataset(described(system.attributes()), coordinates)
+        if any(t.stored.name in HOLDERS for t in self.trajectories):
+            dataset = dataset.assign(trajectories.constants(self.run))
+        wall = self.wall_before + time.monotonic() - self.began
+        dataset.attrs = {**self.attributes, "wall_time_seconds": round(wall, 3), "status": status}
+        return dataset
+
+    def _checkpoint(self) -> None:
+        run, began = self.run, time.monotonic()
+        # What the checkpoint relies on is on the disk before it.
+        for trajectory in self.trajectories:
+            trajectory.flush()
+        self.references.write(run.references)
+        dataset = self._dataset(status=f"unfinished: t = {run.time:g}")
+        notes = {
+            "settings": self.settings.given,
+            "folder": str(self.settings.folder.resolve()),
+            "noise": run.noise.state_dict(),
+            "time": run.time,
+            "position": run.position,
+            "references": self.references.places,
+            "checksums": {trajectory.stored.name: trajectory.noted() for trajectory in self.trajectories},
+            "wall_time": dataset.attrs["wall_time_seconds"],
+            "attributes": dict(self.attributes),
+        }
+        storage.write_checkpoint(self.paths.checkpoint, dataset, run.system.state_dict(run.state), notes)
+        self.references.settle()
+        now = time.monotonic()
+        self._held, self._took = (run.time, run.position), now - began
+        self.due = now + pace.rest(self.settings.output.checkpoint_interval, now - began)
+
+    def _finish(self, status: str) -> None:
+        storage.write_result(self._dataset(status), self.paths.result, self.trajectories, self.run.position)
+        for trajectory in self.trajectories:
+            trajectory.close()
+        self.references.close()
+        self.paths.discard()

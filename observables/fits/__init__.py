@@ -1,0 +1,1 @@
+"""Fits and extrapolations stand here."""

@@ -1,0 +1,1 @@
+"""Spectra, planes and barriers of energy landscapes are computed here."""

@@ -1,0 +1,1 @@
+"""Particles in a periodic box are analysed here."""

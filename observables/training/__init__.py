@@ -1,0 +1,1 @@
+"""The course of training is analysed here."""

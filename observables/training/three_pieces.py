@@ -1,0 +1,139 @@
+"""The least-squares ramp through sampled points: a level, a straight descent, a lower level; exact."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..fits.regression import inverse
+from ..statistics import Array
+
+Index = NDArray[np.intp]
+
+
+class Ramp(NamedTuple):
+    """y = high up to x = begin, low from x = end on, straight between them.
+
+    Attributes
+    ----------
+    begin, end : float
+        begin < end, both within the range of the data.
+    high, low : float
+        high > low.
+    unexplained : float
+        Weighted sum of squared residuals, as a part of that about the mean: 0 for a perfect ramp, 1 for none.
+    """
+
+    begin: float
+    end: float
+    high: float
+    low: float
+    unexplained: float
+
+
+def fit_ramp(x: Array, y: Array, weights: Array) -> Ramp | None:
+    """Return the descending ramp with the smallest Σ w (y − ramp(x))², the global minimum.
+
+    For given corners the ramp is linear in its two levels. As a function of the corners the sum is smooth
+    while each stays between two neighbouring x, so the minimum has every corner either at an x or inside an
+    interval with zero derivative, and there the parts that meet at it are fitted independently (Hudson 1966,
+    J. Am. Stat. Assoc. 61, 1097). All pairs of points and intervals are tried, each in closed form from
+    running sums: O(points²) operations.
+
+    Parameters
+    ----------
+    x, y, weights : ndarray, shape (points,)
+        x strictly ascending; all finite, weights > 0.
+
+    Returns
+    -------
+    Ramp or None
+        None if no ramp that descends is a minimum: fewer than two points, or values that rise.
+    """
+    if x.size < 2:
+        return None
+    # About the mean: the running sums would lose digits.
+    centre, level = (float(np.average(v, weights=weights)) for v in (x, y))
+    x, y = x - centre, y - level
+    total = float(np.sum(weights * y**2))
+    forward, backward = _Sums(x, y, weights), _Sums(-x[::-1], y[::-1], weights[::-1])
+    end, begin, low, high, gain = _corner_at_point(backward)
+    tried = np.concatenate(
+        [
+            _corners_between(forward),
+            _corner_at_point(forward),
+            [-begin, -end, high, low, gain],
+            _corners_at_points(forward),
+        ],
+        axis=1,
+    )
+    tried = tried[:, np.isfinite(tried).all(0) & (tried[2] > tried[3])]
+    if not tried.shape[1]:
+        return None
+    begin, end, high, low, gain = tried[:, np.argmax(tried[4])]
+    unexplained = max(0.0, 1 - float(gain) / total)
+    return Ramp(begin + centre, end + centre, high + level, low + level, unexplained)
+
+
+class _Sums:
+    """Running sums of w, wx, wx², wy, wxy; the gain of a fit is Σwy² minus its squared residuals."""
+
+    def __init__(self, x: Array, y: Array, w: Array) -> None:
+        self.x, self.size = x, x.size
+        terms = np.array([w, w * x, w * x * x, w * y, w * x * y])
+        self.until = np.concatenate([np.zeros((5, 1)), np.cumsum(terms, axis=1)], axis=1)
+
+    def between(self, start: Index, stop: Index | int) -> Array:
+        """Return the sums over start ≤ k < stop."""
+        found: Array = self.until[:, np.broadcast_to(stop, start.shape)] - self.until[:, start]
+        return found
+
+    def about(self, start: Index, stop: Index) -> Array:
+        """Return Σ w h, w h², w h y over start ≤ k < stop, h = x − x[start]."""
+        w, wx, wxx, wy, wxy = self.between(start, stop)
+        at = self.x[start]
+        return np.array([wx - at * w, wxx - 2 * at * wx + at**2 * w, wxy - at * wy])
+
+
+def _corners_between(s: _Sums) -> Array:
+    """Both corners inside intervals: mean of [0, i), line through [i, j), mean of [j, n)."""
+    i, j = np.triu_indices(s.size, 2)
+    i, j = i[i > 0], j[i > 0]
+    first, middle, last = s.until[:, i], s.between(i, j), s.between(j, s.size)
+    high, low = first[3] / first[0], last[3] / last[0]
+    at, height = middle[1] / middle[0], middle[3] / middle[0]
+    product = middle[4] - at * middle[3]
+    slope = product * inverse(middle[2] - at * middle[1])
+    begin, end = (at + (edge - height) * inverse(slope) for edge in (high, low))
+    gain = high * first[3] + height * middle[3] + slope * product + low * last[3]
+    ok = (begin >= s.x[i - 1]) & (begin <= s.x[i]) & (end >= s.x[j - 1]) & (end <= s.x[j])
+    return np.array([begin, end, high, low, gain])[:, ok]
+
+
+def _corner_at_point(s: _Sums) -> Array:
+    """Begin at x[k], end inside an interval: level and slope from [0, j), mean of [j, n)."""
+    k, j = np.triu_indices(s.size, 2)
+    h, hh, hy = s.about(k, j)
+    last = s.between(j, s.size)
+    weight, sum_y = s.until[0, j], s.until[3, j]
+    slope = (weight * hy - h * sum_y) * inverse(weight * hh - h * h)
+    high, low = (sum_y - slope * h) / weight, last[3] / last[0]
+    end = s.x[k] + (low - high) * inverse(slope)
+    gain = high * sum_y + slope * hy + low * last[3]
+    ok = (end >= s.x[j - 1]) & (end <= s.x[j])
+    return np.array([s.x[k], end, high, low, gain])[:, ok]
+
+
+def _corners_at_points(s: _Sums) -> Array:
+    """Begin at x[k] and end at x[m]: only the two levels are free."""
+    k, m = np.triu_indices(s.size, 1)
+    width = s.x[m] - s.x[k]
+    h, hh, hy = s.about(k, m)
+    last, (weight, _, _, sum_y, _) = s.between(m, s.size), s.until[:, -1]
+    # The part of the way down: 0 before x[k], 1 from x[m] on.
+    down, squared, down_y = h / width + last[0], hh / width**2 + last[0], hy / width + last[3]
+    drop = (weight * down_y - down * sum_y) * inverse(weight * squared - down * down)
+    high = (sum_y - drop * down) / weight
+    return np.array([s.x[k], s.x[m], high, high + drop, high * sum_y + drop * down_y])

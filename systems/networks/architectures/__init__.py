@@ -1,0 +1,1 @@
+"""Run files name the networks that are declared here."""

@@ -1,0 +1,107 @@
+"""The numbers of a step of gradient descent, and how it moves weights and velocities (`training`)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..schedules import RateSchedule
+from .parameter_groups import Groups
+
+#: A learning rate: a number, or a tensor of no dimension, which a captured step reads when it is replayed.
+Rate = float | Tensor
+
+
+@dataclass(frozen=True)
+class Rule:
+    """The numbers of the step: learning rate α of every step, momentum μ, weight decay λ, temperature T.
+
+    With `groups` parameters differ in rate and decay (`parameter_groups`).
+    """
+
+    schedule: RateSchedule
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    temperature: float = 0.0
+    groups: Groups | None = None
+
+    def kick(self, rate: float) -> float:
+        """Return the width √(2 T α) of the thermal noise of one step."""
+        return math.sqrt(2 * self.temperature * rate)
+
+    def apply(
+        self,
+        weights: list[Tensor],
+        gradients: list[Tensor],
+        velocities: list[Tensor],
+        rate: Rate,
+        share: float = 1.0,
+        absent: Collection[int] = (),
+        pushed: bool = False,
+    ) -> None:
+        """Change weights and velocities in place, at this learning rate; the gradients may be overwritten.
+
+        With a `share` it is the step of so much of the gradient, which is then left as it is, and of so much
+        of the decay. Tensors at the places `absent` have no gradient: they, and their velocities, are left
+        alone; `pushed` by a field they move by it, without decay.
+        """
+        if self.groups is None and not absent:
+            self._apply(weights, gradients, velocities, rate, share, self.weight_decay)
+            return
+        count = len(weights)
+        alike = [(1.0, True, list(range(count)))] if self.groups is None else self.groups.alike(count)
+        for factor, decays, places in alike:
+            there = [k for k in places if k not in absent]
+            aside = [k for k in places if k in absent] if pushed else []
+            for chosen, decay in ((there, self.weight_decay if decays else 0.0), (aside, 0.0)):
+                own, slopes = ([tensors[k] for k in chosen] for tensors in (weights, gradients))
+                speeds = [velocities[k] for k in chosen] if self.momentum else []
+                if chosen:
+                    self._apply(own, slopes, speeds, rate if factor == 1 else rate * factor, share, decay)
+
+    def _apply(
+        self,
+        weights: list[Tensor],
+        gradients: list[Tensor],
+        velocities: list[Tensor],
+        rate: Rate,
+        share: float,
+        decay: float,
+    ) -> None:
+        """Do so with parameters that share a rate and a weight decay."""
+        if decay:
+            torch._foreach_add_(gradients, weights, alpha=decay)
+        if self.momentum:
+            torch._foreach_mul_(velocities, self.momentum)
+            torch._foreach_add_(velocities, gradients, alpha=share)
+            gradients, share = velocities, 1.0
+        if isinstance(rate, Tensor):
+            torch._foreach_add_(weights, torch._foreach_mul(gradients, -rate * share))
+        else:
+            torch._foreach_add_(weights, gradients, alpha=-rate * share)
+
+    @property
+    def idle(self) -> frozenset[int]:
+        """The places of tensors on which the loss does not depend, as far as is known at the start."""
+        return frozenset() if self.groups is None else self.groups.idle
+
+    def add_decay(self, gradients: list[Tensor], weights: list[Tensor], absent: Collection[int] = ()) -> None:
+        """Add the gradient of the decay at a network's weights to gradients; not to those `absent`."""
+        if self.groups is not None or absent:
+            decays = [True] * len(weights) if self.groups is None else self.groups.decays
+            places = [k for k, decaying in enumerate(decays) if decaying and k not in absent]
+            gradients, weights = ([tensors[k] for k in places] for tensors in (gradients, weights))
+        if self.weight_decay and weights:
+            torch._foreach_add_(gradients, weights, alpha=self.weight_decay)
+
+    def decayed(self, x: Tensor) -> Tensor:
+        """Return weights, shape (…, M), with zeros for those that do not decay."""
+        return x if self.groups is None else self.groups.decayed(x)
+
+    def spread(self, normals: Tensor) -> Tensor:
+        """Return normals, shape (…, n M), as wide as the kicks of their parameters; may change them."""
+        return normals if self.groups is None else self.groups.spread(normals)

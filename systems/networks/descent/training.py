@@ -1,0 +1,339 @@
+r"""The step of gradient descent, for one network alone or for several in one call.
+
+With g the gradient of the mean loss of a mini-batch, μ the momentum, λ the weight decay and α the learning
+rate of this step (`schedules`),
+
+    g ← g + λ w,    v ← μ v + g,    w ← w − α v + √(2 T α) η,
+
+that is torch.optim.SGD at T = 0. Without momentum it is the Euler-Maruyama step of `langevin.core.dynamics`
+with the force −g and dt = α (a test holds that); T > 0 is stochastic gradient Langevin dynamics (Welling and
+Teh 2011), which samples exp(−(L + λ|w|²/2)/T) for full batches and α → 0. `rule` writes it, and
+`parameter_groups` has it of parameters that differ in α or λ.
+
+A unit is bound to weights that lie elsewhere, in a state: it changes them in place when it takes steps, and
+measures them where they lie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import vmap
+
+from ..data.examples import Examples
+from ..kernels.convolution import switchable
+from ..kernels.pointwise import channels_last_pays
+from ..nets.layout import Layout, beside, copies, put
+from ..nets.losses import Loss
+from ..nets.traits import Traits
+from ..schedules import Rates
+from .rule import Rate, Rule
+
+#: Examples of a batch that go through the network at once; a larger batch is a sum of such pieces.
+LARGEST = 4096
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What all units of a system share.
+
+    Attributes
+    ----------
+    layout : Layout
+    loss : Loss
+    examples : Examples
+        The training set.
+    batch_size : int
+        B, by which the sum over a batch is divided.
+    rule : Rule
+    traits : Traits
+        How the network behaves.
+    """
+
+    layout: Layout
+    loss: Loss
+    examples: Examples
+    batch_size: int
+    rule: Rule
+    traits: Traits
+
+
+class Unit:
+    """Replicas that share a call; to be bound to their weights first.
+
+    Parameters
+    ----------
+    module : Module
+        The network, on its device.
+    problem : Problem
+    """
+
+    #: Weights of the unit's replicas, shape (r, M).
+    weights: Tensor
+
+    def __init__(self, module: nn.Module, problem: Problem) -> None:
+        self.module, self.problem = module, problem
+        self.layout, self.examples = problem.layout, problem.examples
+        self.couples = problem.traits.couples
+        self._weights: list[Tensor] = []
+        self._velocities: list[Tensor] = []
+        self._field: list[Tensor] = []
+        #: Places of the parameters on which the losses of the last gradient did not depend.
+        self.absent = problem.rule.idle
+
+    @property
+    def beside(self) -> list[Tensor]:
+        """What the module holds beside its weights; a forward pass may have put others in their place."""
+        return list(beside(self.module).values())
+
+    def bind(self, weights: Tensor, velocity: Tensor | None) -> None:
+        """Work on these weights, and the velocity that momentum needs, shape (r, M), from now on."""
+        self.weights = weights
+
+    def push(self, field: Tensor | None) -> None:
+        """Add a constant force, shape (r, M), to that of the steps from now on; None: none."""
+        self._field = [] if field is None else self._parts(field)
+
+    def _parts(self, rows: Tensor) -> list[Tensor]:
+        """Return rows of numbers, one for each weight, shape (r, M), as views with the gradient's shapes."""
+        return self.layout.views(rows)
+
+    def step(self, index: Tensor, rate: Rate) -> Tensor:
+        """Take one step on the batches `index`, shape (r, B); return the losses that it found, shape (r,)."""
+        losses, gradients = self.gradient(index)
+        with torch.no_grad():
+            if self._field:
+                torch._foreach_sub_(gradients, self._field)
+            pushed, moved = bool(self._field), (self._weights, gradients, self._velocities)
+            self.problem.rule.apply(*moved, rate, absent=self.absent, pushed=pushed)
+        return losses
+
+    def run(self, batches: Tensor, rates: Rates) -> Tensor:
+        """Take a step on each of the batches.
+
+        Parameters
+        ----------
+        batches : Tensor, shape (steps, r, B)
+        rates : ndarray, shape (steps,)
+            The learning rate of each step.
+
+        Returns
+        -------
+        Tensor, shape (steps, r)
+            The losses that the steps found.
+        """
+        pairs = zip(batches, self.each(rates), strict=True)
+        return torch.stack([self.step(index, rate) for index, rate in pairs])
+
+    def each(self, rates: Rates) -> list[Rate]:
+        """Return the rates one by one, as `step` takes them.
+
+        On a GPU rates that change are tensors, whether the step is captured or not: both give the same bits.
+        """
+        if self.problem.rule.schedule.constant or self.weights.device.type == "cpu":
+            return list(rates.tolist())
+        return list(torch.from_numpy(rates).to(self.weights.device, self.weights.dtype).unbind())
+
+    def kick(self, noise: Tensor, rate: float) -> None:
+        """Add the thermal noise √(2Tα) η, η of shape (r, M)."""
+        self.weights.add_(noise, alpha=self.problem.rule.kick(rate))
+
+    def gradient(self, index: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return the losses, shape (r,), on batches (r, n), and their gradient with the parameters' shapes.
+
+        Both are sums over the n examples divided by B.
+        """
+        gradients: list[Tensor] = []
+        absent = None
+        total = torch.zeros(len(index), dtype=self.weights.dtype, device=self.weights.device)
+        for piece in self._pieces(index):
+            losses, found = self._piece(piece)
+            absent = self.absent if absent is None else absent & self.absent
+            share = piece.shape[-1] / self.problem.batch_size
+            if share != 1:
+                losses = losses * share
+                torch._foreach_mul_(found, share)
+            if gradients:
+                torch._foreach_add_(gradients, found)
+            else:
+                gradients = found
+            total += losses
+        self.absent = self.problem.rule.idle if absent is None else absent
+        return total, gradients or [torch.zeros_like(w) for w in self._weights]
+
+    def _pieces(self, index: Tensor) -> tuple[Tensor, ...]:
+        if index.shape[-1] == 0:
+            return ()
+        # Batch-norm, or a loss of the whole batch, couples its examples: it cannot be cut.
+        return (index,) if self.couples else torch.split(index, LARGEST, dim=-1)
+
+    def _piece(self, index: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return the mean loss and its gradient on batches that go through the network at once."""
+        raise NotImplementedError
+
+
+class Alone(Unit):
+    """One replica: the module's own parameters are views of its weights."""
+
+    def __init__(self, module: nn.Module, problem: Problem) -> None:
+        super().__init__(module, problem)
+        self.parameters = [p for p in module.parameters() if p.requires_grad]
+        examples = problem.examples
+        fast = examples.device.type == "cpu" and examples.dtype == torch.float32
+        self.channels_last = fast and channels_last_pays(module)
+        self._compiled = switchable(module)
+        for part in self._compiled:
+            part.compiled = fast
+
+    def bind(self, weights: Tensor, velocity: Tensor | None) -> None:
+        """Work on these weights, and the velocity that momentum needs, shape (1, M), from now on."""
+        super().bind(weights, velocity)
+        self._weights = self.layout.views(weights[0])
+        self._velocities = [] if velocity is None else self.layout.views(velocity[0])
+        for parameter, view in zip(self.parameters, self._weights, strict=True):
+            parameter.data = view
+
+    def _parts(self, rows: Tensor) -> list[Tensor]:
+        return self.layout.views(rows[0])
+
+    def gather(self, index: Tensor, examples: Examples | None = None) -> tuple[Tensor, Tensor]:
+        """Return inputs and labels of the examples `index`, shape (n,), by default of the training set."""
+        inputs, labels = (examples or self.examples).gather(index)
+        if self.channels_last and inputs.ndim == 4:
+            # The order in which these convolutions are fastest.
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        return inputs, labels
+
+    def _piece(self, index: Tensor) -> tuple[Tensor, list[Tensor]]:
+        inputs, labels = self.gather(index[0])
+        loss = self.problem.loss.mean(self.module(inputs), labels)
+        found = torch.autograd.grad(loss, self.parameters, allow_unused=True)
+        self.absent = frozenset(k for k, g in enumerate(found) if g is None)
+        pairs = zip(self.parameters, found, strict=True)
+        return loss.detach()[None], [torch.zeros_like(p) if g is None else g for p, g in pairs]
+
+    def losses(self, index: Tensor) -> Tensor:
+        """Return what `gradient` does of the losses, shape (1,) on batches (1, n), without the gradient."""
+        total = torch.zeros(1, dtype=self.weights.dtype, device=self.weights.device)
+        with torch.no_grad():
+            for piece in self._pieces(index):
+                inputs, labels = self.gather(piece[0])
+                loss = self.problem.loss.mean(self.module(inputs), labels)
+                total += loss * (piece.shape[-1] / self.problem.batch_size)
+        return total
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Switch the module to evaluation mode: batch-norm with its running statistics."""
+        self.module.eval()
+        try:
+            yield
+        finally:
+            self.module.train()
+
+    @contextmanager
+    def descending(self) -> Iterator[None]:
+        """Be in the mode in which the gradients of single examples are those of the steps; change nothing."""
+        if not self.problem.traits.modal:
+            with self.evaluating():
+                yield
+        else:
+            with self.scratch_buffers():
+                yield
+
+    @contextmanager
+    def plain(self) -> Iterator[None]:
+        """Switch compiled layers off: torch.func cannot look into them."""
+        before = [part.compiled for part in self._compiled]
+        for part in self._compiled:
+            part.compiled = False
+        try:
+            yield
+        finally:
+            for part, was in zip(self._compiled, before, strict=True):
+                part.compiled = was
+
+    @contextmanager
+    def scratch_buffers(self) -> Iterator[None]:
+        """Undo what the block does to the running statistics."""
+        kept = copies(self.beside)
+        try:
+            yield
+        finally:
+            put(self.module, kept)
+
+
+class Stacked(Unit):
+    """Several replicas in each call: parameters stacked along the first axis, torch.func.vmap over it."""
+
+    def __init__(self, module: nn.Module, problem: Problem) -> None:
+        super().__init__(module, problem)
+        self._leaves: list[Tensor] = []
+        self._losses = vmap(self._loss)
+
+    def bind(self, weights: Tensor, velocity: Tensor | None) -> None:
+        """Work on these weights, and the velocity that momentum needs, shape (r, M), from now on."""
+        super().bind(weights, velocity)
+        self._weights = self.layout.views(weights)
+        self._velocities = [] if velocity is None else self.layout.views(velocity)
+        # Not detach(): torch counts changes of all rows of the state together, other units' steps as well.
+        self._leaves = [v.data.requires_grad_() for v in self._weights]
+
+    def _loss(self, parameters: list[Tensor], inputs: Tensor, labels: Tensor) -> Tensor:
+        return self.problem.loss.mean(self.layout.call(self.module, parameters, inputs), labels)
+
+    def _piece(self, index: Tensor) -> tuple[Tensor, list[Tensor]]:
+        losses = self._losses(self._leaves, *self.examples.gather(index))
+        # Replicas do not meet: the gradient of the sum holds the gradient of each.
+        found = torch.autograd.grad(losses.sum(), self._leaves, materialize_grads=True)
+        return losses.detach(), list(found)
+
+
+class Captured:
+    """A unit's step as a CUDA graph: one launch instead of hundreds.
+
+    Parameters
+    ----------
+    unit : Unit
+        On a GPU, holding the weights from which the next step is to be taken.
+    index : Tensor, shape (r, B)
+        Any batches of the size of all others.
+    rates : ndarray, shape (steps,)
+        Any learning rates of the schedule, at least one.
+    """
+
+    def __init__(self, unit: Unit, index: Tensor, rates: Rates) -> None:
+        self.unit, self.index = unit, index.clone()
+        (rate,) = unit.each(rates[:1])
+        self.rate = rate.clone() if isinstance(rate, Tensor) else rate
+        changed = [unit.weights, *unit._velocities, *unit.beside]
+        kept = [t.clone() for t in changed]
+        # Libraries choose algorithms and take memory in their first calls: not while a graph is recorded.
+        aside: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            for _ in range(3):
+                unit.step(self.index, self.rate)
+        torch.cuda.current_stream().wait_stream(aside)
+        with torch.no_grad():
+            for tensor, value in zip(changed, kept, strict=True):
+                tensor.copy_(value)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self.losses = unit.step(self.index, self.rate)
+
+    def run(self, batches: Tensor, rates: Rates) -> Tensor:
+        """Take a step on each of the batches; as `Unit.run`."""
+        losses = []
+        for index, rate in zip(batches, self.unit.each(rates), strict=True):
+            self.index.copy_(index)
+            # A constant rate is a number in the graph.
+            if isinstance(self.rate, Tensor) and isinstance(rate, Tensor):
+                self.rate.copy_(rate)
+            self.graph.replay()
+            losses.append(self.losses.clone())
+        return torch.stack(losses)

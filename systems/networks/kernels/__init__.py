@@ -1,0 +1,1 @@
+"""Compiled code for networks on a CPU stands here."""

@@ -1,0 +1,234 @@
+"""The keys of a network's run file, beyond those of every system."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, BeforeValidator
+
+from langevin.config.keys import DynamicsKeys, key
+from langevin.config.run_files import RecordKeys
+
+from .schedules import RateSchedule
+
+
+def _flat(given: Any, prefix: str = "") -> Any:
+    """Return a table whose tables are joined by dots: names without quotes are such tables in TOML."""
+    if not isinstance(given, Mapping):
+        return given
+    made: dict[str, Any] = {}
+    for name, value in given.items():
+        inner = _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+        made |= inner
+    return made
+
+
+def _factors(given: dict[str, float]) -> dict[str, float]:
+    for pattern, factor in given.items():
+        if not factor >= 0:
+            raise ValueError(f'"{pattern}": must be ≥ 0 (0: does not move)')
+    return given
+
+
+RateFactors = Annotated[dict[str, float], BeforeValidator(_flat), AfterValidator(_factors)]
+
+
+class Descent(DynamicsKeys):
+    """[dynamics]: stochastic gradient descent. Time is counted in steps."""
+
+    collects: ClassVar[str] = (
+        'dynamics.schedule = "triangular" with dynamics.t_max ≥ dynamics.cycle/2, or "cosine" with '
+        "dynamics.t_max ≥ a cycle"
+    )
+
+    @property
+    def time_step(self) -> float:
+        """One step."""
+        return 1.0
+
+    learning_rate: float = key(
+        "learning rate α: the time step dt of the engine; of a schedule the highest rate", default=0.01, gt=0
+    )
+    schedule: Literal["constant", "piecewise_linear", "triangular", "cosine"] = key(
+        "how the learning rate changes: not at all; α to half of the budget, then linearly to α/100 at 90 % "
+        "of it; in cycles from α to the lowest rate and back; in cycles from α to 0",
+        default="constant",
+    )
+    budget: int = key(
+        'steps that schedule = "piecewise_linear" or "cosine" is laid out for; 0: t_max',
+        default=0,
+        ge=0,
+        unit="steps",
+    )
+    lowest_learning_rate: float = key(
+        'learning rate in the middle of a cycle of schedule = "triangular"', default=5e-4, gt=0
+    )
+    cycle: int = key(
+        'steps of a cycle of schedule = "triangular", an even number', default=1000, ge=2, unit="steps"
+    )
+    cycles: int = key('cycles of schedule = "cosine" in the budget', default=5, ge=1)
+    batch_size: int = key(
+        "examples B in a mini-batch (persistent: on average; full: not used)", default=100, ge=1
+    )
+    batches: Literal["epochs", "iid", "persistent", "full"] = key(
+        "how batches are drawn: without replacement, with it, each example in or out for a random time, all; "
+        "epochs leave out what B does not divide",
+        default="epochs",
+    )
+    persistence: float = key(
+        'mean number of steps that an example stays in the batch; batches = "persistent" alone uses it',
+        default=10.0,
+        ge=1,
+        unit="steps",
+    )
+    augment: Literal["none", "crop_flip"] = key(
+        "what is done to the images of a mini-batch: nothing, or a random crop after padding by 4 pixels, "
+        "mirrored or not",
+        default="none",
+    )
+    momentum: float = key("momentum μ", default=0.0, ge=0, lt=1)
+    weight_decay: float = key("weight decay λ: −λ w is added to the force", default=0.0, ge=0)
+    decay: Literal["all", "weights"] = key(
+        "which parameters decay: all; or all but those of fewer than two axes (biases) and those of "
+        "normalisation layers",
+        default="all",
+    )
+    rate_factors: RateFactors = key(
+        "factors on the learning rate of parameters, by patterns of their names; those of all patterns that "
+        "match multiply; 0: does not move",
+        default={},
+        kind='table, such as { "head.*" = 0.1, "*.bias" = 2.0 }, of numbers ≥ 0',
+    )
+    temperature: float = key(
+        "temperature T of additional Gaussian noise √(2Tα) (stochastic gradient Langevin dynamics)",
+        default=0.0,
+        ge=0,
+        unit="energy",
+    )
+    t_max: float = key("end of the run", example=1000.0, ge=1, unit="steps")
+    device: str = key('"auto": the GPU where there is one; or "cpu", "cuda", "cuda:1"', default="auto")
+    precision: Literal["single", "double"] = key(
+        "floating point numbers of weights and data", default="single"
+    )
+    execution: Literal["auto", "sequential", "stacked"] = key(
+        "replicas one by one, or many in each call; auto: what is fast for the size of the net",
+        default="auto",
+    )
+    backend: Literal["auto", "numba", "torch"] = key(
+        "compiled steps, of fully connected nets on a CPU, or steps of torch; auto: the faster",
+        default="auto",
+    )
+    cuda_graph: bool = key("on a GPU, capture the step in a CUDA graph", default=True)
+    deterministic: bool = key("on a GPU, deterministic algorithms only: the same bits again", default=False)
+
+    @property
+    def rates(self) -> RateSchedule:
+        """The learning rate of every step."""
+        return RateSchedule(
+            self.learning_rate,
+            self.schedule,
+            self.budget or round(self.t_max),
+            self.lowest_learning_rate,
+            self.cycle,
+            self.cycles,
+        )
+
+    def collected(self) -> list[float]:
+        """Return the times at which the schedule gives a model to an ensemble."""
+        return [float(t) for t in self.rates.collected(round(self.t_max))]
+
+    def faults(self) -> Iterator[str]:
+        """Yield the faults that several keys together show."""
+        yield from self._schedule_faults()
+        if self.backend == "numba" and self.execution == "stacked":
+            given = 'dynamics.execution = "stacked"'
+            yield f'{given}: allowed: "auto", "sequential" with dynamics.backend = "numba"'
+        if self.temperature and self.momentum:
+            yield (
+                f"dynamics.temperature = {self.temperature:g}: must be 0 with dynamics.momentum = "
+                f"{self.momentum:g} (noise on top of momentum samples no known distribution)"
+            )
+
+    def _schedule_faults(self) -> Iterator[str]:
+        if self.schedule == "triangular":
+            if self.cycle % 2:
+                yield f'dynamics.cycle = {self.cycle}: must be even with dynamics.schedule = "triangular"'
+            if self.lowest_learning_rate > self.learning_rate:
+                yield (
+                    f"dynamics.lowest_learning_rate = {self.lowest_learning_rate:g}: must be ≤ "
+                    f'dynamics.learning_rate = {self.learning_rate:g} with dynamics.schedule = "triangular"'
+                )
+        if self.schedule == "cosine" and self.cycles > self.rates.budget:
+            yield (
+                f"dynamics.cycles = {self.cycles}: must be ≤ {self.rates.budget}, the steps of the budget, "
+                'with dynamics.schedule = "cosine"'
+            )
+
+
+class RecordDescent(RecordKeys):
+    """[record] of a network."""
+
+    layer_angles: bool = key(
+        "for each pair of times the angle by which the weights of every layer have turned", default=False
+    )
+    layers: bool = key(
+        "msd, gradient noise, and trace and largest eigenvalue of the Hessian, of each tensor of weights",
+        default=False,
+    )
+    energy_examples: int = key(
+        "training examples, and test examples, that loss and accuracy are averaged over (a seeded subset; "
+        "all, if there are no more)",
+        default=10_000,
+        ge=1,
+    )
+    gradient_examples: int = key(
+        "training examples that the gradient's norm and its noise are estimated from (a seeded subset)",
+        default=1000,
+        ge=20,
+    )
+    hessian_examples: int = key(
+        "training examples that the Hessian's loss is averaged over (a seeded subset; all, if there are no "
+        "more)",
+        default=1000,
+        ge=1,
+    )
+
+
+class RecordNetwork(RecordDescent):
+    """[record] of a network whose weights descend, and may respond."""
+
+    response: bool = key(
+        "measure the integrated response to a constant force on the weights, too: from the thermal noise, or "
+        "from copies in a small field",
+        default=False,
+    )
+    response_from: Literal["auto", "noise", "field"] = key(
+        "what the response follows from: the thermal noise (T > 0), or two copies of each replica, in the "
+        "fields ±h, for every waiting time in progress; auto: the noise where there is any",
+        default="auto",
+    )
+    field: float = key(
+        "strength h of the field, a force on every weight; 0: a hundredth of the rms noise of a step's force",
+        default=0.0,
+        ge=0,
+    )
+
+    def from_noise(self, dynamics: Descent) -> bool:
+        """Return whether the response follows from the thermal noise."""
+        return self.response_from == "noise" or (self.response_from == "auto" and dynamics.temperature > 0)
+
+    def faults(self, dynamics: Descent) -> Iterator[str]:
+        """Yield what is wrong with the response in view of the dynamics."""
+        if not self.response:
+            return
+        if self.response_from == "noise" and not dynamics.temperature:
+            yield (
+                'record.response_from = "noise": allowed: "auto", "field" at dynamics.temperature = 0 (it is '
+                "measured from the thermal noise)"
+            )
+        elif self.field and self.from_noise(dynamics):
+            yield (
+                f'record.field = {self.field:g}: allowed: 0, or record.response_from = "field", at '
+                f"dynamics.temperature = {dynamics.temperature:g} (the response is then that of the noise)"
+            )

@@ -1,0 +1,243 @@
+"""The Hessian of a network's mean training loss at one replica's weights, in double precision.
+
+The loss is that of the energy: mean over a fixed subset of the training examples, batch-norm with its running
+statistics, no penalty of weight decay (it would add λ to every eigenvalue). What lies beside the weights,
+such as these statistics and parameters that do not descend, is the replica's own.
+
+Whatever module is given, the products follow from differentiating it twice. `hessian_trial` finds out, before
+a run, whether that may be believed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from langevin.core.system import Array
+
+from ..data.examples import Examples
+from ..descent.perceptron import Shape, shape_of
+from ..descent.shared_calls import LARGE
+from ..devices import set_threads
+from ..nets.differentiable import twice_differentiable
+from ..nets.layout import Layout, beside, converted
+from ..nets.losses import Loss
+
+#: Numbers that the derivatives of several vectors at once may take, and the most vectors.
+HELD, TOGETHER = 2**23, 64
+#: Examples on which two forms of a Hessian are compared, and by what part their products may differ: rounding
+#: leaves 10⁻¹⁵ (largest of the nets in the tests), what differs in form far more.
+FEW, ROUNDING = 8, 1e-10
+
+
+def doubled(tensor: Tensor) -> Tensor:
+    """Return a copy, in double precision if these are real or complex numbers."""
+    if tensor.is_floating_point():
+        return tensor.detach().to(torch.float64, copy=True)
+    return tensor.detach().to(torch.complex128 if tensor.is_complex() else tensor.dtype, copy=True)
+
+
+class Twin:
+    """A network in double precision and in evaluation mode, for the weights of any replica.
+
+    Parameters
+    ----------
+    module : Module
+        As it is built, on the device; it is changed.
+    layout : Layout
+    loss : Loss
+    examples : Examples
+        The training set.
+    work : int
+        Multiplications for one example, roughly.
+    threads : int
+    """
+
+    def __init__(
+        self, module: nn.Module, layout: Layout, loss: Loss, examples: Examples, work: int, threads: int
+    ) -> None:
+        # Compiled layers are for single precision: none of them stands in the way.
+        self.module = converted(module, examples.device, torch.float64)
+        self.module.eval()
+        self.layout, self.loss, self.examples, self.work, self.threads = layout, loss, examples, work, threads
+        self.beside = list(beside(module))
+        #: None as long as nobody has seen that the closed form is this module's.
+        self.closed: Shape | None = None
+        self.unseen = shape_of(module, loss)
+        # A convolution of many vectors at once is slower than one after the other (benchmarks/hessian.py).
+        self.batched = all(len(block.shape) <= 2 for block in layout.blocks)
+        #: Whether the mean loss of all examples is that over parts of them. Weights of classes break this.
+        self.additive = loss.separable
+        inputs, _ = self.gather(torch.zeros(1, dtype=torch.int64, device=examples.device))
+        with twice_differentiable():
+            self.numbers = _activations(self.module, inputs)
+
+    def gather(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Return inputs, in double precision as the network gets them, and labels of examples."""
+        inputs, labels = self.examples.gather(index)
+        labels = labels.double() if labels.is_floating_point() else labels
+        return inputs.double() if inputs.is_floating_point() else inputs, labels
+
+    @contextmanager
+    def limited(self, examples: int) -> Iterator[None]:
+        """Compute on one thread: sums in the same order always. On all of them where the work is large."""
+        before = torch.get_num_threads()
+        set_threads(self.threads if self.work * examples >= LARGE else 1)
+        try:
+            with twice_differentiable():
+                yield
+        finally:
+            torch.set_num_threads(before)
+
+
+def _activations(module: nn.Module, inputs: Tensor) -> int:
+    """Return how many numbers the layers give for one example."""
+    counted: list[int] = []
+
+    def count(layer: nn.Module, _: object, output: object) -> None:
+        if isinstance(output, Tensor):
+            counted.append(output.numel())
+
+    # A scripted layer takes no hooks.
+    layers = [m for m in module.modules() if not isinstance(m, torch.jit.ScriptModule)]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
+    try:
+        with torch.no_grad():
+            module(inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return sum(counted)
+
+
+class Point:
+    """Given weights of a twin, and the examples of its loss.
+
+    Parameters
+    ----------
+    twin : Twin
+    weights : Tensor, shape (M,)
+    beside : mapping of str to Tensor
+        What is no trainable weight, by the names of the module.
+    index : Tensor of int, shape (P,)
+        The examples of the mean.
+    """
+
+    def __init__(self, twin: Twin, weights: Tensor, beside: Mapping[str, Tensor], index: Tensor) -> None:
+        self.twin, self.index, self.size = twin, index, weights.numel()
+        self.weights = weights.detach().double()
+        # Copies: a module may change them.
+        self.beside = {name: doubled(tensor) for name, tensor in beside.items()}
+
+    def outputs(self, leaf: Tensor, inputs: Tensor) -> Any:
+        """Return what the network at the weights `leaf`, shape (M,), makes of inputs."""
+        layout = self.twin.layout
+        return layout.call(self.twin.module, layout.views(leaf), inputs, self.beside)
+
+    def loss(self, leaf: Tensor, piece: Tensor) -> Tensor:
+        """Return the share of some examples in the mean loss, a scalar."""
+        inputs, labels = self.twin.gather(piece)
+        return self.twin.loss.mean(self.outputs(leaf, inputs), labels) * (len(piece) / len(self.index))
+
+    def pieces(self) -> tuple[Tensor, ...]:
+        """Return the examples in parts that go through the network at once; all, if parts do not add up."""
+        if not self.twin.additive:
+            return (self.index,)
+        return torch.split(self.index, self.twin.examples.piece)
+
+    def gradient(self) -> Array:
+        """Return the gradient of the mean loss, shape (M,)."""
+        total = torch.zeros_like(self.weights)
+        with self.twin.limited(len(self.index)):
+            for piece in self.pieces():
+                leaf = self.weights.clone().requires_grad_()
+                total += torch.autograd.grad(self.loss(leaf, piece), leaf, materialize_grads=True)[0]
+        return total.cpu().numpy()
+
+    def together(self, piece: Tensor) -> int:
+        """Return for how many vectors derivatives are taken at once."""
+        held = self.twin.numbers * len(piece) + self.size
+        return max(1, min(TOGETHER, HELD // held)) if self.twin.batched else 1
+
+    def matvec(self, vectors: Array) -> Array:
+        """Return the product with vectors, shape (M, k), piece by piece of the examples."""
+        rows = self.rows(vectors)
+        total = torch.zeros_like(rows)
+        with self.twin.limited(len(self.index)):
+            for piece in self.pieces():
+                self._add(total, rows, piece)
+        return total.cpu().numpy().T
+
+    def _add(self, total: Tensor, rows: Tensor, piece: Tensor) -> None:
+        """Add the share of some examples to the products, shape (k, M)."""
+        raise NotImplementedError
+
+    def rows(self, vectors: Array) -> Tensor:
+        """Return vectors, shape (M, k), as rows on the device."""
+        return torch.from_numpy(np.ascontiguousarray(vectors.T)).to(self.weights.device)
+
+
+def products(output: Tensor, leaf: Tensor, rows: Tensor) -> Tensor:
+    """Return uᵀ ∂output/∂leaf for every row u, shape (k, output's); of many at once if k > 1."""
+    batched = len(rows) > 1
+    (found,) = torch.autograd.grad(
+        output,
+        leaf,
+        rows if batched else rows[0],
+        retain_graph=True,
+        materialize_grads=True,
+        is_grads_batched=batched,
+    )
+    return found if batched else found[None]
+
+
+class LossHessian(Point):
+    """The Hessian at given weights; made as `Point`."""
+
+    def _add(self, total: Tensor, rows: Tensor, piece: Tensor) -> None:
+        """Add the share of some examples to the products, shape (k, M)."""
+        leaf = self.weights.clone().requires_grad_()
+        loss = self.loss(leaf, piece)
+        (slope,) = torch.autograd.grad(loss, leaf, create_graph=True, materialize_grads=True)
+        if not slope.requires_grad:
+            # A loss that is linear in the weights.
+            return
+        several = self.together(piece)
+        for first in range(0, len(rows), several):
+            some = slice(first, first + several)
+            total[some] += products(slope, leaf, rows[some])
+
+    def dense(self) -> Array:
+        """Return the matrix, shape (M, M): of fully connected nets in closed form."""
+        self._require_seen()
+        return self.matvec(np.eye(self.size)) if self.twin.closed is None else self._closed(self.twin.closed)
+
+    def _closed(self, shape: Shape) -> Array:
+        from .perceptron_hessian import hessian
+
+        inputs, labels = (part.cpu().numpy() for part in self.twin.gather(self.index))
+        return hessian(self.weights.cpu().numpy(), shape, inputs.reshape(len(labels), -1), labels)
+
+    def _require_seen(self) -> None:
+        """Take the closed form if it is this module's: layers of the right types may compute something else.
+
+        Both multiply a vector, at weights near these, where no unit is at the kink of ReLU. They differ by
+        rounding, 10⁻¹⁶ of the product, or by what the form does not know.
+        """
+        shape, self.twin.unseen = self.twin.unseen, None
+        if shape is None or sum((a + 1) * b for a, b in pairwise(shape.sizes)) != self.size:
+            return
+        rng = np.random.default_rng(0)
+        scale = 0.01 * float(self.weights.square().mean().sqrt()) or 0.01
+        moved = self.weights + scale * torch.from_numpy(rng.standard_normal(self.size)).to(self.weights)
+        near = LossHessian(self.twin, moved, self.beside, self.index[:FEW])
+        v = rng.standard_normal((self.size, 1))
+        expected = near.matvec(v)
+        if np.linalg.norm(near._closed(shape) @ v - expected) <= ROUNDING * np.linalg.norm(expected):
+            self.twin.closed = shape

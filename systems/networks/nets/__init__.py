@@ -1,0 +1,1 @@
+"""Modules, losses, and the layout of their weights stand here."""

@@ -1,0 +1,1 @@
+"""All replicas of a network share calls and threads here."""

@@ -1,0 +1,1 @@
+"""The response of networks to a field is measured here."""

@@ -1,0 +1,1 @@
+"""Modules are tried here before a run relies on them."""
