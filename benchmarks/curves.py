@@ -24,10 +24,10 @@ from network_memory import now, peak
 
 import langevin
 from langevin.analysis import connect
-from langevin.config import run_files
+from langevin.config import build, run_files
+from langevin.config.settings import Settings
 from langevin.core.ensemble import Ensemble, available_threads
 from langevin.core.noise import Noise
-from langevin.running import simulation
 
 #: A curve's step may take so many times a plain one.
 DEMAND = 1.15
@@ -54,9 +54,9 @@ CURVES = (("bezier", 1), ("chain", 1), ("bezier", 3))
 class Stepper:
     """A system that takes steps, from where it stands."""
 
-    def __init__(self, settings: run_files.Settings, threads: int) -> None:
+    def __init__(self, settings: Settings, threads: int) -> None:
         ensemble = Ensemble.regular(1, 1, 1, threads)
-        self.system: Any = simulation.build(settings, ensemble)
+        self.system: Any = build.build(settings, ensemble)
         self.noise = Noise(1, [0])
         self.state, self.step = self.system.initial_state(self.noise), 0
 
@@ -67,7 +67,7 @@ class Stepper:
         self.step = last
 
 
-def plain(name: str, folder: Path, momentum: float = 0.9) -> run_files.Settings:
+def plain(name: str, folder: Path, momentum: float = 0.9) -> Settings:
     """Return the settings of plain training, of which the files of both ends are made."""
     system, like, batch = NETS[name]
     given = {
@@ -82,20 +82,20 @@ def plain(name: str, folder: Path, momentum: float = 0.9) -> run_files.Settings:
     return run_files.load(given)
 
 
-def curve(name: str, folder: Path, kind: str, bends: int) -> run_files.Settings:
+def curve(name: str, folder: Path, kind: str, bends: int) -> Settings:
     """Return the settings of a curve between the first two replicas."""
     fixed = {"dynamics.t_max": 1e6, "dynamics.schedule": "constant", "record.times": [1]}
     return connect.settings(folder / f"{name}.nc", curve=kind, bends=bends, overrides=fixed)
 
 
-def held(settings: run_files.Settings, threads: int) -> float:
+def held(settings: Settings, threads: int) -> float:
     """Return the most bytes in use while a system takes steps, itself included; not while it is built."""
     start = now()
     made = stepped(settings, threads)
     return peak(lambda: made(2)) - start
 
 
-def stepped(settings: run_files.Settings, threads: int) -> Stepper:
+def stepped(settings: Settings, threads: int) -> Stepper:
     """Return a system after two steps."""
     made = Stepper(settings, threads)
     made(2)

@@ -16,11 +16,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from langevin.config import run_files
+from langevin.config import build, run_files
 from langevin.core import engine
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
-from langevin.running import simulation
+from langevin.sweep import simulation
 
 
 def settings(n: int, t_max: float, path: Path) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def bare(given: dict[str, Any]) -> float:
     """Seconds of the kernel alone, in one call."""
     checked = run_files.load(given)
     ensemble = Ensemble.regular(16, 4, 1)
-    model = simulation.build(checked, ensemble).model  # type: ignore[attr-defined]
+    model = build.build(checked, ensemble).model  # type: ignore[attr-defined]
     noise = Noise(1, ensemble.replica)
     x = model.initial_configuration(noise)
     model.force(x)

@@ -40,10 +40,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from langevin.config import run_files
+from langevin.config import build, run_files
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
-from langevin.running import simulation
 
 Array = NDArray[np.float64]
 
@@ -213,7 +212,7 @@ class Ours:
             "ensemble": {"replicas": replicas},
         }
         ensemble = Ensemble.regular(replicas, 1, 1, threads)
-        self.system = simulation.build(run_files.load(given), ensemble)
+        self.system = build.build(run_files.load(given), ensemble)
         self.noise, self.steps = Noise(1, ensemble.replica), 0
         x = np.tile(mixture.positions.reshape(1, -1), (replicas, 1))
         start = self.system.state_dict(self.system.initial_state(self.noise))

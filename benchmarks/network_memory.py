@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from network_contest import DEVICE, Bare, examples, indexed, synchronise, verdict
 
+from langevin.config import build as builder
 from langevin.config import run_files
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
-from langevin.running import simulation
 
 #: Copies that `advance` may hold beyond data set, references and activations.
 DEMAND = 2
@@ -69,7 +69,7 @@ def build(system: dict[str, Any], batch: int, threads: int) -> tuple[Callable[[]
         }
     )
     ensemble = Ensemble.regular(1, 1, 1, threads)
-    return lambda: simulation.build(checked, ensemble, data), data
+    return lambda: builder.build(checked, ensemble, data), data
 
 
 def bare(made: Any, data: Any, batch: int) -> float:

@@ -15,7 +15,7 @@ from network_contest import DEVICE, Bare, Contestant, examples, indexed, spread,
 from langevin.config import run_files
 from langevin.core import engine
 from langevin.machine import pace
-from langevin.running import simulation
+from langevin.sweep import simulation
 from langevin.systems.networks.nets.modules import ResNet18
 
 #: `advance` may be slower than the bare loop by so much, in per cent.

@@ -57,10 +57,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from langevin.config import run_files
+from langevin.config import build, run_files
 from langevin.core.ensemble import Ensemble, available_threads
 from langevin.core.noise import Noise
-from langevin.running import simulation
 from langevin.systems.networks.data.base import Data
 
 
@@ -128,7 +127,7 @@ class Advance:
             }
         )
         ensemble = Ensemble.regular(case.replicas, 1, 1, threads)
-        self.system = simulation.build(checked, ensemble, data)
+        self.system = build.build(checked, ensemble, data)
         self.noise = Noise(1, ensemble.replica)
         self.state, self.time = self.system.initial_state(self.noise), 0
 

@@ -32,10 +32,10 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.nn import functional as F
 
-from langevin.config import run_files
+from langevin.config import build, run_files
 from langevin.core.ensemble import Ensemble, available_threads
 from langevin.core.noise import Noise
-from langevin.running import simulation
+from langevin.sweep import simulation
 from langevin.systems.networks.data.base import Data
 from langevin.systems.networks.kernels import tiny_rows
 
@@ -113,7 +113,7 @@ class Kernel:
             }
         )
         ensemble = Ensemble.regular(case.replicas, 1, 1, threads)
-        self.system = simulation.build(made, ensemble, data)
+        self.system = build.build(made, ensemble, data)
         self.noise = Noise(1, ensemble.replica)
         self.state, self.time = self.system.initial_state(self.noise), 0
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from .version import __version__
+
 if TYPE_CHECKING:
     from langevin.results.members import members
-    from langevin.running.simulation import open, resume, run
+    from langevin.sweep.simulation import open, resume, run
 
 #: In a checkout, systems/ and observables/ stand beside this folder (ARCHITECTURE.md). Where it is found
 #: before an installed package, by `python -m langevin` for instance, they must be found, too.
@@ -24,14 +26,13 @@ if all(
 ):
     __path__.append(_BESIDE)
 
-__version__ = "0.1.0"
 __all__ = ["__version__", "members", "open", "resume", "run"]
 
 
 def __getattr__(name: str) -> Any:
     """Load the heavy half (xarray, numba, torch) when it is first asked for, not at import."""
     if name in {"run", "resume", "open"}:
-        from langevin.running import simulation
+        from langevin.sweep import simulation
 
         return getattr(simulation, name)
     if name == "members":

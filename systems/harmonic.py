@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from langevin.config.keys import Section, key
-from langevin.config.run_files import LangevinDynamics, Settings
+from langevin.config.sections import LangevinDynamics
+from langevin.config.settings import Settings
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
 from langevin.core.system import Array, Attributes, Model

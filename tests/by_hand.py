@@ -12,11 +12,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from langevin.config import run_files
+from langevin.config import build, run_files
+from langevin.config.settings import Settings
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
 from langevin.core.system import Array
-from langevin.running import simulation
+from langevin.sweep import simulation
 from langevin.systems.networks.network import Network
 
 RATE, MOMENTUM, DECAY = 0.05, 0.5, 0.01
@@ -58,10 +59,10 @@ def given(module: str, arguments: dict[str, Any] | None = None, **others: Any) -
     return made
 
 
-def system(settings: run_files.Settings) -> Network:
+def system(settings: Settings) -> Network:
     """Return the network of settings."""
     keys = settings.ensemble
-    built = simulation.build(settings, Ensemble.regular(keys.replicas, keys.samples, keys.seed))
+    built = build.build(settings, Ensemble.regular(keys.replicas, keys.samples, keys.seed))
     assert isinstance(built, Network)
     return built
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from langevin.config.keys import Section, key
-from langevin.config.run_files import LangevinDynamics, RecordKeys
+from langevin.config.sections import LangevinDynamics, RecordKeys
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
 from langevin.core.schedule import Schedule

@@ -14,7 +14,7 @@ import curve_ends
 import numpy as np
 import pytest
 
-from langevin.config import registry, run_files, templates
+from langevin.config import registry, sections, templates
 
 ROOT = Path(__file__).parent.parent
 
@@ -94,7 +94,7 @@ def every_system() -> list[Any]:
 
 def learns(name: str) -> bool:
     """Whether a system descends on mini-batches of data."""
-    return "batch_size" in run_files.dynamics_keys(registry.load(name)).model_fields
+    return "batch_size" in sections.dynamics_keys(registry.load(name)).model_fields
 
 
 @pytest.fixture(scope="session")
@@ -111,7 +111,7 @@ def small(ends: Path) -> Callable[..., dict[str, Any]]:
         given = tomllib.loads(templates.template(name))
         given["dynamics"]["t_max"] = 1.0
         given["ensemble"] = {"replicas": 4, "samples": 2, "seed": 7}
-        if run_files.is_deterministic(registry.load(name)):
+        if sections.is_deterministic(registry.load(name)):
             given["ensemble"] = {"replicas": 1, "samples": 1}
         given["record"] = {"waiting_times": [0.0, 0.1, 0.4], "lags": {"per_decade": 5}}
         given["output"] = {"figure": False}

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from langevin.config.keys import Section
-from langevin.config.run_files import LangevinDynamics
+from langevin.config.sections import LangevinDynamics
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
 from langevin.core.system import Array, Model

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from langevin.config import run_files
+from langevin.config import build, run_files
+from langevin.config.settings import Settings
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
-from langevin.running import simulation
 from langevin.systems.networks.architectures.small import UserNetwork
 from langevin.systems.networks.data.base import Data, DataKeys, Examples
 from langevin.systems.networks.network import Network
@@ -74,7 +74,7 @@ def settings(
     samples: int = 1,
     record: dict[str, Any] | None = None,
     **dynamics: Any,
-) -> run_files.Settings:
+) -> Settings:
     """Return settings of a small network run."""
     given = {
         "system": system,
@@ -87,11 +87,11 @@ def settings(
     return run_files.load(given)
 
 
-def built(made: run_files.Settings, threads: int = 2) -> tuple[Network, Noise]:
+def built(made: Settings, threads: int = 2) -> tuple[Network, Noise]:
     """Return the system of settings, and its noise."""
     keys = made.ensemble
     ensemble = Ensemble.regular(keys.replicas, keys.samples, keys.seed, threads)
-    system = simulation.build(made, ensemble)
+    system = build.build(made, ensemble)
     assert isinstance(system, Network)
     return system, Noise(keys.seed, ensemble.replica)
 

@@ -11,8 +11,8 @@ import netCDF4
 import numpy as np
 import xarray as xr
 
-from langevin.files import storage
-from langevin.sweep import manifest
+from langevin.files import manifest, storage
+from langevin.files.paths import Paths
 
 _NUMBERS = itertools.count()
 
@@ -126,13 +126,13 @@ def checkpoint(folder: Path, given: dict[str, Any], **attributes: Any) -> Path:
     path = folder / "unfinished.nc"
     dataset = result(folder / "inside.nc", given)
     notes = {"settings": given, "folder": str(folder), "attributes": {"history": "", **attributes}}
-    storage.write_checkpoint(storage.Paths(path).checkpoint, dataset, {}, notes)
+    storage.write_checkpoint(Paths(path).checkpoint, dataset, {}, notes)
     return path
 
 
 def sweep(folder: Path, given: dict[str, Any]) -> Path:
     """Write what looks like an unfinished sweep; return the result that it was to write."""
-    paths = storage.Paths(folder / "sweep.nc")
+    paths = Paths(folder / "sweep.nc")
     paths.sweep.mkdir()
     notes = {
         "format": manifest.FORMAT,

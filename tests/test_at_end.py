@@ -21,7 +21,7 @@ import langevin
 from langevin.config import run_files
 from langevin.errors import Diverged, Interrupted, LangevinError
 from langevin.files import storage
-from langevin.files.storage import Paths
+from langevin.files.paths import Paths
 from langevin.machine.reports import report
 from langevin.running import progress, simulation
 from langevin.systems.harmonic import Harmonic

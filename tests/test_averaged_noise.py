@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import SIGMAS, z_score
 
-from langevin.config import registry, run_files
+from langevin.config import build, registry, run_files, sections
 from langevin.config.keys import DynamicsKeys, explain, key
 from langevin.core.dynamics import Langevin, LangevinState
 from langevin.core.ensemble import Ensemble
@@ -18,7 +18,6 @@ from langevin.core.noise import Noise
 from langevin.core.schemes import SCHEMES, SchemeName
 from langevin.core.system import Array
 from langevin.errors import ConfigError
-from langevin.running import simulation
 from langevin.systems.harmonic import Harmonic
 from langevin.systems.pspin import PSpin, workspace
 
@@ -95,7 +94,7 @@ def test_the_fluctuation_dissipation_theorem_of_a_run(scheme: SchemeName) -> Non
 
 
 def spins(couplings: str = "float64", threads: int = 2) -> PSpin:
-    dynamics = run_files.LangevinDynamics(temperature=0.8, dt=0.02, t_max=1.0)
+    dynamics = sections.LangevinDynamics(temperature=0.8, dt=0.02, t_max=1.0)
     parameters = PSpin.Parameters(p=3, n=40, couplings=couplings)
     return PSpin(parameters, dynamics, Ensemble.regular(14, 2, 1, threads=threads))
 
@@ -227,8 +226,8 @@ def test_a_step_without_what_it_needs_is_refused() -> None:
 def test_every_scheme_has_its_name_in_the_run_file() -> None:
     assert set(get_args(SchemeName)) == set(SCHEMES)
     for name in registry.names():
-        keys = run_files.dynamics_keys(registry.load(name))
-        if issubclass(keys, run_files.LangevinDynamics):
+        keys = sections.dynamics_keys(registry.load(name))
+        if issubclass(keys, sections.LangevinDynamics):
             said = "\n".join(explain(keys))
             assert "scheme (default: " in said and all(f'"{scheme}"' in said for scheme in SCHEMES)
 
@@ -247,7 +246,7 @@ class Plain(Harmonic):
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_a_run_takes_the_scheme_that_its_file_names(scheme: SchemeName, small: Any) -> None:
     ensemble = Ensemble.regular(4, 2, 7)
-    system: Any = simulation.build(run_files.load(small("harmonic", dynamics__scheme=scheme)), ensemble)
+    system: Any = build.build(run_files.load(small("harmonic", dynamics__scheme=scheme)), ensemble)
     assert system.scheme == scheme
     with pytest.raises(
         ConfigError, match=r'dynamics\.scheme = "heun": allowed: one of "euler_maruyama", "leim'
@@ -258,5 +257,5 @@ def test_a_run_takes_the_scheme_that_its_file_names(scheme: SchemeName, small: A
 def test_a_model_whose_keys_offer_no_scheme_takes_independent_noise() -> None:
     given = {"system": {"name": "test_averaged_noise:Plain", "n": 5}, "dynamics": {}}
     settings = run_files.load(given, folder=Path(__file__).parent)
-    system: Any = simulation.build(settings, Ensemble.regular(1, 1, 1))
+    system: Any = build.build(settings, Ensemble.regular(1, 1, 1))
     assert system.scheme == EM

@@ -11,7 +11,7 @@ from small_nets import settings
 
 from langevin.analysis import connect
 from langevin.commands.cli import main
-from langevin.running import simulation
+from langevin.sweep import simulation
 from langevin.systems.networks.measure.measured import RENEWED, RUNNING
 
 NORMALISED = {"name": "network", "module": "small_nets:Normalised"}

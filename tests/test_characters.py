@@ -11,11 +11,10 @@ from conftest import ROOT, SIGMAS
 from torch import nn
 
 import langevin
-from langevin.config import registry, run_files
+from langevin.config import build, registry, run_files
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
 from langevin.errors import ConfigError, UserError
-from langevin.running import simulation
 from langevin.systems.networks.data.characters import Characters, entropies, stationary
 
 ONE = Ensemble.regular(1, 1, 4)
@@ -142,7 +141,7 @@ def small_system(name, replicas=2, precision="double", **keys):
         "record": {"times": [0, 20], "waiting_times": [0, 4], "lags": [4], "hessian": [20]},
         "ensemble": {"replicas": replicas, "seed": 3},
     }
-    system = simulation.build(run_files.load(given), Ensemble.regular(replicas, 1, 3))
+    system = build.build(run_files.load(given), Ensemble.regular(replicas, 1, 3))
     return system, given
 
 
@@ -153,7 +152,7 @@ def test_replicas_in_one_call_are_replicas_alone(name, precision):
     noise = Noise(3, system.ensemble.replica)
     together = system.advance(system.initial_state(noise), 0, 12, noise)
     given["dynamics"]["execution"] = "sequential"
-    other = simulation.build(run_files.load(given), Ensemble.regular(2, 1, 3))
+    other = build.build(run_files.load(given), Ensemble.regular(2, 1, 3))
     alone = other.advance(other.initial_state(noise), 0, 12, noise)
     assert len(system.units.groups) == 1 < len(other.units.groups)
     part = 1e-4 if precision == "single" else 1e-12

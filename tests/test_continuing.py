@@ -22,15 +22,15 @@ from test_sweep_processes import write_sweep
 
 import langevin
 from langevin.commands.cli import main
-from langevin.config import run_files
+from langevin.config import build, run_files
 from langevin.core.ensemble import Ensemble
 from langevin.errors import Diverged, Interrupted, UserError
 from langevin.files import storage
-from langevin.files.storage import Paths
+from langevin.files.paths import Paths
 from langevin.machine import pace
 from langevin.machine.interruption import Request, heed, listening
 from langevin.machine.reports import Place, report, saved
-from langevin.running import simulation
+from langevin.sweep import simulation
 from langevin.systems.harmonic import Harmonic
 from langevin.systems.networks.descent.shared_calls import Team
 from langevin.systems.particles import start
@@ -420,7 +420,7 @@ def test_equations_are_interrupted_between_stops(solver: str, tmp_path: Path) ->
     }
     if solver == "direct":
         given["dynamics"]["grid_step"] = 0.05
-    system = simulation.build(run_files.load(given), Ensemble.regular(1, 1, 0))
+    system = build.build(run_files.load(given), Ensemble.regular(1, 1, 0))
     state = system.initial_state(None)  # type: ignore[arg-type]
     with listening() as stopping, pytest.raises(Interrupted):
         stopping.note(Request("by the test", 130))

@@ -11,14 +11,14 @@ import xarray as xr
 from conftest import every_system
 
 import langevin
-from langevin.config import registry, run_files
+from langevin.config import build, registry, run_files, sections
+from langevin.config.settings import Settings
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
 from langevin.core.schemes import SCHEMES
 from langevin.core.system import System, optional
 from langevin.errors import ConfigError
 from langevin.observables import two_time
-from langevin.running import simulation
 
 pytestmark = pytest.mark.parametrize("name", every_system())
 Maker = Callable[..., dict[str, Any]]
@@ -30,12 +30,12 @@ STEPS = 10
 DEEP = ("resnet158", "small_net", "vgg16")
 
 
-def built(settings: run_files.Settings, ensemble: Ensemble) -> tuple[System, Noise]:
-    return simulation.build(settings, ensemble), Noise(ensemble.seed, ensemble.replica)
+def built(settings: Settings, ensemble: Ensemble) -> tuple[System, Noise]:
+    return build.build(settings, ensemble), Noise(ensemble.seed, ensemble.replica)
 
 
 @pytest.fixture(params=[False, True, "scheme"], ids=["", "response", "other scheme"])
-def settings(name: str, small: Maker, request: pytest.FixtureRequest) -> run_files.Settings:
+def settings(name: str, small: Maker, request: pytest.FixtureRequest) -> Settings:
     if request.param == "scheme":
         return run_files.load(small(name, dynamics__scheme=other_scheme(name)))
     if request.param and name in DEEP:
@@ -55,7 +55,7 @@ def ensemble(name: str) -> Ensemble:
 
 def other_scheme(name: str) -> str:
     """The scheme that is not a system's default."""
-    key = run_files.dynamics_keys(registry.load(name)).model_fields.get("scheme")
+    key = sections.dynamics_keys(registry.load(name)).model_fields.get("scheme")
     if key is None:
         pytest.skip("no scheme to choose")
     (other,) = set(SCHEMES) - {key.default}
@@ -64,7 +64,7 @@ def other_scheme(name: str) -> str:
 
 def regular(name: str, seed: int = 7, threads: int = 1) -> Ensemble:
     """Four replicas in two samples; the one replica of a deterministic system."""
-    replicas, samples = (1, 1) if run_files.is_deterministic(registry.load(name)) else (4, 2)
+    replicas, samples = (1, 1) if sections.is_deterministic(registry.load(name)) else (4, 2)
     return Ensemble.regular(replicas, samples, seed, threads)
 
 
@@ -82,7 +82,7 @@ def at(system: System, noise: Noise, *numbers: int) -> Any:
     return state
 
 
-def test_shapes_and_values(settings: run_files.Settings, ensemble: Ensemble) -> None:
+def test_shapes_and_values(settings: Settings, ensemble: Ensemble) -> None:
     system, noise = built(settings, ensemble)
     start = system.initial_state(noise)
     end = system.advance(start, 0.0, steps(system, STEPS), noise)
@@ -102,7 +102,7 @@ def test_shapes_and_values(settings: run_files.Settings, ensemble: Ensemble) -> 
     np.testing.assert_allclose(system.compare(system.reference(end), end)["msd"], 0, atol=1e-14)
 
 
-def test_advance_leaves_its_argument_alone(settings: run_files.Settings, ensemble: Ensemble) -> None:
+def test_advance_leaves_its_argument_alone(settings: Settings, ensemble: Ensemble) -> None:
     system, noise = built(settings, ensemble)
     start = system.initial_state(noise)
     before = {k: v.copy() for k, v in system.state_dict(start).items()}
@@ -111,16 +111,16 @@ def test_advance_leaves_its_argument_alone(settings: run_files.Settings, ensembl
         np.testing.assert_array_equal(value, before[key])
 
 
-def test_the_seed_decides_everything(name: str, settings: run_files.Settings) -> None:
+def test_the_seed_decides_everything(name: str, settings: Settings) -> None:
     def energy(seed: int) -> np.ndarray:
         system, noise = built(settings, regular(name, seed))
         return system.measure(at(system, noise, STEPS))["energy"]
 
     np.testing.assert_array_equal(energy(7), energy(7))
-    assert (energy(7) != energy(8)).all() or run_files.is_deterministic(settings.system_class)
+    assert (energy(7) != energy(8)).all() or sections.is_deterministic(settings.system_class)
 
 
-def test_threads_do_not_change_a_bit(name: str, settings: run_files.Settings) -> None:
+def test_threads_do_not_change_a_bit(name: str, settings: Settings) -> None:
     states = []
     for threads in (1, 2, 3):
         system, noise = built(settings, regular(name, threads=threads))
@@ -130,9 +130,9 @@ def test_threads_do_not_change_a_bit(name: str, settings: run_files.Settings) ->
             np.testing.assert_array_equal(value, other[key])
 
 
-def test_a_replica_is_the_same_in_any_batch(settings: run_files.Settings, ensemble: Ensemble) -> None:
+def test_a_replica_is_the_same_in_any_batch(settings: Settings, ensemble: Ensemble) -> None:
     whole, whole_noise = built(settings, ensemble)
-    if run_files.is_deterministic(settings.system_class):
+    if sections.is_deterministic(settings.system_class):
         pytest.skip("one replica is all")
     expected = whole.configuration(at(whole, whole_noise, STEPS))
     if expected is None:
@@ -144,7 +144,7 @@ def test_a_replica_is_the_same_in_any_batch(settings: run_files.Settings, ensemb
         np.testing.assert_allclose(found, expected[keep], rtol=0, atol=1e-5, err_msg=str(keep))
 
 
-def test_a_split_advance_is_bitwise_the_same(settings: run_files.Settings, ensemble: Ensemble) -> None:
+def test_a_split_advance_is_bitwise_the_same(settings: Settings, ensemble: Ensemble) -> None:
     system, noise = built(settings, ensemble)
     whole = system.state_dict(at(system, noise, STEPS))
     again, noise = built(settings, ensemble)
@@ -153,7 +153,7 @@ def test_a_split_advance_is_bitwise_the_same(settings: run_files.Settings, ensem
         np.testing.assert_array_equal(split[key], value)
 
 
-def test_a_state_survives_saving(settings: run_files.Settings, ensemble: Ensemble) -> None:
+def test_a_state_survives_saving(settings: Settings, ensemble: Ensemble) -> None:
     system, noise = built(settings, ensemble)
     state = at(system, noise, 6)
     middle, end = steps(system, 6), steps(system, STEPS)
@@ -196,7 +196,7 @@ def test_the_file_has_the_schema_and_what_its_numbers_follow_from(
         # NaN exactly where t_w + t lies beyond the run.
         beyond = found["waiting_time"] + found["lag"] > float(found["time"][-1]) + 1e-9
         assert bool((found["msd"].isnull() == beyond).all())
-        assert follows_from_the_trajectory(found) or run_files.is_deterministic(registry.load(name))
+        assert follows_from_the_trajectory(found) or sections.is_deterministic(registry.load(name))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["made.nc"]
 
 

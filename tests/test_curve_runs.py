@@ -16,8 +16,8 @@ from langevin.analysis import connect
 from langevin.commands.cli import main
 from langevin.errors import Interrupted, UserError
 from langevin.results import summary
-from langevin.running import simulation
 from langevin.running.session import Session
+from langevin.sweep import simulation
 
 #: Four replicas in each of two samples: labels k, sample k mod 2.
 QUENCH: dict[str, Any] = {

@@ -21,9 +21,9 @@ from langevin.commands import cli
 from langevin.config import run_files
 from langevin.errors import LangevinError, StorageError
 from langevin.files import sealing, storage
-from langevin.files.storage import Paths
-from langevin.running import simulation
+from langevin.files.paths import Paths
 from langevin.running.session import Session
+from langevin.sweep import simulation
 
 GIVEN: dict[str, Any] = {
     "title": "springs, at the temperature “1”",

@@ -18,6 +18,7 @@ import langevin
 from langevin.commands.cli import main
 from langevin.config import registry, run_files, templates
 from langevin.config.keys import Section
+from langevin.config.settings import Settings
 from langevin.core.ensemble import Ensemble
 from langevin.errors import ConfigError, Interrupted, UserError
 from langevin.machine.interruption import Request
@@ -47,7 +48,7 @@ class Own:
         self.parameters = parameters
 
     @classmethod
-    def check(cls, settings: run_files.Settings) -> Iterable[str]:
+    def check(cls, settings: Settings) -> Iterable[str]:
         if settings.data.train != "all":
             yield f"data.train = {settings.data.train}: must be 1 at seed {settings.ensemble.seed}"
 

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 from langevin.commands.cli import main
 from langevin.config import run_files
+from langevin.config.settings import Settings
 from langevin.core.ensemble import Ensemble
 from langevin.running import start
 
@@ -35,7 +36,7 @@ def needed(file: Path) -> Path | None:
     return file.with_name(result).with_suffix(".toml") if result else None
 
 
-def leave_result(settings: run_files.Settings, folder: Path) -> None:
+def leave_result(settings: Settings, folder: Path) -> None:
     """Leave what stands for a result: two weights of each replica in place of millions."""
     replicas, times = settings.ensemble.replicas, settings.given["record"]["snapshots"]
     ensemble = Ensemble.regular(replicas, settings.ensemble.samples, 1)

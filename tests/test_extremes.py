@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import langevin
-from langevin.config import registry, run_files, templates
+from langevin.config import registry, run_files, templates, validate
 from langevin.core.schedule import Grid, Schedule
 from langevin.errors import ConfigError, LangevinError
 from langevin.machine import memory
@@ -60,7 +60,7 @@ def test_extreme_numbers_of_a_system(name: str) -> None:
     shared = {"start"} if name == "harmonic" else {"ensemble", "record", "output", "data", "start"}
     if registry.load(name).__module__.startswith("langevin.systems.networks") and name != "mlp":
         shared.add("dynamics")
-    for table, kind in run_files.tables(system):
+    for table, kind in validate.tables(system):
         if table in shared:
             continue
         for field, annotation in numeric(kind):
@@ -137,7 +137,7 @@ def test_a_run_that_memory_does_not_hold_says_what_to_reduce(
     def fail(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr("langevin.running.simulation.build", fail)
+    monkeypatch.setattr("langevin.running.single_run.build", fail)
     given = tomllib.loads(templates.template("harmonic"))
     with pytest.raises(LangevinError, match=r"memory of this machine.*ensemble\.replicas") as caught:
         langevin.run(given | {"output": {"figure": False}})

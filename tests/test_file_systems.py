@@ -25,9 +25,9 @@ from langevin.commands import cli
 from langevin.config import run_files
 from langevin.errors import StorageError, UserError
 from langevin.files import disk, locking, netcdf, storage
-from langevin.files.storage import Paths
-from langevin.running import simulation
+from langevin.files.paths import Paths
 from langevin.running.session import Session
+from langevin.sweep import simulation
 
 LACKING = [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL, errno.EPERM]
 

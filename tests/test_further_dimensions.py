@@ -12,7 +12,7 @@ from cages import Cages, caged
 from test_restart import assert_same, interrupted
 
 import langevin
-from langevin.config import run_files
+from langevin.config import build, run_files
 from langevin.core.dynamics import Langevin
 from langevin.core.ensemble import Ensemble
 from langevin.core.schedule import Grid, Schedule
@@ -21,8 +21,7 @@ from langevin.observables import two_time
 from langevin.observables.particles import motion
 from langevin.record.recorder import Recorder
 from langevin.results import export
-from langevin.running import simulation
-from langevin.sweep import execution
+from langevin.sweep import execution, simulation
 from langevin.sweep.executor import InProcess
 
 SHAPES = {
@@ -158,7 +157,7 @@ def test_names_of_the_schema_are_no_further_dimensions(recorder: Recorder, dim: 
 
 
 def test_a_model_without_any_has_none() -> None:
-    system = simulation.build(
+    system = build.build(
         run_files.load({**caged(), "system": {"name": "harmonic", "n": 3}}), Ensemble.regular(1, 1, 1)
     )
     assert isinstance(system, Langevin) and not isinstance(system.model, Cages)

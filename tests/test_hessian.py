@@ -13,7 +13,7 @@ from conftest import SIGMAS, z_score
 from test_restart import assert_same, interrupted
 
 import langevin
-from langevin.config import run_files
+from langevin.config import build, run_files
 from langevin.config.keys import HessianKeys
 from langevin.core.ensemble import Ensemble
 from langevin.core.schedule import Grid, Schedule
@@ -22,7 +22,7 @@ from langevin.observables.landscape import spectra
 from langevin.observables.landscape.hessian import Spectrum, density, diagonalised, lanczos, spectrum
 from langevin.record.hessian import Spectra
 from langevin.results.summary import results
-from langevin.running import simulation
+from langevin.sweep import simulation
 from langevin.systems.pspin import theory
 from langevin.systems.pspin.couplings import Couplings
 from langevin.systems.pspin.curvature import TangentHessian
@@ -347,7 +347,7 @@ def test_neither_threads_nor_other_replicas_matter(keys: dict[str, int]) -> None
     settings = run_files.load(small_run(hessian=[0.0], **keys))
     whole = Ensemble.regular(4, 2, 3, threads=1)
     for ensemble in (whole, Ensemble.regular(4, 2, 3, threads=2), whole.subset(np.array([3, 1]))):
-        system = simulation.build(settings, ensemble)
+        system = build.build(settings, ensemble)
         state = system.initial_state(None)  # type: ignore[arg-type]
         found.append(Spectra(settings.record, ensemble).measure(system, state, 0.0))
     later = Spectra(settings.record, ensemble).measure(system, state, 1.0)

@@ -12,11 +12,11 @@ from test_network_hessian import network_run, small_data
 from test_restart import assert_same, interrupted
 
 import langevin
-from langevin.config import run_files
+from langevin.config import build, run_files
 from langevin.errors import ConfigError, UserError
 from langevin.observables.landscape import spectra
 from langevin.observables.landscape.eigenvectors import part_in_span, top
-from langevin.running import simulation
+from langevin.sweep import simulation
 
 
 class Matrix:
@@ -152,7 +152,7 @@ def test_the_gradient_on_the_sphere() -> None:
             "ensemble": {"replicas": 1, "samples": 1},
         }
     )
-    model = simulation.build(made, Ensemble.regular(1, 1, 1, 1)).model
+    model = build.build(made, Ensemble.regular(1, 1, 1, 1)).model
     x = np.random.default_rng(3).standard_normal(12)
     x *= np.sqrt(12) / np.linalg.norm(x)
     operator = model.hessian(x[None], 0)

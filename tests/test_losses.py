@@ -9,11 +9,10 @@ import torch
 import torch.nn.functional as F
 
 import langevin
-from langevin.config import run_files
+from langevin.config import build, run_files
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
 from langevin.errors import UserError
-from langevin.running import simulation
 from langevin.systems.networks.measure import whole
 from langevin.systems.networks.nets.losses import CLASSES, OTHERS, Loss
 
@@ -33,7 +32,7 @@ def run_file(loss, module="net", **changes):
 
 
 def system_of(loss, module="net", **changes):
-    return simulation.build(run_files.load(run_file(loss, module, **changes)), Ensemble.regular(2, 1, 3))
+    return build.build(run_files.load(run_file(loss, module, **changes)), Ensemble.regular(2, 1, 3))
 
 
 def clouds(**keys):

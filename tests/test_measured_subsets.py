@@ -16,7 +16,7 @@ from small_nets import built, settings
 
 from langevin.analysis.compare import files
 from langevin.observables.statistics import average
-from langevin.running import simulation
+from langevin.sweep import simulation
 from langevin.systems.networks.data import subsets
 from langevin.systems.networks.measure import measurement
 

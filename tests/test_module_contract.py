@@ -28,7 +28,7 @@ from langevin.config import run_files
 from langevin.core.noise import Noise
 from langevin.errors import UserError
 from langevin.results import configurations, rebuild
-from langevin.running import simulation
+from langevin.sweep import simulation
 from langevin.systems.networks.network import Network
 from langevin.systems.networks.trials import contract
 

@@ -10,7 +10,7 @@ import pytest
 
 from langevin.config import run_files
 from langevin.errors import MOST_FAULTS, ConfigError, UserError
-from langevin.files.storage import Paths
+from langevin.files.paths import Paths
 
 #: Characters of a line, and of all of them.
 LINE, ALL = 2000, 20_000

@@ -15,13 +15,14 @@ from torch.func import functional_call
 import langevin
 from langevin.analysis import connect
 from langevin.commands.cli import main
+from langevin.config import build
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
 from langevin.core.system import Model
 from langevin.errors import UserError
 from langevin.observables.landscape import barriers
 from langevin.results import configurations, rebuild
-from langevin.running import simulation
+from langevin.sweep import simulation
 from langevin.systems.curves import Band, geometry
 from langevin.systems.networks.curve import NetworkCurve, isometric, point
 from langevin.systems.networks.descent.bends import OnLength, weights
@@ -69,7 +70,7 @@ def curve_of(file: Path, **overrides: Any) -> tuple[NetworkCurve, Noise]:
     fixed = {"ensemble.replicas": 1, "dynamics.precision": "double", "record.positions": 5}
     made = connect.settings(file, overrides={**fixed, **dotted})
     ensemble = Ensemble.regular(1, 1, 3, threads=1)
-    system = simulation.build(made, ensemble)
+    system = build.build(made, ensemble)
     assert isinstance(system, NetworkCurve)
     return system, Noise(3, [0])
 
@@ -354,7 +355,7 @@ def test_the_kick_is_of_the_replica_alone(ends: Path) -> None:
     start = {}
     for labels in ([0, 1], [1]):
         ensemble = Ensemble.regular(2, 1, 3, threads=1).subset(np.array(labels))
-        system = simulation.build(both, ensemble)
+        system = build.build(both, ensemble)
         assert isinstance(system, NetworkCurve)
         start[len(labels)] = system.initial_state(Noise(3, labels)).weights.numpy()
         middle = (system.start + system.end) / 2

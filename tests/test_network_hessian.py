@@ -19,7 +19,7 @@ from langevin.config import run_files
 from langevin.config.keys import Section, key
 from langevin.observables.landscape import spectra
 from langevin.record.hessian import Spectra
-from langevin.running import simulation
+from langevin.sweep import simulation
 from langevin.systems.networks.data.base import Data, Examples
 from langevin.systems.networks.measure import perceptron_hessian
 from langevin.systems.networks.measure.curvature import LossHessian

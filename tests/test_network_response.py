@@ -19,7 +19,7 @@ from langevin.core.ensemble import Ensemble
 from langevin.errors import ConfigError, Diverged, UserError
 from langevin.observables.displacement_response import effective_temperature
 from langevin.plotting import layout
-from langevin.running import simulation
+from langevin.sweep import simulation
 from langevin.systems.networks.descent import shared_calls
 from langevin.systems.networks.response import measured_response as responses
 from langevin.systems.networks.response.fields import signs

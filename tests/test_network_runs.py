@@ -16,7 +16,7 @@ import langevin
 from langevin.commands import cli
 from langevin.core.noise import Noise
 from langevin.errors import Diverged, LangevinError, UserError
-from langevin.running import simulation
+from langevin.sweep import simulation
 from langevin.systems.networks.descent.training import Unit
 
 MLP = {"name": "mlp", "widths": [4]}

@@ -15,12 +15,12 @@ from small_nets import X, Y, built, on_a_line, settings
 from torch import nn
 from torch.nn.utils import vector_to_parameters
 
+from langevin.config import build
 from langevin.core.dynamics import Langevin
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
 from langevin.core.system import Model
 from langevin.errors import UserError
-from langevin.running import simulation
 from langevin.systems.networks.data import batches, subsets
 from langevin.systems.networks.kernels.shuffling import orders
 from langevin.systems.networks.measure import measurement
@@ -503,6 +503,6 @@ def test_a_replica_sees_its_own_data_and_noise_in_any_company(
     whole = trained(network, noise, 20).weights
     for keep in ([3], [2, 1]):
         ensemble = network.ensemble.subset(np.array(keep))
-        part = simulation.build(made, ensemble)
+        part = build.build(made, ensemble)
         found = trained(part, Noise(ensemble.seed, ensemble.replica), 20).weights  # type: ignore[arg-type]
         torch.testing.assert_close(found, whole[keep], rtol=1e-12, atol=1e-13)

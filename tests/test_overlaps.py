@@ -17,7 +17,7 @@ from torch import nn
 from langevin.commands.cli import main
 from langevin.core.noise import Noise
 from langevin.errors import LangevinError
-from langevin.running import simulation
+from langevin.sweep import simulation
 from langevin.systems.networks.measure import overlaps
 
 RELU = {"name": "mlp", "widths": [6, 5], "activation": "relu"}

@@ -17,13 +17,13 @@ from torch.func import functional_call
 import langevin
 from langevin.analysis import connect
 from langevin.commands.cli import main
+from langevin.config import build
 from langevin.config.keys import toml
 from langevin.config.toml_text import parse_assignment
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
 from langevin.errors import ConfigError, UserError
 from langevin.observables.training import noise_collapse
-from langevin.running import simulation
 from langevin.systems.curves import geometry
 from langevin.systems.networks.curve import NetworkCurve
 from langevin.systems.networks.descent.bends import OnLength
@@ -370,7 +370,7 @@ def curve(ends: Path, **overrides: Any) -> tuple[NetworkCurve, Noise]:
     dotted = {name.replace("__", "."): value for name, value in overrides.items()}
     fixed = {"ensemble.replicas": 1, "dynamics.precision": "double", "record.positions": 5}
     made = connect.settings(ends, overrides={**fixed, **dotted})
-    system = simulation.build(made, Ensemble.regular(1, 1, 3, threads=1))
+    system = build.build(made, Ensemble.regular(1, 1, 3, threads=1))
     assert isinstance(system, NetworkCurve)
     return system, Noise(3, [0])
 

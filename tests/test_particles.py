@@ -21,13 +21,12 @@ from hypothesis import strategies as some
 from scipy.integrate import quad
 
 import langevin
-from langevin.config import run_files, templates
+from langevin.config import build, run_files, templates
 from langevin.config.keys import toml
 from langevin.core.dynamics import Langevin
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
 from langevin.errors import ConfigError, Diverged, UserError
-from langevin.running import simulation
 from langevin.systems.particles import KobAndersen, Mixture
 from langevin.systems.particles.kernels import Field, Geometry, Lists
 from langevin.systems.particles.start import placed, pushed_apart
@@ -149,7 +148,7 @@ def langevin_system(**changed: Any) -> tuple[Any, Noise]:
     loaded = run_files.load(mixtures.settings(**changed))
     e = loaded.ensemble
     ensemble = Ensemble.regular(e.replicas, e.samples, e.seed, 1)
-    return simulation.build(loaded, ensemble), Noise(e.seed, ensemble.replica)
+    return build.build(loaded, ensemble), Noise(e.seed, ensemble.replica)
 
 
 @pytest.mark.parametrize("scheme", ["euler_maruyama", "leimkuhler_matthews"])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import SIGMAS, z_score
 
-from langevin.config.run_files import LangevinDynamics
+from langevin.config.sections import LangevinDynamics
 from langevin.core.dynamics import Langevin, LangevinState
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise

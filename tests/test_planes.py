@@ -22,7 +22,7 @@ from langevin.observables.landscape import planes
 from langevin.plotting import figure, quantities
 from langevin.results import configurations, summary
 from langevin.results.rebuild import rebuilt
-from langevin.running import simulation
+from langevin.sweep import simulation
 
 #: Of sums of some hundred numbers of order one, in double precision.
 ROUNDING = 1e-13

@@ -11,7 +11,7 @@ import pytest
 from conftest import SIGMAS, z_score
 
 import langevin
-from langevin.config.run_files import LangevinDynamics
+from langevin.config.sections import LangevinDynamics
 from langevin.core.dynamics import Langevin
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise

@@ -15,14 +15,14 @@ from test_restart import assert_same, interrupted
 
 import langevin
 from langevin.commands.cli import main
-from langevin.config import run_files, templates
+from langevin.config import build, run_files, templates
 from langevin.core.ensemble import Ensemble
 from langevin.core.schedule import Grid, Schedule
 from langevin.core.system import Coordinates
 from langevin.errors import ConfigError, LangevinError, UserError
-from langevin.files import provenance
+from langevin.machine import processor
 from langevin.record.recorder import Recorder
-from langevin.running import simulation
+from langevin.sweep import simulation
 
 
 def walking(name: str = "Walkers", **record: Any) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def test_files_whose_times_have_other_units_are_shown_and_compared(
         langevin.run(given).close()
     with langevin.open("net.nc") as found:
         assert [found[name].attrs["units"] for name in ("time", "waiting_time", "lag")] == ["steps"] * 3
-        assert found.attrs["device"] == provenance.device()
+        assert found.attrs["device"] == processor.device()
     said = CliRunner().invoke(main, ["compare", "spins.nc", "net.nc"])
     assert said.exit_code == 0, said.output
     assert "time: units differ, '1' in A, 'steps' in B; compared as they are" in said.output
@@ -115,9 +115,9 @@ def test_the_file_names_the_device_that_the_system_ran_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with langevin.run(walking("Bare")) as found:
-        assert found.attrs["device"] == provenance.device()
+        assert found.attrs["device"] == processor.device()
     with langevin.run(walking()) as found:
-        assert found.attrs["device"] == provenance.device()
+        assert found.attrs["device"] == processor.device()
     monkeypatch.setattr(walkers.Walkers, "device_name", "one abacus")
     paths = interrupted({**walking(), "output": {"path": str(tmp_path / "a.nc")}}, monkeypatch, 5)
     monkeypatch.setattr(walkers.Walkers, "device_name", "another abacus")
@@ -131,8 +131,8 @@ def test_the_file_names_the_device_that_the_system_ran_on(
 def test_a_network_names_its_gpu(small: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    system = simulation.build(run_files.load(small("mlp")), Ensemble.regular(4, 2, 7))
-    assert system.device_name == provenance.device()
+    system = build.build(run_files.load(small("mlp")), Ensemble.regular(4, 2, 7))
+    assert system.device_name == processor.device()
     monkeypatch.setattr(system, "device", torch.device("cuda:1"))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU number {device.index}")
     assert system.device_name == "GPU number 1"

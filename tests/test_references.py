@@ -21,7 +21,7 @@ from langevin.config import run_files
 from langevin.core import engine
 from langevin.errors import LangevinError, StorageError
 from langevin.files import storage
-from langevin.files.storage import Paths
+from langevin.files.paths import Paths
 from langevin.machine import pace
 from langevin.record.references import References
 from langevin.running import session, simulation

@@ -12,11 +12,10 @@ from test_losses import run_file
 
 import langevin
 from langevin.commands.cli import main
-from langevin.config import run_files
+from langevin.config import build, run_files
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
 from langevin.errors import UserError
-from langevin.running import simulation
 from langevin.systems.networks.data.base import Data, Examples
 from langevin.systems.networks.nets.losses import DOMAINS, Loss
 from langevin.systems.networks.nets.targets import Target
@@ -24,7 +23,7 @@ from langevin.systems.networks.nets.targets import Target
 
 def system_of(loss="mse_loss", module="net", targets="value", **changes):
     given = run_file(loss, module, data={"targets": targets}, **changes)
-    system = simulation.build(run_files.load(given), Ensemble.regular(2, 1, 3))
+    system = build.build(run_files.load(given), Ensemble.regular(2, 1, 3))
     return system, system.initial_state(Noise(3, system.ensemble.replica))
 
 
@@ -68,7 +67,7 @@ def test_several_numbers_by_compiled_nets_too():
     """An mlp with the squared error has kernels that know classes alone: they are not taken."""
     given = run_file("mse_loss", data={"targets": "values"})
     given["system"] = {"name": "mlp", "widths": [4], "loss": "mse_loss"}
-    system = simulation.build(run_files.load(given), Ensemble.regular(2, 1, 3))
+    system = build.build(run_files.load(given), Ensemble.regular(2, 1, 3))
     assert system.compiled is None
     state = system.initial_state(Noise(3, system.ensemble.replica))
     inputs, labels = clouds("values")
@@ -87,7 +86,7 @@ def test_steps_noise_and_hessian():
     """Linear regression: the gradient of one example is 2 (w·x + b − y)(x, 1)."""
     given = run_file("mse_loss", data={"targets": "value"})
     given["system"] |= {"module": "loss_cases:linear"}
-    system = simulation.build(run_files.load(given), Ensemble.regular(2, 1, 3))
+    system = build.build(run_files.load(given), Ensemble.regular(2, 1, 3))
     state = system.initial_state(Noise(3, system.ensemble.replica))
     inputs, labels = clouds("value")
     x = np.column_stack([inputs, np.ones(40)])

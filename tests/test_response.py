@@ -13,7 +13,7 @@ from conftest import SIGMAS, z_score
 
 import langevin
 from langevin.config import registry, run_files, templates
-from langevin.config.run_files import LangevinDynamics
+from langevin.config.sections import LangevinDynamics
 from langevin.core.dynamics import Langevin
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise

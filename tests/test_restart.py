@@ -19,12 +19,12 @@ from click.testing import CliRunner
 from conftest import every_system, learns
 
 from langevin.commands import cli
-from langevin.config import registry, run_files
+from langevin.config import registry, run_files, sections
 from langevin.errors import Interrupted, StorageError, UserError
-from langevin.files.storage import Paths
+from langevin.files.paths import Paths
 from langevin.machine.interruption import Request
-from langevin.running import simulation
 from langevin.running.session import Session
+from langevin.sweep import simulation
 
 Maker = Callable[..., dict[str, Any]]
 
@@ -54,7 +54,7 @@ def write_run_file(path: Path, given: dict[str, Any]) -> None:
     from langevin.config.keys import toml
 
     lines = [f"title = {toml(given['title'])}"]
-    for section in filter(given.__contains__, run_files.SECTIONS):
+    for section in filter(given.__contains__, sections.SECTIONS):
         lines += [f"[{section}]", *(f"{k} = {toml(v)}" for k, v in given[section].items())]
     path.write_text("\n".join(lines))
 
@@ -80,7 +80,7 @@ def lasting(name: str, small: Maker, folder: Path, response: bool = False) -> di
     # A unit of time may take longer than that, on a machine with other work.
     t_max = float(max(1, round((longer - short) * SECONDS / spent)))
     # A deterministic system's cost need not be linear in time.
-    deterministic = run_files.is_deterministic(registry.load(name))
+    deterministic = sections.is_deterministic(registry.load(name))
     given["dynamics"]["t_max"] = min(t_max, 300.0) if deterministic else t_max
     given["output"] = {"path": str(folder / "whole.nc"), "figure": False, "checkpoint_interval": 0.0}
     return given

@@ -12,11 +12,10 @@ import torch.nn.functional as F
 from test_losses import BY_HAND, MODULES
 
 import langevin
-from langevin.config import run_files
+from langevin.config import build, run_files
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
 from langevin.errors import UserError
-from langevin.running import simulation
 from langevin.systems.networks.nets.losses import CLASSES, Loss
 from langevin.systems.networks.nets.targets import Target
 
@@ -43,7 +42,7 @@ def run_file(module="Bag", loss="cross_entropy", labels="position", arguments=No
 
 
 def system_of(**given):
-    system = simulation.build(run_files.load(run_file(**given)), Ensemble.regular(2, 1, 3))
+    system = build.build(run_files.load(run_file(**given)), Ensemble.regular(2, 1, 3))
     return system, system.initial_state(Noise(3, system.ensemble.replica))
 
 
@@ -192,7 +191,7 @@ def test_nets_that_read_no_tokens_say_so(name):
     given = run_file()
     given["system"] = {"name": name}
     with pytest.raises(UserError, match=r"does not take inputs|needs images") as refused:
-        simulation.build(run_files.load(given), Ensemble.regular(2, 1, 3))
+        build.build(run_files.load(given), Ensemble.regular(2, 1, 3))
     assert "\n" not in str(refused.value)
 
 
@@ -201,7 +200,7 @@ def test_a_run_stores_tokens_of_single_precision_nets():
     given = run_file(precision="single")
     found = langevin.run(given)
     settings = run_files.load(given)
-    system = simulation.build(settings, Ensemble.regular(2, 1, 3))
+    system = build.build(settings, Ensemble.regular(2, 1, 3))
     again = system.evaluate(found["snapshot"].to_numpy()[0])
     np.testing.assert_allclose(again["energy"], found["energy"][:, -1], rtol=1e-6)
     np.testing.assert_allclose(again["test_error"], 1 - found["test_accuracy"][:, -1], rtol=1e-6)

@@ -21,7 +21,7 @@ from langevin.errors import ConfigError, LangevinError, StorageError, UserError
 from langevin.observables import sketch as estimates
 from langevin.record import trajectory
 from langevin.record.sketch import BLOCK, hashed, sketch
-from langevin.running import simulation
+from langevin.sweep import simulation
 
 Maker = Callable[..., dict[str, Any]]
 Array = np.ndarray

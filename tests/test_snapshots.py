@@ -17,7 +17,7 @@ from langevin.config import run_files
 from langevin.core.schedule import Grid, Schedule
 from langevin.errors import ConfigError, Diverged, StorageError
 from langevin.results import summary
-from langevin.running import simulation
+from langevin.sweep import simulation
 
 Maker = Callable[..., dict[str, Any]]
 

@@ -18,15 +18,14 @@ from test_restart import assert_same, interrupted
 from test_sweep import assert_members_are_single_runs, harmonic, here
 
 import langevin
-from langevin.config import checks, registry, run_files, templates
+from langevin.config import build, checks, registry, run_files, templates, validate
 from langevin.core.dynamics import Langevin
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
 from langevin.errors import ConfigError, UserError
 from langevin.results import summary
-from langevin.running import simulation
 from langevin.running import start as beginning
-from langevin.sweep import member
+from langevin.sweep import member, simulation
 from langevin.systems.harmonic import Harmonic
 from langevin.systems.pspin import PSpin
 
@@ -145,7 +144,7 @@ def test_a_fresh_start_has_no_past(small: Maker) -> None:
     """Sums of noise, the ceiling of energies and what kernels carry are those of the new configuration."""
     given = run_files.load(small("harmonic", record__response=True))
     ensemble = Ensemble.regular(4, 2, 7)
-    system = simulation.build(given, ensemble)
+    system = build.build(given, ensemble)
     assert isinstance(system, Langevin)
     noise = Noise(7, ensemble.replica)
     start = system.initial_state(noise)
@@ -162,7 +161,7 @@ def test_a_fresh_start_has_no_past(small: Maker) -> None:
 def test_a_configuration_off_the_sphere_is_refused(small: Maker) -> None:
     given = run_files.load(small("pspin"))
     ensemble = Ensemble.regular(4, 2, 7)
-    system = simulation.build(given, ensemble)
+    system = build.build(given, ensemble)
     assert isinstance(system, Langevin)
     assert isinstance(system.model, PSpin)
     start = system.initial_state(Noise(7, ensemble.replica))
@@ -364,5 +363,5 @@ def test_who_can_begin() -> None:
         system_class = registry.load(name)
         able = getattr(system_class, "dof", None) != 0
         assert checks.can_begin(system_class) == able
-        assert ("start" in dict(run_files.tables(system_class))) == able
+        assert ("start" in dict(validate.tables(system_class))) == able
         assert "[start]" not in templates.template(name)

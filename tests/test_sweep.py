@@ -17,14 +17,13 @@ from test_restart import interrupted
 import langevin
 from langevin.commands.cli import main
 from langevin.config import run_files
-from langevin.config.sweep import Axis
+from langevin.config.settings import Axis
 from langevin.errors import ConfigError, Diverged, LangevinError, UserError
-from langevin.files.storage import Paths
+from langevin.files.paths import Paths
 from langevin.record import trajectory
 from langevin.record.recorder import TAKEN
 from langevin.results import members as reading
-from langevin.running import simulation
-from langevin.sweep import combine, execution, manifest, names
+from langevin.sweep import combine, execution, manifest, names, simulation
 from langevin.sweep import member as member_module
 from langevin.sweep.executor import InProcess
 from langevin.systems.harmonic import Harmonic

@@ -20,7 +20,7 @@ from test_sweep import harmonic
 
 import langevin
 from langevin.errors import Interrupted
-from langevin.files.storage import Paths
+from langevin.files.paths import Paths
 from langevin.running import progress
 from langevin.sweep import execution, executor
 from langevin.sweep import progress as sweep_progress

@@ -17,7 +17,7 @@ from conftest import ROOT
 import langevin
 from langevin.errors import UserError
 from langevin.files import netcdf
-from langevin.running import simulation
+from langevin.sweep import simulation
 
 #: What the library's own names are, by which a module would get past the lock.
 FORBIDDEN = {"netCDF4", "open_dataset", "load_dataset", "open_mfdataset", "to_netcdf", "open_dataarray"}

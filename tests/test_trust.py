@@ -27,10 +27,10 @@ from langevin import errors
 from langevin.code import known, loading, sources, trust, user_code
 from langevin.code.user_code import Origin
 from langevin.commands.cli import main
-from langevin.config import run_files
+from langevin.config import build, run_files
 from langevin.core.ensemble import Ensemble
 from langevin.errors import ConfigError, Interrupted, LangevinWarning, UnknownCode, UserError
-from langevin.running import simulation
+from langevin.sweep import simulation
 from langevin.systems.networks.nets.factories import makes_modules
 
 
@@ -667,4 +667,4 @@ def test_what_is_built_later_is_asked_for_again(folder: Path) -> None:
     with trust.trusting(True, remembers=False):
         made = run_files.load(given, folder=folder, origin=Origin("a.nc"))
     with pytest.raises(UnknownCode, match=r"a\.nc: system\.module"):
-        simulation.build(made, Ensemble.regular(1, 1, 0))
+        build.build(made, Ensemble.regular(1, 1, 0))

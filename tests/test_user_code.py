@@ -418,7 +418,7 @@ def test_a_system_is_built_from_what_was_checked(tmp_path: Path) -> None:
     where = folder(tmp_path / "A", net=number(3) + NET)
     made = run_files.load(strangers.settings({"system.module": "net:net"}), folder=where)
     folder(where, net=number(4) + NET)
-    path = langevin.running.simulation.execute(made, tmp_path / "out.nc")
+    path = langevin.sweep.simulation.execute(made, tmp_path / "out.nc")
     with langevin.open(path) as found:
         assert found.sizes["dof"] == 3 * 785 + 10 * 4
         recorded = json.loads(found.attrs["code"])["net:net"]

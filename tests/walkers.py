@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langevin.config.keys import DynamicsKeys, Section, key
-from langevin.config.run_files import RecordKeys
+from langevin.config.sections import RecordKeys
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
 from langevin.core.schedule import Schedule

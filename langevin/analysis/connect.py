@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from langevin.config import registry, run_files
-from langevin.config.run_files import Settings
+from langevin.config.settings import Settings
 from langevin.results import configurations
 from langevin.results.configurations import StoredRun
 

@@ -19,16 +19,13 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from langevin.errors import LangevinWarning, UnknownCode, UserError
 
 from . import known, loading, sources
 from .sources import Source
 from .user_code import Code, Hashes, Origin, change, described, differences, is_open, recorded_files
-
-if TYPE_CHECKING:
-    from langevin.config.run_files import Settings
 
 #: What a user's module may raise while it is imported; `SystemExit` is what a script does that ends itself.
 BROKEN = (
@@ -101,8 +98,24 @@ def beside(folder: Path, code: tuple[Code, ...] = ()) -> Iterator[None]:
         _beside.reset(token)
 
 
+class Coded(Protocol):
+    """Settings, as far as they name code."""
+
+    @property
+    def code(self) -> tuple[Code, ...]:
+        """Code of the user's, imported."""
+
+    @property
+    def folder(self) -> Path:
+        """Where the user's modules are looked for."""
+
+    @property
+    def origin(self) -> Origin | None:
+        """The file that they were read from; None: the user's own."""
+
+
 @contextmanager
-def building(settings: Settings) -> Iterator[None]:
+def building(settings: Coded) -> Iterator[None]:
     """Inside, what settings name is what it was when they were read."""
     with on_behalf_of(settings.origin), beside(settings.folder, settings.code):
         yield

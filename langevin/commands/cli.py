@@ -12,7 +12,6 @@ from typing import Any
 
 import click
 
-from langevin import __version__
 from langevin.errors import (
     ConfigError,
     Interrupted,
@@ -23,6 +22,7 @@ from langevin.errors import (
 )
 from langevin.machine import streams
 from langevin.machine.transliteration import plain_toml, visible
+from langevin.version import __version__
 
 from .landscape import connect, ensemble
 from .options import (
@@ -149,8 +149,8 @@ def run(
 ) -> None:
     """Run the simulation that RUN_FILE describes; with [sweep] in it, every member of the sweep."""
     from langevin.config import run_files
-    from langevin.files.storage import Paths
-    from langevin.running import simulation, unfinished
+    from langevin.files.paths import Paths
+    from langevin.sweep import simulation, unfinished
 
     settings = run_files.load(run_file, overrides(assignments))
     paths = Paths(Path(settings.output.path))
@@ -175,7 +175,7 @@ def run(
 @trust_option
 def resume(file: Path, wall_time: str | None, threads: int | None, quiet: bool) -> None:
     """Continue a stopped or killed run. FILE: the result it was to write, or its checkpoint."""
-    from langevin.running import simulation
+    from langevin.sweep import simulation
 
     path = simulation.execute_resume(file, threads=threads, wall_time=wall_time, progress=not quiet)
     conclude(path, quiet)
@@ -210,7 +210,7 @@ def plot(
     """
     from langevin import plotting
     from langevin.results.members import select
-    from langevin.running import simulation
+    from langevin.sweep import simulation
 
     with simulation.open(file) as dataset:
         path = output or file.with_suffix(".png")
@@ -302,7 +302,7 @@ def export(
     """Write stored configurations of particles in FILE as GSD, which OVITO and HOOMD-blue open."""
     from langevin.results import export as exporting
     from langevin.results.members import select
-    from langevin.running import simulation
+    from langevin.sweep import simulation
 
     with simulation.open(file) as dataset:
         path = output or file.with_suffix(".gsd")
@@ -318,7 +318,7 @@ def validate(run_file: Path, assignments: tuple[str, ...]) -> None:
     """Check RUN_FILE without running it; report every fault, and what code of yours it imports."""
     from langevin.code import user_code
     from langevin.config import run_files
-    from langevin.files.storage import Paths
+    from langevin.files.paths import Paths
 
     settings = run_files.load(run_file, overrides(assignments))
     Paths(Path(settings.output.path)).check(force=True)
@@ -329,7 +329,8 @@ def validate(run_file: Path, assignments: tuple[str, ...]) -> None:
 @click.argument("name", required=False)
 def systems(name: str | None) -> None:
     """List the systems; with NAME, its parameters with defaults, units and meaning."""
-    from langevin.config import registry, run_files
+    from langevin.config import registry
+    from langevin.config.sections import SECTIONS
 
     if name is not None:
         _print_parameters(registry.load(name, Path.cwd()))
@@ -338,17 +339,17 @@ def systems(name: str | None) -> None:
         summary = (registry.load(known).__doc__ or "").strip().partition("\n")[0]
         click.echo(f"{known:12} {summary}")
     click.echo('\nYour own class: name = "package.module:Class" in the run file (ARCHITECTURE.md).')
-    sections = ", ".join(name for name in run_files.SECTIONS if name != "data")
+    sections = ", ".join(name for name in SECTIONS if name != "data")
     click.echo(
         f"Systems have sections {sections} (networks: data, too): `langevin systems NAME` shows their keys."
     )
 
 
 def _print_parameters(system_class: type[Any]) -> None:
-    from langevin.config import keys, run_files
+    from langevin.config import keys, validate
 
     click.echo((system_class.__doc__ or "").strip() + "\n")
-    for table, kind in run_files.tables(system_class, Path.cwd()):
+    for table, kind in validate.tables(system_class, Path.cwd()):
         click.echo(f"[{table}]")
         if table == "data":
             click.echo(f"  name (default: {keys.toml(system_class.data)})\n      see `langevin data list`")

@@ -55,7 +55,7 @@ def connect(
     It is a run like any other: the same from a run file with system.name = "curve" or "network_curve".
     """
     from langevin.analysis import connect as connecting
-    from langevin.running import simulation
+    from langevin.sweep import simulation
 
     settings = connecting.settings(
         start,

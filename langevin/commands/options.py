@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from langevin.config.run_files import Settings
+    from langevin.config.settings import Settings
 
 
 def overrides_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -95,7 +95,7 @@ def conclude(path: Path, quiet: bool) -> None:
     import json
 
     from langevin.results import summary
-    from langevin.running import simulation
+    from langevin.sweep import simulation
 
     with simulation.open(path) as dataset:
         drawn = None

@@ -9,17 +9,15 @@ from langevin.core.schedule import Grid
 from langevin.core.system import overrides
 
 from .keys import toml
+from .sections import is_deterministic, takes_data
 from .time_checks import time_faults
 
 if TYPE_CHECKING:
-    from .run_files import Settings
+    from .settings import Settings
 
 
 def cross_faults(settings: Settings) -> Iterable[str]:
     """Yield what only several keys together show, as far as each of them is valid alone."""
-    # Imported here: it needs this module.
-    from .run_files import is_deterministic, takes_data
-
     ensemble, dynamics = settings.ensemble, settings.dynamics
     if ensemble is not None and ensemble.samples > ensemble.replicas:
         yield f"ensemble.samples = {ensemble.samples}: must be ≤ ensemble.replicas = {ensemble.replicas}"

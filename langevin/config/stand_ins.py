@@ -22,7 +22,7 @@ from .keys import Section, example_of
 from .toml_text import nearest
 
 if TYPE_CHECKING:
-    from .run_files import Settings
+    from .settings import Settings
 
 #: Values that are tried in the place of one at fault.
 VARIANTS = 2

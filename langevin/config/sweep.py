@@ -6,92 +6,24 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from langevin.code import user_code
 from langevin.errors import shortened
 
-from . import run_files
-from .keys import shown, toml
-from .run_files import Settings
+from . import sections
+from . import validate as single
+from .keys import shown
+from .settings import Axis, Settings, Sweep
 from .toml_text import nearest
 
 #: Members that one sweep may have.
 MOST_MEMBERS = 10_000
 
 #: Sections whose keys can be swept.
-SWEPT = tuple(name for name in run_files.SECTIONS if name != "output")
-
-
-@dataclass(frozen=True)
-class Axis:
-    """One dimension of a sweep.
-
-    Attributes
-    ----------
-    keys : tuple of str
-        The "section.key" that change along it: one, or those of a group, together.
-    rows : tuple of tuple
-        For each place along it the values of all keys.
-    group : str
-        Name of a group; empty for a single key.
-    """
-
-    keys: tuple[str, ...]
-    rows: tuple[tuple[Any, ...], ...]
-    group: str = ""
-
-    def __len__(self) -> int:
-        """Return the number of places along the axis."""
-        return len(self.rows)
-
-    def values(self, key: str) -> list[Any]:
-        """Return the values that one of the keys takes."""
-        return [row[self.keys.index(key)] for row in self.rows]
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """A validated sweep.
-
-    Attributes
-    ----------
-    axes : tuple of Axis
-        In the order of the run file; the last one varies fastest.
-    members : tuple of Settings
-        Each as the run file of this member alone would give it.
-    """
-
-    axes: tuple[Axis, ...]
-    members: tuple[Settings, ...]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Length of every axis."""
-        return tuple(len(axis) for axis in self.axes)
-
-    @property
-    def size(self) -> str:
-        """What is to run, in a few words."""
-        systems = ", ".join(dict.fromkeys(member.system_name for member in self.members))
-        replicas = sum(member.ensemble.replicas for member in self.members)
-        along = " × ".join(f"{len(axis)} {axis.group or axis.keys[0]}" for axis in self.axes)
-        return f"{systems}, {len(self.members)} members: {along}; {replicas} replicas in all"
-
-    def index(self, member: int) -> tuple[int, ...]:
-        """Return the place of a member along every axis."""
-        return next(itertools.islice(itertools.product(*map(range, self.shape)), member, None))
-
-    def label(self, member: int) -> str:
-        """Return what tells a member from the others, as a run file would say it."""
-        places = zip(self.axes, self.index(member), strict=True)
-        return ", ".join(
-            f"{key} = {toml(value)}"
-            for axis, place in places
-            for key, value in zip(axis.keys, axis.rows[place], strict=True)
-        )
+SWEPT = tuple(name for name in sections.SECTIONS if name != "output")
 
 
 def validate(
@@ -133,7 +65,7 @@ def validate(
     members = []
     for rows in itertools.product(*(axis.rows for axis in axes)):
         shown: list[str] = []
-        members.append(run_files.validate(_with(base, axes, rows), text, folder, shown))
+        members.append(single.validate(_with(base, axes, rows), text, folder, shown))
         found.update(dict.fromkeys(shown))
     # What is missing because its list is at fault is not a fault of its own.
     excused = tuple(f"{key}: missing" for key in _keys_of(given["sweep"]))

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from . import registry, run_files
+from . import registry, sections, validate
 from .keys import describe, example_of, is_yours, toml
 
 
@@ -16,7 +16,7 @@ def template(name: str) -> str:
     lines, yours = [f"title = {toml(name)}"], []
     system_class = registry.load(name, Path.cwd())
     names = {"system": name, "data": getattr(system_class, "data", "")}
-    for table, kind in run_files.tables(system_class, Path.cwd()):
+    for table, kind in validate.tables(system_class, Path.cwd()):
         if table == "start":
             # A run file that stands alone has none.
             continue
@@ -37,6 +37,6 @@ def _example(name: str, system_class: type[Any], field: str, info: FieldInfo) ->
     if field == "path":
         return f"{name.rpartition(':')[2]}.nc"
     # All of an archive is one quenched sample.
-    single = field == "samples" and run_files.takes_data(system_class)
-    single = single or (field in ("replicas", "samples") and run_files.is_deterministic(system_class))
+    single = field == "samples" and sections.takes_data(system_class)
+    single = single or (field in ("replicas", "samples") and sections.is_deterministic(system_class))
     return 1 if single else example_of(info)

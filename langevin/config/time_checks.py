@@ -14,7 +14,7 @@ from langevin.core.times import LEAST_LAG, MOST_STEPS, SAME, is_whole, tidy
 from langevin.machine.memory import room_faults
 
 if TYPE_CHECKING:
-    from .run_files import Settings
+    from .settings import Settings
 
 #: The first time of a grid without `start` where there is no step, as a part of t_max.
 FIRST = 1e-6

@@ -16,8 +16,6 @@ from .answers import Part as Part
 from .answers import Predictions as Predictions
 
 if TYPE_CHECKING:
-    from langevin.config.run_files import Settings
-
     from .ensemble import Ensemble
     from .noise import Noise
     from .schedule import Schedule
@@ -370,7 +368,7 @@ class Model(Protocol):
         return {}
 
     @classmethod
-    def check(cls, settings: Settings) -> Iterable[str]:
+    def check(cls, settings: Any) -> Iterable[str]:
         """Yield the faults that only several sections of a run file together show. Default: none."""
         return ()
 
@@ -395,6 +393,6 @@ class DataSet(Protocol):
         """Return the data in memory: the share of every quenched sample of `ensemble`."""
 
     @classmethod
-    def check(cls, settings: Settings) -> Iterable[str]:
+    def check(cls, settings: Any) -> Iterable[str]:
         """Yield the faults that only several sections of a run file together show. Default: none."""
         return ()

@@ -8,8 +8,8 @@ from pathlib import Path
 from langevin.errors import UserError
 
 from . import disk
+from .paths import Paths
 from .raw_records import STORED
-from .storage import Paths
 
 
 def check_output(path: Path, inputs: Sequence[Path], force: bool) -> None:

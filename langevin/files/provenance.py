@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 import sys
@@ -10,11 +9,12 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import langevin
 from langevin.code import user_code
-from langevin.config.run_files import Settings
+from langevin.config.settings import Settings
 from langevin.core.ensemble import Ensemble
 from langevin.core.system import Data, System
+from langevin.machine.processor import device
+from langevin.version import __version__
 
 PACKAGES = ("numpy", "numba", "scipy", "xarray", "netCDF4", "torch")
 
@@ -32,7 +32,7 @@ def attributes(
     return {
         "Conventions": "CF-1.11",
         "title": settings.title,
-        "source": f"langevin {langevin.__version__}",
+        "source": f"langevin {__version__}",
         "system": settings.system_name,
         **learned,
         "run_file": settings.text,
@@ -67,7 +67,7 @@ def versions() -> str:
 
 def commit() -> str:
     """Return the git commit of the source tree, marked "-dirty" if changed; "release" outside a checkout."""
-    folder = Path(langevin.__file__).parent
+    folder = Path(__file__).parents[1]
     if not (folder.parent / ".git").exists():
         return "release"
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
@@ -86,16 +86,6 @@ def device_of(system: System) -> str:
 def where(system: System) -> str:
     """Return what may have changed when a run goes on: the versions, and the device."""
     return f"{versions()}, on {device_of(system)}"
-
-
-def device() -> str:
-    """Return the processor's name."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return f"{line.partition(':')[2].strip()} ({os.cpu_count()} cores)"
-    return f"{platform.processor() or platform.machine()} ({os.cpu_count()} cores)"
 
 
 def history_line(action: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from langevin.config.run_files import RecordKeys
+from langevin.config.sections import RecordKeys
 from langevin.core.engine import Run
 from langevin.core.ensemble import Ensemble
 from langevin.core.system import Configuration, System

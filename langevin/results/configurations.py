@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from langevin.code.user_code import Origin
 from langevin.config import run_files
-from langevin.config.run_files import Settings
+from langevin.config.settings import Settings
 from langevin.core.system import Array, Beside
 from langevin.errors import UserError
 from langevin.files import storage

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langevin.code import trust
+from langevin.config.build import build
 from langevin.core.ensemble import Ensemble, available_threads
 from langevin.core.system import System, optional
-from langevin.running import simulation
 
 from .configurations import StoredRun
 
@@ -29,7 +29,7 @@ def rebuilt(
     keep = np.arange(len(run.replica)) if positions is None else positions
     seed = run.settings.ensemble.seed
     ensemble = Ensemble(run.replica[keep], run.sample[keep], seed, threads or available_threads())
-    system = simulation.build(run.settings, ensemble)
+    system = build(run.settings, ensemble)
     if run.beside is not None:
         optional(system, "recall")(run.beside.of(keep))
     # Whoever trusts code that has changed knows that energies may have.

@@ -12,12 +12,12 @@ from typing import Any
 import xarray as xr
 from numpy.typing import NDArray
 
-from langevin.config.run_files import Settings
+from langevin.config.settings import Settings
 from langevin.config.toml_text import plain
 from langevin.core.engine import Run
 from langevin.errors import UserError
 from langevin.files import storage
-from langevin.files.storage import Paths
+from langevin.files.paths import Paths
 from langevin.machine import pace
 from langevin.machine.interruption import interruptible
 from langevin.machine.reports import Place, Saved

@@ -10,7 +10,7 @@ from typing import Any
 
 import xarray as xr
 
-from langevin.config.run_files import Settings
+from langevin.config.settings import Settings
 from langevin.core import engine
 from langevin.core.dynamics import Langevin
 from langevin.core.engine import Run
@@ -18,7 +18,8 @@ from langevin.core.schedule import Stop
 from langevin.core.system import State, System, optional, overrides
 from langevin.errors import Diverged, Interrupted, LangevinError, one_line
 from langevin.files import storage
-from langevin.files.storage import Paths, Stored, Trajectory
+from langevin.files.paths import Paths
+from langevin.files.storage import Stored, Trajectory
 from langevin.machine import pace
 from langevin.machine.interruption import Interruption
 from langevin.record import trajectory as trajectories

@@ -14,9 +14,9 @@ from pydantic import ValidationError
 
 from langevin.code import trust
 from langevin.code.user_code import Origin, changes
-from langevin.config import run_files
+from langevin.config import sections
 from langevin.config.keys import shown, toml
-from langevin.config.run_files import Settings
+from langevin.config.settings import Settings
 from langevin.core.engine import Run
 from langevin.core.ensemble import Ensemble
 from langevin.core.system import Array, Beside, optional
@@ -142,7 +142,7 @@ def _faults(settings: Settings, dataset: xr.Dataset) -> Iterator[str]:
     yield from _system_faults(settings, table)
     yield from _code_faults(settings, dataset)
     yield from _replica_faults(settings, dataset)
-    if run_files.takes_data(settings.system_class) or not _has_disorder(settings.system_class):
+    if sections.takes_data(settings.system_class) or not _has_disorder(settings.system_class):
         return
     seed = given.get("ensemble", {}).get("seed", 0)
     if seed != settings.ensemble.seed:

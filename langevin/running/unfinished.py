@@ -10,12 +10,11 @@ from typing import Any, Literal, TypeAlias
 from langevin.code.user_code import Origin
 from langevin.config import run_files
 from langevin.config.keys import toml
-from langevin.config.run_files import Settings
+from langevin.config.settings import Settings
 from langevin.core.schedule import Grid
 from langevin.errors import Diverged, StorageError, UserError, shortened
-from langevin.files import netcdf
-from langevin.files.storage import Paths
-from langevin.sweep import manifest
+from langevin.files import manifest, netcdf
+from langevin.files.paths import Paths
 
 Standing: TypeAlias = Literal["nothing", "unfinished", "complete"]
 

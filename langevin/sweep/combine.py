@@ -17,7 +17,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from langevin.config.sweep import Sweep
+from langevin.config.settings import Sweep
 from langevin.errors import LangevinError, StorageError
 from langevin.files import netcdf, sealing
 from langevin.files.disk import replacing

@@ -20,19 +20,19 @@ from typing import Any
 from langevin.code import user_code
 from langevin.code.user_code import Origin
 from langevin.config import run_files
-from langevin.config.run_files import Settings
-from langevin.config.sweep import Sweep
+from langevin.config.settings import Settings, Sweep
 from langevin.core.ensemble import available_threads
 from langevin.errors import Diverged, Interrupted, LangevinError, StorageError, UserError, one_line
-from langevin.files import provenance
-from langevin.files.storage import Paths, explained
+from langevin.files import manifest, provenance
+from langevin.files.paths import Paths
+from langevin.files.storage import explained
 from langevin.machine.interruption import interruptible
 from langevin.record import trajectory
 from langevin.running import start as beginning
 from langevin.running.saved_start import is_start
 from langevin.running.session import LOST, Manner, going_on
 
-from . import combine, manifest, member
+from . import combine, member
 from .executor import Executor, LocalProcesses, Outcome
 from .progress import SweepProgress
 

@@ -11,11 +11,11 @@ from typing import Any
 from langevin.code import trust
 from langevin.code.user_code import Origin, changes
 from langevin.config import run_files
-from langevin.config.run_files import Settings
+from langevin.config.settings import Settings
 from langevin.errors import Diverged, UserError
 from langevin.files.destinations import refuse_links
-from langevin.files.storage import Paths
-from langevin.running import simulation
+from langevin.files.paths import Paths
+from langevin.running import execution
 
 from .executor import Job
 
@@ -81,11 +81,11 @@ def carry_out(job: Job, threads: int, report: Callable[[float], None]) -> None:
         # What members run, the sweep has remembered.
         with trust.trusting(job["trust"], remembers=False):
             if paths.checkpoint.exists():
-                simulation.execute_resume(paths.result, **how)
+                execution.execute_resume(paths.result, **how)
             else:
                 settings = run_files.load(job["settings"], folder=Path(job["folder"]), origin=origin)
                 _require_unchanged(settings, job["code"])
-                simulation.execute(settings, paths.result, **how)
+                execution.execute(settings, paths.result, **how)
     except Diverged:
         # Only where the run could say so in its file.
         if not paths.result.exists():

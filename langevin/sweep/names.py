@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from langevin.config.keys import toml
-from langevin.config.sweep import Axis
+from langevin.config.settings import Axis
 from langevin.results.members import text
 
 #: Coordinate name → dimension, values, attributes, as `xarray.Dataset` takes them.

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator
 
 from langevin.config.keys import DynamicsKeys, Section, key
-from langevin.config.run_files import Settings
+from langevin.config.settings import Settings
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
 from langevin.core.system import Array, Attributes, System

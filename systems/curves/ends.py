@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from langevin.code import trust
 from langevin.config.keys import PathKey, Section, key, shown
-from langevin.config.run_files import RecordKeys, Settings
+from langevin.config.sections import RecordKeys
+from langevin.config.settings import Settings
 from langevin.core.system import Array, Beside
 from langevin.errors import UserError
 from langevin.results import configurations

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from langevin.config.run_files import LangevinDynamics, Settings
+from langevin.config.sections import LangevinDynamics
+from langevin.config.settings import Settings
 from langevin.core.dynamics import Langevin
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise

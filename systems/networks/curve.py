@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langevin.config.keys import key
-from langevin.config.run_files import Settings
+from langevin.config.settings import Settings
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
 from langevin.core.schedule import Schedule

@@ -17,7 +17,7 @@ from .data.base import Data
 from .data.sameness import same_data
 from .keys import Descent, RecordDescent
 from .network import Network
-from .parts import differing, simulation
+from .parts import differing, load_data
 
 
 def network_of(ends: Ends, dynamics: Descent, ensemble: Ensemble, record: RecordDescent) -> Network:
@@ -42,7 +42,7 @@ def network_of(ends: Ends, dynamics: Descent, ensemble: Ensemble, record: Record
 def _data(run: StoredRun, sample: NDArray[np.int64]) -> Data:
     """Return the data of the samples that these curves lie in, drawn by the seed of a run."""
     inner = Ensemble(np.arange(len(sample)), sample, run.settings.ensemble.seed)
-    loaded = simulation.load_data(run.settings, inner)
+    loaded = load_data(run.settings, inner)
     assert isinstance(loaded, Data)
     return loaded
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BeforeValidator
 
 from langevin.config.keys import DynamicsKeys, key
-from langevin.config.run_files import RecordKeys
+from langevin.config.sections import RecordKeys
 
 from .schedules import RateSchedule
 

@@ -21,7 +21,7 @@ from langevin.core.noise import Noise
 from langevin.core.schedule import Schedule
 from langevin.core.system import Array, Attributes, Beside, Coordinates, Dimensions, Part, Predictions
 from langevin.errors import Diverged, UserError
-from langevin.files import provenance
+from langevin.machine import processor
 
 from .assembly import Assembly
 from .data.base import Data
@@ -319,7 +319,7 @@ class Network(Assembly):
         """Name of the GPU; the processor's without one."""
         if self.device.type == "cuda":
             return str(torch.cuda.get_device_name(self.device))
-        return provenance.device()
+        return processor.device()
 
     def attributes(self) -> Attributes:
         """Return the attributes of everything that a network measures."""

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
+    from langevin.config.build import load_data
     from langevin.observables.landscape import barriers
-    from langevin.running import simulation
 
     from .data import batches, subsets
     from .data.examples import Examples
@@ -46,7 +46,8 @@ else:
     def _of(module, *names):
         return callables(f"{__package__}.{module}", *names)
 
-    torch, simulation = later("torch"), later("langevin.running.simulation")
+    torch = later("torch")
+    (load_data,) = callables("langevin.config.build", "load_data")
     barriers = later("langevin.observables.landscape.barriers")
     batches, contract, layers = map(_module, ("data.batches", "trials.contract", "measure.layers"))
     measurement, loss_trial, overlaps = map(
@@ -116,6 +117,7 @@ __all__ = [
     "fitting",
     "grouped",
     "layers",
+    "load_data",
     "loss_trial",
     "measured_response",
     "measurement",
@@ -125,7 +127,6 @@ __all__ = [
     "require_hessian",
     "restored",
     "seeded",
-    "simulation",
     "stacked",
     "subsets",
     "tiny",

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from langevin.config.keys import shown, toml
-from langevin.config.run_files import Settings
+from langevin.config.settings import Settings
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
 from langevin.core.system import Array, Attributes, Coordinates, Model

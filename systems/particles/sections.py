@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import AfterValidator
 
 from langevin.config.keys import Section, key
-from langevin.config.run_files import LangevinDynamics, RecordKeys
+from langevin.config.sections import LangevinDynamics, RecordKeys
 from langevin.core.schemes import SchemeName
 from langevin.core.system import Array
 

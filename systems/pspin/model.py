@@ -16,7 +16,8 @@ import numpy as np
 import psutil
 
 from langevin.config.keys import Section, key
-from langevin.config.run_files import LangevinDynamics, Settings
+from langevin.config.sections import LangevinDynamics
+from langevin.config.settings import Settings
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
 from langevin.core.system import Array, Attributes, Model

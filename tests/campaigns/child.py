@@ -29,7 +29,7 @@ from typing import Any
 IMPORTED = (
     "langevin.commands.cli",
     "langevin.plotting",
-    "langevin.running.simulation",
+    "langevin.sweep.simulation",
     "langevin.sweep.execution",
     "langevin.systems.curves.run",
     "langevin.systems.cugliandolo_kurchan.system",

@@ -12,12 +12,12 @@ from judging import Row, judge, virtual_runs
 
 import langevin
 from langevin.analysis import connect
+from langevin.config import build
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
 from langevin.observables.landscape import barriers
 from langevin.observables.statistics import average
 from langevin.observables.sufficiency import least
-from langevin.running import simulation
 from langevin.systems.networks.curve import NetworkCurve, point
 
 RUNS = 200
@@ -80,7 +80,7 @@ def network(folder: Path) -> list[Row]:
         }
     ).close()
     made = connect.settings(path, overrides={"dynamics.t_max": 600, "record.times": [600]})
-    system: Any = simulation.build(made, Ensemble.regular(1, 1, 3, threads=1))
+    system: Any = build.build(made, Ensemble.regular(1, 1, 3, threads=1))
     assert isinstance(system, NetworkCurve)
     noise = Noise(3, [0])
     state = system.advance(system.initial_state(noise), 0, 600, noise)

@@ -15,12 +15,11 @@ import torch
 import xarray as xr
 from judging import Row, judge, virtual_runs
 
-from langevin.config import run_files
+from langevin.config import build, run_files
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
 from langevin.observables.landscape.hessian import spectrum
 from langevin.observables.statistics import average
-from langevin.running import simulation
 from langevin.systems.networks.measure.measurement import PARTS
 from langevin.systems.networks.network import Network
 
@@ -52,7 +51,7 @@ def network(examples: int, replicas: int, system: dict[str, Any], **dynamics: An
         }
     )
     ensemble = Ensemble.regular(replicas, 1, 11)
-    built = simulation.build(made, ensemble)
+    built = build.build(made, ensemble)
     assert isinstance(built, Network)
     return built, Noise(11, ensemble.replica)
 

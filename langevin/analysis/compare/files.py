@@ -263,14 +263,14 @@ def same_physics(datasets: Sequence[xr.Dataset], vary: Collection[tuple[str, str
 
 def _defaults(given: dict[tuple[str, str], Any]) -> dict[tuple[str, str], Any]:
     """Return the default of every key of a registered system; nothing for a user's own class."""
-    from langevin.config import registry, run_files
+    from langevin.config import registry, validate
 
     name = given.get(("system", "name"))
     if name not in registry.names():
         return {}
     return {
         (section, key): info.default
-        for section, kind in run_files.tables(registry.load(name))
+        for section, kind in validate.tables(registry.load(name))
         if section in ("system", "dynamics")
         for key, info in kind.model_fields.items()
         if not info.is_required()

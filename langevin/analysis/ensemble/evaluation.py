@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from langevin.config.build import build
 from langevin.core.ensemble import Ensemble, available_threads
 from langevin.core.noise import Noise
 from langevin.core.system import Array, Predictions, System, optional
@@ -23,7 +24,6 @@ from langevin.errors import UserError
 from langevin.files import provenance, storage
 from langevin.observables.ensembles import Pool, disagreement, groups, normalised
 from langevin.results import configurations
-from langevin.running import simulation
 
 from .members import Method
 
@@ -118,7 +118,7 @@ def evaluate(
     labels, samples = (method.dataset[name].to_numpy().astype(np.int64) for name in ("replica", "sample"))
     seed = method.settings.ensemble.seed
     ensemble = Ensemble(labels, samples, seed, threads or available_threads())
-    system = simulation.build(method.settings, ensemble)
+    system = build(method.settings, ensemble)
     found = Evaluated.empty(method, size, times)
     found.device = provenance.device_of(system)
     method.verify(system, float(times[-1]))

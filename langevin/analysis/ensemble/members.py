@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 
 from langevin.code import trust
-from langevin.config.run_files import Settings
+from langevin.config.settings import Settings
 from langevin.core.system import Array, Beside, System, optional
 from langevin.errors import UserError
 from langevin.files import storage

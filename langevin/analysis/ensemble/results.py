@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-import langevin
 from langevin.core.system import Array
 from langevin.files import provenance
 from langevin.observables.ensembles import Mean, mean
+from langevin.version import __version__
 
 from .evaluation import Evaluated
 from .members import Method
@@ -169,7 +169,7 @@ def _attributes(found: Sequence[Evaluated], budget: float) -> dict[str, Any]:
     return {
         "Conventions": "CF-1.11",
         "title": f"Ensembles: {names}",
-        "source": f"langevin {langevin.__version__}",
+        "source": f"langevin {__version__}",
         "system": first.method.settings.system_name,
         **{k: v for k, v in origin.items() if k == "data" or k.startswith("data_")},
         "files": "\n".join(str(e.method.path) for e in found),

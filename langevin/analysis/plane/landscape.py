@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from langevin.config import run_files
+from langevin.config import sections
 from langevin.core.system import Array, optional
 from langevin.errors import UserError
 from langevin.machine.interruption import interruptible, listening
@@ -48,7 +48,7 @@ class Landscape:
     def __init__(self, point: Point, threads: int | None = None) -> None:
         settings = point.run.settings
         # What learns evaluates one configuration after the other anyhow.
-        single = run_files.takes_data(settings.system_class)
+        single = sections.takes_data(settings.system_class)
         self.rows = 1 if single else int(np.clip(NUMBERS // point.x.size, 1, ROWS))
         positions = np.full(self.rows, point.position)
         self.system, self.ensemble = rebuilt(point.run, positions, threads)
@@ -165,7 +165,7 @@ def require_same_disorder(landscape: Landscape, first: Point, other: Point, thre
         return
     own = float(Landscape(other, threads).values(other.x[None])["energy"][0])
     here = float(landscape.values(other.x[None])["energy"][0])
-    part = SAME_LEARNT if run_files.takes_data(first.run.settings.system_class) else SAME
+    part = SAME_LEARNT if sections.takes_data(first.run.settings.system_class) else SAME
     if not abs(own - here) <= part * max(abs(own), abs(here)):
         raise UserError(
             f"{other.said}: its energy is {own:.6g}, but {here:.6g} in the disorder of {first.said}; "

@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from langevin.code import trust
-from langevin.config.run_files import Settings
+from langevin.config.settings import Settings
 from langevin.core.system import Array
 from langevin.errors import UserError
 from langevin.files import storage

@@ -21,7 +21,7 @@ from .base import Data, DataKeys, Examples, count_faults, scaling, shares
 from .depot import Archive, File, Unpacked
 
 if TYPE_CHECKING:
-    from langevin.config.run_files import Settings
+    from langevin.config.settings import Settings
 
 CIFAR_URLS = ("https://www.cs.toronto.edu/~kriz/", "https://cave.cs.toronto.edu/kriz/")
 

@@ -23,7 +23,7 @@ from langevin.core.ensemble import Ensemble
 from langevin.errors import UserError
 
 if TYPE_CHECKING:
-    from langevin.config.run_files import Settings
+    from langevin.config.settings import Settings
 
 Inputs = NDArray[np.uint8] | NDArray[np.float32] | NDArray[np.int64]
 Labels = NDArray[np.int64] | NDArray[np.float32]

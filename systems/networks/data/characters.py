@@ -38,7 +38,7 @@ from langevin.machine.memory import room_faults
 from .base import Data, Examples
 
 if TYPE_CHECKING:
-    from langevin.config.run_files import Settings
+    from langevin.config.settings import Settings
 
 #: Probability ε with which the next letter is any of all.
 ANY = 0.02

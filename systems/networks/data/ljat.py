@@ -36,7 +36,7 @@ from . import depot
 from .base import Data, DataKeys, Examples, shares
 
 if TYPE_CHECKING:
-    from langevin.config.run_files import Settings
+    from langevin.config.settings import Settings
 
 #: Starts that are drawn from one stream.
 BLOCK = 2048

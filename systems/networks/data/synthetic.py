@@ -29,7 +29,7 @@ from langevin.machine.memory import room_faults
 from .base import Data, DataKeys, Examples
 
 if TYPE_CHECKING:
-    from langevin.config.run_files import Settings
+    from langevin.config.settings import Settings
 
 #: Name of a data set → shape of its images (channels, height, width), and its classes.
 SHAPES = {

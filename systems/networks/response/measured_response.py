@@ -56,8 +56,8 @@ kicks since t_w give
 exactly, at every α and for rates that change, with any batches (they draw nothing that depends on k). Of w'_n
 only the mean is zero: it is a control variate, as in `langevin.core.dynamics.integrated_response`. The
 scatter grows as √(∫ds Δ/(2TM)), with Δ the displacement, that by SGD's own noise included; relative to χ = s
-at the beginning that is √(T_eff/(TM)), so that the noise serves for T not far below α D/(2B), and for s not far
-beyond the relaxation.
+at the beginning that is √(T_eff/(TM)), so that the noise serves for T not far below α D/(2B), and for s not
+far beyond the relaxation.
 It costs a sum for each weight; the field costs two further networks for every waiting time in progress.
 
 With factors f_i on the rate (`parameter_groups`) both hold as they stand. A field moves weight i by α_n f_i h

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from langevin.errors import StorageError
-from langevin.files import sealing
-from langevin.files.disk import replacing
+
+from . import sealing
+from .disk import replacing
 
 #: Raised when the layout of the folder changes, so that an old one is refused, not misread.
 FORMAT = 2

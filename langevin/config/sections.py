@@ -1,0 +1,108 @@
+"""The sections of a run file declare their keys here, as far as every system shares them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from langevin.core.schemes import SchemeName
+from langevin.errors import UserError
+
+from .keys import (
+    DynamicsKeys,
+    HessianKeys,
+    MeasuringKeys,
+    ResultPathKey,
+    Section,
+    SnapshotKeys,
+    key,
+)
+
+#: [data] stands only in run files of systems that learn from data.
+#: [start] in those of runs that begin where another one was.
+SECTIONS = ("system", "data", "start", "dynamics", "ensemble", "record", "output")
+
+#: Characters of a title.
+LONGEST_TITLE = 1000
+
+
+class LangevinDynamics(DynamicsKeys):
+    """[dynamics] of every system that Langevin dynamics drives."""
+
+    time_step_key = "dt"
+
+    temperature: float = key("bath temperature T", example=0.5, ge=0, unit="energy")
+    initial_temperature: float = key(
+        "temperature of the equilibrium the start is drawn from; inf: a random configuration",
+        default=float("inf"),
+        ge=0,
+        inf=True,
+        unit="energy",
+    )
+    dt: float = key("time step (weak order 1: averages are off by O(dt))", example=0.02, gt=0, unit="time")
+    scheme: SchemeName = key(
+        "noise of a step: its own normals, or their mean with those of the step before, for which stationary "
+        "averages are off by O(dt²), if there is no constraint",
+        default="euler_maruyama",
+    )
+    t_max: float = key("end of the run", example=100.0, gt=0, unit="time")
+
+
+class EnsembleKeys(Section):
+    """[ensemble]."""
+
+    replicas: int = key("independent copies", default=1, example=16, ge=1)
+    samples: int = key(
+        "quenched samples that the replicas are dealt over in turn", default=1, example=4, ge=1
+    )
+    seed: int = key("seed of every random number of the run", default=0, example=1, ge=0)
+
+
+class RecordKeys(HessianKeys, SnapshotKeys, MeasuringKeys):
+    """[record]."""
+
+
+class OutputKeys(Section):
+    """[output]."""
+
+    path: ResultPathKey = key(
+        "result file; without it: the run file's name with .nc, in the working directory", default=""
+    )
+    figure: bool = key("draw the figure when the run ends", default=True)
+    checkpoint_interval: float = key(
+        "time between checkpoints; longer where writing them would take more than 1 % of the run; "
+        "0: twice a second, whatever it takes",
+        default=30.0,
+        ge=0,
+        le=60,
+        unit="s",
+    )
+
+
+def dynamics_keys(system_class: type[Any]) -> type[Section]:
+    """Return the class that declares [dynamics] for a system: its own, else Langevin dynamics."""
+    kind: type[Section] = getattr(system_class, "Dynamics", LangevinDynamics)
+    return kind
+
+
+def record_keys(system_class: type[Any]) -> type[RecordKeys]:
+    """Return the class that declares [record] for a system: its own, else that of every system.
+
+    Raises
+    ------
+    UserError
+        If its own does not derive from `RecordKeys`, whose keys every run needs.
+    """
+    kind = getattr(system_class, "Record", RecordKeys)
+    if not (isinstance(kind, type) and issubclass(kind, RecordKeys)):
+        raise UserError(f"{system_class.__name__}.Record: must derive from langevin.config.RecordKeys")
+    return kind
+
+
+def takes_data(system_class: type[Any]) -> bool:
+    """Return whether a system learns from data: its class says ``data = "name of the default data set"``."""
+    return isinstance(getattr(system_class, "data", None), str)
+
+
+def is_deterministic(system_class: type[Any]) -> bool:
+    """Return whether a system says that it has neither noise nor disorder: one replica is all."""
+    return bool(getattr(system_class, "deterministic", False))

@@ -1,0 +1,134 @@
+"""One run is carried from its settings to its file: begun, or taken up where it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from langevin.code import trust
+from langevin.code.user_code import Origin
+from langevin.config import run_files
+from langevin.config.build import build, load_data
+from langevin.config.settings import Settings
+from langevin.core.engine import Run
+from langevin.core.ensemble import Ensemble
+from langevin.core.noise import Noise
+from langevin.core.schedule import Schedule
+from langevin.core.system import Data, System, optional
+from langevin.errors import UserError
+from langevin.files import provenance, storage
+from langevin.files.paths import Paths
+from langevin.machine.interruption import interruptible
+from langevin.machine.memory import room_explained
+from langevin.record import trajectory
+from langevin.record.hessian import Spectra
+from langevin.record.recorder import Recorder
+from langevin.record.references import References
+
+from . import start as beginning
+from .saved_start import Start, Unfinished
+from .session import Manner, Session
+
+
+def begin(settings: Settings, paths: Paths, manner: Manner, left: Unfinished | None = None) -> Path:
+    """Carry out a run from its start, or from what an earlier process has left of that."""
+    start = Start(settings, paths, manner, left)
+    with start.telling(), room_explained():
+        begins = beginning.read(left.located(settings) if left else settings)
+        run, ensemble, data = _prepare(settings, manner.threads, begins.generation if begins else 0)
+        # What building it has imported, too.
+        trust.remember(settings.code)
+        attributes = provenance.attributes(settings, ensemble, run.system, data)
+        attributes |= begins.attributes if begins else {}
+        if left is not None:
+            _require_same(data, run.system, left.attributes, paths)
+            attributes = _resumed(left.attributes, settings, run.system)
+        start.make(run, attributes)
+        if begins:
+            begins.apply(run)
+        stored = trajectory.plan(settings.record, run, manner.limit)
+        if run.spectra is not None and run.schedule.hessian_times.size:
+            dof, times = trajectory.degrees_of_freedom(run), run.schedule.hessian_times.size
+            rows = run.system.attributes().get("hessian", {}).get("rows")
+            run.spectra.require_room(dof, times, rows)
+    if not start.saved:
+        # An unfinished run goes only now, when nothing of the new one can be refused any more; an old
+        # result stays until the new one replaces it.
+        paths.discard()
+    references = References(paths.references)
+    return Session(settings, attributes, paths, run, stored, references, manner).carry_out()
+
+
+def carry_on(paths: Paths, manner: Manner) -> Path:
+    """Carry on a run from its checkpoint and return the path of the result."""
+    said = f" before it went on; continue with `langevin resume {paths.result}`"
+    with interruptible(manner.stop, lambda: said), room_explained():
+        dataset, arrays, notes = storage.read_checkpoint(paths.checkpoint)
+        origin = Origin.of(paths.checkpoint, notes["attributes"].get("code"))
+        settings = run_files.load(notes["settings"], folder=Path(notes["folder"]), origin=origin)
+        left = Unfinished.read(arrays, notes)
+        session = None if left else _restored(settings, paths, manner, dataset, arrays, notes)
+    return session.carry_out() if session else begin(settings, paths, manner, left)
+
+
+def _restored(
+    settings: Settings,
+    paths: Paths,
+    manner: Manner,
+    dataset: xr.Dataset,
+    arrays: Mapping[str, NDArray[Any]],
+    notes: Mapping[str, Any],
+) -> Session:
+    """Return the session that goes on from a checkpoint."""
+    run, _, data = _prepare(settings, manner.threads, beginning.generation(notes["attributes"]))
+    _require_same(data, run.system, notes["attributes"], paths)
+    if not np.array_equal(dataset["time"], run.schedule.times):
+        raise UserError(f"{paths.checkpoint}: another version began the run, with other times; run it anew")
+    run.recorder.restore(dataset)
+    run.noise.load_state(notes["noise"])
+    run.time, run.position = notes["time"], notes["position"]
+    references = References(paths.references, notes["references"])
+    load = optional(run.system, "load_reference")
+    run.references = {index: load(array) for index, array in references.read().items()}
+    run.state = run.system.load_state(arrays)
+    attributes = _resumed(notes["attributes"], settings, run.system)
+    stored = trajectory.plan(settings.record, run, manner.limit)
+    wall, checksums = notes["wall_time"], notes["checksums"]
+    return Session(settings, attributes, paths, run, stored, references, manner, wall, checksums)
+
+
+def _resumed(attributes: Mapping[str, Any], settings: Settings, system: System) -> dict[str, Any]:
+    """Return the global attributes of a run that goes on."""
+    line = f"{provenance.history_line('resume')}, {provenance.where(system)}"
+    return {**attributes, **provenance.code(settings), "history": f"{attributes['history']}\n{line}"}
+
+
+def _require_same(data: Data | None, system: System, attributes: Mapping[str, Any], paths: Paths) -> None:
+    """Refuse to go on with other data, or other contents of files, than the run began with."""
+    learned = "" if data is None else data.attributes.get("hash", "")
+    read = getattr(system, "inputs_hash", "")
+    for what, found in (("data", learned), ("inputs", read)):
+        if found != (began := attributes.get(f"{what}_hash", "")):
+            raise UserError(
+                f"{paths.checkpoint}: the run began with {what} of hash {began}; those found: {found}"
+            )
+
+
+def _prepare(settings: Settings, threads: int | None, generation: int) -> tuple[Run, Ensemble, Data | None]:
+    keys = settings.ensemble
+    ensemble = Ensemble.regular(keys.replicas, keys.samples, keys.seed, threads, generation)
+    data = load_data(settings, ensemble)
+    system = build(settings, ensemble, data)
+    record = settings.record
+    grids = record.times, record.waiting_times, record.lags
+    further = record.hessian, record.snapshot_grid(settings.dynamics)
+    schedule = Schedule.build(*grids, settings.dynamics.t_max, system.time_step, *further)
+    noise = Noise(keys.seed, ensemble.replica, generation)
+    recorder = Recorder(schedule, ensemble, optional(system, "dimensions")())
+    run = Run(system, schedule, recorder, noise, state=None, spectra=Spectra(record, ensemble))
+    return run, ensemble, data
