@@ -23,7 +23,8 @@ from langevin.errors import Diverged, Interrupted, LangevinError
 from langevin.files import storage
 from langevin.files.paths import Paths
 from langevin.machine.reports import report
-from langevin.running import progress, simulation
+from langevin.running import progress
+from langevin.sweep import simulation
 from langevin.systems.harmonic import Harmonic
 
 #: A fixture of the tests of sweeps, used here, too.

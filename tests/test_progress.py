@@ -20,8 +20,9 @@ from langevin.config import run_files
 from langevin.core.schedule import Grid, Schedule
 from langevin.files import storage
 from langevin.machine import pace
-from langevin.running import progress, simulation
+from langevin.running import progress
 from langevin.running.progress import Forecast, Pace, announcement, spoken
+from langevin.sweep import simulation
 
 HOUR = 3600.0
 

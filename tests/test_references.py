@@ -24,7 +24,8 @@ from langevin.files import storage
 from langevin.files.paths import Paths
 from langevin.machine import pace
 from langevin.record.references import References
-from langevin.running import session, simulation
+from langevin.running import session
+from langevin.sweep import simulation
 
 GENERATOR = np.random.default_rng(3)
 

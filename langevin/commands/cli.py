@@ -150,7 +150,8 @@ def run(
     """Run the simulation that RUN_FILE describes; with [sweep] in it, every member of the sweep."""
     from langevin.config import run_files
     from langevin.files.paths import Paths
-    from langevin.sweep import simulation, unfinished
+    from langevin.running import unfinished
+    from langevin.sweep import simulation
 
     settings = run_files.load(run_file, overrides(assignments))
     paths = Paths(Path(settings.output.path))

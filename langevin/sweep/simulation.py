@@ -18,9 +18,9 @@ from langevin.files import storage
 from langevin.files.paths import Paths
 from langevin.running import execution as running
 from langevin.running.execution import SingleRun
+from langevin.running.session import Manner
 
 from . import execution
-from .session import Manner
 
 
 def run(
