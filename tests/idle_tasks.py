@@ -10,7 +10,7 @@ from pathlib import Path
 
 from langevin.errors import UserError
 from langevin.machine.interruption import listening
-from langevin.sweep.executor import Job
+from langevin.sweep.executors.base import Job
 
 
 def idle(job: Job, threads: int, report: Callable[[float], None]) -> None:

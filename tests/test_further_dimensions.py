@@ -21,8 +21,8 @@ from langevin.observables import two_time
 from langevin.observables.particles import motion
 from langevin.record.recorder import Recorder
 from langevin.results import export
-from langevin.sweep import execution, simulation
-from langevin.sweep.executor import InProcess
+from langevin.sweep import simulation
+from langevin.sweep.executors import EXECUTORS
 
 SHAPES = {
     "cage": ("replica", "time", "species"),
@@ -96,7 +96,7 @@ def test_they_survive_a_checkpoint(tick: int, tmp_path: Path, monkeypatch: pytes
 
 def test_a_sweep_carries_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(execution, "local", lambda threads, lock: InProcess(threads or 1))
+    monkeypatch.setitem(EXECUTORS, "processes", EXECUTORS["in_process"])
     given: dict[str, Any] = caged() | {
         "sweep": {"system.species": [1, 2], "system.wavenumbers": [[3.0, 1.0], [2.0]]}
     }

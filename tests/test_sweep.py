@@ -19,13 +19,15 @@ from langevin.commands.cli import main
 from langevin.config import run_files
 from langevin.config.settings import Axis
 from langevin.errors import ConfigError, Diverged, LangevinError, UserError
+from langevin.files import manifest
 from langevin.files.paths import Paths
 from langevin.record import trajectory
 from langevin.record.recorder import TAKEN
 from langevin.results import members as reading
-from langevin.sweep import combine, execution, manifest, names, simulation
-from langevin.sweep import member as member_module
-from langevin.sweep.executor import InProcess
+from langevin.running import execution as running
+from langevin.running import single_run
+from langevin.sweep import combine, names
+from langevin.sweep.executors import EXECUTORS
 from langevin.systems.harmonic import Harmonic
 
 Maker = Callable[..., dict[str, Any]]
@@ -44,7 +46,7 @@ class Farthest(Harmonic):
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Members run in this process: the tests of processes are elsewhere."""
-    monkeypatch.setattr(execution, "local", lambda threads, lock: InProcess(threads or 1))
+    monkeypatch.setitem(EXECUTORS, "processes", EXECUTORS["in_process"])
 
 
 def harmonic(**sections: dict[str, Any]) -> dict[str, Any]:
@@ -448,9 +450,9 @@ def test_a_stopped_sweep_resumes_to_the_same_bits(
         langevin.run(given)
     # Carried on, not begun anew.
     began: list[str] = []
-    execute = simulation.execute
+    execute = running.execute
     with monkeypatch.context() as patch:
-        patch.setattr(simulation, "execute", lambda *a, **k: began.append(a[1].name) or execute(*a, **k))
+        patch.setattr(running, "execute", lambda *a, **k: began.append(a[1].name) or execute(*a, **k))
         langevin.resume(paths.result).close()
     assert began == ["member-0002.nc"]
     with langevin.open(tmp_path / "whole.nc") as whole, langevin.open(paths.result) as stopped:
@@ -529,7 +531,7 @@ def test_a_member_that_fails_can_be_tried_again(
         sweep={"dynamics.temperature": [0.5, 1.0, 2.0]},
         output={"path": str(tmp_path / "a.nc"), "checkpoint_interval": 0.0},
     )
-    execute = simulation.execute
+    execute = running.execute
 
     def failing(settings: Any, *arguments: Any, **more: Any) -> Path:
         if settings.sweep is None and settings.dynamics.temperature == 1.0:
@@ -542,7 +544,7 @@ def test_a_member_that_fails_can_be_tried_again(
         return execute(settings, *arguments, **more)
 
     with monkeypatch.context() as patch:
-        patch.setattr(simulation, "execute", failing)
+        patch.setattr(running, "execute", failing)
         with pytest.raises(
             LangevinError, match=r"1 of 3 members failed: .*= 1.0: the test .*resume.*tries again"
         ) as caught:
@@ -568,7 +570,7 @@ def test_if_all_fail_there_is_no_file(here: None, tmp_path: Path, monkeypatch: p
         raise LangevinError("the test wants it so")
 
     given = harmonic(sweep={"dynamics.temperature": [0.5]}, output={"path": str(tmp_path / "a.nc")})
-    monkeypatch.setattr(member_module.simulation, "_prepare", failing)
+    monkeypatch.setattr(single_run, "_prepare", failing)
     with pytest.raises(
         LangevinError, match=r"no member has measured anything; .*= 0.5: the test wants it so"
     ):
@@ -579,14 +581,14 @@ def test_if_all_fail_there_is_no_file(here: None, tmp_path: Path, monkeypatch: p
 def test_a_failure_is_one_line(here: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many its message has."""
     monkeypatch.chdir(tmp_path)
-    execute = simulation.execute
+    execute = running.execute
 
     def failing(settings: Any, *arguments: Any, **more: Any) -> Path:
         if settings.sweep is None and settings.system.n == 5:
             raise LangevinError("2 faults\n  system.n: odd\n  system.m: even\n")
         return execute(settings, *arguments, **more)
 
-    monkeypatch.setattr(simulation, "execute", failing)
+    monkeypatch.setattr(running, "execute", failing)
     with pytest.raises(LangevinError) as caught:
         langevin.run(harmonic(sweep={"system.n": [5, 12]}, output={"path": "a.nc"}))
     assert "system.n = 5: 2 faults; system.n: odd; system.m: even; the others are in" in str(caught.value)

@@ -22,9 +22,11 @@ import langevin
 from langevin.errors import Interrupted
 from langevin.files.paths import Paths
 from langevin.running import progress
-from langevin.sweep import execution, executor
 from langevin.sweep import progress as sweep_progress
-from langevin.sweep.executor import LocalProcesses, Outcome, shares
+from langevin.sweep.executors import chosen
+from langevin.sweep.executors import processes as executor
+from langevin.sweep.executors.base import Outcome
+from langevin.sweep.executors.processes import LocalProcesses, shares
 from langevin.sweep.progress import SweepProgress
 
 #: Seconds after which something that should happen at once has not happened.
@@ -158,7 +160,7 @@ def test_processes_hold_the_lock(tmp_path: Path) -> None:
         with pytest.raises(BlockingIOError):
             fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
-    found = execution.local(1, lock).map(idle, jobs(tmp_path, "well"), report, lambda: False)
+    found = chosen(None, 1, lock).map(idle, jobs(tmp_path, "well"), report, lambda: False)
     assert dict(found) == {0: Outcome("done")}
     fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
     os.close(other)
@@ -175,7 +177,7 @@ def alive(process: int) -> bool:
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks /proc who is alive")
 def test_nothing_outlives_its_parent(tmp_path: Path) -> None:
     program = (
-        "import idle_tasks, sys; from langevin.sweep.executor import LocalProcesses\n"
+        "import idle_tasks, sys; from langevin.sweep.executors.processes import LocalProcesses\n"
         "jobs = [{'note': f'note{k}', 'does': 'lasts'} for k in range(2)]\n"
         "list(LocalProcesses(2).map(idle_tasks.idle, jobs, lambda i, p: print(i, flush=True), lambda: False))"
     )

@@ -21,7 +21,6 @@ from langevin.code import user_code
 from langevin.code.user_code import Origin
 from langevin.config import run_files
 from langevin.config.settings import Settings, Sweep
-from langevin.core.ensemble import available_threads
 from langevin.errors import Diverged, Interrupted, LangevinError, StorageError, UserError, one_line
 from langevin.files import manifest, provenance
 from langevin.files.paths import Paths
@@ -33,13 +32,8 @@ from langevin.running.saved_start import is_start
 from langevin.running.session import LOST, Manner, going_on
 
 from . import combine, member
-from .executor import Executor, LocalProcesses, Outcome
+from .executors.base import Executor, Outcome
 from .progress import SweepProgress
-
-
-def local(threads: int | None, lock: int) -> LocalProcesses:
-    """Return the executor of this machine; its processes hold the lock of the sweep, too."""
-    return LocalProcesses(threads or available_threads(), [lock])
 
 
 def start(settings: Settings, paths: Paths, executor: Executor, manner: Manner) -> Path:

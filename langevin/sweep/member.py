@@ -17,7 +17,7 @@ from langevin.files.destinations import refuse_links
 from langevin.files.paths import Paths
 from langevin.running import execution
 
-from .executor import Job
+from .executors.base import Job
 
 #: Seconds that a member has at least.
 LEAST = 1e-3

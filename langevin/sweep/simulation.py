@@ -21,6 +21,8 @@ from langevin.running.execution import SingleRun
 from langevin.running.session import Manner
 
 from . import execution
+from .executors import chosen
+from .executors.base import Executor
 
 
 def run(
@@ -33,6 +35,7 @@ def run(
     wall_time: float | str | None = None,
     progress: bool = False,
     trust: bool = False,
+    executor: str | Executor | None = None,
 ) -> xr.Dataset:
     """Run a simulation and return its result.
 
@@ -55,6 +58,9 @@ def run(
     trust : bool
         Run the code, too, that files name which the run reads, such as ends of curves, even if this user has
         not run it before; `source` may name code in any case.
+    executor : str or Executor
+        What carries out the members of a sweep: "processes" of this machine (default), "in_process", one
+        that another package has registered, or an object (`langevin.sweep.executors`).
 
     Returns
     -------
@@ -75,6 +81,7 @@ def run(
     with trusting(trust):
         settings = run_files.load(source, overrides)
         how: Any = {"threads": threads, "wall_time": wall_time, "progress": progress}
+        how["carrier"] = RunOrSweep(executor)
         if settings.output.path:
             return open(execute(settings, force=force, resume=resume, **how))
         if resume:
@@ -92,6 +99,7 @@ def resume(
     wall_time: float | str | None = None,
     progress: bool = False,
     trust: bool = False,
+    executor: str | Executor | None = None,
 ) -> xr.Dataset:
     """Continue a run from its checkpoint; the result is bitwise that of an uninterrupted run.
 
@@ -104,9 +112,13 @@ def resume(
     trust : bool
         Run the code that the checkpoint names even if this user has not run it before, or it has changed
         since, and remember it. Code in a file from somebody else can do whatever you can.
+    executor : str or Executor
+        As for `run`.
     """
     with trusting(trust):
-        return open(execute_resume(path, threads=threads, wall_time=wall_time, progress=progress))
+        carrier = RunOrSweep(executor)
+        how: Any = {"threads": threads, "wall_time": wall_time, "progress": progress, "carrier": carrier}
+        return open(execute_resume(path, **how))
 
 
 def open(path: str | Path) -> xr.Dataset:
@@ -115,20 +127,30 @@ def open(path: str | Path) -> xr.Dataset:
 
 
 class RunOrSweep(SingleRun):
-    """The carrier of one run, or of every member of a sweep."""
+    """The carrier of one run, or of every member of a sweep.
+
+    Parameters
+    ----------
+    executor : str, Executor or None
+        What carries out members, as for `langevin.sweep.executors.chosen`.
+    """
+
+    def __init__(self, executor: str | Executor | None = None) -> None:
+        self.executor = executor
 
     def begin(self, settings: Settings, paths: Paths, manner: Manner, lock: int) -> Path:
         """Carry out a run or a sweep from its start and return the path of the result."""
         if settings.sweep is None:
             return super().begin(settings, paths, manner, lock)
+        executor = chosen(self.executor, manner.threads, lock)
         paths.discard()
-        return execution.start(settings, paths, execution.local(manner.threads, lock), manner)
+        return execution.start(settings, paths, executor, manner)
 
     def carry_on(self, paths: Paths, manner: Manner, lock: int) -> Path:
         """Carry on a run or a sweep and return the path of the result."""
         if not paths.sweeping:
             return super().carry_on(paths, manner, lock)
-        return execution.resume(paths, execution.local(manner.threads, lock), manner)
+        return execution.resume(paths, chosen(self.executor, manner.threads, lock), manner)
 
 
 #: As `langevin.running.execution.execute` and `execute_resume`, of sweeps, too.

@@ -1,4 +1,4 @@
-"""A process that carries out jobs, started by `executor.LocalProcesses`.
+"""A process that carries out jobs, started by `executors.processes`.
 
 It reads lines of JSON: first what to do and with how many processors, then jobs, and perhaps "stop". When
 they end, whoever started it has ended, and so does it, in the middle of a job if need be: that is what
@@ -23,7 +23,7 @@ from langevin.errors import Interrupted, LangevinError
 from langevin.files.locking import Unlocked
 from langevin.machine.interruption import TIMED_OUT, request
 
-from .executor import Job, Task
+from .executors.base import Job, Task
 
 
 class _Voice:

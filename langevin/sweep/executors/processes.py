@@ -1,4 +1,4 @@
-"""Where members are computed: the protocol `Executor`, in this process, or in several of this machine."""
+"""Members run side by side in processes of this machine."""
 
 from __future__ import annotations
 
@@ -11,19 +11,12 @@ import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from functools import partial
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Any
 
-from langevin.errors import Interrupted, LangevinError
 from langevin.machine import notices
 from langevin.machine.interruption import SIGNALS, by
 
-#: What a task is given: only what JSON can hold, so that it may cross to any process.
-Job: TypeAlias = Mapping[str, Any]
-#: A function of a module: job, number of processors, and whom to tell which part is done.
-Task: TypeAlias = Callable[[Job, int, Callable[[float], None]], None]
-#: Called with the index of a job and the part of it that is done, from 0 to 1.
-Report: TypeAlias = Callable[[int, float], None]
+from .base import Job, Outcome, Report, Task
 
 #: Seconds after which `stopped` is asked again.
 POLL = 0.2
@@ -39,76 +32,6 @@ TRIES = 3
 _START = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from langevin.sweep.worker import main; main()"
 )
-
-
-class Outcome(NamedTuple):
-    """How a job ended.
-
-    Attributes
-    ----------
-    kind : "done", "failed", "stopped" or "signalled"
-        "signalled": its process was stopped by a signal, and nobody here had asked for it; an executor tries
-        it again, and yields no such outcome.
-    why : str
-        What went wrong with a job that failed; of one that was stopped what follows "stopped".
-    """
-
-    kind: Literal["done", "failed", "stopped", "signalled"]
-    why: str = ""
-
-
-class Executor(Protocol):
-    """Carries out jobs, in any order and anywhere."""
-
-    threads: int
-    """Processors that it uses in all."""
-
-    def map(
-        self, task: Task, jobs: Sequence[Job], report: Report, stopped: Callable[[], bool]
-    ) -> Generator[tuple[int, Outcome], None, None]:
-        """Yield the index of each job with its outcome, when it ends.
-
-        Parameters
-        ----------
-        task : callable
-            Carries out one job. A `LangevinError` that it raises is the failure of this job alone.
-        jobs : sequence of mapping
-        report : callable
-            Told every now and then how far a job is.
-        stopped : callable
-            From when on it returns true, no further job begins, and those under way are asked to stop. Jobs
-            that did not begin are not yielded.
-        """
-
-
-class InProcess:
-    """One job after the other, in this process, which hears Ctrl-C itself.
-
-    Parameters
-    ----------
-    threads : int
-        Processors for each job.
-    """
-
-    def __init__(self, threads: int = 1) -> None:
-        self.threads = threads
-
-    def map(
-        self, task: Task, jobs: Sequence[Job], report: Report, stopped: Callable[[], bool]
-    ) -> Generator[tuple[int, Outcome], None, None]:
-        """Yield outcomes in the order of the jobs; see `Executor.map`."""
-        for index, job in enumerate(jobs):
-            if stopped():
-                return
-            try:
-                task(job, self.threads, partial(report, index))
-            except Interrupted as error:
-                yield index, Outcome("stopped", error.how)
-                return
-            except LangevinError as error:
-                yield index, Outcome("failed", str(error))
-            else:
-                yield index, Outcome("done")
 
 
 class LocalProcesses:
@@ -136,10 +59,10 @@ class LocalProcesses:
         self, task: Task, jobs: Sequence[Job], report: Report, stopped: Callable[[], bool]
     ) -> Generator[tuple[int, Outcome], None, None]:
         """Yield outcomes as they come; see `Executor.map`."""
-        return _Crew(task, jobs, self.threads, self.keep).carry_out(report, stopped)
+        return _ProcessPool(task, jobs, self.threads, self.keep).carry_out(report, stopped)
 
 
-class _Crew:
+class _ProcessPool:
     """The processes of one `LocalProcesses.map`, and the jobs that wait for them."""
 
     def __init__(self, task: Task, jobs: Sequence[Job], threads: int, keep: Sequence[int]) -> None:

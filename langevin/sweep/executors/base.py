@@ -1,0 +1,57 @@
+"""An executor carries out the members of a sweep: what it is given, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+
+#: What a task is given: only what JSON can hold, so that it may cross to any process.
+Job: TypeAlias = Mapping[str, Any]
+#: A function of a module: job, number of processors, and whom to tell which part is done.
+Task: TypeAlias = Callable[[Job, int, Callable[[float], None]], None]
+#: Called with the index of a job and the part of it that is done, from 0 to 1.
+Report: TypeAlias = Callable[[int, float], None]
+
+
+class Outcome(NamedTuple):
+    """How a job ended.
+
+    Attributes
+    ----------
+    kind : "done", "failed", "stopped" or "signalled"
+        "signalled": its process was stopped by a signal, and nobody here had asked for it; an executor tries
+        it again, and yields no such outcome.
+    why : str
+        What went wrong with a job that failed; of one that was stopped what follows "stopped".
+    """
+
+    kind: Literal["done", "failed", "stopped", "signalled"]
+    why: str = ""
+
+
+class Executor(Protocol):
+    """Carries out jobs, in any order and anywhere.
+
+    A registered class is built as ``Executor(threads, keep)``: processors in all, and descriptors of open
+    files that hold the lock of the sweep, which processes of this machine inherit.
+    """
+
+    threads: int
+    """Processors that it uses in all."""
+
+    def map(
+        self, task: Task, jobs: Sequence[Job], report: Report, stopped: Callable[[], bool]
+    ) -> Generator[tuple[int, Outcome], None, None]:
+        """Yield the index of each job with its outcome, when it ends.
+
+        Parameters
+        ----------
+        task : callable
+            Carries out one job. A `LangevinError` that it raises is the failure of this job alone.
+        jobs : sequence of mapping
+        report : callable
+            Told every now and then how far a job is.
+        stopped : callable
+            From when on it returns true, no further job begins, and those under way are asked to stop. Jobs
+            that did not begin are not yielded.
+        """
