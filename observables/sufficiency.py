@@ -1,7 +1,7 @@
-"""From how many independent samples on an error bar holds what it says.
+"""An error bar holds what it says from some number of independent samples on, which stands here.
 
 An error that is estimated from few samples, or of a number that is far from linear in them, covers less than
-it claims. How much, tests/error_bars measures: many small virtual runs are taken from a large one, and it is
+it claims. tests/error_bars measures how much: many small virtual runs are taken from a large one, and it is
 counted how often the interval of 68 and of 95 % holds the value of the large one. `LEAST` is the smallest
 number of samples from which both hold within the error of that count. Below it figures and summaries say "too
 few samples".

@@ -21,7 +21,7 @@ import langevin
 from langevin import plotting
 from langevin.commands.cli import main
 from langevin.errors import UserError
-from langevin.observables.training.noise_collapse import aging_exponent
+from langevin.observables.aging import aging_exponent
 from langevin.plotting import style
 
 Maker = Callable[..., dict[str, Any]]

@@ -1,4 +1,4 @@
-r"""Extrapolation in 1/N and in the time step, with errors that know of how few samples they are.
+r"""Means are extrapolated in 1/N and in the time step here, with errors that know how few samples they have.
 
 A datum y_i is a mean of n_i samples, its squared error e_i² = s_i²/n_i has ν_i = n_i − 1 degrees of freedom.
 Weights 1/e_i² are right where the e_i are known. From few samples they are noisy: the datum whose e_i happens
@@ -35,10 +35,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..statistics import interval
+from ..statistics import Array, interval
 from .freedom import combined
-
-Array = NDArray[np.float64]
 
 #: Mean and standard deviation of the power of N in the variance of a sample, before it is measured.
 _POWER, _POWER_ERROR = -0.5, 0.5
@@ -126,7 +124,7 @@ def least_squares(
         raise ValueError(f"degrees = {nu.min()}: must be > 0 (samples − 1; inf for a known error)")
     log_size = np.zeros(data) if sizes is None else np.log(np.asarray(sizes, dtype=float))
     y, sigma, nu = (a.reshape(data, -1) for a in (y, sigma, nu))
-    found = np.full((3, count, y.shape[1]), np.nan)
+    results = np.full((3, count, y.shape[1]), np.nan)
     chi2, chance = np.full((2, y.shape[1]), np.nan)
     for k in range(y.shape[1]):
         if not (np.isfinite(y[:, k]).all() and np.isfinite(sigma[:, k]).all() and (sigma[:, k] > 0).all()):
@@ -135,13 +133,13 @@ def least_squares(
         weighted, target = design / scale[:, None], y[:, k] / scale
         # By the pseudo-inverse, not the normal equations: these square the condition number.
         inverse = np.linalg.pinv(weighted, rcond=1e-13)
-        found[0, :, k] = inverse @ target
+        results[0, :, k] = inverse @ target
         parts = (inverse * (sigma[:, k] / scale)) ** 2
-        found[1, :, k] = np.sqrt(parts.sum(1))
-        found[2, :, k] = combined(parts.T, nu[:, k, None])
-        left = np.sum((target - weighted @ found[0, :, k]) ** 2)
+        results[1, :, k] = np.sqrt(parts.sum(1))
+        results[2, :, k] = combined(parts.T, nu[:, k, None])
+        left = np.sum((target - weighted @ results[0, :, k]) ** 2)
         chi2[k], chance[k] = _judged(float(left), weighted @ inverse, (sigma[:, k] / scale) ** 2, nu[:, k])
-    coefficients, standard, freedom = found.reshape(3, count, *shape)
+    coefficients, standard, freedom = results.reshape(3, count, *shape)
     return Fit(
         coefficients, standard, chi2.reshape(shape), data - count, freedom, np.asarray(chance.reshape(shape))
     )
@@ -150,12 +148,12 @@ def least_squares(
 def _variances(error: Array, nu: Array, log_size: Array) -> Array:
     """Return the variance of each datum for the weights: known, or between a law in N and its estimate."""
     estimated = np.isfinite(nu)
-    made = error**2
+    variance = error**2
     if not estimated.any():
-        return np.asarray(made)
+        return np.asarray(variance)
     from scipy.special import polygamma, psi
 
-    v, nu, x = made[estimated], nu[estimated], log_size[estimated]
+    v, nu, x = variance[estimated], nu[estimated], log_size[estimated]
     samples = nu + 1
     measured = np.log(v * samples) - (psi(nu / 2) - np.log(nu / 2))
     uncertain = polygamma(1, nu / 2)
@@ -167,8 +165,8 @@ def _variances(error: Array, nu: Array, log_size: Array) -> Array:
     law = height + slope / (precision + _POWER_ERROR**-2) * (x - centre)
     own = _LAW**2 / (_LAW**2 + uncertain)
     smooth = np.exp(own * measured + (1 - own) * law) / samples
-    made[estimated] = smooth * np.sum(nu * v / smooth) / nu.sum()
-    return np.asarray(made)
+    variance[estimated] = smooth * np.sum(nu * v / smooth) / nu.sum()
+    return np.asarray(variance)
 
 
 def _judged(left: float, hat: Array, ratio: Array, nu: Array) -> tuple[float, float]:
