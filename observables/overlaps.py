@@ -54,7 +54,7 @@ def dynamical_susceptibility(
     size : int, optional
         N, degrees of freedom; by default the attribute `dof` of the correlation.
     confidence : float
-        Of the intervals.
+        Confidence of the intervals.
 
     Returns
     -------

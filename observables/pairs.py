@@ -26,7 +26,7 @@ class StoredTimes:
     ----------
     times : array_like, shape (times,)
     name : str
-        What messages call them.
+        Name of the times in messages.
 
     Raises
     ------

@@ -65,7 +65,7 @@ def plateau(
     exponents : (float, float), optional
         a and b, where theory knows them: the correction is then not fitted, and q_EA the mean over t_w.
     confidence : float
-        Of the intervals.
+        Confidence of the intervals.
 
     Returns
     -------
@@ -157,7 +157,7 @@ class _Cubics:
     known : ndarray of bool, shape (lag,)
         Which points of the curve are known.
     width : float
-        Of the window in x.
+        Width of the window in x.
     """
 
     def __init__(self, x: Array, known: Mask, width: float) -> None:

@@ -33,8 +33,8 @@ class Exponential(NamedTuple):
 def matching_exponential(time: ArrayLike, energy: ArrayLike) -> Exponential | None:
     """Return the exponential with the same first and last value and the same 1/e time.
 
-    What a system with a single relaxation time would do: aging shows as the slow tail beside it
-    (Fig. 1 of Baity-Jesi et al. 2018).
+    A system with a single relaxation time would follow it: aging shows as the slow tail beside it (Fig. 1 of
+    Baity-Jesi et al. 2018).
 
     Parameters
     ----------

@@ -65,15 +65,15 @@ def fdt_ratio(
     temperature : float
         T ≥ 0 of the bath. At T = 0, X = 0, and T_eff is what says something.
     width : float, optional
-        Of the window in C for noisy data: the slope at a lag is that of a straight line through all lags
-        whose C is within width/2 of its C. A bend of χ(C) is smeared over `width`; noise σ in C lowers the
-        slope by a factor 1 − 12σ²/width², so that width ≫ σ is needed. Without it, three-point derivatives,
-        for data without noise.
+        Width of the window in C for noisy data: the slope at a lag is that of a straight line through all
+        lags whose C is within width/2 of its C. A bend of χ(C) is smeared over `width`; noise σ in C lowers
+        the slope by a factor 1 − 12σ²/width², so that width ≫ σ is needed. Without it, three-point
+        derivatives, for data without noise.
     equal_time : DataArray or float
         C(t_w + t, t_w + t), by which C and χ are divided: `equal_time.equal_time` has it from the msd. A
         constant changes no slope, but the unit of `width` and of the correlation that is returned.
     confidence : float
-        Of the intervals.
+        Confidence of the intervals.
 
     Returns
     -------
@@ -240,9 +240,9 @@ def _meeting(
     values : ndarray, shape (2, …)
         1 − AT and 1 − X.
     errors : ndarray, shape (3, …)
-        Of these, and of their sum.
+        Errors of these, and of their sum.
     allowed : (float, float)
-        What q_EA may be.
+        Smallest and largest q_EA that may be.
     t : float
         Student's quantile.
     """

@@ -31,7 +31,7 @@ def interval(
     degrees : array_like
         Degrees of freedom from which the error was estimated: n − 1 for a mean of n; inf where it is known.
     confidence : float
-        Of the two-sided interval, such as 0.95.
+        Confidence of the two-sided interval, such as 0.95.
     """
     check_confidence(confidence)
     from scipy.special import stdtrit
@@ -98,15 +98,15 @@ def jackknife(function: Callable[..., Any], *values: xr.DataArray) -> tuple[Arra
     r"""Return a function of averages, and its standard error by leaving out each sample in turn.
 
     A function g of averages, such as a ratio or a fit, is not the average of the function: g is taken of
-    the averages over all samples, which is off by O(1/n), not of each sample. With g₍ₖ₎ its value without
+    the averages over all samples, which is off by O(1/n), and not of each sample. With g₍ₖ₎ its value without
     sample k, the squared error is (n − 1)/n Σ_k (g₍ₖ₎ − mean of g₍ₖ₎)²; for a linear g this is the error of
     `average` (Efron 1982, The jackknife, the bootstrap and other resampling plans, ch. 3).
 
     Parameters
     ----------
     function : callable
-        Of arrays without the dimension replica, one for each of `values`, to an array; its windows and other
-        choices must not depend on what it is given.
+        Takes arrays without the dimension replica, one for each of `values`, and returns an array; its
+        windows and other choices must not depend on these arrays.
     values : DataArray
         With dimension replica (without it, the error is NaN), of the same samples.
 
@@ -154,9 +154,10 @@ class Resampled(NamedTuple):
     Attributes
     ----------
     value : ndarray, shape (...)
-        Of all samples.
+        The function of the averages over all samples.
     again : ndarray, shape (resamples, ...)
-        Of the resamples; none if there is a single independent value. NaN where the function has no value.
+        The same of the resamples; none if there is a single independent value. NaN where the function has no
+        value.
     samples : int
         Independent values, n.
     """

@@ -104,9 +104,9 @@ def around(
 ) -> AgingChoice:
     """Return the choice where the threshold, or a lowest and a highest one, are given.
 
-    The waiting times are those that cross all of them. Of a single one the range is what all of these waiting
-    times cross, above the plateau if the threshold is; of two it is what lies between. The centre of a single
-    one is the threshold itself. Parameters otherwise as of `choose`; `levels` are heights, ascending.
+    The waiting times are those that cross all of them. A single one has the range that all of these waiting
+    times cross, above the plateau if the threshold is; two have the range between them. The centre of a
+    single one is the threshold itself. Parameters otherwise as of `choose`; `levels` are heights, ascending.
     """
     y = curves.height(averages)
     low, high = reach(y)

@@ -89,9 +89,10 @@ def relaxation_times(
         last lag before and the first one on or above. True: it falls through it (a correlation), and the
         value itself is interpolated.
     resamples, seed : int
-        Of the bootstrap over samples (`statistics.bootstrap`; replicas of one sample count once).
+        Resamples of the bootstrap over samples, and its seed (`statistics.bootstrap`; replicas of one sample
+        count once).
     confidence : float
-        Of the interval.
+        Confidence of the interval.
     accuracy : DataArray or float, optional
         Numerical error of `values`, if they are a solution and no samples; its errors are then bounds.
 

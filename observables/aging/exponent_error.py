@@ -6,7 +6,7 @@ The parts of the error of μ:
 
 statistics
     The standard error over samples of the bootstrap; for up to 50 samples that of the jackknife, if it is
-    larger, but no more than a fourth. Of few samples whose curves differ by factors the bootstrap is too
+    larger, but no more than a fourth. From few samples whose curves differ by factors the bootstrap is too
     small by some percent, which the jackknife is not. Where curves are flat t* jumps, and the jackknife says
     nothing.
 threshold
@@ -21,7 +21,7 @@ error is the root of the sum of the three squares.
 
 Where a straight line is no description there is no number: where |μ_late − μ_early| exceeds a third of μ; or
 where the rms deviation of ln t* from the line exceeds a fifth of the rms of μ ln t_w about its mean; both
-surely, that is, less two of their standard errors. Of a μ below 0.2 these are parts of 0.2. This selects no
+surely, that is, less two of their standard errors. For a μ below 0.2 these are parts of 0.2. This selects no
 large or small μ: of equally weighted points the slope is independent of what is left of them. A drift that
 noise could have made is no reason to give no number, as its error is quoted.
 """

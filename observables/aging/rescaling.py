@@ -90,7 +90,7 @@ def aging_collapse(
     falling, waiting_times, least, resamples, seed, accuracy
         As for `aging_exponent`; `waiting_times` that do not cross both thresholds are left out.
     confidence : float
-        Of the intervals.
+        Confidence of the intervals.
 
     Returns
     -------

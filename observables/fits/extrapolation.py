@@ -62,7 +62,7 @@ class Fit(NamedTuple):
     error_degrees : ndarray, shape (terms, …)
         Degrees of freedom of `errors`, for Student's quantiles; inf where the errors of the data are known.
     probability : ndarray, shape (…)
-        Of a χ² as large as this or larger, if the law is right; NaN where nothing tests it.
+        Probability of a χ² as large as this or larger, if the law is right; NaN where nothing tests it.
     """
 
     coefficients: Array

@@ -31,7 +31,7 @@ def combined(variances: ArrayLike, degrees: ArrayLike) -> Array:
     variances : array_like, shape (parts, …)
         ≥ 0.
     degrees : array_like
-        Of each; inf where it is known. Broadcasts to `variances`.
+        Degrees of freedom of each; inf where it is known. Broadcasts to `variances`.
 
     Returns
     -------

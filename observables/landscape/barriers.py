@@ -120,7 +120,7 @@ def of_losses(losses: Array, rng: np.random.Generator, resamples: int = RESAMPLE
     Parameters
     ----------
     losses : ndarray, shape (T, n)
-        Of n examples at T ≥ 3 positions of equal distance, the ends among them.
+        Losses of n examples at T ≥ 3 positions of equal distance, the ends among them.
     rng : Generator
         Draws the resamples: multinomial numbers of each example.
     resamples : int
@@ -222,7 +222,7 @@ def mean_barrier(dataset: xr.Dataset, name: str = "barrier") -> MeanBarrier:
     Parameters
     ----------
     dataset : Dataset
-        Of curves, or a sweep of them.
+        Results of curves, or a sweep of them.
     name : {"barrier", "shortest_barrier"}
 
     Returns

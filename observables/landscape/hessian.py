@@ -96,7 +96,7 @@ def spectrum(
     exact : int
         Number of rows up to which the matrix is diagonalised.
     steps, probes : int
-        Of Lanczos' recursion, beyond that.
+        Steps and random vectors of Lanczos' recursion, beyond that.
     """
     if operator.size <= exact:
         return diagonalised(operator.dense())
@@ -222,7 +222,7 @@ def density(values: Array, weights: Array, at: Array, width: float) -> Array:
     Parameters
     ----------
     values, weights : ndarray, shape (…, n)
-        Of a `Spectrum`; NaN counts for nothing.
+        Those of a `Spectrum`; NaN counts for nothing.
     at : ndarray, shape (points,)
         Where to evaluate it.
     width : float

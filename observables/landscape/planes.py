@@ -54,7 +54,7 @@ class Plane:
         coordinates : ndarray, shape (T, 2)
             x and y of the nearest points of the plane.
         distance : ndarray, shape (T,)
-            Of each point from the plane: the projection loses it.
+            Distance of each point from the plane: the projection loses it.
         """
         along, distance = np.empty((len(points), 2)), np.empty(len(points))
         for k, point in enumerate(points):

@@ -189,7 +189,7 @@ def coordinates(
     ----------
     mixture : BoxedMixture
     edges : ndarray, shape (bins + 1,), optional
-        Of the shells of `pair_correlation`; without them there are no coordinates of it.
+        Edges of the shells of `pair_correlation`; without them it has no coordinates.
     """
     values: dict[str, Any] = {}
     if len(mixture.wavenumbers) > 1:

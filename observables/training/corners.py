@@ -1,8 +1,8 @@
 r"""Begin and end of a descent are found here by other definitions than the nearest ramp.
 
-No loss is a ramp, and a round curve has a corner by definition only. Of a logistic descent in ln t
-whose tangent at the steepest point meets the levels at 10² and 10⁴, the nearest ramp has its corners at 61
-and 1.6·10⁴. So each t₁ and t₂ comes with these:
+No loss is a ramp, and a round curve has a corner by definition only. Take a logistic descent in
+ln t whose tangent at the steepest point meets the levels at 10² and 10⁴: the nearest ramp has its corners at
+61 and 1.6·10⁴. So each t₁ and t₂ comes with these:
 
 - **line**: the straight line through the middle half of the descent meets the level there (that of its first
   or last part, where it has a knee);
