@@ -231,15 +231,11 @@ def overlap_distribution(pairs: xr.DataArray, *, bins: int | Any = 40) -> xr.Dat
         kept = [(first != a) & (second != a) for a in names]
         left_out = [_statistics(q[k], edges) for k in kept] if count > 2 else [values * np.nan]
         errors = jackknife_error(np.array(left_out))
-    middle = (edges[1:] + edges[:-1]) / 2
+    about = {"long_name": "overlap q", "units": "1"}
+    low, high = edges[:-1], edges[1:]
     distribution = xr.Dataset(
-        coords={
-            "power": list(MOMENTS),
-            "overlap": ("overlap", middle, {"long_name": "overlap q", "units": "1"}),
-            "overlap_low": ("overlap", edges[:-1]),
-            "overlap_high": ("overlap", edges[1:]),
-        }
-    )
+        coords={"power": list(MOMENTS), "overlap": ("overlap", (high + low) / 2, about)}
+    ).assign_coords(overlap_low=("overlap", low), overlap_high=("overlap", high))
     cut = len(MOMENTS)
     for name, dim, part, words in (
         ("moment", "power", slice(None, cut), "mean of a power of the overlap"),

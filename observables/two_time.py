@@ -12,9 +12,7 @@ import numpy as np
 import xarray as xr
 
 from . import particles
-from .pairs import index_of, over_pairs
-
-__all__ = ["correlation", "index_of", "msd", "over_pairs"]
+from .pairs import over_pairs
 
 
 def msd(configuration: xr.DataArray, waiting_times: Any, lags: Any) -> xr.DataArray:

@@ -64,6 +64,30 @@ def test_the_rooms_keep_to_themselves() -> None:
         assert outside <= {"numpy", "scipy", "xarray"}, file
 
 
+#: Rooms of observables that others rest on, by height; what stands in none is above all of them.
+HEIGHTS = (
+    {"statistics", "sufficiency"},
+    {"pairs"},
+    {"fits"},
+    {"aging", "training", "landscape", "particles"},
+)
+
+
+def test_observables_import_only_what_lies_below() -> None:
+    def height(room: str) -> int:
+        return next((k for k, rooms in enumerate(HEIGHTS) if room in rooms), len(HEIGHTS))
+
+    for file in (ROOT / "observables").rglob("*.py"):
+        within = file.relative_to(ROOT / "observables")
+        own = within.parts[0].removesuffix(".py")
+        for node in ast.walk(ast.parse(file.read_text())):
+            # Relative imports that leave the folder, or, at the top, name a room.
+            if isinstance(node, ast.ImportFrom) and node.level == len(within.parts):
+                for room in [node.module] if node.module else [alias.name for alias in node.names]:
+                    low, here = height(room.partition(".")[0]), height(own)
+                    assert low < here or low == here in (0, len(HEIGHTS)), (file, room)
+
+
 def test_every_dependency_is_pinned() -> None:
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")

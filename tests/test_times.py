@@ -226,16 +226,16 @@ def test_pairs_of_close_times_are_told_apart(order: slice) -> None:
 
 def test_a_time_that_is_not_there_is_not_found() -> None:
     t = dense()["time"].to_numpy()
-    assert [two_time.index_of(t, 1e6 + lag) for lag in (0.0, 1e-4, 1.5e-4, 3e-4, 4e-4)] == [
+    assert [pairs.index_of(t, 1e6 + lag) for lag in (0.0, 1e-4, 1.5e-4, 3e-4, 4e-4)] == [
         0,
         1,
         None,
         None,
         3,
     ]
-    assert two_time.index_of(np.array([1.0, 2.0]), 2.0 + 1e-10) == 1
-    assert two_time.index_of(np.array([1.0, 2.0]), 2.001) is None
-    assert two_time.index_of(np.array([]), 1.0) is None
+    assert pairs.index_of(np.array([1.0, 2.0]), 2.0 + 1e-10) == 1
+    assert pairs.index_of(np.array([1.0, 2.0]), 2.001) is None
+    assert pairs.index_of(np.array([]), 1.0) is None
 
 
 def test_times_that_stand_there_twice_are_refused() -> None:

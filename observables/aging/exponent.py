@@ -184,20 +184,7 @@ def aging_exponent(
         curves.check(threshold)
         levels = (float(curves.height(threshold)),)
     analysis = Analysis(curves, curves.chosen(waiting_times), levels, least)
-    return _analysed(analysis, threshold, resamples, confidence, accuracy, seed).assign_attrs(seed=seed)
-
-
-def _analysed(
-    analysis: Analysis,
-    threshold: float | None,
-    resamples: int,
-    confidence: float,
-    accuracy: xr.DataArray | float | None,
-    seed: int,
-) -> xr.Dataset:
-    """Return the dataset of `aging_exponent`."""
-    curves, sampled = analysis.curves, "replica" in analysis.curves.values.dims
-    choice = analysis.choice(curves.mean.to_numpy()[None])
+    sampled, choice = "replica" in curves.values.dims, analysis.choice(curves.mean.to_numpy()[None])
     used, fit = choice.members[0], parts(analysis, resamples, seed)
     level = math.nan if not used.any() else float(curves.threshold(choice.centre[0]))
     level = level if threshold is None else float(threshold)
@@ -207,7 +194,8 @@ def _analysed(
     times = _times(curves, level, resamples, confidence, seed, accuracy)
     ends = np.sort(curves.threshold([choice.low[0], choice.high[0]])).tolist()
     exact = accuracy is not None or not sampled
-    return times.merge(_numbers(curves, fit, times, used, ends, confidence, reason, exact), compat="override")
+    numbers = _numbers(curves, fit, times, used, ends, confidence, reason, exact)
+    return times.merge(numbers, compat="override").assign_attrs(seed=seed)
 
 
 def _check(resamples: int, confidence: float) -> None:

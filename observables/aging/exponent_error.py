@@ -153,10 +153,6 @@ class ExponentParts(NamedTuple):
     deviation: float
     surely: float
 
-    def total(self) -> float:
-        """Return the error of μ from statistics, threshold and drift together."""
-        return math.sqrt(self.error["exponent"] ** 2 + self.threshold**2 + self.drift**2)
-
     def fault(self, counted: bool) -> str:
         """Return why there is no exponent, or "".
 

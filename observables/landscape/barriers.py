@@ -134,9 +134,7 @@ def of_losses(losses: Array, rng: np.random.Generator, resamples: int = RESAMPLE
     drawn = _resampled(losses, rng, resamples)
     again = heights(drawn)[0]
     bias = float(again.mean()) - height
-    # The deviation of resamples is that of a population of n: small by √((n − 1)/n).
-    noise = (drawn - means) * np.sqrt(count / (count - 1))
-    narrow, wide = (_ends(means, noise, level) for level in (0.68, 0.95))
+    narrow, wide = (_ends(losses, drawn, level) for level in (0.68, 0.95))
     low, high = (max(0.0, end + refinement * (end > 0)) for end in wide)
     return Barrier(height - bias, bias, place, refinement, (narrow[1] - narrow[0]) / 2, low, high, again)
 
@@ -145,10 +143,9 @@ def interval_of_losses(
     losses: Array, rng: np.random.Generator, confidence: float, resamples: int = RESAMPLES
 ) -> tuple[float, float]:
     """Return the ends of the interval of any confidence; parameters as for `of_losses`."""
-    means, count = losses.mean(1), losses.shape[1]
-    noise = (_resampled(losses, rng, resamples) - means) * np.sqrt(count / (count - 1))
-    refinement = float(heights(means[None])[2][0])
-    low, high = (max(0.0, end + refinement * (end > 0)) for end in _ends(means, noise, confidence))
+    refinement = float(heights(losses.mean(1)[None])[2][0])
+    ends = _ends(losses, _resampled(losses, rng, resamples), confidence)
+    low, high = (max(0.0, end + refinement * (end > 0)) for end in ends)
     return low, high
 
 
@@ -164,8 +161,11 @@ def _resampled(losses: Array, rng: np.random.Generator, resamples: int) -> Array
     return np.concatenate(parts)
 
 
-def _ends(means: Array, noise: Array, confidence: float) -> tuple[float, float]:
-    """Return the ends of the interval on the grid of positions; `noise` has shape (resamples, T)."""
+def _ends(losses: Array, drawn: Array, confidence: float) -> tuple[float, float]:
+    """Return the ends of the interval on the grid of positions; `drawn` has shape (resamples, T)."""
+    means, count = losses.mean(1), losses.shape[1]
+    # The deviation of resamples is that of a population of n: small by √((n − 1)/n).
+    noise = (drawn - means) * np.sqrt(count / (count - 1))
     tail = (1 - confidence) / 2
     ends = [0, -1]
     apart = np.std(noise[:, 0] - noise[:, -1])

@@ -121,16 +121,8 @@ def regimes(loss: xr.Dataset | xr.DataArray, *, least: float = 0.1, bottom: floa
     energy = loss["energy"] if isinstance(loss, xr.Dataset) else loss
     require_dimensions(energy, "time")
     energy = ordered(energy, "time")
-    return _analysed(loss, energy, least, bottom)
-
-
-def _analysed(
-    loss: xr.Dataset | xr.DataArray, energy: xr.DataArray, least: float, bottom: float
-) -> xr.Dataset:
-    """Return what `regimes` says of an energy that has a time, and a replica or not."""
     mean = replica_mean(energy)
     time = mean["time"].to_numpy().astype(float)
-
     curve = _cells(time, mean.to_numpy())
     ramp: Ramp | KneedRamp | None = fit_ramp(*curve)
     # A knee is looked for everywhere once, then near the place where it was found.
