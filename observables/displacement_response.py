@@ -12,7 +12,7 @@ plot of Δ/2 against χ along the lag (Cugliandolo, Kurchan & Peliti 1997, PRE 5
 
     T_eff(t_w, t) = dΔ/(2 dχ)   (slope),      Δ/(2χ)   (chord from the origin).
 
-They agree where the plot is straight. The slope is that of what happens at the lag t; the chord has less
+They agree where the plot is straight. The slope belongs to the lag t alone; the chord has less
 noise, and remembers all shorter lags. Neither is a temperature where Δ is drift and not fluctuation: a
 descent with velocity v adds v² t² to Δ and nothing to χ, so that both grow with the lag.
 """

@@ -96,7 +96,7 @@ def normalised(differing: ArrayLike, error: ArrayLike) -> Array:
 
 
 def groups(runs: int, size: int) -> list[range]:
-    """Return disjoint groups of `size` of the runs 0 … runs − 1, in order; what is left over is left out.
+    """Return disjoint groups of `size` of the runs 0 … runs − 1, in order; runs left over are left out.
 
     Disjoint groups of independent runs are independent, so that their scatter is an error bar. Groups that
     share runs would make a smaller scatter than there is.

@@ -99,7 +99,7 @@ def over_pairs(
     name: str,
     further: Mapping[str, Any] | None = None,
 ) -> xr.DataArray:
-    """Take a function of what is stored at t_w and at t_w + t, for every pair of times.
+    """Take a function of the arrays stored at t_w and at t_w + t, for every pair of times.
 
     Parameters
     ----------

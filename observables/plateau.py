@@ -104,7 +104,7 @@ def plateau(
 
 
 def _table(rows: Resampled, curves: xr.DataArray, confidence: float) -> xr.Dataset:
-    """Return what `plateau` does, from the rows of its analysis."""
+    """Return the dataset of `plateau` from the rows of its analysis."""
     count = curves.sizes["waiting_time"]
     parts = [
         rows.apply(partial(_columns, first=k * count, last=(k + 1) * count)) for k in range(len(_CURVES))

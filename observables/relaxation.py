@@ -127,7 +127,7 @@ def power_law(energy: xr.DataArray, *, start: float, stop: float = math.inf) -> 
     Dataset
         limit (unit: energy), exponent, amplitude, each with its standard error over samples as
         `<name>_error` (jackknife), and as `<name>_shift` its change when only the later half of the times
-        (in ln t) is fitted, an estimate of what corrections to scaling leave. The shift is NaN where that
+        (in ln t) is fitted, an estimate of the corrections to scaling. The shift is NaN where that
         half has fewer than four times. All is NaN where no power between −5 and −0.02 fits better than
         those bounds.
     """
@@ -174,7 +174,7 @@ def _fit_power(t: Array, energy: Array) -> Array:
     e = energy - energy.mean()
 
     def unexplained(log_nu: ArrayLike) -> Array:
-        """Return the squared residual of the best line, less what no power explains."""
+        """Return the squared residual of the best line, less the part that no power explains."""
         f = np.exp(-np.exp(np.asarray(log_nu))[..., None] * (x - math.log(scale)))
         f -= f.mean(-1, keepdims=True)
         return -((f @ e) ** 2) / (f * f).sum(-1)

@@ -63,7 +63,7 @@ def fdt_ratio(
         Dimensions lag and any others, the same for both; averaged over replica where there is one, before
         slopes are taken. Pairs that are not known are NaN.
     temperature : float
-        T ≥ 0 of the bath. At T = 0, X = 0, and T_eff is what says something.
+        T ≥ 0 of the bath. At T = 0, X = 0, and only T_eff is of use.
     width : float, optional
         Width of the window in C for noisy data: the slope at a lag is that of a straight line through all
         lags whose C is within width/2 of its C. A bend of χ(C) is smeared over `width`; noise σ in C lowers
@@ -149,7 +149,7 @@ def aging_line(
         arguments but replica and lag; NaN where fewer than three lags are in the interval.
 
         q_ea is a ratio of two correlated noisy numbers, and where its denominator may be 0 no error ±σ is
-        right. Its interval is that of Fieller's theorem (`ratios`), cut to what q_EA can be: from the upper
+        right. Its interval is that of Fieller's theorem (`ratios`), cut to the range of q_EA: from the upper
         end of `between`, below which the line is fitted, to 1. If it is all of this, the data say nothing of
         a break; if it lies beyond, they contradict one there. q_ea itself is the value in this range that
         agrees best. Data without errors have no interval, and without a break (1 − X < 10⁻⁶) no q_ea.

@@ -1,4 +1,4 @@
-"""An error bar holds what it says from some number of independent samples on, which stands here.
+"""Error bars hold from some number of independent samples on, which stands here for each quantity.
 
 An error that is estimated from few samples, or of a number that is far from linear in them, covers less than
 it claims. tests/error_bars measures how much: many small virtual runs are taken from a large one, and it is

@@ -1,6 +1,6 @@
 """Two-time observables follow from stored configurations, after the run, and equal those of the run.
 
-The attributes of the configurations say what they are: with `species_counts` among them they are positions of
+The attributes of the configurations describe them: with `species_counts` among them they are positions of
 particles, and `observables.particles` defines msd and correlation.
 """
 

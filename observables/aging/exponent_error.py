@@ -22,8 +22,8 @@ error is the root of the sum of the three squares.
 Where a straight line is no description there is no number: where |μ_late − μ_early| exceeds a third of μ; or
 where the rms deviation of ln t* from the line exceeds a fifth of the rms of μ ln t_w about its mean; both
 surely, that is, less two of their standard errors. For a μ below 0.2 these are parts of 0.2. This selects no
-large or small μ: of equally weighted points the slope is independent of what is left of them. A drift that
-noise could have made is no reason to give no number, as its error is quoted.
+large or small μ: the slope of equally weighted points is independent of their deviations from the line. A
+drift that noise could have made is no reason to give no number, as its error is quoted.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _JUMPY = 1.25
 #: Part of the resamples that may lack a fit.
 _LOST = 0.05
 
-#: What `Analysis` returns, in this order.
+#: Names of the numbers that `Analysis` returns, in this order.
 _NAMES = (
     "exponent",
     "at_one",
@@ -229,7 +229,7 @@ def _without_each(values: xr.DataArray) -> Array:
 
 
 def unbiased(numbers: Resampled, k: int) -> float:
-    """Return the k-th number, a square, less what noise adds to it, and not below 0."""
+    """Return the k-th number, a square, less the part that noise adds, and not below 0."""
     value = float(numbers.value[k])
     again = numbers.again[:, k]
     again = again[np.isfinite(again)]

@@ -12,9 +12,9 @@ With y = ln Δ of each curve, linear in ln t between its lags, the mean square d
 
 ω_s the share of s on the axis of ln s. Noise adds to it: S² of y + η has the expectation S²(y) + S²(η), since
 noise has no sign. S²(η) is the mean over resamples of S² of their deviation from the average of all, times
-n/(n − 1); the replicas that waiting times share are thereby counted. The spread is the root of what is left,
-0.1 for 10 %. A standard error σ of S² gives the interval of the spread: the roots of S² ± σ, 0 for what is
-negative.
+n/(n − 1); the replicas that waiting times share are thereby counted. The spread is the root of the rest,
+0.1 for 10 %. A standard error σ of S² gives the interval of the spread: the roots of S² ± σ, 0 for a
+negative one.
 
 Waiting times, range of thresholds, and by default μ are choices of the data (`choice`): each resample makes
 its own.
@@ -99,8 +99,8 @@ def aging_collapse(
         exponent_best, the μ of the smallest spread (NaN unless inside (−0.5, 2)). Noise is deducted: a spread
         of 0 is one that noise explains. Each with `<name>_low` and `<name>_high`, the ends of its interval,
         and `<name>_error`, half the width of that of one standard error (NaN where a wrong μ moves more than
-        half of the curves out of what is known; where it moves less, what is left spreads less).
-        spread_expected: what noise alone makes of one curve at μ (NaN for a single sample).
+        half of the curves out of the known range; where it moves fewer, the rest spreads less).
+        spread_expected: the spread that noise alone makes of one curve at μ (NaN for a single sample).
         exponent: μ. fitted(waiting_time): which are judged; scaled_lag_low and scaled_lag_high, in units of
         time; `threshold_low`, `threshold_high`. NaN, with the attribute `reason` of spread, without enough
         waiting times or samples.
@@ -189,7 +189,7 @@ class _Comparison:
         return np.where(part >= _KNOWN, square, np.nan)
 
     def lowest(self, heights: Array) -> Array:
-        """Return the exponent of the smallest S², shape (B,); NaN at the ends of what is tried."""
+        """Return the exponent of the smallest S², shape (B,); NaN at the ends of the range that is tried."""
         coarse = np.stack([self.squares(heights, np.full(len(heights), mu)) for mu in _TRIED], axis=-1)
         known = np.isfinite(coarse)
         at = _TRIED[np.where(known, coarse, np.inf).argmin(-1)]

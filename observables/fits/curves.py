@@ -95,7 +95,7 @@ class Aligned(NamedTuple):
     def degrees(self) -> Array:
         """Degrees of freedom ν of σ (Welch): z is Student's t with ν where the curves are equal."""
         variances = np.stack([self.a_error, self.b_error, self.interpolation]) ** 2
-        # What interpolation misses is a bound, no estimate that scatters.
+        # The error of the interpolation is a bound, no estimate that scatters.
         known = np.full(self.x.shape, np.inf)
         return combined(variances, np.stack([self.a_degrees, self.b_degrees, known]))
 
@@ -183,7 +183,7 @@ def misses(x: Array, y: Array) -> Array:
 
 def _monotonic(x: Array, y: Array, at: Array) -> Array:
     """Return the monotonic cubic interpolation of y(x)."""
-    # Most of what this module is imported for needs no scipy.
+    # Few users of this module need scipy.
     from scipy.interpolate import PchipInterpolator
 
     return np.asarray(PchipInterpolator(x, y)(at))

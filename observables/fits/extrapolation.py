@@ -8,10 +8,10 @@ samples in 58 %.
 
 **Weights** therefore follow a smooth law of the variance of one sample, s² ∝ N^b. ln s_i² less its mean
 ψ(ν_i/2) − ln(ν_i/2) is an unbiased measurement of ln σ_i² with the variance ψ′(ν_i/2); a straight line in ln
-N is fitted to these, b with the prior −1/2 ± 1/2: sums over N parts have −1, what does not average itself 0.
-The law is taken to be good to τ = 0.2 in the logarithm; each ln σ_i² is the average of law and measurement
-with the weights 1/τ² and 1/ψ′(ν_i/2). So few samples get the law v_i, many their own variance, and where ν =
-∞ the weight is 1/e_i².
+N is fitted to these, b with the prior −1/2 ± 1/2: sums over N parts have −1, numbers that do not average
+themselves 0. The law is taken to be good to τ = 0.2 in the logarithm; each ln σ_i² is the average of law and
+measurement with the weights 1/τ² and 1/ψ′(ν_i/2). So few samples get the law v_i, many their own variance,
+and where ν = ∞ the weight is 1/e_i².
 
 **Errors** do not believe that law. For weights that do not depend on the data a coefficient is c = Σ h_i y_i,
 and Σ h_i² e_i² estimates its variance without bias, whatever the variances are. Its degrees of freedom are
@@ -19,11 +19,11 @@ those of a sum (`freedom.combined`), and c ± t·error with Student's quantile i
 made-up sets each (2, 4, 8, 40 samples and unequal numbers; 3 and 6 sizes; b = 0, −1, −2, and variances that
 jump by factors of ten): 65 to 74 % in 68 %, 93 to 98 % in 95 %.
 
-**The fit** is judged by Q = Σ (y_i − fit)²/v_i. With r_i = e_i²/v_i and P the projection onto what the fit
-leaves, of data weighted by 1/√v_i, the mean of Q is Σ P_ii r_i, its variance 2 Σ P_ij² r_i r_j. So F = Q/Σ
+**The fit** is judged by Q = Σ (y_i − fit)²/v_i. With r_i = e_i²/v_i and P the projection of the data onto the
+residuals, weighted by 1/√v_i, the mean of Q is Σ P_ii r_i, its variance 2 Σ P_ij² r_i r_j. So F = Q/Σ
 P_ii r_i is compared with the F distribution of (Σ P_ii r_i)²/Σ P_ij² r_i r_j degrees above, and those of the
 sum Σ P_ii r_i below (Box 1954, Ann. Math. Stat. 25, 290; Brunner, Dette & Munk 1997, J. Am. Stat. Assoc. 92,
-1494). χ² is F times data − terms: of known errors it is what the name says. In the same sets p < 5 % in 4 to
+1494). χ² is F times data − terms: with known errors it is the usual one. In the same sets p < 5 % in 4 to
 7 %, p < 1 % in 0.4 to 1.4 % (from two samples rarer: 1 to 6 %, 0.1 to 1.5 %).
 """
 
@@ -232,8 +232,8 @@ def extrapolate_both(
     """Fit y(N, dt) = y_∞ + Σ_k c_k/N^k + Σ_p b_p dt^p; coefficient 0 is the limit N → ∞, dt → 0.
 
     The runs need not be all pairs of N and dt: a series in N at one step and two in dt at small N will do,
-    since what is left out, dt/N, is a product of two small terms. The fit tells if it is not small: look at
-    χ².
+    since the term dt/N, which is left out, is a product of two small ones. The fit tells if it is not small:
+    look at χ².
 
     Parameters
     ----------

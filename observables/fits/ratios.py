@@ -63,13 +63,14 @@ def within(
 ) -> tuple[Array, Array]:
     """Return the smallest interval that holds all ratios of Fieller's set which are allowed.
 
-    Where none is: Fieller's own interval, beyond what is allowed; if it has none, all that is allowed.
+    Where none is allowed, it is Fieller's own interval, outside of the range; if that has none, the whole
+    range.
     """
     low, high, bounded = fieller(u, v, spread, t)
     least, most = (np.broadcast_to(np.asarray(end, dtype=float), low.shape) for end in allowed)
     everything = ~bounded & np.isnan(low)
     below, above = everything | (~bounded & (low >= least)), everything | (~bounded & (high <= most))
-    # The ends of what two rays leave of the allowed interval.
+    # The ends of the allowed interval within two rays.
     first = np.where(below, least, np.maximum(high, least))
     last = np.where(above, most, np.minimum(low, most))
     neither = ~bounded & ~below & ~above

@@ -32,7 +32,7 @@ HELD = 2**30
 
 
 class Operator(Protocol):
-    """A real symmetric matrix, known by what it does to vectors."""
+    """A real symmetric matrix, known by its products with vectors."""
 
     @property
     def size(self) -> int:

@@ -64,7 +64,7 @@ class BoxedMixture:
             raise ValueError(f"configuration: no particles in a box: it lacks {', '.join(sorted(missing))}")
         further: dict[str, Any] = {}
         if "wavenumbers" in about:
-            # A single number is what netCDF makes of a list of one.
+            # netCDF makes a single number of a list of one.
             further["wavenumbers"] = tuple(map(float, np.atleast_1d(about["wavenumbers"])))
         if "overlap_distance" in about:
             further["overlap_distance"] = float(about["overlap_distance"])

@@ -214,7 +214,7 @@ def two_time(configuration: xr.DataArray, waiting_times: Any, lags: Any, name: s
     -------
     DataArray
         Dimensions replica, waiting_time, lag, and for self_scattering species, wavenumber; NaN where t_w or
-        t_w + t was not stored. Bitwise what a run with these configurations measures.
+        t_w + t was not stored. Bitwise equal to the values of a run with these configurations.
 
     Raises
     ------

@@ -112,9 +112,9 @@ def collapse(
     -------
     Dataset
         By `waiting_time` and `lag`: msd_over_noise; local_exponent, d ln Δ/d ln t of the straight line
-        through the window about each lag, NaN where that reaches beyond the data. after_t2(waiting_time).
-        By `regime`, of the lags in question: curves, how many; spread, spread_msd (the same for Δ), ratio of
-        the two, spread_by_lag; spread_expected (what errors alone make of one curve, if those of different
+        through the window about each lag, NaN where that reaches beyond the data. after_t2(waiting_time). By
+        `regime`, of the lags in question: curves, how many; spread, spread_msd (the same for Δ), ratio of the
+        two, spread_by_lag; spread_expected (that which errors alone make of one curve, if those of different
         t_w are independent); exponent, the common power of t in Δ (curves may differ by factors); prefactor,
         the geometric mean of Δ/(D t); and prefactor_ratio, the same in units of α²/B, 1 for diffusion in
         frozen noise (attribute `reason` where α or B is missing or α changes). Each with its standard error

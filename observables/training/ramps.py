@@ -192,7 +192,7 @@ def fit_kneed_ramp(x: Array, y: Array, weights: Array, near: KneedRamp | None = 
     total = float(np.sum(weights * (y - np.average(y, weights=weights)) ** 2))
 
     def heights(corners: Array) -> tuple[Array, float]:
-        # Columns: what a unit of each height adds at every point.
+        # A column holds the part of a unit of its height at every point.
         parts = np.stack([np.interp(x, corners, unit) for unit in np.eye(3)], 1)
         best = np.linalg.lstsq(parts * root[:, None], y * root, rcond=None)[0].astype(np.float64)
         return best, float(np.sum(weights * (y - parts @ best) ** 2))

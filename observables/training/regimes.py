@@ -50,7 +50,7 @@ METHOD = (
     "corners of the straight line through the middle half of the descent, minus these"
 )
 
-#: Definitions of the corners, and what they are.
+#: Names of the definitions of the corners → the definitions.
 DEFINITIONS = {
     "ramp": "corner of the nearest ramp; the one that is quoted",
     "line": "the line through the middle half of the descent meets the level",
