@@ -3,7 +3,7 @@
 Both take turns in one process, on one thread of torch. The table shows the fastest step with channels
 outermost, the ratio of the other to it (below 1 channels innermost are faster), and what the system chooses.
 
-    python benchmarks/channels.py [--batch 16] [--seconds 4] [--double]
+    python benchmarks/channels.py [--quick] [--batch 16] [--seconds 4] [--double]
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--double", action="store_true")
+    parser.add_argument("--quick", action="store_true", help="short turns, the narrowest net of each kind")
     given = parser.parse_args()
+    seconds = 0.2 if given.quick else given.seconds
     torch.set_num_threads(1)
     # Without it narrow nets would write past their memory.
     protect()
@@ -67,11 +69,11 @@ def main() -> None:
     print(f"B = {given.batch}, {dtype}, {torch.backends.cpu.get_cpu_capability()}")
     print(f"{'net':24s}{'width':>6s}{'outermost':>12s}{'innermost':>11s}  chosen")
     for name, (build, widths) in NETS.items():
-        for width in widths:
+        for width in widths[:1] if given.quick else widths:
             module = build(width).to(dtype)
             orders = {"outermost": torch.contiguous_format, "innermost": torch.channels_last}
             calls = {key: step(module, given.batch, order, dtype) for key, order in orders.items()}
-            spent = fastest(calls, given.seconds)
+            spent = fastest(calls, seconds)
             ratio = spent["innermost"] / spent["outermost"]
             chosen = "innermost" if channels_last_pays(module) else "outermost"
             print(

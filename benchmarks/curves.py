@@ -16,6 +16,7 @@ import argparse
 import os
 import statistics
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,10 +103,10 @@ def stepped(settings: Settings, threads: int) -> Stepper:
     return made
 
 
-def memory(folder: Path, threads: int) -> None:
+def memory(folder: Path, momenta: Sequence[float], threads: int) -> None:
     """Print what curves hold beyond plain training, of a wide net on few examples."""
     copy = 4 * (784 * WIDE + WIDE + WIDE * WIDE + WIDE + 10 * WIDE + 10)
-    for momentum in (0.0, 0.9):
+    for momentum in momenta:
         training = plain("wide", folder, momentum)
         stepped(training, threads)
         base = held(training, threads)
@@ -120,15 +121,15 @@ def memory(folder: Path, threads: int) -> None:
 def main() -> None:
     """Let the steps of plain training and of curves take turns; print ratios and copies."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="short turns")
+    parser.add_argument("--quick", action="store_true", help="short turns, two nets")
     parser.add_argument("--system", action="append", choices=sorted(NETS))
     options = parser.parse_args()
     threads, rounds = available_threads(), 3 if options.quick else 9
     with tempfile.TemporaryDirectory() as kept:
         folder = Path(kept)
         if not options.system:
-            memory(folder, threads)
-        for name in options.system or SMALL:
+            memory(folder, (0.9,) if options.quick else (0.0, 0.9), threads)
+        for name in options.system or (SMALL[:2] if options.quick else SMALL):
             training = plain(name, folder)
             settings = {f"{kind}, {n}": curve(name, folder, kind, n) for kind, n in CURVES}
             steppers = {"plain": Stepper(training, threads)}

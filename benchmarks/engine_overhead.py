@@ -4,7 +4,7 @@ The same steps of the 3-spin model are taken twice: by one call of the fused ker
 by a whole run with logarithmic measurements, two-time observables, stored configurations, checkpoints and the
 result file. Runs alternate; medians are compared. Printed apart: what building the couplings costs.
 
-    python benchmarks/engine_overhead.py [--n 256] [--t-max 40] [--repeat 5]
+    python benchmarks/engine_overhead.py [--quick] [--n 256] [--t-max 40] [--repeat 5]
 """
 
 from __future__ import annotations
@@ -74,7 +74,10 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=256)
     parser.add_argument("--t-max", type=float, default=40.0)
     parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="64 spins, a shorter run, three turns")
     options = parser.parse_args()
+    if options.quick:
+        options.n, options.t_max, options.repeat = 64, 10.0, 3
     with tempfile.TemporaryDirectory() as folder:
         given = settings(options.n, options.t_max, Path(folder) / "result.nc")
         bare({**given, "dynamics": {**given["dynamics"], "t_max": 2.0}})

@@ -5,7 +5,7 @@ one thread. Each makes the whole matrix; they take turns, and medians are compar
 differentiates the gradient once for each column. Printed apart: the eigenvalues, and one product with a
 vector for the small convolutional net, vector by vector and batched.
 
-    python benchmarks/hessian.py [--repeat 15]
+    python benchmarks/hessian.py [--quick] [--repeat 15]
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def prepared(module: nn.Module, shape: tuple[int, ...], classes: int, examples: 
     layout, weights = Layout(module), Layout(module).of(module)
     work = multiplications(module, torch.zeros(1, *shape))
     twin = Twin(module, layout, Loss("cross_entropy", classes), data, work, 1)
-    return LossHessian(twin, weights, [], torch.arange(examples))
+    return LossHessian(twin, weights, {}, torch.arange(examples))
 
 
 def naive(module: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
@@ -122,12 +122,14 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--repeat", type=int, default=15)
+    parser.add_argument("--quick", action="store_true", help="two turns")
     options = parser.parse_args()
+    repeat = 2 if options.quick else options.repeat
     warnings.filterwarnings("ignore", category=UserWarning)
     torch.set_num_threads(1)
     with threadpool_limits(limits=1, user_api="blas"):
-        small(options.repeat)
-        convolutional(options.repeat)
+        small(repeat)
+        convolutional(repeat)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-r"""Response against displacement: the effective temperature of degrees of freedom that need no fixed norm.
+r"""Response is set against displacement here: this needs no fixed norm, and gives an effective temperature.
 
 χ(t_w + t, t_w) is the response to a constant force switched on at t_w, of one coordinate to its own,
 Δ(t_w, t_w + t) the mean square displacement of one coordinate. In equilibrium at temperature T, in the time
@@ -12,7 +12,7 @@ plot of Δ/2 against χ along the lag (Cugliandolo, Kurchan & Peliti 1997, PRE 5
 
     T_eff(t_w, t) = dΔ/(2 dχ)   (slope),      Δ/(2χ)   (chord from the origin).
 
-They agree where the plot is straight. The slope is that of what happens at the lag t; the chord has less
+They agree where the plot is straight. The slope belongs to the lag t alone; the chord has less
 noise, and remembers all shorter lags. Neither is a temperature where Δ is drift and not fluctuation: a
 descent with velocity v adds v² t² to Δ and nothing to χ, so that both grow with the lag.
 """
@@ -23,8 +23,8 @@ import numpy as np
 import xarray as xr
 
 from .fits.regression import inverse, line, near, three_points
-from .pairs import check_same_axes, ordered
-from .statistics import Array, average, jackknife, tabulate
+from .pairs import check_same_axes, lag_last, ordered
+from .statistics import Array, jackknife, replica_mean, sample_count, tabulate
 
 #: Responses to +h and −h may differ by so much of their sum; beyond that χ is not used.
 MOST = 0.1
@@ -77,10 +77,10 @@ def effective_temperature(
         raise ValueError(f"decades = {decades}: must be > 0 (window in the logarithm of the lag), or None")
     delta, chi = _matching(msd, integrated_response)
     scale = 2.0 * float(integrated_response.attrs.get("spatial_dimensions", 1))
-    mean = [_mean(v) for v in (delta, chi)]
+    mean = [replica_mean(v) for v in (delta, chi)]
     known = np.isfinite(mean[0].to_numpy()) & np.isfinite(mean[1].to_numpy()) & (mean[1].to_numpy() > 0)
     if nonlinearity is not None:
-        known &= (ordered(_mean(nonlinearity), "lag").transpose(*mean[1].dims) <= most).to_numpy()
+        known &= (ordered(replica_mean(nonlinearity), "lag").transpose(*mean[1].dims) <= most).to_numpy()
     lag = np.log10(chi["lag"].to_numpy().astype(float))
     inside = None if decades is None else near(np.broadcast_to(lag, known.shape), known, decades / 2)
     enough = known if inside is None else known & (inside.sum(-1) >= 3)
@@ -97,23 +97,12 @@ def effective_temperature(
     pairs = {}
     for k, (name, shown) in enumerate(zip(_ABOUT, (enough, known), strict=True)):
         pairs[name] = np.where(shown, values[k], np.nan), np.where(shown, errors[k], np.nan)
-    found = tabulate(pairs, mean[1], _ABOUT)
-    samples = average(delta).error.attrs["samples"] if "replica" in delta.dims else 1
-    for name in _ABOUT:
-        found[f"{name}_error"].attrs["samples"] = samples
-    return found
+    return tabulate(pairs, mean[1], _ABOUT, sample_count(delta))
 
 
-def _mean(values: xr.DataArray) -> xr.DataArray:
-    return average(values).mean if "replica" in values.dims else values
-
-
-def _matching(msd: xr.DataArray, response: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
+def _matching(msd: xr.DataArray, response: xr.DataArray) -> list[xr.DataArray]:
     """Return both with lag last, replica (where there is one) first."""
     check_same_axes(msd, response, ("msd", "response"))
     if response.attrs.get("centre_of_mass_mobility"):
         raise ValueError("the response has a part of the centre of mass, which is not in msd: take it off")
-    msd, response = ordered(msd, "lag"), ordered(response, "lag")
-    order = [d for d in msd.dims if d not in ("replica", "lag")]
-    first = ["replica"] if "replica" in msd.dims else []
-    return msd.transpose(*first, *order, "lag"), response.transpose(*first, *order, "lag")
+    return lag_last(msd, response)

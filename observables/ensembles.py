@@ -1,9 +1,10 @@
-r"""Ensembles of classifiers: their mean prediction, how far members differ, what k budgets buy.
+r"""Ensembles of classifiers are judged here: their mean prediction, and how far members differ.
 
 The ensemble of members j = 1 … m predicts the mean of their class probabilities, p̄ = (1/m) Σ_j p_j. Its
 error is the part of the examples whose largest mean probability is another class's; its loss the mean
-negative log-likelihood, −⟨ln p̄(label)⟩ (Garipov et al., Loss surfaces, mode connectivity, and fast ensembling
-of DNNs, NeurIPS 2018, section 5.3; Huang et al., Snapshot ensembles: train 1, get M for free, ICLR 2017).
+negative log-likelihood, −⟨ln p̄(label)⟩ (Garipov et al., Loss surfaces, mode connectivity, and fast
+ensembling of DNNs, NeurIPS 2018, section 5.3; Huang et al., Snapshot ensembles: train 1, get M for free, ICLR
+2017).
 """
 
 from __future__ import annotations
@@ -13,11 +14,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Array = NDArray[np.float64]
-Labels = NDArray[np.int64]
+from .statistics import Array
 
 
-class Pool:
+class PredictionPool:
     """The running sum of members' predictions: members are added one by one, and none is kept.
 
     Parameters
@@ -28,7 +28,7 @@ class Pool:
         Outputs K of a member.
     """
 
-    def __init__(self, labels: Labels, classes: int) -> None:
+    def __init__(self, labels: NDArray[np.int64], classes: int) -> None:
         self.labels, self.count = labels, 0
         self._sum = np.zeros((len(labels), classes))
 
@@ -37,7 +37,7 @@ class Pool:
         self._sum += predictions
         self.count += 1
 
-    def merge(self, other: Pool) -> None:
+    def merge(self, other: PredictionPool) -> None:
         """Add all members of another pool."""
         self._sum += other._sum
         self.count += other.count
@@ -96,7 +96,7 @@ def normalised(differing: ArrayLike, error: ArrayLike) -> Array:
 
 
 def groups(runs: int, size: int) -> list[range]:
-    """Return disjoint groups of `size` of the runs 0 … runs − 1, in order; what is left over is left out.
+    """Return disjoint groups of `size` of the runs 0 … runs − 1, in order; runs left over are left out.
 
     Disjoint groups of independent runs are independent, so that their scatter is an error bar. Groups that
     share runs would make a smaller scatter than there is.

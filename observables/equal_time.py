@@ -1,4 +1,4 @@
-r"""C(t, t), the correlation at equal times, from the two-time observables of a file.
+r"""C(t, t), the correlation at equal times, follows from the two-time observables of a file.
 
 The theorem at fixed t, R(t, t_w) = β ∂C(t, t_w)/∂t_w, integrates to χ(t, t_w) = β [C(t, t) − C(t, t_w)]: the
 line of a plot of χ against C begins at C = C(t, t), not at 1, and moves with t where C(t, t) does. Divided by
@@ -37,7 +37,7 @@ def equal_time(correlation: xr.DataArray, msd: xr.DataArray) -> xr.Dataset:
     Dataset
         at_waiting, C(t_w, t_w): half of Δ + 2C on the straight line through the first known lag and the first
         that is twice as long, at lag 0: off by O(t²) of these lags. at_end, C(t_w + t, t_w + t): Δ + 2C less
-        this. Of every replica. NaN where nothing is known.
+        this. Each replica has its own. NaN where nothing is known.
     """
     check_same_axes(correlation, msd, ("correlation", "msd"))
     given, correlation = correlation["lag"], ordered(correlation, "lag")

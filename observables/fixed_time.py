@@ -1,4 +1,4 @@
-"""Two-time observables at a fixed observation time t = t_w + lag, with the waiting time as the parameter."""
+"""Two-time observables are taken at a fixed observation time t = t_w + lag, with t_w as the parameter."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def at_observation_time(values: xr.DataArray, observation_time: float) -> xr.Dat
         Dimensions waiting_time, lag and any others.
     observation_time : float
         t > 0. A lag t − t_w that is in the file is taken as it is; between two others the value is on the
-        straight line in ln(lag). C and χ both move along the chord of their curve then: what is off in the
-        plot of one against the other is of second order.
+        straight line in ln(lag). C and χ then both move along the chord of their curve, so that a plot of one
+        against the other is off by the second order only.
 
     Returns
     -------
@@ -65,6 +65,6 @@ def at_observation_time(values: xr.DataArray, observation_time: float) -> xr.Dat
             f"t_w + lag) there, or lags on both sides of one; needed: {PAIRS} at least"
         )
     since = observation_time - np.array(times)
-    made = xr.concat(taken, xr.DataArray(since, {"lag": since}, "lag", attrs=values["lag"].attrs))
-    made = made.assign_coords(waiting_time=("lag", times, values["waiting_time"].attrs))
-    return made.transpose(*(d for d in values.dims if d != "waiting_time")).assign_attrs(values.attrs)
+    along = xr.concat(taken, xr.DataArray(since, {"lag": since}, "lag", attrs=values["lag"].attrs))
+    along = along.assign_coords(waiting_time=("lag", times, values["waiting_time"].attrs))
+    return along.transpose(*(d for d in values.dims if d != "waiting_time")).assign_attrs(values.attrs)

@@ -1,4 +1,4 @@
-r"""Fluctuations between replicas: the dynamical susceptibility χ₄ and the distribution of overlaps P(q).
+r"""Fluctuations between replicas are measured here: the susceptibility χ₄, the distribution P(q) of overlaps.
 
 With C the correlation of one replica, a mean over N degrees of freedom,
 
@@ -30,12 +30,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from .statistics import Array, average, interval
+from .statistics import Array, average, interval, jackknife_error, tabulate
 
 _ABOUT = {
-    "chi4": "dynamical susceptibility, N times the variance of the correlation over replicas",
-    "chi4_thermal": "part of chi4 within a sample",
-    "chi4_disorder": "part of chi4 between samples",
+    "chi4": {"long_name": "dynamical susceptibility, N times the variance of the correlation over replicas"},
+    "chi4_thermal": {"long_name": "part of chi4 within a sample"},
+    "chi4_disorder": {"long_name": "part of chi4 between samples"},
 }
 #: Powers of q of which the mean is taken.
 MOMENTS = (1, 2, 4)
@@ -54,7 +54,7 @@ def dynamical_susceptibility(
     size : int, optional
         N, degrees of freedom; by default the attribute `dof` of the correlation.
     confidence : float
-        Of the intervals.
+        Confidence of the intervals.
 
     Returns
     -------
@@ -77,21 +77,16 @@ def dynamical_susceptibility(
     mean, variance, replicas = _by_sample(correlation)
     count, samples = len(mean), int(np.unique(_labels(correlation)).size)
     like = correlation.isel(replica=0, drop=True)
-    made: dict[str, Any] = {}
+    numbers: dict[str, tuple[Array, ...]] = {}
     for name, (value, left_out) in _parts(mean, variance, replicas, samples).items():
-        made[name] = (like.dims, size * value, {"long_name": _ABOUT[name], "units": "1"})
-        about = {"long_name": f"error of {name}", "units": "1", "samples": count}
-        made[f"{name}_error"] = (like.dims, size * _jackknife_error(left_out), about)
+        numbers[name] = size * value, size * jackknife_error(left_out)
         if name == "chi4_disorder":
             continue
         with np.errstate(divide="ignore", invalid="ignore"):
-            error = _jackknife_error(np.log(left_out))
+            error = jackknife_error(np.log(left_out))
             ends = np.exp(interval(np.log(size * value), error, max(count - 1, 1), confidence))
-        for end, at in zip(("low", "high"), ends, strict=True):
-            words = {"long_name": f"{end} end of the interval of {name}", "units": "1"}
-            made[f"{name}_{end}"] = (like.dims, at, words)
-    coordinates = {d: correlation[d] for d in like.dims if d in correlation.coords}
-    return xr.Dataset(made, coordinates)
+        numbers[name] += tuple(ends)
+    return tabulate(numbers, like, _ABOUT, count)
 
 
 def _labels(values: xr.DataArray) -> Any:
@@ -101,17 +96,17 @@ def _labels(values: xr.DataArray) -> Any:
 
 
 def _by_sample(correlation: xr.DataArray) -> tuple[Array, Array, Array]:
-    """Return of each independent unit (first axis) mean m, variance w, and the number of replicas R.
+    """Return mean m, variance w, and the number of replicas R of each independent unit (first axis).
 
-    Of a single sample the units are its replicas. A common shift changes no variance, and keeps digits.
+    The units of a single sample are its replicas. A common shift changes no variance, and keeps digits.
     """
     values = correlation.transpose("replica", ...)
     centred = (values - values.mean("replica")).to_numpy()
     labels = _labels(correlation)
-    found = np.unique(labels)
-    if found.size in (1, labels.size):
+    samples = np.unique(labels)
+    if samples.size in (1, labels.size):
         return centred, np.full(centred.shape, np.nan), np.ones(len(centred))
-    groups = [centred[labels == label] for label in found]
+    groups = [centred[labels == label] for label in samples]
     nothing = np.full(centred.shape[1:], np.nan)
     variance = [g.var(0, ddof=1) if len(g) > 1 else nothing for g in groups]
     return np.array([g.mean(0) for g in groups]), np.array(variance), np.array([len(g) for g in groups])
@@ -125,17 +120,17 @@ def _parts(mean: Array, variance: Array, replicas: Array, samples: int) -> dict[
     (thermal, between), (thermal_left, between_left) = parts
     nothing = between * np.nan, between_left * np.nan
     if samples > 1 and np.isnan(variance).all() and (replicas == 1).all():
-        found = {"chi4": (between, between_left), "chi4_thermal": nothing, "chi4_disorder": nothing}
+        named = {"chi4": (between, between_left), "chi4_thermal": nothing, "chi4_disorder": nothing}
     elif samples == 1:
         whole = between, between_left
-        found = {"chi4": whole, "chi4_thermal": whole, "chi4_disorder": nothing}
+        named = {"chi4": whole, "chi4_thermal": whole, "chi4_disorder": nothing}
     else:
-        found = {
+        named = {
             "chi4": (between + thermal, between_left + thermal_left),
             "chi4_thermal": (thermal, thermal_left),
             "chi4_disorder": (between, between_left),
         }
-    return {name: (value[0], left) for name, (value, left) in found.items()}
+    return {name: (value[0], left) for name, (value, left) in named.items()}
 
 
 def _variances(mean: Array, variance: Array, replicas: Array, kept: Any) -> tuple[Array, Array]:
@@ -151,11 +146,6 @@ def _variances(mean: Array, variance: Array, replicas: Array, kept: Any) -> tupl
         thermal.append(inside)
         between.append(spread - np.where(count > 0, inside * np.mean(1 / r), 0.0))
     return np.array(thermal), np.array(between)
-
-
-def _jackknife_error(left_out: Array) -> Array:
-    n = len(left_out)
-    return np.asarray(np.sqrt((n - 1) / n * np.sum((left_out - left_out.mean(0)) ** 2, axis=0)))
 
 
 def overlaps(configuration: xr.DataArray) -> xr.DataArray:
@@ -192,15 +182,15 @@ def overlaps(configuration: xr.DataArray) -> xr.DataArray:
         coordinates["sample"].append(np.full(first.size, label))
         coordinates["first"].append(names[members[first]])
         coordinates["second"].append(names[members[second]])
-    found = np.concatenate(values)
-    if not found.size:
+    of_pairs = np.concatenate(values)
+    if not of_pairs.size:
         raise ValueError("no sample has two replicas: needed for an overlap")
     along = {name: ("pair", np.concatenate(parts)) for name, parts in coordinates.items()}
     about = {
         "long_name": "overlap of two replicas of a sample",
         "units": configuration.attrs.get("units", "1"),
     }
-    return xr.DataArray(found, along, ("pair",), "overlap", about)
+    return xr.DataArray(of_pairs, along, ("pair",), "overlap", about)
 
 
 def overlap_distribution(pairs: xr.DataArray, *, bins: int | Any = 40) -> xr.Dataset:
@@ -209,7 +199,7 @@ def overlap_distribution(pairs: xr.DataArray, *, bins: int | Any = 40) -> xr.Dat
     Parameters
     ----------
     pairs : DataArray
-        What `overlaps` returns.
+        As `overlaps` returns it.
     bins : int or array_like
         Their number, between −m and m, where m is 1 or, if this is larger, the largest |q|; or their edges.
 
@@ -218,7 +208,7 @@ def overlap_distribution(pairs: xr.DataArray, *, bins: int | Any = 40) -> xr.Dat
     Dataset
         density(overlap), the histogram, at the centres of the bins (`overlap_low`, `overlap_high`: edges;
         normalised to the pairs inside them), and moment(power), ⟨q⟩, ⟨q²⟩, ⟨q⁴⟩, each with its standard error
-        `<name>_error`. Samples count the same, however many replicas they have. Of a single sample P_J(q),
+        `<name>_error`. Samples count the same, however many replicas they have. A single sample gives P_J(q),
         with the error over its replicas (jackknife: each is left out with all its pairs); NaN for two.
     """
     q = pairs.to_numpy()
@@ -240,24 +230,24 @@ def overlap_distribution(pairs: xr.DataArray, *, bins: int | Any = 40) -> xr.Dat
         values, count = _statistics(q, edges), names.size
         kept = [(first != a) & (second != a) for a in names]
         left_out = [_statistics(q[k], edges) for k in kept] if count > 2 else [values * np.nan]
-        errors = _jackknife_error(np.array(left_out))
-    middle = (edges[1:] + edges[:-1]) / 2
-    made = xr.Dataset(
-        coords={
-            "power": list(MOMENTS),
-            "overlap": ("overlap", middle, {"long_name": "overlap q", "units": "1"}),
-            "overlap_low": ("overlap", edges[:-1]),
-            "overlap_high": ("overlap", edges[1:]),
-        }
-    )
+        errors = jackknife_error(np.array(left_out))
+    about = {"long_name": "overlap q", "units": "1"}
+    low, high = edges[:-1], edges[1:]
+    distribution = xr.Dataset(
+        coords={"power": list(MOMENTS), "overlap": ("overlap", (high + low) / 2, about)}
+    ).assign_coords(overlap_low=("overlap", low), overlap_high=("overlap", high))
     cut = len(MOMENTS)
     for name, dim, part, words in (
         ("moment", "power", slice(None, cut), "mean of a power of the overlap"),
         ("density", "overlap", slice(cut, None), "distribution of overlaps P(q)"),
     ):
-        made[name] = (dim, values[part], {"long_name": words, "units": "1"})
-        made[f"{name}_error"] = (dim, errors[part], {"long_name": f"error of {name}", "samples": count})
-    return made
+        distribution[name] = (dim, values[part], {"long_name": words, "units": "1"})
+        distribution[f"{name}_error"] = (
+            dim,
+            errors[part],
+            {"long_name": f"error of {name}", "samples": count},
+        )
+    return distribution
 
 
 def _statistics(q: Array, edges: Array) -> Array:

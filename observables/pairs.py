@@ -1,4 +1,4 @@
-"""Functions of what is stored at two times, for every pair of a waiting time and a lag."""
+"""Values at pairs of times are looked up, checked and ordered here."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from .statistics import Array
 
 #: A time given is a time stored if the two differ by no more than this part of the time. It lets decimals be
 #: typed; between times that lie close together the part of their distance counts.
@@ -27,7 +26,7 @@ class StoredTimes:
     ----------
     times : array_like, shape (times,)
     name : str
-        What messages call them.
+        Name of the times in messages.
 
     Raises
     ------
@@ -100,7 +99,7 @@ def over_pairs(
     name: str,
     further: Mapping[str, Any] | None = None,
 ) -> xr.DataArray:
-    """Take a function of what is stored at t_w and at t_w + t, for every pair of times.
+    """Take a function of the arrays stored at t_w and at t_w + t, for every pair of times.
 
     Parameters
     ----------
@@ -154,6 +153,25 @@ def index_of(times: Array, t: float) -> int | None:
     return StoredTimes(times).index(t)
 
 
+def require_dimensions(values: xr.DataArray, *needed: str, of: str = "") -> None:
+    """Raise ValueError unless values have the dimensions that are needed, replica or not, and no others."""
+    if not set(needed) <= set(values.dims) <= {*needed, "replica"}:
+        raise ValueError(f"dimensions {values.dims}{of}: needed: {', '.join(needed)}, and replica or not")
+
+
+def positive_lags(values: xr.DataArray) -> xr.DataArray:
+    """Return values at lags > 0, ascending; dimensions waiting_time and lag last, replica before them."""
+    values = ordered(values, "lag")
+    return values.sel(lag=values["lag"] > 0).transpose(..., "waiting_time", "lag")
+
+
+def lag_last(*values: xr.DataArray) -> list[xr.DataArray]:
+    """Return values of the same axes in one order of dimensions: replica, others, lag, which ascends."""
+    others = [d for d in values[0].dims if d not in ("replica", "lag")]
+    first = ["replica"] if "replica" in values[0].dims else []
+    return [ordered(v, "lag").transpose(*first, *others, "lag") for v in values]
+
+
 def check_same_axes(first: xr.DataArray, second: xr.DataArray, names: tuple[str, str]) -> None:
     """Refuse two quantities, of these names, that are not of the same pairs of times.
 
@@ -167,6 +185,11 @@ def check_same_axes(first: xr.DataArray, second: xr.DataArray, names: tuple[str,
             f"dimensions {first.dims} of the {names[0]} and {second.dims} of the {names[1]}: must be the "
             "same, lag among them"
         )
-    for dim in first.dims:
+    check_coordinates(first, second, names)
+
+
+def check_coordinates(first: xr.DataArray, second: xr.DataArray, names: tuple[str, str]) -> None:
+    """Raise ValueError if a coordinate along a dimension of the second quantity differs from the first's."""
+    for dim in second.dims:
         if not np.array_equal(first[dim], second[dim]):
             raise ValueError(f"coordinate {dim!r} differs between {names[0]} and {names[1]}")

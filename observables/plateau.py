@@ -1,4 +1,4 @@
-r"""The plateau q_EA of an aging correlation, from the inflection of C(t_w + t, t_w) in ln t.
+r"""The plateau q_EA of an aging correlation follows from the inflection of C(t_w + t, t_w) in ln t.
 
 Near its plateau C = q + A t^{−a} − B t^b, where B falls with t_w (Bouchaud, Cugliandolo, Kurchan & Mézard
 1996, Physica A 226, 243). The inflection in x = ln t is where a² A t^{−a} = b² B t^b. There
@@ -20,10 +20,9 @@ from functools import partial
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
-from .pairs import ordered
-from .statistics import Array, Mask, Resampled, average, bootstrap, tabulate
+from .pairs import ordered, positive_lags, require_dimensions
+from .statistics import Array, Mask, Resampled, bootstrap, replica_mean, tabulate
 
 #: A plateau is flatter than the steps on both sides by this part of the steepest slope.
 _FAINT = 0.02
@@ -66,7 +65,7 @@ def plateau(
     exponents : (float, float), optional
         a and b, where theory knows them: the correction is then not fitted, and q_EA the mean over t_w.
     confidence : float
-        Of the intervals.
+        Confidence of the intervals.
 
     Returns
     -------
@@ -87,11 +86,9 @@ def plateau(
         raise ValueError(f"decades = {decades}: must be > 0 (width of the window in log10 of the lag)")
     if exponents is not None and not all(v > 0 for v in exponents):
         raise ValueError(f"exponents = {exponents}: must be (a, b), both > 0, or None")
-    if not {"waiting_time", "lag"} <= set(correlation.dims) <= {"replica", "waiting_time", "lag"}:
-        raise ValueError(f"dimensions {correlation.dims}: needed: waiting_time, lag, and replica or not")
-    correlation = ordered(ordered(correlation, "lag"), "waiting_time")
-    correlation = correlation.sel(lag=correlation["lag"] > 0).transpose(..., "waiting_time", "lag")
-    mean = average(correlation).mean if "replica" in correlation.dims else correlation
+    require_dimensions(correlation, "waiting_time", "lag")
+    correlation = ordered(positive_lags(correlation), "waiting_time")
+    mean = replica_mean(correlation)
     x = np.log(mean["lag"].to_numpy())
     cubics = [_Cubics(x, np.isfinite(c), decades * math.log(10)) for c in mean.to_numpy()]
     known = None if exponents is None else 1 / exponents[0] - 1 / exponents[1]
@@ -102,22 +99,24 @@ def plateau(
         limits = np.array([_limit(row[0], row[1], known) for row in curves])
         return np.concatenate([curves.reshape(len(c), -1), limits], axis=1)
 
-    found = bootstrap(analysis, correlation, resamples=_RESAMPLES)
-    return _table(found, mean.isel(lag=0, drop=True), confidence)
+    rows = bootstrap(analysis, correlation, resamples=_RESAMPLES)
+    return _table(rows, mean.isel(lag=0, drop=True), confidence)
 
 
-def _table(found: Resampled, curves: xr.DataArray, confidence: float) -> xr.Dataset:
-    """Return what `plateau` does, from the rows of its analysis."""
-    count, made = curves.sizes["waiting_time"], xr.Dataset()
-    for k, name in enumerate(_CURVES):
-        part = found.apply(partial(_columns, first=k * count, last=(k + 1) * count))
-        made = made.merge(_stated(name, part, curves, confidence))
-    limits = [found.apply(partial(_columns, first=3 * count + k)) for k in range(3)]
-    for limit, name in zip(limits[:2], _LIMIT, strict=True):
-        made = made.merge(_stated(name, limit, curves.isel(waiting_time=0, drop=True), confidence))
+def _table(rows: Resampled, curves: xr.DataArray, confidence: float) -> xr.Dataset:
+    """Return the dataset of `plateau` from the rows of its analysis."""
+    count = curves.sizes["waiting_time"]
+    parts = [
+        rows.apply(partial(_columns, first=k * count, last=(k + 1) * count)) for k in range(len(_CURVES))
+    ]
+    by_curve = {name: _with_interval(part, confidence) for name, part in zip(_CURVES, parts, strict=True)}
+    limits = [rows.apply(partial(_columns, first=3 * count + k)) for k in range(3)]
+    scalars = {name: _with_interval(limit, confidence) for name, limit in zip(_LIMIT, limits, strict=False)}
+    table = tabulate(by_curve, curves, _CURVES, rows.samples)
+    table = table.merge(tabulate(scalars, curves.isel(waiting_time=0, drop=True), _LIMIT, rows.samples))
     about = {"long_name": "q_ea minus that of all waiting times", "units": "1"}
     share = {"long_name": "part of the resamples that give q_ea", "units": "1"}
-    return made.assign(q_ea_shift=((), limits[2].value, about), q_ea_share=((), limits[0].share(), share))
+    return table.assign(q_ea_shift=((), limits[2].value, about), q_ea_share=((), limits[0].share(), share))
 
 
 def _columns(rows: Array, first: int, last: int | None = None) -> Array:
@@ -125,24 +124,17 @@ def _columns(rows: Array, first: int, last: int | None = None) -> Array:
     return rows[:, first] if last is None else rows[:, first:last]
 
 
-def _stated(name: str, found: Resampled, like: xr.DataArray, confidence: float) -> xr.Dataset:
-    """Return a number with its error and interval."""
-    made = tabulate({name: (found.value, found.error())}, like, {**_CURVES, **_LIMIT})
-    made[f"{name}_error"].attrs["samples"] = found.samples
-    for end, at in zip(("low", "high"), found.interval(confidence), strict=True):
-        made[f"{name}_{end}"] = (like.dims, at, {"long_name": f"{end} end of the interval of {name}"})
-    return made
+def _with_interval(number: Resampled, confidence: float) -> tuple[Array, ...]:
+    """Return value, error and the ends of the interval."""
+    return number.value, number.error(), *number.interval(confidence)
 
 
 def _limit(height: Array, slope: Array, known: float | None) -> tuple[float, float, float]:
     """Return q_EA, the correction, and the shift, from C and S at the inflections of all waiting times."""
-    found = np.flatnonzero(np.isfinite(height))
-    late, every = (_intercept(slope[k], height[k], known) for k in (_late(found), found))
-    return *late, late[0] - every[0] if found.size > 2 else math.nan
-
-
-def _late(found: NDArray[np.intp]) -> NDArray[np.intp]:
-    return found[-max(2, math.ceil(found.size / 2)) :]
+    every = np.flatnonzero(np.isfinite(height))
+    later = every[-max(2, math.ceil(every.size / 2)) :]
+    (limit, correction), (of_all, _) = (_intercept(slope[k], height[k], known) for k in (later, every))
+    return limit, correction, limit - of_all if every.size > 2 else math.nan
 
 
 def _intercept(slope: Array, height: Array, known: float | None) -> tuple[float, float]:
@@ -165,7 +157,7 @@ class _Cubics:
     known : ndarray of bool, shape (lag,)
         Which points of the curve are known.
     width : float
-        Of the window in x.
+        Width of the window in x.
     """
 
     def __init__(self, x: Array, known: Mask, width: float) -> None:
@@ -187,19 +179,19 @@ class _Cubics:
     def inflections(self, curves: Array) -> Array:
         """Return C, −dC/dx and the lag where the second derivative vanishes, shape (curves, 3).
 
-        Of the cubic about the flattest point between two steeper parts; NaN where there is none, or its
-        inflection is not in its window.
+        They are those of the cubic about the flattest point between two steeper parts. NaN where there is
+        none, or its inflection is not in its window.
         """
-        found = np.full((len(curves), 3), np.nan)
+        inflections = np.full((len(curves), 3), np.nan)
         if not self.start.size:
-            return found
+            return inflections
         whole = np.flatnonzero(np.isfinite(curves[:, self.known]).all(1))
         fits = (np.where(self.known, curves[whole], 0.0) @ self.weights.T).reshape(whole.size, -1, 4)
         for row, fit in zip(whole.tolist(), fits, strict=True):
             j = _flattest(fit[:, 1])
             if j is not None:
-                found[row] = self._inflection(fit[j], j)
-        return found
+                inflections[row] = self._inflection(fit[j], j)
+        return inflections
 
     def _inflection(self, fit: Array, j: int) -> tuple[float, float, float]:
         c0, c1, c2, c3 = fit.tolist()

@@ -1,4 +1,4 @@
-"""One-time relaxation: how an energy descends."""
+"""The powers with which an energy relaxes are measured here."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from .fits.regression import line, near, three_points
-from .pairs import ordered, slack
-from .statistics import Array, average, jackknife, tabulate
+from .fits.regression import line, three_points, windows
+from .pairs import ordered, require_dimensions, slack
+from .statistics import Array, jackknife, replica_mean, tabulate
 
 #: Powers |ν| that `power_law` looks for.
 _SLOWEST, _FASTEST = 0.02, 5.0
@@ -24,17 +24,17 @@ class Exponential(NamedTuple):
     end: float
     tau: float
 
-    def __call__(self, t: ArrayLike) -> NDArray[np.float64]:
+    def __call__(self, t: ArrayLike) -> Array:
         """Evaluate at times t."""
-        decay: NDArray[np.float64] = self.end + (self.start - self.end) * np.exp(-np.asarray(t) / self.tau)
+        decay: Array = self.end + (self.start - self.end) * np.exp(-np.asarray(t) / self.tau)
         return decay
 
 
 def matching_exponential(time: ArrayLike, energy: ArrayLike) -> Exponential | None:
     """Return the exponential with the same first and last value and the same 1/e time.
 
-    What a system with a single relaxation time would do: aging shows as the slow tail beside it
-    (Fig. 1 of Baity-Jesi et al. 2018).
+    A system with a single relaxation time would follow it: aging shows as the slow tail beside it (Fig. 1 of
+    Baity-Jesi et al. 2018).
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def local_exponent(energy: xr.DataArray, limit: float, *, decades: float | None 
     Parameters
     ----------
     energy : DataArray
-        Dimension time, and replica where there is one, over which the energy is averaged first. NaN where
+        Dimension time, and replica where there is one, over which the energy is mean first. NaN where
         unknown.
     limit : float
         E_∞, in the unit of the energy. An error δ of it changes the power by the fraction δ/|E − E_∞|.
@@ -94,10 +94,7 @@ def local_exponent(energy: xr.DataArray, limit: float, *, decades: float | None 
         inside = np.abs(np.subtract.outer(np.arange(x.size), np.arange(x.size))) <= 1
         full = np.isin(np.arange(x.size), np.arange(1, x.size - 1)) & (inside <= known).all(-1)
     else:
-        reach = decades * math.log(10) / 2
-        inside = near(x, known, reach)
-        first, last = x[known][[0, -1]] if known.any() else (0.0, 0.0)
-        full = (x - first >= reach * (1 - 1e-9)) & (last - x >= reach * (1 - 1e-9)) & (inside.sum(-1) >= 3)
+        inside, full = windows(x, known, decades * math.log(10) / 2)
     signs = np.sign(excess)
     full &= ~(inside & (signs[None, :] != signs[:, None])).any(-1)
 
@@ -106,7 +103,7 @@ def local_exponent(energy: xr.DataArray, limit: float, *, decades: float | None 
             y = np.log(np.where(np.sign(e - limit) == signs, np.abs(e - limit), np.nan))
         return three_points(x, y) if decades is None else line(x[None, :], y[None, :], inside)[0]
 
-    value, error = (np.where(full, found, np.nan) for found in jackknife(slope, energy))
+    value, error = (np.where(full, part, np.nan) for part in jackknife(slope, energy))
     about = {"exponent": {"long_name": "local power d ln|E - limit| / d ln t", "limit": limit}}
     return tabulate({"exponent": (value, error)}, mean, about)
 
@@ -120,7 +117,7 @@ def power_law(energy: xr.DataArray, *, start: float, stop: float = math.inf) -> 
     Parameters
     ----------
     energy : DataArray
-        Dimension time, and replica where there is one, over which the energy is averaged first. NaN where
+        Dimension time, and replica where there is one, over which the energy is mean first. NaN where
         unknown.
     start, stop : float
         First and last time of the fit, in the unit of time.
@@ -130,7 +127,7 @@ def power_law(energy: xr.DataArray, *, start: float, stop: float = math.inf) -> 
     Dataset
         limit (unit: energy), exponent, amplitude, each with its standard error over samples as
         `<name>_error` (jackknife), and as `<name>_shift` its change when only the later half of the times
-        (in ln t) is fitted, an estimate of what corrections to scaling leave. The shift is NaN where that
+        (in ln t) is fitted, an estimate of the corrections to scaling. The shift is NaN where that
         half has fewer than four times. All is NaN where no power between −5 and −0.02 fits better than
         those bounds.
     """
@@ -153,20 +150,20 @@ def power_law(energy: xr.DataArray, *, start: float, stop: float = math.inf) -> 
         "amplitude": "factor of the power of t",
     }
     about = {name: {"long_name": meaning} for name, meaning in names.items()}
-    scalar = mean.isel(time=0, drop=True)
-    made = tabulate({name: (value[k], error[k]) for k, name in enumerate(names)}, scalar, about)
-    moved = {f"{name}_shift": (shift[k], None) for k, name in enumerate(names)}
-    labels = {f"{name}_shift": {"long_name": f"change of {name} in the later half"} for name in names}
-    return made.merge(tabulate(moved, scalar, labels))
+    about |= {f"{name}_shift": {"long_name": f"change of {name} in the later half"} for name in names}
+    numbers: dict[str, tuple[float, float | None]] = {
+        name: (value[k], error[k]) for k, name in enumerate(names)
+    }
+    numbers |= {f"{name}_shift": (shift[k], None) for k, name in enumerate(names)}
+    return tabulate(numbers, mean.isel(time=0, drop=True), about)
 
 
 def _positive_times(energy: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
     """Return the energy at t > 0, and its average over replicas."""
-    if not {"time"} <= set(energy.dims) <= {"time", "replica"}:
-        raise ValueError(f"dimensions {energy.dims}: needed: time, and replica or not")
+    require_dimensions(energy, "time")
     energy = ordered(energy, "time")
     energy = energy.sel(time=energy["time"] > 0)
-    return energy, average(energy).mean if "replica" in energy.dims else energy
+    return energy, replica_mean(energy)
 
 
 def _fit_power(t: Array, energy: Array) -> Array:
@@ -177,7 +174,7 @@ def _fit_power(t: Array, energy: Array) -> Array:
     e = energy - energy.mean()
 
     def unexplained(log_nu: ArrayLike) -> Array:
-        """Return the squared residual of the best line, less what no power explains."""
+        """Return the squared residual of the best line, less the part that no power explains."""
         f = np.exp(-np.exp(np.asarray(log_nu))[..., None] * (x - math.log(scale)))
         f -= f.mean(-1, keepdims=True)
         return -((f @ e) ** 2) / (f * f).sum(-1)
@@ -188,9 +185,9 @@ def _fit_power(t: Array, energy: Array) -> Array:
         return np.full(3, np.nan)
     from scipy.optimize import minimize_scalar
 
-    found = minimize_scalar(
+    minimum = minimize_scalar(
         unexplained, bounds=(grid[best - 1], grid[best + 1]), method="bounded", options={"xatol": 1e-8}
     )
-    nu = math.exp(found.x)
+    nu = math.exp(minimum.x)
     slope, centre, height = line((t / scale) ** -nu, energy, np.full(t.shape, True))
     return np.array([height - slope * centre, -nu, slope * scale**nu])

@@ -1,4 +1,4 @@
-r"""Response against correlation: fluctuation-dissipation ratio, effective temperature, the break at q_EA.
+r"""Response is set against correlation here: the fluctuation-dissipation ratio, T_eff, the break at q_EA.
 
 χ(t_w + t, t_w) is the response at t_w + t to a constant field switched on at t_w, C(t_w + t, t_w) the
 correlation. In equilibrium χ = (1 − C)/T for C(t, t) = 1, the fluctuation-dissipation theorem (FDT); where
@@ -19,22 +19,20 @@ are not (Fielding & Sollich 2002, PRL 88, 050603). For t_w → ∞ and one step 
 as the p-spin model, χ(C) is two straight lines that meet at C = q_EA: (1 − C)/T above, and (1 − q_EA)/T +
 X (q_EA − C)/T below.
 
-All this is of a response that is conjugate to C. Files in which it is conjugate to displacements say so (the
+All this needs a response that is conjugate to C. Files in which it is conjugate to displacements say so (the
 attribute `conjugate` of the response, `kind` of the correlation), and are refused.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import xarray as xr
 
-from .fits.ratios import Covariance, likeliest, within
+from .fits.ratios import RatioCovariance, likeliest, within
 from .fits.regression import inverse, line, near, three_points
 from .fixed_time import at_observation_time
-from .pairs import ordered
-from .statistics import Array, Mask, average, interval, jackknife, tabulate
+from .pairs import check_coordinates, check_same_axes, lag_last
+from .statistics import Array, Mask, average, interval, jackknife, replica_mean, sample_count, tabulate
 
 _ABOUT = {
     "fdt_ratio": {"long_name": "fluctuation-dissipation ratio X"},
@@ -65,17 +63,17 @@ def fdt_ratio(
         Dimensions lag and any others, the same for both; averaged over replica where there is one, before
         slopes are taken. Pairs that are not known are NaN.
     temperature : float
-        T ≥ 0 of the bath. At T = 0, X = 0, and T_eff is what says something.
+        T ≥ 0 of the bath. At T = 0, X = 0, and only T_eff is of use.
     width : float, optional
-        Of the window in C for noisy data: the slope at a lag is that of a straight line through all lags
-        whose C is within width/2 of its C. A bend of χ(C) is smeared over `width`; noise σ in C lowers the
-        slope by a factor 1 − 12σ²/width², so that width ≫ σ is needed. Without it, three-point derivatives,
-        for data without noise.
+        Width of the window in C for noisy data: the slope at a lag is that of a straight line through all
+        lags whose C is within width/2 of its C. A bend of χ(C) is smeared over `width`; noise σ in C lowers
+        the slope by a factor 1 − 12σ²/width², so that width ≫ σ is needed. Without it, three-point
+        derivatives, for data without noise.
     equal_time : DataArray or float
         C(t_w + t, t_w + t), by which C and χ are divided: `equal_time.equal_time` has it from the msd. A
         constant changes no slope, but the unit of `width` and of the correlation that is returned.
     confidence : float
-        Of the intervals.
+        Confidence of the intervals.
 
     Returns
     -------
@@ -92,7 +90,7 @@ def fdt_ratio(
     if width is not None and not width > 0:
         raise ValueError(f"width = {width}: must be > 0 (window in C), or None")
     curves = _matching(correlation, integrated_response, equal_time)
-    (mean_c, mean_chi), samples = _means(*curves), _samples(curves[0])
+    (mean_c, mean_chi), samples = _means(*curves), sample_count(curves[0].isel(lag=0))
     known = np.isfinite(mean_c.to_numpy()) & np.isfinite(mean_chi.to_numpy())
     inside = None if width is None else near(mean_c.to_numpy(), known, width / 2)
     chosen = _falls(mean_c.to_numpy()) & known if inside is None else inside.sum(-1) >= 3
@@ -105,9 +103,9 @@ def fdt_ratio(
             slope, at, _ = line(c[..., None, :], chi[..., None, :], inside)
         return np.array([-slope, inverse(-slope), at])
 
-    values, errors = (np.where(chosen, found, np.nan) for found in jackknife(ratio, *curves))
-    made = _slopes(values, errors, temperature, mean_c, samples, confidence)
-    return made.merge(_stated({"correlation": (values[2], errors[2])}, mean_c, samples))
+    values, errors = (np.where(chosen, part, np.nan) for part in jackknife(ratio, *curves))
+    numbers = _slopes(values, errors, temperature, samples, confidence)
+    return tabulate({**numbers, "correlation": (values[2], errors[2])}, mean_c, _ABOUT, samples)
 
 
 def aging_line(
@@ -151,7 +149,7 @@ def aging_line(
         arguments but replica and lag; NaN where fewer than three lags are in the interval.
 
         q_ea is a ratio of two correlated noisy numbers, and where its denominator may be 0 no error ±σ is
-        right. Its interval is that of Fieller's theorem (`ratios`), cut to what q_EA can be: from the upper
+        right. Its interval is that of Fieller's theorem (`ratios`), cut to the range of q_EA: from the upper
         end of `between`, below which the line is fitted, to 1. If it is all of this, the data say nothing of
         a break; if it lies beyond, they contradict one there. q_ea itself is the value in this range that
         agrees best. Data without errors have no interval, and without a break (1 − X < 10⁻⁶) no q_ea.
@@ -161,7 +159,7 @@ def aging_line(
     if not low < high:
         raise ValueError(f"between = {between}: must be (low, high) with low < high (interval of C)")
     curves = _matching(correlation, integrated_response, 1.0 if equal_time is None else equal_time)
-    (mean_c, mean_chi), samples = _means(*curves), _samples(curves[0])
+    (mean_c, mean_chi), samples = _means(*curves), sample_count(curves[0].isel(lag=0))
     if equal_time is None:
         _check_beginning(curves[0], curves[1], temperature)
     inside = ((mean_c >= low) & (mean_c <= high) & mean_chi.notnull()).to_numpy()
@@ -173,11 +171,10 @@ def aging_line(
         above, broken = 1 - (height - slope * at) * temperature, 1 + temperature * slope
         return np.array([-slope, inverse(-slope), above, broken, above + broken])
 
-    values, errors = (np.where(chosen, found, np.nan) for found in jackknife(fit, *curves))
-    like = mean_c.isel(lag=0, drop=True)
-    made = _slopes(values, errors, temperature, like, samples, confidence)
-    found = _meeting(values[2:4], errors[2:], (high, 1.0), _quantile(samples, confidence))
-    return made.merge(_stated({"q_ea": found}, like, samples))
+    values, errors = (np.where(chosen, part, np.nan) for part in jackknife(fit, *curves))
+    numbers = _slopes(values, errors, temperature, samples, confidence)
+    q_ea = _meeting(values[2:4], errors[2:], (high, 1.0), _quantile(samples, confidence))
+    return tabulate({**numbers, "q_ea": q_ea}, mean_c.isel(lag=0, drop=True), _ABOUT, samples)
 
 
 def fdt_ratio_at(
@@ -205,7 +202,7 @@ def fdt_ratio_at(
     Returns
     -------
     Dataset
-        As of `fdt_ratio`, with the dimension waiting_time (those before t, ascending) in place of
+        That of `fdt_ratio`, with the dimension waiting_time (those before t, ascending) in place of
         waiting_time and lag; lag(waiting_time) is a coordinate.
 
     Raises
@@ -220,7 +217,7 @@ def fdt_ratio_at(
         full = at_observation_time(full, observation_time).sel(lag=common)
     elif isinstance(full, xr.DataArray) and "waiting_time" in full.dims:
         raise ValueError("equal_time: must have lag, too, to be that of the later time")
-    made = fdt_ratio(
+    ratios = fdt_ratio(
         at[0].sel(lag=common),
         at[1].sel(lag=common),
         temperature,
@@ -229,8 +226,8 @@ def fdt_ratio_at(
         confidence=confidence,
     )
     waiting = at[0]["waiting_time"].sel(lag=common).to_numpy()
-    made = made.assign_coords(waiting_time=("lag", waiting)).swap_dims(lag="waiting_time")
-    return made.sortby("waiting_time").assign_attrs(observation_time=observation_time)
+    ratios = ratios.assign_coords(waiting_time=("lag", waiting)).swap_dims(lag="waiting_time")
+    return ratios.sortby("waiting_time").assign_attrs(observation_time=observation_time)
 
 
 def _meeting(
@@ -243,14 +240,14 @@ def _meeting(
     values : ndarray, shape (2, …)
         1 − AT and 1 − X.
     errors : ndarray, shape (3, …)
-        Of these, and of their sum.
+        Errors of these, and of their sum.
     allowed : (float, float)
-        What q_EA may be.
+        Smallest and largest q_EA that may be.
     t : float
         Student's quantile.
     """
     above, broken = values
-    spread = Covariance.polarised(*errors)
+    spread = RatioCovariance.polarised(*errors)
     q, error = likeliest(above, broken, spread, allowed)
     # Without samples the error is unknown.
     exact = ~np.isfinite(errors[1])
@@ -259,8 +256,8 @@ def _meeting(
 
 
 def _slopes(
-    values: Array, errors: Array, temperature: float, like: xr.DataArray, samples: int, confidence: float
-) -> xr.Dataset:
+    values: Array, errors: Array, temperature: float, samples: int, confidence: float
+) -> dict[str, tuple[Array, ...]]:
     """Return X and T_eff with errors and intervals, from −dχ/dC and its inverse (first two rows)."""
     slope, error = values[0], errors[0]
     ends = interval(slope, error, max(samples - 1, 1), confidence)
@@ -268,32 +265,14 @@ def _slopes(
     inverted = within(
         none + 1,
         slope,
-        Covariance(none, none, error**2),
+        RatioCovariance(none, none, error**2),
         _quantile(samples, confidence),
         (0.0, np.inf),
     )
-    found = {
+    return {
         "fdt_ratio": tuple(temperature * v for v in (slope, error, *ends)),
         "effective_temperature": (values[1], errors[1], *inverted),
     }
-    return _stated(found, like, samples)
-
-
-def _stated(found: dict[str, Any], like: xr.DataArray, samples: int) -> xr.Dataset:
-    """Return values, errors, and the ends of intervals where there are some."""
-    made = tabulate({name: parts[:2] for name, parts in found.items()}, like, _ABOUT)
-    for name, parts in found.items():
-        made[f"{name}_error"].attrs["samples"] = samples
-        for end, value in zip(("low", "high"), parts[2:], strict=False):
-            about = {"long_name": f"{end} end of the interval of {name}", "units": "1"}
-            made[f"{name}_{end}"] = (like.dims, value, about)
-    return made
-
-
-def _samples(values: xr.DataArray) -> int:
-    """Return the number of independent samples."""
-    one = values.isel(lag=0)
-    return int(average(one).error.attrs["samples"]) if "replica" in values.dims else 1
 
 
 def _quantile(samples: int, confidence: float) -> float:
@@ -327,11 +306,7 @@ def _matching(
     correlation: xr.DataArray, response: xr.DataArray, equal_time: xr.DataArray | float
 ) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
     """Return all three with lag last, replica (where there is one) first."""
-    if set(correlation.dims) != set(response.dims) or "lag" not in correlation.dims:
-        raise ValueError(
-            f"dimensions {correlation.dims} of the correlation and {response.dims} of the response: "
-            "must be the same, lag among them"
-        )
+    check_same_axes(correlation, response, ("correlation", "response"))
     conjugate, kind = response.attrs.get("conjugate", "correlation"), correlation.attrs.get("kind")
     if conjugate != "correlation" or kind == "self_intermediate_scattering":
         raise ValueError(
@@ -346,25 +321,16 @@ def _matching(
         raise ValueError(
             f"dimensions {equal_time.dims} of equal_time: must be among {correlation.dims} of the correlation"
         )
-    for other, name in ((response, "response"), (equal_time, "equal_time")):
-        for dim in other.dims:
-            if not np.array_equal(correlation[dim], other[dim]):
-                raise ValueError(f"coordinate {dim!r} differs between correlation and {name}")
+    check_coordinates(correlation, equal_time, ("correlation", "equal_time"))
     full = equal_time.broadcast_like(correlation).where(correlation.notnull())
-    order = [d for d in correlation.dims if d not in ("replica", "lag")]
-    first = ["replica"] if "replica" in correlation.dims else []
-    c, chi, a = (ordered(v, "lag").transpose(*first, *order, "lag") for v in (correlation, response, full))
+    c, chi, a = lag_last(correlation, response, full)
     return c, chi, a
-
-
-def _mean(values: xr.DataArray) -> xr.DataArray:
-    return average(values).mean if "replica" in values.dims else values
 
 
 def _means(c: xr.DataArray, chi: xr.DataArray, full: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
     """Return mean C and χ, in units of C(t, t)."""
-    unit = _mean(full)
-    return _mean(c) / unit, _mean(chi) / unit
+    unit = replica_mean(full)
+    return replica_mean(c) / unit, replica_mean(chi) / unit
 
 
 def _falls(c: Array) -> Mask:

@@ -1,4 +1,4 @@
-"""Msd from stored sketches (`record.sketch = k`): for any pair of stored times, scheduled or not.
+"""The msd of any pair of stored times is estimated from stored sketches (`record.sketch = k`).
 
 A sketch s is k numbers that stand for the M degrees of freedom of a configuration x, and linear in x.
 |s(t) − s(t')|²/M estimates the msd without bias, with a relative standard error of at most √(2/k); the
@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from .pairs import Array, over_pairs
+from .pairs import over_pairs
+from .statistics import Array
 
 
 def msd(sketch: xr.Dataset | xr.DataArray, waiting_times: Any, lags: Any) -> xr.DataArray:
@@ -36,19 +37,19 @@ def msd(sketch: xr.Dataset | xr.DataArray, waiting_times: Any, lags: Any) -> xr.
     ValueError
         If there is no sketch.
     """
-    found = _sketch_of(sketch)
-    dof = float(found.attrs["degrees_of_freedom"])
+    stored = _sketch_of(sketch)
+    dof = float(stored.attrs["degrees_of_freedom"])
 
     def pair(a: Array, b: Array) -> Array:
         return np.asarray(np.sum((a - b) ** 2, axis=1) / dof)
 
-    made = over_pairs(found.compute(), waiting_times, lags, pair, "msd")
-    made.attrs = {
+    estimate = over_pairs(stored.compute(), waiting_times, lags, pair, "msd")
+    estimate.attrs = {
         "long_name": "mean square displacement per degree of freedom, estimated from sketches",
         "units": "1",
-        "relative_error": float(np.sqrt(2 / found.sizes["sketch_component"])),
+        "relative_error": float(np.sqrt(2 / stored.sizes["sketch_component"])),
     }
-    return made
+    return estimate
 
 
 def _sketch_of(given: xr.Dataset | xr.DataArray) -> xr.DataArray:

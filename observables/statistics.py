@@ -1,8 +1,8 @@
-"""Averages over replicas and samples, with their standard errors."""
+"""Averages over replicas and samples are taken here, with their standard errors."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,14 +31,19 @@ def interval(
     degrees : array_like
         Degrees of freedom from which the error was estimated: n − 1 for a mean of n; inf where it is known.
     confidence : float
-        Of the two-sided interval, such as 0.95.
+        Confidence of the two-sided interval, such as 0.95.
     """
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence = {confidence}: must be between 0 and 1")
+    check_confidence(confidence)
     from scipy.special import stdtrit
 
     reach = stdtrit(np.asarray(degrees, dtype=float), (1 + confidence) / 2) * np.asarray(error, dtype=float)
     return np.asarray(value - reach), np.asarray(value + reach)
+
+
+def check_confidence(confidence: float) -> None:
+    """Raise ValueError for the confidence of an interval that is not between 0 and 1."""
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence = {confidence}: must be between 0 and 1")
 
 
 def average(values: xr.DataArray) -> Estimate:
@@ -71,6 +76,16 @@ def average(values: xr.DataArray) -> Estimate:
     return Estimate(mean, error.assign_attrs(samples=samples))
 
 
+def replica_mean(values: xr.DataArray) -> xr.DataArray:
+    """Return the average over replicas; the values themselves where there is no dimension replica."""
+    return average(values).mean if "replica" in values.dims else values
+
+
+def sample_count(values: xr.DataArray) -> int:
+    """Return the number of independent samples, as `average` counts them; 1 without the dimension replica."""
+    return int(average(values).error.attrs["samples"]) if "replica" in values.dims else 1
+
+
 def independent(values: xr.DataArray) -> tuple[xr.DataArray, str]:
     """Return the values that are independent of each other, and the dimension that counts them."""
     # Where every replica has a sample of its own there is nothing to group, which is slow.
@@ -83,15 +98,15 @@ def jackknife(function: Callable[..., Any], *values: xr.DataArray) -> tuple[Arra
     r"""Return a function of averages, and its standard error by leaving out each sample in turn.
 
     A function g of averages, such as a ratio or a fit, is not the average of the function: g is taken of
-    the averages over all samples, which is off by O(1/n), not of each sample. With g₍ₖ₎ its value without
+    the averages over all samples, which is off by O(1/n), and not of each sample. With g₍ₖ₎ its value without
     sample k, the squared error is (n − 1)/n Σ_k (g₍ₖ₎ − mean of g₍ₖ₎)²; for a linear g this is the error of
     `average` (Efron 1982, The jackknife, the bootstrap and other resampling plans, ch. 3).
 
     Parameters
     ----------
     function : callable
-        Of arrays without the dimension replica, one for each of `values`, to an array; its windows and other
-        choices must not depend on what it is given.
+        Takes arrays without the dimension replica, one for each of `values`, and returns an array; its
+        windows and other choices must not depend on these arrays.
     values : DataArray
         With dimension replica (without it, the error is NaN), of the same samples.
 
@@ -107,7 +122,7 @@ def jackknife(function: Callable[..., Any], *values: xr.DataArray) -> tuple[Arra
     if len(counts) > 1:
         raise ValueError(f"independent samples: {sorted(counts)}; needed: the same number in all arguments")
     n = counts.pop()
-    found = [np.isfinite(a).sum(0) for a in arrays]
+    known = [np.isfinite(a).sum(0) for a in arrays]
     total = [np.nansum(a, 0) for a in arrays]
 
     def without(k: int) -> Array:
@@ -115,16 +130,22 @@ def jackknife(function: Callable[..., Any], *values: xr.DataArray) -> tuple[Arra
             function(
                 *(
                     _ratio(t - np.nan_to_num(a[k]), c - np.isfinite(a[k]))
-                    for a, t, c in zip(arrays, total, found, strict=True)
+                    for a, t, c in zip(arrays, total, known, strict=True)
                 )
             )
         )
 
-    value = np.asarray(function(*(_ratio(t, c) for t, c in zip(total, found, strict=True))), dtype=float)
+    value = np.asarray(function(*(_ratio(t, c) for t, c in zip(total, known, strict=True))), dtype=float)
     if n == 1:
         return value, np.full_like(value, np.nan)
     left_out = np.array([without(k) for k in range(n)])
-    return value, np.sqrt((n - 1) / n * np.sum((left_out - left_out.mean(0)) ** 2, 0))
+    return value, jackknife_error(left_out)
+
+
+def jackknife_error(left_out: Array) -> Array:
+    """Return the standard error from values without each of n samples in turn, shape (n, ...)."""
+    n = len(left_out)
+    return np.asarray(np.sqrt((n - 1) / n * np.sum((left_out - left_out.mean(0)) ** 2, 0)))
 
 
 class Resampled(NamedTuple):
@@ -133,9 +154,10 @@ class Resampled(NamedTuple):
     Attributes
     ----------
     value : ndarray, shape (...)
-        Of all samples.
+        The function of the averages over all samples.
     again : ndarray, shape (resamples, ...)
-        Of the resamples; none if there is a single independent value. NaN where the function has no value.
+        The same of the resamples; none if there is a single independent value. NaN where the function has no
+        value.
     samples : int
         Independent values, n.
     """
@@ -241,16 +263,35 @@ def _ratio(total: Array, count: Any) -> Array:
 
 
 def tabulate(
-    found: Mapping[str, tuple[Array, Array | None]],
+    numbers: Mapping[str, Sequence[Array | float | None]],
     like: xr.DataArray,
     about: Mapping[str, Mapping[str, Any]],
+    samples: int | None = None,
 ) -> xr.Dataset:
-    """Return values, and their errors as `<name>_error`, on the dimensions of `like`; `about`: attributes."""
-    coordinates = {d: like[d] for d in like.dims if d in like.coords}
-    made = xr.Dataset(coords=coordinates)
-    for name, (value, error) in found.items():
-        attributes = {"units": "1", **about[name]}
-        made[name] = (like.dims, value, attributes)
+    """Return numbers, their errors and the ends of their intervals on the dimensions of another array.
+
+    Parameters
+    ----------
+    numbers : mapping
+        Name → value and error, which becomes `<name>_error` unless it is None; or these two and the lower and
+        the upper end of the interval, `<name>_low` and `<name>_high`.
+    like : DataArray
+    about : mapping
+        Name → attributes of the value; its unit is 1 if they name none.
+    samples : int, optional
+        Independent samples behind the errors, an attribute of these.
+    """
+    table = xr.Dataset(coords={d: like[d] for d in like.dims if d in like.coords})
+    counted = {} if samples is None else {"samples": samples}
+    for name, (value, error, *ends) in numbers.items():
+        table[name] = (like.dims, value, {"units": "1", **about[name]})
         if error is not None:
-            made[f"{name}_error"] = (like.dims, error, {"long_name": f"error of {name}", "units": "1"})
-    return made
+            table[f"{name}_error"] = (
+                like.dims,
+                error,
+                {"long_name": f"error of {name}", "units": "1", **counted},
+            )
+        for end, at in zip(("low", "high"), ends, strict=False):
+            label = {"long_name": f"{end} end of the interval of {name}", "units": "1"}
+            table[f"{name}_{end}"] = (like.dims, at, label)
+    return table

@@ -1,7 +1,7 @@
-"""From how many independent samples on an error bar holds what it says.
+"""Error bars hold from some number of independent samples on, which stands here for each quantity.
 
 An error that is estimated from few samples, or of a number that is far from linear in them, covers less than
-it claims. How much, tests/error_bars measures: many small virtual runs are taken from a large one, and it is
+it claims. tests/error_bars measures how much: many small virtual runs are taken from a large one, and it is
 counted how often the interval of 68 and of 95 % holds the value of the large one. `LEAST` is the smallest
 number of samples from which both hold within the error of that count. Below it figures and summaries say "too
 few samples".
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 
-#: Samples from which the errors of a quantity hold; of those that are not named, `DEFAULT`.
+#: Samples from which the errors of a quantity hold; `DEFAULT` for those that are not named.
 LEAST: dict[str, int] = {
     # A square that may be negative, with the long tail of squares.
     "gradient_square": 16,
@@ -21,13 +21,13 @@ LEAST: dict[str, int] = {
     **dict.fromkeys(("gradient_noise", "msd_over_noise"), 8),
     **dict.fromkeys(("hessian_trace", "hessian_lowest", "hessian_highest", "hessian_negative_fraction"), 8),
     **dict.fromkeys(("hessian_eigenvalue", "ritz_value"), 8),
-    # Of the runs at each size, or in each file: with Student's quantiles, and for extrapolations weights of a
+    # Runs at each size, or in each file: with Student's quantiles, and for extrapolations weights of a
     # smooth law (`extrapolation`).
     "extrapolation": 2,
     **dict.fromkeys(("comparison", "power_law", "local_exponent", "t1", "t2", "collapse"), 4),
-    # Of the plateau of C, with a window of two decades; with one, 6.
+    # For the plateau of C with a window of two decades; with one, 6.
     "q_ea_plateau": 12,
-    # Of 12 the interval of 95 % holds 91 %.
+    # From 12 the interval of 95 % holds 91 %.
     **dict.fromkeys(("chi4", "chi4_thermal", "chi4_disorder"), 32),
     **dict.fromkeys(("overlap_moment_1", "overlap_moment_2"), 12),
     "overlap_moment_4": 32,
@@ -37,7 +37,7 @@ LEAST: dict[str, int] = {
     "barrier": 8,
     # Shells of a rare species hold few pairs.
     "pair_correlation": 8,
-    # Of fewer, no exponent of aging is said at all.
+    # From fewer, no exponent of aging is said at all.
     "aging_exponent": 6,
     "relaxation_time": 6,
     "collapse_spread": 6,
@@ -46,7 +46,7 @@ LEAST: dict[str, int] = {
     "displacement_temperature": 4,
     "chord_temperature": 32,
 }
-#: Of means and of numbers that are nearly linear in them, with Student's quantiles.
+#: Samples for means, and for numbers that are nearly linear in them, with Student's quantiles.
 DEFAULT = 4
 
 

@@ -1,7 +1,7 @@
-"""Two-time observables from stored configurations, after the run; equal to those computed while running.
+"""Two-time observables follow from stored configurations, after the run, and equal those of the run.
 
-What the file says of its configurations decides what they are: with `species_counts` among the attributes
-they are positions of particles, and `observables.particles` tells what msd and correlation mean there.
+The attributes of the configurations describe them: with `species_counts` among them they are positions of
+particles, and `observables.particles` defines msd and correlation.
 """
 
 from __future__ import annotations
@@ -11,16 +11,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from .pairs import index_of, over_pairs
-from .particles import motion
-
-__all__ = ["correlation", "index_of", "msd", "over_pairs"]
+from . import particles
+from .pairs import over_pairs
 
 
 def msd(configuration: xr.DataArray, waiting_times: Any, lags: Any) -> xr.DataArray:
     """Mean square displacement Δ(t_w, t_w + t) = (1/M) Σ_i (x_i(t_w) − x_i(t_w + t))².
 
-    Of particles: per particle, without the displacement of the centre of mass (`particles.compare`).
+    For particles it is per particle, without the displacement of the centre of mass (`particles.compare`).
 
     Parameters
     ----------
@@ -33,16 +31,17 @@ def msd(configuration: xr.DataArray, waiting_times: Any, lags: Any) -> xr.DataAr
     DataArray
         Dimensions replica, waiting_time, lag; NaN where t_w or t_w + t was not stored.
     """
-    if motion.are_in(configuration):
-        return motion.two_time(configuration, waiting_times, lags, "msd")
+    if particles.are_in(configuration):
+        return particles.two_time(configuration, waiting_times, lags, "msd")
     return over_pairs(configuration, waiting_times, lags, lambda a, b: np.mean((a - b) ** 2, axis=1), "msd")
 
 
 def correlation(configuration: xr.DataArray, waiting_times: Any, lags: Any) -> xr.DataArray:
     """Correlation C(t_w, t_w + t) = (1/M) Σ_i x_i(t_w) x_i(t_w + t); arguments as for `msd`.
 
-    Of particles: the self-intermediate scattering function at the first wavenumber (`particles.compare`).
+    For particles it is the self-intermediate scattering function at the first wavenumber
+    (`particles.compare`).
     """
-    if motion.are_in(configuration):
-        return motion.two_time(configuration, waiting_times, lags, "correlation")
+    if particles.are_in(configuration):
+        return particles.two_time(configuration, waiting_times, lags, "correlation")
     return over_pairs(configuration, waiting_times, lags, lambda a, b: np.mean(a * b, axis=1), "correlation")

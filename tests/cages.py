@@ -17,8 +17,8 @@ from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
 from langevin.core.schedule import Schedule
 from langevin.core.system import Array, Attributes, Coordinates, Dimensions, Model
-from langevin.observables.particles import motion
-from langevin.observables.particles.motion import Mixture
+from langevin.observables import particles
+from langevin.observables.particles import BoxedMixture
 
 
 class Cages(Model):
@@ -36,7 +36,7 @@ class Cages(Model):
         n, self.ensemble, self.bins = parameters.n, ensemble, record.pair_bins
         counts = (n - n // 5, n // 5) if parameters.species == 2 else (n,)
         box = (n / 1.2) ** (1 / 3)
-        self.mixture = Mixture(box, ("A", "B")[: len(counts)], counts, tuple(parameters.wavenumbers))
+        self.mixture = BoxedMixture(box, ("A", "B")[: len(counts)], counts, tuple(parameters.wavenumbers))
         self.stiffness = np.repeat(np.repeat((40.0, 20.0)[: len(counts)], counts), 3)
         self.edges = np.linspace(0, box / 2, self.bins + 1)
         self.centres = np.array(
@@ -59,19 +59,19 @@ class Cages(Model):
         return {"cage": np.stack([moved[:, group].mean(1) for group in groups], axis=1)}
 
     def at_waiting(self, x: Array) -> Mapping[str, Array]:
-        return {"pair_correlation": motion.pair_correlation(self.mixture, x, self.edges)}
+        return {"pair_correlation": particles.pair_correlation(self.mixture, x, self.edges)}
 
     def compare(self, reference: Array, x: Array) -> dict[str, Array]:
-        return motion.compare(self.mixture, reference, x)
+        return particles.compare(self.mixture, reference, x)
 
     def dimensions(self) -> Dimensions:
-        return {**motion.dimensions(self.mixture), "cage": ("species",)}
+        return {**particles.dimensions(self.mixture), "cage": ("species",)}
 
     def coordinates(self, schedule: Schedule) -> Coordinates:
-        return motion.coordinates(self.mixture, self.edges)
+        return particles.coordinates(self.mixture, self.edges)
 
     def attributes(self) -> Attributes:
-        made = motion.variables(self.mixture)
+        made = particles.variables(self.mixture)
         made["integrated_response"]["temperature"] = self.temperature
         # The walls of the cages hold the centre of mass.
         made["integrated_response"]["centre_of_mass_mobility"] = 0.0

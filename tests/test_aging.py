@@ -10,9 +10,9 @@ import xarray as xr
 from conftest import SIGMAS
 
 from langevin.observables.fits.regression import shares
-from langevin.observables.training.noise_collapse import collapse, msd_over_noise
-from langevin.observables.training.regimes import is_number, regimes, told
-from langevin.observables.training.three_pieces import fit_ramp
+from langevin.observables.training import collapse, msd_over_noise
+from langevin.observables.training.ramps import fit_ramp
+from langevin.observables.training.regimes import is_number, regimes, time_in_words
 
 T1, T2, HIGH, LOW = 100.0, 1e4, 2.3, 0.01
 
@@ -195,7 +195,7 @@ def test_the_range_of_definitions_holds_the_corners(kind: str) -> None:
         assert [float(found[n]) for n in ("t1", "t2")] == pytest.approx([61, 16290], rel=0.01)
         by = found["t1_by"]
         assert by.sel(definition="line") < T1 < by.sel(definition="bend")
-        assert not is_number(found, "t1") and told(found, "t1").endswith("definitions, no single number")
+        assert not is_number(found, "t1") and time_in_words(found, "t1").endswith("no single number")
 
 
 def test_a_collapse_of_displacements_is_a_definition_of_the_end() -> None:

@@ -15,7 +15,7 @@ from test_plotting import assert_inside_and_apart
 from langevin import plotting
 from langevin.commands.cli import main
 from langevin.errors import UserError
-from langevin.observables.training.noise_collapse import aging_collapse, aging_exponent
+from langevin.observables.aging import aging_collapse, aging_exponent
 from langevin.results import exponent_words, summary
 
 MU, NU = 0.7, 0.5

@@ -115,7 +115,7 @@ def line(values: list[float], **more: object) -> str:
     for name, number in more.items():
         ds[name] = ("replica", np.full(len(values), number))
     ds["curve_energy"] = (("replica", "position"), np.zeros((len(values), 3)), {"examples": 1000})
-    return barriers.said(ds)
+    return barriers.barrier_in_words(ds)
 
 
 def test_what_is_said_of_a_barrier() -> None:

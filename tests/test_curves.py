@@ -7,13 +7,13 @@ import pytest
 from conftest import SIGMAS
 
 from langevin.observables.fits import curves, extrapolation
-from langevin.observables.fits.curves import Curve
+from langevin.observables.fits.curves import MeasuredCurve
 from langevin.observables.fits.freedom import as_normal, combined, expected_rms, two_sided
 
 
-def curve(x: np.ndarray, error: float = 1e-3, shift: float = 0.0) -> Curve:
+def curve(x: np.ndarray, error: float = 1e-3, shift: float = 0.0) -> MeasuredCurve:
     """A relaxation with three decades of times in it."""
-    return Curve(x, np.exp(-((x / 3) ** 0.5)) + shift, np.full(x.size, error))
+    return MeasuredCurve(x, np.exp(-((x / 3) ** 0.5)) + shift, np.full(x.size, error))
 
 
 def test_exact_common_times_are_taken_as_measured() -> None:
@@ -67,7 +67,7 @@ def test_the_smoother_curve_is_interpolated_though_it_is_sparser() -> None:
 def test_leaving_out_every_second_point_bounds_the_error(shape: object, points: int) -> None:
     x = np.geomspace(0.01, 300, points)
     fine = np.geomspace(0.01, 300, 997)
-    given = Curve(x, shape(x), np.zeros(points))  # type: ignore[operator]
+    given = MeasuredCurve(x, shape(x), np.zeros(points))  # type: ignore[operator]
     mean, _, bound = curves.interpolate(given, fine)
     true = np.abs(mean - shape(fine))  # type: ignore[operator]
     # At inflections misses are small by chance; there the error may exceed them, by less than a factor 2.
@@ -78,7 +78,7 @@ def test_leaving_out_every_second_point_bounds_the_error(shape: object, points: 
 
 
 def test_the_error_of_an_interpolated_value_lies_between_its_neighbours() -> None:
-    given = Curve(np.array([1.0, 10.0, 100.0]), np.zeros(3), np.array([1.0, 2.0, 4.0]))
+    given = MeasuredCurve(np.array([1.0, 10.0, 100.0]), np.zeros(3), np.array([1.0, 2.0, 4.0]))
     np.testing.assert_allclose(
         curves.interpolate(given, np.array([10**0.5, 10.0, 10**1.5]))[1], [1.5, 2.0, 3.0]
     )

@@ -25,7 +25,7 @@ from langevin import plotting
 from langevin.analysis.ensemble.command import ensembles
 from langevin.commands.cli import main
 from langevin.errors import UserError
-from langevin.observables.ensembles import Pool, disagreement, groups, mean, normalised
+from langevin.observables.ensembles import PredictionPool, disagreement, groups, mean, normalised
 from langevin.systems.networks.network import Network
 
 SYSTEM = {"name": "mlp", "widths": [4], "activation": "tanh"}
@@ -117,7 +117,7 @@ def probabilities(path: Path, replica: int, time: float) -> tuple[np.ndarray, np
 def test_a_pool_is_the_mean_of_all_predictions() -> None:
     rng = np.random.default_rng(1)
     given, labels = rng.dirichlet(np.ones(4), size=(6, 30)), rng.integers(4, size=30)
-    one, other = Pool(labels, 4), Pool(labels, 4)
+    one, other = PredictionPool(labels, 4), PredictionPool(labels, 4)
     for k, predictions in enumerate(given):
         (one if k % 2 else other).add(predictions)
     one.merge(other)
@@ -132,7 +132,7 @@ def test_a_pool_is_the_mean_of_all_predictions() -> None:
 
 
 def test_an_impossible_answer_costs_a_finite_loss() -> None:
-    pool = Pool(np.array([1, 0]), 2)
+    pool = PredictionPool(np.array([1, 0]), 2)
     pool.add(np.array([[1.0, 0.0], [1.0, 0.0]]))
     assert pool.loss() == pytest.approx(-np.log(np.finfo(float).tiny) / 2)
 

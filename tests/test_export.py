@@ -15,7 +15,7 @@ from click.testing import CliRunner
 import langevin
 from langevin.commands.cli import main
 from langevin.errors import StorageError
-from langevin.observables.particles.motion import Mixture
+from langevin.observables.particles import BoxedMixture
 from langevin.results import export
 
 
@@ -35,7 +35,7 @@ def test_it_reads_back(path: Path, tmp_path: Path) -> None:
     target = tmp_path / "a.gsd"
     assert said(path, "-o", target, "--replica", 2, "--every", 3) == (0, f"{target} (12 frames)\n")
     with langevin.open(path) as found, gsd.hoomd.open(target, "r") as frames:
-        x, mixture = found["configuration"].sel(replica=2), Mixture.of(found["configuration"])
+        x, mixture = found["configuration"].sel(replica=2), BoxedMixture.of(found["configuration"])
         assert len(frames) == 12 == len(found["time"][::3])
         for frame, time in zip(frames, found["time"].values[::3], strict=True):
             assert frame.log["time"][0] == time
@@ -54,7 +54,7 @@ def test_it_reads_back(path: Path, tmp_path: Path) -> None:
 
 def particles_at(x: Any, box: float = 3.0) -> xr.Dataset:
     """Return a run of one particle at x, shape (time, 3)."""
-    about = Mixture(box, ("A",), (1,)).attributes()
+    about = BoxedMixture(box, ("A",), (1,)).attributes()
     frames = np.asarray(x, dtype=float)[:, None]
     made = xr.Dataset({"configuration": (("time", "replica", "dof"), frames, about)})
     return made.assign_coords(time=np.arange(float(len(frames))), replica=[0])

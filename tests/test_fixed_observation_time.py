@@ -12,7 +12,7 @@ from two_step import LAGS, Q, T, X, two_lines, two_step
 
 import langevin
 from langevin.observables.equal_time import equal_time
-from langevin.observables.fits.ratios import Covariance, fieller, likeliest, within
+from langevin.observables.fits.ratios import RatioCovariance, fieller, likeliest, within
 from langevin.observables.fixed_time import at_observation_time
 from langevin.observables.response import aging_line, fdt_ratio, fdt_ratio_at
 from langevin.observables.statistics import Array
@@ -193,7 +193,7 @@ def test_the_break_always_has_an_interval() -> None:
 )
 def test_fiellers_set_is_what_the_test_does_not_refuse(u: float, v: float, bounded: bool) -> None:
     """Against a scan of all ratios; with the allowed part and the value that agrees best."""
-    spread, t = Covariance(np.array(0.01), np.array(0.004), np.array(0.02)), 2.0
+    spread, t = RatioCovariance(np.array(0.01), np.array(0.004), np.array(0.02)), 2.0
     q = np.linspace(-40, 40, 800001)
     agrees = (u - q * v) ** 2 <= t**2 * spread.of(q)
     low, high, found = fieller(np.array(u), np.array(v), spread, t)
@@ -220,7 +220,7 @@ def test_fiellers_set_is_what_the_test_does_not_refuse(u: float, v: float, bound
 def test_fiellers_interval_covers_where_the_denominator_may_vanish() -> None:
     """2000 draws, v of 1 ± 1: 95 % within binomial noise (5 σ: 2.4 %); the value ± 2 errors covers less."""
     rng, q = np.random.default_rng(7), 0.64
-    spread = Covariance(np.array(0.6), np.array(0.5), np.array(1.0))
+    spread = RatioCovariance(np.array(0.6), np.array(0.5), np.array(1.0))
     factor = np.linalg.cholesky([[0.6, 0.5], [0.5, 1.0]])
     u, v = np.array([[q], [1.0]]) + factor @ rng.standard_normal((2, 2000))
     low, high, bounded = fieller(u, v, spread, 1.96)

@@ -17,8 +17,7 @@ from langevin.core.dynamics import Langevin
 from langevin.core.ensemble import Ensemble
 from langevin.core.schedule import Grid, Schedule
 from langevin.errors import LangevinError, UserError
-from langevin.observables import two_time
-from langevin.observables.particles import motion
+from langevin.observables import particles, two_time
 from langevin.record.recorder import Recorder
 from langevin.results import export
 from langevin.sweep import simulation
@@ -57,7 +56,7 @@ def test_they_are_in_the_file_with_their_coordinates(found: xr.Dataset) -> None:
 
 def test_a_model_compares_in_its_own_way_and_the_response_is_added(found: xr.Dataset) -> None:
     at = found["configuration"].sel(time=0.1).values, found["configuration"].sel(time=0.15).values
-    expected = motion.compare(motion.Mixture.of(found["configuration"]), *at)
+    expected = particles.compare(particles.BoxedMixture.of(found["configuration"]), *at)
     for name, value in expected.items():
         np.testing.assert_array_equal(found[name].values[:, 1, 1], value)
     assert found["integrated_response"].notnull().any()
@@ -70,14 +69,14 @@ def test_a_model_compares_in_its_own_way_and_the_response_is_added(found: xr.Dat
 def test_the_stored_trajectory_gives_the_same_bits(found: xr.Dataset, quantity: str) -> None:
     pairs = found["configuration"], found["waiting_time"], found["lag"]
     np.testing.assert_array_equal(getattr(two_time, quantity)(*pairs), found[quantity])
-    again = motion.two_time(*pairs, "self_scattering")
+    again = particles.two_time(*pairs, "self_scattering")
     xr.testing.assert_equal(again, found["self_scattering"].drop_vars("sample"))
 
 
 def test_attributes_of_the_configuration_are_extended(found: xr.Dataset) -> None:
     about = found["configuration"].attrs
     assert about["units"] == "sigma_AA"
-    mixture = motion.Mixture.of(found["configuration"])
+    mixture = particles.BoxedMixture.of(found["configuration"])
     assert (mixture.names, mixture.counts, mixture.wavenumbers) == (("A", "B"), (40, 10), (7.25, 2.0))
 
 

@@ -27,7 +27,12 @@ def tree(folder: Path) -> Path:
 
 def kept(folder: Path) -> subprocess.CompletedProcess[str]:
     """Check the contracts of pyproject.toml on a package in a folder."""
-    command = [sys.executable, "-P", "-c", "from importlinter.cli import lint_imports_command as main; main()"]
+    command = [
+        sys.executable,
+        "-P",
+        "-c",
+        "from importlinter.cli import lint_imports_command as main; main()",
+    ]
     command += [str(ROOT / "pyproject.toml"), "--no-cache"]
     environment = {"PYTHONPATH": str(folder), "PATH": "", "LC_ALL": "C.UTF-8"}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
@@ -43,9 +48,21 @@ def test_contracts_are_kept(tmp_path: Path) -> None:
     [
         ("core/noise.py", "from langevin.config import keys", "Arrows lead downward"),
         ("files/disk.py", "from langevin.results import summary", "Arrows lead downward"),
-        ("config/registry.py", "from langevin.systems import harmonic", "The program imports no system by name"),
-        ("systems/harmonic.py", "from langevin.running import session", "Systems use core, config and results alone"),
-        ("observables/statistics.py", "from langevin.core import noise", "Observables know nothing of the program"),
+        (
+            "config/registry.py",
+            "from langevin.systems import harmonic",
+            "The program imports no system by name",
+        ),
+        (
+            "systems/harmonic.py",
+            "from langevin.running import session",
+            "Systems use core, config and results alone",
+        ),
+        (
+            "observables/statistics.py",
+            "from langevin.core import noise",
+            "Observables know nothing of the program",
+        ),
         ("observables/statistics.py", "from .training import regimes", "Nothing imports in a circle"),
     ],
 )

@@ -23,7 +23,7 @@ from langevin.config.toml_text import parse_assignment
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
 from langevin.errors import ConfigError, UserError
-from langevin.observables.training import noise_collapse
+from langevin.observables import training
 from langevin.systems.curves import geometry
 from langevin.systems.networks.curve import NetworkCurve
 from langevin.systems.networks.descent.bends import OnLength
@@ -497,7 +497,7 @@ def test_the_file_says_the_groups_and_takes_no_single_rate_for_granted() -> None
     assert about["without_decay"].startswith("scale, first.bias, norm.weight, norm.bias, still.bias")
     assert about["unused_by_loss"] == "detached, unused.weight, unused.bias"
     assert "base rate" in found["scaled_lag"].attrs["comment"]
-    judged = noise_collapse.collapse(found, t2=1.0)["prefactor_ratio"]
+    judged = training.collapse(found, t2=1.0)["prefactor_ratio"]
     assert np.isnan(judged).all() and judged.attrs["reason"] == "parameters differ in their learning rates"
     assert network.dof == found["msd"].attrs["dof"]
 

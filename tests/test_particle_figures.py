@@ -17,7 +17,7 @@ from langevin import plotting
 from langevin.commands.cli import main
 from langevin.errors import UserError
 from langevin.observables import response
-from langevin.observables.training.noise_collapse import aging_exponent, relaxation_times
+from langevin.observables.aging import aging_exponent, relaxation_times
 from langevin.plotting.style import unit_label
 
 

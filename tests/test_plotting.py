@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from click.testing import CliRunner
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
@@ -21,7 +22,7 @@ import langevin
 from langevin import plotting
 from langevin.commands.cli import main
 from langevin.errors import UserError
-from langevin.observables.training.noise_collapse import aging_exponent
+from langevin.observables.aging import aging_exponent
 from langevin.plotting import style
 
 Maker = Callable[..., dict[str, Any]]
@@ -117,9 +118,19 @@ def test_a_file_with_one_kind_of_observable(quench: xr.Dataset, drop: list[str])
 def test_an_unfinished_run_and_a_single_replica(quench: xr.Dataset) -> None:
     unfinished = quench.where(quench["time"] < 1)
     unfinished["msd"] = quench["msd"].where(quench["lag"] < 0.1)
-    plotting.figure(unfinished)
-    plotting.figure(quench.isel(replica=[0]))
-    plotting.figure(quench.where(quench["time"] < 0).assign(msd=quench["msd"] * np.nan))
+    energy, msd = plotting.figure(unfinished).axes
+    assert 0.5 < max(curve.max() for curve in abscissas(energy)) < 1
+    assert max(curve.max() for curve in abscissas(msd)) < 0.1
+    # Bands are errors over samples, and a single replica has none.
+    assert all(len(ax.collections) for ax in plotting.figure(quench).axes)
+    assert not any(len(ax.collections) for ax in plotting.figure(quench.isel(replica=[0])).axes)
+    nothing = quench.where(quench["time"] < 0).assign(msd=quench["msd"] * np.nan)
+    assert not any(abscissas(ax) for ax in plotting.figure(nothing).axes)
+
+
+def abscissas(ax: Axes) -> list[np.ndarray]:
+    """Return x of every curve; lines across the panel have two points."""
+    return [np.asarray(line.get_xdata()) for line in ax.lines if len(line.get_xdata()) > 2]
 
 
 def with_response(temperature: float = T, waiting_times: int = 12, replicas: int = 1) -> xr.Dataset:

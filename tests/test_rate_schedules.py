@@ -13,7 +13,7 @@ from small_nets import built, settings
 
 import langevin
 from langevin.errors import ConfigError
-from langevin.observables.training import noise_collapse
+from langevin.observables import training
 from langevin.systems.networks import schedules
 from langevin.systems.networks.descent.rule import Rule
 from langevin.systems.networks.descent.training import Captured, Unit
@@ -240,7 +240,7 @@ def test_the_file_says_the_schedule_and_scales_no_noise_with_a_constant_rate() -
     np.testing.assert_allclose(found["scaled_time"], sums, rtol=1e-13)
     assert "scaled_waiting_time" in found.coords and "scaled_lag" not in found.coords
     assert "learning_rate" not in found["gradient_noise"].attrs
-    judged = noise_collapse.collapse(found, t2=5.0)["prefactor_ratio"]
+    judged = training.collapse(found, t2=5.0)["prefactor_ratio"]
     assert np.isnan(judged).all()
     assert judged.attrs["reason"] == "the learning rate is not constant (schedule triangular)"
 

@@ -107,9 +107,15 @@ def test_unfinished_files_and_single_replicas(exact: bool) -> None:
     names = [n for n in dataset.data_vars if "hessian_time" in dataset[n].dims]
     begun = dataset.assign({n: dataset[n].where(reached) for n in names})
     assert len(plotting.figure(begun, "hessian").legends[0].get_texts()) == 2
-    plotting.figure(dataset.assign({n: dataset[n] * np.nan for n in names}), "hessian")
-    plotting.figure(dataset.isel(replica=[0]), "hessian")
-    plotting.figure(dataset.isel(hessian_time=[0]), "hessian")
+    nothing = plotting.figure(dataset.assign({n: dataset[n] * np.nan for n in names}), "hessian")
+    assert len(nothing.axes) == 4 and not any(len(ax.lines) + len(ax.collections) for ax in nothing.axes)
+    # Bands are errors over replicas; one has none.
+    bands = [
+        len(plotting.figure(d, "hessian").axes[2].collections) for d in (dataset, dataset.isel(replica=[0]))
+    ]
+    assert bands == [1, 0]
+    once = plotting.figure(dataset.isel(hessian_time=[0]), "hessian")
+    assert [text.get_text() for text in once.legends[0].get_texts()] == ["0"]
 
 
 def test_the_command_draws_it_where_it_is_there(tmp_path: Path) -> None:

@@ -12,17 +12,17 @@ from conftest import SIGMAS
 from scipy.special import ndtri, stdtrit
 
 from langevin.observables import statistics
-from langevin.observables.aging import choice
-from langevin.observables.aging.crossings import Curves, fit_power
-from langevin.observables.aging.exponent_error import Analysis, standard_error
-from langevin.observables.aging.rescaling import _Judge
-from langevin.observables.statistics import average, bootstrap
-from langevin.observables.training.noise_collapse import (
+from langevin.observables.aging import (
     aging_collapse,
     aging_exponent,
+    choice,
     exponent_by_threshold,
     relaxation_times,
 )
+from langevin.observables.aging.crossings import AgingCurves, fit_power
+from langevin.observables.aging.exponent_error import Analysis, standard_error
+from langevin.observables.aging.rescaling import CollapseJudge
+from langevin.observables.statistics import average, bootstrap
 
 MU, NU, SIZE = 0.71, 0.4, 3e-3
 WAITING = np.geomspace(10, 1e5, 9)
@@ -237,8 +237,8 @@ def test_error_bars_of_the_exponent_cover_it() -> None:
     ensembles = [noisy(40, rng) for _ in range(cases)]
     # All at once, as so many waiting times: the same resamples serve all of them.
     together = curves(np.concatenate(ensembles, axis=1), np.tile(WAITING, cases))
-    log_times = Curves(together).log_times(0.05, 300, 1).apply(lambda y: y.reshape(-1, cases, 9))
-    slope = fit_power(WAITING, log_times, np.full((cases, 9), True)).slope
+    log_times = AgingCurves(together).log_times(0.05, 300, 1).apply(lambda y: y.reshape(-1, cases, 9))
+    slope = fit_power(np.log(WAITING), log_times, np.full((cases, 9), True)).slope
     low, high = slope.interval(0.95)
     z, inside = (slope.value - MU) / slope.error(), (low <= MU) & (high >= MU)
     # The average over replicas is a power, too: factors of its own multiply every curve alike.
@@ -247,7 +247,7 @@ def test_error_bars_of_the_exponent_cover_it() -> None:
     times = (log_times.value - np.log(truth)) / log_times.error()
     # What a user calls says the same.
     found = aging_exponent(ensembles[5], 0.05, resamples=300, seed=1)
-    given = Curves(ensembles[5])
+    given = AgingCurves(ensembles[5])
     analysis = Analysis(given, np.full(9, True), (math.log(0.05),))
     again = bootstrap(analysis, given.values, resamples=300, seed=1)
     np.testing.assert_allclose(again.error()[0], slope.error()[5])
@@ -455,7 +455,7 @@ def test_the_waiting_times_and_thresholds_are_the_largest_rectangle() -> None:
         low, high = np.sort(rng.uniform(0.1, 10, (2, 9)), axis=0)
         values = np.geomspace(low, high, 5).T
         values[rng.random(9) < 0.2] = np.nan
-        given = Curves(curves(values, waiting, np.arange(1.0, 6)))
+        given = AgingCurves(curves(values, waiting, np.arange(1.0, 6)))
         heights = given.height(values)[None]
         known = np.flatnonzero(np.isfinite(values[:, 0]))
         best = 0.0
@@ -528,7 +528,9 @@ def test_noise_is_what_the_spread_expects() -> None:
             values = noisy(50, rng, own=own)
             found = aging_collapse(values, MU, between=(0.01, 0.04), resamples=20, seed=k)
             expected.append(float(found["spread_expected"]) ** 2)
-            judge = _Judge(Analysis(Curves(values), np.full(9, True), (math.log(0.01), math.log(0.04))), MU)
+            judge = CollapseJudge(
+                Analysis(AgingCurves(values), np.full(9, True), (math.log(0.01), math.log(0.04))), MU
+            )
             seen.append(float(judge(values.mean("replica").to_numpy()[None])[0, 0]))
             assert float(found["spread"]) ** 2 == pytest.approx(max(seen[-1] - expected[-1], 0), abs=1e-12)
         # Of one, the nine curves give S² to √(2/8) = 50 %; of 20, 11 %. 5 σ.

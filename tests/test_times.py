@@ -16,9 +16,8 @@ from langevin.core import times as moments
 from langevin.core.engine import Run, record
 from langevin.core.schedule import Grid, Schedule
 from langevin.errors import ConfigError, UserError
-from langevin.observables import pairs, two_time
+from langevin.observables import aging, pairs, two_time
 from langevin.observables.fits import curves
-from langevin.observables.training import noise_collapse
 from langevin.results import configurations
 
 NONE = Grid()
@@ -227,16 +226,16 @@ def test_pairs_of_close_times_are_told_apart(order: slice) -> None:
 
 def test_a_time_that_is_not_there_is_not_found() -> None:
     t = dense()["time"].to_numpy()
-    assert [two_time.index_of(t, 1e6 + lag) for lag in (0.0, 1e-4, 1.5e-4, 3e-4, 4e-4)] == [
+    assert [pairs.index_of(t, 1e6 + lag) for lag in (0.0, 1e-4, 1.5e-4, 3e-4, 4e-4)] == [
         0,
         1,
         None,
         None,
         3,
     ]
-    assert two_time.index_of(np.array([1.0, 2.0]), 2.0 + 1e-10) == 1
-    assert two_time.index_of(np.array([1.0, 2.0]), 2.001) is None
-    assert two_time.index_of(np.array([]), 1.0) is None
+    assert pairs.index_of(np.array([1.0, 2.0]), 2.0 + 1e-10) == 1
+    assert pairs.index_of(np.array([1.0, 2.0]), 2.001) is None
+    assert pairs.index_of(np.array([]), 1.0) is None
 
 
 def test_times_that_stand_there_twice_are_refused() -> None:
@@ -270,8 +269,8 @@ def test_the_order_of_lags_does_not_matter() -> None:
     msd = xr.DataArray(
         values, {"replica": [0], "waiting_time": waiting, "lag": lag}, ("replica", "waiting_time", "lag")
     )
-    known = noise_collapse.aging_exponent(msd, 0.3, accuracy=0.0)
-    found = noise_collapse.aging_exponent(msd[..., ::-1], 0.3, accuracy=0.0)
+    known = aging.aging_exponent(msd, 0.3, accuracy=0.0)
+    found = aging.aging_exponent(msd[..., ::-1], 0.3, accuracy=0.0)
     assert float(found["exponent"]) == float(known["exponent"]) == pytest.approx(0.7, abs=0.01)
     with pytest.raises(ValueError, match=r"lag = 0\.01 stands there twice"):
-        noise_collapse.aging_exponent(xr.concat([msd, msd], "lag"), 0.3)
+        aging.aging_exponent(xr.concat([msd, msd], "lag"), 0.3)

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from langevin.errors import UserError
-from langevin.observables.training.noise_collapse import aging_collapse, aging_exponent, exponent_by_threshold
+from langevin.observables.aging import aging_collapse, aging_exponent, exponent_by_threshold
 from langevin.results import exponent_words
 
 from .panels import curve, draw_two_time, estimate, reached_times

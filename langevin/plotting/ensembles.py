@@ -10,7 +10,8 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from langevin.observables.ensembles import Array, mean
+from langevin.observables.ensembles import mean
+from langevin.observables.statistics import Array
 from langevin.observables.sufficiency import least
 
 from .style import BLUE, GREY, VERMILION, as_written

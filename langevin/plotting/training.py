@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import SubplotSpec
 
 from langevin.observables.statistics import Estimate
-from langevin.observables.training.noise_collapse import msd_over_noise
+from langevin.observables.training import msd_over_noise
 from langevin.observables.training.regimes import is_number, regimes
 
 from .aging import AGING, draw_times, fit_of, has_aging
@@ -133,7 +133,7 @@ def draw_losses(ax: Axes, dataset: xr.Dataset, corners: xr.Dataset) -> None:
     dataset : Dataset
         With energy and test_loss.
     corners : Dataset
-        Of `observables.regimes`.
+        Of `observables.training.regimes`.
     """
     for line in (("energy", "training", BLUE), ("test_loss", "test", VERMILION)):
         _course(ax, dataset, *line)

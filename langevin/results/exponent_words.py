@@ -23,7 +23,7 @@ def accuracy(dataset: xr.Dataset) -> xr.DataArray | None:
 
 
 def reason(fit: xr.Dataset) -> str:
-    """Return why `observables.subaging.aging_exponent` gives no exponent, or ""."""
+    """Return why `observables.aging.aging_exponent` gives no exponent, or ""."""
     return str(fit["exponent"].attrs.get("reason", ""))
 
 

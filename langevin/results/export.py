@@ -12,8 +12,7 @@ import xarray as xr
 from langevin.errors import UserError
 from langevin.files import disk
 from langevin.files.disk import replacing
-from langevin.observables.particles import motion
-from langevin.observables.particles.motion import Mixture
+from langevin.observables import particles
 
 from .members import sweep_dims
 
@@ -83,14 +82,14 @@ def _check_path(path: Path, force: bool) -> None:
         raise UserError(f"{path} exists; overwrite it with --force, or give another name")
 
 
-def _particles(dataset: xr.Dataset) -> tuple[xr.DataArray, Mixture]:
+def _particles(dataset: xr.Dataset) -> tuple[xr.DataArray, particles.BoxedMixture]:
     """Return the configurations of a single run, and what they are of."""
     if swept := sweep_dims(dataset):
         raise UserError(f"the file holds a sweep over {', '.join(swept)}: select a member with --at")
     if "configuration" not in dataset:
         raise UserError('no configurations in the file; record.configurations = "always" stores them')
     try:
-        return dataset["configuration"], Mixture.of(dataset["configuration"])
+        return dataset["configuration"], particles.BoxedMixture.of(dataset["configuration"])
     except ValueError as error:
         raise UserError(f"{error}: there is nothing to export") from None
 
@@ -105,9 +104,9 @@ def _steps(dataset: xr.Dataset, every: int) -> Any:
     return np.round(times / dt).astype(np.int64)[::every]
 
 
-def _frame(frame: Any, x: Any, mixture: Mixture, step: int, time: float) -> Any:
+def _frame(frame: Any, x: Any, mixture: particles.BoxedMixture, step: int, time: float) -> Any:
     """Fill a frame with one configuration, x of shape (3N,)."""
-    inside, image = motion.positions(x, mixture.box)
+    inside, image = particles.positions(x, mixture.box)
     # Rounded to single precision, a particle may reach the upper face, which is the lower one.
     single = inside.astype(np.float32)
     half = np.float32(mixture.box / 2)

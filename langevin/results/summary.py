@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from langevin.analysis.ensemble import report
-from langevin.observables.landscape.barriers import said
+from langevin.observables.aging import aging_exponent
+from langevin.observables.landscape.barriers import barrier_in_words
 from langevin.observables.landscape.spectra import has_spectrum
 from langevin.observables.landscape.spectra import summary as spectra
 from langevin.observables.statistics import Estimate, average
 from langevin.observables.sufficiency import stated, too_few
-from langevin.observables.training.noise_collapse import aging_exponent
-from langevin.observables.training.regimes import regimes, told
+from langevin.observables.training.regimes import regimes, time_in_words
 
 from . import exponent_words
 from .members import members, sweep_dims, text
@@ -115,7 +115,7 @@ def _few(dataset: xr.Dataset) -> Iterator[str]:
 def _barriers(dataset: xr.Dataset) -> Iterator[str]:
     """Say how high the barriers of curves are, along the curve and along the shortest way."""
     for name, words in (("barrier", "along the curve"), ("shortest_barrier", "along the shortest way")):
-        yield f"barrier {words}: {said(dataset, name)}"
+        yield f"barrier {words}: {barrier_in_words(dataset, name)}"
     if "length_ratio" in dataset:
         known = dataset["length_ratio"].dropna("time", how="all")
         if known.sizes["time"]:
@@ -191,7 +191,7 @@ def _regimes(dataset: xr.Dataset) -> Iterator[str]:
     found = regimes(dataset)
     for name, meaning in (("t1", "the loss begins to fall"), ("t2", "the loss is at its last level")):
         none = "reason" in found[name].attrs
-        yield f"{name:>14}  {told(found, name)}" + ("" if none else f": {meaning}")
+        yield f"{name:>14}  {time_in_words(found, name)}" + ("" if none else f": {meaning}")
 
 
 def _two_time(dataset: xr.Dataset) -> Iterator[str]:

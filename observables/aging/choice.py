@@ -1,17 +1,17 @@
-r"""Which waiting times and thresholds an exponent of aging is taken from: a functional of the mean curves.
+r"""Waiting times and thresholds of an exponent of aging are chosen here, by the mean curves alone.
 
 t*(t_w) solves Δ(t_w, t_w + t*) = Δ*, and t* ~ t_w^μ. A law of the whole aging regime, Δ = g(t/t_w^μ), has
 one μ for every Δ*. Displacements within a cage have μ = 0, early ones are not yet a power, and the largest
-are reached from few waiting times. So waiting times and thresholds have to be chosen; and whoever lets the
-data choose has to say what the choice tends to with more of them. No statistical error enters it here: the
+are reached from few waiting times. So waiting times and thresholds have to be chosen; and a choice that the
+data make has to tend to something with more of them. No statistical error enters it here: the
 choice made of the averages over n samples tends to that of the population for n → ∞, and can be made again of
 every resample, as part of the analysis whose error is sought.
 
-1. Waiting times. Of all runs of consecutive waiting times, each with the range of heights (ln Δ*, or −C* of a
-   correlation, which falls) that every one of them crosses, the one with the largest rectangle (ln t_w from
-   first to last) × (height from lowest to highest). Where the file knows the plateau of Δ for t_w → ∞, the
-   range begins above it: by a tenth, Δ* ≥ 1.1 Δ_p (C* ≤ 0.9 C_p), as t* close to the plateau is the time to
-   leave it, the power of which is another one.
+1. Waiting times. Each run of consecutive waiting times has a range of heights (ln Δ*, or −C* of a
+   correlation, which falls) that every one of them crosses. The run with the largest rectangle is taken: (ln
+   t_w from first to last) × (height from lowest to highest). Where the file knows the plateau of Δ for t_w →
+   ∞, the range begins above it: by a tenth, Δ* ≥ 1.1 Δ_p (C* ≤ 0.9 C_p), as t* close to the plateau is the
+   time to leave it, the power of which is another one.
 2. Thresholds. The range is cut into equal steps, and each height h has its μ(h) and the weight
 
        w(h) = ε + (1 − ε) μ⁴/(μ⁴ + m⁴),   m = 0.3, ε = 10⁻³,
@@ -31,7 +31,7 @@ import numpy as np
 
 from ..fits.regression import inverse
 from ..statistics import Array, Mask
-from .crossings import Curves, Rising, slopes
+from .crossings import AgingCurves, Rising, slopes
 
 #: Thresholds lie above the plateau that the file knows by this part of it.
 MARGIN = 0.1
@@ -41,15 +41,15 @@ POINTS = 20
 _AGING, _FLOOR = 0.3, 1e-3
 
 
-class Choice(NamedTuple):
-    """What is chosen from averages; one for each of B resamples. NaN where there is no rectangle.
+class AgingChoice(NamedTuple):
+    """Waiting times and thresholds, chosen for each of B averages. NaN where there is no rectangle.
 
     Attributes
     ----------
     members : ndarray of bool, shape (B, waiting_time)
         The waiting times.
     heights : ndarray, shape (B, points)
-        Thresholds, as heights (`crossings.Curves`).
+        Thresholds, as heights (`crossings.AgingCurves`).
     slopes, weights : ndarray, shape (B, points)
         μ there, and w.
     centre, low, high : ndarray, shape (B,)
@@ -73,7 +73,7 @@ class Rectangle(NamedTuple):
     high: Array
 
 
-def lowest_height(curves: Curves) -> float:
+def lowest_height(curves: AgingCurves) -> float:
     """Return the height above which thresholds lie, by the plateau that the file knows; −inf: not known."""
     plateau = float(curves.values.attrs.get("plateau", math.nan))
     if not math.isfinite(plateau) or not (curves.falling or plateau > 0):
@@ -82,12 +82,12 @@ def lowest_height(curves: Curves) -> float:
     return float(curves.height(plateau * factor))
 
 
-def choose(curves: Curves, averages: Array, chosen: Mask, least: int, points: int) -> Choice:
+def choose(curves: AgingCurves, averages: Array, chosen: Mask, least: int, points: int) -> AgingChoice:
     """Choose waiting times and thresholds for averages, shape (B, waiting_time, lag).
 
     Parameters
     ----------
-    curves : Curves
+    curves : AgingCurves
     averages : ndarray
     chosen : ndarray of bool, shape (waiting_time,)
         Which are allowed.
@@ -100,13 +100,13 @@ def choose(curves: Curves, averages: Array, chosen: Mask, least: int, points: in
 
 
 def around(
-    curves: Curves, averages: Array, chosen: Mask, least: int, points: int, levels: tuple[float, ...]
-) -> Choice:
+    curves: AgingCurves, averages: Array, chosen: Mask, least: int, points: int, levels: tuple[float, ...]
+) -> AgingChoice:
     """Return the choice where the threshold, or a lowest and a highest one, are given.
 
-    The waiting times are those that cross all of them. Of a single one the range is what all of these waiting
-    times cross, above the plateau if the threshold is; of two it is what lies between. The centre of a single
-    one is the threshold itself. Parameters otherwise as of `choose`; `levels` are heights, ascending.
+    The waiting times are those that cross all of them. A single one has the range that all of these waiting
+    times cross, above the plateau if the threshold is; two have the range between them. The centre of a
+    single one is the threshold itself. Parameters otherwise as of `choose`; `levels` are heights, ascending.
     """
     y = curves.height(averages)
     low, high = reach(y)
@@ -122,17 +122,16 @@ def around(
         floor = lowest_height(curves)
         bottom = np.maximum(bottom, floor) if levels[0] > floor else bottom
         bottom, top = (np.where(known, end, np.nan) for end in (bottom, top))
-    found = _scan(curves, y, Rectangle(members, bottom, top), points)
+    choice = _scan(curves, y, Rectangle(members, bottom, top), points)
     if len(levels) > 1:
-        return found._replace(low=bottom, high=top)
-    return found._replace(centre=np.where(known, levels[0], np.nan))
+        return choice._replace(low=bottom, high=top)
+    return choice._replace(centre=np.where(known, levels[0], np.nan))
 
 
-def _scan(curves: Curves, y: Array, area: Rectangle, points: int) -> Choice:
+def _scan(curves: AgingCurves, y: Array, area: Rectangle, points: int) -> AgingChoice:
     heights = grid(area.low, area.high, points)
     times = Rising(curves.x, y).crossings(heights)
-    found = slopes(curves.waiting, times, area.members[:, None])[0]
-    return weigh(area, heights, found)
+    return weigh(area, heights, slopes(curves.log_waiting, times, area.members[:, None])[0])
 
 
 def grid(low: Array, high: Array, points: int) -> Array:
@@ -141,10 +140,10 @@ def grid(low: Array, high: Array, points: int) -> Array:
     return np.asarray(low)[..., None] + (np.asarray(high) - low)[..., None] * part
 
 
-def weigh(area: Rectangle, heights: Array, found: Array) -> Choice:
+def weigh(area: Rectangle, heights: Array, mu: Array) -> AgingChoice:
     """Return the choice from the slopes at all heights, shape (B, points)."""
-    power = np.where(np.isfinite(found), found, 0.0) ** 4
-    weight = np.where(np.isfinite(found), _FLOOR + (1 - _FLOOR) * power / (power + _AGING**4), 0.0)
+    power = np.where(np.isfinite(mu), mu, 0.0) ** 4
+    weight = np.where(np.isfinite(mu), _FLOOR + (1 - _FLOOR) * power / (power + _AGING**4), 0.0)
     total = weight.sum(-1)
     part = weight / np.where(total > 0, total, np.nan)[..., None]
     centre = (part * np.where(weight > 0, heights, 0.0)).sum(-1)
@@ -153,10 +152,10 @@ def weigh(area: Rectangle, heights: Array, found: Array) -> Choice:
     variance = (part * np.where(weight > 0, heights - centre[..., None], 0.0) ** 2).sum(-1) + step**2 / 12
     half = np.sqrt(variance)
     low, high = np.maximum(centre - half, area.low), np.minimum(centre + half, area.high)
-    return Choice(area.members, heights, found, weight, centre, low, high)
+    return AgingChoice(area.members, heights, mu, weight, centre, low, high)
 
 
-def within(choice: Choice) -> Array:
+def within(choice: AgingChoice) -> Array:
     """Return the weights of the thresholds in the range that counts, shape (B, points); their sum is 1."""
     half = np.abs(choice.heights[:, 1:2] - choice.heights[:, :1]) / 2
     first = np.maximum(choice.heights - half, choice.low[:, None])

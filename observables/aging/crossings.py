@@ -1,4 +1,4 @@
-"""Where two-time curves cross a threshold: t*(t_w), of the average over samples and of its resamples."""
+"""Two-time curves cross a threshold at t*(t_w), found here for averages over samples and resamples."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from ..fits.regression import inverse, line
-from ..pairs import ordered, slack
-from ..statistics import Array, Mask, Resampled, average, bootstrap
+from ..fits.regression import inverse, line, mean_where
+from ..pairs import positive_lags, require_dimensions, slack
+from ..statistics import Array, Mask, Resampled, bootstrap, replica_mean
 
 #: A waiting time is fitted if t* is reached in this part of the resamples at least: where it is reached in
 #: some of them only, these are the fast ones.
 _REACHED = 0.95
 
 
-class Curves:
-    """Curves over the lag that rise through a threshold, or fall through it, and what is known of them.
+class AgingCurves:
+    """Curves over the lag that rise through a threshold, or fall through it.
 
-    Heights are what is interpolated in ln t: ln Δ of curves that rise (powers become straight lines), −C of
+    Their heights are interpolated in ln t: ln Δ of curves that rise (powers become straight lines), −C of
     curves that fall (C may be negative). A height always rises.
 
     Parameters
@@ -35,8 +35,8 @@ class Curves:
     ----------
     values, mean : DataArray
         At lags > 0, dimensions (…, waiting_time, lag); `mean` is the average over replicas.
-    waiting, x : ndarray
-        Waiting times, and ln t of the lags.
+    waiting, log_waiting, x : ndarray
+        Waiting times, their logarithms (0 where they are not positive), and ln t of the lags.
 
     Raises
     ------
@@ -45,14 +45,11 @@ class Curves:
     """
 
     def __init__(self, values: xr.DataArray, *, falling: bool = False) -> None:
-        if not {"waiting_time", "lag"} <= set(values.dims) <= {"replica", "waiting_time", "lag"}:
-            raise ValueError(f"dimensions {values.dims}: needed: waiting_time, lag, and replica or not")
-        values = ordered(values, "lag")
-        values = values.sel(lag=values["lag"] > 0).transpose("replica", ..., missing_dims="ignore")
-        self.values = values.transpose(..., "waiting_time", "lag")
-        self.falling = falling
-        self.mean = average(self.values).mean if "replica" in values.dims else self.values
+        require_dimensions(values, "waiting_time", "lag")
+        self.values, self.falling = positive_lags(values), falling
+        self.mean = replica_mean(self.values)
         self.waiting = self.mean["waiting_time"].to_numpy().astype(float)
+        self.log_waiting = np.log(np.where(self.waiting > 0, self.waiting, 1.0))
         self.x = np.log(self.mean["lag"].to_numpy().astype(float))
 
     def height(self, values: ArrayLike) -> Array:
@@ -113,7 +110,7 @@ class Rising:
         Parameters
         ----------
         levels : array_like, shape () or (B,)
-            Of all curves, or one for each of the first axis.
+            One for all curves, or one for each of the first axis.
         """
         level = np.asarray(levels, dtype=float)
         level = level.reshape(level.shape + (1,) * (self.last.ndim - 1 - level.ndim))
@@ -168,38 +165,35 @@ class Power:
     scatter: Array
 
 
-def slopes(waiting: Array, log_times: Array, used: Mask) -> tuple[Array, Array]:
+def slopes(log_waiting: Array, log_times: Array, used: Mask) -> tuple[Array, Array]:
     """Return μ and ln A of ln t* = ln A + μ ln t_w, every waiting time (last axis) with the same weight.
 
     NaN where t* is not known at a waiting time that is used.
     """
-    x = np.log(np.where(waiting > 0, waiting, 1.0))
-    slope, centre, height = line(
-        np.broadcast_to(x, log_times.shape), log_times, np.broadcast_to(used, log_times.shape)
-    )
+    shape = log_times.shape
+    slope, centre, height = line(np.broadcast_to(log_waiting, shape), log_times, np.broadcast_to(used, shape))
     return slope, height - slope * centre
 
 
-def fit_power(waiting: Array, log_times: Resampled, used: Mask) -> Power:
+def fit_power(log_waiting: Array, log_times: Resampled, used: Mask) -> Power:
     """Fit ln t* = ln A + μ ln t_w, every waiting time with the same weight.
 
     Parameters
     ----------
-    waiting : ndarray, shape (waiting_time,)
+    log_waiting : ndarray, shape (waiting_time,)
     log_times : Resampled
         Shape (..., waiting_time).
     used : ndarray of bool, shape (..., waiting_time)
         A resample without t* at one of them has no fit.
     """
-    x = np.log(np.where(waiting > 0, waiting, 1.0))
+    x = log_waiting
 
     def both(y: Array) -> Array:
-        return np.stack(slopes(waiting, y, used), axis=1)
+        return np.stack(slopes(x, y, used), axis=1)
 
-    found = log_times.apply(both)
-    slope, at_one = (Resampled(found.value[k], found.again[:, k], found.samples) for k in (0, 1))
-    count = used.sum(-1)
-    centre = np.where(used, x, 0.0).sum(-1) * inverse(count.astype(float))
+    lines = log_times.apply(both)
+    slope, at_one = (Resampled(lines.value[k], lines.again[:, k], lines.samples) for k in (0, 1))
+    count, centre = used.sum(-1), mean_where(x, used)
     spread = (np.where(used, x - centre[..., None], 0.0) ** 2).sum(-1)
     residual = log_times.value - at_one.value[..., None] - slope.value[..., None] * x
     squares = np.where(used, residual, 0.0) ** 2

@@ -1,20 +1,20 @@
-r"""Aging by a threshold: t*(t_w) with Δ(t_w, t_w + t*) = Δ*, and the exponent μ of t* ~ t_w^μ.
+r"""Aging is measured by a threshold here: t*(t_w) with Δ(t_w, t_w + t*) = Δ*, and the μ of t* ~ t_w^μ.
 
 μ = 1 is full (simple) aging, μ < 1 subaging (Herrera Segura, Montoya & Tapias 2022, arXiv:2209.02517:
 0.709 ± 0.017 for small networks that learn MNIST), μ = 0 none. The threshold may be passed by any two-time
 observable: displacements rise through Δ*, a correlation falls through C*. For spherical spins Δ = 2(1 − C),
-and both say the same; of weights, whose length is not fixed, they do not.
+and both say the same; for weights, whose length is not fixed, they do not.
 
 The fit is of ln t* against ln t_w by least squares, every t_w with the same weight. Weights 1/σ² would be
 best if the errors were all that keeps t* from a power and were independent. They are neither: the same
 replicas give t* at every t_w, and μ is a property of many decades, which small σ at one end must not decide.
 
-Which waiting times and which threshold: `choice`, by no statistical error, so that μ tends to one number the
-more samples there are. The error of μ: `exponents`; the whole analysis is repeated for every resample.
+`choice` takes waiting times and threshold by no statistical error, so that μ tends to one number the more
+samples there are. `exponent_error` has the error of μ; the whole analysis is repeated for every resample.
 
-Values of a solution (the Cugliandolo-Kurchan equations) are of no sample: `accuracy` is their numerical
-error. That of ln t* is accuracy/(dΔ/d ln t) where the curve crosses, and a third of what ln t* changes by if
-every second lag is left out, since the error of straight pieces falls with the square of their length. That
+Values of a solution (the Cugliandolo-Kurchan equations) have no samples: `accuracy` is their numerical error.
+That of ln t* is accuracy/(dΔ/d ln t) where the curve crosses, and a third of the change of ln t* if every
+second lag is left out, since the error of straight pieces falls with the square of their length. That
 of μ = Σ c_w ln t* is at most Σ |c_w| times these.
 """
 
@@ -27,10 +27,10 @@ import numpy as np
 import xarray as xr
 
 from ..fits.regression import inverse, three_points
-from ..statistics import Array, Mask, interval, tabulate
+from ..statistics import Array, Mask, check_confidence, interval, tabulate
 from ..sufficiency import too_few
-from .crossings import Curves, Rising
-from .exponent_error import QUANTITY, Analysis, Parts, halves, parts, standard_error
+from .crossings import AgingCurves, Rising
+from .exponent_error import QUANTITY, Analysis, ExponentParts, halves, parts, standard_error
 
 METHOD = (
     "t*: first crossing of the threshold by the average over samples, straight in ln(value) (in the value, "
@@ -89,9 +89,10 @@ def relaxation_times(
         last lag before and the first one on or above. True: it falls through it (a correlation), and the
         value itself is interpolated.
     resamples, seed : int
-        Of the bootstrap over samples (`statistics.bootstrap`; replicas of one sample count once).
+        Resamples of the bootstrap over samples, and its seed (`statistics.bootstrap`; replicas of one sample
+        count once).
     confidence : float
-        Of the interval.
+        Confidence of the interval.
     accuracy : DataArray or float, optional
         Numerical error of `values`, if they are a solution and no samples; its errors are then bounds.
 
@@ -109,11 +110,10 @@ def relaxation_times(
     ValueError
         If the dimensions are others, or an argument is out of range.
     """
-    curves = Curves(values, falling=falling)
+    curves = AgingCurves(values, falling=falling)
     _check(resamples, confidence)
     curves.check(threshold)
-    made = _times(curves, threshold, resamples, confidence, seed, accuracy)
-    return made.assign_attrs(method=METHOD, seed=seed)
+    return _times(curves, threshold, resamples, confidence, seed, accuracy).assign_attrs(seed=seed)
 
 
 def aging_exponent(
@@ -149,13 +149,13 @@ def aging_exponent(
     Returns
     -------
     Dataset
-        What `relaxation_times` returns, `fitted(waiting_time)`, `local_exponent(waiting_time)`,
+        That of `relaxation_times`, `fitted(waiting_time)`, `local_exponent(waiting_time)`,
         d ln t*/d ln t_w by three points; and the scalars
 
         exponent : μ; exponent_error is its statistical standard error, of the whole analysis (with
             `accuracy`: a bound of the numerical error), and [exponent_low, exponent_high] Student's interval.
         exponent_threshold_error, exponent_drift_error, exponent_total_error : the other parts of the error
-            of μ, and all three together; see `exponents`.
+            of μ, and all three together; see `exponent_error`.
         exponent_scatter : standard error of μ from the scatter of ln t* about the line, if that were
             independent at every t_w. NaN for two waiting times.
         exponent_early, exponent_late, exponent_drift : μ of the first and of the second half of the waiting
@@ -165,9 +165,9 @@ def aging_exponent(
         threshold, threshold_low, threshold_high : Δ* (or C*), and the range that counts.
         resamples_lost : resamples without a fit.
 
-        With too few samples, or where the points miss the line (`exponents`), exponent, its errors and the
-        prefactor are NaN, and the attribute `reason` of exponent says why; t*, local exponents and those of
-        the halves are still there. Values without the dimension replica are taken as they are: without
+        With too few samples, or where the points miss the line (`exponent_error`), exponent, its errors and
+        the prefactor are NaN, and the attribute `reason` of exponent says why; t*, local exponents and those
+        of the halves are still there. Values without the dimension replica are taken as they are: without
         statistical, and hence without total error (NaN), unless there is an `accuracy`.
 
     Raises
@@ -177,47 +177,34 @@ def aging_exponent(
     """
     if least < 2:
         raise ValueError(f"least = {least}: must be 2 or more (waiting times)")
-    curves = Curves(values, falling=falling)
+    curves = AgingCurves(values, falling=falling)
     _check(resamples, confidence)
     levels: tuple[float, ...] = ()
     if threshold is not None:
         curves.check(threshold)
         levels = (float(curves.height(threshold)),)
     analysis = Analysis(curves, curves.chosen(waiting_times), levels, least)
-    return _analysed(analysis, threshold, resamples, confidence, accuracy, seed).assign_attrs(seed=seed)
-
-
-def _analysed(
-    analysis: Analysis,
-    threshold: float | None,
-    resamples: int,
-    confidence: float,
-    accuracy: xr.DataArray | float | None,
-    seed: int,
-) -> xr.Dataset:
-    """Return what `aging_exponent` does."""
-    curves, sampled = analysis.curves, "replica" in analysis.curves.values.dims
-    choice = analysis.choice(curves.mean.to_numpy()[None])
-    used, found = choice.members[0], parts(analysis, resamples, seed)
+    sampled, choice = "replica" in curves.values.dims, analysis.choice(curves.mean.to_numpy()[None])
+    used, fit = choice.members[0], parts(analysis, resamples, seed)
     level = math.nan if not used.any() else float(curves.threshold(choice.centre[0]))
     level = level if threshold is None else float(threshold)
-    reason = found.fault(counted=sampled and accuracy is None)
+    reason = fit.fault(counted=sampled and accuracy is None)
     if not used.any():
         reason = _missing(curves, analysis, threshold)
-    made = _times(curves, level, resamples, confidence, seed, accuracy)
+    times = _times(curves, level, resamples, confidence, seed, accuracy)
     ends = np.sort(curves.threshold([choice.low[0], choice.high[0]])).tolist()
     exact = accuracy is not None or not sampled
-    return made.merge(_numbers(curves, found, made, used, ends, confidence, reason, exact), compat="override")
+    numbers = _numbers(curves, fit, times, used, ends, confidence, reason, exact)
+    return times.merge(numbers, compat="override").assign_attrs(seed=seed)
 
 
 def _check(resamples: int, confidence: float) -> None:
     if not resamples >= 2:
         raise ValueError(f"resamples = {resamples}: must be 2 or more")
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence = {confidence}: must be between 0 and 1")
+    check_confidence(confidence)
 
 
-def _missing(curves: Curves, analysis: Analysis, threshold: float | None) -> str:
+def _missing(curves: AgingCurves, analysis: Analysis, threshold: float | None) -> str:
     """Say why there are no waiting times to fit."""
     least = analysis.least
     if threshold is None:
@@ -230,7 +217,7 @@ def _missing(curves: Curves, analysis: Analysis, threshold: float | None) -> str
 
 
 def _times(
-    curves: Curves,
+    curves: AgingCurves,
     threshold: float,
     resamples: int,
     confidence: float,
@@ -258,7 +245,7 @@ def _times(
         error = np.where(log_times.share() >= _REACHED, error, np.nan)
         ends = interval(log_times.value, error, max(log_times.samples - 1, 1), confidence)
     times = np.exp(log_times.value)
-    found = {
+    numbers = {
         "relaxation_time": (times, times * error),
         "relaxation_time_low": (np.exp(ends[0]), None),
         "relaxation_time_high": (np.exp(ends[1]), None),
@@ -268,15 +255,15 @@ def _times(
     unit = curves.mean["lag"].attrs.get("units", "1")
     about = {n: {"long_name": a, "units": "1" if n == "reached" else unit} for n, a in _TIMES.items()}
     about["local_exponent"] = {"long_name": "local exponent d ln t*/d ln t_w"}
-    made = tabulate(found, curves.mean.isel(lag=0, drop=True).drop_attrs(), about)
-    made["relaxation_time_error"].attrs["units"] = unit
+    table = tabulate(numbers, curves.mean.isel(lag=0, drop=True).drop_attrs(), about)
+    table["relaxation_time_error"].attrs["units"] = unit
     value_unit = curves.values.attrs.get("units", "1")
-    made["threshold"] = ((), float(threshold), {"long_name": "threshold", "units": value_unit})
+    table["threshold"] = ((), float(threshold), {"long_name": "threshold", "units": value_unit})
     counts = {"samples": log_times.samples, "resamples": len(log_times.again)}
-    return made.assign_attrs(method=METHOD, confidence=confidence, **counts)
+    return table.assign_attrs(method=METHOD, confidence=confidence, **counts)
 
 
-def _numerical_error(curves: Curves, threshold: float, accuracy: xr.DataArray | float) -> Array:
+def _numerical_error(curves: AgingCurves, threshold: float, accuracy: xr.DataArray | float) -> Array:
     """Return a bound of the numerical error of ln t* of a solution, by waiting time."""
     given = _like(curves, accuracy).to_numpy()
     y, level = curves.height(curves.mean.to_numpy()), float(curves.height(threshold))
@@ -291,7 +278,7 @@ def _numerical_error(curves: Curves, threshold: float, accuracy: xr.DataArray | 
     return np.asarray(moved + np.fmax(*(np.abs(c - time) for c in coarse)) / 3)
 
 
-def _like(curves: Curves, accuracy: xr.DataArray | float) -> xr.DataArray:
+def _like(curves: AgingCurves, accuracy: xr.DataArray | float) -> xr.DataArray:
     """Return the accuracy on the dimensions of the average."""
     if not isinstance(accuracy, xr.DataArray):
         return xr.full_like(curves.mean, float(accuracy))
@@ -300,8 +287,8 @@ def _like(curves: Curves, accuracy: xr.DataArray | float) -> xr.DataArray:
 
 
 def _numbers(
-    curves: Curves,
-    found: Parts,
+    curves: AgingCurves,
+    fit: ExponentParts,
     times: xr.Dataset,
     used: Mask,
     ends: list[float],
@@ -310,8 +297,7 @@ def _numbers(
     exact: bool,
 ) -> xr.Dataset:
     """Return the scalars of the fit, and which waiting times are fitted."""
-    x = np.log(np.where(curves.waiting > 0, curves.waiting, 1.0))
-    value, error = dict(found.value), dict(found.error)
+    x, value, error = curves.log_waiting, dict(fit.value), dict(fit.error)
     if exact:
         relative = (times["relaxation_time_error"] / times["relaxation_time"]).to_numpy()
         weights = {"exponent": used, **dict(zip(("early", "late"), halves(used), strict=True))}
@@ -319,22 +305,22 @@ def _numbers(
         error["drift"] = error["early"] + error["late"]
         error["at_one"] = math.nan
     mu, statistical = value["exponent"], error["exponent"]
-    total = math.sqrt(statistical**2 + found.threshold**2 + found.drift**2)
-    low, high = interval(mu, statistical, math.inf if exact else max(found.samples - 1, 1), confidence)
+    total = math.sqrt(statistical**2 + fit.threshold**2 + fit.drift**2)
+    low, high = interval(mu, statistical, math.inf if exact else max(fit.samples - 1, 1), confidence)
     factor = math.exp(value["at_one"]) if math.isfinite(value["at_one"]) else math.nan
     scalars: dict[str, tuple[Any, Any]] = {
         "exponent": (mu, statistical),
         "exponent_low": (low, None),
         "exponent_high": (high, None),
-        "exponent_threshold_error": (found.threshold, None),
-        "exponent_drift_error": (found.drift, None),
+        "exponent_threshold_error": (fit.threshold, None),
+        "exponent_drift_error": (fit.drift, None),
         "exponent_total_error": (total, None),
         "exponent_scatter": (_scatter(x, np.log(times["relaxation_time"].to_numpy()), used), None),
         "prefactor": (factor, factor * error["at_one"]),
     }
     if reason:
         scalars = {n: (math.nan, None if e is None else math.nan) for n, (_, e) in scalars.items()}
-    few = bool(too_few(QUANTITY, found.samples)) and not exact
+    few = bool(too_few(QUANTITY, fit.samples)) and not exact
     for name in ("early", "late"):
         scalars[f"exponent_{name}"] = (value[name], math.nan if few else error[name])
     scalars["exponent_drift"] = (value["drift"], None)
@@ -342,14 +328,14 @@ def _numbers(
     about: dict[str, dict[str, Any]] = {name: {"long_name": meaning} for name, meaning in _FIT.items()}
     if reason:
         about["exponent"]["reason"] = reason
-    made = tabulate(scalars, xr.DataArray(0.0), about)
-    made["fitted"] = ("waiting_time", used, {"long_name": "whether the waiting time is fitted"})
+    table = tabulate(scalars, xr.DataArray(0.0), about)
+    table["fitted"] = ("waiting_time", used, {"long_name": "whether the waiting time is fitted"})
     unit = curves.values.attrs.get("units", "1")
     for end, name in zip(ends, ("first", "last"), strict=True):
         key = f"threshold_{'low' if name == 'first' else 'high'}"
-        made[key] = ((), end, {"long_name": f"{name} threshold of the range that counts", "units": unit})
-    made["resamples_lost"] = ((), found.lost, {"long_name": "resamples without a fit"})
-    return made
+        table[key] = ((), end, {"long_name": f"{name} threshold of the range that counts", "units": unit})
+    table["resamples_lost"] = ((), fit.lost, {"long_name": "resamples without a fit"})
+    return table
 
 
 def _bound(x: Array, used: Mask, error: Array) -> float:

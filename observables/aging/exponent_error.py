@@ -1,4 +1,4 @@
-r"""An exponent of aging with its errors: statistics, threshold and drift, apart and together.
+r"""An exponent of aging has an error of three parts, found here: statistics, threshold and drift.
 
 The whole analysis, choice of waiting times and threshold (`choice`) included, is a function of the mean
 curves. `Analysis` makes it for many averages at once, and it is repeated for every resample of the samples.
@@ -6,7 +6,7 @@ The parts of the error of μ:
 
 statistics
     The standard error over samples of the bootstrap; for up to 50 samples that of the jackknife, if it is
-    larger, but no more than a fourth. Of few samples whose curves differ by factors the bootstrap is too
+    larger, but no more than a fourth. From few samples whose curves differ by factors the bootstrap is too
     small by some percent, which the jackknife is not. Where curves are flat t* jumps, and the jackknife says
     nothing.
 threshold
@@ -15,15 +15,15 @@ drift
     Half of |μ_late − μ_early|, of the two halves of the waiting times: where each has an exponent of its own,
     the μ of all lies between.
 
-Squares are biased upwards by noise. From V, the square that is found, and V_b, those of the resamples, which
-have the noise twice, 2V − mean of V_b is taken, or 0 where that is negative: what noise alone makes is not
-counted twice. The total error is the root of the sum of the three squares.
+Squares are biased upwards by noise. With V the square of the data, and V_b those of the resamples, which have
+the noise twice, 2V − mean of V_b is taken, or 0 where that is negative: noise is not counted twice. The total
+error is the root of the sum of the three squares.
 
 Where a straight line is no description there is no number: where |μ_late − μ_early| exceeds a third of μ; or
 where the rms deviation of ln t* from the line exceeds a fifth of the rms of μ ln t_w about its mean; both
-surely, that is, less two of their standard errors. Of a μ below 0.2 these are parts of 0.2. This selects no
-large or small μ: of equally weighted points the slope is independent of what is left of them. A drift that
-noise could have made is no reason to say nothing, as its error is quoted.
+surely, that is, less two of their standard errors. For a μ below 0.2 these are parts of 0.2. This selects no
+large or small μ: the slope of equally weighted points is independent of their deviations from the line. A
+drift that noise could have made is no reason to give no number, as its error is quoted.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
-from ..fits.regression import inverse
+from ..fits.regression import inverse, mean_where
 from ..statistics import Array, Mask, Resampled, bootstrap, independent
 from ..sufficiency import too_few
-from .choice import POINTS, Choice, around, choose, within
-from .crossings import Curves, Rising, slopes
+from .choice import POINTS, AgingChoice, around, choose, within
+from .crossings import AgingCurves, Rising, slopes
 
 #: Name of μ in `sufficiency.LEAST`.
 QUANTITY = "aging_exponent"
@@ -54,7 +54,7 @@ _JUMPY = 1.25
 #: Part of the resamples that may lack a fit.
 _LOST = 0.05
 
-#: What `Analysis` returns, in this order.
+#: Names of the numbers that `Analysis` returns, in this order.
 _NAMES = (
     "exponent",
     "at_one",
@@ -75,7 +75,7 @@ class Analysis:
 
     Parameters
     ----------
-    curves : Curves
+    curves : AgingCurves
     chosen : ndarray of bool, shape (waiting_time,)
         Waiting times that are allowed.
     levels : tuple of float
@@ -86,7 +86,7 @@ class Analysis:
 
     def __init__(
         self,
-        curves: Curves,
+        curves: AgingCurves,
         chosen: Mask,
         levels: tuple[float, ...] = (),
         least: int = 4,
@@ -95,18 +95,18 @@ class Analysis:
         self.curves, self.chosen, self.levels = curves, chosen, levels
         self.least, self.points = least, points
 
-    def choice(self, averages: Array) -> Choice:
+    def choice(self, averages: Array) -> AgingChoice:
         """Return waiting times and thresholds."""
         given = (self.curves, averages, self.chosen, self.least, self.points)
         return around(*given, self.levels) if self.levels else choose(*given)
 
-    def times(self, averages: Array, choice: Choice) -> Array:
+    def times(self, averages: Array, choice: AgingChoice) -> Array:
         """Return ln t* at the threshold, shape (B, waiting_time)."""
         return Rising(self.curves.x, self.curves.height(averages)).crossing(choice.centre)
 
     def __call__(self, averages: Array) -> Array:
         """Return the numbers of `_NAMES`, shape (B, names), of averages, shape (B, waiting_time, lag)."""
-        choice, waiting = self.choice(averages), self.curves.waiting
+        choice, waiting = self.choice(averages), self.curves.log_waiting
         times = self.times(averages, choice)
         slope, at_one = slopes(waiting, times, choice.members)
         early, late = (slopes(waiting, times, part)[0] for part in halves(choice.members))
@@ -119,20 +119,19 @@ class Analysis:
 
     def _deviation(self, times: Array, used: Mask, slope: Array, at_one: Array) -> Array:
         """Return the mean square of ln t* about the line over that of ln t_w about its mean."""
-        x = np.log(np.where(self.curves.waiting > 0, self.curves.waiting, 1.0))
+        x = self.curves.log_waiting
         off = np.where(used, times - at_one[:, None] - slope[:, None] * x, 0.0)
-        centre = np.where(used, x, 0.0).sum(-1) * inverse(used.sum(-1).astype(float))
-        spread = np.where(used, x - centre[:, None], 0.0)
+        spread = np.where(used, x - mean_where(x, used)[:, None], 0.0)
         return np.asarray((off**2).sum(-1) * inverse((spread**2).sum(-1)))
 
 
-class Parts(NamedTuple):
-    """An exponent, its errors, and what else the analysis gives; NaN where there is none.
+class ExponentParts(NamedTuple):
+    """An exponent, its errors, and further numbers of the analysis; NaN where there is none.
 
     Attributes
     ----------
     value, error : dict of str to float
-        By the names of `_NAMES`: of the averages over all samples; statistical error.
+        By the names of `_NAMES`: numbers of the averages over all samples, and their statistical errors.
     threshold, drift : float
         Parts of the error of μ.
     samples : int
@@ -153,10 +152,6 @@ class Parts(NamedTuple):
     resamples: int
     deviation: float
     surely: float
-
-    def total(self) -> float:
-        """Return the error of μ from statistics, threshold and drift together."""
-        return math.sqrt(self.error["exponent"] ** 2 + self.threshold**2 + self.drift**2)
 
     def fault(self, counted: bool) -> str:
         """Return why there is no exponent, or "".
@@ -182,45 +177,45 @@ class Parts(NamedTuple):
         return ""
 
 
-def parts(analysis: Analysis, resamples: int, seed: int) -> Parts:
+def parts(analysis: Analysis, resamples: int, seed: int) -> ExponentParts:
     """Return the exponent and its errors over samples."""
     values = analysis.curves.values
-    found = bootstrap(analysis, values, resamples=resamples, seed=seed)
-    error = standard_error(found, analysis, values)
-    value = dict(zip(_NAMES, found.value.tolist(), strict=True))
-    squares = {name: unbiased(found, k) for k, name in enumerate(_NAMES) if name.endswith("_squared")}
-    lost = int(np.isnan(found.again[:, 0]).sum())
-    unsure = float(np.nan_to_num(found.error()[_NAMES.index("deviation_squared")]))
-    return Parts(
+    numbers = bootstrap(analysis, values, resamples=resamples, seed=seed)
+    error = standard_error(numbers, analysis, values)
+    value = dict(zip(_NAMES, numbers.value.tolist(), strict=True))
+    squares = {name: unbiased(numbers, k) for k, name in enumerate(_NAMES) if name.endswith("_squared")}
+    lost = int(np.isnan(numbers.again[:, 0]).sum())
+    unsure = float(np.nan_to_num(numbers.error()[_NAMES.index("deviation_squared")]))
+    return ExponentParts(
         value,
         dict(zip(_NAMES, error.tolist(), strict=True)),
         math.sqrt(squares["threshold_squared"]),
         math.sqrt(squares["drift_squared"]) / 2,
-        found.samples,
+        numbers.samples,
         lost,
-        len(found.again),
+        len(numbers.again),
         math.sqrt(squares["deviation_squared"]),
         math.sqrt(max(squares["deviation_squared"] - _SIGMAS * unsure, 0.0)),
     )
 
 
-def standard_error(found: Resampled, function: Callable[[Array], Array], values: xr.DataArray) -> Array:
+def standard_error(numbers: Resampled, function: Callable[[Array], Array], values: xr.DataArray) -> Array:
     """Return the standard error of bootstrap and jackknife, as the module says; NaN for a single sample.
 
     Parameters
     ----------
-    found : Resampled
+    numbers : Resampled
     function : callable
-        What was resampled: of averages, with a leading axis.
+        The function of averages, with a leading axis, that was resampled.
     values : DataArray
     """
-    error = found.error()
-    if not 1 < found.samples <= _JACKKNIFE:
+    error = numbers.error()
+    if not 1 < numbers.samples <= _JACKKNIFE:
         return error
     # All at once: `statistics.jackknife` would ask for each sample in turn.
     left_out = function(_without_each(values))
     squares = (left_out - left_out.mean(0)) ** 2
-    jackknife = np.sqrt((1 - 1 / found.samples) * squares.sum(0))
+    jackknife = np.sqrt((1 - 1 / numbers.samples) * squares.sum(0))
     return np.asarray(np.fmax(error, np.fmin(jackknife, _JUMPY * error)))
 
 
@@ -233,13 +228,13 @@ def _without_each(values: xr.DataArray) -> Array:
     return np.asarray((filled.sum(0) - filled) * inverse((known.sum(0) - known).astype(float)))
 
 
-def unbiased(found: Resampled, k: int) -> float:
-    """Return the k-th number, a square, less what noise adds to it, and not below 0."""
-    value = float(found.value[k])
-    again = found.again[:, k]
+def unbiased(numbers: Resampled, k: int) -> float:
+    """Return the k-th number, a square, less the part that noise adds, and not below 0."""
+    value = float(numbers.value[k])
+    again = numbers.again[:, k]
     again = again[np.isfinite(again)]
     # Of resamples noise is smaller by (n − 1)/n.
-    factor = found.samples / max(found.samples - 1, 1)
+    factor = numbers.samples / max(numbers.samples - 1, 1)
     noise = factor * (again.mean() - value) if again.size else 0.0
     return max(value - noise, 0.0) if math.isfinite(value) else value
 

@@ -1,4 +1,4 @@
-r"""Two-time curves of many waiting times on one: collapse by t/t_w^μ.
+r"""Two-time curves of many waiting times are collapsed onto one by t/t_w^μ here.
 
 With T the geometric mean of the n waiting times, the curves are compared at equal scaled lags
 s = t (T/t_w)^μ, in units of time. In this form t* ~ t_w^μ makes all curves cross Δ* at one s, and the
@@ -10,11 +10,11 @@ With y = ln Δ of each curve, linear in ln t between its lags, the mean square d
 
     S² = Σ_s ω_s Σ_w (y_w − mean of y)² / Σ_s ω_s (n_s − 1),
 
-ω_s the share of s on the axis of ln s. Noise adds to it: of y + η the expectation is S²(y) + S²(η), since
+ω_s the share of s on the axis of ln s. Noise adds to it: S² of y + η has the expectation S²(y) + S²(η), since
 noise has no sign. S²(η) is the mean over resamples of S² of their deviation from the average of all, times
-n/(n − 1); the replicas that waiting times share are thereby counted. The spread is the root of what is left,
-0.1 for 10 %. A standard error σ of S² gives the interval of the spread: the roots of S² ± σ, 0 for what is
-negative.
+n/(n − 1); the replicas that waiting times share are thereby counted. The spread is the root of the rest,
+0.1 for 10 %. A standard error σ of S² gives the interval of the spread: the roots of S² ± σ, 0 for a
+negative one.
 
 Waiting times, range of thresholds, and by default μ are choices of the data (`choice`): each resample makes
 its own.
@@ -23,16 +23,15 @@ its own.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from ..fits.regression import inverse
-from ..statistics import Array, Mask, Resampled, bootstrap, interval, tabulate
+from ..fits.regression import inverse, mean_where
+from ..statistics import Array, Mask, Resampled, bootstrap, check_confidence, interval, tabulate
 from ..sufficiency import too_few
-from .choice import Choice
-from .crossings import Curves, Rising
+from .choice import AgingChoice
+from .crossings import AgingCurves, Rising
 from .exponent_error import Analysis, standard_error
 from .thresholds import heights_of
 
@@ -58,6 +57,10 @@ _ABOUT = {
     "spread_full": "the same at equal t/t_w (mu = 1)",
     "spread_best": "the same at exponent_best",
 }
+_BESIDE = {
+    "exponent_best": "exponent with the smallest spread",
+    "spread_expected": "spread that noise alone makes of one curve",
+}
 
 
 def aging_collapse(
@@ -78,16 +81,16 @@ def aging_collapse(
     Parameters
     ----------
     values : DataArray
-        As for `subaging.relaxation_times`.
+        As for `relaxation_times`.
     exponent : float, optional
         μ; by default that of t* at the threshold of `choice`, in each resample its own.
     between : (float, float), optional
         Thresholds that bound the part of the curves that is judged; by default the range of `choice`, in each
         resample its own.
     falling, waiting_times, least, resamples, seed, accuracy
-        As for `subaging.aging_exponent`; `waiting_times` that do not cross both thresholds are left out.
+        As for `aging_exponent`; `waiting_times` that do not cross both thresholds are left out.
     confidence : float
-        Of the intervals.
+        Confidence of the intervals.
 
     Returns
     -------
@@ -96,8 +99,8 @@ def aging_collapse(
         exponent_best, the μ of the smallest spread (NaN unless inside (−0.5, 2)). Noise is deducted: a spread
         of 0 is one that noise explains. Each with `<name>_low` and `<name>_high`, the ends of its interval,
         and `<name>_error`, half the width of that of one standard error (NaN where a wrong μ moves more than
-        half of the curves out of what is known; where it moves less, what is left spreads less).
-        spread_expected: what noise alone makes of one curve at μ (NaN for a single sample).
+        half of the curves out of the known range; where it moves fewer, the rest spreads less).
+        spread_expected: the spread that noise alone makes of one curve at μ (NaN for a single sample).
         exponent: μ. fitted(waiting_time): which are judged; scaled_lag_low and scaled_lag_high, in units of
         time; `threshold_low`, `threshold_high`. NaN, with the attribute `reason` of spread, without enough
         waiting times or samples.
@@ -109,9 +112,8 @@ def aging_collapse(
     """
     if exponent is not None and not math.isfinite(exponent):
         raise ValueError(f"exponent = {exponent}: must be finite")
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence = {confidence}: must be between 0 and 1")
-    curves = Curves(values, falling=falling)
+    check_confidence(confidence)
+    curves = AgingCurves(values, falling=falling)
     levels: tuple[float, ...] = () if between is None else heights_of(curves, between)
     analysis = Analysis(curves, curves.chosen(waiting_times), levels, max(least, 2))
     whole = _Comparison(analysis, curves.mean.to_numpy()[None], exponent)
@@ -119,17 +121,17 @@ def aging_collapse(
     if not whole.choice.members.any():
         reason = f"fewer than {least} waiting times > 0 cross all of the thresholds"
     counted = "replica" in values.dims and accuracy is None
-    judge = _Judge(analysis, exponent)
-    found = bootstrap(judge, curves.values, resamples=resamples, seed=seed)
-    reason = reason or (too_few(SPREAD, found.samples) if counted else "")
-    made = _tabulate(found, standard_error(found, judge, curves.values), confidence, reason)
-    return _describe(made, curves, whole, between, reason).assign_attrs(
-        method=METHOD, samples=found.samples, resamples=len(found.again), confidence=confidence, seed=seed
+    judge = CollapseJudge(analysis, exponent)
+    squares = bootstrap(judge, curves.values, resamples=resamples, seed=seed)
+    reason = reason or (too_few(SPREAD, squares.samples) if counted else "")
+    table = _tabulate(squares, standard_error(squares, judge, curves.values), confidence, reason)
+    return _describe(table, curves, whole, between, reason).assign_attrs(
+        method=METHOD, samples=squares.samples, resamples=len(squares.again), confidence=confidence, seed=seed
     )
 
 
 class _Comparison:
-    """Curves at equal scaled lags, for each of B averages with what is chosen from it.
+    """AgingCurves at equal scaled lags, for each of B averages with its own choice.
 
     Parameters
     ----------
@@ -145,23 +147,16 @@ class _Comparison:
         self.given = exponent
         self.exponent = analysis(averages)[:, 0] if exponent is None else np.full(len(averages), exponent)
         self.s = self._scaled_lags(curves, averages, self.choice)
-        log_waiting = np.log(np.where(curves.waiting > 0, curves.waiting, 1.0))
-        used = self.choice.members
-        centre = np.where(used, log_waiting, 0.0).sum(-1) * inverse(used.sum(-1).astype(float))
-        self.shift = log_waiting - centre[:, None]
-        # What is known of the average of all: a resample that lacks it has no spread.
+        self.shift = curves.log_waiting - mean_where(curves.log_waiting, self.choice.members)[:, None]
+        # The pairs that the average of all has: a resample that lacks one has no spread.
         self.known = np.isfinite(curves.height(curves.mean.to_numpy()))
 
     @staticmethod
-    def _scaled_lags(curves: Curves, averages: Array, choice: Choice) -> Array:
+    def _scaled_lags(curves: AgingCurves, averages: Array, choice: AgingChoice) -> Array:
         """Return ln s between the mean ln t* at both ends of the range, shape (B, points)."""
         rising = Rising(curves.x, curves.height(averages))
-        count = inverse(choice.members.sum(-1).astype(float))
-        ends = [
-            np.where(choice.members, rising.crossing(level), 0.0).sum(-1) * count
-            for level in (choice.low, choice.high)
-        ]
-        return np.asarray(ends[0][:, None] + np.linspace(0, 1, _POINTS) * (ends[1] - ends[0])[:, None])
+        low, high = (mean_where(rising.crossing(e), choice.members) for e in (choice.low, choice.high))
+        return np.asarray(low[:, None] + np.linspace(0, 1, _POINTS) * (high - low)[:, None])
 
     def squares(self, heights: Array, exponents: Array) -> Array:
         """Return S² at one μ for each of B, of heights of shape (B, waiting_time, lag)."""
@@ -189,12 +184,12 @@ class _Comparison:
         count = judged.sum(1)
         mean = np.where(judged, y, 0.0).sum(1) / np.maximum(count, 1)
         off = (np.where(judged, y - mean[:, None], 0.0) ** 2).sum(1)
-        found = (off * share).sum(-1) * inverse((share * np.maximum(count - 1, 0)).sum(-1))
+        square = (off * share).sum(-1) * inverse((share * np.maximum(count - 1, 0)).sum(-1))
         part = count.sum(-1) * inverse(self.choice.members.sum(-1) * float(_POINTS))
-        return np.where(part >= _KNOWN, found, np.nan)
+        return np.where(part >= _KNOWN, square, np.nan)
 
     def lowest(self, heights: Array) -> Array:
-        """Return the exponent of the smallest S², shape (B,); NaN at the ends of what is tried."""
+        """Return the exponent of the smallest S², shape (B,); NaN at the ends of the range that is tried."""
         coarse = np.stack([self.squares(heights, np.full(len(heights), mu)) for mu in _TRIED], axis=-1)
         known = np.isfinite(coarse)
         at = _TRIED[np.where(known, coarse, np.inf).argmin(-1)]
@@ -208,14 +203,15 @@ class _Comparison:
         return np.where((best > _TRIED[0]) & (best < _TRIED[-1]), best, np.nan)
 
 
-class _Judge:
-    """From averages to S² at all exponents of `_ABOUT`, the noise in each, and the best exponent."""
+class CollapseJudge:
+    """Function of averages: S² at all exponents of `_ABOUT`, the noise in each, and the best exponent."""
 
     def __init__(self, analysis: Analysis, exponent: float | None) -> None:
         self.analysis, self.given = analysis, exponent
         self.mean = analysis.curves.height(analysis.curves.mean.to_numpy())
 
     def __call__(self, averages: Array) -> Array:
+        """Return these numbers, shape (B, numbers), of averages, shape (B, waiting_time, lag)."""
         compared = _Comparison(self.analysis, averages, self.given)
         heights = self.analysis.curves.height(averages)
         best = compared.lowest(heights)
@@ -226,42 +222,30 @@ class _Judge:
         return np.stack([*squares, *noise, best], axis=-1)
 
 
-def _tabulate(found: Resampled, error: Array, confidence: float, reason: str) -> xr.Dataset:
+def _tabulate(squares: Resampled, error: Array, confidence: float, reason: str) -> xr.Dataset:
     """Return the spreads and the best exponent, with their errors and intervals."""
-    count = len(_ABOUT)
-    pairs: dict[str, tuple[float, float | None]] = {}
-    degrees = max(found.samples - 1, 1)
-    noise = _noise(found)
-    about: dict[str, dict[str, Any]] = {}
-    for k, (name, meaning) in enumerate(_ABOUT.items()):
-        square = float(found.value[k]) - (0.0 if math.isnan(noise[k]) else noise[k])
+    count, degrees = len(_ABOUT), max(squares.samples - 1, 1)
+    numbers: dict[str, list[float | None]] = {}
+    noise = _noise(squares)
+    for k, name in enumerate(_ABOUT):
+        square = float(squares.value[k]) - (0.0 if math.isnan(noise[k]) else noise[k])
         low, high = (math.sqrt(max(e, 0.0)) if e == e else e for e in (square - error[k], square + error[k]))
-        ends = [float(e) for e in interval(square, error[k], degrees, confidence)]
-        pairs[name] = (_root(square), float(high - low) / 2)
-        for end, value in zip(("low", "high"), ends, strict=True):
-            pairs[f"{name}_{end}"] = (_root(value), None)
-            about[f"{name}_{end}"] = {"long_name": f"{end} end of the interval of {name}"}
-        about[name] = {"long_name": meaning}
-    best = float(found.value[2 * count])
-    ends = [float(e) for e in interval(best, error[2 * count], degrees, confidence)]
-    pairs["exponent_best"] = (best, float(error[2 * count]))
-    about["exponent_best"] = {"long_name": "exponent with the smallest spread"}
-    for end, value in zip(("low", "high"), ends, strict=True):
-        pairs[f"exponent_best_{end}"] = (value, None)
-        about[f"exponent_best_{end}"] = {"long_name": f"{end} end of the interval of exponent_best"}
-    pairs["spread_expected"] = (_root(noise[0]), None)
-    about["spread_expected"] = {"long_name": "spread that noise alone makes of one curve"}
+        ends = (_root(float(e)) for e in interval(square, error[k], degrees, confidence))
+        numbers[name] = [_root(square), float(high - low) / 2, *ends]
+    best, of_best = float(squares.value[2 * count]), float(error[2 * count])
+    numbers["exponent_best"] = [best, of_best, *map(float, interval(best, of_best, degrees, confidence))]
+    numbers["spread_expected"] = [_root(noise[0]), None]
+    about = {name: {"long_name": meaning} for name, meaning in (_ABOUT | _BESIDE).items()}
     if reason:
-        pairs = {name: (math.nan, None if e is None else math.nan) for name, (_, e) in pairs.items()}
+        numbers = {n: [None if v is None else math.nan for v in values] for n, values in numbers.items()}
         about["spread"]["reason"] = reason
-    arrays = {n: (np.asarray(v), None if e is None else np.asarray(e)) for n, (v, e) in pairs.items()}
-    return tabulate(arrays, xr.DataArray(0.0), about)
+    return tabulate(numbers, xr.DataArray(0.0), about)
 
 
-def _noise(found: Resampled) -> list[float]:
-    """Return what noise adds to each S²; NaN for a single sample."""
-    noise = found.again[:, len(_ABOUT) : 2 * len(_ABOUT)]
-    factor = found.samples / max(found.samples - 1, 1)
+def _noise(squares: Resampled) -> list[float]:
+    """Return the part of each S² that is noise; NaN for a single sample."""
+    noise = squares.again[:, len(_ABOUT) : 2 * len(_ABOUT)]
+    factor = squares.samples / max(squares.samples - 1, 1)
     known = [column[np.isfinite(column)] for column in noise.T]
     return [factor * float(column.mean()) if column.size else math.nan for column in known]
 
@@ -271,23 +255,23 @@ def _root(square: float) -> float:
 
 
 def _describe(
-    made: xr.Dataset,
-    curves: Curves,
+    table: xr.Dataset,
+    curves: AgingCurves,
     whole: _Comparison,
     between: tuple[float, float] | None,
     reason: str,
 ) -> xr.Dataset:
-    """Add what was compared: μ, waiting times, scaled lags, thresholds."""
-    made = made.assign_coords(waiting_time=curves.mean["waiting_time"])
+    """Add μ, waiting times, scaled lags and thresholds of the comparison."""
+    table = table.assign_coords(waiting_time=curves.mean["waiting_time"])
     used = whole.choice.members[0] & (not reason)
     scaled = np.where(reason, math.nan, np.exp(whole.s[0, [0, -1]]))
     chosen = np.sort(curves.threshold([whole.choice.low[0], whole.choice.high[0]]))
     thresholds = chosen if between is None else np.asarray(between)
-    made["exponent"] = ((), math.nan if reason else float(whole.exponent[0]), {"long_name": "exponent mu"})
-    made["fitted"] = ("waiting_time", used, {"long_name": "whether the waiting time is judged"})
+    table["exponent"] = ((), math.nan if reason else float(whole.exponent[0]), {"long_name": "exponent mu"})
+    table["fitted"] = ("waiting_time", used, {"long_name": "whether the waiting time is judged"})
     for k, end in enumerate(("low", "high")):
         unit = {"units": curves.mean["lag"].attrs.get("units", "1")}
-        made[f"scaled_lag_{end}"] = ((), scaled[k], {"long_name": f"{end} end of the scaled lags", **unit})
+        table[f"scaled_lag_{end}"] = ((), scaled[k], {"long_name": f"{end} end of the scaled lags", **unit})
         unit = {"units": curves.values.attrs.get("units", "1")}
-        made[f"threshold_{end}"] = ((), thresholds[k], {"long_name": f"{end} end of the thresholds", **unit})
-    return made
+        table[f"threshold_{end}"] = ((), thresholds[k], {"long_name": f"{end} end of the thresholds", **unit})
+    return table

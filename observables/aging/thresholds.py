@@ -1,7 +1,7 @@
-r"""μ against the threshold: over which thresholds the exponent of aging is the same.
+r"""The exponent of aging is scanned over thresholds here: some share one μ, others do not.
 
 A law of the whole aging regime, Δ = g(t/t_w^μ), has one μ for every Δ*; most data have not. Waiting times and
-the range of thresholds that counts are those of `choice`. Beside them a plateau is described, and decides
+the range of thresholds that counts are those of `choice`. Beside them a plateau is described, which decides
 nothing: the widest window in ln Δ* (C* of a correlation) in which every μ is within `tolerance` of the
 window's mean, of windows equally wide the flattest.
 """
@@ -15,8 +15,8 @@ import xarray as xr
 
 from ..statistics import Array, Mask, Resampled, tabulate
 from ..sufficiency import too_few
-from .choice import POINTS, Choice, around, choose, grid, reach, rectangle
-from .crossings import Curves, fit_power
+from .choice import POINTS, AgingChoice, around, choose, grid, reach, rectangle
+from .crossings import AgingCurves, fit_power
 from .exponent_error import QUANTITY
 
 #: Thresholds in a window that is called a plateau, at least.
@@ -51,7 +51,7 @@ def exponent_by_threshold(
     Parameters
     ----------
     values : DataArray
-        As for `subaging.relaxation_times`; the attribute `plateau` is that of the values for t_w → ∞.
+        As for `relaxation_times`; the attribute `plateau` is that of the values for t_w → ∞.
     between : (float, float), optional
         Lowest and highest threshold; the waiting times are then those that cross all between. By default as
         `choice` says.
@@ -71,8 +71,8 @@ def exponent_by_threshold(
     -------
     Dataset
         By `threshold`: exponent with its standard error over samples (NaN for too few of them),
-        exponent_scatter (see `subaging.aging_exponent`), and on_plateau. fitted(waiting_time). Scalars:
-        recommended, the threshold that `subaging.aging_exponent` takes; low and high, the range that counts;
+        exponent_scatter (see `aging_exponent`), and on_plateau. fitted(waiting_time). Scalars:
+        recommended, the threshold that `aging_exponent` takes; low and high, the range that counts;
         plateau_low and plateau_high, first and last threshold of the plateau; plateau_exponent, the mean of μ
         over it. NaN where there is none; the attribute `reason` of `recommended` or of `plateau_low` then
         says why.
@@ -82,7 +82,7 @@ def exponent_by_threshold(
     ValueError
         If the dimensions are others, or an argument is out of range.
     """
-    curves = Curves(values, falling=falling)
+    curves = AgingCurves(values, falling=falling)
     _check(least, tolerance, points)
     chosen, whole = curves.chosen(waiting_times), curves.mean.to_numpy()[None]
     if between is None:
@@ -96,14 +96,14 @@ def exponent_by_threshold(
     heights = grid(np.array(bottom), np.array(top), points)
     thresholds = curves.threshold(heights)
     log_times = curves.log_times(thresholds, resamples, seed)
-    fit = fit_power(curves.waiting, log_times, np.broadcast_to(members, (points, members.size)))
-    made = _tabulate(curves, thresholds, fit.slope, fit.scatter)
-    made["fitted"] = ("waiting_time", members, {"long_name": "whether the waiting time is fitted"})
+    fit = fit_power(curves.log_waiting, log_times, np.broadcast_to(members, (points, members.size)))
+    table = _tabulate(curves, thresholds, fit.slope, fit.scatter)
+    table["fitted"] = ("waiting_time", members, {"long_name": "whether the waiting time is fitted"})
     window = _plateau(fit.slope.value, tolerance)
-    return made.merge(_scalars(curves, heights, fit.slope.value, window, choice, made), compat="override")
+    return table.merge(_scalars(curves, heights, fit.slope.value, window, choice, table), compat="override")
 
 
-def heights_of(curves: Curves, between: tuple[float, float]) -> tuple[float, float]:
+def heights_of(curves: AgingCurves, between: tuple[float, float]) -> tuple[float, float]:
     """Return the heights of a lowest and a highest threshold, ascending; ValueError if they are not that."""
     for threshold in between:
         curves.check(threshold)
@@ -114,7 +114,7 @@ def heights_of(curves: Curves, between: tuple[float, float]) -> tuple[float, flo
 
 
 def _all_of_them(
-    curves: Curves, whole: Array, chosen: Mask, members: Mask, least: int
+    curves: AgingCurves, whole: Array, chosen: Mask, members: Mask, least: int
 ) -> tuple[Mask, float, float]:
     """Return waiting times, and all heights that they cross, below the plateau, too."""
     low, high = reach(curves.height(whole))
@@ -145,19 +145,24 @@ def _plateau(mu: Array, tolerance: float) -> slice | None:
     return None
 
 
-def _tabulate(curves: Curves, thresholds: Array, slope: Resampled, scatter: Array) -> xr.Dataset:
+def _tabulate(curves: AgingCurves, thresholds: Array, slope: Resampled, scatter: Array) -> xr.Dataset:
     unit = curves.values.attrs.get("units", "1")
     about = {"long_name": "threshold", "units": unit}
     like = xr.DataArray(thresholds, {"threshold": ("threshold", thresholds, about)}, ("threshold",))
     error = slope.error() if not too_few(QUANTITY, slope.samples) else np.full_like(slope.value, np.nan)
-    found = {"exponent": (slope.value, error), "exponent_scatter": (scatter, None)}
-    made = tabulate(found, like, {n: {"long_name": a} for n, a in _ABOUT.items()})
-    made = made.assign_coords(waiting_time=curves.mean["waiting_time"])
-    return made.assign_attrs(method=METHOD, samples=slope.samples, resamples=len(slope.again))
+    numbers = {"exponent": (slope.value, error), "exponent_scatter": (scatter, None)}
+    table = tabulate(numbers, like, {n: {"long_name": a} for n, a in _ABOUT.items()})
+    table = table.assign_coords(waiting_time=curves.mean["waiting_time"])
+    return table.assign_attrs(method=METHOD, samples=slope.samples, resamples=len(slope.again))
 
 
 def _scalars(
-    curves: Curves, heights: Array, mu: Array, window: slice | None, choice: Choice, like: xr.Dataset
+    curves: AgingCurves,
+    heights: Array,
+    mu: Array,
+    window: slice | None,
+    choice: AgingChoice,
+    like: xr.Dataset,
 ) -> xr.Dataset:
     """Return the scalars, and which thresholds lie on the plateau."""
     unit = {"units": curves.values.attrs.get("units", "1")}
@@ -179,23 +184,23 @@ def _scalars(
         "high": (ends[1], "last threshold of the range that counts", unit),
         "recommended": (middle, "recommended threshold", dict(unit)),
     }
-    made = xr.Dataset(coords={"threshold": like["threshold"]})
-    made["on_plateau"] = ("threshold", inside, {"long_name": "whether on the plateau"})
+    table = xr.Dataset(coords={"threshold": like["threshold"]})
+    table["on_plateau"] = ("threshold", inside, {"long_name": "whether on the plateau"})
     for name, (value, meaning, attributes) in named.items():
-        made[name] = ((), value, {"long_name": meaning, **attributes})
+        table[name] = ((), value, {"long_name": meaning, **attributes})
     if not math.isfinite(middle):
-        made["recommended"].attrs["reason"] = "no common threshold beyond the plateau of the values"
-    return made
+        table["recommended"].attrs["reason"] = "no common threshold beyond the plateau of the values"
+    return table
 
 
-def _nothing(curves: Curves, least: int, points: int) -> xr.Dataset:
+def _nothing(curves: AgingCurves, least: int, points: int) -> xr.Dataset:
     """Return a dataset of NaN that says why."""
     empty = np.full(points, np.nan)
     slope = Resampled(empty, np.empty((0, points)), 1)
-    made = _tabulate(curves, empty, slope, empty)
-    made["fitted"] = ("waiting_time", np.full(curves.waiting.size, False))
+    table = _tabulate(curves, empty, slope, empty)
+    table["fitted"] = ("waiting_time", np.full(curves.waiting.size, False))
     none = np.full(1, np.nan)
-    choice = Choice(np.full((1, curves.waiting.size), False), *(none[:, None],) * 3, *(none,) * 3)
-    made = made.merge(_scalars(curves, empty, empty, None, choice, made), compat="override")
-    made["recommended"].attrs["reason"] = f"no threshold that {least} or more waiting times > 0 cross"
-    return made
+    choice = AgingChoice(np.full((1, curves.waiting.size), False), *(none[:, None],) * 3, *(none,) * 3)
+    table = table.merge(_scalars(curves, empty, empty, None, choice, table), compat="override")
+    table["recommended"].attrs["reason"] = f"no threshold that {least} or more waiting times > 0 cross"
+    return table

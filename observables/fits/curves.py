@@ -1,4 +1,4 @@
-"""Two measured curves on common times: exact ones if there are enough, else one curve is interpolated."""
+"""Two measured curves are brought to common times here, interpolated where too few are measured."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import PchipInterpolator
 
 from ..pairs import slack
+from ..statistics import Array
 from .freedom import as_normal, combined, two_sided
-
-Array = NDArray[np.float64]
 
 #: Part of a time by which the ends of an interpolation may be exceeded.
 ROUNDING = 1e-9
@@ -22,7 +20,7 @@ class NothingInCommon(ValueError):
     """Two curves have no time at which they can be compared."""
 
 
-class Curve(NamedTuple):
+class MeasuredCurve(NamedTuple):
     """A mean and its standard error against time or lag.
 
     Attributes
@@ -40,10 +38,10 @@ class Curve(NamedTuple):
     error: Array
     degrees: Array | float = math.inf
 
-    def part(self, chosen: Any) -> Curve:
+    def part(self, chosen: Any) -> MeasuredCurve:
         """Return the points of a mask, slice or array of indices."""
         freedom = np.broadcast_to(self.degrees, self.x.shape)
-        return Curve(self.x[chosen], self.mean[chosen], self.error[chosen], freedom[chosen])
+        return MeasuredCurve(self.x[chosen], self.mean[chosen], self.error[chosen], freedom[chosen])
 
 
 class Aligned(NamedTuple):
@@ -97,13 +95,13 @@ class Aligned(NamedTuple):
     def degrees(self) -> Array:
         """Degrees of freedom ν of σ (Welch): z is Student's t with ν where the curves are equal."""
         variances = np.stack([self.a_error, self.b_error, self.interpolation]) ** 2
-        # What interpolation misses is a bound, no estimate that scatters.
+        # The error of the interpolation is a bound, no estimate that scatters.
         known = np.full(self.x.shape, np.inf)
         return combined(variances, np.stack([self.a_degrees, self.b_degrees, known]))
 
     @property
     def probability(self) -> Array:
-        """Two-sided probability of a |z| as large, of equal curves; NaN where there is no error bar."""
+        """Two-sided probability that equal curves have a |z| as large; NaN where there is no error bar."""
         return two_sided(self.z, self.degrees)
 
     @property
@@ -112,7 +110,7 @@ class Aligned(NamedTuple):
         return as_normal(self.z, self.degrees)
 
 
-def align(a: Curve, b: Curve) -> Aligned:
+def align(a: MeasuredCurve, b: MeasuredCurve) -> Aligned:
     """Bring two curves to common times, never beyond the range that both cover.
 
     If both have at least half of the times of the sparser one, these are compared, as measured. Otherwise the
@@ -146,7 +144,7 @@ def align(a: Curve, b: Curve) -> Aligned:
     return _aligned(other, own, extra, mark)
 
 
-def _aligned(a: Curve, b: Curve, extra: Array, mark: NDArray[np.str_]) -> Aligned:
+def _aligned(a: MeasuredCurve, b: MeasuredCurve, extra: Array, mark: NDArray[np.str_]) -> Aligned:
     freedom = (np.broadcast_to(c.degrees, a.x.shape) for c in (a, b))
     return Aligned(a.x, a.mean, b.mean, a.error, b.error, extra, mark, *freedom)
 
@@ -178,17 +176,25 @@ def misses(x: Array, y: Array) -> Array:
     out = np.empty(x.size)
     for parity in (0, 1):
         kept = (index % 2 == parity) | (index == 0) | (index == x.size - 1)
-        out[~kept] = np.abs(PchipInterpolator(np.log(x[kept]), y[kept])(np.log(x[~kept])) - y[~kept])
+        out[~kept] = np.abs(_monotonic(np.log(x[kept]), y[kept], np.log(x[~kept])) - y[~kept])
     out[0], out[-1] = out[1], out[-2]
     return out
 
 
-def interpolate(curve: Curve, at: Array) -> tuple[Array, Array, Array]:
+def _monotonic(x: Array, y: Array, at: Array) -> Array:
+    """Return the monotonic cubic interpolation of y(x)."""
+    # Few users of this module need scipy.
+    from scipy.interpolate import PchipInterpolator
+
+    return np.asarray(PchipInterpolator(x, y)(at))
+
+
+def interpolate(curve: MeasuredCurve, at: Array) -> tuple[Array, Array, Array]:
     """Interpolate monotonically (PCHIP) in the logarithm of time.
 
     Parameters
     ----------
-    curve : Curve
+    curve : MeasuredCurve
         At least 3 times > 0.
     at : ndarray, shape (times,)
         Within the curve's times > 0; nothing is extrapolated.
@@ -208,13 +214,13 @@ def interpolate(curve: Curve, at: Array) -> tuple[Array, Array, Array]:
     left = np.clip(np.searchsorted(x, inner, side="right") - 1, 0, x.size - 2)
     fraction = np.log(inner / x[left]) / np.log(x[left + 1] / x[left])
     spread = (1 - fraction) * error[left] + fraction * error[left + 1]
-    mean = PchipInterpolator(np.log(x), y)(np.log(inner))
+    mean = _monotonic(np.log(x), y, np.log(inner))
     # Two on each side: where the curve turns from convex to concave a single miss passes through zero.
     padded = np.pad(miss, 1, mode="edge")
     return mean, spread, np.max([padded[left + k] for k in range(4)], axis=0)
 
 
-def _smaller(curve: Curve, at: Array) -> Array:
+def _smaller(curve: MeasuredCurve, at: Array) -> Array:
     """Return the degrees of freedom of an interpolated error: the smaller of the two neighbours'."""
     freedom = np.broadcast_to(curve.degrees, curve.x.shape)
     left = np.clip(np.searchsorted(curve.x, at, side="right") - 1, 0, curve.x.size - 2)
@@ -226,7 +232,7 @@ def _between(x: Array, low: float, high: float) -> NDArray[np.bool_]:
     return (x >= low - near) & (x <= high + near)
 
 
-def _roughness(curve: Curve, inside: NDArray[np.bool_]) -> float:
+def _roughness(curve: MeasuredCurve, inside: NDArray[np.bool_]) -> float:
     """Return the median error of interpolating a curve; infinite where it has too few points."""
     positive = curve.x > 0
     if positive.sum() < 3:
@@ -236,10 +242,13 @@ def _roughness(curve: Curve, inside: NDArray[np.bool_]) -> float:
     return float(np.median(miss[near] if near.any() else miss))
 
 
-def _brought(curve: Curve, to: Curve) -> tuple[Curve, Curve, Array, NDArray[np.bool_]]:
+def _brought(
+    curve: MeasuredCurve, to: MeasuredCurve
+) -> tuple[MeasuredCurve, MeasuredCurve, Array, NDArray[np.bool_]]:
     """Bring a curve to those times of another where it can be had: as measured, else interpolated.
 
-    The other at these times, the curve at these times, the error of the interpolation, where it is one.
+    Returned are the other at these times, the curve at these times, the error of the interpolation, and where
+    there is one.
     """
     there, own = matching(to.x, curve.x)
     between = np.zeros(to.x.size, dtype=bool)
@@ -258,5 +267,5 @@ def _brought(curve: Curve, to: Curve) -> tuple[Curve, Curve, Array, NDArray[np.b
     if between.any():
         mean[between], error[between], extra[between] = interpolate(curve, to.x[between])
         freedom[between] = _smaller(curve, to.x[between])
-    brought = Curve(to.x[usable], mean[usable], error[usable], freedom[usable])
+    brought = MeasuredCurve(to.x[usable], mean[usable], error[usable], freedom[usable])
     return to.part(usable), brought, extra[usable], between[usable]

@@ -1,4 +1,4 @@
-r"""Extrapolation in 1/N and in the time step, with errors that know of how few samples they are.
+r"""Means are extrapolated in 1/N and in the time step here, with errors that know how few samples they have.
 
 A datum y_i is a mean of n_i samples, its squared error e_i² = s_i²/n_i has ν_i = n_i − 1 degrees of freedom.
 Weights 1/e_i² are right where the e_i are known. From few samples they are noisy: the datum whose e_i happens
@@ -8,10 +8,10 @@ samples in 58 %.
 
 **Weights** therefore follow a smooth law of the variance of one sample, s² ∝ N^b. ln s_i² less its mean
 ψ(ν_i/2) − ln(ν_i/2) is an unbiased measurement of ln σ_i² with the variance ψ′(ν_i/2); a straight line in ln
-N is fitted to these, b with the prior −1/2 ± 1/2: sums over N parts have −1, what does not average itself 0.
-The law is taken to be good to τ = 0.2 in the logarithm; each ln σ_i² is the average of law and measurement
-with the weights 1/τ² and 1/ψ′(ν_i/2). So few samples get the law v_i, many their own variance, and where ν =
-∞ the weight is 1/e_i².
+N is fitted to these, b with the prior −1/2 ± 1/2: sums over N parts have −1, numbers that do not average
+themselves 0. The law is taken to be good to τ = 0.2 in the logarithm; each ln σ_i² is the average of law and
+measurement with the weights 1/τ² and 1/ψ′(ν_i/2). So few samples get the law v_i, many their own variance,
+and where ν = ∞ the weight is 1/e_i².
 
 **Errors** do not believe that law. For weights that do not depend on the data a coefficient is c = Σ h_i y_i,
 and Σ h_i² e_i² estimates its variance without bias, whatever the variances are. Its degrees of freedom are
@@ -19,11 +19,11 @@ those of a sum (`freedom.combined`), and c ± t·error with Student's quantile i
 made-up sets each (2, 4, 8, 40 samples and unequal numbers; 3 and 6 sizes; b = 0, −1, −2, and variances that
 jump by factors of ten): 65 to 74 % in 68 %, 93 to 98 % in 95 %.
 
-**The fit** is judged by Q = Σ (y_i − fit)²/v_i. With r_i = e_i²/v_i and P the projection onto what the fit
-leaves, of data weighted by 1/√v_i, the mean of Q is Σ P_ii r_i, its variance 2 Σ P_ij² r_i r_j. So F = Q/Σ
+**The fit** is judged by Q = Σ (y_i − fit)²/v_i. With r_i = e_i²/v_i and P the projection of the data onto the
+residuals, weighted by 1/√v_i, the mean of Q is Σ P_ii r_i, its variance 2 Σ P_ij² r_i r_j. So F = Q/Σ
 P_ii r_i is compared with the F distribution of (Σ P_ii r_i)²/Σ P_ij² r_i r_j degrees above, and those of the
 sum Σ P_ii r_i below (Box 1954, Ann. Math. Stat. 25, 290; Brunner, Dette & Munk 1997, J. Am. Stat. Assoc. 92,
-1494). χ² is F times data − terms: of known errors it is what the name says. In the same sets p < 5 % in 4 to
+1494). χ² is F times data − terms: with known errors it is the usual one. In the same sets p < 5 % in 4 to
 7 %, p < 1 % in 0.4 to 1.4 % (from two samples rarer: 1 to 6 %, 0.1 to 1.5 %).
 """
 
@@ -35,10 +35,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..statistics import interval
+from ..statistics import Array, interval
 from .freedom import combined
-
-Array = NDArray[np.float64]
 
 #: Mean and standard deviation of the power of N in the variance of a sample, before it is measured.
 _POWER, _POWER_ERROR = -0.5, 0.5
@@ -64,7 +62,7 @@ class Fit(NamedTuple):
     error_degrees : ndarray, shape (terms, …)
         Degrees of freedom of `errors`, for Student's quantiles; inf where the errors of the data are known.
     probability : ndarray, shape (…)
-        Of a χ² as large as this or larger, if the law is right; NaN where nothing tests it.
+        Probability of a χ² as large as this or larger, if the law is right; NaN where nothing tests it.
     """
 
     coefficients: Array
@@ -126,7 +124,7 @@ def least_squares(
         raise ValueError(f"degrees = {nu.min()}: must be > 0 (samples − 1; inf for a known error)")
     log_size = np.zeros(data) if sizes is None else np.log(np.asarray(sizes, dtype=float))
     y, sigma, nu = (a.reshape(data, -1) for a in (y, sigma, nu))
-    found = np.full((3, count, y.shape[1]), np.nan)
+    results = np.full((3, count, y.shape[1]), np.nan)
     chi2, chance = np.full((2, y.shape[1]), np.nan)
     for k in range(y.shape[1]):
         if not (np.isfinite(y[:, k]).all() and np.isfinite(sigma[:, k]).all() and (sigma[:, k] > 0).all()):
@@ -135,13 +133,13 @@ def least_squares(
         weighted, target = design / scale[:, None], y[:, k] / scale
         # By the pseudo-inverse, not the normal equations: these square the condition number.
         inverse = np.linalg.pinv(weighted, rcond=1e-13)
-        found[0, :, k] = inverse @ target
+        results[0, :, k] = inverse @ target
         parts = (inverse * (sigma[:, k] / scale)) ** 2
-        found[1, :, k] = np.sqrt(parts.sum(1))
-        found[2, :, k] = combined(parts.T, nu[:, k, None])
-        left = np.sum((target - weighted @ found[0, :, k]) ** 2)
+        results[1, :, k] = np.sqrt(parts.sum(1))
+        results[2, :, k] = combined(parts.T, nu[:, k, None])
+        left = np.sum((target - weighted @ results[0, :, k]) ** 2)
         chi2[k], chance[k] = _judged(float(left), weighted @ inverse, (sigma[:, k] / scale) ** 2, nu[:, k])
-    coefficients, standard, freedom = found.reshape(3, count, *shape)
+    coefficients, standard, freedom = results.reshape(3, count, *shape)
     return Fit(
         coefficients, standard, chi2.reshape(shape), data - count, freedom, np.asarray(chance.reshape(shape))
     )
@@ -150,12 +148,12 @@ def least_squares(
 def _variances(error: Array, nu: Array, log_size: Array) -> Array:
     """Return the variance of each datum for the weights: known, or between a law in N and its estimate."""
     estimated = np.isfinite(nu)
-    made = error**2
+    variance = error**2
     if not estimated.any():
-        return np.asarray(made)
+        return np.asarray(variance)
     from scipy.special import polygamma, psi
 
-    v, nu, x = made[estimated], nu[estimated], log_size[estimated]
+    v, nu, x = variance[estimated], nu[estimated], log_size[estimated]
     samples = nu + 1
     measured = np.log(v * samples) - (psi(nu / 2) - np.log(nu / 2))
     uncertain = polygamma(1, nu / 2)
@@ -167,8 +165,8 @@ def _variances(error: Array, nu: Array, log_size: Array) -> Array:
     law = height + slope / (precision + _POWER_ERROR**-2) * (x - centre)
     own = _LAW**2 / (_LAW**2 + uncertain)
     smooth = np.exp(own * measured + (1 - own) * law) / samples
-    made[estimated] = smooth * np.sum(nu * v / smooth) / nu.sum()
-    return np.asarray(made)
+    variance[estimated] = smooth * np.sum(nu * v / smooth) / nu.sum()
+    return np.asarray(variance)
 
 
 def _judged(left: float, hat: Array, ratio: Array, nu: Array) -> tuple[float, float]:
@@ -234,8 +232,8 @@ def extrapolate_both(
     """Fit y(N, dt) = y_∞ + Σ_k c_k/N^k + Σ_p b_p dt^p; coefficient 0 is the limit N → ∞, dt → 0.
 
     The runs need not be all pairs of N and dt: a series in N at one step and two in dt at small N will do,
-    since what is left out, dt/N, is a product of two small terms. The fit tells if it is not small: look at
-    χ².
+    since the term dt/N, which is left out, is a product of two small ones. The fit tells if it is not small:
+    look at χ².
 
     Parameters
     ----------

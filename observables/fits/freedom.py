@@ -1,4 +1,4 @@
-r"""Errors that were estimated: their degrees of freedom, and what a deviation in their units means.
+r"""Errors that were estimated have degrees of freedom; deviations in units of such errors are judged here.
 
 The error of a mean of n samples is itself uncertain. Its square has, for Gaussian samples, the distribution
 of σ² χ²_ν/ν with ν = n − 1 degrees of freedom, and (mean − truth)/error is Student's t with ν, not a normal
@@ -15,9 +15,9 @@ on the wide side.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Array = NDArray[np.float64]
+from ..statistics import Array
 
 #: Tails below this are taken from Wallace's approximation: they are about to underflow.
 _TINY = 1e-290
@@ -31,7 +31,7 @@ def combined(variances: ArrayLike, degrees: ArrayLike) -> Array:
     variances : array_like, shape (parts, …)
         ≥ 0.
     degrees : array_like
-        Of each; inf where it is known. Broadcasts to `variances`.
+        Degrees of freedom of each; inf where it is known. Broadcasts to `variances`.
 
     Returns
     -------
@@ -72,8 +72,8 @@ def as_normal(t: ArrayLike, degrees: ArrayLike) -> Array:
     size = -ndtri(np.where(far, 0.5, tail))
     with np.errstate(invalid="ignore"):
         wallace = np.sqrt(finite * np.log1p(t**2 / finite)) * (8 * finite + 1) / (8 * finite + 3)
-    found = np.sign(t) * np.where(far, wallace, size)
-    return np.asarray(np.where(known, t, found))
+    deviate = np.sign(t) * np.where(far, wallace, size)
+    return np.asarray(np.where(known, t, deviate))
 
 
 def expected_rms(degrees: ArrayLike) -> float:

@@ -1,4 +1,4 @@
-r"""A ratio u/v of two correlated noisy numbers, and the interval that holds it, also where v may be 0.
+r"""A ratio u/v of two correlated noisy numbers has an interval that holds it, also where v may be 0.
 
 Fieller's theorem (Fieller 1954, J. R. Stat. Soc. B 16, 175): for the true ratio q the number u − q v has mean
 0 and the variance σ_uu − 2q σ_uv + q² σ_vv. The ratios that a t-test at this level does not refuse,
@@ -7,7 +7,7 @@ Fieller's theorem (Fieller 1954, J. R. Stat. Soc. B 16, 175): for the true ratio
 
 are with a = v² − t² σ_vv, b = u v − t² σ_uv, c = u² − t² σ_uu those with a q² − 2b q + c ≤ 0: an interval
 where v differs from 0 (a > 0; q = u/v is in it, so that b² ≥ a c), else all but an open interval, or every
-number. It covers exactly for normal u and v, however small v is; u/v ± σ does not.
+number. For normal u and v it covers exactly, however small v is; u/v ± σ does not.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 from ..statistics import Array, Mask
 
 
-class Covariance(NamedTuple):
+class RatioCovariance(NamedTuple):
     """σ_uu, σ_uv, σ_vv of two numbers."""
 
     uu: Array
@@ -27,7 +27,7 @@ class Covariance(NamedTuple):
     vv: Array
 
     @classmethod
-    def polarised(cls, u: Array, v: Array, both: Array) -> Covariance:
+    def polarised(cls, u: Array, v: Array, both: Array) -> RatioCovariance:
         """Return it from standard errors of u, v and u + v: a jackknife error is the root of a form."""
         return cls(u**2, (both**2 - u**2 - v**2) / 2, v**2)
 
@@ -36,7 +36,7 @@ class Covariance(NamedTuple):
         return np.asarray(np.maximum(self.uu - 2 * q * self.uv + q**2 * self.vv, 0.0))
 
 
-def fieller(u: Array, v: Array, spread: Covariance, t: Array | float) -> tuple[Array, Array, Mask]:
+def fieller(u: Array, v: Array, spread: RatioCovariance, t: Array | float) -> tuple[Array, Array, Mask]:
     """Return the set of ratios u/v that agree with the data to t standard errors.
 
     Returns
@@ -55,17 +55,22 @@ def fieller(u: Array, v: Array, spread: Covariance, t: Array | float) -> tuple[A
 
 
 def within(
-    u: Array, v: Array, spread: Covariance, t: Array | float, allowed: tuple[Array | float, Array | float]
+    u: Array,
+    v: Array,
+    spread: RatioCovariance,
+    t: Array | float,
+    allowed: tuple[Array | float, Array | float],
 ) -> tuple[Array, Array]:
     """Return the smallest interval that holds all ratios of Fieller's set which are allowed.
 
-    Where none is: Fieller's own interval, beyond what is allowed; if it has none, all that is allowed.
+    Where none is allowed, it is Fieller's own interval, outside of the range; if that has none, the whole
+    range.
     """
     low, high, bounded = fieller(u, v, spread, t)
     least, most = (np.broadcast_to(np.asarray(end, dtype=float), low.shape) for end in allowed)
     everything = ~bounded & np.isnan(low)
     below, above = everything | (~bounded & (low >= least)), everything | (~bounded & (high <= most))
-    # The ends of what two rays leave of the allowed interval.
+    # The ends of the allowed interval within two rays.
     first = np.where(below, least, np.maximum(high, least))
     last = np.where(above, most, np.minimum(low, most))
     neither = ~bounded & ~below & ~above
@@ -78,7 +83,7 @@ def within(
 
 
 def likeliest(
-    u: Array, v: Array, spread: Covariance, allowed: tuple[Array | float, Array | float]
+    u: Array, v: Array, spread: RatioCovariance, allowed: tuple[Array | float, Array | float]
 ) -> tuple[Array, Array]:
     """Return the allowed ratio that agrees best with the data, and its standard error.
 

@@ -1,4 +1,4 @@
-"""Slopes of sampled curves: of three points, and of straight lines in windows. NaN where there is none."""
+"""Slopes of sampled curves are taken here, of three points or of straight lines. NaN where there is none."""
 
 from __future__ import annotations
 
@@ -24,6 +24,31 @@ def near(x: Array, known: Mask, reach: float) -> Mask:
         # To rounding: the ends of a window are points of the grid as often as not.
         within: Mask = np.abs(x[..., :, None] - x[..., None, :]) <= reach * (1 + 1e-9)
     return within & known[..., None, :] & known[..., :, None]
+
+
+def windows(x: Array, known: Mask, reach: float) -> tuple[Mask, Mask]:
+    """Say which known points lie within `reach` of each, and around which points such a window is whole.
+
+    It is whole if it does not go beyond the known points, and holds three of them.
+
+    Parameters
+    ----------
+    x : ndarray, shape (points,)
+    known : ndarray of bool, shape (..., points)
+    reach : float
+    """
+    inside = near(np.where(known, x, np.nan), known, reach)
+    first = np.where(known, x, np.inf).min(-1, keepdims=True)
+    last = np.where(known, x, -np.inf).max(-1, keepdims=True)
+    # To rounding, as in `near`.
+    least = reach * (1 - 1e-9)
+    whole: Mask = known & (x - first >= least) & (last - x >= least) & (inside.sum(-1) >= 3)
+    return inside, whole
+
+
+def mean_where(values: Array, chosen: Mask) -> Array:
+    """Return the mean over the chosen points of the last axis; NaN where none is."""
+    return np.where(chosen, values, 0.0).sum(-1) * inverse(chosen.sum(-1).astype(float))
 
 
 def line(x: Array, y: Array, chosen: Mask) -> tuple[Array, Array, Array]:

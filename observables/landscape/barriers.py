@@ -1,4 +1,4 @@
-r"""Barriers along curves: the highest of several means, less the higher of two. What noise does to them.
+r"""Barriers along curves are measured here, in spite of noise: the highest mean less that of the higher end.
 
 Let μ_t be the mean loss at position t of a curve, 0 and 1 its ends. The barrier is
 
@@ -8,10 +8,10 @@ which is 0 if an end is the highest. Where a loss is a mean over n examples, the
 higher end are chosen by the same examples. A maximum of noisy means is too high: of k positions that are
 equally high by σ m_k, m_k the mean of the largest of k normals. Three things follow.
 
-**The value.** All of the analysis is taken again of examples drawn with replacement: both choices, and the
+**The value.** All of the analysis is repeated with examples drawn with replacement: both choices, and the
 parabola between positions. The mean of these barriers is higher than that of the examples by about as much as
 that is higher than the truth; this is taken off (Efron 1982, ch. 5). Where the maximum is smooth, its bias is
-proportional to the variance σ²/n, and nothing of the order 1/n is left. Of positions that are equally high it
+proportional to the variance σ²/n, and nothing of the order 1/n is left. Where positions are equally high it
 is proportional to σ/√n; the resamples have twice the variance, and show √2 − 1 of it. So up to 0.6 of the
 bias may be left, less than the standard error; the interval holds it. An estimate without bias may be
 negative where the barrier is 0.
@@ -38,12 +38,9 @@ from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
-from ..statistics import average, independent, interval
+from ..statistics import Array, average, independent, interval
 from ..sufficiency import too_few
-
-Array = NDArray[np.float64]
 
 #: Resamples of the examples: they give an error to 5 %, the end of a 95 % interval to a tenth of an error.
 RESAMPLES = 400
@@ -71,7 +68,7 @@ def heights(energy: Array) -> tuple[Array, Array, Array]:
     place : ndarray, shape (R,)
         Where the maximum is, 0 at one end and 1 at the other.
     refinement : ndarray, shape (R,)
-        What the parabola added to the highest position. Where it is not small compared with the height, the
+        Height of the parabola above the highest position. Where it is not small compared with the height, the
         positions are too few; at a kink the parabola may miss by as much.
     """
     count = energy.shape[1]
@@ -95,16 +92,16 @@ class Barrier(NamedTuple):
     value : float
         With the bias of a maximum taken off.
     bias : float
-        What was taken off.
+        The part that was taken off.
     place, refinement : float
-        As of `heights`.
+        As `heights` returns them.
     error : float
-        Half of the 68 % interval; NaN of a single example.
+        Half of the 68 % interval; NaN for a single example.
     low, high : float
         The 95 % interval. Where `low` is 0, `high` is an upper limit.
     again : ndarray, shape (resamples,)
-        Barriers of the resampled examples, bias not taken off; of curves that were measured with the same
-        examples and the same seed, of the same resamples.
+        Barriers of the resampled examples, bias not taken off. Curves that were measured with the same
+        examples and the same seed have the same resamples.
     """
 
     value: float
@@ -123,7 +120,7 @@ def of_losses(losses: Array, rng: np.random.Generator, resamples: int = RESAMPLE
     Parameters
     ----------
     losses : ndarray, shape (T, n)
-        Of n examples at T ≥ 3 positions of equal distance, the ends among them.
+        Losses of n examples at T ≥ 3 positions of equal distance, the ends among them.
     rng : Generator
         Draws the resamples: multinomial numbers of each example.
     resamples : int
@@ -137,9 +134,7 @@ def of_losses(losses: Array, rng: np.random.Generator, resamples: int = RESAMPLE
     drawn = _resampled(losses, rng, resamples)
     again = heights(drawn)[0]
     bias = float(again.mean()) - height
-    # The deviation of resamples is that of a population of n: small by √((n − 1)/n).
-    noise = (drawn - means) * np.sqrt(count / (count - 1))
-    narrow, wide = (_ends(means, noise, level) for level in (0.68, 0.95))
+    narrow, wide = (_ends(losses, drawn, level) for level in (0.68, 0.95))
     low, high = (max(0.0, end + refinement * (end > 0)) for end in wide)
     return Barrier(height - bias, bias, place, refinement, (narrow[1] - narrow[0]) / 2, low, high, again)
 
@@ -147,11 +142,10 @@ def of_losses(losses: Array, rng: np.random.Generator, resamples: int = RESAMPLE
 def interval_of_losses(
     losses: Array, rng: np.random.Generator, confidence: float, resamples: int = RESAMPLES
 ) -> tuple[float, float]:
-    """Return the ends of the interval of a barrier, of any confidence; as `of_losses`."""
-    means, count = losses.mean(1), losses.shape[1]
-    noise = (_resampled(losses, rng, resamples) - means) * np.sqrt(count / (count - 1))
-    refinement = float(heights(means[None])[2][0])
-    low, high = (max(0.0, end + refinement * (end > 0)) for end in _ends(means, noise, confidence))
+    """Return the ends of the interval of any confidence; parameters as for `of_losses`."""
+    refinement = float(heights(losses.mean(1)[None])[2][0])
+    ends = _ends(losses, _resampled(losses, rng, resamples), confidence)
+    low, high = (max(0.0, end + refinement * (end > 0)) for end in ends)
     return low, high
 
 
@@ -167,8 +161,11 @@ def _resampled(losses: Array, rng: np.random.Generator, resamples: int) -> Array
     return np.concatenate(parts)
 
 
-def _ends(means: Array, noise: Array, confidence: float) -> tuple[float, float]:
-    """Return the ends of the interval on the grid of positions; `noise` has shape (resamples, T)."""
+def _ends(losses: Array, drawn: Array, confidence: float) -> tuple[float, float]:
+    """Return the ends of the interval on the grid of positions; `drawn` has shape (resamples, T)."""
+    means, count = losses.mean(1), losses.shape[1]
+    # The deviation of resamples is that of a population of n: small by √((n − 1)/n).
+    noise = (drawn - means) * np.sqrt(count / (count - 1))
     tail = (1 - confidence) / 2
     ends = [0, -1]
     apart = np.std(noise[:, 0] - noise[:, -1])
@@ -195,7 +192,7 @@ class MeanBarrier(NamedTuple):
     Attributes
     ----------
     value, error : DataArray
-        Of one independent curve the error of its examples, NaN where there are none.
+        One independent curve has the error of its examples, NaN where there are none.
     low, high : DataArray
         The 95 % interval; never below 0. Where `low` is 0, `high` is an upper limit.
     samples : int
@@ -219,28 +216,28 @@ def mean_barrier(dataset: xr.Dataset, name: str = "barrier") -> MeanBarrier:
         Var(mean) = spread/n + c.
 
     The spread says nothing of c. It is taken from the resamples, which are the same ones for all such curves:
-    with V the variance of their mean, V = v/n + (1 − 1/n) c. What was taken off for the bias is known to
-    about as much as it is (see the module), and is alike for all curves: it is added as a systematic error.
+    with V the variance of their mean, V = v/n + (1 − 1/n) c. The bias that was taken off is uncertain by
+    about itself (see the module), and is alike for all curves: it is added as a systematic error.
 
     Parameters
     ----------
     dataset : Dataset
-        Of curves, or a sweep of them.
+        Results of curves, or a sweep of them.
     name : {"barrier", "shortest_barrier"}
 
     Returns
     -------
     MeanBarrier
-        Without the dimension replica. Of energies that are exact, the error is that of `average`.
+        Without the dimension replica. Where energies are exact, the error is that of `average`.
     """
     values = dataset[name]
-    found = average(values)
-    count = int(found.error.attrs["samples"])
+    over_curves = average(values)
+    count = int(over_curves.error.attrs["samples"])
     if count == 1:
         own = [f"{name}_{part}" for part in ("error", "low", "high")]
-        parts = [average(dataset[n]).mean if n in dataset else found.error for n in own]
-        return MeanBarrier(found.mean, parts[0], parts[1], parts[2], 1)
-    spread, known = found.error**2, xr.zeros_like(found.error)
+        parts = [average(dataset[n]).mean if n in dataset else over_curves.error for n in own]
+        return MeanBarrier(over_curves.mean, parts[0], parts[1], parts[2], 1)
+    spread, known = over_curves.error**2, xr.zeros_like(over_curves.error)
     if f"{name}_resampled" in dataset:
         again, dim = independent(dataset[f"{name}_resampled"])
         whole, single = again.mean(dim).var("resample"), again.var("resample").mean(dim)
@@ -250,16 +247,17 @@ def mean_barrier(dataset: xr.Dataset, name: str = "barrier") -> MeanBarrier:
     # Welch and Satterthwaite: the spread has n - 1 degrees of freedom, the other part as good as all.
     degrees = (count - 1) * (error**4 / spread**2).where(spread > 0, 1.0)
     low, high = (
-        found.mean.copy(data=np.maximum(end, 0.0)) for end in interval(found.mean, error, degrees, 0.95)
+        over_curves.mean.copy(data=np.maximum(end, 0.0))
+        for end in interval(over_curves.mean, error, degrees, 0.95)
     )
-    return MeanBarrier(found.mean, error, low, high, count)
+    return MeanBarrier(over_curves.mean, error, low, high, count)
 
 
-def said(dataset: xr.Dataset, name: str = "barrier") -> str:
-    """Return what a result says of a barrier: value ± error, an upper limit, or why neither is said."""
-    found = mean_barrier(dataset, name)
-    value, error, low, high = (float(part) for part in found[:4])
-    if found.samples == 1:
+def barrier_in_words(dataset: xr.Dataset, name: str = "barrier") -> str:
+    """Return the barrier of a result in words: value ± error, an upper limit, or why neither is said."""
+    barrier = mean_barrier(dataset, name)
+    value, error, low, high = (float(part) for part in barrier[:4])
+    if barrier.samples == 1:
         if not np.isfinite(error):
             return f"{value:.4g}"
         examples = int(dataset["curve_energy"].attrs.get("examples", 0))
@@ -267,7 +265,7 @@ def said(dataset: xr.Dataset, name: str = "barrier") -> str:
             return f"{value:.4g} ({lacking.replace('samples', 'examples')})"
     elif not np.any(dataset[name]):
         return f"0: an end is the highest of all {dataset.sizes['replica']} curves"
-    elif lacking := too_few("barrier", found.samples):
+    elif lacking := too_few("barrier", barrier.samples):
         return f"{value:.4g} ({lacking})"
     # Files of earlier releases have no interval.
     if low > 0 or not np.isfinite(high):

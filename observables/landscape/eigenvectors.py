@@ -1,4 +1,4 @@
-r"""Eigenvectors of the largest eigenvalues of a symmetric operator, and what lies in their span.
+r"""Eigenvectors of the largest eigenvalues of a symmetric operator are found here, and parts in their span.
 
 Where the matrix fits, they are its own. Beyond, Lanczos' recursion (`hessian`) with full reorthogonalisation,
 begun again from the best vectors found (thick restart: Wu and Simon, SIAM J. Matrix Anal. Appl. 22, 602
@@ -13,14 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .hessian import Operator, _require_finite
-
-Array: TypeAlias = NDArray[np.float64]
+from ..statistics import Array
+from .hessian import Operator, require_finite
 
 #: A vector is good enough if its residual is this part of the largest modulus seen.
 ENOUGH = 1e-9
@@ -29,7 +26,7 @@ ROUNDS = 30
 
 
 @dataclass(frozen=True)
-class Top:
+class Eigenvectors:
     """The largest eigenvalues and their vectors.
 
     Attributes
@@ -47,7 +44,9 @@ class Top:
     residuals: Array
 
 
-def top(operator: Operator, count: int, rng: np.random.Generator, exact: int = 3000, steps: int = 64) -> Top:
+def top(
+    operator: Operator, count: int, rng: np.random.Generator, exact: int = 3000, steps: int = 64
+) -> Eigenvectors:
     """Return the largest eigenvalues of an operator, and their vectors.
 
     Parameters
@@ -74,19 +73,19 @@ def top(operator: Operator, count: int, rng: np.random.Generator, exact: int = 3
         from scipy.linalg import eigh
 
         matrix = operator.dense()
-        _require_finite(matrix)
+        require_finite(matrix)
         values, vectors = eigh(matrix, subset_by_index=(size - count, size - 1))
         values, vectors = values[::-1], vectors[:, ::-1]
         lower = np.tril(matrix)
         products = lower @ vectors + np.tril(matrix, -1).T @ vectors
         residuals = np.linalg.norm(products - values * vectors, axis=0)
-        return Top(values.copy(), _signed(vectors), residuals)
+        return Eigenvectors(values.copy(), _signed(vectors), residuals)
     return _lanczos(operator.matvec, size, count, rng, min(size, max(steps, 2 * count + 1)))
 
 
 def _lanczos(
     matvec: Callable[[Array], Array], size: int, count: int, rng: np.random.Generator, steps: int
-) -> Top:
+) -> Eigenvectors:
     basis, small = np.zeros((steps, size)), np.zeros((steps, steps))
     start = rng.standard_normal(size)
     basis[0], known = start / np.linalg.norm(start), 0
@@ -104,20 +103,20 @@ def _lanczos(
         small[:] = 0
         small[:kept, :kept] = np.diag(values[:kept])
         basis[kept], known = rest, kept
-    found = (vectors[:, :count].T @ basis[:known]).T
-    return Top(values[:count].copy(), _signed(found), residuals[:count].copy())
+    best = (vectors[:, :count].T @ basis[:known]).T
+    return Eigenvectors(values[:count].copy(), _signed(best), residuals[:count].copy())
 
 
 def _extended(
     matvec: Callable[[Array], Array], basis: Array, small: Array, known: int, rng: np.random.Generator
 ) -> tuple[int, float, Array]:
-    """Fill the basis from `known` on; return its size, and length and direction of what is left outside."""
+    """Fill the basis from `known` on; return its size, and length and direction of the rest outside of it."""
     steps, size = basis.shape
     beta = 0.0
     rest: Array = basis[known]
     for n in range(known, steps):
         product = matvec(basis[n][:, None])[:, 0]
-        _require_finite(product)
+        require_finite(product)
         here = basis[: n + 1]
         along = here @ product
         small[: n + 1, n] = small[n, : n + 1] = along
@@ -127,7 +126,7 @@ def _extended(
         if n + 1 == size:
             return size, 0.0, rest
         if beta <= 10 * np.finfo(float).eps * np.sqrt(size) * max(np.abs(small).max(), 1e-300):
-            # The space is invariant: what is outside is found from another direction.
+            # The space is invariant: the rest is reached from another direction.
             beta = 0.0
             left = rng.standard_normal((size,))
             for _ in range(2):
@@ -145,7 +144,7 @@ def _signed(vectors: Array) -> Array:
 
 
 def part_in_span(vectors: Array, direction: Array) -> Array:
-    """Return which part of a squared vector lies in the span of the first 1, 2, …, k of orthonormal vectors.
+    """Return the part of a squared vector in the span of the first 1, 2, …, k of orthonormal vectors.
 
     Parameters
     ----------

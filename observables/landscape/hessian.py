@@ -1,4 +1,4 @@
-r"""The spectrum of a symmetric operator: exact where the matrix fits, else stochastic Lanczos quadrature.
+r"""The spectrum of a symmetric operator is exact where the matrix fits; else Lanczos quadrature estimates it.
 
 The spectral density of H, M × M, is ρ(λ) = (1/M) Σ_i δ(λ − λ_i). For a random vector v with independent
 entries ±1, ⟨v f(H) v⟩ = tr f(H) for every function f. Lanczos' recursion from v/√M builds an orthonormal
@@ -21,19 +21,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array: TypeAlias = NDArray[np.float64]
+from ..statistics import Array
 
 #: Bytes of Lanczos vectors that are held at once, as far as one probe's are less.
 HELD = 2**30
 
 
 class Operator(Protocol):
-    """A real symmetric matrix, known by what it does to vectors."""
+    """A real symmetric matrix, known by its products with vectors."""
 
     @property
     def size(self) -> int:
@@ -48,7 +47,7 @@ class Operator(Protocol):
 
 @dataclass(frozen=True)
 class Spectrum:
-    """What is known of the eigenvalues of an operator.
+    """Eigenvalues of an operator, or estimates of them.
 
     Attributes
     ----------
@@ -56,9 +55,9 @@ class Spectrum:
         All eigenvalues, ascending, shape (M,); or Ritz values, ascending along the last axis, shape
         (probes, steps), NaN behind the last one where the Krylov space ended before.
     weights : ndarray, shape of `values`
-        Share of the density at each value: 1/M of an eigenvalue; those of a probe add up to 1.
+        Share of the density at each value: 1/M for an eigenvalue; those of a probe add up to 1.
     residuals : ndarray, shape of `values`
-        An eigenvalue lies within this distance of the value; 0 of an eigenvalue.
+        An eigenvalue lies within this distance of the value; 0 where it is an eigenvalue.
     trace, trace_error : float
         tr H and its standard error, 0 where the eigenvalues are known.
     """
@@ -97,7 +96,7 @@ def spectrum(
     exact : int
         Number of rows up to which the matrix is diagonalised.
     steps, probes : int
-        Of Lanczos' recursion, beyond that.
+        Steps and random vectors of Lanczos' recursion, beyond that.
     """
     if operator.size <= exact:
         return diagonalised(operator.dense())
@@ -112,7 +111,7 @@ def diagonalised(matrix: Array) -> Spectrum:
     ValueError
         If an element is not a finite number.
     """
-    _require_finite(matrix)
+    require_finite(matrix)
     values: Array = np.linalg.eigvalsh(matrix).astype(np.float64, copy=False)
     size = len(values)
     return Spectrum(values, np.full(size, 1 / size), np.zeros(size), float(np.trace(matrix)), 0.0)
@@ -181,7 +180,7 @@ def tridiagonal(
     alive = np.arange(count)
     for n in range(steps):
         products = matvec(basis[alive, n].T)
-        _require_finite(products)
+        require_finite(products)
         for k, product in zip(alive.copy(), products.T, strict=True):
             known, new = basis[k, : n + 1], np.array(product)
             diagonals[k, n] = known[n] @ new
@@ -202,16 +201,17 @@ def tridiagonal(
 def _gauss(diagonal: Array, beside: Array) -> tuple[Array, Array, Array]:
     """Return Ritz values, weights and residuals of a tridiagonal matrix, NaN behind its end."""
     size = int(np.isfinite(diagonal).sum())
-    found = np.full((3, len(diagonal)), np.nan)
+    nodes = np.full((3, len(diagonal)), np.nan)
     from scipy.linalg import eigh_tridiagonal
 
     values, vectors = eigh_tridiagonal(diagonal[:size], beside[: size - 1])
-    found[0, :size], found[1, :size] = values, vectors[0] ** 2
-    found[2, :size] = beside[size - 1] * np.abs(vectors[-1])
-    return found[0], found[1], found[2]
+    nodes[0, :size], nodes[1, :size] = values, vectors[0] ** 2
+    nodes[2, :size] = beside[size - 1] * np.abs(vectors[-1])
+    return nodes[0], nodes[1], nodes[2]
 
 
-def _require_finite(numbers: Array) -> None:
+def require_finite(numbers: Array) -> None:
+    """Raise ValueError if an element is not a finite number."""
     if not np.isfinite(numbers).all():
         raise ValueError("the operator is not finite")
 
@@ -222,7 +222,7 @@ def density(values: Array, weights: Array, at: Array, width: float) -> Array:
     Parameters
     ----------
     values, weights : ndarray, shape (…, n)
-        Of a `Spectrum`; NaN counts for nothing.
+        Those of a `Spectrum`; NaN counts for nothing.
     at : ndarray, shape (points,)
         Where to evaluate it.
     width : float

@@ -1,6 +1,6 @@
-r"""Planes in the space of configurations: through three points, or along the principal components.
+r"""Planes in the space of configurations are laid through three points, or along the principal components.
 
-Garipov, Izmailov, Podoprikhin, Vetrov, Wilson 2018, arXiv:1802.10026, footnote 1. Of the points A, B, C,
+The points A, B, C (Garipov, Izmailov, Podoprikhin, Vetrov, Wilson 2018, arXiv:1802.10026, footnote 1) have
 
     u = B − A,    v = (C − A) − ⟨C − A, u⟩/|u|² u,    û = u/|u|,    v̂ = v/|v|,
 
@@ -11,12 +11,10 @@ Euclidean distances in R^M, M the number of degrees of freedom.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array: TypeAlias = NDArray[np.float64]
+from ..statistics import Array
 
 #: Below this part of their distance from A, points are taken for equal, or for points of one line: double
 #: precision leaves v̂ about ten digits less than it has itself.
@@ -56,15 +54,15 @@ class Plane:
         coordinates : ndarray, shape (T, 2)
             x and y of the nearest points of the plane.
         distance : ndarray, shape (T,)
-            Of each point from the plane: what the projection loses.
+            Distance of each point from the plane: the projection loses it.
         """
-        found, distance = np.empty((len(points), 2)), np.empty(len(points))
+        along, distance = np.empty((len(points), 2)), np.empty(len(points))
         for k, point in enumerate(points):
             # One after the other: differences of all of them would be a second trajectory in memory.
             away = point - self.origin
-            found[k] = self.basis @ away
-            distance[k] = np.linalg.norm(away - found[k] @ self.basis)
-        return found, distance
+            along[k] = self.basis @ away
+            distance[k] = np.linalg.norm(away - along[k] @ self.basis)
+        return along, distance
 
 
 def through(points: Array) -> Plane:
@@ -92,13 +90,13 @@ def through(points: Array) -> Plane:
     height = float(np.linalg.norm(v))
     if height <= DEGENERATE * scale:
         raise ValueError("the three points lie on one line; a plane needs three of a triangle")
-    # A second time: of a flat triangle, rounding leaves v a part along u.
+    # A second time: in a flat triangle rounding leaves v a part along u.
     v -= (v @ u) * u
     return Plane(a.copy(), np.stack([u, v / np.linalg.norm(v)]))
 
 
 def principal(points: Array) -> tuple[Plane, Array]:
-    """Return the plane of the first two principal components of points, and what components explain.
+    """Return the plane of the first two principal components of points, and the variance that each explains.
 
     With X the points less their mean, shape (T, M), the components are XᵀU/s of the eigenvectors U and the
     eigenvalues s² of the Gram matrix XXᵀ, of T rows: no matrix of M rows is made. The sign of a component is
@@ -127,7 +125,7 @@ def principal(points: Array) -> tuple[Plane, Array]:
     x = points - mean
     squares, vectors = np.linalg.eigh(x @ x.T)
     squares, vectors = np.clip(squares[::-1], 0, None), vectors[:, ::-1]
-    # The Gram matrix has squares: of what it holds, half of the digits count.
+    # The Gram matrix has squares: half of its digits count.
     if squares[1] <= 1e-14 * squares[0]:
         raise ValueError("all points lie on one line; a plane needs three of a triangle")
     basis = np.empty((2, points.shape[1]))
@@ -147,7 +145,7 @@ def axis(values: Array, margin: float, count: int) -> Array:
     Parameters
     ----------
     values : ndarray
-        Coordinates of what is to be seen.
+        Coordinates of all points that are to be seen.
     margin : float
         At each end, as a part of the extent of the values.
     count : int

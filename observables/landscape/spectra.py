@@ -1,11 +1,12 @@
-"""Spectra of the Hessian in a result file: edges, negative directions, trace, density."""
+"""Spectra of the Hessian in a result file are described here: edges, negative directions, trace, density."""
 
 from __future__ import annotations
 
 import numpy as np
 import xarray as xr
 
-from .hessian import Array, density
+from ..statistics import Array
+from .hessian import density
 
 #: Eigenvalues within this part of the largest modulus count as zero: rounding gives zeros of either sign.
 ZERO = 1e-10
@@ -32,15 +33,15 @@ def _parts(dataset: xr.Dataset) -> tuple[Array, Array, xr.DataArray]:
     if not has_spectrum(dataset):
         raise ValueError("no spectrum of the Hessian in the file (record.hessian asks for it)")
     if is_exact(dataset):
-        found = dataset["hessian_eigenvalue"].transpose("replica", "hessian_time", "mode")
-        values = found.to_numpy()
+        eigenvalues = dataset["hessian_eigenvalue"].transpose("replica", "hessian_time", "mode")
+        values = eigenvalues.to_numpy()
         weights = np.full(values.shape, 1 / values.shape[-1])
-        return values, weights, found.isel(mode=0, drop=True)
+        return values, weights, eigenvalues.isel(mode=0, drop=True)
     two = ("replica", "hessian_time", "probe", "ritz")
-    found = dataset["ritz_value"].transpose(*two)
-    shape = (*found.shape[:2], -1)
-    weights = dataset["ritz_weight"].transpose(*two).to_numpy() / found.sizes["probe"]
-    return found.to_numpy().reshape(shape), weights.reshape(shape), found.isel(probe=0, ritz=0, drop=True)
+    ritz = dataset["ritz_value"].transpose(*two)
+    shape = (*ritz.shape[:2], -1)
+    weights = dataset["ritz_weight"].transpose(*two).to_numpy() / ritz.sizes["probe"]
+    return ritz.to_numpy().reshape(shape), weights.reshape(shape), ritz.isel(probe=0, ritz=0, drop=True)
 
 
 def summary(dataset: xr.Dataset, zero: float = ZERO) -> xr.Dataset:
@@ -69,11 +70,11 @@ def summary(dataset: xr.Dataset, zero: float = ZERO) -> xr.Dataset:
     below = known & (values < floor[..., None])
     fraction = np.where(below, weights, 0.0).sum(-1)
     units = str(_main(dataset).attrs.get("units", "1"))
-    made = xr.Dataset(coords=like.coords)
+    table = xr.Dataset(coords=like.coords)
 
     def put(name: str, meaning: str, numbers: Array, unit: str = "1") -> None:
         about = {"long_name": meaning, "units": unit}
-        made[name] = (like.dims, np.where(reached, numbers, np.nan), about)
+        table[name] = (like.dims, np.where(reached, numbers, np.nan), about)
 
     put("lowest", "lowest eigenvalue of the Hessian", low, units)
     put("highest", "highest eigenvalue of the Hessian", high, units)
@@ -84,9 +85,9 @@ def summary(dataset: xr.Dataset, zero: float = ZERO) -> xr.Dataset:
         put("negative", "negative eigenvalues of the Hessian", number)
         for name, meaning in (("", "trace of the Hessian per row"), ("_error", "its standard error")):
             whole = dataset.get(f"hessian_trace{name}")
-            found = np.zeros(low.shape) if whole is None else whole.transpose(*like.dims).to_numpy() / size
-            put(f"trace_per_row{name}", meaning, found, units)
-    return made
+            trace = np.zeros(low.shape) if whole is None else whole.transpose(*like.dims).to_numpy() / size
+            put(f"trace_per_row{name}", meaning, trace, units)
+    return table
 
 
 def rows(dataset: xr.Dataset) -> int | None:
@@ -126,11 +127,11 @@ def spectral_density(
     span = max(high - low, 1e-3 * max(abs(low), abs(high)), np.finfo(float).tiny)
     width = WIDTH * span if width is None else width
     at = np.linspace(low - 5 * width, high + 5 * width, POINTS) if at is None else np.asarray(at, dtype=float)
-    found = np.stack([density(v, w, at, width) for v, w in zip(values, weights, strict=True)])
-    found[~like.notnull().to_numpy()] = np.nan
+    densities = np.stack([density(v, w, at, width) for v, w in zip(values, weights, strict=True)])
+    densities[~like.notnull().to_numpy()] = np.nan
     about = {"long_name": "density of eigenvalues of the Hessian", "units": "1", "width": width}
     coordinates = {**like.coords, "eigenvalue": at}
-    return xr.DataArray(found, coordinates, (*like.dims, "eigenvalue"), "density", about)
+    return xr.DataArray(densities, coordinates, (*like.dims, "eigenvalue"), "density", about)
 
 
 def gauss_newton(dataset: xr.Dataset) -> xr.Dataset:
@@ -153,7 +154,7 @@ def gauss_newton(dataset: xr.Dataset) -> xr.Dataset:
 
 
 def subspace_overlap(dataset: xr.Dataset, count: int | None = None) -> xr.DataArray:
-    """Return how much of the space of the stiffest directions at one time is that at another.
+    """Return the overlap of the spaces of the stiffest directions at two times.
 
     Parameters
     ----------
@@ -183,15 +184,18 @@ def subspace_overlap(dataset: xr.Dataset, count: int | None = None) -> xr.DataAr
     if not 1 <= count <= stored:
         raise ValueError(f"count = {count}: allowed: from 1 to {stored}, the eigenvectors in the file")
     v = vectors.to_numpy()[:, :, :count]
-    found = np.einsum("rakn,rbln->rabkl", v, v, optimize=True)
+    products = np.einsum("rakn,rbln->rabkl", v, v, optimize=True)
     about = {
         "long_name": "overlap of the spaces of the stiffest directions",
         "units": "1",
         "random": count / dof,
     }
     coordinates = {name: vectors[name] for name in ("replica", "hessian_time") if name in vectors.coords}
-    made = xr.DataArray(
-        (found**2).sum((-1, -2)) / count, coordinates, ("replica", "hessian_time", "other_time"), attrs=about
+    overlap = xr.DataArray(
+        (products**2).sum((-1, -2)) / count,
+        coordinates,
+        ("replica", "hessian_time", "other_time"),
+        attrs=about,
     )
     times = dataset["hessian_time"]
-    return made.assign_coords(other_time=("other_time", times.to_numpy(), dict(times.attrs)))
+    return overlap.assign_coords(other_time=("other_time", times.to_numpy(), dict(times.attrs)))

@@ -1,18 +1,16 @@
-"""How particles in a periodic box are packed: positions inside it, pair correlation functions."""
+"""Packing of particles in a periodic box is measured here: positions inside it, pair correlations."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from .motion import Mixture
-
-Array = NDArray[np.float64]
+from ..statistics import Array
+from .mixture import BoxedMixture
 
 
 def positions(configuration: Array, box: float) -> tuple[Array, NDArray[np.int64]]:
@@ -42,12 +40,12 @@ def positions(configuration: Array, box: float) -> tuple[Array, NDArray[np.int64
     return inside, image.astype(np.int64)
 
 
-def pair_correlation(mixture: Mixture, x: Array, edges: Any) -> Array:
+def pair_correlation(mixture: BoxedMixture, x: Array, edges: Any) -> Array:
     """Return the pair correlation functions g_ab(r), averaged over shells.
 
     Parameters
     ----------
-    mixture : Mixture
+    mixture : BoxedMixture
     x : ndarray, shape (R, 3N)
         Positions, wrapped or not.
     edges : array_like, shape (bins + 1,)
@@ -56,9 +54,9 @@ def pair_correlation(mixture: Mixture, x: Array, edges: Any) -> Array:
     Returns
     -------
     ndarray, shape (R, pairs, bins)
-        In the order of `Mixture.pairs`. Pairs in a shell over those that as many particles, placed at random,
-        would have there: N_a (N_a − 1) v/V among equals, N_a N_b v/V else, so that an ideal gas gives 1 at
-        every N. NaN for a species of a single particle with itself.
+        In the order of `BoxedMixture.pairs`: pairs in a shell over those that as many particles, placed at
+        random, would have there, N_a (N_a − 1) v/V among equals, N_a N_b v/V else, so that an ideal gas gives
+        1 at every N. NaN for a species of a single particle with itself.
 
     Raises
     ------
@@ -75,7 +73,7 @@ def pair_correlation(mixture: Mixture, x: Array, edges: Any) -> Array:
     return np.array([list(_shells(mixture, row, edges, volume)) for row in x])
 
 
-def _shells(mixture: Mixture, x: Array, edges: Array, volume: Array) -> Iterator[Array]:
+def _shells(mixture: BoxedMixture, x: Array, edges: Array, volume: Array) -> Iterator[Array]:
     """Yield g_ab of one replica, x of shape (3N,), for every pair of species."""
     inside, _ = positions(x, mixture.box)
     # The tree wants [0, L).

@@ -1,21 +1,19 @@
-r"""Where a descent begins and ends, by other definitions than the nearest ramp.
+r"""Begin and end of a descent are found here by other definitions than the nearest ramp.
 
-No loss is a ramp, and the corner of a curve that is round is what one calls so. Of a logistic descent in ln t
-whose tangent at the steepest point meets the levels at 10² and 10⁴, the nearest ramp has its corners at 61
-and 1.6·10⁴. So each t₁ and t₂ comes with these:
+No loss is a ramp, and a round curve has a corner by definition only. Take a logistic descent in
+ln t whose tangent at the steepest point meets the levels at 10² and 10⁴: the nearest ramp has its corners at
+61 and 1.6·10⁴. So each t₁ and t₂ comes with these:
 
-- **line**: the straight line through the middle half of the descent (of its first or last part, where it has
-  a
-  knee) meets the level;
-- **bend**: the loss against ln t bends most: largest |d²L/d(ln t)²| of parabolas through windows of a third
-  of the descent's length. On a ramp this is its corner, of a round one inside of it;
-- **log_loss**: the corner of ln L instead of L: of the ramp nearest to ln L until half of the first level is
-  lost
-  (t₁), and from the geometric mean of the levels on (t₂). What is the end of the descent on a linear axis may
-  be the middle of one by factors; where ln L has no last level, there is none;
+- **line**: the straight line through the middle half of the descent meets the level there (that of its first
+  or last part, where it has a knee);
+- **bend**: the loss against ln t bends most there. |d²L/d(ln t)²| is that of parabolas through windows of a
+  third of the descent's length. On a ramp this is its corner; a round one has it inside of the ramp's;
+- **log_loss**: this is the corner of ln L instead of L. The ramp is the one nearest to ln L until half of the
+  first level is lost (t₁), and from the geometric mean of the levels on (t₂). A descent that ends on a linear
+  axis may be in its middle on a logarithmic one; where ln L has no last level, there is no such corner;
 - **collapse** (t₂): from some waiting time on all Δ(t_w, t_w + t)/D(t_w) lie on one curve, to `COLLAPSED`
-  rms. t₂ is
-  between that waiting time and the one before: the time there that is nearest to the ramp's corner.
+  rms. t₂ is between that waiting time and the one before: the time there that is nearest to the ramp's
+  corner.
 """
 
 from __future__ import annotations
@@ -27,10 +25,10 @@ import numpy as np
 import xarray as xr
 
 from ..fits.regression import line
-from ..pairs import ordered
-from ..statistics import Array, average
-from .curve_families import Family
-from .three_pieces import fit_ramp
+from ..pairs import positive_lags
+from ..statistics import Array, replica_mean
+from .curve_families import CurveFamily
+from .ramps import fit_ramp
 
 #: Curves lie on one if their rms spread, of the logarithm, is at most this.
 COLLAPSED = 0.25
@@ -78,7 +76,7 @@ def sharpest(course: Course, piece: Piece, first: bool) -> float:
     """Return ln t where the course bends most, before or after the middle of a piece; NaN if nowhere."""
     reach = (piece.end - piece.begin) / 6
     x, y = course.x, course.loss
-    best, found = 0.0, math.nan
+    best, corner = 0.0, math.nan
     # A round corner bends inside of the ramp's; far outside of it only noise does.
     low, high = (piece.begin - reach, piece.middle) if first else (piece.middle, piece.end + reach)
     for at in x[(x >= low) & (x <= high)]:
@@ -88,8 +86,8 @@ def sharpest(course: Course, piece: Piece, first: bool) -> float:
             continue
         curvature = float(np.polynomial.polynomial.polyfit(x[inside] - at, y[inside], 2)[2])
         if (-curvature if first else curvature) > best:
-            best, found = abs(curvature), float(at)
-    return found
+            best, corner = abs(curvature), float(at)
+    return corner
 
 
 def in_log_loss(course: Course, levels: tuple[float, float], first: bool) -> float:
@@ -113,21 +111,21 @@ def in_log_loss(course: Course, levels: tuple[float, float], first: bool) -> flo
     else:
         above = np.flatnonzero(y > min(half, math.sqrt(levels[0] * levels[1])))
         chosen = np.arange(x.size) >= (above[-1] if above.size else 0)
-    found = fit_ramp(x[chosen], np.log(y[chosen]), width[chosen])
-    if found is None:
+    ramp = fit_ramp(x[chosen], np.log(y[chosen]), width[chosen])
+    if ramp is None:
         return math.nan
-    at = found.begin if first else found.end
+    at = ramp.begin if first else ramp.end
     level = x <= at if first else x >= at
     span = at - x[0] if first else x[-1] - at
     if level.sum() < 3 or span < math.log(2):
         return math.nan
     slope, _, _ = line(x, np.log(y), level)
-    steep = (found.low - found.high) / (found.end - found.begin)
+    steep = (ramp.low - ramp.high) / (ramp.end - ramp.begin)
     return at if abs(slope) <= abs(steep) / 4 else math.nan
 
 
 def of_collapse(dataset: xr.Dataset) -> tuple[float, float]:
-    """Return between which ln t_w displacements over gradient noise begin to collapse.
+    """Return the ends in ln t_w between which displacements over gradient noise begin to collapse.
 
     NaN where there are none, where nothing collapses, and where all does: t₂ is before the first t_w then.
     """
@@ -136,24 +134,19 @@ def of_collapse(dataset: xr.Dataset) -> tuple[float, float]:
     for name, dims in shapes.items():
         if name not in dataset or not dims <= set(dataset[name].dims) <= dims | {"replica"}:
             return nothing
-    msd, noise = (_mean(dataset[name]) for name in shapes)
-    msd = ordered(msd, "lag").sortby("waiting_time")
-    msd = msd.sel(lag=msd["lag"] > 0).transpose("waiting_time", "lag")
+    msd, noise = (replica_mean(dataset[name]) for name in shapes)
+    msd = positive_lags(msd).sortby("waiting_time")
     d = noise.sel(waiting_time=msd["waiting_time"]).to_numpy()[:, None]
     values, waiting = msd.to_numpy(), msd["waiting_time"].to_numpy().astype(float)
     good = (values > 0) & (d > 0) & np.isfinite(values)
     with np.errstate(divide="ignore", invalid="ignore"):
         log_y = np.where(good, np.log(np.where(good, values, 1.0) / d), np.nan)
     known = np.flatnonzero(good.any(1) & (waiting > 0))
-    x, found = np.log(msd["lag"].to_numpy().astype(float)), nothing
+    x, between = np.log(msd["lag"].to_numpy().astype(float)), nothing
     # From the latest two on, one more at a time, as long as they lie on one curve.
     for k in range(known.size - 2, -1, -1):
         judged = good & (np.arange(waiting.size) >= known[k])[:, None]
-        if not Family(x, judged).spread(log_y) <= COLLAPSED:
-            return found
-        found = nothing if k == 0 else (math.log(waiting[known[k - 1]]), math.log(waiting[known[k]]))
+        if not CurveFamily(x, judged).spread(log_y) <= COLLAPSED:
+            return between
+        between = nothing if k == 0 else (math.log(waiting[known[k - 1]]), math.log(waiting[known[k]]))
     return nothing
-
-
-def _mean(values: xr.DataArray) -> xr.DataArray:
-    return average(values).mean if "replica" in values.dims else values

@@ -1,4 +1,4 @@
-"""A family of curves against the lag: how far apart they lie, and which power they have in common."""
+"""A family of curves against the lag is judged here: how far apart they lie, their common power."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..fits.regression import inverse, shares
 from ..statistics import Array, Mask
 
 
-class Family:
+class CurveFamily:
     """Curves that are compared with each other; all sums over lags have the weight d ln t.
 
     Parameters

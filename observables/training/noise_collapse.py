@@ -1,4 +1,4 @@
-r"""Mean square displacements of many waiting times on one curve: collapse by the gradient noise.
+r"""Displacements of many waiting times, divided by the gradient noise, are collapsed onto one curve here.
 
 Stochastic gradient descent takes steps w ← w − α g_B, g_B the mean gradient of a batch of B examples. Its
 variance per weight is D/B with the gradient noise
@@ -11,12 +11,9 @@ batches add up to
 
     Δ(t_w, t_w + t) = α² D(t_w) t/B:
 
-diffusion, and Δ/D is one curve for all t_w. So it is found at the bottom of the landscape, t_w > t₂ (Fig. 4);
+diffusion, and Δ/D is one curve for all t_w. This is found at the bottom of the landscape, t_w > t₂ (Fig. 4);
 in an under-parametrised network at short lags alone (Fig. 5). Batches drawn without replacement from P
 examples have the variance (D/B)(P − B)/(P − 1), and those of one epoch are not independent: Δ lies lower.
-
-Aging by a threshold, t*(t_w) ~ t_w^μ, and the collapse by t/t_w^μ are found here too; they live in
-`subaging`, `thresholds` and `rescaling`.
 """
 
 from __future__ import annotations
@@ -28,25 +25,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ..aging.exponent import aging_exponent, relaxation_times
-from ..aging.rescaling import aging_collapse
-from ..aging.thresholds import exponent_by_threshold
-from ..fits.regression import line, near
-from ..pairs import ordered
-from ..statistics import Array, Estimate, average, jackknife, tabulate
-from .curve_families import Family
+from ..fits.regression import line, windows
+from ..pairs import positive_lags, require_dimensions
+from ..statistics import Array, Estimate, jackknife, replica_mean, tabulate
+from .curve_families import CurveFamily
 from .regimes import regimes
-
-__all__ = [
-    "GROUPS",
-    "METHOD",
-    "aging_collapse",
-    "aging_exponent",
-    "collapse",
-    "exponent_by_threshold",
-    "msd_over_noise",
-    "relaxation_times",
-]
 
 #: Waiting times until t₂, and after it.
 GROUPS = ("before", "after")
@@ -91,8 +74,8 @@ def msd_over_noise(dataset: xr.Dataset) -> Estimate:
     value, error = jackknife(lambda d, n: np.exp(_log_ratio(d, n)), msd, noise)
     if "gradient_noise_error" in dataset and not np.isfinite(error).any():
         of_noise = dataset["gradient_noise_error"]
-        error = value * (_mean(of_noise) / _mean(noise)).to_numpy()[:, None]
-    like = _mean(msd).drop_attrs()
+        error = value * (replica_mean(of_noise) / replica_mean(noise)).to_numpy()[:, None]
+    like = replica_mean(msd).drop_attrs()
     return Estimate(like.copy(data=value), like.copy(data=error))
 
 
@@ -129,9 +112,9 @@ def collapse(
     -------
     Dataset
         By `waiting_time` and `lag`: msd_over_noise; local_exponent, d ln Δ/d ln t of the straight line
-        through the window about each lag, NaN where that reaches beyond the data. after_t2(waiting_time).
-        By `regime`, of the lags in question: curves, how many; spread, spread_msd (the same for Δ), ratio of
-        the two, spread_by_lag; spread_expected (what errors alone make of one curve, if those of different
+        through the window about each lag, NaN where that reaches beyond the data. after_t2(waiting_time). By
+        `regime`, of the lags in question: curves, how many; spread, spread_msd (the same for Δ), ratio of the
+        two, spread_by_lag; spread_expected (that which errors alone make of one curve, if those of different
         t_w are independent); exponent, the common power of t in Δ (curves may differ by factors); prefactor,
         the geometric mean of Δ/(D t); and prefactor_ratio, the same in units of α²/B, 1 for diffusion in
         frozen noise (attribute `reason` where α or B is missing or α changes). Each with its standard error
@@ -154,19 +137,21 @@ def collapse(
     mean, error = scaled.mean.to_numpy(), scaled.error.to_numpy()
     judged = np.isfinite(mean) & (lag >= lags[0]) & (lag <= lags[1])
     after = msd["waiting_time"].to_numpy() > t2
-    groups = [Family(np.log(lag), judged & member[:, None]) for member in (~after, after)]
+    groups = [CurveFamily(np.log(lag), judged & member[:, None]) for member in (~after, after)]
 
-    made = _judgement(msd, noise, groups)
+    table = _judgement(msd, noise, groups)
     expected = np.array([g.expected(error / mean) for g in groups])
-    made["spread_expected"] = ("regime", expected, {"long_name": _EXPECTED, "units": "1"})
-    made["curves"] = ("regime", [g.curves for g in groups], {"long_name": "waiting times in the group"})
-    made = made.merge(_frozen_noise(made, dataset["gradient_noise"].attrs), compat="no_conflicts")
-    made["msd_over_noise"], made["msd_over_noise_error"] = scaled
-    made["after_t2"] = ("waiting_time", after, {"long_name": "whether the waiting time is after t2"})
-    return made.merge(_local_exponent(msd, decades), compat="no_conflicts").assign_attrs(t2=t2, method=METHOD)
+    table["spread_expected"] = ("regime", expected, {"long_name": _EXPECTED, "units": "1"})
+    table["curves"] = ("regime", [g.curves for g in groups], {"long_name": "waiting times in the group"})
+    table = table.merge(_frozen_noise(table, dataset["gradient_noise"].attrs), compat="no_conflicts")
+    table["msd_over_noise"], table["msd_over_noise_error"] = scaled
+    table["after_t2"] = ("waiting_time", after, {"long_name": "whether the waiting time is after t2"})
+    return table.merge(_local_exponent(msd, decades), compat="no_conflicts").assign_attrs(
+        t2=t2, method=METHOD
+    )
 
 
-def _judgement(msd: xr.DataArray, noise: xr.DataArray, groups: Sequence[Family]) -> xr.Dataset:
+def _judgement(msd: xr.DataArray, noise: xr.DataArray, groups: Sequence[CurveFamily]) -> xr.Dataset:
     """Return the numbers of `_ABOUT` by regime, and the spread at each lag."""
 
     def quality(d: Array, n: Array) -> Array:
@@ -178,35 +163,30 @@ def _judgement(msd: xr.DataArray, noise: xr.DataArray, groups: Sequence[Family])
         list(GROUPS), dims="regime", attrs={"long_name": "waiting times until t2, after t2"}
     )
     by_group = xr.DataArray(np.zeros(2), {"regime": regime}, ("regime",))
-    made = tabulate({n: (values[k], errors[k]) for k, n in enumerate(_ABOUT)}, by_group, _labels(_ABOUT))
+    table = tabulate({n: (values[k], errors[k]) for k, n in enumerate(_ABOUT)}, by_group, _labels(_ABOUT))
     by_lag = by_group.expand_dims(lag=msd["lag"], axis=1)
     spread = jackknife(lambda d, n: np.array([g.by_lag(_log_ratio(d, n)) for g in groups]), msd, noise)
     about = {"spread_by_lag": "spread of ln(msd/D) over the waiting times at each lag"}
-    return made.merge(tabulate({"spread_by_lag": spread}, by_lag, _labels(about)), compat="no_conflicts")
+    return table.merge(tabulate({"spread_by_lag": spread}, by_lag, _labels(about)), compat="no_conflicts")
 
 
 def _local_exponent(msd: xr.DataArray, decades: float) -> xr.Dataset:
     """Return d ln Δ/d ln t in windows of the lag."""
-    mean = _mean(msd)
-    x, reach = np.log(mean["lag"].to_numpy().astype(float)), decades * math.log(10) / 2
+    mean = replica_mean(msd)
+    x = np.log(mean["lag"].to_numpy().astype(float))
     known = np.isfinite(_log_ratio(mean.to_numpy(), np.ones(mean.shape[0])))
-    at = np.where(known, x, np.nan)
-    inside = near(at, known, reach)
-    first, last = (f(np.where(known, x, edge), axis=1) for f, edge in ((np.min, np.inf), (np.max, -np.inf)))
-    # To rounding, as in `near`.
-    full = (x - first[:, None] >= reach * (1 - 1e-9)) & (last[:, None] - x >= reach * (1 - 1e-9))
-    full &= known & (inside.sum(-1) >= 3)
+    inside, full = windows(x, known, decades * math.log(10) / 2)
 
     def slope(d: Array) -> Array:
         log_d = _log_ratio(d, np.ones(d.shape[0]))
         return line(x, log_d[:, None, :], inside)[0]
 
-    value, error = (np.where(full, found, np.nan) for found in jackknife(slope, msd))
+    value, error = (np.where(full, part, np.nan) for part in jackknife(slope, msd))
     about = {"local_exponent": "local power d ln(msd)/d ln(lag)"}
     return tabulate({"local_exponent": (value, error)}, mean, _labels(about))
 
 
-def _frozen_noise(made: xr.Dataset, attributes: Mapping[str, Any]) -> xr.Dataset:
+def _frozen_noise(table: xr.Dataset, attributes: Mapping[str, Any]) -> xr.Dataset:
     """Return the prefactor in units of α²/B, NaN where one of these is not known."""
     missing = [name for name in ("learning_rate", "batch_size") if name not in attributes]
     scale = math.nan
@@ -221,8 +201,8 @@ def _frozen_noise(made: xr.Dataset, attributes: Mapping[str, Any]) -> xr.Dataset
         if "schedule" in attributes:
             reason = f"the learning rate is not constant (schedule {attributes['schedule']})"
         about["prefactor_ratio"]["reason"] = reason
-    pair = (scale * made["prefactor"].to_numpy(), scale * made["prefactor_error"].to_numpy())
-    return tabulate({"prefactor_ratio": pair}, made["prefactor"], about)
+    pair = (scale * table["prefactor"].to_numpy(), scale * table["prefactor_error"].to_numpy())
+    return tabulate({"prefactor_ratio": pair}, table["prefactor"], about)
 
 
 def _log_ratio(msd: Array, noise: Array) -> Array:
@@ -235,27 +215,18 @@ def _log_ratio(msd: Array, noise: Array) -> Array:
 
 def _both(dataset: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
     """Return msd at lags > 0 and gradient noise, both with a replica or both without."""
-    dims = {"msd": {"waiting_time", "lag"}, "gradient_noise": {"waiting_time"}}
+    dims = {"msd": ("lag", "waiting_time"), "gradient_noise": ("waiting_time",)}
     for name, wanted in dims.items():
         if name not in dataset:
             raise ValueError(f"no {name} in the dataset")
-        if not wanted <= set(dataset[name].dims) <= wanted | {"replica"}:
-            needed = ", ".join(sorted(wanted))
-            raise ValueError(
-                f"dimensions {dataset[name].dims} of {name}: needed: {needed}, and replica or not"
-            )
+        require_dimensions(dataset[name], *wanted, of=f" of {name}")
     msd, noise = (dataset[name].transpose("replica", ..., missing_dims="ignore") for name in dims)
-    msd = ordered(msd, "lag")
-    msd = msd.sel(lag=msd["lag"] > 0).transpose(..., "waiting_time", "lag")
+    msd = positive_lags(msd)
     if "replica" in msd.dims and "replica" not in noise.dims:
         noise = noise.broadcast_like(msd.isel(lag=0, drop=True)).transpose("replica", "waiting_time")
     elif "replica" in noise.dims and "replica" not in msd.dims:
-        noise = _mean(noise)
+        noise = replica_mean(noise)
     return msd, noise
-
-
-def _mean(values: xr.DataArray) -> xr.DataArray:
-    return average(values).mean if "replica" in values.dims else values
 
 
 def _labels(about: Mapping[str, str]) -> dict[str, dict[str, str]]:

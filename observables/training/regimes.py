@@ -1,4 +1,4 @@
-r"""The three regimes of training by stochastic gradient descent, and the times t₁ and t₂ between them.
+r"""Training by stochastic gradient descent has three regimes; the times t₁, t₂ between them are found here.
 
 Over-parametrised networks explore at first, and the loss hardly changes; between t₁ and t₂ it falls about as
 the logarithm of time; after t₂ it stays low, and the weights diffuse at the bottom of the landscape
@@ -19,12 +19,11 @@ import numpy as np
 import xarray as xr
 
 from ..fits.regression import line, shares
-from ..pairs import ordered
-from ..statistics import Array, average, jackknife, tabulate
+from ..pairs import ordered, require_dimensions
+from ..statistics import Array, jackknife, replica_mean, sample_count, tabulate
 from ..sufficiency import too_few
 from .corners import Course, Piece, extended, in_log_loss, of_collapse, sharpest
-from .four_pieces import Bent, fit_bent
-from .three_pieces import Ramp, fit_ramp
+from .ramps import KneedRamp, Ramp, fit_kneed_ramp, fit_ramp
 
 #: Times are averaged in cells of ln t, this many in a decade: they crowd behind every waiting time.
 _CELLS = 24
@@ -51,7 +50,7 @@ METHOD = (
     "corners of the straight line through the middle half of the descent, minus these"
 )
 
-#: Definitions of the corners, and what they are.
+#: Names of the definitions of the corners → the definitions.
 DEFINITIONS = {
     "ramp": "corner of the nearest ramp; the one that is quoted",
     "line": "the line through the middle half of the descent meets the level",
@@ -120,23 +119,14 @@ def regimes(loss: xr.Dataset | xr.DataArray, *, least: float = 0.1, bottom: floa
         if not 0 < part <= 1:
             raise ValueError(f"{name} = {part}: must be in (0, 1] (part of the first level)")
     energy = loss["energy"] if isinstance(loss, xr.Dataset) else loss
-    if not {"time"} <= set(energy.dims) <= {"time", "replica"}:
-        raise ValueError(f"dimensions {energy.dims}: needed: time, and replica or not")
+    require_dimensions(energy, "time")
     energy = ordered(energy, "time")
-    return _analysed(loss, energy, least, bottom)
-
-
-def _analysed(
-    loss: xr.Dataset | xr.DataArray, energy: xr.DataArray, least: float, bottom: float
-) -> xr.Dataset:
-    """Return what `regimes` says of an energy that has a time, and a replica or not."""
-    mean = average(energy).mean if "replica" in energy.dims else energy
+    mean = replica_mean(energy)
     time = mean["time"].to_numpy().astype(float)
-
     curve = _cells(time, mean.to_numpy())
-    ramp: Ramp | Bent | None = fit_ramp(*curve)
+    ramp: Ramp | KneedRamp | None = fit_ramp(*curve)
     # A knee is looked for everywhere once, then near the place where it was found.
-    near = fit_bent(*curve) if ramp is not None and ramp.unexplained >= _POOR else None
+    near = fit_kneed_ramp(*curve) if ramp is not None and ramp.unexplained >= _POOR else None
     ramp = _nearest(curve, near)
 
     settled: list[bool] = []
@@ -144,14 +134,15 @@ def _analysed(
     def again(values: Array) -> Array:
         # Knee or not was decided for the mean of all; that samples decide alike is watched.
         part = _cells(time, values)
-        found = _nearest(part, near)
-        settled.append(isinstance(found, Bent) == isinstance(ramp, Bent))
+        nearest = _nearest(part, near)
+        settled.append(isinstance(nearest, KneedRamp) == isinstance(ramp, KneedRamp))
         if not settled[-1]:
-            found = fit_bent(*part, near=near) if isinstance(ramp, Bent) else fit_ramp(*part)
-        return _numbers(found)
+            kneed = isinstance(ramp, KneedRamp)
+            nearest = fit_kneed_ramp(*part, near=near) if kneed else fit_ramp(*part)
+        return _numbers(nearest)
 
     value, error = jackknife(again, energy)
-    other = None if all(settled) else fit_ramp(*curve) if isinstance(ramp, Bent) else near
+    other = None if all(settled) else fit_ramp(*curve) if isinstance(ramp, KneedRamp) else near
     missing = _missing(curve, ramp, least, bottom)
     lost = [name in missing for name in _ABOUT]
     value[lost] = error[lost] = np.nan
@@ -163,10 +154,9 @@ def _analysed(
     by[lost[:2]] = np.nan
     ends = np.exp(np.array([_range(curve, corners) for corners in by]))
     shift = value[:2] * np.expm1(by[:, 1] - np.log(value[:2]))
-    made = _report(mean, value, error, shift, missing)
-    made = _with_definitions(made, np.exp(by), ends, float(np.mean(settled)))
-    samples = average(energy).error.attrs["samples"] if "replica" in energy.dims else 1
-    return made.assign_attrs(samples=int(samples))
+    table = _report(mean, value, error, shift, missing)
+    table = _with_definitions(table, np.exp(by), ends, float(np.mean(settled)))
+    return table.assign_attrs(samples=sample_count(energy))
 
 
 def _cells(time: Array, loss: Array) -> Course:
@@ -183,27 +173,27 @@ def _cells(time: Array, loss: Array) -> Course:
     return Course(x, loss, shares(x) if x.size > 1 else np.ones(x.size))
 
 
-def _nearest(curve: Course, near: Bent | None) -> Ramp | Bent | None:
+def _nearest(curve: Course, near: KneedRamp | None) -> Ramp | KneedRamp | None:
     """Return the nearest ramp; one with a knee, `near` that one, if the descent is clearly in two parts."""
     ramp = fit_ramp(*curve)
     if ramp is None or near is None or ramp.unexplained < _POOR:
         return ramp
-    bent = fit_bent(*curve, near=near)
-    if bent is None or bent.unexplained > ramp.unexplained / _BETTER:
+    kneed = fit_kneed_ramp(*curve, near=near)
+    if kneed is None or kneed.unexplained > ramp.unexplained / _BETTER:
         return ramp
-    first = (bent.high - bent.height) / (bent.high - bent.low)
-    return bent if _PART <= first <= 1 - _PART else ramp
+    first = (kneed.high - kneed.height) / (kneed.high - kneed.low)
+    return kneed if _PART <= first <= 1 - _PART else ramp
 
 
-def _numbers(ramp: Ramp | Bent | None) -> Array:
+def _numbers(ramp: Ramp | KneedRamp | None) -> Array:
     """Return ln t₁, ln t₂, slope, first and last level, ln t and level of the knee."""
     if ramp is None:
         return np.full(len(_ABOUT), np.nan)
-    knee = (ramp.knee, ramp.height) if isinstance(ramp, Bent) else (np.nan, np.nan)
+    knee = (ramp.knee, ramp.height) if isinstance(ramp, KneedRamp) else (np.nan, np.nan)
     return np.array([ramp.begin, ramp.end, _piece(ramp, before=True).slope, ramp.high, ramp.low, *knee])
 
 
-def _piece(ramp: Ramp | Bent, before: bool) -> Piece:
+def _piece(ramp: Ramp | KneedRamp, before: bool) -> Piece:
     """Return the part of the descent that begins at t₁, or that ends at t₂; without a knee, all of it."""
     if isinstance(ramp, Ramp):
         return Piece(ramp.begin, ramp.end, ramp.high, ramp.low)
@@ -213,21 +203,28 @@ def _piece(ramp: Ramp | Bent, before: bool) -> Piece:
 
 
 def _by_definition(
-    loss: xr.Dataset | xr.DataArray, curve: Course, ramp: Ramp | Bent | None, other: Ramp | Bent | None
+    loss: xr.Dataset | xr.DataArray,
+    curve: Course,
+    ramp: Ramp | KneedRamp | None,
+    other: Ramp | KneedRamp | None,
 ) -> Array:
     """Return ln t₁ and ln t₂ by each of `DEFINITIONS`, shape (2, definitions); NaN where one has none."""
-    made = np.full((2, len(DEFINITIONS)), np.nan)
+    corners = np.full((2, len(DEFINITIONS)), np.nan)
     if ramp is None:
-        return made
+        return corners
     collapse = float(np.clip(ramp.end, *of_collapse(loss))) if isinstance(loss, xr.Dataset) else np.nan
     levels = (ramp.high, ramp.low)
     for k, first in enumerate((True, False)):
         piece = _piece(ramp, before=first)
         corner = (ramp.begin, ramp.end)[k]
         beside = np.nan if other is None else (other.begin, other.end)[k]
-        found = (extended(curve, piece, first), sharpest(curve, piece, first))
-        made[k] = corner, *found, in_log_loss(curve, levels, first), np.nan if first else collapse, beside
-    return made
+        others = (
+            extended(curve, piece, first),
+            sharpest(curve, piece, first),
+            in_log_loss(curve, levels, first),
+        )
+        corners[k] = corner, *others, np.nan if first else collapse, beside
+    return corners
 
 
 def _range(curve: Course, corners: Array) -> tuple[float, float]:
@@ -239,8 +236,8 @@ def _range(curve: Course, corners: Array) -> tuple[float, float]:
     return float(np.nanmin(corners)) - half, float(np.nanmax(corners)) + half
 
 
-def _missing(curve: Course, ramp: Ramp | Bent | None, least: float, bottom: float) -> dict[str, str]:
-    """Say which numbers there are not, and why."""
+def _missing(curve: Course, ramp: Ramp | KneedRamp | None, least: float, bottom: float) -> dict[str, str]:
+    """Return the names of the numbers that do not exist, and the reasons."""
     if curve.x.size < 2 * _POINTS:
         return dict.fromkeys(_ABOUT, "too few times")
     if ramp is None or ramp.high - ramp.low < least * abs(ramp.high):
@@ -259,7 +256,7 @@ def _missing(curve: Course, ramp: Ramp | Bent | None, least: float, bottom: floa
     return missing
 
 
-def _is_level(curve: Course, ramp: Ramp | Bent, before: bool) -> bool:
+def _is_level(curve: Course, ramp: Ramp | KneedRamp, before: bool) -> bool:
     """Say whether the curve before or after the descent is long and flat enough to be called a level."""
     part = curve.x <= ramp.begin if before else curve.x >= ramp.end
     length = ramp.begin - curve.x[0] if before else curve.x[-1] - ramp.end
@@ -278,54 +275,54 @@ def _report(
         for name, meaning in _ABOUT.items()
     }
     scalar = mean.isel(time=0, drop=True)
-    made = tabulate({name: (value[k], error[k]) for k, name in enumerate(_ABOUT)}, scalar, about)
+    table = tabulate({name: (value[k], error[k]) for k, name in enumerate(_ABOUT)}, scalar, about)
     for name in _ABOUT:
-        made[f"{name}_error"].attrs["units"] = about[name]["units"]
+        table[f"{name}_error"].attrs["units"] = about[name]["units"]
         if name in missing:
-            made[name].attrs["reason"] = missing[name]
+            table[name].attrs["reason"] = missing[name]
     for name, moved in zip(("t1", "t2"), shift, strict=True):
         attributes = {"long_name": f"systematic error of {name}", "units": unit}
-        made[f"{name}_shift"] = ((), moved, attributes)
-    made.attrs["method"] = METHOD
-    return made
+        table[f"{name}_shift"] = ((), moved, attributes)
+    table.attrs["method"] = METHOD
+    return table
 
 
-def _with_definitions(made: xr.Dataset, by: Array, ends: Array, settled: float) -> xr.Dataset:
+def _with_definitions(table: xr.Dataset, by: Array, ends: Array, settled: float) -> xr.Dataset:
     """Add t₁ and t₂ by every definition, their ranges, and how far samples agree on the knee."""
     names = xr.DataArray(
         list(DEFINITIONS),
         dims="definition",
         attrs={"long_name": "; ".join(map(": ".join, DEFINITIONS.items()))},
     )
-    made = made.assign_coords(definition=names)
+    table = table.assign_coords(definition=names)
     for k, name in enumerate(("t1", "t2")):
-        unit = made[name].attrs["units"]
+        unit = table[name].attrs["units"]
         about = {"long_name": f"{name} by definition", "units": unit}
-        made[f"{name}_by"] = ("definition", by[k], about)
+        table[f"{name}_by"] = ("definition", by[k], about)
         for end, value in zip(("low", "high"), ends[k], strict=True):
             label = f"{'smallest' if end == 'low' else 'largest'} {name} of all definitions"
-            made[f"{name}_{end}"] = ((), value, {"long_name": label, "units": unit})
-        made[name].attrs["definition"] = DEFINITIONS["ramp"]
-    return made.assign_attrs(knee_agreement=settled)
+            table[f"{name}_{end}"] = ((), value, {"long_name": label, "units": unit})
+        table[name].attrs["definition"] = DEFINITIONS["ramp"]
+    return table.assign_attrs(knee_agreement=settled)
 
 
-def told(found: xr.Dataset, name: str) -> str:
+def time_in_words(times: xr.Dataset, name: str) -> str:
     """Return t1 or t2 of `regimes` in words: the number, its errors; only its range, if it is no number.
 
     It is none where definitions differ by more than `VAGUE`, or the statistical error exceeds half of it.
     """
-    if "reason" in found[name].attrs:
-        return f"none: {found[name].attrs['reason']}"
-    t, error, low, high = (float(found[f"{name}{kind}"]) for kind in ("", "_error", "_low", "_high"))
-    samples = int(found.attrs["samples"])
+    if "reason" in times[name].attrs:
+        return f"none: {times[name].attrs['reason']}"
+    t, error, low, high = (float(times[f"{name}{kind}"]) for kind in ("", "_error", "_low", "_high"))
+    samples = int(times.attrs["samples"])
     ends = f"{low:.3g} to {high:.3g} between definitions"
-    if not is_number(found, name):
+    if not is_number(times, name):
         return f"{ends}, no single number"
     statistical = [too_few(name, samples) or f"± {error:.2g} statistical"] * bool(np.isfinite(error))
     return f"{t:.4g} ({', '.join([*statistical, ends])}: systematic)"
 
 
-def is_number(found: xr.Dataset, name: str) -> bool:
+def is_number(times: xr.Dataset, name: str) -> bool:
     """Say whether t1 or t2 of `regimes` is a number, and not a range only."""
-    t, error, low, high = (float(found[f"{name}{kind}"]) for kind in ("", "_error", "_low", "_high"))
+    t, error, low, high = (float(times[f"{name}{kind}"]) for kind in ("", "_error", "_low", "_high"))
     return bool(np.isfinite(t) and high <= VAGUE * low and not error > t / 2)

@@ -46,7 +46,7 @@ class Path(Protocol):
 
 
 def barrier(energy: Array) -> tuple[Array, Array, Array]:
-    """Return height, place and refinement of barriers along curves: `observables.barriers.heights`.
+    """Return height, place and refinement of barriers along curves: `observables.landscape.barriers.heights`.
 
     Raises
     ------

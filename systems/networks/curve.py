@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-#: How names of a barrier's variables end → parts of `observables.barriers.Barrier`.
+#: How names of a barrier's variables end → parts of `observables.landscape.Barrier`.
 BARRIER = {
     "": "value",
     "_bias": "bias",

@@ -47,12 +47,12 @@ from .sections import (
 
 if TYPE_CHECKING:
     from langevin.core.schedule import Schedule
-    from langevin.observables.particles import motion
+    from langevin.observables import particles
 
     from .kernels import Evaluation, Field, Geometry
-    from .start import Protocol
+    from .start import Preparation
 else:
-    motion = later("langevin.observables.particles.motion")
+    particles = later("langevin.observables.particles")
 
 
 class Mixture(Model):
@@ -78,7 +78,7 @@ class Mixture(Model):
         self.n: int = parameters.n
         self.box = (self.n / parameters.density) ** (1 / 3)
         counts = particle_counts(parameters.composition, self.n)
-        self.mixture = motion.Mixture(
+        self.mixture = particles.BoxedMixture(
             self.box,
             tuple(NAMES[: len(counts)]),
             counts,
@@ -164,20 +164,20 @@ class Mixture(Model):
         return Field(self.geometry, self.ensemble.size, self.ensemble.threads)
 
     @cached_property
-    def protocol(self) -> Protocol:
+    def preparation(self) -> Preparation:
         """How the start is made."""
-        from .start import Protocol
+        from .start import Preparation
 
         p = self.parameters
-        return Protocol(p.start, self.initial_temperature, p.equilibration_time, self.dt)
+        return Preparation(p.start, self.initial_temperature, p.equilibration_time, self.dt)
 
     def initial_configuration(self, noise: Noise) -> Array:
-        """Return the start, shape (R, 3N): one for each quenched sample, by the protocol of `start`."""
+        """Return the start, shape (R, 3N): one for each quenched sample, prepared as `start` says."""
         from .start import equilibrated
 
         samples, position = np.unique(self.ensemble.sample, return_inverse=True)
         generators = [self.ensemble.quenched("start", s) for s in samples]
-        return equilibrated(self.protocol, self.geometry, generators, self.ensemble.threads)[position]
+        return equilibrated(self.preparation, self.geometry, generators, self.ensemble.threads)[position]
 
     def evaluate(self, x: Array) -> Evaluation:
         """Return force, energy and virial of positions x, shape (R, 3N)."""
@@ -223,28 +223,28 @@ class Mixture(Model):
         return moved
 
     def compare(self, reference: Array, x: Array) -> dict[str, Array]:
-        """Return displacements, scattering functions, overlaps (`observables.particles.motion.compare`)."""
-        return motion.compare(self.mixture, reference, x)
+        """Return displacements, scattering functions, overlaps (`observables.particles.compare`)."""
+        return particles.compare(self.mixture, reference, x)
 
     def at_waiting(self, x: Array) -> Mapping[str, Array]:
         """Return the pair correlation functions, shape (R, pairs, shells)."""
         if self.edges is None:
             return {}
-        return {"pair_correlation": motion.pair_correlation(self.mixture, x, self.edges)}
+        return {"pair_correlation": particles.pair_correlation(self.mixture, x, self.edges)}
 
     def coordinates(self, schedule: Schedule) -> Coordinates:
         """Return species, wavenumbers, pairs and distances."""
-        return motion.coordinates(self.mixture, self.edges)
+        return particles.coordinates(self.mixture, self.edges)
 
     def dimensions(self) -> Mapping[str, tuple[str, ...]]:
         """Say which observables have further dimensions."""
-        return motion.dimensions(self.mixture)
+        return particles.dimensions(self.mixture)
 
     def attributes(self) -> Attributes:
         """Name the observables and their units, and say how the start was made."""
-        made = motion.variables(self.mixture)
+        made = particles.variables(self.mixture)
         made["pressure"] = {"long_name": "pressure", "units": "epsilon_AA/sigma_AA^3"}
-        made["configuration"]["start"] = self.protocol.description
+        made["configuration"]["start"] = self.preparation.description
         made["integrated_response"]["temperature"] = self.temperature
         return made
 

@@ -1,4 +1,4 @@
-"""Where particles start: placed, pushed apart, brought to equilibrium at the initial temperature."""
+"""Particles get their start here: placed, pushed apart, brought to equilibrium at the initial temperature."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ CLOSEST = 0.8
 
 
 @dataclass(frozen=True)
-class Protocol:
-    """How a start is made.
+class Preparation:
+    """The way in which a start is made.
 
     Attributes
     ----------
@@ -138,13 +138,13 @@ class _Walk:
 
 
 def equilibrated(
-    protocol: Protocol, geometry: Geometry, generators: list[np.random.Generator], threads: int
+    preparation: Preparation, geometry: Geometry, generators: list[np.random.Generator], threads: int
 ) -> Array:
     """Return starts, shape (R, 3N), one for each generator.
 
-    The protocol: place the particles; unless they are harmonic spheres push them apart
-    (`pushed_apart`); take `protocol.steps` steps of the Leimkuhler-Matthews scheme at the initial
-    temperature, of length `protocol.step`. At infinite temperature the first is all. Pushing and steps say
+    The preparation: place the particles; unless they are harmonic spheres push them apart
+    (`pushed_apart`); take `preparation.steps` steps of the Leimkuhler-Matthews scheme at the initial
+    temperature, of length `preparation.step`. At infinite temperature the first is all. Pushing and steps say
     where they are, and go on from where an earlier process left them (`langevin.machine.reports`).
 
     Raises
@@ -154,7 +154,7 @@ def equilibrated(
     """
     n = geometry.species.size
     pushes = PUSHES if geometry.potential.form == LENNARD_JONES else 0
-    whole = pushes + protocol.steps
+    whole = pushes + preparation.steps
 
     def say(walk: _Walk, before: int = 0) -> None:
         arrays = {"x": walk.x, "built": walk.built, "taken": np.array(before + walk.taken)}
@@ -164,7 +164,7 @@ def equilibrated(
     begun = saved()
     taken = 0
     if begun is None:
-        x = np.array([placed(protocol.placed, n, geometry.box, g) for g in generators])
+        x = np.array([placed(preparation.placed, n, geometry.box, g) for g in generators])
         walk = _Walk(x, x.copy())
     else:
         begun.restore(generators)
@@ -177,15 +177,15 @@ def equilibrated(
         if pushes:
             x = _pushed(walk, geometry, threads, say)
             _require_apart(Field(geometry, len(x), threads).evaluate(x).closest, n / geometry.box**3)
-        if protocol.steps == 0:
+        if preparation.steps == 0:
             return x
         walk = _Walk(x, x.copy(), np.array([g.standard_normal(3 * n) for g in generators]))
     field = Field(geometry, len(walk.x), threads)
-    for _ in walk.stretches(field, protocol.steps, protocol.step, protocol.temperature, generators):
+    for _ in walk.stretches(field, preparation.steps, preparation.step, preparation.temperature, generators):
         if not np.isfinite(walk.x).all():
             raise UserError(
-                f"dynamics.dt = {protocol.dt:g}: too large to equilibrate with at "
-                f"dynamics.initial_temperature = {protocol.temperature:g}; allowed: smaller ones"
+                f"dynamics.dt = {preparation.dt:g}: too large to equilibrate with at "
+                f"dynamics.initial_temperature = {preparation.temperature:g}; allowed: smaller ones"
             )
         say(walk, pushes)
     return walk.x

@@ -11,8 +11,8 @@ import xarray as xr
 from judging import Row, judge, virtual_runs
 
 import langevin
+from langevin.observables.aging import aging_collapse, aging_exponent, relaxation_times
 from langevin.observables.sufficiency import LEAST
-from langevin.observables.training.noise_collapse import aging_collapse, aging_exponent, relaxation_times
 
 RUNS, RESAMPLES = 200, 100
 #: Samples of virtual runs of spins, which become fewer than RUNS for the largest ones; of ensembles made up.

@@ -11,9 +11,8 @@ import xarray as xr
 from judging import Row, judge, virtual_runs
 
 from langevin.analysis import compare
-from langevin.observables import relaxation
+from langevin.observables import relaxation, training
 from langevin.observables.fits import extrapolation
-from langevin.observables.training import noise_collapse
 from langevin.observables.training.regimes import regimes
 
 RUNS = 400
@@ -220,7 +219,7 @@ def collapses() -> Iterator[Row]:
     names = ("spread", "spread_msd", "ratio", "exponent", "prefactor_ratio")
 
     def analysis(dataset: xr.Dataset) -> dict[str, tuple[float, float]]:
-        found = noise_collapse.collapse(dataset, t2=0.0, decades=1.0).sel(regime="after")
+        found = training.collapse(dataset, t2=0.0, decades=1.0).sel(regime="after")
         by_lag = found["spread_by_lag"][5], found["spread_by_lag_error"][5]
         local = found["local_exponent"][2, 8], found["local_exponent_error"][2, 8]
         made = {f"collapse, {n}": (found[n], found[f"{n}_error"]) for n in names}

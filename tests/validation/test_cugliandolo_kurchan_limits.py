@@ -12,8 +12,7 @@ import xarray as xr
 
 import langevin
 from langevin.analysis import compare
-from langevin.observables import relaxation, response
-from langevin.observables.training import noise_collapse
+from langevin.observables import aging, relaxation, response
 from langevin.systems.cugliandolo_kurchan.covariance import Covariance
 from langevin.systems.cugliandolo_kurchan.longtime import LongTime
 from langevin.systems.cugliandolo_kurchan.stepping import Problem
@@ -79,31 +78,29 @@ def test_the_aging_line_gives_overlap_and_fdt_ratio(quench: xr.Dataset) -> None:
 def test_beyond_the_plateau_aging_tends_to_simple_aging(quench: xr.Dataset, threshold: float) -> None:
     """C = C(t/t_w) for late times (Cugliandolo & Kurchan 1993): t* ~ t_w if Δ* > 2(1 − q_EA) = 0.722."""
     solution = {"accuracy": quench["msd_error"]}
-    found = noise_collapse.aging_exponent(quench["msd"], threshold, **solution)
+    found = aging.aging_exponent(quench["msd"], threshold, **solution)
     local = found["local_exponent"].to_numpy()[1:-1]
     left = 1 - local
     # At t_w = 10 to 10⁵. What is left falls by a factor above 2 for each of the last decades, so that the
     # last step bounds it; twice the step, since the limit is not reached.
     assert np.all(left > 0) and np.all(left[-2:] < left[-3:-1] / 2)
     assert left[-1] < 2 * (local[-1] - local[-2]) < 0.06
-    late = noise_collapse.aging_exponent(
-        quench["msd"], threshold, waiting_times=(1e4, math.inf), least=3, **solution
-    )
+    late = aging.aging_exponent(quench["msd"], threshold, waiting_times=(1e4, math.inf), least=3, **solution)
     assert abs(float(late["exponent"]) - 1) < 2 * (local[-1] - local[-2])
     # A limit, not a constant: early waiting times have another exponent.
     assert float(found["exponent_drift"]) > 0.1
 
 
 def test_below_the_plateau_nothing_ages(quench: xr.Dataset) -> None:
-    local = noise_collapse.aging_exponent(quench["msd"], 0.4)["local_exponent"].to_numpy()[1:-1]
+    local = aging.aging_exponent(quench["msd"], 0.4)["local_exponent"].to_numpy()[1:-1]
     # t*(∞) − t* falls as a power of t_w: by more than half for each decade.
     assert np.all(local[1:] < local[:-1] / 2) and 0 < local[-1] < 3e-3
 
 
 def test_displacement_and_correlation_age_alike(quench: xr.Dataset) -> None:
-    rises = noise_collapse.aging_exponent(quench["msd"], 1.2, accuracy=quench["msd_error"])
+    rises = aging.aging_exponent(quench["msd"], 1.2, accuracy=quench["msd_error"])
     error = quench["correlation_error"]
-    falls = noise_collapse.aging_exponent(quench["correlation"], 1 - 1.2 / 2, falling=True, accuracy=error)
+    falls = aging.aging_exponent(quench["correlation"], 1 - 1.2 / 2, falling=True, accuracy=error)
     # Δ = 2(1 − C); lags are ten to a decade, straight in ln Δ or in C: (Δ ln t)²/8 = 0.7 %.
     bound = math.log(10) ** 2 / 800
     np.testing.assert_allclose(falls["relaxation_time"], rises["relaxation_time"], rtol=bound)

@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import SymmetricalLogLocator
 
 from langevin.files.storage import replacing
-from langevin.observables.fits.curves import Aligned, Curve, matching
+from langevin.observables.fits.curves import Aligned, MeasuredCurve, matching
 from langevin.observables.fits.extrapolation import POOR
 from langevin.observables.statistics import interval
 from langevin.plotting import BLUE, GREY, STYLE, VERMILION, check_format, unit_label
@@ -123,7 +123,7 @@ def _draw_energies(ax: Axes, comparisons: Sequence[Comparison]) -> None:
 def _draw_sizes(ax: Axes, f: Extrapolation) -> None:
     """Draw the finite sizes behind a limit, small to large from light to dark."""
     for k in range(f.sizes.size):
-        _curve(ax, Curve(f.x, f.values[k], f.errors[k], f.degrees[k]), _size_colour(f, k), None)
+        _curve(ax, MeasuredCurve(f.x, f.values[k], f.errors[k], f.degrees[k]), _size_colour(f, k), None)
 
 
 def _size_colour(f: Extrapolation, k: int) -> tuple[float, float, float]:
@@ -279,7 +279,7 @@ def _draw_fits(ax: Axes, f: Extrapolation, points: Aligned) -> None:
         legend.set_title("time $t$ (open: limit)", prop=FontProperties(size=8))
 
 
-def _curve(ax: Axes, curve: Curve | None, colour: Any, marker: str | None) -> None:
+def _curve(ax: Axes, curve: MeasuredCurve | None, colour: Any, marker: str | None) -> None:
     """Draw a curve and the band of its 68 % interval; markers, if any, at a few points."""
     if curve is None:
         return

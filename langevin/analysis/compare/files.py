@@ -14,7 +14,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from langevin.errors import UserError
-from langevin.observables.fits.curves import Curve
+from langevin.observables.fits.curves import MeasuredCurve
 from langevin.observables.fits.freedom import combined
 from langevin.observables.statistics import average
 from langevin.observables.sufficiency import too_few
@@ -51,9 +51,9 @@ class Curves:
     Attributes
     ----------
     label : str
-    energy : Curve or None
+    energy : MeasuredCurve or None
         None if there is no finite one.
-    two_time : dict of float to Curve
+    two_time : dict of float to MeasuredCurve
         The chosen two-time observable against lag, by waiting time.
     unreached : list of float
         Waiting times at which nothing is finite.
@@ -70,8 +70,8 @@ class Curves:
     """
 
     label: str
-    energy: Curve | None
-    two_time: dict[float, Curve] = field(default_factory=dict)
+    energy: MeasuredCurve | None
+    two_time: dict[float, MeasuredCurve] = field(default_factory=dict)
     unreached: list[float] = field(default_factory=list)
     source: str = ""
     meanings: dict[str, str] = field(default_factory=dict)
@@ -126,7 +126,7 @@ def _meaning(values: xr.DataArray) -> str:
     return f"{values.attrs.get('long_name', values.name)}" + ("" if unit == "1" else f" ({unit})")
 
 
-def _curve(dataset: xr.Dataset, name: str, dim: str) -> Curve | None:
+def _curve(dataset: xr.Dataset, name: str, dim: str) -> MeasuredCurve | None:
     """Return mean and error of a variable of dimensions (replica, dim); None if nothing is finite.
 
     The error is the standard error over n samples, of n − 1 degrees of freedom. A numerical solution has one
@@ -150,7 +150,7 @@ def _curve(dataset: xr.Dataset, name: str, dim: str) -> Curve | None:
         error = (numerical**2 + scatter**2) ** 0.5
         freedom = combined(np.stack([scatter, numerical]) ** 2, np.stack([freedom, freedom + np.inf]))
     x, y, sigma = (np.asarray(array, dtype=float) for array in (values[dim], mean, error))
-    return Curve(x, y, sigma, freedom)
+    return MeasuredCurve(x, y, sigma, freedom)
 
 
 def _times(dataset: xr.Dataset, dim: str) -> NDArray[np.float64]:

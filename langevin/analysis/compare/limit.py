@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from langevin.errors import UserError
-from langevin.observables.fits.curves import Curve, matching
+from langevin.observables.fits.curves import MeasuredCurve, matching
 from langevin.observables.fits.extrapolation import Fit, extrapolate_both
 from langevin.observables.fits.extrapolation import extrapolate as fit_in_inverse_n
 
@@ -156,7 +156,7 @@ def _fits(
 
 def _fit(
     datasets: Sequence[xr.Dataset],
-    members: Sequence[Curve],
+    members: Sequence[MeasuredCurve],
     quantity: str,
     waiting: float | None,
     law: _Law,
@@ -180,12 +180,12 @@ def _fit(
     return Extrapolation(quantity, waiting, x, law.sizes, values, errors, freedom, fit, law.order, law.steps)
 
 
-def _limit(fitted: Extrapolation) -> Curve:
+def _limit(fitted: Extrapolation) -> MeasuredCurve:
     """Return the limit N → ∞ as a curve."""
     mean, error = fitted.fit.coefficients[0], fitted.fit.errors[0]
     # NaN where a value is known without error (a start that is no random variable): nothing is fitted.
     known = np.isfinite(mean)
-    return Curve(fitted.x, mean, error, fitted.fit.error_degrees[0]).part(known)
+    return MeasuredCurve(fitted.x, mean, error, fitted.fit.error_degrees[0]).part(known)
 
 
 def _shared(a: Array, b: Array) -> Array:

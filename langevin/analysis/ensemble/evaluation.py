@@ -22,7 +22,7 @@ from langevin.core.noise import Noise
 from langevin.core.system import Array, Predictions, System, optional
 from langevin.errors import UserError
 from langevin.files import provenance, storage
-from langevin.observables.ensembles import Pool, disagreement, groups, normalised
+from langevin.observables.ensembles import PredictionPool, disagreement, groups, normalised
 from langevin.results import configurations
 
 from .members import Method
@@ -126,19 +126,19 @@ def evaluate(
     about = optional(system, "attributes")().get("recalled" if known else "evaluated", {})
     found.about = {name: value for name, value in about.items() if name != "units"}
     start_of = _starts(method, system, labels)
-    pools: dict[int, Pool] = {}
-    averaged: dict[int, Pool] = {}
+    pools: dict[int, PredictionPool] = {}
+    averaged: dict[int, PredictionPool] = {}
     complete = {p for group in groups(method.replicas, size) for p in group}
     repetition = _Repetition(found)
     for position in range(method.replicas):
-        run: Pool | None = None
+        run: PredictionPool | None = None
         average = np.zeros(0)
         start = start_of(position)
         for j, time in enumerate(times):
             x = method.configuration(float(time), position)
             average = x.copy() if j == 0 else average + (x - average) / (j + 1)
             said = _said(method, system, x, position, float(time))
-            run = run or Pool(said.labels, said.outputs.shape[1])
+            run = run or PredictionPool(said.labels, said.outputs.shape[1])
             run.add(said.outputs)
             if position in complete:
                 repetition.join(position, j, x, start, said, run)
@@ -149,7 +149,7 @@ def evaluate(
             _spend(found.budgets, size, pools, run, position, said.probabilities)
         if averages_of(times):
             said = _said(method, system, average, position, None)
-            single = Pool(said.labels, said.outputs.shape[1])
+            single = PredictionPool(said.labels, said.outputs.shape[1])
             single.add(said.outputs)
             _spend(found.averages, size, averaged, single, position, said.probabilities)
             tick()
@@ -174,15 +174,15 @@ def averages_of(times: Array) -> int:
 def _spend(
     noted: dict[tuple[str, int], list[float]],
     size: int,
-    pools: dict[int, Pool],
-    run: Pool,
+    pools: dict[int, PredictionPool],
+    run: PredictionPool,
     position: int,
     probable: bool,
 ) -> None:
     """Add a replica to its group of k replicas, for every k; note what full groups are worth."""
     for k in range(1, size + 1):
         if position % k == 0:
-            pools[k] = Pool(run.labels, run.mean.shape[1])
+            pools[k] = PredictionPool(run.labels, run.mean.shape[1])
         pools[k].merge(run)
         if position % k == k - 1:
             noted["error", k].append(pools[k].error())
@@ -194,19 +194,19 @@ class _Repetition:
 
     def __init__(self, found: Evaluated) -> None:
         self.found = found
-        self._pool: Pool | None = None
+        self._pool: PredictionPool | None = None
         self._first: Array = np.empty(0)
         self._answers: list[NDArray[np.int64]] = []
 
     def join(
-        self, position: int, j: int, x: Array, start: Array | None, said: Predictions, run: Pool
+        self, position: int, j: int, x: Array, start: Array | None, said: Predictions, run: PredictionPool
     ) -> None:
         """Add member j of the replica at `position`; `run` holds it and those before it of this replica."""
         found = self.found
         repetition, place = divmod(position, found.size)
         place = place * found.times.size + j
         if place == 0:
-            self._pool = Pool(said.labels, said.outputs.shape[1])
+            self._pool = PredictionPool(said.labels, said.outputs.shape[1])
             self._first, self._answers = x, []
         assert self._pool is not None
         self._pool.add(said.outputs)

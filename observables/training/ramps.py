@@ -1,7 +1,13 @@
-"""The least-squares ramp through sampled points: a level, a straight descent, a lower level; exact."""
+"""Ramps are fitted to sampled points here by least squares: a level, a descent, a lower level.
+
+The descent of a `Ramp` is straight, and the fit exact. That of a `KneedRamp` has two straight parts of
+different slope, which meet at the knee.
+"""
 
 from __future__ import annotations
 
+import math
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +16,8 @@ from numpy.typing import NDArray
 from ..fits.regression import inverse
 from ..statistics import Array
 
-Index = NDArray[np.intp]
+#: Corners are tried at this many quantiles of the points; the search starts from the best few triples.
+_QUANTILES, _STARTS = 14, 4
 
 
 class Ramp(NamedTuple):
@@ -29,6 +36,28 @@ class Ramp(NamedTuple):
     begin: float
     end: float
     high: float
+    low: float
+    unexplained: float
+
+
+class KneedRamp(NamedTuple):
+    """y = high up to x = begin, height at x = knee, low from x = end on, straight between them.
+
+    Attributes
+    ----------
+    begin, knee, end : float
+        Ascending, within the range of the data.
+    high, height, low : float
+        Descending.
+    unexplained : float
+        Weighted sum of squared residuals, as a part of that about the mean.
+    """
+
+    begin: float
+    knee: float
+    end: float
+    high: float
+    height: float
     low: float
     unexplained: float
 
@@ -85,12 +114,12 @@ class _Sums:
         terms = np.array([w, w * x, w * x * x, w * y, w * x * y])
         self.until = np.concatenate([np.zeros((5, 1)), np.cumsum(terms, axis=1)], axis=1)
 
-    def between(self, start: Index, stop: Index | int) -> Array:
+    def between(self, start: NDArray[np.intp], stop: NDArray[np.intp] | int) -> Array:
         """Return the sums over start ≤ k < stop."""
-        found: Array = self.until[:, np.broadcast_to(stop, start.shape)] - self.until[:, start]
-        return found
+        sums: Array = self.until[:, np.broadcast_to(stop, start.shape)] - self.until[:, start]
+        return sums
 
-    def about(self, start: Index, stop: Index) -> Array:
+    def about(self, start: NDArray[np.intp], stop: NDArray[np.intp]) -> Array:
         """Return Σ w h, w h², w h y over start ≤ k < stop, h = x − x[start]."""
         w, wx, wxx, wy, wxy = self.between(start, stop)
         at = self.x[start]
@@ -137,3 +166,54 @@ def _corners_at_points(s: _Sums) -> Array:
     drop = (weight * down_y - down * sum_y) * inverse(weight * squared - down * down)
     high = (sum_y - drop * down) / weight
     return np.array([s.x[k], s.x[m], high, high + drop, high * sum_y + drop * down_y])
+
+
+def fit_kneed_ramp(x: Array, y: Array, weights: Array, near: KneedRamp | None = None) -> KneedRamp | None:
+    """Return the ramp with a knee that has the smallest Σ w (y − ramp(x))².
+
+    For given corners it is linear in its three heights. The corners are found by the simplex method from the
+    best of the triples of quantiles, or from `near`: the minimum is a local one, the best of several.
+
+    Parameters
+    ----------
+    x, y, weights : ndarray, shape (points,)
+        x strictly ascending; all finite, weights > 0.
+    near : KneedRamp, optional
+        Where to look, for data that differ little from those of `near`.
+
+    Returns
+    -------
+    KneedRamp or None
+        None if there are too few points, or the best one does not descend twice.
+    """
+    if x.size < 6:
+        return None
+    root = np.sqrt(weights)
+    total = float(np.sum(weights * (y - np.average(y, weights=weights)) ** 2))
+
+    def heights(corners: Array) -> tuple[Array, float]:
+        # A column holds the part of a unit of its height at every point.
+        parts = np.stack([np.interp(x, corners, unit) for unit in np.eye(3)], 1)
+        best = np.linalg.lstsq(parts * root[:, None], y * root, rcond=None)[0].astype(np.float64)
+        return best, float(np.sum(weights * (y - parts @ best) ** 2))
+
+    def residual(corners: Array) -> float:
+        ascending = x[0] <= corners[0] < corners[1] < corners[2] <= x[-1]
+        return heights(corners)[1] if ascending else math.inf
+
+    if near is not None:
+        starts = [np.array(near[:3])]
+    else:
+        places = np.interp(np.linspace(0, 1, _QUANTILES), np.linspace(0, 1, x.size), x)[1:-1]
+        triples = [np.array(c) for c in combinations(places, 3)]
+        starts = sorted(triples, key=residual)[:_STARTS]
+    options = {"xatol": 1e-5, "fatol": 1e-9 * total, "maxiter": 600}
+    from scipy.optimize import minimize
+
+    tried = (minimize(residual, s, method="Nelder-Mead", options=options) for s in starts)
+    best = min(tried, key=lambda minimum: float(minimum.fun))
+    (high, height, low), left = heights(best.x)
+    if not (math.isfinite(left) and high > height > low and total > 0):
+        return None
+    begin, knee, end = (float(c) for c in best.x)
+    return KneedRamp(begin, knee, end, float(high), float(height), float(low), left / total)
