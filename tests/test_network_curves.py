@@ -90,7 +90,9 @@ def by_hand(system: NetworkCurve, steps: int) -> tuple[np.ndarray, list[float]]:
     assert source is not None
     shapes = {b.name: (slice(b.start, b.stop), b.shape) for b in network.layout.blocks}
     theta = system.initial_state(Noise(3, [0])).weights.clone().requires_grad_()
-    descent = torch.optim.SGD([theta], lr=rule.schedule.learning_rate, momentum=rule.momentum)
+    descent = torch.optim.SGD(
+        [theta], lr=rule.schedule.learning_rate, momentum=rule.optimiser.kernel_momentum
+    )
     losses = []
     for step in range(steps):
         index = torch.from_numpy(network.batches.table(0, step, step + 1)[0].astype(np.int64))
@@ -137,7 +139,7 @@ def test_two_positions_estimate_the_mean_along_the_curve_without_bias(kind: str,
     options = {"system__curve": kind, "system__bends": 2, "system__loss": "uniform_length"}
     full = {"dynamics__batches": "full", "dynamics__momentum": 0.0, "dynamics__weight_decay": 0.1}
     system, noise = curve_of(ends / "batch-norm.nc", **options, **full, dynamics__schedule="constant")
-    unit = system.units.units[0]
+    unit = system.units.steppers[0]
     assert isinstance(unit, OnLength)
     panels = 3 if kind == "chain" else 1
     nodes, h = geometry.quadrature(panels, 3)
@@ -149,7 +151,7 @@ def test_two_positions_estimate_the_mean_along_the_curve_without_bias(kind: str,
     for i, a in enumerate(nodes):
         for j, b in enumerate(nodes):
             moved = theta.clone()
-            unit.bind(moved, None)
+            unit.bind(moved)
             bits = torch.from_numpy(np.array([a, b]).view(np.int64))
             unit.step(torch.cat([index, bits])[None], 1.0)
             mean += h[i] * h[j] * (theta - moved)
