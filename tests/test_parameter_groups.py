@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,20 +84,24 @@ def mixed(module: str = "unbatched", **dynamics: Any) -> tuple[Network, Noise]:
     return built(settings(system, {"name": "synthetic", "train": 64, "test": 32, "like": "mnist"}, **keys))
 
 
-def by_torch(network: Network, replica: int, steps: int, decay: str, factors: dict[str, float]) -> Tensor:
-    """Return the weights after steps of torch.optim.SGD, with a group for each parameter."""
+def by_torch(
+    network: Network, replica: int, steps: int, decay: str, factors: dict[str, float], make: Any = None
+) -> Tensor:
+    """Return the weights after steps of torch's optimiser, SGD by default, a group for each parameter."""
     module, rule = network.built(replica), network.problem.rule
+    make = make or partial(torch.optim.SGD, momentum=rule.optimiser.kernel_momentum)
     groups = []
     for name, p in module.named_parameters():
         plain = p.ndim > 1 and not name.startswith("norm.")
         groups.append(
             {
                 "params": [p],
-                "lr": 0.2 * math.prod(f for pattern, f in factors.items() if matches(name, pattern)),
+                "lr": rule.schedule.learning_rate
+                * math.prod(f for pattern, f in factors.items() if matches(name, pattern)),
                 "weight_decay": rule.weight_decay if plain or decay == "all" else 0.0,
             }
         )
-    descent = torch.optim.SGD(groups, lr=0.2, momentum=rule.optimiser.kernel_momentum)
+    descent = make(groups, lr=1.0)
     for step in range(steps):
         chosen = network.batches.table(replica, step, step + 1)[0].astype(np.int64)
         inputs, labels = network.train.gather(torch.from_numpy(network._rows[0][chosen]))

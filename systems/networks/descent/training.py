@@ -109,7 +109,7 @@ class Stepper:
     def _counts(self, slot: Tensor) -> list[Tensor]:
         """Return a view for each parameter of a slot with a number for each tensor, shape (…, tensors)."""
         lead, axes = slot.shape[:-1], [len(block.shape) for block in self.layout.blocks]
-        return [slot[..., k].reshape(*lead, *[1] * (n if lead else 0)) for k, n in enumerate(axes)]
+        return [slot[..., k].reshape((*lead, *[1] * (n if lead else 0))) for k, n in enumerate(axes)]
 
     def push(self, field: Tensor | None) -> None:
         """Add a constant force, shape (r, M), to that of the steps from now on; None: none."""
