@@ -218,7 +218,7 @@ class Adam(Optimiser):
         roots = torch._foreach_sqrt(second)
         torch._foreach_div_(roots, torch._foreach_sqrt(_known_part(kept_second, counts)))
         torch._foreach_add_(roots, self.parameters.epsilon)
-        steps = torch._foreach_div(first, _known_part(kept_first, counts))
+        steps = list(torch._foreach_div(first, _known_part(kept_first, counts)))
         torch._foreach_div_(steps, roots)
         subtract(weights, steps, rate)
 
