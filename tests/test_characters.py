@@ -170,7 +170,9 @@ def test_an_interrupted_run_has_the_same_bits(name, precision):
     part = system.advance(system.initial_state(noise), 0, 7, noise)
     again, _ = small_system(name, precision=precision)
     rest = again.advance(again.load_state(system.state_dict(part)), 7, 20, Noise(3, system.ensemble.replica))
-    assert torch.equal(whole.weights, rest.weights) and torch.equal(whole.velocity, rest.velocity)
+    assert torch.equal(whole.weights, rest.weights) and torch.equal(
+        whole.slots["velocity"], rest.slots["velocity"]
+    )
 
 
 @pytest.mark.parametrize("name", ["gru", "lstm"])

@@ -32,7 +32,7 @@ from langevin.machine.interruption import Request, heed, listening
 from langevin.machine.reports import Place, report, saved
 from langevin.sweep import simulation
 from langevin.systems.harmonic import Harmonic
-from langevin.systems.networks.descent.shared_calls import Team
+from langevin.systems.networks.descent.shared_calls import CallPool
 from langevin.systems.particles import start
 
 #: A fixture of the tests of sweeps, used here, too.
@@ -385,7 +385,7 @@ def test_a_measurement_in_threads_is_interrupted() -> None:
 
     with listening() as stopping, pytest.raises(Interrupted), stopping.at_once():
         threading.Timer(0.05, stop).start()
-        Team(4, 2, 1, "cpu").map(task, range(4))
+        CallPool(4, 2, 1, "cpu").map(task, range(4))
     assert 0 < len(begun) <= 4
 
 

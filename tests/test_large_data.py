@@ -16,7 +16,7 @@ from langevin.systems.networks.data.examples import Examples
 from langevin.systems.networks.data.sameness import same_data
 from langevin.systems.networks.data.views import Augmented
 from langevin.systems.networks.descent.training import Captured
-from langevin.systems.networks.replicas.units import Units
+from langevin.systems.networks.replicas.steppers import ReplicaSteppers
 
 NET = {"name": "small_net", "filters": [2, 3], "hidden": 6}
 IMAGES = {"name": "synthetic", "train": 24, "test": 20, "like": "cifar10"}
@@ -65,7 +65,7 @@ def test_no_step_is_captured_that_gathers_on_the_host(on_host: bool, monkeypatch
     assert units.advance(moved, 0, 3, [None]) is None
     assert torch.equal(moved.weights, plain)
     monkeypatch.setattr(network.train, "device", torch.device("cuda"))
-    monkeypatch.setattr(Units, "load", lambda *given: None)
+    monkeypatch.setattr(ReplicaSteppers, "load", lambda *given: None)
     monkeypatch.setattr(Captured, "__init__", lambda *given: None)
     assert network.make_units()._capture is not on_host
 

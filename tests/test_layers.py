@@ -22,7 +22,7 @@ from langevin.systems.networks.measure import layers
 from langevin.systems.networks.measure.layer_curvature import LayeredHessian
 from langevin.systems.networks.measure.measurement import gradient_noise
 from langevin.systems.networks.network import Network
-from langevin.systems.networks.replicas.tiny import Tiny
+from langevin.systems.networks.replicas.tiny import TinyReplicas
 
 #: 64 points of five features: nets whose Hessian is a small matrix.
 CLOUD = {"name": "test_network_hessian:Cloud", "count": 64}
@@ -71,7 +71,7 @@ def test_gradient_noise_of_layers_adds_up(name: str, batch_size: int) -> None:
     """With batch-norm on all ways to find it: many batches, two that are disjoint, none, and all examples."""
     batches = {"batches": "full"} if batch_size == 64 else {"batches": "iid"}
     network, _, state = moved(name, batch_size=batch_size, **batches)
-    assert isinstance(network.units, Tiny) == (name == "tiny")
+    assert isinstance(network.units, TinyReplicas) == (name == "tiny")
     found = network.at_waiting(state)
     whole = found["layer_gradient_noise"] @ sizes(network) / network.dof
     assert found["layer_gradient_noise_error"].shape == (3, len(sizes(network)))

@@ -19,7 +19,7 @@ from langevin.config import build
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
 from langevin.core.system import Model
-from langevin.errors import UserError
+from langevin.errors import ConfigError, UserError
 from langevin.observables.landscape import barriers
 from langevin.results import configurations, rebuild
 from langevin.sweep import simulation
@@ -83,15 +83,16 @@ def test_weights_of_control_points_are_those_of_the_geometry(kind: geometry.Kind
     np.testing.assert_allclose(found, geometry.weights(kind, t, bends), atol=1e-14)
 
 
-def by_hand(system: NetworkCurve, steps: int) -> tuple[np.ndarray, list[float]]:
-    """Take the steps of one bend by functional_call and autograd alone, with torch's own SGD."""
+def by_hand(system: NetworkCurve, steps: int, make: Any = torch.optim.SGD) -> tuple[np.ndarray, list[float]]:
+    """Take the steps of all bends by functional_call and autograd alone, with an optimiser of torch's."""
     network, (bends,) = system.network, (system.bends,)
     module = network.modules[0]
     rule, source = network.problem.rule, system.units.bends
     assert source is not None
     shapes = {b.name: (slice(b.start, b.stop), b.shape) for b in network.layout.blocks}
     theta = system.initial_state(Noise(3, [0])).weights.clone().requires_grad_()
-    descent = torch.optim.SGD([theta], lr=rule.schedule.learning_rate, momentum=rule.momentum)
+    keys = {"momentum": rule.optimiser.kernel_momentum} if make is torch.optim.SGD else {}
+    descent = make([theta], lr=rule.schedule.learning_rate, **keys)
     losses = []
     for step in range(steps):
         index = torch.from_numpy(network.batches.table(0, step, step + 1)[0].astype(np.int64))
@@ -122,6 +123,31 @@ def test_steps_are_those_of_functional_weights(name: str, kind: str, bends: int,
     np.testing.assert_allclose(end.weights.numpy(), expected, rtol=0, atol=1e-10)
 
 
+def test_so_they_are_by_another_optimiser(ends: Path) -> None:
+    """Moments and number of steps of each bend's own; a step of 0.01 for each, whatever the gradient is."""
+    keys = {"dynamics__optimiser": "adam", "dynamics__learning_rate": 0.01}
+    system, noise = curve_of(ends / "perceptron.nc", system__bends=2, **keys)
+    expected, _ = by_hand(system, 12, torch.optim.Adam)
+    start = system.initial_state(noise)
+    assert (
+        start.slots["steps"].shape == (1, 2 * 6) and start.slots["first_moment"].shape == start.weights.shape
+    )
+    end = system.advance(start, 0, 12, noise)
+    # A gradient of a rounding's size, where a unit is off, moves a weight by as much over 1e-8.
+    np.testing.assert_allclose(end.weights.numpy(), expected, rtol=0, atol=1e-7)
+
+
+def test_what_an_optimiser_cannot_do_on_a_curve_is_refused(ends: Path) -> None:
+    keys = {"dynamics__optimiser": "adamw", "system__curve": "band"}
+    with pytest.raises(ConfigError) as error:
+        curve_of(ends / "perceptron.nc", **keys)
+    assert [fault.partition(":")[0] for fault in error.value.faults] == [
+        'system.curve = "band"',
+        'dynamics.optimiser = "adamw"',
+    ]
+    curve_of(ends / "perceptron.nc", dynamics__optimiser="adamw", dynamics__weight_decay=0.0)
+
+
 @pytest.mark.parametrize("name", ["perceptron", "batch-norm"])
 def test_steps_do_not_depend_on_where_they_are_cut(name: str, ends: Path) -> None:
     system, noise = curve_of(ends / f"{name}.nc")
@@ -138,7 +164,7 @@ def test_two_positions_estimate_the_mean_along_the_curve_without_bias(kind: str,
     options = {"system__curve": kind, "system__bends": 2, "system__loss": "uniform_length"}
     full = {"dynamics__batches": "full", "dynamics__momentum": 0.0, "dynamics__weight_decay": 0.1}
     system, noise = curve_of(ends / "batch-norm.nc", **options, **full, dynamics__schedule="constant")
-    unit = system.units.units[0]
+    unit = system.units.steppers[0]
     assert isinstance(unit, OnLength)
     panels = 3 if kind == "chain" else 1
     nodes, h = geometry.quadrature(panels, 3)
@@ -150,7 +176,7 @@ def test_two_positions_estimate_the_mean_along_the_curve_without_bias(kind: str,
     for i, a in enumerate(nodes):
         for j, b in enumerate(nodes):
             moved = theta.clone()
-            unit.bind(moved, None)
+            unit.bind(moved)
             bits = torch.from_numpy(np.array([a, b]).view(np.int64))
             unit.step(torch.cat([index, bits])[None], 1.0)
             mean += h[i] * h[j] * (theta - moved)

@@ -17,7 +17,7 @@ from langevin.commands import cli
 from langevin.core.noise import Noise
 from langevin.errors import Diverged, LangevinError, UserError
 from langevin.sweep import simulation
-from langevin.systems.networks.descent.training import Unit
+from langevin.systems.networks.descent.training import Stepper
 
 MLP = {"name": "mlp", "widths": [4]}
 NORMALISED = {"name": "network", "module": "small_nets:Normalised"}
@@ -68,19 +68,22 @@ def test_a_state_stays_as_it_is(system: dict[str, Any], keys: dict[str, Any]) ->
 class Replayed:
     """Stands for a captured step where there is no GPU: it knows the tensors that the unit had at first."""
 
-    def __init__(self, unit: Unit, index: torch.Tensor, rates: np.ndarray) -> None:
-        self.unit, self.addresses = unit, [unit.weights.data_ptr(), *(v.data_ptr() for v in unit._velocities)]
+    def __init__(self, unit: Stepper, index: torch.Tensor, rates: np.ndarray) -> None:
+        self.unit, self.addresses = (
+            unit,
+            [unit.weights.data_ptr(), *(v.data_ptr() for v in unit._slots["velocity"])],
+        )
 
     def run(self, batches: torch.Tensor, rates: np.ndarray) -> torch.Tensor:
         """Take the steps."""
-        now = [self.unit.weights.data_ptr(), *(v.data_ptr() for v in self.unit._velocities)]
+        now = [self.unit.weights.data_ptr(), *(v.data_ptr() for v in self.unit._slots["velocity"])]
         assert now == self.addresses
         return self.unit.run(batches, rates)
 
 
 @pytest.mark.parametrize("system", [MLP, NORMALISED], ids=["mlp", "batch-norm"])
 def test_captured_steps_keep_their_tensors(system: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("langevin.systems.networks.replicas.units.Captured", Replayed)
+    monkeypatch.setattr("langevin.systems.networks.replicas.steppers.Captured", Replayed)
     ends = []
     for capture in (False, True):
         network, noise = built(settings(system, momentum=0.5, backend="torch"))
@@ -212,7 +215,7 @@ def test_a_gpu_without_memory_says_what_to_reduce(monkeypatch: pytest.MonkeyPatc
     def full(*_: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nmore")
 
-    monkeypatch.setattr(type(network.units.units[0]), "step", full)
+    monkeypatch.setattr(type(network.units.steppers[0]), "step", full)
     with pytest.raises(LangevinError, match=r"reduce ensemble.replicas, dynamics.batch_size"):
         network.advance(state, 0, 1, noise)
 

@@ -79,7 +79,7 @@ class MinusGradient(Model):
         rows = []
         for position, weights in enumerate(x):
             probe = self.network.units.probes[position]
-            probe.bind(torch.from_numpy(weights)[None], None)
+            probe.bind(torch.from_numpy(weights)[None])
             inputs, labels = batch(self.network, position, round(t))
             loss = F.cross_entropy(probe.module(inputs), labels)
             rows.append(self.network.layout.flat(list(torch.autograd.grad(loss, probe.parameters))))
@@ -305,7 +305,7 @@ def test_a_persistence_that_cannot_be_is_refused() -> None:
 
 def test_a_persistent_force_is_normalised_by_the_mean_size() -> None:
     network, noise = on_a_line(1, batches="persistent", batch_size=4, persistence=3.0)
-    unit = network.units.units[0]
+    unit = network.units.steppers[0]
     network.units.load(0, network.initial_state(noise))
     w = unit.weights[0, 1].item()
     for index in ([], [2], [0, 1, 2, 3, 5, 7]):

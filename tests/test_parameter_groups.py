@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from langevin.systems.networks.curve import NetworkCurve
 from langevin.systems.networks.descent.bends import OnLength
 from langevin.systems.networks.descent.parameter_groups import unused
 from langevin.systems.networks.descent.perceptron import Compiled
-from langevin.systems.networks.descent.training import Stacked, Unit
+from langevin.systems.networks.descent.training import Stacked, Stepper
 from langevin.systems.networks.network import Network
 
 #: Bounds of z-tests: a false alarm in 10⁶.
@@ -83,20 +84,24 @@ def mixed(module: str = "unbatched", **dynamics: Any) -> tuple[Network, Noise]:
     return built(settings(system, {"name": "synthetic", "train": 64, "test": 32, "like": "mnist"}, **keys))
 
 
-def by_torch(network: Network, replica: int, steps: int, decay: str, factors: dict[str, float]) -> Tensor:
-    """Return the weights after steps of torch.optim.SGD, with a group for each parameter."""
+def by_torch(
+    network: Network, replica: int, steps: int, decay: str, factors: dict[str, float], make: Any = None
+) -> Tensor:
+    """Return the weights after steps of torch's optimiser, SGD by default, a group for each parameter."""
     module, rule = network.built(replica), network.problem.rule
+    make = make or partial(torch.optim.SGD, momentum=rule.optimiser.kernel_momentum)
     groups = []
     for name, p in module.named_parameters():
         plain = p.ndim > 1 and not name.startswith("norm.")
         groups.append(
             {
                 "params": [p],
-                "lr": 0.2 * math.prod(f for pattern, f in factors.items() if matches(name, pattern)),
+                "lr": rule.schedule.learning_rate
+                * math.prod(f for pattern, f in factors.items() if matches(name, pattern)),
                 "weight_decay": rule.weight_decay if plain or decay == "all" else 0.0,
             }
         )
-    descent = torch.optim.SGD(groups, lr=0.2, momentum=rule.momentum)
+    descent = make(groups, lr=1.0)
     for step in range(steps):
         chosen = network.batches.table(replica, step, step + 1)[0].astype(np.int64)
         inputs, labels = network.train.gather(torch.from_numpy(network._rows[0][chosen]))
@@ -121,7 +126,7 @@ def matches(name: str, pattern: str) -> bool:
 @pytest.mark.parametrize("decay", ["all", "weights"])
 def test_fifty_steps_are_those_of_torch_with_groups(module: str, execution: str, decay: str) -> None:
     network, noise = mixed(module, execution=execution, decay=decay)
-    assert isinstance(network.units.units[0], Stacked) == (execution == "stacked")
+    assert isinstance(network.units.steppers[0], Stacked) == (execution == "stacked")
     start = network.initial_state(noise)
     end = network.advance(start, 0, 50, noise)
     for replica in range(3):
@@ -224,7 +229,7 @@ def test_rates_that_are_tensors_are_multiplied(monkeypatch: pytest.MonkeyPatch) 
     changing = {"schedule": "triangular", "cycle": 10, "lowest_learning_rate": 0.01}
     network, noise = mixed(**changing)
     plain = network.advance(network.initial_state(noise), 0, 25, noise).weights
-    monkeypatch.setattr(Unit, "each", lambda unit, rates: list(torch.from_numpy(rates).unbind()))
+    monkeypatch.setattr(Stepper, "each", lambda unit, rates: list(torch.from_numpy(rates).unbind()))
     found = network.advance(network.initial_state(noise), 0, 25, noise).weights
     # Another rounding of α v, for twenty-five steps.
     torch.testing.assert_close(found, plain, rtol=1e-12, atol=1e-13)
@@ -426,13 +431,13 @@ def test_along_the_curve_the_energy_holds_the_decay_of_its_groups(ends: Path) ->
     """The part of a step along the segment is that of two energies; decay of all tensors is another."""
     full = {"dynamics__batches": "full", "dynamics__momentum": 0.0, "dynamics__schedule": "constant"}
     system, noise = curve(ends, system__loss="uniform_length", system__curve="chain", **full)
-    unit = system.units.units[0]
+    unit = system.units.steppers[0]
     assert isinstance(unit, OnLength)
     start = system.initial_state(noise).weights
     index = torch.from_numpy(system.network._rows[0])
     places = np.array([0.2, 0.9])
     moved = start.clone()
-    unit.bind(moved, None)
+    unit.bind(moved)
     unit.step(torch.cat([index, torch.from_numpy(places.view(np.int64))])[None], 1.0)
     theta = start.clone().requires_grad_()
     control = torch.cat([system.start, theta, system.end])

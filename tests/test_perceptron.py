@@ -17,7 +17,7 @@ from langevin.systems.networks.descent.perceptron import Compiled, Shape, shape_
 from langevin.systems.networks.kernels import perceptron_kernels
 from langevin.systems.networks.nets.losses import Loss
 from langevin.systems.networks.replicas import tiny
-from langevin.systems.networks.replicas.units import Units
+from langevin.systems.networks.replicas.steppers import ReplicaSteppers
 
 NETS = {
     "relu": {"name": "mlp", "widths": [7, 5], "activation": "relu"},
@@ -40,8 +40,8 @@ OPTIONS: list[dict[str, Any]] = [
 def ends(system: dict[str, Any], threads: int = 2, **dynamics: Any) -> torch.Tensor:
     """Weights after 40 steps."""
     network, noise = built(settings(system, learning_rate=0.1, **dynamics), threads)
-    assert isinstance(network.units, Units)
-    assert isinstance(network.units.units[0], Compiled) == (dynamics.get("backend", "auto") != "torch")
+    assert isinstance(network.units, ReplicaSteppers)
+    assert isinstance(network.units.steppers[0], Compiled) == (dynamics.get("backend", "auto") != "torch")
     return network.advance(network.initial_state(noise), 0, 40, noise).weights
 
 
@@ -147,8 +147,8 @@ def test_all_others_are_not(module: nn.Module, loss: str) -> None:
 def test_large_nets_and_large_batches_are_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(perceptron, "MOST", 100)
     network, _ = built(settings(NETS["relu"]))
-    assert isinstance(network.units, Units)
-    assert not isinstance(network.units.units[0], Compiled)
+    assert isinstance(network.units, ReplicaSteppers)
+    assert not isinstance(network.units.steppers[0], Compiled)
 
 
 def test_asking_for_what_cannot_be() -> None:

@@ -15,8 +15,9 @@ import langevin
 from langevin.errors import ConfigError
 from langevin.observables import training
 from langevin.systems.networks import schedules
-from langevin.systems.networks.descent.rule import Rule
-from langevin.systems.networks.descent.training import Captured, Unit
+from langevin.systems.networks.descent.optimisers import SGD
+from langevin.systems.networks.descent.step_rule import StepRule
+from langevin.systems.networks.descent.training import Captured, Stepper
 from langevin.systems.networks.network import Network
 from langevin.systems.networks.schedules import RateSchedule
 
@@ -147,7 +148,7 @@ def test_a_cycle_may_be_cut_anywhere(path: str, monkeypatch: pytest.MonkeyPatch)
     whole = end()
     with monkeypatch.context() as patch:
         # Calls of a few steps each, besides.
-        patch.setattr("langevin.systems.networks.replicas.units.STEPS", 4)
+        patch.setattr("langevin.systems.networks.replicas.steppers.STEPS", 4)
         patch.setattr("langevin.systems.networks.replicas.tiny.INDICES", 24)
         for name, value in end(3, 4, 17).items():
             np.testing.assert_array_equal(value, whole[name])
@@ -168,12 +169,12 @@ def test_thermal_noise_has_the_width_of_its_steps_rate() -> None:
 
 
 def test_a_rate_on_the_device_makes_the_same_step() -> None:
-    rule = Rule(RateSchedule(0.1), momentum=0.5, weight_decay=0.1)
+    rule = StepRule(RateSchedule(0.1), SGD(SGD.Parameters(momentum=0.5)), weight_decay=0.1)
     ends = []
     for rate in (0.037, torch.tensor(0.037, dtype=torch.float64)):
         generator = torch.Generator().manual_seed(1)
         w, g, v = (torch.randn(50, dtype=torch.float64, generator=generator) for _ in range(3))
-        rule.apply([w], [g], [v], rate)
+        rule.apply([w], [g], {"velocity": [v]}, rate)
         ends.append(w)
     torch.testing.assert_close(*ends, rtol=1e-14, atol=1e-15)
 
@@ -181,21 +182,21 @@ def test_a_rate_on_the_device_makes_the_same_step() -> None:
 class Recorded(Captured):
     """Stands for a captured step where there is no GPU: it knows index and rate by their place."""
 
-    def __init__(self, unit: Unit, index: torch.Tensor, rates: np.ndarray) -> None:
-        (rate,) = unit.each(rates[:1])
-        self.unit, self.index, self.rate, self.graph = unit, index.clone(), rate.clone(), self
+    def __init__(self, stepper: Stepper, index: torch.Tensor, rates: np.ndarray) -> None:
+        (rate,) = stepper.each(rates[:1])
+        self.stepper, self.index, self.rate, self.graph = stepper, index.clone(), rate.clone(), self
 
     def replay(self) -> None:
         """Take the step."""
-        self.losses = self.unit.step(self.index, self.rate)
+        self.losses = self.stepper.step(self.index, self.rate)
 
 
 def test_a_replayed_step_is_told_its_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     keys = {"execution": "stacked", "backend": "torch", "precision": "double", "momentum": 0.5, **CYCLE}
     network, noise = built(settings(TINY, **keys))
     plain = network.advance(network.initial_state(noise), 0, 25, noise).weights
-    monkeypatch.setattr("langevin.systems.networks.replicas.units.Captured", Recorded)
-    monkeypatch.setattr(Unit, "each", lambda unit, rates: list(torch.from_numpy(rates).unbind()))
+    monkeypatch.setattr("langevin.systems.networks.replicas.steppers.Captured", Recorded)
+    monkeypatch.setattr(Stepper, "each", lambda unit, rates: list(torch.from_numpy(rates).unbind()))
     network.units._capture = True
     replayed = network.advance(network.initial_state(noise), 0, 25, noise).weights
     assert network.units._captured

@@ -193,8 +193,8 @@ def test_networks_begin_from_weights_at_rest() -> None:
     np.testing.assert_array_equal(system.configuration(begun), x)
     x[:] = 0  # a copy, not a view
     np.testing.assert_array_equal(begun.weights, later.weights)
-    assert begun.velocity is not None
-    assert not begun.velocity.any()
+    assert begun.slots.keys() == {"velocity"}
+    assert not begun.slots["velocity"].any()
     for k in range(2):
         module = system.built(k)
         norm = next(m for m in module.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm))

@@ -14,8 +14,8 @@ from langevin.errors import Diverged
 from langevin.systems.networks.kernels import tiny_kernels, tiny_rows, tiny_vectors
 from langevin.systems.networks.kernels.shuffling import orders
 from langevin.systems.networks.replicas import tiny
-from langevin.systems.networks.replicas.tiny import Tiny
-from langevin.systems.networks.replicas.units import Units
+from langevin.systems.networks.replicas.steppers import ReplicaSteppers
+from langevin.systems.networks.replicas.tiny import TinyReplicas
 
 LJAT = {"name": "ljat", "points": 400, "train": 70, "test": 50}
 IMAGES = {"name": "synthetic", "train": 64, "test": 32}
@@ -47,7 +47,7 @@ def network_of(net: str, threads: int = 2, replicas: int = 3, **dynamics: Any) -
 def ends(net: str, threads: int = 2, replicas: int = 3, **dynamics: Any) -> torch.Tensor:
     """Weights after 40 steps, in two calls."""
     network, noise = network_of(net, threads, replicas, **dynamics)
-    assert isinstance(network.units, Units if dynamics.get("backend") == "torch" else Tiny)
+    assert isinstance(network.units, ReplicaSteppers if dynamics.get("backend") == "torch" else TinyReplicas)
     half = network.advance(network.initial_state(noise), 0, 17, noise)
     end: torch.Tensor = network.advance(half, 17, 40, noise).weights
     return end
@@ -102,13 +102,13 @@ def test_bits_do_not_depend_on_threads_or_company() -> None:
 )
 def test_other_steps_are_left_to_others(options: dict[str, Any]) -> None:
     network, _ = network_of("tanh", **options)
-    assert isinstance(network.units, Units)
+    assert isinstance(network.units, ReplicaSteppers)
 
 
 def test_wide_nets_and_other_losses_are_left_to_others() -> None:
     for system in ({"name": "mlp", "widths": [tiny.NARROW + 1]}, {"name": "mlp", "loss": "mse_loss"}):
         network, _ = built(settings(system, LJAT))
-        assert isinstance(network.units, Units)
+        assert isinstance(network.units, ReplicaSteppers)
 
 
 def test_a_divergence_names_its_step_and_replica() -> None:

@@ -13,7 +13,7 @@ from small_nets import built, settings
 from langevin.core.ensemble import Ensemble
 from langevin.errors import UserError
 from langevin.systems.networks.data import views
-from langevin.systems.networks.replicas.units import Units
+from langevin.systems.networks.replicas.steppers import ReplicaSteppers
 
 NET = {"name": "small_net", "filters": [2, 3], "hidden": 6}
 IMAGES = {"name": "synthetic", "train": 24, "test": 20, "like": "cifar10"}
@@ -135,4 +135,4 @@ def test_only_images_have_views_and_only_torch_makes_them() -> None:
     with pytest.raises(UserError, match="without augmentation"):
         built(settings(flat, IMAGES, augment="crop_flip", backend="numba"))
     network, _ = built(settings(flat, IMAGES, augment="crop_flip"))
-    assert isinstance(network.units, Units) and not network.units._compiled
+    assert isinstance(network.units, ReplicaSteppers) and not network.units._compiled

@@ -56,12 +56,17 @@ def settings(
         system["time"] = float(time)
     stems = [p.stem for p in (start, end) if p is not None]
     path = output or Path("-".join([*stems, curve]) + ".nc")
+    suggested = registry.load(name).suggested(first.settings, _end(overrides))
+    own = {key.removeprefix("dynamics."): value for key, value in (overrides or {}).items()}
+    known = run_files.dynamics_keys(registry.load(name)).for_table(suggested["dynamics"] | own).model_fields
+    # An override may name another optimiser, which has other keys.
+    suggested["dynamics"] = {key: value for key, value in suggested["dynamics"].items() if key in known}
     given = {
         "title": f"{NAMES.get(curve, curve)}, {_points(curve, bends)}: {first.settings.title}",
         "system": system,
         "ensemble": _ensemble(first, last),
         "output": {"path": str(path)},
-        **registry.load(name).suggested(first.settings, _end(overrides)),
+        **suggested,
     }
     return run_files.load(given, overrides)
 

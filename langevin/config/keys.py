@@ -78,6 +78,16 @@ class Section(BaseModel):
             raise ValueError("must be an integer below 2^63")
         return given
 
+    @classmethod
+    def for_table(cls, table: Mapping[str, Any]) -> type[Section]:
+        """Return what declares the keys of a table: this class, unless one of them brings others along."""
+        return cls
+
+    @classmethod
+    def unknown(cls, name: str) -> str:
+        """Say why a key of this name is none."""
+        return "unknown key"
+
 
 class DynamicsKeys(Section):
     """[dynamics] of a system; it says, too, on multiples of what all times of a run lie.
@@ -361,7 +371,9 @@ def _fault(name: str, kind: type[Section], item: Any, given: Mapping[str, Any]) 
     fields = kind.model_fields
     if item["type"] == "extra_forbidden":
         own = list(fields) + (["name"] if name in ("system", "data") else [])
-        return f"{dotted}: unknown key; nearest: {name}.{nearest(last, own)}; allowed: {', '.join(own)}"
+        return (
+            f"{dotted}: {kind.unknown(last)}; nearest: {name}.{nearest(last, own)}; allowed: {', '.join(own)}"
+        )
     described = describe(fields[last])
     if item["type"] == "missing":
         return f"{dotted}: missing; needed: {described}"

@@ -45,6 +45,12 @@ def _validated(given: dict[str, Any], text: str, folder: Path, faults: list[str]
     doubtful: list[Doubtful] = []
 
     def read(name: str, kind: type[Section], table: Any) -> Any:
+        if isinstance(table, Mapping):
+            try:
+                kind = kind.for_table(table)
+            except UserError as error:
+                faults.append(str(error))
+                return None
         found = section(name, kind, table, given, faults)
         if found is None and isinstance(table, Mapping):
             doubtful.append(Doubtful(name, kind, table))
@@ -151,7 +157,7 @@ def tables(system_class: type[Any], folder: Path | None = None) -> list[tuple[st
         ("system", system_class.Parameters),
         *([("data", data.Parameters)] if data else []),
         *([("start", StartKeys)] if checks.can_begin(system_class) else []),
-        ("dynamics", dynamics_keys(system_class)),
+        ("dynamics", dynamics_keys(system_class).for_table({})),
         ("ensemble", EnsembleKeys),
         ("record", record_keys(system_class)),
         ("output", OutputKeys),

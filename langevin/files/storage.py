@@ -54,7 +54,7 @@ else:
 
 
 #: Raised when the layout of checkpoints changes, so that an old one is refused, not misread.
-CHECKPOINT_FORMAT = 5
+CHECKPOINT_FORMAT = 6
 
 #: What tells a result: one of these variables with its dimensions. The last is a plane's.
 RESULTS = (

@@ -198,6 +198,8 @@ def _frozen_noise(table: xr.Dataset, attributes: Mapping[str, Any]) -> xr.Datase
         reason = f"gradient_noise has no attribute {', '.join(missing)}"
         if "rate_factors" in attributes:
             reason = "parameters differ in their learning rates"
+        if "optimiser" in attributes:
+            reason = f"the steps of {attributes['optimiser']} are not the learning rate times a gradient"
         if "schedule" in attributes:
             reason = f"the learning rate is not constant (schedule {attributes['schedule']})"
         about["prefactor_ratio"]["reason"] = reason

@@ -22,10 +22,10 @@ from .parts import (
     Layout,
     Loss,
     Problem,
-    Rule,
+    ReplicaSteppers,
+    StepRule,
     TestSets,
-    Tiny,
-    Units,
+    TinyReplicas,
     Views,
     batches,
     by_layers,
@@ -87,7 +87,7 @@ class Assembly:
             # What has no gradient does not decay either; without decay it stands still as it is.
             idle = unused(self.modules[0], self.loss, inputs, labels) if decay else []
             groups = grouped(self.modules[0], self.layout, dynamics, idle)
-            rule = Rule(dynamics.rates, dynamics.momentum, decay, dynamics.temperature, groups)
+            rule = StepRule(dynamics.rates, dynamics.own_optimiser(), decay, dynamics.temperature, groups)
             self.problem = Problem(self.layout, self.loss, self.train, self.batches.size, rule, self.traits)
             work, name = self.work * self.batches.size, type(self).__name__
             self.compiled = perceptron.chosen(self.modules[0], self.problem, dynamics, work, name)
@@ -113,10 +113,10 @@ class Assembly:
     # Preparation.
 
     @cached_property
-    def units(self) -> Units | Tiny:
+    def units(self) -> ReplicaSteppers | TinyReplicas:
         """What takes the steps, and measures."""
         if self.compiled is not None and self._tiny:
-            return Tiny(self.problem, self.batches, self._rows, self.ensemble, self.compiled)
+            return TinyReplicas(self.problem, self.batches, self._rows, self.ensemble, self.compiled)
         return self.make_units()
 
     @property
@@ -125,14 +125,14 @@ class Assembly:
         return self.compiled is not None and tiny.pays(self.compiled, self.batches, self.problem.rule)
 
     @cached_property
-    def probing(self) -> Units:
+    def probing(self) -> ReplicaSteppers:
         """What measures layer by layer: by torch, whatever takes the steps."""
-        return self.make_units() if self._tiny else cast("Units", self.units)
+        return self.make_units() if self._tiny else cast("ReplicaSteppers", self.units)
 
-    def make_units(self, bends: Bends | None = None) -> Units:
-        """Return units of this network's replicas; with `bends`, units that move the bends of curves."""
+    def make_units(self, bends: Bends | None = None) -> ReplicaSteppers:
+        """Return what steps this network's replicas; with `bends`, the bends of curves."""
         stackable = self.compiled is None and bends is None and self._stackable(self.modules[0])
-        return Units(
+        return ReplicaSteppers(
             self.modules,
             self.problem,
             self.batches,

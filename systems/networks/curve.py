@@ -121,8 +121,8 @@ class NetworkCurve:
         learning rate, which falls in the second half.
         """
         ends = settings.dynamics
-        kept = ("batch_size", "batches", "augment", "momentum", "weight_decay", "decay", "rate_factors",
-                "device", "precision")  # fmt: skip
+        kept = ("batch_size", "batches", "augment", "weight_decay", "decay", "rate_factors", "device",
+                "precision", *ends.optimiser_keys())  # fmt: skip
         steps = 3 * round(ends.t_max) if t_max is None else round(t_max)
         dynamics = {
             "learning_rate": 0.3 * ends.learning_rate,
@@ -144,6 +144,14 @@ class NetworkCurve:
                 yield f"record.{name} = true: allowed: false with a curve, whose bends are no layers"
         keys, rate = settings.system, settings.dynamics.learning_rate
         rate *= max([1.0, *settings.dynamics.rate_factors.values()])
+        optimiser, named = (
+            settings.dynamics.own_optimiser(),
+            f'dynamics.optimiser = "{settings.dynamics.optimiser}"',
+        )
+        if keys.curve == "band" and not optimiser.linear:
+            yield f'system.curve = "band": allowed: "bezier", "chain" with {named}, whose steps go along it'
+        if optimiser.decouples and settings.dynamics.weight_decay:
+            yield f"{named}: allowed with a curve: dynamics.weight_decay = 0, or another optimiser"
         if keys.curve == "band" and rate * keys.spring >= 0.5:
             yield (
                 f"system.spring = {keys.spring:g}: must be < {0.5 / rate:g}, 1/(2 dynamics.learning_rate), "
@@ -179,8 +187,9 @@ class NetworkCurve:
         batches = self.network.batches
         pairs = zip(self.ensemble.replica, self.network.streams(noise), strict=True)
         memory = np.stack([batches.start(int(k), stream) for k, stream in pairs])
-        velocity = torch.zeros_like(weights) if self.dynamics.momentum else None
-        return NetworkState(weights, velocity, stacked(self._kept), memory)
+        tensors = self.bends * len(self.network.layout.blocks)
+        slots = self.network.problem.rule.optimiser.start(weights, tensors)
+        return NetworkState(weights, slots, stacked(self._kept), memory)
 
     def _kicks(self) -> Tensor:
         """Return random displacements of the bends, shape (R, bends·M).

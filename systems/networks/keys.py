@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -9,7 +10,10 @@ from pydantic import AfterValidator, BeforeValidator
 
 from langevin.config.keys import DynamicsKeys, key
 from langevin.config.sections import RecordKeys
+from langevin.errors import UserError
 
+from .descent import optimisers
+from .descent.optimisers import Optimiser
 from .schedules import RateSchedule
 
 
@@ -17,11 +21,11 @@ def _flat(given: Any, prefix: str = "") -> Any:
     """Return a table whose tables are joined by dots: names without quotes are such tables in TOML."""
     if not isinstance(given, Mapping):
         return given
-    made: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for name, value in given.items():
         inner = _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
-        made |= inner
-    return made
+        flat |= inner
+    return flat
 
 
 def _factors(given: dict[str, float]) -> dict[str, float]:
@@ -35,8 +39,13 @@ RateFactors = Annotated[dict[str, float], BeforeValidator(_flat), AfterValidator
 
 
 class Descent(DynamicsKeys):
-    """[dynamics]: stochastic gradient descent. Time is counted in steps."""
+    """[dynamics]: stochastic gradient descent. Time is counted in steps.
 
+    The keys of the optimiser that a run file names stand there, too (`for_table`).
+    """
+
+    #: Whose keys are among these.
+    optimiser_class: ClassVar[type[Optimiser] | None] = None
     collects: ClassVar[str] = (
         'dynamics.schedule = "triangular" with dynamics.t_max ≥ dynamics.cycle/2, or "cosine" with '
         "dynamics.t_max ≥ a cycle"
@@ -87,8 +96,11 @@ class Descent(DynamicsKeys):
         "mirrored or not",
         default="none",
     )
-    momentum: float = key("momentum μ", default=0.0, ge=0, lt=1)
-    weight_decay: float = key("weight decay λ: −λ w is added to the force", default=0.0, ge=0)
+    weight_decay: float = key(
+        "weight decay λ: −λ w is added to the force; of adamw, w is multiplied by 1 − αλ instead",
+        default=0.0,
+        ge=0,
+    )
     decay: Literal["all", "weights"] = key(
         "which parameters decay: all; or all but those of fewer than two axes (biases) and those of "
         "normalisation layers",
@@ -121,6 +133,41 @@ class Descent(DynamicsKeys):
     )
     cuda_graph: bool = key("on a GPU, capture the step in a CUDA graph", default=True)
     deterministic: bool = key("on a GPU, deterministic algorithms only: the same bits again", default=False)
+    optimiser: str = key(
+        f"what makes steps of gradients: {', '.join(optimisers.BUILT_IN)}, or your own "
+        '"package.module:Class"; each has keys of its own',
+        default=optimisers.DEFAULT,
+    )
+
+    @classmethod
+    def for_table(cls, table: Mapping[str, Any]) -> type[Descent]:
+        """Return this class with the keys of the optimiser that a table names.
+
+        Raises
+        ------
+        UserError
+            If there is no such optimiser, or it has a key of a name that is taken.
+        """
+        name = table.get("optimiser", optimisers.DEFAULT)
+        # What is no name is a fault that all optimisers have.
+        return _with_keys_of(optimisers.named(name if isinstance(name, str) else optimisers.DEFAULT), cls)
+
+    @classmethod
+    def unknown(cls, name: str) -> str:
+        """Say of whom a key is that the optimiser here does not have."""
+        owners = ", ".join(f'"{owner}"' for owner in optimisers.owners(name))
+        return f"a key of dynamics.optimiser = {owners} alone" if owners else super().unknown(name)
+
+    def optimiser_keys(self) -> list[str]:
+        """Return the names of keys that say the optimiser: if it is not the default, and what it declares."""
+        assert self.optimiser_class is not None
+        named = [] if self.optimiser == optimisers.DEFAULT else ["optimiser"]
+        return [*named, *self.optimiser_class.Parameters.model_fields]
+
+    def own_optimiser(self) -> Optimiser:
+        """Return the optimiser, with its keys as they are here."""
+        assert self.optimiser_class is not None
+        return self.optimiser_class(self)
 
     @property
     def rates(self) -> RateSchedule:
@@ -144,10 +191,15 @@ class Descent(DynamicsKeys):
         if self.backend == "numba" and self.execution == "stacked":
             given = 'dynamics.execution = "stacked"'
             yield f'{given}: allowed: "auto", "sequential" with dynamics.backend = "numba"'
-        if self.temperature and self.momentum:
+        optimiser, named = self.own_optimiser(), f'dynamics.optimiser = "{self.optimiser}"'
+        momentum = optimiser.kernel_momentum
+        if self.backend == "numba" and momentum is None:
+            yield f'dynamics.backend = "numba": allowed: "auto", "torch" with {named}'
+        if self.temperature and not optimiser.thermal:
+            cause = (f"dynamics.momentum = {momentum:g}", "momentum") if momentum else (named, "its steps")
             yield (
-                f"dynamics.temperature = {self.temperature:g}: must be 0 with dynamics.momentum = "
-                f"{self.momentum:g} (noise on top of momentum samples no known distribution)"
+                f"dynamics.temperature = {self.temperature:g}: must be 0 with {cause[0]} (noise on top of "
+                f"{cause[1]} samples no known distribution)"
             )
 
     def _schedule_faults(self) -> Iterator[str]:
@@ -164,6 +216,21 @@ class Descent(DynamicsKeys):
                 f"dynamics.cycles = {self.cycles}: must be ≤ {self.rates.budget}, the steps of the budget, "
                 'with dynamics.schedule = "cosine"'
             )
+
+
+@functools.cache
+def _with_keys_of(optimiser: type[Optimiser], kind: type[Descent]) -> type[Descent]:
+    """Return a section with the keys of an optimiser behind its own."""
+    if kind.optimiser_class is not None:
+        return kind
+    twice = sorted(kind.model_fields.keys() & optimiser.Parameters.model_fields.keys())
+    if twice:
+        raise UserError(
+            f"dynamics.optimiser: {optimiser.__name__} declares {', '.join(twice)}, which [dynamics] has"
+        )
+    body = {"__doc__": kind.__doc__, "__module__": kind.__module__, "optimiser_class": optimiser}
+    combined: type[Descent] = type(Descent)(kind.__name__, (optimiser.Parameters, kind), body)  # type: ignore[misc]
+    return combined
 
 
 class RecordDescent(RecordKeys):
@@ -222,7 +289,12 @@ class RecordNetwork(RecordDescent):
         """Yield what is wrong with the response in view of the dynamics."""
         if not self.response:
             return
-        if self.response_from == "noise" and not dynamics.temperature:
+        if not dynamics.own_optimiser().linear:
+            yield (
+                f'record.response = true: allowed: false with dynamics.optimiser = "{dynamics.optimiser}", '
+                "whose steps are not proportional to the force"
+            )
+        elif self.response_from == "noise" and not dynamics.temperature:
             yield (
                 'record.response_from = "noise": allowed: "auto", "field" at dynamics.temperature = 0 (it is '
                 "measured from the thermal noise)"

@@ -104,8 +104,8 @@ class Network(Assembly):
         buffers = stacked([copies(list(beside(m).values())) for m in modules])
         pairs = zip(self.ensemble.replica, self.streams(noise), strict=True)
         memory = np.stack([self.batches.start(int(k), stream) for k, stream in pairs])
-        velocity = torch.zeros_like(weights) if self.dynamics.momentum else None
-        return self.response.begin(NetworkState(weights, velocity, buffers, memory))
+        slots = self.problem.rule.optimiser.start(weights, len(self.layout.blocks))
+        return self.response.begin(NetworkState(weights, slots, buffers, memory))
 
     def begun_from(self, state: NetworkState, x: Array) -> NetworkState:
         """Return the start with the weights x, shape (R, M), and what was stored beside them.
@@ -323,8 +323,8 @@ class Network(Assembly):
 
     def attributes(self) -> Attributes:
         """Return the attributes of everything that a network measures."""
-        rule = step_attributes(self.dynamics, self.batches.size, self.problem.rule.groups)
-        made = measured_attributes(self.loss, self.dof, self._chosen.sizes, rule, self.traits)
+        steps = step_attributes(self.dynamics, self.batches.size, self.problem.rule)
+        made = measured_attributes(self.loss, self.dof, self._chosen.sizes, steps, self.traits)
         apart = layers.attributes(made) if self.record.layers else {}
         return {**made, **apart, **measured_response.attributes(self)}
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from .descent import perceptron
     from .descent.bends import Bends
     from .descent.parameter_groups import grouped, unused
-    from .descent.rule import Rule
     from .descent.state import NetworkState, Reference, compare, first_not_finite, restored
+    from .descent.step_rule import StepRule
     from .descent.training import Problem
     from .devices import explained, prepare
     from .measure import layers, measurement, overlaps
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from .nets.losses import Loss, find_loss
     from .nets.traits import by_layers
     from .replicas import tiny
-    from .replicas.tiny import Tiny
-    from .replicas.units import Units
+    from .replicas.steppers import ReplicaSteppers
+    from .replicas.tiny import TinyReplicas
     from .response import measured_response
     from .trials import contract, loss_trial
     from .trials.fit import fitting
@@ -75,11 +75,11 @@ else:
     NetworkState, Reference, compare, first_not_finite, restored = _of(
         "descent.state", "NetworkState", "Reference", "compare", "first_not_finite", "restored"
     )
-    (Tiny,) = _of("replicas.tiny", "Tiny")
+    (TinyReplicas,) = _of("replicas.tiny", "TinyReplicas")
     (by_layers,) = _of("nets.traits", "by_layers")
     (Problem,) = _of("descent.training", "Problem")
-    (Rule,) = _of("descent.rule", "Rule")
-    (Units,) = _of("replicas.units", "Units")
+    (StepRule,) = _of("descent.step_rule", "StepRule")
+    (ReplicaSteppers,) = _of("replicas.steppers", "ReplicaSteppers")
     Augmented, Views = _of("data.views", "Augmented", "Views")
 
 __all__ = [
@@ -96,11 +96,11 @@ __all__ = [
     "NetworkState",
     "Problem",
     "Reference",
-    "Rule",
+    "ReplicaSteppers",
+    "StepRule",
     "TestSets",
-    "Tiny",
+    "TinyReplicas",
     "Twin",
-    "Units",
     "Views",
     "barriers",
     "batches",

@@ -2,7 +2,7 @@ r"""The step of a curve through the landscape of a network: the bends descend, t
 
 The degrees of freedom are the bends θ_1 … θ_n of a curve φ(t) = Σ_k w_k(t) P_k between two sets of weights
 (`curves.geometry`). With t drawn for each step and g the gradient of a mini-batch's loss at φ(t), the
-gradient for bend k is w_k(t) (g + λ φ(t)): weight decay acts on the curve. Momentum and learning rate are
+gradient for bend k is w_k(t) (g + λ φ(t)): weight decay acts on the curve. Optimiser and learning rate are
 those of `training`. The module's own parameters are views of φ, so that any torch.nn.Module serves as it is.
 
 Uniform in t (Garipov et al. 2018, arXiv:1802.10026, eq. (2)) one t is drawn, and a step costs one
@@ -15,6 +15,7 @@ or into a captured step, carries it too.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -30,8 +31,8 @@ from langevin.systems.curves.model import Loss
 
 from ..schedules import Rates
 from .perceptron import Compiled
-from .rule import Rate
-from .training import Alone, Unit
+from .step_rule import Rate
+from .training import NOTHING, Alone, Stepper
 
 #: Steps whose positions one stream gives.
 BLOCK = 4096
@@ -71,8 +72,8 @@ class Bends:
             return 0
         return 1 if self.loss == "uniform_t" else 2
 
-    def unit(self, alone: Alone, position: int) -> Unit:
-        """Return the unit of the replica at `position`, for which `alone` finds gradients."""
+    def stepper(self, alone: Alone, position: int) -> Stepper:
+        """Return the stepper of the replica at `position`, for which `alone` finds gradients."""
         ends = self.start[position], self.end[position]
         if self.spring is not None:
             return OnBand(alone, *ends, self.bends, self.spring)
@@ -111,13 +112,13 @@ def weights(kind: Kind, t: Tensor, bends: int) -> Tensor:
     return torch.round(binomial) * t[..., None] ** k * (1 - t[..., None]) ** (pieces - k)
 
 
-class OnCurve(Unit):
+class OnCurve(Stepper):
     """One replica's curve, descending the mean uniform in t; `inner` finds gradients at φ.
 
     Parameters
     ----------
     inner : Alone
-        A unit of the network, from now on bound to φ.
+        A stepper of the network, from now on bound to φ.
     start, end : Tensor, shape (M,)
     kind : {"chain", "bezier"}
     bends : int
@@ -129,7 +130,7 @@ class OnCurve(Unit):
         super().__init__(inner.module, inner.problem)
         self.inner, self.start, self.end, self.kind, self.bends = inner, start, end, kind, bends
         self.phi = torch.empty_like(start)[None]
-        inner.bind(self.phi, None)
+        inner.bind(self.phi)
         self._phi = self.layout.views(self.phi[0])
         self._decay = self.problem.rule.weight_decay
         self.rule = replace(self.problem.rule, weight_decay=0.0)
@@ -139,14 +140,14 @@ class OnCurve(Unit):
         """What steps depend on; statistics that they only leave behind belong to no point."""
         return self.inner.beside if self.problem.traits.remembers else []
 
-    def bind(self, weights: Tensor, velocity: Tensor | None) -> None:
-        """Move these bends, and the velocity that momentum needs, shape (1, bends·M), from now on."""
-        super().bind(weights, velocity)
+    def bind(self, weights: Tensor, slots: Mapping[str, Tensor] = NOTHING) -> None:
+        """Move these bends, shape (1, bends·M), with these slots, in place from now on."""
+        super().bind(weights, slots)
         self.theta = weights.view(self.bends, self.layout.dof)
         self._weights = [v for row in self.theta for v in self.layout.views(row)]
-        self.speed = None if velocity is None else velocity.view(self.bends, self.layout.dof)
-        rows = () if self.speed is None else self.speed
-        self._velocities = [v for row in rows for v in self.layout.views(row)]
+        self.slot_rows = {name: slot.view(self.bends, -1) for name, slot in slots.items()}
+        each = [self._slot_views(self.slot_rows, k) for k in range(self.bends)]
+        self._slots = {name: [v for views in each for v in views[name]] for name in slots}
 
     def control_weights(self, t: Tensor) -> Tensor:
         """Return the weights of the control points in φ(t), in the network's precision, where it lives."""
@@ -171,12 +172,12 @@ class OnCurve(Unit):
         return losses, gradients
 
     def run(self, batches: Tensor, rates: Rates) -> Tensor:
-        """Take a step on each of the batches, shape (steps, 1, B + draws); as `Unit.run`."""
+        """Take a step on each of the batches, shape (steps, 1, B + draws); as `Stepper.run`."""
         if not isinstance(self.inner, Compiled) or self.draws != 1:
             return super().run(batches, rates)
         ways = self.control_weights(batches[:, 0, -1].contiguous().view(torch.float64))
         ends = self.start, self.end
-        return self.inner.run_bends(self.theta, self.speed, ends, ways, batches[:, 0, :-1], rates)
+        return self.inner.run_bends(self.theta, self.slot_rows, ends, ways, batches[:, 0, :-1], rates)
 
     def step(self, index: Tensor, rate: Rate) -> Tensor:
         """Take one step on a batch, shape (1, B + draws); return the loss that it found, shape (1,)."""
@@ -189,13 +190,14 @@ class OnCurve(Unit):
 
     def _move(self, k: int, gradients: list[Tensor], share: Tensor, rate: Rate) -> None:
         """Move one bend by its share of the gradient."""
-        part, factor = slice(k * len(gradients), (k + 1) * len(gradients)), 1.0
+        part, factor = slice(k * len(gradients), (k + 1) * len(gradients)), None
+        slots = {name: views[part] for name, views in self._slots.items()}
         if share.device.type == "cpu":
             factor = float(share)
         else:
             # Nothing waits for the number: it stays on the GPU, and may differ in every replay of a graph.
             gradients = list(torch._foreach_mul(gradients, share))
-        self.rule.apply(self._weights[part], gradients, self._velocities[part], rate, factor)
+        self.rule.apply(self._weights[part], gradients, slots, rate, factor)
 
 
 class OnLength(OnCurve):
@@ -243,7 +245,7 @@ class OnLength(OnCurve):
                     across = sign * pair * np.outer(rates[i], v[i]) / speed[i] ** 2
                     total.addmm_(torch.as_tensor(across, dtype=total.dtype, device=total.device), steps)
             own = [g for row in total for g in self.layout.views(row)]
-            self.rule.apply(self._weights, own, self._velocities, rate)
+            self.rule.apply(self._weights, own, self._slots, rate)
         return torch.stack(losses).mean(0)
 
     @staticmethod
@@ -276,14 +278,14 @@ class OnBand(OnCurve):
     def step(self, index: Tensor, rate: Rate) -> Tensor:
         """Take one step of all pivots on a batch, shape (1, B); return their mean loss, shape (1,)."""
         first, *places, last = self._places
-        found = [self.at(index, w) for w in places]
+        seen = [self.at(index, w) for w in places]
         with torch.no_grad():
             # The tangents ask for the energies of the ends, nothing for their gradients.
             self.go_to(first)
             ends = [self.inner.losses(index)]
             self.go_to(last)
             ends.append(self.inner.losses(index))
-            losses = torch.cat([ends[0], *(loss for loss, _ in found), ends[1]])
+            losses = torch.cat([ends[0], *(loss for loss, _ in seen), ends[1]])
             points = [self.rule.decayed(p) for p in (self.start, *self.theta, self.end)]
             decay = [self._decay / 2 * torch.sum(p * p) for p in points]
             energies = (losses + torch.stack(decay).to(losses)).double().cpu().numpy()[None]
@@ -294,9 +296,9 @@ class OnBand(OnCurve):
             steps = torch.diff(torch.stack([self.start, *self.theta, self.end]), dim=0)
             tangent = torch.nn.functional.normalize(forward * steps[1:] + backward * steps[:-1], dim=1)
             lengths = torch.linalg.vector_norm(steps, dim=1)
-            slope = torch.stack([self.layout.flat(g) for _, g in found])
+            slope = torch.stack([self.layout.flat(g) for _, g in seen])
             along = torch.sum(slope * tangent, dim=1) + self.spring * (lengths[1:] - lengths[:-1])
             slope -= along[:, None] * tangent
             own = [g for row in slope for g in self.layout.views(row)]
-            self.rule.apply(self._weights, own, self._velocities, rate)
+            self.rule.apply(self._weights, own, self._slots, rate)
         return losses[1:-1].mean()[None]

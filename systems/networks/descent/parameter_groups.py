@@ -4,7 +4,8 @@ Parameter tensor i has a factor f_i ≥ 0 on the learning rate of the step, and 
 
     g_i ← g_i + c_i λ w_i,    v_i ← μ v_i + g_i,    w_i ← w_i − α f_i v_i + √(2 T α f_i) η_i,
 
-at T = 0 torch.optim.SGD with a group {"lr": α f_i, "weight_decay": c_i λ} for each tensor. With T > 0 the
+at T = 0 torch.optim.SGD with a group {"lr": α f_i, "weight_decay": c_i λ} for each tensor; so it is with the
+other `optimisers`. With T > 0 the
 diagonal matrix F = diag(f) is a constant mobility: of dw = −F ∇U ds + √(2TF) dW, U = L + λ Σ_i c_i |w_i|²/2,
 the probability current F (P ∇U + T ∇P) vanishes for P ∝ exp(−U/T), whatever F > 0 is. What is sampled does
 not depend on the factors; how fast it is does. A factor of 0 keeps a tensor where it is: it stays a degree of
@@ -53,7 +54,7 @@ _SHOWN = 3
 
 
 @dataclass(frozen=True)
-class Groups:
+class ParameterGroups:
     """Factors and decay of all parameter tensors, in the order of the layout.
 
     Attributes
@@ -85,11 +86,11 @@ class Groups:
         The count is a multiple of the number of tensors: those of several networks, one after the other.
         """
         if count not in self._alike:
-            found: dict[tuple[float, bool], list[int]] = {}
+            shared: dict[tuple[float, bool], list[int]] = {}
             for place in range(count):
                 k = place % len(self.names)
-                found.setdefault((self.factors[k], self.decays[k]), []).append(place)
-            self._alike[count] = [(*key, places) for key, places in found.items()]
+                shared.setdefault((self.factors[k], self.decays[k]), []).append(place)
+            self._alike[count] = [(*key, places) for key, places in shared.items()]
         return self._alike[count]
 
     @cached_property
@@ -104,11 +105,11 @@ class Groups:
 
     def decayed(self, x: Tensor) -> Tensor:
         """Return a copy of x, shape (…, M), with zeros for what does not decay."""
-        made = x.clone()
-        for k, (part, decays) in enumerate(zip(self._parts(made), self.decays, strict=True)):
+        kept = x.clone()
+        for k, (part, decays) in enumerate(zip(self._parts(kept), self.decays, strict=True)):
             if not decays or k in self.idle:
                 part.zero_()
-        return made
+        return kept
 
     def spread(self, normals: Tensor) -> Tensor:
         """Multiply normals, shape (…, n M), by √f_i in place, and return them."""
@@ -130,19 +131,19 @@ class Groups:
     def attributes(self) -> dict[str, str]:
         """Return what a file says of them; the names are those of the module's parameters."""
         named = list(zip(self.names, self.factors, self.decays, strict=True))
-        made = {}
+        said = {}
         if not self.one_rate:
-            made["rate_factors"] = ", ".join(f"{name}: {f:g}" for name, f, _ in named if f != 1)
+            said["rate_factors"] = ", ".join(f"{name}: {f:g}" for name, f, _ in named if f != 1)
         if not all(self.decays):
-            made["without_decay"] = ", ".join(name for name, _, decays in named if not decays)
+            said["without_decay"] = ", ".join(name for name, _, decays in named if not decays)
         if self.unused:
-            made["unused_by_loss"] = ", ".join(self.unused)
-        return made
+            said["unused_by_loss"] = ", ".join(self.unused)
+        return said
 
 
 def grouped(
     module: nn.Module, layout: Layout, dynamics: Descent, idle: Collection[str] = ()
-) -> Groups | None:
+) -> ParameterGroups | None:
     """Return the groups that [dynamics] asks for; None where all parameters are treated alike.
 
     Parameters
@@ -165,7 +166,7 @@ def grouped(
     if all(f == 1 for f in factors) and (not dynamics.weight_decay or (all(decays) and not unused)):
         return None
     sizes = tuple(block.stop - block.start for block in layout.blocks)
-    return Groups(tuple(layout.names), sizes, factors, decays, unused)
+    return ParameterGroups(tuple(layout.names), sizes, factors, decays, unused)
 
 
 def _factors(names: list[str], patterns: dict[str, float]) -> tuple[float, ...]:
@@ -212,10 +213,10 @@ def unused(module: nn.Module, loss: Loss, inputs: Tensor, labels: Tensor) -> lis
     kept = [(held, name, b, b.detach().clone()) for held, name in places if (b := held[name]) is not None]
     try:
         with torch.enable_grad(), protected(module):
-            found: Any = loss.mean(module(inputs), labels)
-            if not found.requires_grad:
+            value: Any = loss.mean(module(inputs), labels)
+            if not value.requires_grad:
                 return list(named)
-            gradients = torch.autograd.grad(found, list(named.values()), allow_unused=True)
+            gradients = torch.autograd.grad(value, list(named.values()), allow_unused=True)
     finally:
         with torch.no_grad():
             for held, name, buffer, value in kept:

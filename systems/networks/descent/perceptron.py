@@ -1,7 +1,8 @@
-"""Fully connected nets on a CPU, with compiled steps: which they are, and their unit."""
+"""Fully connected nets on a CPU, with compiled steps: which they are, and their stepper."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from ..keys import Descent
 from ..nets.layout import Layout
 from ..nets.losses import Loss
 from ..schedules import Rates
-from .training import LARGEST, Alone, Problem
+from .training import LARGEST, NOTHING, Alone, Problem
 
 #: Multiplications of a step, forward, up to which one thread for each net is best: torch's share larger ones.
 MOST = 10**8
@@ -111,10 +112,10 @@ def agrees(module: nn.Module, loss: Loss, inputs: Tensor, tolerance: float) -> b
             start += after
             if n < last:
                 signal = signal.tanh() if shape.activation == "tanh" else signal.relu()
-        found = signal.sigmoid() if shape.last == "sigmoid" else signal
-    if start != len(weights) or found.shape != expected.shape:
+        outputs = signal.sigmoid() if shape.last == "sigmoid" else signal
+    if start != len(weights) or outputs.shape != expected.shape:
         return False
-    return bool((found - expected).abs().max() <= tolerance * expected.abs().max())
+    return bool((outputs - expected).abs().max() <= tolerance * expected.abs().max())
 
 
 def pays(work: int, batch_size: int) -> bool:
@@ -152,6 +153,8 @@ def chosen(module: nn.Module, problem: Problem, keys: Descent, work: int, name: 
     size, device = problem.batch_size, problem.examples.device.type
     if keys.backend == "torch" or keys.execution == "stacked":
         return None
+    if problem.rule.optimiser.kernel_momentum is None:
+        return None
     shape = shape_of(module, problem.loss) if device == "cpu" else None
     if keys.augment != "none" or not problem.traits.compiles:
         # The kernels gather images by themselves, as they are.
@@ -174,6 +177,11 @@ def chosen(module: nn.Module, problem: Problem, keys: Descent, work: int, name: 
     return shape if keys.backend == "numba" or pays(work, size) else None
 
 
+def velocity_of(slots: Mapping[str, Tensor], weights: Tensor) -> Tensor:
+    """Return the one slot that the kernels' rule can have; the weights, which stand there unused, without."""
+    return next(iter(slots.values()), weights)
+
+
 class Compiled(Alone):
     """One replica whose steps are compiled; torch sees the same weights when it measures."""
 
@@ -189,7 +197,7 @@ class Compiled(Alone):
             {"cross_entropy": kernels.CROSS_ENTROPY, "mse_loss": kernels.SQUARED}[shape.loss],
         )
         examples, rule = problem.examples, problem.rule
-        numbers = (rule.momentum, rule.weight_decay, 1 / problem.batch_size)
+        numbers = (rule.optimiser.kernel_momentum or 0.0, rule.weight_decay, 1 / problem.batch_size)
         self._numbers = torch.tensor(numbers, dtype=examples.dtype).numpy()
         like = torch.ones(examples.shape)
         self._scale, self._shift = (
@@ -197,11 +205,11 @@ class Compiled(Alone):
         )
         self._inputs, self._labels = examples.inputs.flatten(1).numpy(), examples.classes
 
-    def bind(self, weights: Tensor, velocity: Tensor | None) -> None:
-        """Work on these weights, and the velocity that momentum needs, shape (1, M), from now on."""
-        super().bind(weights, velocity)
+    def bind(self, weights: Tensor, slots: Mapping[str, Tensor] = NOTHING) -> None:
+        """Work on these weights, shape (1, M), with these slots of the optimiser's, in place from now on."""
+        super().bind(weights, slots)
         self._row = weights[0].numpy()
-        self._speed = self._row if velocity is None else velocity[0].numpy()
+        self._velocity = velocity_of(slots, weights)[0].numpy()
         self._pushed = np.empty(0, self._row.dtype)
 
     def push(self, field: Tensor | None) -> None:
@@ -216,13 +224,13 @@ class Compiled(Alone):
         """
         losses = np.empty(len(batches), self._row.dtype)
         index = np.ascontiguousarray(batches[:, 0].numpy())
-        self._descend(self._row, self._speed, self._pushed, *self._arguments(index, rates), losses)
+        self._descend(self._row, self._velocity, self._pushed, *self._arguments(index, rates), losses)
         return torch.from_numpy(losses)[:, None]
 
     def run_bends(
         self,
         bends: Tensor,
-        velocity: Tensor | None,
+        slots: Mapping[str, Tensor],
         ends: tuple[Tensor, Tensor],
         ways: Tensor,
         index: Tensor,
@@ -234,8 +242,9 @@ class Compiled(Alone):
 
         Parameters
         ----------
-        bends, velocity : Tensor, shape (n, M)
-            Changed in place.
+        bends : Tensor, shape (n, M)
+            Changed in place, as are the slots.
+        slots : mapping
         ends : pair of Tensor, shape (M,)
         ways : Tensor, shape (steps, n + 2)
             Weights of the control points.
@@ -243,10 +252,10 @@ class Compiled(Alone):
         rates : ndarray, shape (steps,)
         """
         losses = np.empty(len(index), bends.numpy().dtype)
-        moved = bends if velocity is None else velocity
+        velocity = velocity_of(slots, bends)
         chosen = np.ascontiguousarray(index.numpy())
         self._descend_bends(
-            *(t.numpy() for t in (bends, moved, *ends, ways)), *self._arguments(chosen, rates), losses
+            *(t.numpy() for t in (bends, velocity, *ends, ways)), *self._arguments(chosen, rates), losses
         )
         return torch.from_numpy(losses)[:, None]
 

@@ -1,9 +1,9 @@
-"""Which replicas share a call, and which calls run side by side.
+"""Replicas share calls, and calls run side by side.
 
-On a CPU a unit runs on one thread of torch, and several units run on as many Python threads: torch leaves the
+On a CPU a stepper runs on one thread of torch, and several run on as many Python threads: torch leaves the
 interpreter's lock while it computes, and for nets of this size that is faster than two threads inside each
 operation. How replicas are grouped depends on the network and their number alone, so that results do not
-depend on the number of threads. Only when there are fewer units than threads, and a step is large, do
+depend on the number of threads. Only when there are fewer steppers than threads, and a step is large, do
 operations themselves use several threads; sums may then run in another order, and the last bits follow the
 number of threads.
 """
@@ -26,12 +26,12 @@ SMALL = 6000
 STACK = 16
 #: On a GPU stacks hold up to this many weights together.
 STACK_WEIGHTS = 10**7
-#: Multiplications of a step, forward, from which on a unit uses all threads that no other needs.
+#: Multiplications of a step, forward, from which on a stepper uses all threads that no other needs.
 LARGE = 10**8
 
 
-def groups(replicas: int, dof: int, execution: str, device: str) -> list[range]:
-    """Return the positions of the replicas of each unit.
+def call_groups(replicas: int, dof: int, execution: str, device: str) -> list[range]:
+    """Return the positions of the replicas that share each call.
 
     Parameters
     ----------
@@ -60,30 +60,30 @@ def _stacking_pays(replicas: int, dof: int, device: str) -> bool:
     return replicas > 1 and 2 * dof <= STACK_WEIGHTS
 
 
-class Team:
-    """Carries out a task for every unit, side by side where that pays.
+class CallPool:
+    """Carries out a task for every stepper, side by side where that pays.
 
     Parameters
     ----------
-    units : int
+    steppers : int
     threads : int
         Processors that may be used.
     work : int
-        Multiplications of one step of one unit, roughly.
+        Multiplications of one step of one stepper, roughly.
     device : str
         On a GPU everything runs on the calling thread.
     """
 
-    def __init__(self, units: int, threads: int, work: int, device: str) -> None:
-        self.workers = 1 if device != "cpu" else min(units, threads)
+    def __init__(self, steppers: int, threads: int, work: int, device: str) -> None:
+        self.workers = 1 if device != "cpu" else min(steppers, threads)
         self.inner = max(1, threads // self.workers) if work >= LARGE else 1
         self._pool: Pool | None = None
         if device == "cpu":
             # The caller's own number of threads is left as it is: torch keeps one for every thread.
             self._pool = Pool(self.workers, torch.set_num_threads, self.inner)
 
-    def map(self, task: Callable[[int], Result], units: Sequence[int]) -> list[Result]:
-        """Return task(unit) for every unit, in order."""
+    def map(self, task: Callable[[int], Result], steppers: Sequence[int]) -> list[Result]:
+        """Return task(number) for every stepper, in order."""
         if self._pool is None:
-            return [task(u) for u in units]
-        return list(self._pool.executor.map(carried(task), units))
+            return [task(number) for number in steppers]
+        return list(self._pool.executor.map(carried(task), steppers))

@@ -18,6 +18,9 @@ from langevin.errors import UserError
 #: Weights whose difference is held in double precision at once.
 HELD = 2**22
 
+#: How names of slots begin in a saved state.
+_SLOT = "slot_"
+
 
 class Followed(Protocol):
     """What is kept of a state's past so that its response is known."""
@@ -36,8 +39,8 @@ class NetworkState:
     Attributes
     ----------
     weights : Tensor, shape (R, M)
-    velocity : Tensor, shape (R, M), or None
-        With momentum only.
+    slots : mapping
+        What the optimiser remembers, by its names for it: Tensors of shape (R, M), or (R, parameter tensors).
     buffers : list of Tensor, shape (R, …) each
         Running statistics, in the module's order.
     memory : ndarray of int8, shape (R, P) or (R, 0)
@@ -47,23 +50,22 @@ class NetworkState:
     """
 
     weights: Tensor
-    velocity: Tensor | None
+    slots: Mapping[str, Tensor]
     buffers: list[Tensor]
     memory: NDArray[np.int8]
     response: Followed | None = None
 
     def copy(self) -> NetworkState:
         """Return a state that may be changed in place."""
-        velocity = None if self.velocity is None else self.velocity.clone()
+        slots = {name: slot.clone() for name, slot in self.slots.items()}
         response = None if self.response is None else self.response.copy()
         buffers = [b.clone() for b in self.buffers]
-        return NetworkState(self.weights.clone(), velocity, buffers, self.memory.copy(), response)
+        return NetworkState(self.weights.clone(), slots, buffers, self.memory.copy(), response)
 
     def saved(self) -> dict[str, NDArray[Any]]:
         """Return arrays from which `restored` makes the same state."""
         arrays: dict[str, NDArray[Any]] = {"weights": self.weights.cpu().numpy(), "memory": self.memory}
-        if self.velocity is not None:
-            arrays["velocity"] = self.velocity.cpu().numpy()
+        arrays |= {f"{_SLOT}{name}": slot.cpu().numpy() for name, slot in self.slots.items()}
         arrays |= {f"buffer_{i}": _bytes(b) for i, b in enumerate(self.buffers)}
         return arrays | (self.response.saved() if self.response is not None else {})
 
@@ -103,8 +105,8 @@ def restored(
         held = back(f"buffer_{i}")
         held = held.view(own.dtype) if len(held) else held.to(own.dtype)
         buffers.append(held.reshape(len(weights), *own.shape))
-    velocity = back("velocity") if "velocity" in saved else None
-    return NetworkState(weights, velocity, buffers, np.array(saved["memory"], dtype=np.int8))
+    slots = {name.removeprefix(_SLOT): back(name) for name in saved if name.startswith(_SLOT)}
+    return NetworkState(weights, slots, buffers, np.array(saved["memory"], dtype=np.int8))
 
 
 class Reference:

@@ -1,24 +1,25 @@
 r"""The step of gradient descent, for one network alone or for several in one call.
 
-With g the gradient of the mean loss of a mini-batch, μ the momentum, λ the weight decay and α the learning
-rate of this step (`schedules`),
+With g the gradient of the mean loss of a mini-batch, λ the weight decay and α the learning rate of this step
+(`schedules`), an optimiser moves the weights (`optimisers`); that of SGD with momentum μ, and noise,
 
     g ← g + λ w,    v ← μ v + g,    w ← w − α v + √(2 T α) η,
 
-that is torch.optim.SGD at T = 0. Without momentum it is the Euler-Maruyama step of `langevin.core.dynamics`
+is torch.optim.SGD at T = 0. Without momentum it is the Euler-Maruyama step of `langevin.core.dynamics`
 with the force −g and dt = α (a test holds that); T > 0 is stochastic gradient Langevin dynamics (Welling and
-Teh 2011), which samples exp(−(L + λ|w|²/2)/T) for full batches and α → 0. `rule` writes it, and
-`parameter_groups` has it of parameters that differ in α or λ.
+Teh 2011), which samples exp(−(L + λ|w|²/2)/T) for full batches and α → 0. `step_rule` joins rates, decay and
+optimiser, and `parameter_groups` has them of parameters that differ in α or λ.
 
-A unit is bound to weights that lie elsewhere, in a state: it changes them in place when it takes steps, and
-measures them where they lie.
+A stepper is bound to weights that lie elsewhere, in a state: it changes them in place when it takes steps,
+and measures them where they lie.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -31,15 +32,18 @@ from ..nets.layout import Layout, beside, copies, put
 from ..nets.losses import Loss
 from ..nets.traits import Traits
 from ..schedules import Rates
-from .rule import Rate, Rule
+from .step_rule import Rate, StepRule
 
 #: Examples of a batch that go through the network at once; a larger batch is a sum of such pieces.
 LARGEST = 4096
 
+#: The slots of an optimiser that remembers nothing, and of weights at which is only measured.
+NOTHING: Mapping[str, Tensor] = MappingProxyType({})
+
 
 @dataclass(frozen=True)
 class Problem:
-    """What all units of a system share.
+    """What all steppers of a system share.
 
     Attributes
     ----------
@@ -49,7 +53,7 @@ class Problem:
         The training set.
     batch_size : int
         B, by which the sum over a batch is divided.
-    rule : Rule
+    rule : StepRule
     traits : Traits
         How the network behaves.
     """
@@ -58,12 +62,12 @@ class Problem:
     loss: Loss
     examples: Examples
     batch_size: int
-    rule: Rule
+    rule: StepRule
     traits: Traits
 
 
-class Unit:
-    """Replicas that share a call; to be bound to their weights first.
+class Stepper:
+    """Takes steps of replicas that share a call; to be bound to their weights first.
 
     Parameters
     ----------
@@ -72,7 +76,7 @@ class Unit:
     problem : Problem
     """
 
-    #: Weights of the unit's replicas, shape (r, M).
+    #: Weights of the stepper's replicas, shape (r, M).
     weights: Tensor
 
     def __init__(self, module: nn.Module, problem: Problem) -> None:
@@ -80,7 +84,7 @@ class Unit:
         self.layout, self.examples = problem.layout, problem.examples
         self.couples = problem.traits.couples
         self._weights: list[Tensor] = []
-        self._velocities: list[Tensor] = []
+        self._slots: dict[str, list[Tensor]] = {}
         self._field: list[Tensor] = []
         #: Places of the parameters on which the losses of the last gradient did not depend.
         self.absent = problem.rule.idle
@@ -90,9 +94,22 @@ class Unit:
         """What the module holds beside its weights; a forward pass may have put others in their place."""
         return list(beside(self.module).values())
 
-    def bind(self, weights: Tensor, velocity: Tensor | None) -> None:
-        """Work on these weights, and the velocity that momentum needs, shape (r, M), from now on."""
+    def bind(self, weights: Tensor, slots: Mapping[str, Tensor] = NOTHING) -> None:
+        """Work on these weights, shape (r, M), with these slots of the optimiser's, in place from now on."""
         self.weights = weights
+
+    def _slot_views(self, slots: Mapping[str, Tensor], row: int | slice) -> dict[str, list[Tensor]]:
+        """Return rows of the slots as a view for each parameter; its numbers broadcast to the weights."""
+        each = self.problem.rule.optimiser.slots
+        return {
+            name: self.layout.views(slot[row]) if each[name] == "weight" else self._counts(slot[row])
+            for name, slot in slots.items()
+        }
+
+    def _counts(self, slot: Tensor) -> list[Tensor]:
+        """Return a view for each parameter of a slot with a number for each tensor, shape (…, tensors)."""
+        lead, axes = slot.shape[:-1], [len(block.shape) for block in self.layout.blocks]
+        return [slot[..., k].reshape((*lead, *[1] * (n if lead else 0))) for k, n in enumerate(axes)]
 
     def push(self, field: Tensor | None) -> None:
         """Add a constant force, shape (r, M), to that of the steps from now on; None: none."""
@@ -108,7 +125,7 @@ class Unit:
         with torch.no_grad():
             if self._field:
                 torch._foreach_sub_(gradients, self._field)
-            pushed, moved = bool(self._field), (self._weights, gradients, self._velocities)
+            pushed, moved = bool(self._field), (self._weights, gradients, self._slots)
             self.problem.rule.apply(*moved, rate, absent=self.absent, pushed=pushed)
         return losses
 
@@ -151,16 +168,16 @@ class Unit:
         absent = None
         total = torch.zeros(len(index), dtype=self.weights.dtype, device=self.weights.device)
         for piece in self._pieces(index):
-            losses, found = self._piece(piece)
+            losses, slopes = self._piece(piece)
             absent = self.absent if absent is None else absent & self.absent
             share = piece.shape[-1] / self.problem.batch_size
             if share != 1:
                 losses = losses * share
-                torch._foreach_mul_(found, share)
+                torch._foreach_mul_(slopes, share)
             if gradients:
-                torch._foreach_add_(gradients, found)
+                torch._foreach_add_(gradients, slopes)
             else:
-                gradients = found
+                gradients = slopes
             total += losses
         self.absent = self.problem.rule.idle if absent is None else absent
         return total, gradients or [torch.zeros_like(w) for w in self._weights]
@@ -176,7 +193,7 @@ class Unit:
         raise NotImplementedError
 
 
-class Alone(Unit):
+class Alone(Stepper):
     """One replica: the module's own parameters are views of its weights."""
 
     def __init__(self, module: nn.Module, problem: Problem) -> None:
@@ -189,11 +206,10 @@ class Alone(Unit):
         for part in self._compiled:
             part.compiled = fast
 
-    def bind(self, weights: Tensor, velocity: Tensor | None) -> None:
-        """Work on these weights, and the velocity that momentum needs, shape (1, M), from now on."""
-        super().bind(weights, velocity)
-        self._weights = self.layout.views(weights[0])
-        self._velocities = [] if velocity is None else self.layout.views(velocity[0])
+    def bind(self, weights: Tensor, slots: Mapping[str, Tensor] = NOTHING) -> None:
+        """Work on these weights, shape (1, M), with these slots of the optimiser's, in place from now on."""
+        super().bind(weights, slots)
+        self._weights, self._slots = self.layout.views(weights[0]), self._slot_views(slots, 0)
         for parameter, view in zip(self.parameters, self._weights, strict=True):
             parameter.data = view
 
@@ -211,9 +227,9 @@ class Alone(Unit):
     def _piece(self, index: Tensor) -> tuple[Tensor, list[Tensor]]:
         inputs, labels = self.gather(index[0])
         loss = self.problem.loss.mean(self.module(inputs), labels)
-        found = torch.autograd.grad(loss, self.parameters, allow_unused=True)
-        self.absent = frozenset(k for k, g in enumerate(found) if g is None)
-        pairs = zip(self.parameters, found, strict=True)
+        slopes = torch.autograd.grad(loss, self.parameters, allow_unused=True)
+        self.absent = frozenset(k for k, g in enumerate(slopes) if g is None)
+        pairs = zip(self.parameters, slopes, strict=True)
         return loss.detach()[None], [torch.zeros_like(p) if g is None else g for p, g in pairs]
 
     def losses(self, index: Tensor) -> Tensor:
@@ -267,7 +283,7 @@ class Alone(Unit):
             put(self.module, kept)
 
 
-class Stacked(Unit):
+class Stacked(Stepper):
     """Several replicas in each call: parameters stacked along the first axis, torch.func.vmap over it."""
 
     def __init__(self, module: nn.Module, problem: Problem) -> None:
@@ -275,12 +291,11 @@ class Stacked(Unit):
         self._leaves: list[Tensor] = []
         self._losses = vmap(self._loss)
 
-    def bind(self, weights: Tensor, velocity: Tensor | None) -> None:
-        """Work on these weights, and the velocity that momentum needs, shape (r, M), from now on."""
-        super().bind(weights, velocity)
-        self._weights = self.layout.views(weights)
-        self._velocities = [] if velocity is None else self.layout.views(velocity)
-        # Not detach(): torch counts changes of all rows of the state together, other units' steps as well.
+    def bind(self, weights: Tensor, slots: Mapping[str, Tensor] = NOTHING) -> None:
+        """Work on these weights, shape (r, M), with these slots of the optimiser's, in place from now on."""
+        super().bind(weights, slots)
+        self._weights, self._slots = self.layout.views(weights), self._slot_views(slots, slice(None))
+        # Not detach(): torch counts changes of all rows of the state together, other steppers' as well.
         self._leaves = [v.data.requires_grad_() for v in self._weights]
 
     def _loss(self, parameters: list[Tensor], inputs: Tensor, labels: Tensor) -> Tensor:
@@ -289,16 +304,16 @@ class Stacked(Unit):
     def _piece(self, index: Tensor) -> tuple[Tensor, list[Tensor]]:
         losses = self._losses(self._leaves, *self.examples.gather(index))
         # Replicas do not meet: the gradient of the sum holds the gradient of each.
-        found = torch.autograd.grad(losses.sum(), self._leaves, materialize_grads=True)
-        return losses.detach(), list(found)
+        slopes = torch.autograd.grad(losses.sum(), self._leaves, materialize_grads=True)
+        return losses.detach(), list(slopes)
 
 
 class Captured:
-    """A unit's step as a CUDA graph: one launch instead of hundreds.
+    """A stepper's step as a CUDA graph: one launch instead of hundreds.
 
     Parameters
     ----------
-    unit : Unit
+    stepper : Stepper
         On a GPU, holding the weights from which the next step is to be taken.
     index : Tensor, shape (r, B)
         Any batches of the size of all others.
@@ -306,30 +321,31 @@ class Captured:
         Any learning rates of the schedule, at least one.
     """
 
-    def __init__(self, unit: Unit, index: Tensor, rates: Rates) -> None:
-        self.unit, self.index = unit, index.clone()
-        (rate,) = unit.each(rates[:1])
+    def __init__(self, stepper: Stepper, index: Tensor, rates: Rates) -> None:
+        self.stepper, self.index = stepper, index.clone()
+        (rate,) = stepper.each(rates[:1])
         self.rate = rate.clone() if isinstance(rate, Tensor) else rate
-        changed = [unit.weights, *unit._velocities, *unit.beside]
+        slots = [view for views in stepper._slots.values() for view in views]
+        changed = [stepper.weights, *slots, *stepper.beside]
         kept = [t.clone() for t in changed]
         # Libraries choose algorithms and take memory in their first calls: not while a graph is recorded.
         aside: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(aside):
             for _ in range(3):
-                unit.step(self.index, self.rate)
+                stepper.step(self.index, self.rate)
         torch.cuda.current_stream().wait_stream(aside)
         with torch.no_grad():
             for tensor, value in zip(changed, kept, strict=True):
                 tensor.copy_(value)
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph):
-            self.losses = unit.step(self.index, self.rate)
+            self.losses = stepper.step(self.index, self.rate)
 
     def run(self, batches: Tensor, rates: Rates) -> Tensor:
-        """Take a step on each of the batches; as `Unit.run`."""
+        """Take a step on each of the batches; as `Stepper.run`."""
         losses = []
-        for index, rate in zip(batches, self.unit.each(rates), strict=True):
+        for index, rate in zip(batches, self.stepper.each(rates), strict=True):
             self.index.copy_(index)
             # A constant rate is a number in the graph.
             if isinstance(self.rate, Tensor) and isinstance(rate, Tensor):

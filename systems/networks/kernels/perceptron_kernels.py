@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 
+import numba
 import numpy as np
 
 from langevin.systems.compiling import njit
@@ -104,17 +105,25 @@ def _squared(a, labels, rows, share, last, delta):
     return total * share / outputs
 
 
+@numba.njit(inline="always")
+def move(weights, velocity, i, share, gradient, at, rate, momentum, decay):
+    """Let weight i descend by the rule of `optimisers.SGD`, as all kernels do.
+
+    Its slope is a share of the gradient i and of the decay where the gradient was found, `at`.
+    """
+    if momentum == 0:
+        weights[i] -= rate * share * (gradient[i] + decay * at[i])
+    else:
+        velocity[i] = momentum * velocity[i] + share * (gradient[i] + decay * at[i])
+        weights[i] -= rate * velocity[i]
+
+
 @njit(**OPTIONS)
 def _update(weights, gradient, velocity, rate, rule):
-    """Take the step of `training.Rule` at the rate α; rule holds μ, λ."""
-    momentum, decay = rule[0], rule[1]
-    if momentum == 0:
-        for i in range(weights.size):
-            weights[i] -= rate * (gradient[i] + decay * weights[i])
-    else:
-        for i in range(weights.size):
-            velocity[i] = momentum * velocity[i] + (gradient[i] + decay * weights[i])
-            weights[i] -= rate * velocity[i]
+    """Take a step at the rate α; rule holds μ, λ."""
+    momentum, decay, one = rule[0], rule[1], weights.dtype.type(1)
+    for i in range(weights.size):
+        move(weights, velocity, i, one, gradient, weights, rate, momentum, decay)
 
 
 @njit(**OPTIONS)
@@ -234,13 +243,10 @@ def _place(phi, start, bends, end, w):
 def _update_bend(bend, velocity, phi, gradient, share, rate, rule):
     """Take the step of one bend, whose weight in φ is `share`; decay acts on φ."""
     momentum, decay = rule[0], rule[1]
-    if momentum != 0:
-        for i in range(bend.size):
-            velocity[i] = momentum * velocity[i] + share * (gradient[i] + decay * phi[i])
-            bend[i] -= rate * velocity[i]
-    elif share != 0:
-        for i in range(bend.size):
-            bend[i] -= rate * share * (gradient[i] + decay * phi[i])
+    if share == 0 and momentum == 0:
+        return
+    for i in range(bend.size):
+        move(bend, velocity, i, share, gradient, phi, rate, momentum, decay)
 
 
 @njit(**OPTIONS)

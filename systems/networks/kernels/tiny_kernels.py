@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from langevin.systems.compiling import fingerprint, njit
 
 from . import perceptron_kernels, tiny_rows, tiny_vectors
-from .perceptron_kernels import push
+from .perceptron_kernels import move, push
 from .tiny_rows import OPTIONS, activate, slope, softmax
 from .tiny_vectors import VECTOR, combine, dots
 
@@ -187,17 +187,11 @@ def _judge(rows, first, answers, count, extra, scattered, found):
 
 @numba.njit(**OPTIONS)
 def _update(w, v, gradient, rate, rule):
-    """Take the step of `training.Rule` at this rate; return whether all weights are finite."""
-    momentum, decay, total = rule[0], rule[1], 0 * rate
-    if momentum == 0:
-        for i in range(w.size):
-            w[i] -= rate * (gradient[i] + decay * w[i])
-            total += 0 * w[i]
-    else:
-        for i in range(w.size):
-            v[i] = momentum * v[i] + (gradient[i] + decay * w[i])
-            w[i] -= rate * v[i]
-            total += 0 * w[i]
+    """Take a step at this rate; return whether all weights are finite."""
+    momentum, decay, one, total = rule[0], rule[1], w.dtype.type(1), 0 * rate
+    for i in range(w.size):
+        move(w, v, i, one, gradient, w, rate, momentum, decay)
+        total += 0 * w[i]
     # 0 times what is not finite is NaN.
     return total == 0
 

@@ -157,7 +157,7 @@ class Landscape:
         self.unit, self.test = Alone(module, problem), test
         device, dtype = problem.examples.device, problem.examples.dtype
         self.weights = torch.zeros(1, problem.layout.dof, device=device, dtype=dtype)
-        self.unit.bind(self.weights, None)
+        self.unit.bind(self.weights)
         self._threads = threads if work * problem.batch_size >= LARGE else 1
 
     @contextmanager

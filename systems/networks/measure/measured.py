@@ -10,7 +10,7 @@ from langevin.core.system import Attributes
 from ..keys import Descent
 
 if TYPE_CHECKING:
-    from ..descent.parameter_groups import Groups
+    from ..descent.step_rule import StepRule
     from ..nets.losses import Loss
     from ..nets.traits import Traits
 
@@ -21,22 +21,21 @@ DEFINITION = (
 )
 
 
-def step_attributes(dynamics: Descent, batch_size: int, groups: Groups | None = None) -> dict[str, Any]:
+def step_attributes(dynamics: Descent, batch_size: int, rule: StepRule) -> dict[str, Any]:
     """Return what says how large the steps were: displacements are compared with the gradient noise."""
-    rule: dict[str, Any] = {"batch_size": batch_size}
-    if groups is not None:
-        rule |= groups.attributes()
-    if groups is not None and not groups.one_rate:
-        # No single number says how large the steps were.
-        rule |= {"base_learning_rate": dynamics.learning_rate} if dynamics.rates.constant else {}
-    elif dynamics.rates.constant:
-        # Without it nobody takes Δ = α² D t/B for granted.
-        rule["learning_rate"] = dynamics.learning_rate
+    groups, linear = rule.groups, rule.optimiser.linear
+    said: dict[str, Any] = {"batch_size": batch_size, **({} if groups is None else groups.attributes())}
+    if dynamics.rates.constant:
+        # Without the first nobody takes Δ = α² D t/B for granted: no single number says how large steps were.
+        single = linear and (groups is None or groups.one_rate)
+        said["learning_rate" if single else "base_learning_rate"] = dynamics.learning_rate
+    if not linear:
+        said["optimiser"] = dynamics.optimiser
     if not dynamics.rates.constant:
-        rule["schedule"] = dynamics.schedule
+        said["schedule"] = dynamics.schedule
     if dynamics.augment != "none":
-        rule["comment"] = "of plain examples; the steps see random crops and mirror images"
-    return rule
+        said["comment"] = "of plain examples; the steps see random crops and mirror images"
+    return said
 
 
 #: The attribute `kind` of errors that are independent from replica to replica, whose scatter holds them.

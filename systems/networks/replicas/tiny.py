@@ -1,4 +1,4 @@
-"""Many tiny nets on a CPU: which they are, and how they share threads and calls of the compiled kernels."""
+"""Many tiny nets on a CPU share threads and calls of the compiled kernels."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from langevin.systems.threads import Pool
 from ..data.batches import Batches
 from ..data.examples import Examples
 from ..data.subsets import Chosen, Subset
-from ..descent.perceptron import Shape
-from ..descent.rule import Rule
+from ..descent.perceptron import Shape, velocity_of
 from ..descent.state import NetworkState
+from ..descent.step_rule import StepRule
 from ..descent.training import Problem
 from ..measure.measurement import noise_of_parts, parts_of, standard_error, unbiased
 
@@ -35,16 +35,16 @@ TOGETHER = 2**24
 TASKS = 4
 
 
-def pays(shape: Shape, batches: Batches, rule: Rule) -> bool:
+def pays(shape: Shape, batches: Batches, rule: StepRule) -> bool:
     """Return whether the kernels know such a net and such a step, and are the fastest."""
     known = shape.loss == "cross_entropy" and batches.fixed and not rule.temperature
     return known and max(shape.sizes[1:]) <= NARROW
 
 
-class Tiny:
+class TinyReplicas:
     """The replicas of a system, all advanced and measured by compiled kernels.
 
-    What it computes is what `units.Units` computes, to rounding.
+    What it computes is what `steppers.ReplicaSteppers` computes, to rounding.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ class Tiny:
         self.problem, self.batches, self.ensemble = problem, batches, ensemble
         self._sizes, self._kind = np.array(shape.sizes), {"relu": RELU, "tanh": TANH}[shape.activation]
         rule, dtype = problem.rule, problem.examples.dtype
-        numbers = (rule.momentum, rule.weight_decay, 1 / problem.batch_size)
+        numbers = (rule.optimiser.kernel_momentum or 0.0, rule.weight_decay, 1 / problem.batch_size)
         kind = np.float32 if str(dtype) == "torch.float32" else np.float64
         self._rule = np.array(numbers, kind)
         self.rows = rows
@@ -104,7 +104,7 @@ class Tiny:
             Step and replica's position of the first weights that are not finite.
         """
         weights = state.weights.numpy()
-        velocity = weights if state.velocity is None else state.velocity.numpy()
+        velocity = velocity_of(state.slots, state.weights).numpy()
         pushed = np.empty((len(weights), 0), self._rule.dtype) if field is None else field.numpy()
         bad = np.full(len(weights), -1)
         rates = self.problem.rule.schedule.between(first, last).astype(self._rule.dtype, copy=False)
@@ -165,11 +165,11 @@ class Tiny:
         alike = all(a is b or torch.equal(a.index, b.index) for a, b in zip(trained, probed, strict=True))
         parts = [[s.index] if s.whole else list(parts_of(s.index)) for s in probed]
         partial, nothing = not all(s.whole for s in trained), probed[0].index[:0]
-        found, total, between = np.zeros((len(probed), 4)), np.zeros((len(probed), 1)), np.zeros(len(probed))
+        summed, total, between = np.zeros((len(probed), 4)), np.zeros((len(probed), 1)), np.zeros(len(probed))
         for number in range(max(map(len, parts))):
             subsets = [p[number] if number < len(p) else nothing for p in parts]
             one, sums, count = self._sums(state, train, subsets, True, scattered=partial)
-            found, total = found + one, total + sums
+            summed, total = summed + one, total + sums
             between += np.sum(sums * sums, axis=1) / np.maximum(count, 1)
         square = np.sum(total * total, axis=1)
         n = np.array([len(s) for s in probed])
@@ -179,7 +179,7 @@ class Tiny:
         ]
         gradient = np.sqrt(square) / n, squares
         # Small training sets are measured as a whole, twice.
-        learned = _means(found, trained) if alike else self._losses(state, train, trained)
+        learned = _means(summed, trained) if alike else self._losses(state, train, trained)
         return np.stack([*learned, *self._losses(state, test, tested), *gradient])
 
     def _losses(
@@ -247,11 +247,11 @@ class Tiny:
             total, squares, n = total + sums, squares + found[:, 2], n + count
         value = (squares - np.sum(total * total, axis=1) / n) / (n - 1) / self.problem.layout.dof
         scattered = np.array(values).T / self.problem.layout.dof
-        made = [
+        noises = [
             noise_of_parts(float(v), one, s.left_out)
             for v, one, s in zip(value, scattered, probed, strict=True)
         ]
-        return np.array(made).T
+        return np.array(noises).T
 
 
 def _means(found: Array, subsets: Sequence[Subset]) -> tuple[Array, ...]:
@@ -295,12 +295,12 @@ class _Learned:
         dtype: np.dtype[Any],
     ) -> None:
         inputs, labels, scale, shift = _as_kernels_take(examples, dtype)
-        found = {label: r.astype(np.int32) for label, r in rows.items()}
+        where = {label: r.astype(np.int32) for label, r in rows.items()}
         if sum(map(len, rows.values())) * inputs[0].nbytes <= TOGETHER:
             chosen = np.concatenate(list(rows.values()))
             inputs, labels = inputs[chosen], labels[chosen]
             ends = np.cumsum([len(r) for r in rows.values()])
             starts = ends - [len(r) for r in rows.values()]
-            found = {s: np.array([start], np.int32) for s, start in zip(rows, starts, strict=True)}
+            where = {s: np.array([start], np.int32) for s, start in zip(rows, starts, strict=True)}
         self.examples = inputs, labels, scale, shift
-        self.where = [found[int(s)] for s in ensemble.sample]
+        self.where = [where[int(s)] for s in ensemble.sample]

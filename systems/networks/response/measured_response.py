@@ -14,8 +14,8 @@ read from at T = 0, T_eff = dΔ/(2 dχ). Steps in frozen noise alone, without gr
 χ = α n: T_eff = α D/(2B), and with momentum μ, 1/(1 − μ) times as much once n ≫ 1/(1 − μ) (Δ has α/(1 − μ)
 squared, χ has it once).
 
-**From a field** (any T). Where t_w begins, a replica is copied twice, velocity and running statistics
-included. The copies w± then take the steps of the replica, with its batches and views and its thermal noise
+**From a field** (any T). Where t_w begins, a replica is copied twice, with slots and running statistics.
+The copies w± then take the steps of the replica, with its batches and views and its thermal noise
 (common random numbers), in the fields ±h σ_i, with random signs σ_i of their own for every replica and
 waiting time. With w±(t) = w + Σ_j R_ij (±h σ_j) + even terms + O(h³),
 
@@ -169,7 +169,9 @@ def measuring(network: Measured) -> Response:
         return Unmeasured()
     grids = record.times, record.waiting_times, record.lags
     windows = Windows(Schedule.build(*grids, dynamics.t_max, dynamics.time_step))
-    _require_room(dynamics, record, windows.most, ensemble.size * network.problem.layout.dof)
+    slots = sum(each == "weight" for each in network.problem.rule.optimiser.slots.values())
+    weights = ensemble.size * network.problem.layout.dof
+    _require_room(dynamics, record, windows.most, weights, 1 + slots)
     if record.from_noise(dynamics):
         return FromNoise(windows, dynamics.temperature)
 
@@ -231,10 +233,13 @@ def automatic(state: NetworkState, variance: Array, rate: float) -> Array:
     return np.maximum(SHARE * np.sqrt(np.maximum(variance, 0)), LEAST * spacing / rate)
 
 
-def _require_room(dynamics: Descent, record: RecordNetwork, most: int, weights: int) -> None:
-    """Refuse what does not fit: two networks, or one vector of sums, for each waiting time in progress."""
+def _require_room(dynamics: Descent, record: RecordNetwork, most: int, weights: int, held: int) -> None:
+    """Refuse what does not fit, for each waiting time in progress: two networks, or one vector of sums.
+
+    A network has so many numbers `held` for each weight.
+    """
     item = 4 if dynamics.precision == "single" else 8
-    copies = 2 * most * item * (2 if dynamics.momentum else 1)
+    copies = 2 * most * item * held
     needed = weights * (8 * (1 + most) if record.from_noise(dynamics) else copies)
     if needed <= SMALL:
         return

@@ -236,7 +236,7 @@ def tried(system: Assembly) -> None:
     """
     problem, label = system.problem, int(system.ensemble.replica[0])
     unit = Alone(system.built(label), problem)
-    unit.bind(system.layout.of(unit.module)[None], None)
+    unit.bind(system.layout.of(unit.module)[None])
     index = system.few_examples(2)
     some, name = Subset(index, len(index) + 1), type(unit.module).__name__
     with attempting(name, "measuring losses and accuracies"):

@@ -1,4 +1,4 @@
-"""All replicas of a system, dealt over units that work on the rows of a state."""
+"""All replicas of a system are dealt over steppers, which work on the rows of a state."""
 
 from __future__ import annotations
 
@@ -21,21 +21,24 @@ from ..data.subsets import Chosen
 from ..data.views import Views
 from ..descent.bends import Bends
 from ..descent.perceptron import Compiled, Shape
-from ..descent.shared_calls import Team, groups
+from ..descent.shared_calls import CallPool, call_groups
 from ..descent.state import NetworkState
-from ..descent.training import Alone, Captured, Problem, Stacked, Unit
+from ..descent.training import Alone, Captured, Problem, Stacked, Stepper
 from ..measure import measurement
 from ..measure.layer_noise import layer_noise
 from ..response.kicks import Kicks
 
 Result = TypeVar("Result")
 
+#: Weights of a group's replicas, and their slots.
+Rows = tuple[Tensor, dict[str, Tensor]]
+
 #: The most steps whose batches are drawn, and whose losses are judged, at once; the most indices among them.
 STEPS, INDICES = 256, 2**20
 
 
-class Units:
-    """The replicas of a system in groups, a unit for each.
+class ReplicaSteppers:
+    """The replicas of a system in groups, a stepper for each.
 
     Parameters
     ----------
@@ -77,8 +80,8 @@ class Units:
         self.problem, self.batches, self.rows, self.ensemble = problem, batches, rows, ensemble
         dof = problem.layout.dof
         self.device = problem.examples.device
-        self.groups = groups(len(modules), dof, execution, self.device.type)
-        self.units: list[Unit] = []
+        self.groups = call_groups(len(modules), dof, execution, self.device.type)
+        self.steppers: list[Stepper] = []
         self.probes: list[Alone] = []
         self._compiled = shape is not None
         for group in self.groups:
@@ -86,18 +89,19 @@ class Units:
             alone = Compiled(first, problem, shape) if shape else Alone(first, problem)
             self.probes.append(alone)
             if bends is not None:
-                self.units.append(bends.unit(alone, group[0]))
+                self.steppers.append(bends.stepper(alone, group[0]))
             else:
-                self.units.append(Stacked(modules[group[1]], problem) if len(group) > 1 else alone)
-        self.team = Team(len(self.groups), ensemble.threads, work * batches.size, self.device.type)
+                self.steppers.append(Stacked(modules[group[1]], problem) if len(group) > 1 else alone)
+        self.calls = CallPool(len(self.groups), ensemble.threads, work * batches.size, self.device.type)
         fixed = batches.fixed and not problem.rule.temperature
         # Uniform along a curve, a step has to know the curve's length.
         fixed = fixed and (bends is None or bends.draws == 1)
         # A graph cannot gather on the host.
         fixed = fixed and not problem.examples.on_host and not problem.traits.reassigns
+        fixed = fixed and problem.rule.optimiser.kernel_momentum is not None
         self._capture = capture and fixed and self.device.type == "cuda"
         self._captured: dict[int, Captured] = {}
-        self._fixed: dict[int, tuple[Tensor, Tensor | None]] = {}
+        self._fixed: dict[int, Rows] = {}
 
     @property
     def couples(self) -> bool:
@@ -107,52 +111,55 @@ class Units:
     def _carry(self, task: Callable[[int], Result]) -> list[Result]:
         """Return task(number) for every group, side by side where that pays."""
         with single_blas() if self._compiled else nullcontext():
-            return self.team.map(task, range(len(self.units)))
+            return self.calls.map(task, range(len(self.steppers)))
 
     def load(self, number: int, state: NetworkState, field: Tensor | None = None) -> None:
-        """Let a group's unit work on its rows of a state, in place; steps that are captured, on a copy.
+        """Let a group's stepper work on its rows of a state, in place; steps that are captured, on a copy.
 
         A constant force, shape (R, M), is added to that of its steps.
         """
-        unit, group = self.units[number], self.groups[number]
-        weights, velocity = self._rows(number, state)
+        stepper, group = self.steppers[number], self.groups[number]
+        rows = self._rows(number, state)
         with torch.no_grad():
             if self._capture:
                 # A captured step knows its tensors by their addresses.
                 if number not in self._fixed:
-                    kept = None if velocity is None else velocity.clone()
-                    self._fixed[number] = weights.clone(), kept
-                    unit.bind(*self._fixed[number])
-                _copy(self._fixed[number], (weights, velocity))
+                    weights, slots = rows
+                    self._fixed[number] = (
+                        weights.clone(),
+                        {name: slot.clone() for name, slot in slots.items()},
+                    )
+                    stepper.bind(*self._fixed[number])
+                _copy(self._fixed[number], rows)
             else:
-                unit.bind(weights, velocity)
-            unit.push(None if field is None else field[self._slice(number)])
-            for own, saved in zip(unit.beside, state.buffers, strict=False):
+                stepper.bind(*rows)
+            stepper.push(None if field is None else field[self._slice(number)])
+            for own, saved in zip(stepper.beside, state.buffers, strict=False):
                 own.copy_(saved[group[0]])
 
     def _store(self, number: int, state: NetworkState) -> None:
-        """Bring what a group's unit has changed back to the state from which it was loaded."""
+        """Bring what a group's stepper has changed back to the state from which it was loaded."""
         with torch.no_grad():
             if self._capture:
                 _copy(self._rows(number, state), self._fixed[number])
-            for own, saved in zip(self.units[number].beside, state.buffers, strict=False):
+            for own, saved in zip(self.steppers[number].beside, state.buffers, strict=False):
                 saved[self.groups[number][0]].copy_(own)
 
-    def _rows(self, number: int, state: NetworkState) -> tuple[Tensor, Tensor | None]:
-        """Return the weights and velocities of a group's replicas in a state."""
+    def _rows(self, number: int, state: NetworkState) -> Rows:
+        """Return the weights and slots of a group's replicas in a state."""
         rows = self._slice(number)
-        return state.weights[rows], None if state.velocity is None else state.velocity[rows]
+        return state.weights[rows], {name: slot[rows] for name, slot in state.slots.items()}
 
     def _slice(self, number: int) -> slice:
         """Return the rows of a group's replicas."""
         return slice(self.groups[number][0], self.groups[number][-1] + 1)
 
     def probe(self, number: int, position: int) -> Alone:
-        """Return a unit that holds the replica at `position` alone, as its group was loaded."""
-        probe, unit = self.probes[number], self.units[number]
-        if probe is not unit:
+        """Return a stepper that holds the replica at `position` alone, as its group was loaded."""
+        probe, stepper = self.probes[number], self.steppers[number]
+        if probe is not stepper:
             place = position - self.groups[number][0]
-            probe.bind(unit.weights[place : place + 1], None)
+            probe.bind(stepper.weights[place : place + 1])
         return probe
 
     def advance(
@@ -226,7 +233,7 @@ class Units:
     def _steps(
         self, number: int, first: int, last: int, state: NetworkState, streams: Sequence[Any]
     ) -> tuple[int, int] | None:
-        """Let a loaded unit take the steps first … last − 1; return what `advance` returns."""
+        """Let a loaded stepper take the steps first … last − 1; return what `advance` returns."""
         group = self.groups[number]
         most = max(1, min(STEPS, INDICES // self.batches.size))
         for start in range(first, last, most):
@@ -242,20 +249,20 @@ class Units:
         self, number: int, start: int, stop: int, state: NetworkState, streams: Sequence[Any]
     ) -> Tensor:
         """Take some steps, return their losses, shape (steps, r)."""
-        unit, group = self.units[number], self.groups[number]
+        stepper, group = self.steppers[number], self.groups[number]
         losses, step = [], start
         for batches in self._batches(group, start, stop, state.memory, streams):
             rates = self.problem.rule.schedule.between(step, step + len(batches))
             if self._capture and number not in self._captured:
-                self._captured[number] = Captured(unit, batches[0], rates)
-            losses.append((self._captured[number] if self._capture else unit).run(batches, rates))
+                self._captured[number] = Captured(stepper, batches[0], rates)
+            losses.append((self._captured[number] if self._capture else stepper).run(batches, rates))
             if self.problem.rule.temperature:
                 with torch.no_grad():
-                    drawn, rate = self._thermal(group, step, unit.weights.dtype), float(rates[0])
+                    drawn, rate = self._thermal(group, step, stepper.weights.dtype), float(rates[0])
                     if isinstance(state.response, Kicks):
                         width = self.problem.rule.kick(rate)
-                        state.response.add(self._slice(number), unit.weights, drawn, width)
-                    unit.kick(drawn, rate)
+                        state.response.add(self._slice(number), stepper.weights, drawn, width)
+                    stepper.kick(drawn, rate)
             step += len(batches)
         return torch.cat(losses)
 
@@ -306,8 +313,8 @@ class Units:
         return self.problem.rule.spread(torch.stack(rows))
 
 
-def _copy(target: tuple[Tensor, Tensor | None], source: tuple[Tensor, Tensor | None]) -> None:
-    """Copy weights and velocities."""
-    for into, values in zip(target, source, strict=True):
-        if into is not None and values is not None:
-            into.copy_(values)
+def _copy(target: Rows, source: Rows) -> None:
+    """Copy weights and slots."""
+    target[0].copy_(source[0])
+    for name, slot in target[1].items():
+        slot.copy_(source[1][name])

@@ -1,4 +1,4 @@
-"""The numbers of a step of gradient descent, and how it moves weights and velocities (`training`)."""
+"""The rule of a step moves weights: by an optimiser, at the rates and with the decay of their groups."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ import torch
 from torch import Tensor
 
 from ..schedules import RateSchedule
-from .parameter_groups import Groups
+from .optimisers import Optimiser, Slots
+from .parameter_groups import ParameterGroups
 
 #: A learning rate: a number, or a tensor of no dimension, which a captured step reads when it is replayed.
 Rate = float | Tensor
 
 
 @dataclass(frozen=True)
-class Rule:
-    """The numbers of the step: learning rate α of every step, momentum μ, weight decay λ, temperature T.
+class StepRule:
+    """What makes steps: learning rate α of each, optimiser, weight decay λ, temperature T.
 
     With `groups` parameters differ in rate and decay (`parameter_groups`).
     """
 
     schedule: RateSchedule
-    momentum: float = 0.0
+    optimiser: Optimiser
     weight_decay: float = 0.0
     temperature: float = 0.0
-    groups: Groups | None = None
+    groups: ParameterGroups | None = None
 
     def kick(self, rate: float) -> float:
         """Return the width √(2 T α) of the thermal noise of one step."""
@@ -37,20 +38,20 @@ class Rule:
         self,
         weights: list[Tensor],
         gradients: list[Tensor],
-        velocities: list[Tensor],
+        slots: Slots,
         rate: Rate,
-        share: float = 1.0,
+        share: float | None = None,
         absent: Collection[int] = (),
         pushed: bool = False,
     ) -> None:
-        """Change weights and velocities in place, at this learning rate; the gradients may be overwritten.
+        """Change weights and slots in place, at this learning rate; the gradients may be overwritten.
 
-        With a `share` it is the step of so much of the gradient, which is then left as it is, and of so much
-        of the decay. Tensors at the places `absent` have no gradient: they, and their velocities, are left
-        alone; `pushed` by a field they move by it, without decay.
+        With a `share` it is the step of so much of the gradient, which is then left as it is. Tensors at the
+        places `absent` have no gradient: they, and their slots, are left alone; `pushed` by a field they move
+        by it, without decay.
         """
         if self.groups is None and not absent:
-            self._apply(weights, gradients, velocities, rate, share, self.weight_decay)
+            self._apply(weights, gradients, slots, rate, share, self.weight_decay)
             return
         count = len(weights)
         alike = [(1.0, True, list(range(count)))] if self.groups is None else self.groups.alike(count)
@@ -58,31 +59,29 @@ class Rule:
             there = [k for k in places if k not in absent]
             aside = [k for k in places if k in absent] if pushed else []
             for chosen, decay in ((there, self.weight_decay if decays else 0.0), (aside, 0.0)):
-                own, slopes = ([tensors[k] for k in chosen] for tensors in (weights, gradients))
-                speeds = [velocities[k] for k in chosen] if self.momentum else []
                 if chosen:
-                    self._apply(own, slopes, speeds, rate if factor == 1 else rate * factor, share, decay)
+                    own, slopes = ([tensors[k] for k in chosen] for tensors in (weights, gradients))
+                    theirs = {name: [tensors[k] for k in chosen] for name, tensors in slots.items()}
+                    self._apply(own, slopes, theirs, rate if factor == 1 else rate * factor, share, decay)
 
     def _apply(
         self,
         weights: list[Tensor],
         gradients: list[Tensor],
-        velocities: list[Tensor],
+        slots: Slots,
         rate: Rate,
-        share: float,
+        share: float | None,
         decay: float,
     ) -> None:
         """Do so with parameters that share a rate and a weight decay."""
-        if decay:
+        if decay and self.optimiser.decouples:
+            torch._foreach_mul_(weights, 1 - rate * decay)
+        elif decay:
             torch._foreach_add_(gradients, weights, alpha=decay)
-        if self.momentum:
-            torch._foreach_mul_(velocities, self.momentum)
-            torch._foreach_add_(velocities, gradients, alpha=share)
-            gradients, share = velocities, 1.0
-        if isinstance(rate, Tensor):
-            torch._foreach_add_(weights, torch._foreach_mul(gradients, -rate * share))
+        if share is None:
+            self.optimiser.update(weights, gradients, slots, rate)
         else:
-            torch._foreach_add_(weights, gradients, alpha=-rate * share)
+            self.optimiser.update_by_share(weights, gradients, slots, rate, share)
 
     @property
     def idle(self) -> frozenset[int]:
