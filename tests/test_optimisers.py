@@ -20,9 +20,9 @@ from langevin.config import run_files
 from langevin.config.keys import Section, key
 from langevin.errors import ConfigError, UnknownCode
 from langevin.observables.training import noise_collapse
-from langevin.systems.networks.descent.optimisers import BUILT_IN, SGD
 from langevin.systems.networks.descent.perceptron import Compiled
 from langevin.systems.networks.descent.training import Alone, Stacked
+from langevin.systems.networks.optimisers import BUILT_IN, SGD
 
 MLP = {"name": "mlp", "widths": [4], "activation": "tanh"}
 FACTORS = {"*.bias": 3.0, "1.weight": 0.5}
@@ -248,7 +248,7 @@ class Greedy(SGD):
 LION = '''
 import torch
 from langevin.config.keys import Section, key
-from langevin.systems.networks.descent.optimisers import Optimiser
+from langevin.systems.networks.optimisers import Optimiser
 
 
 class Lion(Optimiser):

@@ -12,8 +12,8 @@ from langevin.config.keys import DynamicsKeys, key
 from langevin.config.sections import RecordKeys
 from langevin.errors import UserError
 
-from .descent import optimisers
-from .descent.optimisers import Optimiser
+from . import optimisers
+from .optimisers import Optimiser
 from .schedules import RateSchedule
 
 

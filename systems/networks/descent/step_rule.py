@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..optimisers import Optimiser, Slots
 from ..schedules import RateSchedule
-from .optimisers import Optimiser, Slots
 from .parameter_groups import ParameterGroups
 
 #: A learning rate: a number, or a tensor of no dimension, which a captured step reads when it is replayed.
