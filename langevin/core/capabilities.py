@@ -121,8 +121,8 @@ class HasHessian(ABC):
         """
 
 
-class HasGaussNewton(HasHessian):
-    """It gives the Gauss-Newton matrix of its energy, too (`record.ggn`)."""
+class HasGaussNewton(ABC):
+    """It gives the Gauss-Newton matrix of its energy, and may be asked for its spectrum (`record.ggn`)."""
 
     @abstractmethod
     def gauss_newton(self, at: Any, position: int, /) -> Curvature:
@@ -328,11 +328,35 @@ class HasKernel(ABC):
     """The model has a compiled kernel that takes many steps at once, equal to the plain step."""
 
     @abstractmethod
-    def fused_steps(self, x: Array, steps: int, dt: float, temperature: float, noise: Noise, /) -> Array:
-        """Return x, shape (R, dof), after many steps; x itself is not changed."""
+    def fused_steps(
+        self, x: Array, steps: int, dt: float, temperature: float, noise: Noise, /
+    ) -> Array | None:
+        """Return x after many steps; None: the kernel does not take them.
+
+        The signature may have three further arguments: ``accumulated=None, held=None, carried=None``. A run
+        that needs one of the first two, which the signature lacks, takes the plain step.
+
+        Parameters
+        ----------
+        x : ndarray, shape (R, dof)
+            Configuration; not changed.
+        steps : int
+        dt, temperature : float
+        noise : Noise
+            Its "thermal" streams give dof normals per replica and step; none at T = 0.
+        accumulated : ndarray, shape (2, R, dof), optional
+            Given when the response is measured. To it k and x k are added, in place, step after step: k is
+            √(2 T dt) times the normals that `Scheme.noise` calls `summed`, x as the step finds it.
+        held : langevin.core.schemes.Held, optional
+            Given by schemes that hold normals, at T > 0: a step is then moved by √(2 T dt) times the normals
+            that ``held.scheme.noise(held.normals, drawn)`` calls `used`; without it, by those drawn.
+        carried : dict of str to ndarray, optional
+            Given to models that carry arrays: what `carried` or the call before left. The kernel replaces
+            entries, never what is in the arrays. Steps taken in two calls must end in the bits of one.
+        """
 
 
-class CarriesArrays(HasKernel):
+class CarriesArrays(ABC):
     """The kernel carries arrays from call to call besides x: they are part of the state."""
 
     @abstractmethod
@@ -356,7 +380,7 @@ class StandsInFiles(ABC):
         """Say where its files lie on this machine."""
 
 
-class Fetched(StandsInFiles):
+class Fetched(ABC):
     """The files of the data set can be fetched."""
 
     @classmethod
