@@ -168,10 +168,8 @@ def of(kind: type[Any], replicas: int, dt: float) -> Any:
     """A small model with a kernel."""
     start = np.inf if kind is PSpin else 2.0
     keys = dynamics_keys(kind)(temperature=0.8, initial_temperature=start, dt=dt, t_max=1.0)
-    parameters = (
-        kind.Parameters(p=3, n=24) if kind is PSpin else kind.Parameters(n=200, equilibration_time=0.0)
-    )
-    return kind(parameters, keys, Ensemble.regular(replicas, replicas, 2, 1))
+    sizes: dict[str, Any] = {"p": 3, "n": 24} if kind is PSpin else {"n": 200, "equilibration_time": 0.0}
+    return kind(kind.Parameters(**sizes), keys, Ensemble.regular(replicas, replicas, 2, 1))
 
 
 def test_a_scheme_mixes_the_normals_of_consecutive_steps() -> None:
