@@ -19,7 +19,9 @@ from langevin.commands.cli import main
 from langevin.config import registry, run_files, templates
 from langevin.config.keys import Section
 from langevin.config.settings import Settings
+from langevin.core.capabilities import ChecksSettings
 from langevin.core.ensemble import Ensemble
+from langevin.core.system import DataSet
 from langevin.errors import ConfigError, Interrupted, UserError
 from langevin.machine.interruption import Request
 from langevin.running.session import Session
@@ -36,7 +38,7 @@ GOOD: dict[str, Any] = {
 }
 
 
-class Own:
+class Own(DataSet, ChecksSettings):
     """Two points, one of each class."""
 
     contents = "first"
@@ -91,8 +93,8 @@ def test_a_system_without_data_takes_none() -> None:
         ("data.name", "math:pi", ["math is of Python's library"]),
         ("data.name", "no_such_module:Data", ["cannot import 'no_such_module'"]),
         ("data.name", "numpy:pi", ["no class 'pi'"]),
-        ("data.name", "numpy:ndarray", ["lacks 'Parameters'"]),
-        ("data.name", "learners:Linear", ["lacks 'load'"]),
+        ("data.name", "numpy:ndarray", ["must derive from langevin.DataSet; it lacks Parameters, load"]),
+        ("data.name", "learners:Linear", ["must derive from langevin.DataSet; it lacks load"]),
         ("data.noise", -1.0, ["-1", "> 0"]),
         ("data.nois", 1.0, ["nearest: data.noise", "allowed: train, ", "name"]),
         ("data.nme", "x", ["nearest: data.name"]),

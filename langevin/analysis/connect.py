@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from langevin.config import registry, run_files
+from langevin.config.sections import dynamics_keys
 from langevin.config.settings import Settings
+from langevin.core.capabilities import JoinedByCurves, SuggestsSettings
 from langevin.results import configurations
 from langevin.results.configurations import StoredRun
 
@@ -47,7 +49,10 @@ def settings(
         If there are no such ends, or a key is not valid.
     """
     first = configurations.read(start, time)
-    name = getattr(first.settings.system_class, "connected_by", "curve")
+    kind = first.settings.system_class
+    name = kind.connected_by if issubclass(kind, JoinedByCurves) else "curve"
+    curves = registry.load(name)
+    assert issubclass(curves, SuggestsSettings)
     last = first if end is None else configurations.read(end, time)
     system: dict[str, Any] = {"name": name, "start": str(start), "curve": curve, "bends": bends, "loss": loss}
     if end is not None:
@@ -56,9 +61,9 @@ def settings(
         system["time"] = float(time)
     stems = [p.stem for p in (start, end) if p is not None]
     path = output or Path("-".join([*stems, curve]) + ".nc")
-    suggested = registry.load(name).suggested(first.settings, _end(overrides))
+    suggested = curves.suggested(first.settings, _end(overrides))
     own = {key.removeprefix("dynamics."): value for key, value in (overrides or {}).items()}
-    known = run_files.dynamics_keys(registry.load(name)).for_table(suggested["dynamics"] | own).model_fields
+    known = dynamics_keys(registry.load(name)).for_table(suggested["dynamics"] | own).model_fields
     # An override may name another optimiser, which has other keys.
     suggested["dynamics"] = {key: value for key, value in suggested["dynamics"].items() if key in known}
     given = {

@@ -10,9 +10,10 @@ from langevin.machine.pace import Pace
 from langevin.record.hessian import Spectra
 from langevin.record.recorder import Recorder
 
+from .capabilities import ComparesAtLag, MeasuresAtWaiting, MovesInPlace
 from .noise import Noise
 from .schedule import Schedule, Stop
-from .system import Reference, State, System, optional
+from .system import Reference, State, System
 
 
 @dataclass
@@ -67,7 +68,8 @@ def run(
         Returns a context in which is measured. It may be left by an exception at any time: what is due at a
         stop is then measured again, from its beginning, when the run goes on.
     """
-    pace, move = Pace(run.system.time_step), getattr(run.system, "move", run.system.advance)
+    pace, system = Pace(run.system.time_step), run.system
+    move = system.move if isinstance(system, MovesInPlace) else system.advance
     for stop in run.schedule.since(run.position):
         for end in pace.stretches(run.time, stop.time):
             run.state = move(run.state, run.time, end, run.noise)
@@ -85,13 +87,18 @@ def run(
 
 def record(run: Run, stop: Stop) -> None:
     """Measure what is due at a stop."""
-    run.recorder.measure(stop, run.system.measure(run.state))
-    compare = optional(run.system, "compare_at")
+    system = run.system
+    run.recorder.measure(stop, system.measure(run.state))
     for waiting, lag in stop.pairs:
-        found = compare(run.references[waiting], run.state, float(run.schedule.lags[lag]))
-        run.recorder.compare(waiting, lag, found)
+        pair = run.references[waiting], run.state
+        if isinstance(system, ComparesAtLag):
+            compared = system.compare_at(*pair, float(run.schedule.lags[lag]))
+        else:
+            compared = system.compare(*pair)
+        run.recorder.compare(waiting, lag, compared)
     if stop.waiting is not None:
-        run.recorder.wait(stop.waiting, optional(run.system, "at_waiting")(run.state))
+        waited = system.at_waiting(run.state) if isinstance(system, MeasuresAtWaiting) else {}
+        run.recorder.wait(stop.waiting, waited)
         if stop.waiting in run.needed:
             run.references[stop.waiting] = run.system.reference(run.state)
     if stop.hessian is not None and run.spectra is not None:

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langevin.config.sections import RecordKeys
+from langevin.core.capabilities import StandsBeside
 from langevin.core.engine import Run
 from langevin.core.ensemble import Ensemble
-from langevin.core.system import Configuration, System
+from langevin.core.system import Configuration
 from langevin.errors import UserError
 from langevin.files.storage import Stored
 
@@ -63,7 +64,7 @@ def plan(record: RecordKeys, run: Run, limit: float | None = None) -> list[Store
 
 def _with_buffers(run: Run, holder: Stored) -> list[Stored]:
     """Return a variable of configurations, and that of what moves beside them, if anything does."""
-    _, moving = getattr(run.system, "beside_sizes", System.beside_sizes)
+    moving = run.system.beside_sizes[1] if isinstance(run.system, StandsBeside) else 0
     if not moving:
         return [holder]
     about = {"long_name": f"buffers beside each {holder.name}, such as running statistics", "units": "1"}
@@ -80,12 +81,10 @@ def _with_buffers(run: Run, holder: Stored) -> list[Stored]:
 
 def constants(run: Run) -> dict[str, tuple[tuple[str, str], NDArray[np.float64], dict[str, str]]]:
     """Return the variable of what stands beside all configurations and never changes, if anything does."""
-    fixed, _ = getattr(run.system, "beside_sizes", System.beside_sizes)
-    if not fixed:
+    if not isinstance(run.system, StandsBeside) or not run.system.beside_sizes[0]:
         return {}
     about = {"long_name": "frozen parameters, and buffers that never change", "units": "1"}
     beside = run.system.beside(run.state)
-    assert beside is not None
     return {"constants": (("replica", "constant"), beside.fixed, about)}
 
 
@@ -96,9 +95,8 @@ def _described(run: Run, meaning: str) -> dict[str, Any]:
 
 def degrees_of_freedom(run: Run) -> int:
     """Return M, 0 if there is no configuration; a system that does not say it is asked for one."""
-    stated: int | None = getattr(run.system, "dof", None)
-    if stated is not None:
-        return stated
+    if run.system.dof is not None:
+        return run.system.dof
     x = run.system.configuration(run.state)
     return 0 if x is None else x.shape[1]
 

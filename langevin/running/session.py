@@ -12,10 +12,10 @@ import xarray as xr
 
 from langevin.config.settings import Settings
 from langevin.core import engine
-from langevin.core.dynamics import Langevin
+from langevin.core.capabilities import HasCoordinates, MeasuresAtEnd, StandsBeside
 from langevin.core.engine import Run
 from langevin.core.schedule import Stop
-from langevin.core.system import State, System, optional, overrides
+from langevin.core.system import State
 from langevin.errors import Diverged, Interrupted, LangevinError, one_line
 from langevin.files import storage
 from langevin.files.paths import Paths
@@ -61,11 +61,6 @@ class Manner:
 def going_on(settings: Settings, paths: Paths) -> str:
     """Say how a run that has a checkpoint, or a folder, goes on; or that nothing is left of it."""
     return f"continue with `langevin resume {paths.result}`" if settings.output.path else LOST
-
-
-def measures_end(system: System) -> bool:
-    """Return whether a system, or the model that is driven, measures anything when the run has ended."""
-    return overrides(type(system.model if isinstance(system, Langevin) else system), "at_end")
 
 
 class Session:
@@ -134,7 +129,7 @@ class Session:
         self.due = min(self.due, self.began + pace.STRETCH)
         try:
             engine.run(self.run, self._tick, self._keep, self.stop.at_once)
-            if measures_end(self.run.system):
+            if isinstance(self.run.system, MeasuresAtEnd):
                 self._measure_end()
         except Diverged as error:
             self._finish(status=f"diverged: {one_line(str(error))}")
@@ -162,9 +157,9 @@ class Session:
         run = self.run
         self._checkpoint()
         self.progress.close()
-        named = getattr(run.system, "end_name", System.end_name)
-        with self.stop.at_once(), preparing(self.settings.title, self.manner.progress, named):
-            run.recorder.end(optional(run.system, "at_end")(run.state))
+        assert isinstance(run.system, MeasuresAtEnd)
+        with self.stop.at_once(), preparing(self.settings.title, self.manner.progress, run.system.end_name):
+            run.recorder.end(run.system.at_end(run.state))
 
     def _keep(self, stop: Stop, state: State) -> None:
         due = [trajectory for trajectory in self.trajectories if trajectory.stored.due(stop.index)]
@@ -173,14 +168,16 @@ class Session:
             x = self.run.system.configuration(state)
             if x is None:
                 raise LangevinError("the system has no configuration, though it stated its size, `dof`")
-            beside = optional(self.run.system, "beside")(state)
+            system = self.run.system
+            moving = system.beside(state).moving if isinstance(system, StandsBeside) else x[:, :0]
             for trajectory in due:
-                trajectory.write(stop.index, beside.moving if trajectory.stored.stands_beside else x)
+                trajectory.write(stop.index, moving if trajectory.stored.stands_beside else x)
         self.progress.stop()
 
     def _dataset(self, status: str) -> xr.Dataset:
         system = self.run.system
-        coordinates = optional(system, "coordinates")(self.run.schedule)
+        schedule = self.run.schedule
+        coordinates = system.coordinates(schedule) if isinstance(system, HasCoordinates) else {}
         dataset = self.run.recorder.dataset(described(system.attributes()), coordinates)
         if any(t.stored.name in HOLDERS for t in self.trajectories):
             dataset = dataset.assign(trajectories.constants(self.run))

@@ -15,11 +15,12 @@ from langevin.code.user_code import Origin
 from langevin.config import run_files
 from langevin.config.build import build, load_data
 from langevin.config.settings import Settings
+from langevin.core.capabilities import HasFurtherDimensions, LoadsReferences, ReadsInputs
 from langevin.core.engine import Run
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
 from langevin.core.schedule import Schedule
-from langevin.core.system import Data, System, optional
+from langevin.core.system import LoadedData, System
 from langevin.errors import UserError
 from langevin.files import provenance, storage
 from langevin.files.paths import Paths
@@ -93,8 +94,10 @@ def _restored(
     run.noise.load_state(notes["noise"])
     run.time, run.position = notes["time"], notes["position"]
     references = References(paths.references, notes["references"])
-    load = optional(run.system, "load_reference")
-    run.references = {index: load(array) for index, array in references.read().items()}
+    run.references = references.read()
+    if isinstance(run.system, LoadsReferences):
+        load = run.system.load_reference
+        run.references = {index: load(array) for index, array in run.references.items()}
     run.state = run.system.load_state(arrays)
     attributes = _resumed(notes["attributes"], settings, run.system)
     stored = trajectory.plan(settings.record, run, manner.limit)
@@ -108,10 +111,12 @@ def _resumed(attributes: Mapping[str, Any], settings: Settings, system: System) 
     return {**attributes, **provenance.code(settings), "history": f"{attributes['history']}\n{line}"}
 
 
-def _require_same(data: Data | None, system: System, attributes: Mapping[str, Any], paths: Paths) -> None:
+def _require_same(
+    data: LoadedData | None, system: System, attributes: Mapping[str, Any], paths: Paths
+) -> None:
     """Refuse to go on with other data, or other contents of files, than the run began with."""
     learned = "" if data is None else data.attributes.get("hash", "")
-    read = getattr(system, "inputs_hash", "")
+    read = system.inputs_hash if isinstance(system, ReadsInputs) else ""
     for what, found in (("data", learned), ("inputs", read)):
         if found != (began := attributes.get(f"{what}_hash", "")):
             raise UserError(
@@ -119,7 +124,9 @@ def _require_same(data: Data | None, system: System, attributes: Mapping[str, An
             )
 
 
-def _prepare(settings: Settings, threads: int | None, generation: int) -> tuple[Run, Ensemble, Data | None]:
+def _prepare(
+    settings: Settings, threads: int | None, generation: int
+) -> tuple[Run, Ensemble, LoadedData | None]:
     keys = settings.ensemble
     ensemble = Ensemble.regular(keys.replicas, keys.samples, keys.seed, threads, generation)
     data = load_data(settings, ensemble)
@@ -129,6 +136,7 @@ def _prepare(settings: Settings, threads: int | None, generation: int) -> tuple[
     further = record.hessian, record.snapshot_grid(settings.dynamics)
     schedule = Schedule.build(*grids, settings.dynamics.t_max, system.time_step, *further)
     noise = Noise(keys.seed, ensemble.replica, generation)
-    recorder = Recorder(schedule, ensemble, optional(system, "dimensions")())
+    dimensions = system.dimensions() if isinstance(system, HasFurtherDimensions) else {}
+    recorder = Recorder(schedule, ensemble, dimensions)
     run = Run(system, schedule, recorder, noise, state=None, spectra=Spectra(record, ensemble))
     return run, ensemble, data

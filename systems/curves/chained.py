@@ -16,13 +16,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from langevin.core.capabilities import DescribesVariables, HasConstraint, HasObservables
 from langevin.core.noise import Noise
 from langevin.core.system import Array, Model
 from langevin.errors import UserError
 
 from . import geometry
 from .geometry import Kind
-from .spaces import SPHERE, Space
+from .spaces import SPHERE, ConfigurationSpace
 
 #: Length of the random displacement of each bend at the start, over the distance of the ends.
 KICK = 1e-3
@@ -31,7 +32,7 @@ KICK = 1e-3
 KICK_ROLE = "curve kick"
 
 
-class Chained(Model):
+class Chained(Model, HasConstraint, HasObservables, DescribesVariables):
     """A path between the ends of each replica, with `bends` points in between as degrees of freedom.
 
     Attributes
@@ -42,7 +43,7 @@ class Chained(Model):
         Points in between, and degrees of freedom of each.
     kind : {"chain", "bezier"}
         See `geometry`.
-    space : Space
+    space : ConfigurationSpace
         Flat or the sphere.
     kick : float
         Root mean square length of the random displacement of each bend at the start, over the distance of
@@ -57,7 +58,7 @@ class Chained(Model):
     bends: int
     dof: int
     kind: Kind
-    space: Space
+    space: ConfigurationSpace
     kick: float
 
     def control(self, x: Array) -> Array:

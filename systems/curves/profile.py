@@ -14,7 +14,7 @@ from langevin.machine.later import later
 from . import geometry
 from .geometry import Kind
 from .model import along
-from .spaces import Space
+from .spaces import ConfigurationSpace
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -36,7 +36,7 @@ class Path(Protocol):
 
     model: Model
     kind: Kind
-    space: Space
+    space: ConfigurationSpace
     start: Array
     end: Array
     dof: int
@@ -98,7 +98,7 @@ def profile(
     energy, shortest = along(curve.model, path), along(curve.model, straight)
     lengths = geometry.arc_lengths(curve.kind, t, control, curve.space)
     height, place, refinement = barrier(energy)
-    found: dict[str, Any] = {
+    measured: dict[str, Any] = {
         "energy": energy,
         "shortest_energy": shortest,
         "distance_from_start": _distance(path, curve.start),
@@ -111,7 +111,7 @@ def profile(
         "length_ratio": geometry.length(curve.kind, control, curve.space)
         / curve.space.distance(curve.start, curve.end),
     }
-    return _dataset(found, t, ensemble, curve.space)
+    return _dataset(measured, t, ensemble, curve.space)
 
 
 def _distance(path: Array, end: Array) -> Array:
@@ -119,7 +119,7 @@ def _distance(path: Array, end: Array) -> Array:
     return np.sqrt(np.mean((path - end[:, None]) ** 2, axis=2))
 
 
-def described(space: Space) -> dict[str, str]:
+def described(space: ConfigurationSpace) -> dict[str, str]:
     """Return the name of a profile's variable → what it is."""
     way = "the segment" if space.name == "flat" else "the great arc"
     distance = "root mean square distance per degree of freedom from the curve's"
@@ -137,13 +137,15 @@ def described(space: Space) -> dict[str, str]:
     }
 
 
-def _dataset(found: dict[str, Array], t: Array, ensemble: Ensemble | None, space: Space) -> xr.Dataset:
+def _dataset(
+    measured: dict[str, Array], t: Array, ensemble: Ensemble | None, space: ConfigurationSpace
+) -> xr.Dataset:
     names = described(space)
-    replica = np.arange(len(found["barrier"])) if ensemble is None else ensemble.replica
+    replica = np.arange(len(measured["barrier"])) if ensemble is None else ensemble.replica
     ds = xr.Dataset(
         {
             name: (("replica", "position")[: values.ndim], values, {"long_name": names[name], "units": "1"})
-            for name, values in found.items()
+            for name, values in measured.items()
         },
         coords={
             "replica": ("replica", replica, {"long_name": "replica label"}),

@@ -14,6 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
+from langevin.core.capabilities import constrained
 from langevin.core.system import Array, Model
 from langevin.errors import Diverged, UserError
 
@@ -21,7 +22,7 @@ from langevin.errors import Diverged, UserError
 CENTRE = 1e-8
 
 
-class Space(Protocol):
+class ConfigurationSpace(Protocol):
     """What a curve needs to know of the space of configurations; all arrays end in the dimension dof."""
 
     name: str
@@ -140,8 +141,8 @@ class Sphere:
         return self.project(combined / np.sin(angle))
 
 
-FLAT: Space = Flat()
-SPHERE: Space = Sphere()
+FLAT: ConfigurationSpace = Flat()
+SPHERE: ConfigurationSpace = Sphere()
 
 
 def norm(v: Array) -> Array:
@@ -155,7 +156,7 @@ def _inverted(v: Array) -> Array:
     return np.divide(v, squared, out=np.zeros_like(v), where=squared > 0)
 
 
-def space_of(model: Model, x: Array) -> Space:
+def space_of(model: Model, x: Array) -> ConfigurationSpace:
     """Return the space of a model's configurations, found from its constraint.
 
     Parameters
@@ -169,9 +170,9 @@ def space_of(model: Model, x: Array) -> Space:
     UserError
         If the constraint is neither none nor the projection onto the sphere |x|² = dof.
     """
-    if np.array_equal(model.constrain(x), x) and np.array_equal(model.constrain(2 * x), 2 * x):
+    if np.array_equal(constrained(model, x), x) and np.array_equal(constrained(model, 2 * x), 2 * x):
         return FLAT
-    if np.allclose(model.constrain(2 * x), SPHERE.project(x), rtol=1e-9, atol=1e-12):
+    if np.allclose(constrained(model, 2 * x), SPHERE.project(x), rtol=1e-9, atol=1e-12):
         return SPHERE
     raise UserError(
         f"curves of {type(model).__name__}: its constraint is neither none nor the sphere |x|² = dof, and "
@@ -179,7 +180,7 @@ def space_of(model: Model, x: Array) -> Space:
     )
 
 
-def checked_ends(model: Model, start: Array, end: Array) -> tuple[Array, Array, Space]:
+def checked_ends(model: Model, start: Array, end: Array) -> tuple[Array, Array, ConfigurationSpace]:
     """Return the two ends of curves, and the space they lie in.
 
     Parameters
@@ -191,7 +192,7 @@ def checked_ends(model: Model, start: Array, end: Array) -> tuple[Array, Array, 
     -------
     start, end : ndarray of float64, shape (R, dof)
         Copies.
-    space : Space
+    space : ConfigurationSpace
 
     Raises
     ------

@@ -272,7 +272,7 @@ class RMSprop(Optimiser):
 
 #: What `dynamics.optimiser` names.
 OPTIMISER = registry.Kind(
-    "optimiser", "dynamics.optimiser", "langevin.optimisers", BUILT_IN, Optimiser, lambda found: ("update",)
+    "optimiser", "dynamics.optimiser", "langevin.optimisers", BUILT_IN, {Optimiser: f"{__name__}.Optimiser"}
 )
 
 
@@ -286,14 +286,10 @@ def named(name: str) -> type[Optimiser]:
     UnknownCode
         If a file names it that its user does not trust.
     """
-    found = registry.load(shortened(name), kind=OPTIMISER)
-    keys = getattr(found, "Parameters", None)
-    if not (issubclass(found, Optimiser) and isinstance(keys, type) and issubclass(keys, Section)):
-        raise UserError(
-            f"dynamics.optimiser = {name!r}: must derive from {__name__}.Optimiser, and its Parameters from "
-            "langevin.config.keys.Section"
-        )
-    return found
+    optimiser: type[Optimiser] = registry.load(shortened(name), kind=OPTIMISER)
+    if not (isinstance(optimiser.Parameters, type) and issubclass(optimiser.Parameters, Section)):
+        raise UserError(f"dynamics.optimiser = {name!r}: its Parameters must derive from langevin.Section")
+    return optimiser
 
 
 @functools.cache

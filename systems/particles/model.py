@@ -24,8 +24,21 @@ import numpy as np
 
 from langevin.config.keys import shown, toml
 from langevin.config.settings import Settings
+from langevin.core.capabilities import (
+    CarriesArrays,
+    ChecksSettings,
+    ComparesConfigurations,
+    DescribesVariables,
+    HasCoordinates,
+    HasFurtherDimensions,
+    HasKernel,
+    HasObservables,
+    HasRecordKeys,
+    MeasuresAtWaiting,
+)
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
+from langevin.core.schemes import Held
 from langevin.core.system import Array, Attributes, Coordinates, Model
 from langevin.core.times import MOST_STEPS
 from langevin.machine.later import later
@@ -55,7 +68,19 @@ else:
     particles = later("langevin.observables.particles")
 
 
-class Mixture(Model):
+class Mixture(
+    Model,
+    ChecksSettings,
+    HasRecordKeys,
+    HasKernel,
+    CarriesArrays,
+    HasObservables,
+    DescribesVariables,
+    ComparesConfigurations,
+    MeasuresAtWaiting,
+    HasFurtherDimensions,
+    HasCoordinates,
+):
     """Particles of one or more species in a periodic box, by Langevin dynamics.
 
     Replicas of one quenched sample leave from the same configuration with noise of their own; samples are
@@ -211,7 +236,7 @@ class Mixture(Model):
         temperature: float,
         noise: Noise,
         accumulated: Array | None = None,
-        held: Array | None = None,
+        held: Held | None = None,
         carried: dict[str, Array] | None = None,
     ) -> Array:
         """Take many steps in compiled code; equal to the plain step to rounding."""
@@ -242,11 +267,11 @@ class Mixture(Model):
 
     def attributes(self) -> Attributes:
         """Name the observables and their units, and say how the start was made."""
-        made = particles.variables(self.mixture)
-        made["pressure"] = {"long_name": "pressure", "units": "epsilon_AA/sigma_AA^3"}
-        made["configuration"]["start"] = self.preparation.description
-        made["integrated_response"]["temperature"] = self.temperature
-        return made
+        about = particles.variables(self.mixture)
+        about["pressure"] = {"long_name": "pressure", "units": "epsilon_AA/sigma_AA^3"}
+        about["configuration"]["start"] = self.preparation.description
+        about["integrated_response"]["temperature"] = self.temperature
+        return about
 
 
 def _species_fault(parameters: Any, name: str) -> str:

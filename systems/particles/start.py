@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from langevin.core.schemes import SCHEMES, Held
 from langevin.core.system import Array
 from langevin.errors import UserError
 from langevin.machine.pace import Pace
@@ -22,6 +23,9 @@ from .tile import HARMONIC, LENNARD_JONES
 PUSHES, PUSH_STEP, PUSH_RANGE = 3000, 0.03, 0.95
 #: Closest pair, in σ, from which Lennard-Jones forces can start: there they are some hundred ε/σ.
 CLOSEST = 0.8
+
+#: Of the equilibration.
+_SCHEME = SCHEMES["leimkuhler_matthews"]
 
 
 @dataclass(frozen=True)
@@ -113,15 +117,15 @@ class _Walk:
     ----------
     x, built : ndarray, shape (R, 3N)
         Positions, and those from which the neighbour lists are built: on them the order of sums depends.
-    held : ndarray, shape (R, 3N), optional
-        Normals of the step before.
+    held : Held, optional
+        Normals of the step before, shape (R, 3N).
     taken : int
         Steps that are taken.
     """
 
     x: Array
     built: Array
-    held: Array | None = None
+    held: Held | None = None
     taken: int = 0
 
     def stretches(
@@ -158,7 +162,7 @@ def equilibrated(
 
     def say(walk: _Walk, before: int = 0) -> None:
         arrays = {"x": walk.x, "built": walk.built, "taken": np.array(before + walk.taken)}
-        arrays |= {} if walk.held is None else {"held": walk.held}
+        arrays |= {} if walk.held is None else {"held": walk.held.normals}
         report((before + walk.taken) / whole, lambda: Place(arrays, generators))
 
     begun = saved()
@@ -168,10 +172,10 @@ def equilibrated(
         walk = _Walk(x, x.copy())
     else:
         begun.restore(generators)
-        taken, held = int(begun.arrays["taken"]), begun.arrays.get("held")
+        taken, normals = int(begun.arrays["taken"]), begun.arrays.get("held")
         # A walk of the pushes holds no normals.
-        taken -= 0 if held is None else pushes
-        walk = _Walk(begun.arrays["x"], begun.arrays["built"], held, taken)
+        held, before = (None, 0) if normals is None else (Held(_SCHEME, normals), pushes)
+        walk = _Walk(begun.arrays["x"], begun.arrays["built"], held, taken - before)
     if walk.held is None:
         x = walk.x
         if pushes:
@@ -179,7 +183,8 @@ def equilibrated(
             _require_apart(Field(geometry, len(x), threads).evaluate(x).closest, n / geometry.box**3)
         if preparation.steps == 0:
             return x
-        walk = _Walk(x, x.copy(), np.array([g.standard_normal(3 * n) for g in generators]))
+        normals = np.array([g.standard_normal(3 * n) for g in generators])
+        walk = _Walk(x, x.copy(), Held(_SCHEME, normals))
     field = Field(geometry, len(walk.x), threads)
     for _ in walk.stretches(field, preparation.steps, preparation.step, preparation.temperature, generators):
         if not np.isfinite(walk.x).all():

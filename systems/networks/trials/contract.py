@@ -36,7 +36,7 @@ from . import remnants
 from .trial import EQUAL, Trial, attempting, both_nan, tensors_of
 
 if TYPE_CHECKING:
-    from ..assembly import Assembly
+    from .on_trial import OnTrial
 
 #: Examples of a trial; of networks with more than so many multiplications for each, two.
 FEW, LARGE = 4, 10**7
@@ -44,7 +44,7 @@ FEW, LARGE = 4, 10**7
 POOL = 64
 
 
-def traits(system: Assembly) -> Traits:
+def traits(system: OnTrial) -> Traits:
     """Try a module on a few training examples, and return how it behaves, whatever its loss.
 
     Raises
@@ -68,29 +68,29 @@ def traits(system: Assembly) -> Traits:
         trial.require_repeatable(training=True)
         trial.require_transplanted(other)
         trial.require_forgetful(first)
-        found = trial.training_traits(_unlike(system, trial.inputs))
+        behaviour = trial.training_traits(_unlike(system, trial.inputs))
         if not system.batches.fixed or system.batches.size == 1:
             trial.require_single()
-        return Traits(**found)
+        return Traits(**behaviour)
 
 
-def _few(system: Assembly) -> tuple[Tensor, Tensor]:
+def _few(system: OnTrial) -> tuple[Tensor, Tensor]:
     return system.train.gather(system.few_examples(FEW if system.work <= LARGE else 2))
 
 
-def _unlike(system: Assembly, inputs: Tensor) -> Tensor:
+def _unlike(system: OnTrial, inputs: Tensor) -> Tensor:
     """Return the first example of a trial in the company of those that are least like it, of some."""
     pool, _ = system.train.gather(system.few_examples(POOL))
     far = (pool - inputs[0]).flatten(1).double().abs().sum(1).topk(min(len(inputs) - 1, len(pool))).indices
     return torch.cat([inputs[:1], pool[far]])
 
 
-def with_forms(system: Assembly, known: Traits) -> Traits:
+def with_forms(system: OnTrial, known: Traits) -> Traits:
     """Return the traits of a module with the forms, too, in which torch.func and kernels give what it gives.
 
     Parameters
     ----------
-    system : Assembly
+    system : OnTrial
         With its loss.
     known : Traits
         Without.
@@ -151,10 +151,10 @@ class Forms(Trial):
             loss = self._functional(leaves, self.inputs, self.labels)
             return list(torch.autograd.grad(loss, leaves, materialize_grads=True))
 
-        found = self._tried(other)
+        gradients = self._tried(other)
         with self._set(weights):
             own = self._gradients(self.inputs, self.labels)
-        return found is not None and self.all_close(found, own, EQUAL)
+        return gradients is not None and self.all_close(gradients, own, EQUAL)
 
     def _gradients(self, inputs: Tensor, labels: Tensor) -> list[Tensor]:
         loss = self.loss.mean(self.module(inputs.clone()), labels)
@@ -182,15 +182,17 @@ class Forms(Trial):
             return self._functional(weights, inputs[None], label[None])
 
         def each() -> list[Tensor]:
-            found: list[Tensor] = vmap(grad(loss), in_dims=(None, 0, 0))(weights, self.inputs, self.labels)
-            return found
+            gradients: list[Tensor] = vmap(grad(loss), in_dims=(None, 0, 0))(
+                weights, self.inputs, self.labels
+            )
+            return gradients
 
-        found = self._tried(each)
-        if found is None:
+        gradients = self._tried(each)
+        if gradients is None:
             return False
         for k in (0, len(self.inputs) - 1):
             own = self._gradients(self.inputs[k : k + 1], self.labels[k : k + 1])
-            if not self.all_close([g[k] for g in found], own, EQUAL):
+            if not self.all_close([g[k] for g in gradients], own, EQUAL):
                 return False
         return True
 
@@ -207,11 +209,11 @@ class Forms(Trial):
             losses = vmap(self._functional)(leaves, inputs.clone(), labels)
             return list(torch.autograd.grad(losses.sum(), leaves, materialize_grads=True))
 
-        found = self._tried(together)
+        gradients = self._tried(together)
         for k, row in enumerate(rows):
             with self._set(row):
                 own = self._gradients(inputs[k], labels[k])
-            if found is None or not self.all_close([g[k] for g in found], own, EQUAL):
+            if gradients is None or not self.all_close([g[k] for g in gradients], own, EQUAL):
                 return False
         return True
 
@@ -226,7 +228,7 @@ class Forms(Trial):
             return None
 
 
-def tried(system: Assembly) -> None:
+def tried(system: OnTrial) -> None:
     """Measure everything that a run measures at its times, of a few examples.
 
     Raises

@@ -43,7 +43,7 @@ from ..measure.gauss_newton import GaussNewton
 from ..nets.layout import beside
 
 if TYPE_CHECKING:
-    from ..assembly import Assembly
+    from .on_trial import OnTrial
 
 #: Losses with which the tests try the networks of this package.
 TESTED = ("cross_entropy", "mse_loss")
@@ -61,7 +61,7 @@ class _Refused(Exception):
     """What was seen, in a few words."""
 
 
-def require_hessian(network: Assembly) -> None:
+def require_hessian(network: OnTrial) -> None:
     """Make sure, if the run measures Hessians, that those of this network can be believed.
 
     Networks of this package with its usual losses are tried by the tests instead.
@@ -71,8 +71,8 @@ def require_hessian(network: Assembly) -> None:
     UserError
         If they cannot; it says what was seen.
     """
-    record: Any = network.record
-    if getattr(record, "hessian", Grid()) == Grid() or _is_known(network):
+    record = network.record
+    if record.hessian == Grid() or _is_known(network):
         return
     name = type(network.modules[0]).__name__
     try:
@@ -84,37 +84,35 @@ def require_hessian(network: Assembly) -> None:
         ) from None
 
 
-def _is_known(network: Assembly) -> bool:
-    ours = type(network).__module__.startswith("langevin.systems.")
-    return ours and not hasattr(network.parameters, "module") and network.loss.name in TESTED
+def _is_known(network: OnTrial) -> bool:
+    return not network.foreign and network.loss.name in TESTED
 
 
-def _twin(network: Any) -> Twin:
+def _twin(network: OnTrial) -> Twin:
     try:
-        found: Twin = network._twin
+        return network.twin
     except FOREIGN as error:
         raise _failed(error) from None
-    return found
 
 
-def _start(network: Any) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+def _start(network: OnTrial) -> tuple[Tensor, dict[str, Tensor], Tensor]:
     """Return weights near the start of the first replica, what is beside them, and a few examples."""
-    module, layout, twin = network.modules[0], network.layout, network._twin
+    module, layout, twin = network.modules[0], network.layout, network.twin
     weights, rng = layout.of(module).double(), np.random.default_rng(1)
     moved = weights + AWAY * _direction(layout, weights, rng)
     label = int(network.ensemble.replica[0])
     count = min(EXAMPLES, max(1, WORK // max(1, twin.work)))
-    return moved, beside(module), network._chosen.curved[label].index[:count]
+    return moved, beside(module), network.chosen.curved[label].index[:count]
 
 
 def _direction(layout: Any, weights: Tensor, rng: np.random.Generator) -> Tensor:
     """Return a random vector whose entries are as large as those of their parameter."""
-    found = torch.from_numpy(rng.standard_normal(len(weights))).to(weights)
+    direction = torch.from_numpy(rng.standard_normal(len(weights))).to(weights)
     whole = float(weights.square().mean().sqrt()) or 1.0
     for block in layout.blocks:
         own = slice(block.start, block.stop)
-        found[own] *= float(weights[own].square().mean().sqrt()) or whole
-    return found
+        direction[own] *= float(weights[own].square().mean().sqrt()) or whole
+    return direction
 
 
 def tried(
@@ -155,9 +153,9 @@ def _computes(at: LossHessian) -> None:
         inputs, labels = at.twin.gather(at.index)
         outputs = at.outputs(at.weights.clone().requires_grad_(), inputs)
         loss = at.twin.loss.mean(outputs, labels)
-    for name, found in (("outputs are", outputs), ("loss is", loss)):
-        if isinstance(found, Tensor) and found.is_floating_point() and found.dtype != torch.float64:
-            said = str(found.dtype).removeprefix("torch.")
+    for name, tensor in (("outputs are", outputs), ("loss is", loss)):
+        if isinstance(tensor, Tensor) and tensor.is_floating_point() and tensor.dtype != torch.float64:
+            said = str(tensor.dtype).removeprefix("torch.")
             raise _Refused(f"its {name} {said} where weights and inputs are float64")
 
 
