@@ -240,14 +240,14 @@ def main() -> None:
     parser.add_argument(
         "--width",
         type=int,
-        default=64 if DEVICE.type == "cuda" else 16,
-        help="of ResNet-18 in its run; the paper's has 64 (default: 64 on a GPU, 16 on a CPU)",
+        help="of ResNet-18 in its run; the paper's has 64 (default: 64 on a GPU, 16 on a CPU, 4 if quick)",
     )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    width = options.width or (64 if DEVICE.type == "cuda" else 4 if options.quick else 16)
     for name in options.case:
         if name == "resnet18":
-            network_run.compare(options.width, options.quick, options.threads)
+            network_run.compare(width, options.quick, options.threads)
         elif name == "memory":
             network_memory.measure(options.quick, options.threads)
         else:
