@@ -1,27 +1,54 @@
-"""What `langevin data` prints: the data sets of network systems, and where they lie."""
+"""Commands about the data sets of network systems: what they are, and where they lie."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from langevin.config import keys, registry
+import click
+
 from langevin.errors import UserError
+
+
+@click.group()
+def data() -> None:
+    """List the data sets that networks learn from; get them."""
+
+
+@data.command("list")
+@click.argument("name", required=False)
+def list_data(name: str | None) -> None:
+    """List the data sets; with NAME, its keys with defaults and meaning."""
+    click.echo(listing() if name is None else explanation(name))
+
+
+@data.command()
+@click.argument("name")
+@click.option(
+    "--directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Keep the files in DIRECTORY/NAME (default: where they are found, else the cache).",
+)
+def fetch(name: str, directory: Path | None) -> None:
+    """Download the data set NAME, unless it is here; check its hashes; print where its files are."""
+    click.echo(fetched(name, directory))
 
 
 def listing() -> str:
     """Return a table of all data sets: name, shape, classes, sizes, where they are on this machine."""
+    from langevin.config import registry
+
     rows: list[tuple[str, ...]] = [("name", "shape", "classes", "training", "test", "where")]
     for name in sorted(registry.names(registry.DATA)):
-        found = registry.load(name, kind=registry.DATA)
-        shape = getattr(found, "shape", None)
-        sizes = getattr(found, "sizes", ("any", "any"))
-        located = getattr(found, "located", None)
+        data_set = registry.load(name, kind=registry.DATA)
+        shape = getattr(data_set, "shape", None)
+        sizes = getattr(data_set, "sizes", ("any", "any"))
+        located = getattr(data_set, "located", None)
         rows.append(
             (
                 name,
                 "any" if shape is None else " × ".join(str(n) for n in shape),
-                str(getattr(found, "classes", "any")),
+                str(getattr(data_set, "classes", "any")),
                 *(str(n) for n in sizes),
                 "made, not stored" if located is None else located(),
             )
@@ -34,9 +61,13 @@ def listing() -> str:
 
 def explanation(name: str) -> str:
     """Return what a data set is, and its keys with defaults and meaning."""
-    found = registry.load(name, Path.cwd(), registry.DATA)
-    summary = (found.__doc__ or "").strip().partition("\n")[0]
-    return "\n".join([summary, "", "[data]", f"  name = {keys.toml(name)}", *keys.explain(found.Parameters)])
+    from langevin.config import keys, registry
+
+    data_set = registry.load(name, Path.cwd(), registry.DATA)
+    summary = (data_set.__doc__ or "").strip().partition("\n")[0]
+    return "\n".join(
+        [summary, "", "[data]", f"  name = {keys.toml(name)}", *keys.explain(data_set.Parameters)]
+    )
 
 
 def fetched(name: str, directory: Path | None) -> str:
@@ -47,7 +78,9 @@ def fetched(name: str, directory: Path | None) -> str:
     UserError
         If it has no files, or they are neither here nor to be had.
     """
-    found: Any = registry.load(name, Path.cwd(), registry.DATA)
-    if not hasattr(found, "fetch"):
+    from langevin.config import registry
+
+    data_set: Any = registry.load(name, Path.cwd(), registry.DATA)
+    if not hasattr(data_set, "fetch"):
         raise UserError(f"{name}: nothing to fetch: it is not a data set of files")
-    return "\n".join(str(path) for path in found.fetch(directory))
+    return "\n".join(str(path) for path in data_set.fetch(directory))

@@ -34,6 +34,7 @@ from langevin.record import trajectory
 from langevin.record.hessian import Spectra
 from langevin.record.recorder import Recorder
 from langevin.record.references import References
+from langevin.results.open import open_result
 
 from . import start as beginning
 from . import unfinished
@@ -129,7 +130,7 @@ def resume(
 
 def open(path: str | Path) -> xr.Dataset:
     """Open a result file lazily, as `xarray.open_dataset` does; an unreadable one is one clear error."""
-    return storage.open_result(path)
+    return open_result(path)
 
 
 def execute(
