@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from langevin.observables.statistics import Estimate
-from langevin.results.kinds import TWO_TIME
+from langevin.results.kinds import two_time_names
 from langevin.results.members import members, sweep_dims, text
 
 from .panels import band, estimate
@@ -31,13 +31,6 @@ from .style import (
 
 #: Lags that every member must have at the waiting time that is drawn, where there is such a one.
 _LAGS = 10
-
-
-def two_time_names(dataset: xr.Dataset) -> list[str]:
-    """Return the two-time observables of a sweep's file; the error of another is none."""
-    wanted = (*sweep_dims(dataset), *TWO_TIME)
-    names = [str(name) for name, variable in dataset.data_vars.items() if variable.dims == wanted]
-    return [name for name in names if not (name.endswith("_error") and name.removesuffix("_error") in names)]
 
 
 def _names(dataset: xr.Dataset) -> list[str]:

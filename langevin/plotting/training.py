@@ -14,7 +14,7 @@ from matplotlib.gridspec import SubplotSpec
 from langevin.observables.statistics import Estimate
 from langevin.observables.training.noise_collapse import msd_over_noise
 from langevin.observables.training.regimes import is_number, regimes
-from langevin.results.kinds import ONE_TIME, TWO_TIME, has
+from langevin.results.kinds import ONE_TIME, TWO_TIME, has, two_time_names
 
 from .aging import AGING, draw_times, fit_of, has_aging
 from .panels import band, curve, draw_displacement_response, draw_two_time, estimate, reached_times
@@ -30,7 +30,6 @@ from .style import (
     waiting_time_legend,
 )
 from .temperature import EFFECTIVE_TEMPERATURE, has_temperature
-from .two_time import two_time_names
 
 #: The name that asks for Δ/D alone; it is not in the file, but made of what is.
 MSD_OVER_NOISE = "msd_over_noise"

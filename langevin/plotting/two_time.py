@@ -8,18 +8,12 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from langevin.results.kinds import TWO_TIME, has
+from langevin.results.kinds import TWO_TIME, has, two_time_names
 
 from .panels import draw_displacement_response, draw_energy, draw_two_time, estimate, reached_times
 from .registry import register
 from .response import draw_response, is_conjugate, with_unit_correlation
 from .style import colours_of, waiting_time_legend
-
-
-def two_time_names(dataset: xr.Dataset) -> list[str]:
-    """Return the two-time observables; the error of another is none."""
-    names = [str(n) for n, v in dataset.data_vars.items() if v.dims == TWO_TIME]
-    return [n for n in names if not (n.endswith("_error") and n.removesuffix("_error") in dataset)]
 
 
 @register("two-time observables", names=two_time_names, priority=1)

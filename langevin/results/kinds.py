@@ -57,6 +57,13 @@ def has(dataset: xr.Dataset, name: str, *dims: str) -> bool:
     return name in dataset and dataset[name].dims == dims
 
 
+def two_time_names(dataset: xr.Dataset) -> list[str]:
+    """Return the two-time observables of a run or a sweep; the error of another is none."""
+    dims = (*sweep_dims(dataset), *TWO_TIME)
+    names = [str(name) for name, variable in dataset.data_vars.items() if variable.dims == dims]
+    return [n for n in names if not (n.endswith("_error") and n.removesuffix("_error") in dataset)]
+
+
 def has_curve(dataset: xr.Dataset) -> bool:
     """Say whether a dataset holds the control points of final curves."""
     return has(dataset, "control", "replica", "control_point", "component")

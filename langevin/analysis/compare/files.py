@@ -160,12 +160,6 @@ def _times(dataset: xr.Dataset, dim: str) -> NDArray[np.float64]:
     return times
 
 
-def two_time_names(dataset: xr.Dataset) -> list[str]:
-    """Return the names of the two-time observables, those of their errors left out."""
-    names = [str(name) for name, variable in dataset.data_vars.items() if variable.dims == TWO_TIME]
-    return [name for name in names if name.removesuffix("_error") not in names or not name.endswith("_error")]
-
-
 def source(dataset: xr.Dataset) -> str:
     """Return the path that a dataset was opened from; "dataset" for one made in memory."""
     path = Path(dataset.encoding.get("source", "dataset"))

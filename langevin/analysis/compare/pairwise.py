@@ -10,7 +10,7 @@ import xarray as xr
 
 from langevin.errors import UserError, shortened
 from langevin.observables.fits.curves import ROUNDING, NothingInCommon, align
-from langevin.results.kinds import ONE_TIME, TWO_TIME, has
+from langevin.results.kinds import ONE_TIME, TWO_TIME, has, two_time_names
 
 from . import files
 from .files import Curves
@@ -160,7 +160,7 @@ def choose_quantity(datasets: Sequence[xr.Dataset], asked: str | None) -> tuple[
     if asked is None:
         where = ", ".join(files.source(d) for d in lacking)
         return None, [f"no msd in {where}: energies only (--quantity compares another)"]
-    common = [n for n in files.two_time_names(datasets[0]) if all(has(d, n, *TWO_TIME) for d in datasets)]
+    common = [n for n in two_time_names(datasets[0]) if all(has(d, n, *TWO_TIME) for d in datasets)]
     allowed = ", ".join(common) or "none, the files share no two-time observable"
     there = "no two-time observable" if name in lacking[0].variables else "not"
     where = files.source(lacking[0])
