@@ -251,7 +251,9 @@ def test_the_command_draws_both_kinds(tmp_path: Path) -> None:
     file = tmp_path / "run.nc"
     with_response().to_netcdf(file)
     for options in ([], ["--quantity", "correlation"]):
-        done = CliRunner().invoke(main, ["plot", str(file), "-o", str(tmp_path / "figure.png"), "--force", *options])
+        done = CliRunner().invoke(
+            main, ["plot", str(file), "-o", str(tmp_path / "figure.png"), "--force", *options]
+        )
         assert done.exit_code == 0, done.output
 
 
