@@ -7,17 +7,23 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
+from .former import Finder
 from .version import __version__
 
 if TYPE_CHECKING:
-    from langevin.core.system import DataSet as DataSet
-    from langevin.core.system import Model as Model
-    from langevin.core.system import System as System
-    from langevin.results.members import members
-    from langevin.sweep.simulation import open, resume, run
+    from langevin.api import compare, connect, ensemble, members, open, plane, plot, resume, run
+    from langevin.config.keys import DynamicsKeys, Section, key
+    from langevin.config.sections import LangevinDynamics, RecordKeys
+    from langevin.core.dynamics import Langevin
+    from langevin.core.ensemble import Ensemble
+    from langevin.core.noise import Noise
+    from langevin.core.system import DataSet, Model, System
+    from langevin.systems.networks.data.base import Data, Examples
 
 #: In a checkout, systems/ and observables/ stand beside this folder (ARCHITECTURE.md). Where it is found
 #: before an installed package, by `python -m langevin` for instance, they must be found, too.
@@ -29,21 +35,49 @@ if all(
 ):
     __path__.append(_BESIDE)
 
-__all__ = ["DataSet", "Model", "System", "__version__", "members", "open", "resume", "run"]
+sys.meta_path.append(Finder())
+
+#: Module → what of it stands here: what a notebook calls, and what a system of one's own is made of.
+_LATER = {
+    "langevin.api": ("compare", "connect", "ensemble", "members", "open", "plane", "plot", "resume", "run"),
+    "langevin.config.keys": ("DynamicsKeys", "Section", "key"),
+    "langevin.config.sections": ("LangevinDynamics", "RecordKeys"),
+    "langevin.core.dynamics": ("Langevin",),
+    "langevin.core.ensemble": ("Ensemble",),
+    "langevin.core.noise": ("Noise",),
+    "langevin.core.system": ("DataSet", "Model", "System"),
+    "langevin.systems.networks.data.base": ("Data", "Examples"),
+}
+__all__ = [
+    "Data",
+    "DataSet",
+    "DynamicsKeys",
+    "Ensemble",
+    "Examples",
+    "Langevin",
+    "LangevinDynamics",
+    "Model",
+    "Noise",
+    "RecordKeys",
+    "Section",
+    "System",
+    "__version__",
+    "compare",
+    "connect",
+    "ensemble",
+    "key",
+    "members",
+    "open",
+    "plane",
+    "plot",
+    "resume",
+    "run",
+]
 
 
 def __getattr__(name: str) -> Any:
     """Load the heavy half (xarray, numba, torch) when it is first asked for, not at import."""
-    if name in {"run", "resume", "open"}:
-        from langevin.sweep import simulation
-
-        return getattr(simulation, name)
-    if name in {"DataSet", "Model", "System"}:
-        from langevin.core import system
-
-        return getattr(system, name)
-    if name == "members":
-        from langevin.results.members import members
-
-        return members
+    for module, names in _LATER.items():
+        if name in names:
+            return getattr(importlib.import_module(module), name)
     raise AttributeError(f"module 'langevin' has no attribute {name!r}")

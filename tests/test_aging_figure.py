@@ -108,7 +108,7 @@ def test_a_threshold_of_ones_own(tmp_path: Path) -> None:
     file = tmp_path / "run.nc"
     ds.to_netcdf(file)
     done = CliRunner().invoke(main, ["plot", str(file), "--quantity", "aging", "--threshold", "2e-3"])
-    assert done.exit_code == 0 and (tmp_path / "run.png").exists(), done.output
+    assert done.exit_code == 0 and (tmp_path / "run-aging.png").exists(), done.output
     for options, told in (
         (["--quantity", "aging", "--threshold", "-1"], "--threshold -1: must be > 0"),
         (
@@ -117,7 +117,7 @@ def test_a_threshold_of_ones_own(tmp_path: Path) -> None:
         ),
         (["--threshold", "5"], "--threshold 5: allowed with --quantity aging only"),
     ):
-        done = CliRunner().invoke(main, ["plot", str(file), *options])
+        done = CliRunner().invoke(main, ["plot", str(file), "-o", str(tmp_path / "other.png"), *options])
         assert done.exit_code == 2 and told in done.output and done.output.count("\n") == 1, done.output
 
 

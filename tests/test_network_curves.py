@@ -403,7 +403,7 @@ def refused(*arguments: Any) -> str:
 def test_bad_ends_are_one_clear_line(ends: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     one, other = ends / "perceptron.nc", ends / "convolution.nc"
-    assert "they must be of one system" in refused("connect", one, other)
+    assert "system.name = 'small_net'; must be 'fully_connected'" in refused("connect", one, other)
     assert "coincide" in refused("connect", one, one)
     assert "no such file" in refused("connect", one, "missing.nc")
     line = refused("connect", one, "--bends", "0")
@@ -418,7 +418,7 @@ def test_bad_ends_are_one_clear_line(ends: Path, tmp_path: Path, monkeypatch: py
     assert "ensemble.replicas = 3: must be ≤ 2" in line
     wide, bare, drawn = (tmp_path / f"{n}.nc" for n in ("wide", "bare", "drawn"))
     langevin.run(run_of({"name": "fully_connected", "hidden": 7}, wide)).close()
-    assert "system.hidden = 6" in refused("connect", one, wide)
+    assert "system.hidden = 7; must be 6" in refused("connect", one, wide)
     quiet = run_of(NETS["perceptron"], bare, record__snapshots=[])
     quiet["record"]["configurations"] = "never"
     langevin.run(quiet).close()

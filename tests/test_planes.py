@@ -484,8 +484,8 @@ def test_faults_are_one_line(springs: list[Path], spins: Path, tmp_path: Path) -
         # At T = 0 an oscillator moves on a line through the origin.
         (("--principal", a), "all points lie on one line"),
         ((a, "-o", tmp_path / "no" / "p.nc"), "there is no folder"),
-        ((a, "-o", tmp_path / "p.txt"), "must end in .nc"),
-        ((a, "-o", a), "it is one of the files to read"),
+        ((a, "-o", tmp_path / "p.txt"), "unknown format '.txt'; allowed: .nc"),
+        ((a, "-o", a), "is one of the files to read"),
         ((a, "-o", there), "there.nc exists; overwrite it with --force"),
     ):
         code, output = said("-o", target, *arguments)

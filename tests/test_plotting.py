@@ -262,7 +262,9 @@ def test_the_command_draws_both_kinds(tmp_path: Path) -> None:
     file = tmp_path / "run.nc"
     with_response().to_netcdf(file)
     for options in ([], ["--quantity", "correlation"]):
-        done = CliRunner().invoke(main, ["plot", str(file), "-o", str(tmp_path / "figure.png"), *options])
+        done = CliRunner().invoke(
+            main, ["plot", str(file), "-o", str(tmp_path / "figure.png"), "--force", *options]
+        )
         assert done.exit_code == 0, done.output
 
 
@@ -404,7 +406,7 @@ def test_the_command_draws_the_scaled_displacement(tmp_path: Path) -> None:
     training(bottom=False).to_netcdf(file)
     done = CliRunner().invoke(main, ["plot", str(file), "--quantity", "msd_over_noise"])
     assert done.exit_code == 0, done.output
-    assert (tmp_path / "net.png").exists()
+    assert (tmp_path / "net-msd_over_noise.png").exists()
 
 
 def test_a_one_time_observable_stands_alone(quench: xr.Dataset) -> None:

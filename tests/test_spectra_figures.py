@@ -122,7 +122,7 @@ def test_the_command_draws_it_where_it_is_there(tmp_path: Path) -> None:
     spectra().to_netcdf(tmp_path / "a.nc")
     done = CliRunner().invoke(main, ["plot", str(tmp_path / "a.nc"), "--quantity", "hessian"])
     assert done.exit_code == 0, done.output
-    assert (tmp_path / "a.png").stat().st_size > 10_000
+    assert (tmp_path / "a-hessian.png").stat().st_size > 10_000
     # Without a quantity the energy, as before.
     assert len(plotting.figure(spectra()).axes) == 1
     with pytest.raises(UserError, match="allowed: energy, hessian"):

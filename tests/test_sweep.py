@@ -393,7 +393,7 @@ def test_figures(sweep: Path) -> None:
     Path("b.nc").write_bytes(Path("sweep.nc").read_bytes())
     done = command("compare", "sweep.nc", "b.nc")
     assert (done.exit_code, done.output.count("\n")) == (2, 1)
-    assert "sweep.nc holds a sweep over temperature, n" in done.output
+    assert "sweep.nc: holds a sweep over temperature, n" in done.output
 
 
 def test_selection_by_labels_and_groups(here: None) -> None:

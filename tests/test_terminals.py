@@ -106,7 +106,7 @@ def test_every_command_speaks_every_encoding(
     for arguments, code, word in (
         (["run", "quench.toml"], 0, b"energy at t = 1"),
         (["info", "quench.nc"], 0, b"msd(replica, waiting_time, lag)"),
-        (["plot", "quench.nc"], 0, b"quench.png"),
+        (["plot", "quench.nc", "--force"], 0, b"quench.png"),
         (["systems", "pspin"], 0, b"inf"),
         (["init", "pspin"], 0, b"replicas = 16"),
         (["validate", "quench.toml"], 0, b"valid"),

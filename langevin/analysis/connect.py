@@ -1,4 +1,4 @@
-"""`langevin connect`: from the files of finished runs to the run file of curves between their ends."""
+"""Curves between stored configurations are a run, whose run file is made here."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from langevin.core.capabilities import JoinedByCurves, SuggestsSettings
 from langevin.results import configurations
 from langevin.results.configurations import StoredRun
 
+from .shell import check_outputs, result
+
 #: What curves are called in titles.
 NAMES = {"bezier": "Bezier curve", "chain": "Polygonal chain", "band": "Elastic band"}
 
 
-def settings(
+def run_file(
     start: Path,
     end: Path | None = None,
     *,
@@ -29,8 +31,8 @@ def settings(
     time: float | None = None,
     overrides: Mapping[str, Any] | None = None,
     output: Path | None = None,
-) -> Settings:
-    """Return the validated settings of curves between stored configurations.
+) -> dict[str, Any]:
+    """Return the run file of curves between stored configurations.
 
     Parameters
     ----------
@@ -39,15 +41,19 @@ def settings(
     curve, bends, loss, time
         Keys of [system] of a curve; `time` None: the last that is stored.
     overrides : mapping, optional
-        "section.key" → value.
+        "section.key" → value, which will be set: times follow from `dynamics.t_max`.
     output : Path, optional
-        Result file; by default the ends' names and the curve's, in the working directory.
+        Result file; the run may or may not replace what is there.
 
     Raises
     ------
-    UserError, ConfigError
-        If there are no such ends, or a key is not valid.
+    UserError
+        If there are no such ends, or nothing can be written there.
     """
+    if output is not None:
+        inputs = [start] if end is None else [start, end]
+        # Whether something may be replaced is the run's to say: there may be an unfinished one.
+        check_outputs([result(output)], inputs, force=True)
     first = configurations.read(start, time)
     kind = first.settings.system_class
     name = kind.connected_by if issubclass(kind, JoinedByCurves) else "curve"
@@ -59,20 +65,43 @@ def settings(
         system["end"] = str(end)
     if time is not None:
         system["time"] = float(time)
-    stems = [p.stem for p in (start, end) if p is not None]
-    path = output or Path("-".join([*stems, curve]) + ".nc")
     suggested = curves.suggested(first.settings, _end(overrides))
     own = {key.removeprefix("dynamics."): value for key, value in (overrides or {}).items()}
     known = dynamics_keys(registry.load(name)).for_table(suggested["dynamics"] | own).model_fields
     # An override may name another optimiser, which has other keys.
     suggested["dynamics"] = {key: value for key, value in suggested["dynamics"].items() if key in known}
-    given = {
+    return {
         "title": f"{NAMES.get(curve, curve)}, {_points(curve, bends)}: {first.settings.title}",
         "system": system,
         "ensemble": _ensemble(first, last),
-        "output": {"path": str(path)},
+        **({} if output is None else {"output": {"path": str(output)}}),
         **suggested,
     }
+
+
+def default_output(start: Path, end: Path | None, curve: str) -> Path:
+    """Return the result file of curves: the ends' names and the curve's, in the working directory."""
+    return Path("-".join([*(p.stem for p in (start, end) if p is not None), curve]) + ".nc")
+
+
+def settings(
+    start: Path,
+    end: Path | None = None,
+    *,
+    curve: str = "bezier",
+    overrides: Mapping[str, Any] | None = None,
+    output: Path | None = None,
+    **keys: Any,
+) -> Settings:
+    """Return the validated settings of curves; arguments are those of `run_file`, with a default output.
+
+    Raises
+    ------
+    UserError, ConfigError
+        As `run_file`; and if a key is not valid.
+    """
+    path = output or default_output(start, end, curve)
+    given = run_file(start, end, curve=curve, overrides=overrides, output=path, **keys)
     return run_files.load(given, overrides)
 
 

@@ -1,26 +1,53 @@
-"""What `langevin data` prints: the data sets of network systems, and where they lie."""
+"""Commands about the data sets of network systems: what they are, and where they lie."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from langevin.config import keys, registry
+import click
+
 from langevin.core.capabilities import Fetched, StandsInFiles
 from langevin.errors import UserError
 
 
+@click.group()
+def data() -> None:
+    """List the data sets that networks learn from; get them."""
+
+
+@data.command("list")
+@click.argument("name", required=False)
+def list_data(name: str | None) -> None:
+    """List the data sets; with NAME, its keys with defaults and meaning."""
+    click.echo(listing() if name is None else explanation(name))
+
+
+@data.command()
+@click.argument("name")
+@click.option(
+    "--directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Keep the files in DIRECTORY/NAME (default: where they are found, else the cache).",
+)
+def fetch(name: str, directory: Path | None) -> None:
+    """Download the data set NAME, unless it is here; check its hashes; print where its files are."""
+    click.echo(fetched(name, directory))
+
+
 def listing() -> str:
     """Return a table of all data sets: name, shape, classes, sizes, where they are on this machine."""
+    from langevin.config import registry
+
     rows: list[tuple[str, ...]] = [("name", "shape", "classes", "training", "test", "where")]
     for name in sorted(registry.names(registry.DATA)):
-        found = registry.load(name, kind=registry.DATA)
+        data_set = registry.load(name, kind=registry.DATA)
         rows.append(
             (
                 name,
-                "any" if found.shape is None else " × ".join(str(n) for n in found.shape),
-                "any" if found.classes is None else str(found.classes),
-                *(str(n) for n in found.sizes),
-                found.located() if issubclass(found, StandsInFiles) else "made, not stored",
+                "any" if data_set.shape is None else " × ".join(str(n) for n in data_set.shape),
+                "any" if data_set.classes is None else str(data_set.classes),
+                *(str(n) for n in data_set.sizes),
+                data_set.located() if issubclass(data_set, StandsInFiles) else "made, not stored",
             )
         )
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
@@ -31,9 +58,13 @@ def listing() -> str:
 
 def explanation(name: str) -> str:
     """Return what a data set is, and its keys with defaults and meaning."""
-    found = registry.load(name, Path.cwd(), registry.DATA)
-    summary = (found.__doc__ or "").strip().partition("\n")[0]
-    return "\n".join([summary, "", "[data]", f"  name = {keys.toml(name)}", *keys.explain(found.Parameters)])
+    from langevin.config import keys, registry
+
+    data_set = registry.load(name, Path.cwd(), registry.DATA)
+    summary = (data_set.__doc__ or "").strip().partition("\n")[0]
+    return "\n".join(
+        [summary, "", "[data]", f"  name = {keys.toml(name)}", *keys.explain(data_set.Parameters)]
+    )
 
 
 def fetched(name: str, directory: Path | None) -> str:
@@ -44,7 +75,9 @@ def fetched(name: str, directory: Path | None) -> str:
     UserError
         If it has no files, or they are neither here nor to be had.
     """
-    found = registry.load(name, Path.cwd(), registry.DATA)
-    if not issubclass(found, Fetched):
+    from langevin.config import registry
+
+    data_set = registry.load(name, Path.cwd(), registry.DATA)
+    if not issubclass(data_set, Fetched):
         raise UserError(f"{name}: nothing to fetch: it is not a data set of files")
-    return "\n".join(str(path) for path in found.fetch(directory))
+    return "\n".join(str(path) for path in data_set.fetch(directory))

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from .options import conclude, overrides, overrides_option, running_options, trust_option
+from .options import (
+    FILE,
+    conclude,
+    csv_option,
+    force_option,
+    overrides,
+    overrides_option,
+    running_options,
+    trust_option,
+)
 
 
 @click.command()
-@click.argument("start", type=click.Path(path_type=Path))
-@click.argument("end", required=False, type=click.Path(path_type=Path))
+@click.argument("start", type=FILE)
+@click.argument("end", required=False, type=FILE)
 @click.option(
     "--curve",
     type=click.Choice(["bezier", "chain", "band"]),
@@ -28,9 +38,7 @@ from .options import conclude, overrides, overrides_option, running_options, tru
     help="What the mean loss of the curve is uniform in.",
 )
 @click.option("--time", type=float, help="Stored time of the ends (default: the last).")
-@click.option(
-    "--output", "-o", type=click.Path(path_type=Path), help="Result file (default: START-END-CURVE.nc, here)."
-)
+@click.option("--output", "-o", type=FILE, help="Result file (default: START-END-CURVE.nc, here).")
 @overrides_option
 @click.option("--force", is_flag=True, help="Overwrite an existing result; discard an unfinished run.")
 @running_options
@@ -72,16 +80,16 @@ def connect(
 
 
 @click.command()
-@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, type=FILE)
 @click.option(
     "--output",
     "-o",
-    type=click.Path(path_type=Path),
+    type=FILE,
     default=Path("ensembles.nc"),
     show_default=True,
     help="Result file; the figure is written beside it, with .png.",
 )
-@click.option("--csv", "table", type=click.Path(path_type=Path), help="Write the table there, too.")
+@csv_option
 @click.option(
     "--size",
     type=click.IntRange(min=1),
@@ -92,13 +100,13 @@ def connect(
     type=float,
     help="Steps of one budget (default: those of a run that gives one member, else of the longest run).",
 )
-@click.option("--force", is_flag=True, help="Overwrite existing files.")
+@force_option
 @running_options
 @trust_option
 def ensemble(
     files: tuple[Path, ...],
     output: Path,
-    table: Path | None,
+    csv: Path | None,
     size: int | None,
     budget: float | None,
     force: bool,
@@ -110,17 +118,78 @@ def ensemble(
     Members of a run whose learning rate goes through cycles are the snapshots that it collected; of any other
     run each replica is one. One table of test errors at 1, 2, 3 budgets, one result file, one figure.
     """
+    from langevin import api
     from langevin.analysis.ensemble import command
+    from langevin.analysis.shell import reported
+    from langevin.results import summary
 
-    said = command.carry_out(
-        files,
-        output,
-        table,
-        size=size,
-        budget=budget,
-        force=force,
-        threads=threads,
-        quiet=quiet,
-    )
-    if said:
-        click.echo(said)
+    how: dict[str, Any] = {"force": force, "threads": threads, "progress": not quiet}
+    dataset = api.ensemble(*files, output=output, csv=csv, size=size, budget=budget, **how)
+    if not quiet:
+        click.echo(reported(summary.results(dataset), command.outputs(output, csv)))
+
+
+@click.command()
+@click.argument("files", nargs=-1, type=FILE)
+@click.option("--principal", type=FILE, help="In place of FILES: principal components of this trajectory.")
+@click.option("--random", is_flag=True, help="Two random directions from one configuration, that of FILES.")
+@click.option(
+    "--normalise",
+    type=click.Choice(["filter", "layer", "none"]),
+    default="filter",
+    show_default=True,
+    help="Of random directions: what is as long as in the configuration itself.",
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of random directions.")
+@click.option(
+    "--extent",
+    type=click.FloatRange(0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Of the grid along random directions, which are as long as the configuration.",
+)
+@click.option("--replica", default=0, show_default=True, help="Label of the replica, of every file.")
+@click.option(
+    "--replicas",
+    metavar="K,L,M",
+    help="Labels of the replicas of the three points, which may come from one file "
+    "(default: those of --replica; of one file, its first three).",
+)
+@click.option("--time", type=float, help="Time of the configurations (default: the last stored).")
+@click.option("--trajectory", multiple=True, type=FILE, help="Project this run onto it.")
+@click.option("--curve", multiple=True, type=FILE, help="Project this curve onto it.")
+@click.option("--grid", type=click.IntRange(2), default=21, show_default=True, help="Points along each axis.")
+@click.option(
+    "--margin",
+    type=click.FloatRange(min=0),
+    default=0.2,
+    show_default=True,
+    help="Of the grid around the points, as a part of their extent.",
+)
+@click.option("--cover", is_flag=True, help="Let the grid hold curves and trajectories, too.")
+@click.option(
+    "--output",
+    "-o",
+    type=FILE,
+    default=Path("plane.nc"),
+    show_default=True,
+    help="Result file; the figure is drawn beside it.",
+)
+@force_option
+@running_options
+@trust_option
+def plane(files: tuple[Path, ...], output: Path, quiet: bool, **given: Any) -> None:
+    """Evaluate the plane through three stored configurations.
+
+    FILES: three results; one result with three replicas or more; a curve of one bend; or, with --random, one
+    result. Energy (of networks loss and error on training and test set) on a grid of the plane, and contours
+    of them as a figure.
+    """
+    from langevin import api
+    from langevin.analysis.plane import command
+    from langevin.analysis.shell import reported
+    from langevin.results import summary
+
+    dataset = api.plane(*files, output=output, progress=not quiet, **given)
+    if not quiet:
+        click.echo(reported(summary.results(dataset), command.outputs(output)))

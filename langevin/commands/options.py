@@ -12,6 +12,12 @@ import click
 if TYPE_CHECKING:
     from langevin.config.settings import Settings
 
+#: A path that a command takes.
+FILE = click.Path(path_type=Path)
+
+force_option = click.option("--force", is_flag=True, help="Overwrite existing files.")
+csv_option = click.option("--csv", type=FILE, help="Write the table there, too, in full precision.")
+
 
 def overrides_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add --set to a command."""
@@ -95,16 +101,14 @@ def conclude(path: Path, quiet: bool) -> None:
     import json
 
     from langevin.results import summary
-    from langevin.sweep import simulation
+    from langevin.results.open import open_result
 
-    with simulation.open(path) as dataset:
-        drawn = None
+    with open_result(path) as dataset:
+        written = [f"result  {path}"]
         if json.loads(dataset.attrs["settings"]).get("output", {}).get("figure", True):
             from langevin import plotting
 
-            drawn = plotting.save(dataset, path.with_suffix(".png"))
+            # The run's own figure: it was asked before the run whether it may be replaced.
+            written.append(f"figure  {plotting.save(dataset, path.with_suffix('.png'))}")
         if not quiet:
-            click.echo(summary.results(dataset))
-            click.echo(f"result  {path}")
-            if drawn:
-                click.echo(f"figure  {drawn}")
+            click.echo("\n".join([summary.results(dataset), *written]))

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from langevin.errors import UserError
 
-from . import disk
-from .paths import Paths
+from .paths import Paths, require_writable
 from .raw_records import STORED
 
 
@@ -18,13 +17,10 @@ def check_output(path: Path, inputs: Sequence[Path], force: bool) -> None:
     Raises
     ------
     UserError
-        If the path is a folder or one of the files that are read, its folder is missing, or something would
-        be overwritten.
+        If the path is no file's or one of the files that are read, its folder is missing or may not be
+        written to, or something would be overwritten.
     """
-    if not path.parent.is_dir():
-        raise UserError(f"{path}: there is no folder {path.parent}")
-    if path.exists() and not path.is_file():
-        raise UserError(f"{path} is {disk.kind(path)}; give a file")
+    require_writable(path, str(path))
     if path.resolve() in {given.resolve() for given in inputs}:
         raise UserError(f"{path} is one of the files to read")
     if path.exists() and not force:

@@ -24,21 +24,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from langevin.errors import StorageError, UserError
+from langevin.errors import StorageError
 from langevin.machine.interruption import heed
 from langevin.machine.later import later
-from langevin.results.members import sweep_dims
 
 from . import disk, sealing
 from .disk import explained, replacing
-from .paths import Paths
 from .raw_records import Stored, Trajectory
 
 __all__ = [
     "Stored",
     "Trajectory",
     "explained",
-    "open_result",
     "read_checkpoint",
     "replacing",
     "write_checkpoint",
@@ -55,14 +52,6 @@ else:
 
 #: Raised when the layout of checkpoints changes, so that an old one is refused, not misread.
 CHECKPOINT_FORMAT = 6
-
-#: What tells a result: one of these variables with its dimensions. The last is a plane's.
-RESULTS = (
-    ("energy", ("replica", "time")),
-    ("msd", ("replica", "waiting_time", "lag")),
-    ("energy", ("y", "x")),
-    ("ensemble_error", ("method", "repetition", "member")),
-)
 
 
 def write_result(
@@ -148,43 +137,3 @@ def read_checkpoint(path: Path) -> tuple[xr.Dataset, dict[str, NDArray[Any]], di
     if not sealed:
         raise StorageError(f"{path} is damaged, or another program has changed it: its checksum is missing")
     return dataset, arrays, notes
-
-
-def open_result(path: str | Path) -> xr.Dataset:
-    """Open a result file (or a checkpoint) lazily.
-
-    Raises
-    ------
-    UserError
-        If it is not there or not a netCDF file of this schema.
-    StorageError
-        If it is damaged; also from reading what is damaged later.
-    """
-    path = Path(path)
-    _require_there(path)
-    disk.require_readable(path)
-    try:
-        dataset = netcdf.open_dataset(path)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise UserError(f"{path}: not a netCDF file that can be read: {error}") from None
-    swept = sweep_dims(dataset)
-    if not any(name in dataset and dataset[name].dims == swept + dims for name, dims in RESULTS):
-        dataset.close()
-        if str(dataset.attrs.get("status", "")).startswith("unfinished"):
-            raise UserError(f"{path}: its run has measured nothing yet")
-        raise UserError(f"{path}: not a result of langevin (no energy(replica, time) in it)")
-    return dataset
-
-
-def _require_there(path: Path) -> None:
-    try:
-        if disk.kind(path) is not None:
-            return
-        hint = ""
-        if Paths(path).checkpoint.exists():
-            hint = f"; its run is unfinished: open {Paths(path).checkpoint}, or `langevin resume {path}`"
-        elif Paths(path).sweeping:
-            hint = f"; its sweep is unfinished: `langevin resume {path}`"
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    raise UserError(f"{path}: no such file{hint}")

@@ -1,7 +1,10 @@
 """Figures from result files. What is drawn depends on what is in the file, never on the system's name."""
 
-from .layout import check_format, figure, quantities, save
+from matplotlib.figure import Figure
+
+from .layout import check_format, figure, save, write
 from .panels import draw_energy, draw_two_time, estimate
+from .registry import quantities, register
 from .response import draw_response
 from .style import BLUE, GREY, NAMED, STYLE, SYMBOLS, VERMILION, unit_label
 
@@ -12,6 +15,7 @@ __all__ = [
     "STYLE",
     "SYMBOLS",
     "VERMILION",
+    "Figure",
     "check_format",
     "draw_energy",
     "draw_response",
@@ -19,6 +23,8 @@ __all__ = [
     "estimate",
     "figure",
     "quantities",
+    "register",
     "save",
     "unit_label",
+    "write",
 ]

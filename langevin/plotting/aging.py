@@ -14,8 +14,10 @@ from matplotlib.figure import Figure
 from langevin.errors import UserError
 from langevin.observables.aging import aging_collapse, aging_exponent, exponent_by_threshold
 from langevin.results import exponent_words
+from langevin.results.kinds import TWO_TIME, has
 
 from .panels import curve, draw_two_time, estimate, reached_times
+from .registry import register
 from .style import (
     BLUE,
     GREY,
@@ -40,12 +42,13 @@ RESAMPLES = 500
 
 def has_aging(dataset: xr.Dataset) -> bool:
     """Say whether the file has displacements from enough waiting times."""
-    if "msd" not in dataset or dataset["msd"].dims != ("replica", "waiting_time", "lag"):
+    if not has(dataset, "msd", *TWO_TIME):
         return False
     known = dataset["msd"].notnull().any(("replica", "lag")) & (dataset["waiting_time"] > 0)
     return int(known.sum()) >= LEAST
 
 
+@register(AGING, fits=has_aging, options=["threshold"])
 def aging_figure(dataset: xr.Dataset, threshold: float | None = None) -> Figure:
     """Draw msd with the threshold, t* against t_w, the collapse by t/t_w^μ, and μ against the threshold.
 
@@ -70,16 +73,16 @@ def aging_figure(dataset: xr.Dataset, threshold: float | None = None) -> Figure:
         raise UserError(f"--quantity {AGING}: {exponent_words.reason(fit)}")
     scan = exponent_by_threshold(dataset["msd"], least=LEAST, resamples=RESAMPLES)
     colours = colours_of(reached_times(estimate(dataset, "msd")))
-    made = Figure(figsize=(7.0, 6.6), layout="constrained")
-    axes = np.asarray(made.subplots(2, 2)).ravel()
+    drawn = Figure(figsize=(7.0, 6.6), layout="constrained")
+    axes = np.asarray(drawn.subplots(2, 2)).ravel()
     _draw_crossings(axes[0], dataset, fit, colours)
     draw_times(axes[1], dataset, fit, colours)
     _draw_collapse(axes[2], dataset, fit, colours, threshold)
     _draw_exponents(axes[3], fit, scan)
     for ax, letter in zip(axes, "abcd", strict=True):
         ax.set_title(f"({letter})", loc="left")
-    waiting_time_legend(made, dataset["waiting_time"], colours)
-    return made
+    waiting_time_legend(drawn, dataset["waiting_time"], colours)
+    return drawn
 
 
 def fit_of(dataset: xr.Dataset, threshold: float | None = None) -> xr.Dataset:
@@ -155,12 +158,12 @@ def _draw_collapse(
 ) -> None:
     """Draw msd against t/t_w^μ, or t/t_w; the part by which the collapse is judged is shaded."""
     known = bool(np.isfinite(fit["exponent"]))
-    mu, found = float(fit["exponent"]) if known else 1.0, estimate(dataset, "msd")
+    mu, displaced = float(fit["exponent"]) if known else 1.0, estimate(dataset, "msd")
     waiting, used = fit["waiting_time"].to_numpy().astype(float), fit["fitted"].to_numpy()
     for i in np.flatnonzero(used if used.any() else waiting > 0).tolist():
         if i in colours:
-            scaled = found.mean.assign_coords(lag=found.mean["lag"] / waiting[i] ** mu)
-            curve(ax, type(found)(scaled, found.error), i, colours[i], "_")
+            scaled = displaced.mean.assign_coords(lag=displaced.mean["lag"] / waiting[i] ** mu)
+            curve(ax, type(displaced)(scaled, displaced.error), i, colours[i], "_")
     ax.set(
         xscale="log",
         yscale="log",

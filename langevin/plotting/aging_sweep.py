@@ -11,9 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from langevin.errors import UserError
+from langevin.results.kinds import TWO_TIME, has
 from langevin.results.members import members, sweep_dims, text
 
 from .aging import AGING, LEAST, fit_of, has_aging
+from .registry import register
 from .style import GREY, colours_of, label_log, member_legend, number, time_label
 
 #: Members whose labels there is room for along an axis.
@@ -27,6 +29,11 @@ class Member(NamedTuple):
     fit: xr.Dataset
 
 
+def _has_displacements(dataset: xr.Dataset) -> bool:
+    return has(dataset, "msd", *sweep_dims(dataset), *TWO_TIME)
+
+
+@register(AGING, fits=_has_displacements, kinds=["sweep"], options=["threshold"])
 def aging_sweep_figure(dataset: xr.Dataset, threshold: float | None = None) -> Figure:
     """Draw t* against t_w with its power for each member, and the exponents.
 
@@ -48,14 +55,14 @@ def aging_sweep_figure(dataset: xr.Dataset, threshold: float | None = None) -> F
     if not fits:
         raise UserError(f"--quantity {AGING}: no member has {LEAST} waiting times that reach a threshold")
     colours = colours_of(range(len(fits)))
-    made = Figure(figsize=(7.0, 3.8), layout="constrained")
-    left, right = made.subplots(1, 2)
+    drawn = Figure(figsize=(7.0, 3.8), layout="constrained")
+    left, right = drawn.subplots(1, 2)
     _draw_times(left, own[0][1], fits, colours)
     _draw_exponents(right, dataset, fits, colours, threshold)
     for ax, letter in ((left, "a"), (right, "b")):
         ax.set_title(f"({letter})", loc="left")
-    member_legend(made, [member.labels for member in fits], colours)
-    return made
+    member_legend(drawn, [member.labels for member in fits], colours)
+    return drawn
 
 
 def _draw_times(ax: Axes, first: xr.Dataset, fits: list[Member], colours: Mapping[int, Any]) -> None:

@@ -14,21 +14,18 @@ from langevin.observables.ensembles import mean
 from langevin.observables.statistics import Array
 from langevin.observables.sufficiency import least
 
-from .style import BLUE, GREY, VERMILION, as_written
+from .registry import register
+from .style import BLACK, GREY, PALETTE, as_written
 
-#: Okabe and Ito's, and a marker for each, so that print in grey tells them apart, too.
-COLOURS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+#: A marker for each colour, so that print in grey tells them apart, too.
+COLOURS = (*PALETTE, BLACK)
 MARKERS = "osD^vP*"
 
 #: Columns of cycles at most: what does not fit is in the panel of budgets.
 CYCLES = 3
 
 
-def has_ensembles(dataset: xr.Dataset) -> bool:
-    """Say whether a file holds ensembles."""
-    return "ensemble_error" in dataset and "budget_error_mean" in dataset
-
-
+@register("ensembles", kinds=["ensembles"], priority=1)
 def ensemble_figure(dataset: xr.Dataset) -> Figure:
     """Draw test errors, distances and learning rates along the cycles, and errors against budgets.
 
@@ -39,25 +36,25 @@ def ensemble_figure(dataset: xr.Dataset) -> Figure:
     """
     cyclic = [m for m, kind in enumerate(np.atleast_1d(dataset.attrs["cycles"])) if kind][:CYCLES]
     columns = len(cyclic) + 1
-    made = Figure(figsize=(3.7 * columns + 0.4, 6.6 if cyclic else 5.6), layout="constrained")
-    grid = made.add_gridspec(6, columns)
+    drawn = Figure(figsize=(3.7 * columns + 0.4, 6.6 if cyclic else 5.6), layout="constrained")
+    grid = drawn.add_gridspec(6, columns)
     letters = iter("abcdefghijklmnop")
     shared: list[Axes] = []
     for column, method in enumerate(cyclic):
-        top = made.add_subplot(grid[:3, column], sharey=shared[0] if shared else None)
-        middle = made.add_subplot(grid[3:5, column], sharex=top)
-        bottom = made.add_subplot(grid[5:, column], sharex=top)
+        top = drawn.add_subplot(grid[:3, column], sharey=shared[0] if shared else None)
+        middle = drawn.add_subplot(grid[3:5, column], sharex=top)
+        bottom = drawn.add_subplot(grid[5:, column], sharex=top)
         shared.append(top)
         _draw_cycles(top, middle, bottom, dataset, method)
         for ax in (top, middle, bottom):
             ax.set_title(f"({next(letters)})", loc="left")
-    budgets = made.add_subplot(grid[:3, -1])
+    budgets = drawn.add_subplot(grid[:3, -1])
     _draw_budgets(budgets, dataset)
-    pairs = made.add_subplot(grid[3:, -1])
+    pairs = drawn.add_subplot(grid[3:, -1])
     _draw_disagreement(pairs, dataset)
     for ax in (budgets, pairs):
         ax.set_title(f"({next(letters)})", loc="left")
-    return made
+    return drawn
 
 
 def _name(dataset: xr.Dataset, method: int) -> str:
@@ -178,11 +175,11 @@ def _draw_disagreement(ax: Axes, dataset: xr.Dataset) -> None:
     for method in range(len(names)):
         look = _look(method)
         for (face, _), values, shift in zip(styles, _pairs(dataset, method), (-0.1, 0.1), strict=True):
-            found = mean(values)
-            if found.number:
-                error = 0.0 if np.isnan(found.error) else found.error
+            averaged = mean(values)
+            if averaged.number:
+                error = 0.0 if np.isnan(averaged.error) else averaged.error
                 filled = face or look["color"]
-                ax.errorbar(method + shift, found.value, error, capsize=2, markerfacecolor=filled, **look)
+                ax.errorbar(method + shift, averaged.value, error, capsize=2, markerfacecolor=filled, **look)
     for face, label in styles:
         filled = face or GREY
         ax.plot([], [], "o", color=GREY, markerfacecolor=filled, label=label)

@@ -12,23 +12,23 @@ from matplotlib.ticker import MaxNLocator
 
 from langevin.observables.overlaps import dynamical_susceptibility, overlap_distribution, overlaps
 from langevin.observables.sufficiency import too_few
+from langevin.results.configurations import HOLDERS
+from langevin.results.kinds import TWO_TIME, has
 
 from .panels import band
+from .registry import register
 from .style import BLUE, GREY, colours_of, ensemble_label, number, time_label, waiting_time_legend
 
 #: The figure's name among quantities.
 CHI4 = "chi4"
 
-#: Variables that hold configurations → their dimension of time.
-_HOLDERS = {"snapshot": "snapshot_time", "configuration": "time"}
-
 
 def has_fluctuations(dataset: xr.Dataset) -> bool:
     """Say whether the file holds C of several replicas, per degree of freedom, and how many these are."""
-    if "correlation" not in dataset or dataset["correlation"].dims != ("replica", "waiting_time", "lag"):
+    if not has(dataset, "correlation", *TWO_TIME):
         return False
-    found = dataset["correlation"]
-    return found.attrs.get("kind") is None and _size(dataset) > 0 and found.sizes["replica"] > 2
+    values = dataset["correlation"]
+    return values.attrs.get("kind") is None and _size(dataset) > 0 and values.sizes["replica"] > 2
 
 
 def _size(dataset: xr.Dataset) -> int:
@@ -36,6 +36,7 @@ def _size(dataset: xr.Dataset) -> int:
     return int(dataset["correlation"].attrs.get("dof", dataset.sizes.get("dof", 0)))
 
 
+@register(CHI4, fits=has_fluctuations)
 def fluctuation_figure(dataset: xr.Dataset) -> Figure:
     """Draw χ₄(t_w, t) against the lag, and P(q) of the last stored configuration.
 
@@ -44,20 +45,20 @@ def fluctuation_figure(dataset: xr.Dataset) -> Figure:
     standard error over samples), where configurations are stored.
     """
     values = dataset["correlation"]
-    found = dynamical_susceptibility(values, _size(dataset))
-    reached = np.flatnonzero(np.isfinite(found["chi4"].to_numpy()).any(-1)).tolist()
+    chi4 = dynamical_susceptibility(values, _size(dataset))
+    reached = np.flatnonzero(np.isfinite(chi4["chi4"].to_numpy()).any(-1)).tolist()
     colours, pairs = colours_of(reached), _pairs(dataset)
     panels = 1 if pairs is None else 2
-    made = Figure(figsize=(4.3 * panels, 4.0), layout="constrained")
-    axes = np.atleast_1d(np.asarray(made.subplots(1, panels)))
+    drawn = Figure(figsize=(4.3 * panels, 4.0), layout="constrained")
+    axes = np.atleast_1d(np.asarray(drawn.subplots(1, panels)))
     lag, split = dataset["lag"].to_numpy(), False
-    lacking = too_few("chi4", int(found["chi4_error"].attrs["samples"]))
+    lacking = too_few("chi4", int(chi4["chi4_error"].attrs["samples"]))
     for i, colour in colours.items():
-        mean, error, inside = (found[n][i].to_numpy() for n in ("chi4", "chi4_error", "chi4_thermal"))
+        mean, error, inside = (chi4[n][i].to_numpy() for n in ("chi4", "chi4_error", "chi4_thermal"))
         known = np.isfinite(mean)
         sure = np.where(bool(lacking), np.nan, error)[known]
         band(axes[0], lag[known], mean[known], sure, colour, "_")
-        apart = known & np.isfinite(inside) & np.isfinite(found["chi4_disorder"][i].to_numpy())
+        apart = known & np.isfinite(inside) & np.isfinite(chi4["chi4_disorder"][i].to_numpy())
         axes[0].plot(lag[apart], inside[apart], color=colour, ls="--", lw=1)
         split = split or bool(apart.any())
     _finish(axes[0], dataset, lacking, split)
@@ -66,8 +67,8 @@ def fluctuation_figure(dataset: xr.Dataset) -> Figure:
     for ax, letter in zip(axes, "ab", strict=False):
         ax.set_title(f"({letter})", loc="left")
     if colours:
-        waiting_time_legend(made, dataset["waiting_time"], colours)
-    return made
+        waiting_time_legend(drawn, dataset["waiting_time"], colours)
+    return drawn
 
 
 def _finish(ax: Axes, dataset: xr.Dataset, lacking: str, split: bool) -> None:
@@ -91,7 +92,7 @@ def _pairs(dataset: xr.Dataset) -> tuple[xr.DataArray, float] | None:
     )
     if np.unique(labels).size == labels.size:
         return None
-    for name, dim in _HOLDERS.items():
+    for name, dim in reversed(HOLDERS.items()):
         if name not in dataset:
             continue
         for k in reversed(range(dataset.sizes[dim])):
@@ -102,11 +103,11 @@ def _pairs(dataset: xr.Dataset) -> tuple[xr.DataArray, float] | None:
 
 
 def _draw_overlaps(ax: Axes, pairs: xr.DataArray, time: float) -> None:
-    found = overlap_distribution(pairs)
+    distribution = overlap_distribution(pairs)
     low, high, density, error = (
-        found[n].to_numpy() for n in ("overlap_low", "overlap_high", "density", "density_error")
+        distribution[n].to_numpy() for n in ("overlap_low", "overlap_high", "density", "density_error")
     )
-    samples = int(found["density_error"].attrs["samples"])
+    samples = int(distribution["density_error"].attrs["samples"])
     of = "samples" if np.unique(pairs["sample"]).size > 1 else "replicas"
     lacking = too_few("overlap_density", samples)
     label: Any = f"{pairs.size} pairs, {samples} {of}" + (f"\nno bars: {lacking}" if lacking else "")

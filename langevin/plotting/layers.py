@@ -16,8 +16,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from langevin.observables.statistics import Estimate, average
+from langevin.results.kinds import TWO_TIME, has
 
 from .panels import draw_two_time, estimate, reached_times
+from .registry import register
 from .style import (
     GREY,
     axis_label,
@@ -47,7 +49,7 @@ _DASHED = (0, (3, 1.5))
 
 def has_layers(dataset: xr.Dataset, name: str = LAYERS) -> bool:
     """Return whether a file has angles, or displacements, of layers over waiting time and lag."""
-    return name in dataset and dataset[name].dims == ("replica", "waiting_time", "lag", "layer")
+    return has(dataset, name, *TWO_TIME, "layer")
 
 
 def has_layer_displacements(dataset: xr.Dataset) -> bool:
@@ -60,6 +62,7 @@ def _evenly(count: int, most: int) -> list[int]:
     return [int(k) for k in np.unique(np.linspace(0, count - 1, min(count, most)).round())] if count else []
 
 
+@register(LAYERS, fits=has_layers)
 def layer_figure(dataset: xr.Dataset) -> Figure:
     """Draw the angle of each layer against the lag, one curve for each waiting time, on axes they share."""
     count = dataset.sizes["layer"]
@@ -69,8 +72,8 @@ def layer_figure(dataset: xr.Dataset) -> Figure:
     colours = colours_of(reached)
     columns = min(3, len(parts))
     rows = math.ceil(len(parts) / columns)
-    made = Figure(figsize=(max(4.6, 3.6 * columns), 3.2 * rows + 0.6), layout="constrained")
-    axes = np.asarray(made.subplots(rows, columns, squeeze=False, sharey=True)).ravel()
+    drawn = Figure(figsize=(max(4.6, 3.6 * columns), 3.2 * rows + 0.6), layout="constrained")
+    axes = np.asarray(drawn.subplots(rows, columns, squeeze=False, sharey=True)).ravel()
     for ax, part, k in zip(axes, parts, shown, strict=False):
         draw_two_time(ax, part, LAYERS, colours)
         ax.set_title(f"{dataset['layer'].to_numpy()[k]} ({k + 1} of {count})", fontsize=9)
@@ -79,10 +82,11 @@ def layer_figure(dataset: xr.Dataset) -> Figure:
     for ax in axes[len(parts) :]:
         ax.remove()
     if reached:
-        waiting_time_legend(made, dataset["waiting_time"], colours)
-    return made
+        waiting_time_legend(drawn, dataset["waiting_time"], colours)
+    return drawn
 
 
+@register(LAYER_MSD, fits=has_layer_displacements)
 def layer_msd_figure(dataset: xr.Dataset) -> Figure:
     """Draw the mean square displacement of each layer against the lag, a panel for each waiting time.
 
@@ -90,18 +94,18 @@ def layer_msd_figure(dataset: xr.Dataset) -> Figure:
     solid, biases, scales and shifts (one axis) are dashed; the whole network is black.
     """
     values = dataset[LAYER_MSD].transpose("replica", "waiting_time", "lag", "layer")
-    found = average(values)
-    known = np.flatnonzero(np.isfinite(found.mean.to_numpy()).any(axis=(1, 2)))
+    averaged = average(values)
+    known = np.flatnonzero(np.isfinite(averaged.mean.to_numpy()).any(axis=(1, 2)))
     shown = [int(known[k]) for k in _evenly(known.size, _PANELS)]
     columns = 2 if len(shown) == 4 else min(3, max(1, len(shown)))
     rows = max(1, math.ceil(len(shown) / columns))
-    made = Figure(figsize=(max(4.6, 2.9 * columns + 0.9), 2.9 * rows + 0.9), layout="constrained")
-    axes = np.asarray(made.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)).ravel()
+    drawn = Figure(figsize=(max(4.6, 2.9 * columns + 0.9), 2.9 * rows + 0.9), layout="constrained")
+    axes = np.asarray(drawn.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)).ravel()
     count = dataset.sizes["layer"]
     colours = colours_of(range(count))
     whole = average(dataset["msd"]).mean if "msd" in dataset else None
     for ax, i, letter in zip(axes, shown, "abcdef", strict=False):
-        _draw_layers(ax, Estimate(*(part.isel(waiting_time=i) for part in found)), colours)
+        _draw_layers(ax, Estimate(*(part.isel(waiting_time=i) for part in averaged)), colours)
         if whole is not None:
             ax.plot(whole["lag"], whole.isel(waiting_time=i), color="black", lw=1.6, zorder=4)
         ax.set_title(
@@ -118,8 +122,8 @@ def layer_msd_figure(dataset: xr.Dataset) -> Figure:
         ax.remove()
     if shown:
         label_log(axes[0])
-        _name_layers(made, list(axes[: len(shown)]), dataset, colours)
-    return made
+        _name_layers(drawn, list(axes[: len(shown)]), dataset, colours)
+    return drawn
 
 
 def _vectors(dataset: xr.Dataset | xr.DataArray) -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -129,11 +133,11 @@ def _vectors(dataset: xr.Dataset | xr.DataArray) -> np.ndarray[Any, np.dtype[np.
     return dataset["layer_axes"].to_numpy() < 2
 
 
-def _draw_layers(ax: Axes, found: Estimate, colours: Mapping[int, Any]) -> None:
+def _draw_layers(ax: Axes, averaged: Estimate, colours: Mapping[int, Any]) -> None:
     """Draw a curve for each layer at one waiting time; of few layers with the band of its error."""
-    lag, many = found.mean["lag"].to_numpy(), len(colours) > _NAMED
-    for k, vector in enumerate(_vectors(found.mean)):
-        mean, error = (part.isel(layer=k).to_numpy() for part in found)
+    lag, many = averaged.mean["lag"].to_numpy(), len(colours) > _NAMED
+    for k, vector in enumerate(_vectors(averaged.mean)):
+        mean, error = (part.isel(layer=k).to_numpy() for part in averaged)
         there = np.isfinite(mean) & (mean > 0)
         # Vectors are half of a deep net, and the smaller part of its weights: behind the others.
         width = (0.6 if vector else 1.0) if many else 1.3
@@ -144,7 +148,7 @@ def _draw_layers(ax: Axes, found: Estimate, colours: Mapping[int, Any]) -> None:
             ax.fill_between(lag[there], *edges, color=colours[k], alpha=0.2, lw=0)
 
 
-def _name_layers(made: Figure, axes: list[Axes], dataset: xr.Dataset, colours: Mapping[int, Any]) -> None:
+def _name_layers(drawn: Figure, axes: list[Axes], dataset: xr.Dataset, colours: Mapping[int, Any]) -> None:
     """Say which colour is which layer: a legend below the panels for few, a bar beside them for many."""
     names, vectors = dataset["layer"].to_numpy(), _vectors(dataset)
     handles = [(Line2D([], [], color="black", lw=1.6), "whole network")] if "msd" in dataset else []
@@ -159,19 +163,19 @@ def _name_layers(made: Figure, axes: list[Axes], dataset: xr.Dataset, colours: M
             (Line2D([], [], color=GREY, lw=1.0), "matrices and filters"),
             (Line2D([], [], color=GREY, lw=0.6, ls=_DASHED), "biases, scales, shifts"),
         ]
-    width = made.get_figwidth()
+    width = drawn.get_figwidth()
     longest = max(len(label) for _, label in handles) if handles else 1
     # A sample of the line takes the room of six letters, a letter a fifteenth of an inch.
     columns = max(1, min(len(handles), int(15 * width / (longest + 6))))
     if handles:
         marks, labels = zip(*handles, strict=True)
         title = ensemble_label(dataset[LAYER_MSD]).replace("\n", "; ")
-        made.legend(marks, labels, loc="outside lower center", ncols=columns, title=title)
+        drawn.legend(marks, labels, loc="outside lower center", ncols=columns, title=title)
     if few:
         return
     shades = matplotlib.colors.ListedColormap([colours[k] for k in range(len(names))])
     scale = ScalarMappable(BoundaryNorm(np.arange(len(names) + 1) + 0.5, len(names)), shades)
-    bar = made.colorbar(scale, ax=axes, pad=0.02, aspect=30)
+    bar = drawn.colorbar(scale, ax=axes, pad=0.02, aspect=30)
     main = np.flatnonzero(~vectors) if not vectors.all() else np.arange(len(names))
     marked = [int(main[k]) for k in _evenly(main.size, _MARKS)]
     bar.set_ticks([k + 1 for k in marked], labels=[str(names[k]) for k in marked], fontsize=6.5)

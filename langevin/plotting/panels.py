@@ -32,20 +32,20 @@ _PARAMETERS = {"wavenumber": "k", "overlap_distance": "a"}
 def draw_energy(ax: Axes, dataset: xr.Dataset) -> None:
     """Draw energy against log time, its standard error, the matching exponential and the asymptote."""
     energy = dataset["energy"]
-    found = estimate(dataset, "energy")
+    estimated = estimate(dataset, "energy")
     time = dataset["time"].to_numpy()
-    shown = (time > 0) & np.isfinite(found.mean.to_numpy())
+    shown = (time > 0) & np.isfinite(estimated.mean.to_numpy())
     band(
         ax,
         time[shown],
-        found.mean.to_numpy()[shown],
-        found.error.to_numpy()[shown],
+        estimated.mean.to_numpy()[shown],
+        estimated.error.to_numpy()[shown],
         BLUE,
         ensemble_label(energy),
     )
-    exponential = matching_exponential(time, found.mean)
+    exponential = matching_exponential(time, estimated.mean)
     # In equilibrium there is no decay to compare with: it must exceed the noise.
-    noise = np.max(np.nan_to_num(found.error), initial=0.0)
+    noise = np.max(np.nan_to_num(estimated.error), initial=0.0)
     if exponential is not None and shown.any() and exponential.start - exponential.end > 5 * noise:
         fine = np.geomspace(time[shown][0], time[shown][-1], 300)
         label = f"exponential, τ = {exponential.tau:.2g}"
@@ -59,8 +59,8 @@ def draw_energy(ax: Axes, dataset: xr.Dataset) -> None:
 
 def draw_one_time(ax: Axes, dataset: xr.Dataset, name: str) -> None:
     """Draw a one-time observable against log time with its standard error; logarithmic, if over decades."""
-    found, time = estimate(dataset, name), dataset["time"].to_numpy()
-    mean, error = found.mean.to_numpy(), found.error.to_numpy()
+    estimated, time = estimate(dataset, name), dataset["time"].to_numpy()
+    mean, error = estimated.mean.to_numpy(), estimated.error.to_numpy()
     shown = (time > 0) & np.isfinite(mean)
     band(ax, time[shown], mean[shown], error[shown], BLUE, ensemble_label(dataset[name]))
     ax.set(xscale="log", xlabel=time_label(dataset["time"], "time $t$"), ylabel=axis_label(dataset[name], ""))
@@ -74,12 +74,12 @@ def draw_two_time(ax: Axes, dataset: xr.Dataset, name: str, colours: Mapping[int
 
     With `colours`, by index of the waiting time, a legend is the caller's.
     """
-    values, found = dataset[name], estimate(dataset, name)
+    values, estimated = dataset[name], estimate(dataset, name)
     waiting = values["waiting_time"].to_numpy()
-    reached = reached_times(found)
+    reached = reached_times(estimated)
     for i, colour in (colours_of(reached) if colours is None else colours).items():
         if i in reached:
-            curve(ax, found, i, colour, f"{waiting[i]:.3g}")
+            curve(ax, estimated, i, colour, f"{waiting[i]:.3g}")
     for key, letter in _PARAMETERS.items():
         if key in values.attrs:
             # Scattering functions and overlaps fall from the upper left.
@@ -147,22 +147,22 @@ def draw_displacement_response(ax: Axes, dataset: xr.Dataset, colours: Mapping[i
 
 def estimate(dataset: xr.Dataset, name: str) -> Estimate:
     """Return the average over replicas; of a single replica with the error that the file gives for it."""
-    found = average(dataset[name])
+    estimated = average(dataset[name])
     if f"{name}_error" in dataset and dataset.sizes["replica"] == 1:
-        return Estimate(found.mean, dataset[f"{name}_error"].isel(replica=0))
-    return found
+        return Estimate(estimated.mean, dataset[f"{name}_error"].isel(replica=0))
+    return estimated
 
 
-def reached_times(found: Estimate) -> list[int]:
+def reached_times(estimated: Estimate) -> list[int]:
     """Return the indices of the waiting times with anything to draw."""
-    return np.flatnonzero(np.isfinite(found.mean.to_numpy()).any(-1)).tolist()
+    return np.flatnonzero(np.isfinite(estimated.mean.to_numpy()).any(-1)).tolist()
 
 
-def curve(ax: Axes, found: Estimate, i: int, colour: Any, label: str) -> None:
+def curve(ax: Axes, estimated: Estimate, i: int, colour: Any, label: str) -> None:
     """Draw one waiting time against the lag, where it is known."""
-    mean, error = found.mean[i].to_numpy(), found.error[i].to_numpy()
+    mean, error = estimated.mean[i].to_numpy(), estimated.error[i].to_numpy()
     shown = np.isfinite(mean)
-    band(ax, found.mean["lag"].to_numpy()[shown], mean[shown], error[shown], colour, label)
+    band(ax, estimated.mean["lag"].to_numpy()[shown], mean[shown], error[shown], colour, label)
 
 
 def band(ax: Axes, x: Any, mean: Any, error: Any, colour: Any, label: str) -> None:

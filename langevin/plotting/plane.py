@@ -19,8 +19,8 @@ from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from .registry import register
 from .style import VERMILION, as_written, axis_label, number, unit_label
-from .sweep import refused
 
 #: Contours: their number, and over which power of ten they spread at most.
 LEVELS, DECADES = 12, 3.0
@@ -44,16 +44,12 @@ _HALO = [patheffects.withStroke(linewidth=2.6, foreground="white")]
 _STYLES, _MARKERS = ("-", "--", "-.", ":"), ("o", "s", "^", "D")
 
 
-def has_plane(dataset: xr.Dataset) -> bool:
-    """Say whether a file holds a plane."""
-    return "energy" in dataset and dataset["energy"].dims == GRID
-
-
 def planar(dataset: xr.Dataset) -> list[str]:
     """Return what can be drawn on the plane."""
     return [str(name) for name, values in dataset.data_vars.items() if values.dims == GRID]
 
 
+@register("quantities on a plane", names=planar, kinds=["plane"], priority=1)
 def plane_figure(dataset: xr.Dataset, quantity: str | None = None) -> Figure:
     """Draw energy and test error side by side; the energy alone where there is no test set.
 
@@ -63,15 +59,8 @@ def plane_figure(dataset: xr.Dataset, quantity: str | None = None) -> Figure:
         As `langevin plane` writes it.
     quantity : str, optional
         One quantity on the plane, in a single panel.
-
-    Raises
-    ------
-    UserError
-        If the file has no such quantity.
     """
     allowed = planar(dataset)
-    if quantity is not None and quantity not in allowed:
-        raise refused(dataset, quantity, allowed)
     panels = [quantity] if quantity else ["energy", *[n for n in BESIDE if n in allowed][:1]]
     width, height = (float(np.ptp(dataset[axis].to_numpy())) for axis in "xy")
     # Room for labels and the colour bar beside a field of some 3.4 inches, whatever its shape. Wide ones
@@ -82,18 +71,18 @@ def plane_figure(dataset: xr.Dataset, quantity: str | None = None) -> Figure:
     tall = max(wide * height / width, 1.2)
     rows, columns = (len(panels), 1) if stacked else (1, len(panels))
     size = (wide + 1.7) * columns, (tall + 0.7) * rows + 0.6
-    made = Figure(figsize=size, layout="constrained")
-    axes = np.asarray(made.subplots(rows, columns, squeeze=False)).ravel()
+    drawn = Figure(figsize=size, layout="constrained")
+    axes = np.asarray(drawn.subplots(rows, columns, squeeze=False)).ravel()
     for ax, name, letter in zip(axes, panels, "ab", strict=False):
-        _contours(made, ax, dataset[name])
+        _contours(drawn, ax, dataset[name])
         _drawn_in(ax, dataset)
         _frame(ax, dataset)
         if len(panels) > 1:
             ax.set_title(f"({letter})", loc="left")
     handles, labels = axes[0].get_legend_handles_labels()
     if handles:
-        made.legend(handles, labels, loc="outside lower center", ncols=min(len(handles), 4))
-    return made
+        drawn.legend(handles, labels, loc="outside lower center", ncols=min(len(handles), 4))
+    return drawn
 
 
 def levels_of(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -116,7 +105,7 @@ def levels_of(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return finite[0] + np.concatenate([[0.0], np.geomspace(low, top, LEVELS)])
 
 
-def _contours(made: Figure, ax: Axes, values: xr.DataArray) -> None:
+def _contours(drawn: Figure, ax: Axes, values: xr.DataArray) -> None:
     x, y, z = values["x"].to_numpy(), values["y"].to_numpy(), values.to_numpy()
     levels = levels_of(z)
     shades = matplotlib.colormaps["viridis"]
@@ -125,7 +114,7 @@ def _contours(made: Figure, ax: Axes, values: xr.DataArray) -> None:
     norm = BoundaryNorm(levels, shades.N, extend=extend)
     filled = ax.contourf(x, y, finite, levels=levels, cmap=shades, norm=norm, extend=extend)
     ax.contour(x, y, finite, levels=levels[1:], colors="white", linewidths=0.4, alpha=0.6)
-    bar = made.colorbar(filled, ax=ax, ticks=levels[::2], spacing="uniform", pad=0.02, shrink=0.9)
+    bar = drawn.colorbar(filled, ax=ax, ticks=levels[::2], spacing="uniform", pad=0.02, shrink=0.9)
     bar.ax.set_yticklabels(_printed(levels[::2]))
     bar.ax.minorticks_off()
     bar.set_label(axis_label(values, ""))

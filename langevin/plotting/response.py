@@ -14,8 +14,10 @@ from langevin.observables.equal_time import equal_time
 from langevin.observables.fixed_time import at_observation_time
 from langevin.observables.response import fdt_ratio, fdt_ratio_at
 from langevin.observables.statistics import Array, Estimate, average
+from langevin.results.kinds import TWO_TIME, has
 
 from .panels import band, estimate, reached_times
+from .registry import register
 from .style import (
     GREY,
     VERMILION,
@@ -47,7 +49,7 @@ _LEAST = 5
 def is_conjugate(dataset: xr.Dataset) -> bool:
     """Say whether the file holds a correlation and the response that is conjugate to it."""
     names = ("correlation", "integrated_response")
-    if not all(n in dataset and dataset[n].dims == ("replica", "waiting_time", "lag") for n in names):
+    if not all(has(dataset, n, *TWO_TIME) for n in names):
         return False
     of = dataset["integrated_response"].attrs.get("conjugate", "correlation")
     return bool(of == "correlation") and dataset["correlation"].attrs.get("kind") is None
@@ -59,11 +61,11 @@ def units(dataset: xr.Dataset) -> xr.Dataset | None:
     It follows from msd and correlation, which have the same dimensions.
     """
     names = ("msd", "correlation")
-    if not all(n in dataset and dataset[n].dims == ("replica", "waiting_time", "lag") for n in names):
+    if not all(has(dataset, n, *TWO_TIME) for n in names):
         return None
-    found = equal_time(dataset["correlation"], dataset["msd"])
-    off = np.abs(found["at_end"].to_numpy() - 1)
-    return None if np.nanmax(off, initial=0.0) <= _ROUNDING else found
+    unit = equal_time(dataset["correlation"], dataset["msd"])
+    off = np.abs(unit["at_end"].to_numpy() - 1)
+    return None if np.nanmax(off, initial=0.0) <= _ROUNDING else unit
 
 
 def parts_of(values: xr.DataArray, unit: xr.DataArray) -> xr.DataArray:
@@ -73,20 +75,20 @@ def parts_of(values: xr.DataArray, unit: xr.DataArray) -> xr.DataArray:
     """
     mean, whole = average(values).mean, average(unit).mean
     ratio = mean / whole.where(whole > 0)
-    made = ratio + (values - ratio * unit) / whole.where(whole > 0)
-    return made.transpose(*values.dims).assign_attrs(values.attrs)
+    parts = ratio + (values - ratio * unit) / whole.where(whole > 0)
+    return parts.transpose(*values.dims).assign_attrs(values.attrs)
 
 
 def with_unit_correlation(dataset: xr.Dataset) -> xr.Dataset:
     """Return the dataset with C(t_w, t_w + t)/C(t_w, t_w) as correlation, where C does not begin at 1."""
-    found = units(dataset)
-    if found is None:
+    unit = units(dataset)
+    if unit is None:
         return dataset
-    made = parts_of(dataset["correlation"], found["at_waiting"].broadcast_like(dataset["correlation"]))
+    scaled = parts_of(dataset["correlation"], unit["at_waiting"].broadcast_like(dataset["correlation"]))
     about = {"symbol": "$C(t_w, t_w+t)/C(t_w, t_w)$", "long_name": "two-time correlation"}
-    made.attrs = {**dataset["correlation"].attrs, **about, "units": "1"}
+    scaled.attrs = {**dataset["correlation"].attrs, **about, "units": "1"}
     changed = dataset.drop_vars("correlation_error", errors="ignore")
-    return changed.assign(correlation=made)
+    return changed.assign(correlation=scaled)
 
 
 def draw_response(ax: Axes, dataset: xr.Dataset, colours: Mapping[int, Any]) -> None:
@@ -168,18 +170,19 @@ def observation_times(dataset: xr.Dataset) -> list[float]:
     if not np.isfinite(pairs).any():
         return []
     wanted = [*dataset["waiting_time"].to_numpy().tolist(), float(np.nanmax(pairs))]
-    found = []
+    times = []
     for t in sorted({float(t) for t in wanted if t > 0}):
         try:
             at = at_observation_time(dataset["integrated_response"], t)
         except ValueError:
             continue
         if at.sizes["lag"] >= _LEAST:
-            found.append(t)
-    spread = np.linspace(0, len(found) - 1, min(len(found), _TIMES)).round().astype(int)
-    return [found[k] for k in np.unique(spread)]
+            times.append(t)
+    spread = np.linspace(0, len(times) - 1, min(len(times), _TIMES)).round().astype(int)
+    return [times[k] for k in np.unique(spread)]
 
 
+@register(FDT, fits=is_conjugate)
 def fdt_figure(dataset: xr.Dataset) -> Figure:
     """Draw χ against C along the lag, and with the observation time t fixed, and the X that both give.
 
@@ -190,8 +193,8 @@ def fdt_figure(dataset: xr.Dataset) -> Figure:
     """
     unit, times = units(dataset), observation_times(dataset)
     colours = colours_of(reached_times(estimate(dataset, "integrated_response")))
-    made = Figure(figsize=(3.6 * (3 if times else 2), 3.9), layout="constrained")
-    axes = np.asarray(made.subplots(1, 3 if times else 2)).ravel()
+    drawn = Figure(figsize=(3.6 * (3 if times else 2), 3.9), layout="constrained")
+    axes = np.asarray(drawn.subplots(1, 3 if times else 2)).ravel()
     draw_response(axes[0], dataset, colours)
     if times:
         _draw_at_times(axes[1], dataset, unit, times)
@@ -200,8 +203,8 @@ def fdt_figure(dataset: xr.Dataset) -> Figure:
         ax.set_title(f"({letter})", loc="left")
     if colours:
         note = few(dataset["integrated_response"])
-        waiting_time_legend(made, dataset["waiting_time"], colours, "(a) waiting time $t_w$", note)
-    return made
+        waiting_time_legend(drawn, dataset["waiting_time"], colours, "(a) waiting time $t_w$", note)
+    return drawn
 
 
 def _draw_at_times(ax: Axes, dataset: xr.Dataset, unit: xr.Dataset | None, times: list[float]) -> None:
@@ -264,8 +267,8 @@ def _draw_ratios(
     ax.set_ylabel("fluctuation-dissipation ratio $X$" if temperature > 0 else "$-d\\chi/dC$, $1/T_{eff}$")
 
 
-def _draw_ratio(ax: Axes, found: xr.Dataset, colour: Any, style: str) -> None:
-    x, mean, error = (found[n].to_numpy() for n in ("correlation", "fdt_ratio", "fdt_ratio_error"))
+def _draw_ratio(ax: Axes, ratio: xr.Dataset, colour: Any, style: str) -> None:
+    x, mean, error = (ratio[n].to_numpy() for n in ("correlation", "fdt_ratio", "fdt_ratio_error"))
     known = np.isfinite(x) & np.isfinite(mean)
     order = np.argsort(x[known])
     x, mean, error = (v[known][order] for v in (x, mean, error))

@@ -24,6 +24,7 @@ from langevin.observables.landscape.spectra import (
 from langevin.observables.statistics import average
 
 from .panels import band
+from .registry import register
 from .style import (
     BLUE,
     GREY,
@@ -47,6 +48,7 @@ LABELLED, CURVES = 8, 10
 _LINEAR, _DECADES = 0.25, 6
 
 
+@register(HESSIAN, fits=has_spectrum)
 def spectrum_figure(dataset: xr.Dataset) -> Figure:
     """Draw the spectra of a file in four panels, and in further ones what is stored besides.
 
@@ -62,19 +64,19 @@ def spectrum_figure(dataset: xr.Dataset) -> Figure:
     dataset : Dataset
         With `hessian_eigenvalue`, or `ritz_value` and `ritz_weight`.
     """
-    found = summary(dataset)
-    reached = np.flatnonzero(found["lowest"].notnull().any("replica").to_numpy()).tolist()
+    spectrum = summary(dataset)
+    reached = np.flatnonzero(spectrum["lowest"].notnull().any("replica").to_numpy()).tolist()
     places = np.linspace(0, len(reached) - 1, min(CURVES, len(reached))).round().astype(int)
     colours = colours_of([reached[i] for i in places])
     further = [draw for draw, name in _FURTHER if name in dataset]
     lines = 2 + (len(further) + 1) // 2
-    made = Figure(figsize=(8.2, 3.7 * lines), layout="constrained")
-    axes = np.asarray(made.subplots(lines, 2)).ravel()
+    drawn = Figure(figsize=(8.2, 3.7 * lines), layout="constrained")
+    axes = np.asarray(drawn.subplots(lines, 2)).ravel()
     circle = "semicircle_radius" in _main(dataset).attrs
     if not reached:
         for ax in axes:
             ax.set_axis_off()
-        return made
+        return drawn
     for ax, letter in zip(axes, "abcdefgh", strict=False):
         ax.set_title(f"({letter})", loc="left")
     if circle or not is_exact(dataset):
@@ -84,20 +86,20 @@ def spectrum_figure(dataset: xr.Dataset) -> Figure:
     if is_exact(dataset):
         draw_boxes(axes[1], dataset, reached)
     else:
-        draw_edges(axes[1], dataset, found)
-    draw_negative(axes[2], found, "" if is_exact(dataset) else ",\nfrom Ritz weights")
-    if {"energy", "test_loss"} <= set(dataset) and "trace_per_row" in found:
-        draw_trace(axes[3], dataset, found, colours)
+        draw_edges(axes[1], dataset, spectrum)
+    draw_negative(axes[2], spectrum, "" if is_exact(dataset) else ",\nfrom Ritz weights")
+    if {"energy", "test_loss"} <= set(dataset) and "trace_per_row" in spectrum:
+        draw_trace(axes[3], dataset, spectrum, colours)
     elif is_exact(dataset):
-        draw_edges(axes[3], dataset, found)
+        draw_edges(axes[3], dataset, spectrum)
     else:
         axes[3].remove()
     for ax, draw in zip(axes[4:], further, strict=False):
         draw(ax, dataset, colours)
     for ax in axes[4 + len(further) :]:
         ax.remove()
-    waiting_time_legend(made, dataset["hessian_time"], colours, "time $t$", few(_main(dataset)))
-    return made
+    waiting_time_legend(drawn, dataset["hessian_time"], colours, "time $t$", few(_main(dataset)))
+    return drawn
 
 
 def _main(dataset: xr.Dataset) -> xr.DataArray:
@@ -106,13 +108,13 @@ def _main(dataset: xr.Dataset) -> xr.DataArray:
 
 def draw_ranks(ax: Axes, dataset: xr.Dataset, colours: Mapping[int, Any]) -> None:
     """Draw the mean k-th eigenvalue against k, one curve for each time, with its standard error."""
-    found = average(dataset["hessian_eigenvalue"])
+    averaged = average(dataset["hessian_eigenvalue"])
     rank = np.arange(1, dataset.sizes["mode"] + 1)
     for i, colour in colours.items():
-        mean, error = found.mean[i].to_numpy(), found.error[i].to_numpy()
+        mean, error = averaged.mean[i].to_numpy(), averaged.error[i].to_numpy()
         band(ax, rank, mean, error, colour, "_")
     ax.axhline(0, color=GREY, lw=0.6)
-    _symmetric(ax, dataset["hessian_eigenvalue"].to_numpy(), found.mean.to_numpy())
+    _symmetric(ax, dataset["hessian_eigenvalue"].to_numpy(), averaged.mean.to_numpy())
     ax.set(xlabel="rank $k$, from the lowest", ylabel=r"eigenvalue $\lambda_k$, mean over replicas")
 
 
@@ -148,9 +150,9 @@ def draw_boxes(ax: Axes, dataset: xr.Dataset, times: list[int]) -> None:
 
 def draw_density(ax: Axes, dataset: xr.Dataset, colours: Mapping[int, Any]) -> None:
     """Draw the mean density at each time, and the semicircle that the attributes name, at the mean energy."""
-    found = spectral_density(dataset)
-    at, attributes = found["eigenvalue"].to_numpy(), _main(dataset).attrs
-    mean = average(found).mean.to_numpy()
+    densities = spectral_density(dataset)
+    at, attributes = densities["eigenvalue"].to_numpy(), _main(dataset).attrs
+    mean = average(densities).mean.to_numpy()
     for i, colour in colours.items():
         ax.plot(at, mean[i], color=colour)
     ax.axvline(0, color=GREY, lw=0.6)
@@ -168,7 +170,7 @@ def draw_density(ax: Axes, dataset: xr.Dataset, colours: Mapping[int, Any]) -> N
         # A bulk at zero and a few large ones are not seen together on a linear axis.
         top = float(np.nanmax(mean))
         ax.set(yscale="log", ylim=(1e-6 * top, 3 * top))
-    width = float(found.attrs["width"])
+    width = float(densities.attrs["width"])
     ax.set(xlabel=r"eigenvalue $\lambda$", ylabel=rf"density $\rho(\lambda)$, peaks of width {width:.2g}")
     legend_above(ax)
 
@@ -180,38 +182,38 @@ def _centres(dataset: xr.Dataset, times: list[int]) -> NDArray[np.float64]:
     return np.asarray(slope * energy[times], dtype=np.float64)
 
 
-def draw_negative(ax: Axes, found: xr.Dataset, addition: str = "") -> None:
+def draw_negative(ax: Axes, spectrum: xr.Dataset, addition: str = "") -> None:
     """Draw the number of negative eigenvalues against time; their fraction where it alone is known."""
-    name, word = ("negative", "number") if "negative" in found else ("negative_fraction", "fraction")
-    _against_time(ax, found[name], BLUE, "_")
+    name, word = ("negative", "number") if "negative" in spectrum else ("negative_fraction", "fraction")
+    _against_time(ax, spectrum[name], BLUE, "_")
     ax.set_ylim(0, None)
     ax.set_ylabel(f"{word} of negative eigenvalues{addition}")
-    _time_axis(ax, found)
+    _time_axis(ax, spectrum)
 
 
-def draw_edges(ax: Axes, dataset: xr.Dataset, found: xr.Dataset) -> None:
+def draw_edges(ax: Axes, dataset: xr.Dataset, spectrum: xr.Dataset) -> None:
     """Draw the lowest and the highest eigenvalue against time, beside the edges of the semicircle."""
     for name, colour in (("lowest", BLUE), ("highest", VERMILION)):
-        _against_time(ax, found[name], colour, name)
+        _against_time(ax, spectrum[name], colour, name)
     attributes = _main(dataset).attrs
     if "semicircle_radius" in attributes and "energy" in dataset:
-        every = np.arange(found.sizes["hessian_time"])
+        every = np.arange(spectrum.sizes["hessian_time"])
         centre, radius = _centres(dataset, every.tolist()), float(attributes["semicircle_radius"])
-        time = found["hessian_time"].to_numpy()
+        time = spectrum["hessian_time"].to_numpy()
         for sign, label in ((-1, r"edges, $N\to\infty$"), (1, "_")):
             ax.plot(time[time > 0], (centre + sign * radius)[time > 0], color=GREY, ls=":", label=label)
     ax.axhline(0, color=GREY, lw=0.6)
     ax.set_ylabel(r"extreme eigenvalue $\lambda$")
-    _time_axis(ax, found)
+    _time_axis(ax, spectrum)
     legend_above(ax)
 
 
-def draw_trace(ax: Axes, dataset: xr.Dataset, found: xr.Dataset, colours: Mapping[int, Any]) -> None:
+def draw_trace(ax: Axes, dataset: xr.Dataset, spectrum: xr.Dataset, colours: Mapping[int, Any]) -> None:
     """Draw the trace per row against test loss minus training loss, a point for each replica and time."""
     at = {"time": dataset["hessian_time"]}
     gap = (dataset["test_loss"].sel(at) - dataset["energy"].sel(at)).transpose("replica", "hessian_time")
     trace, error = (
-        found[name].transpose("replica", "hessian_time").to_numpy()
+        spectrum[name].transpose("replica", "hessian_time").to_numpy()
         for name in ("trace_per_row", "trace_per_row_error")
     )
     size = max(4.0, 30.0 / math.sqrt(max(1, gap.sizes["replica"] / 10)))
@@ -232,8 +234,8 @@ def draw_gauss_newton(ax: Axes, dataset: xr.Dataset, colours: Mapping[int, Any])
     other = gauss_newton(dataset)
     if is_exact(dataset):
         for part, colour, label in ((dataset, BLUE, "$H$"), (other, VERMILION, "$G$")):
-            found = average(part["hessian_eigenvalue"].isel(hessian_time=last, mode=slice(None, None, -1)))
-            mean, error = found.mean.to_numpy(), found.error.to_numpy()
+            averaged = average(part["hessian_eigenvalue"].isel(hessian_time=last, mode=slice(None, None, -1)))
+            mean, error = averaged.mean.to_numpy(), averaged.error.to_numpy()
             shown = mean > ZERO * mean[0]
             # What is not positive has no place on the axis: H crosses zero where the curve ends.
             end = int(np.argmin(shown)) if not shown.all() else len(shown)
@@ -284,8 +286,8 @@ _FURTHER = ((draw_gauss_newton, "ggn_trace"), (draw_overlaps, "hessian_vector"))
 
 def _against_time(ax: Axes, values: xr.DataArray, colour: str, label: str) -> None:
     """Draw mean and standard error against log time; t = 0 has no place there and becomes a line."""
-    found, time = average(values), values["hessian_time"].to_numpy()
-    mean, error = found.mean.to_numpy(), found.error.to_numpy()
+    averaged, time = average(values), values["hessian_time"].to_numpy()
+    mean, error = averaged.mean.to_numpy(), averaged.error.to_numpy()
     shown = (time > 0) & np.isfinite(mean)
     ax.plot(time[shown], mean[shown], ls="", marker="o", ms=3, color=colour)
     band(ax, time[shown], mean[shown], error[shown], colour, label)
@@ -293,10 +295,10 @@ def _against_time(ax: Axes, values: xr.DataArray, colour: str, label: str) -> No
         ax.axhline(mean[k], color=colour, ls="--", lw=0.8, label="at $t = 0$" if label == "_" else "_")
 
 
-def _time_axis(ax: Axes, found: xr.Dataset) -> None:
-    if (found["hessian_time"] > 0).any():
+def _time_axis(ax: Axes, spectrum: xr.Dataset) -> None:
+    if (spectrum["hessian_time"] > 0).any():
         ax.set_xscale("log")
-    ax.set_xlabel(time_label(found["hessian_time"], "time $t$"))
+    ax.set_xlabel(time_label(spectrum["hessian_time"], "time $t$"))
     legend_above(ax)
 
 
@@ -313,6 +315,3 @@ def _symmetric(ax: Axes, values: NDArray[np.float64], shown: NDArray[np.float64]
     ax.set_yscale("symlog", linthresh=10 ** math.floor(math.log10(linear)))
     low, high = float(np.nanmin(shown)), float(np.nanmax(shown))
     ax.set_ylim(2 * low if low < 0 else low / 2, 2 * high if high > 0 else high / 2)
-
-
-__all__ = ["HESSIAN", "has_spectrum", "spectrum_figure"]

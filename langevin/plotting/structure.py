@@ -11,8 +11,10 @@ from matplotlib.figure import Figure
 
 from langevin.errors import UserError
 from langevin.observables.statistics import average
+from langevin.results.kinds import TWO_TIME, has
 
 from .panels import band
+from .registry import register
 from .style import (
     GREY,
     axis_label,
@@ -32,15 +34,15 @@ _LAGS = 10
 
 def has_pairs(dataset: xr.Dataset) -> bool:
     """Say whether the file has pair correlation functions."""
-    return PAIRS in dataset and dataset[PAIRS].dims == ("replica", "waiting_time", "pair", "distance")
+    return has(dataset, PAIRS, "replica", "waiting_time", "pair", "distance")
 
 
 def has_scattering(dataset: xr.Dataset) -> bool:
     """Say whether the file has scattering functions at several wavenumbers."""
-    dims = ("replica", "waiting_time", "lag", "species", "wavenumber")
-    return SCATTERING in dataset and dataset[SCATTERING].dims == dims
+    return has(dataset, SCATTERING, *TWO_TIME, "species", "wavenumber")
 
 
+@register(PAIRS, fits=has_pairs)
 def pair_figure(dataset: xr.Dataset) -> Figure:
     """Draw g_ab(r), a panel for each pair of species, a curve for each waiting time.
 
@@ -49,17 +51,17 @@ def pair_figure(dataset: xr.Dataset) -> Figure:
     UserError
         If the run has reached no waiting time.
     """
-    values, found = dataset[PAIRS], average(dataset[PAIRS])
-    reached = np.flatnonzero(np.isfinite(found.mean.to_numpy()).any((1, 2))).tolist()
+    values, averaged = dataset[PAIRS], average(dataset[PAIRS])
+    reached = np.flatnonzero(np.isfinite(averaged.mean.to_numpy()).any((1, 2))).tolist()
     if not reached:
         raise UserError(f"--quantity {PAIRS}: the run has reached no waiting time yet")
     colours, r = colours_of(reached), dataset["distance"].to_numpy()
     # Counts of few pairs are skew: below one pair in every second sample the error does not hold.
     paired = ((values > 0).mean("replica") >= 0.5).to_numpy()
-    made, axes = _grid(values.sizes["pair"])
+    drawn, axes = _grid(values.sizes["pair"])
     for k, ax in enumerate(axes):
         for i, colour in colours.items():
-            mean, error = (v[i, k].to_numpy() for v in found)
+            mean, error = (v[i, k].to_numpy() for v in averaged)
             shown = np.isfinite(mean)
             ax.plot(r[shown], mean[shown], color=colour, label="_")
             sure = np.where(paired[i, k], error, np.nan)[shown]
@@ -69,10 +71,11 @@ def pair_figure(dataset: xr.Dataset) -> Figure:
         ax.set(xlabel=time_label(dataset["distance"], "distance $r$"), xlim=(0, None), ylim=(0, None))
         ax.set_ylabel(axis_label(values, rf"$g_{{{pair}}}(r)$"))
         ax.set_title(f"({chr(ord('a') + k)}) {pair}", loc="left")
-    waiting_time_legend(made, dataset["waiting_time"], colours, note=few(values))
-    return made
+    waiting_time_legend(drawn, dataset["waiting_time"], colours, note=few(values))
+    return drawn
 
 
+@register(SCATTERING, fits=has_scattering)
 def scattering_figure(dataset: xr.Dataset) -> Figure:
     """Draw F_s(k) at the latest waiting time with enough lags, a panel for each species, a curve for each k.
 
@@ -81,33 +84,33 @@ def scattering_figure(dataset: xr.Dataset) -> Figure:
     UserError
         If the run has reached no pair of times.
     """
-    values, found = dataset[SCATTERING], average(dataset[SCATTERING])
-    counts = np.isfinite(found.mean.to_numpy()).any((2, 3)).sum(1)
+    values, averaged = dataset[SCATTERING], average(dataset[SCATTERING])
+    counts = np.isfinite(averaged.mean.to_numpy()).any((2, 3)).sum(1)
     if not counts.any():
         raise UserError(f"--quantity {SCATTERING}: the run has reached no pair of times yet")
     i = int(np.flatnonzero(counts >= min(_LAGS, counts.max()))[-1])
     order = np.argsort(dataset["wavenumber"].to_numpy()).tolist()
     colours, lag = colours_of(order), dataset["lag"].to_numpy()
-    made, axes = _grid(values.sizes["species"])
+    drawn, axes = _grid(values.sizes["species"])
     for s, ax in enumerate(axes):
         for k, colour in colours.items():
-            mean, error = (v[i, :, s, k].to_numpy() for v in found)
+            mean, error = (v[i, :, s, k].to_numpy() for v in averaged)
             shown = np.isfinite(mean)
             band(ax, lag[shown], mean[shown], error[shown], colour, "_")
         ax.set(xscale="log", xlabel=time_label(dataset["lag"], "lag $t$"))
         ax.set_ylabel(axis_label(values, symbol(values)))
         waiting = number(float(dataset["waiting_time"][i]))
         ax.set_title(f"({chr(ord('a') + s)}) {dataset['species'][s].item()}, $t_w$ = {waiting}", loc="left")
-    waiting_time_legend(made, dataset["wavenumber"], colours, "wavenumber $k$", few(values))
-    return made
+    waiting_time_legend(drawn, dataset["wavenumber"], colours, "wavenumber $k$", few(values))
+    return drawn
 
 
 def _grid(count: int) -> tuple[Figure, list[Any]]:
     """Return a figure with so many panels, in rows of three at most."""
     columns = min(count, 3)
     rows = math.ceil(count / columns)
-    made = Figure(figsize=(max(4.1 * columns, 5.0), 3.2 * rows + 0.7), layout="constrained")
-    axes = np.asarray(made.subplots(rows, columns, squeeze=False)).ravel().tolist()
+    drawn = Figure(figsize=(max(4.1 * columns, 5.0), 3.2 * rows + 0.7), layout="constrained")
+    axes = np.asarray(drawn.subplots(rows, columns, squeeze=False)).ravel().tolist()
     for ax in axes[count:]:
         ax.remove()
-    return made, axes[:count]
+    return drawn, axes[:count]

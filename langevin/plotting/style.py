@@ -20,8 +20,10 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from langevin.observables.sufficiency import too_few
 from langevin.results.members import text
 
-#: Okabe and Ito's colours: distinct to every kind of colour vision.
-BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#555555"
+#: Okabe and Ito's colours: distinct to every kind of colour vision. Their yellow is too light for a line.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+BLUE, VERMILION = PALETTE[:2]
+BLACK, GREY = "#000000", "#555555"
 
 STYLE: Any = {
     "font.size": 9,
@@ -58,10 +60,10 @@ SYMBOLS = {
 }
 
 
-def entitle(made: Figure, title: str) -> None:
+def entitle(drawn: Figure, title: str) -> None:
     """Write the title above all panels, in as many lines as the width asks for."""
-    wrapped = "\n".join(textwrap.wrap(title, round(LETTERS * made.get_figwidth())))
-    made.suptitle(as_written(wrapped), fontsize=10)
+    wrapped = "\n".join(textwrap.wrap(title, round(LETTERS * drawn.get_figwidth())))
+    drawn.suptitle(as_written(wrapped), fontsize=10)
 
 
 def as_written(text: str) -> str:
@@ -85,7 +87,7 @@ def colours_of(indices: Sequence[int]) -> dict[int, Any]:
 
 
 def waiting_time_legend(
-    made: Figure,
+    drawn: Figure,
     waiting: xr.DataArray,
     colours: Mapping[int, Any],
     words: str = "waiting time $t_w$",
@@ -101,7 +103,7 @@ def waiting_time_legend(
     columns = math.ceil(named.size / rows)
     # A legend fills its columns one after the other; times are read along the rows.
     named = np.concatenate([named[k::columns] for k in range(columns)])
-    made.legend(
+    drawn.legend(
         [Line2D([], [], color=colours[i]) for i in named],
         [number(float(waiting[i])) for i in named],
         title=title,
@@ -110,14 +112,14 @@ def waiting_time_legend(
     )
 
 
-def member_legend(made: Figure, members: Sequence[Mapping[str, Any]], colours: Mapping[int, Any]) -> None:
+def member_legend(drawn: Figure, members: Sequence[Mapping[str, Any]], colours: Mapping[int, Any]) -> None:
     """Name the members of a sweep below the panels, by their labels; of many, a part."""
     count = len(members)
     named = np.unique(np.linspace(0, count - 1, min(count, NAMED)).round().astype(int)).tolist()
     labels = [as_written(", ".join(text(value) for value in members[i].values())) for i in named]
     title = ", ".join(name.replace("_", " ") for name in members[0])
     title += f" ({len(named)} of {count})" if len(named) < count else ""
-    made.legend(
+    drawn.legend(
         [Line2D([], [], color=colours[i]) for i in named],
         labels,
         title=title,
@@ -160,11 +162,11 @@ def time_label(times: xr.DataArray, words: str) -> str:
 def unit_label(unit: str) -> str:
     """Return a unit as it is printed: "sigma_AA^2" with its letter, index and power."""
 
-    def printed(found: re.Match[str]) -> str:
+    def printed(match: re.Match[str]) -> str:
         index, power = (
-            rf"{mark}{{{value}}}" for mark, value in (("_", found["index"]), ("^", found["power"]))
+            rf"{mark}{{{value}}}" for mark, value in (("_", match["index"]), ("^", match["power"]))
         )
-        return rf"$\{found['name']}{index * bool(found['index'])}{power * bool(found['power'])}$"
+        return rf"$\{match['name']}{index * bool(match['index'])}{power * bool(match['power'])}$"
 
     return _PARAMETER.sub(printed, unit)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,12 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from langevin.errors import UserError, shortened
 from langevin.observables.statistics import Estimate
+from langevin.results.kinds import two_time_names
 from langevin.results.members import members, sweep_dims, text
 
 from .panels import band, estimate
+from .registry import register
 from .style import (
     GREY,
     NAMED,
@@ -32,6 +33,11 @@ from .style import (
 _LAGS = 10
 
 
+def _names(dataset: xr.Dataset) -> list[str]:
+    return [*two_time_names(dataset), *["energy"] * ("energy" in dataset)]
+
+
+@register("members of a sweep", names=_names, kinds=["sweep"], priority=1)
 def sweep_figure(dataset: xr.Dataset, quantity: str | None = None) -> Figure:
     """Draw energy and a two-time observable of all members, and final energies over a swept number.
 
@@ -42,56 +48,33 @@ def sweep_figure(dataset: xr.Dataset, quantity: str | None = None) -> Figure:
     quantity : str, optional
         Two-time observable; by default msd, if there is one. It is drawn at the latest waiting time that
         every member has curves at. "energy": that alone.
-
-    Raises
-    ------
-    UserError
-        If there is nothing of that name.
     """
     own = [(labels, member) for labels, member in members(dataset) if "energy" in member or "msd" in member]
     names = two_time_names(dataset)
-    allowed = [*names, *["energy"] * ("energy" in dataset)]
-    if quantity is not None and quantity not in allowed:
-        raise refused(dataset, quantity, allowed, swept=True)
-    drawn = quantity or ("msd" if "msd" in names else next(iter(names), None))
-    drawn = None if drawn == "energy" else drawn
+    two_time = quantity or ("msd" if "msd" in names else next(iter(names), None))
+    two_time = None if two_time == "energy" else two_time
     axis = _numeric_axis(dataset)
-    panels = ["energy"] * ("energy" in dataset) + ["two_time"] * (drawn is not None)
+    panels = ["energy"] * ("energy" in dataset) + ["two_time"] * (two_time is not None)
     panels += ["final"] * ("energy" in dataset and axis is not None)
     colours = colours_of(range(len(own)))
-    made = Figure(figsize=(3.7 * len(panels), 3.7), layout="constrained")
-    for ax, panel, letter in zip(np.atleast_1d(made.subplots(1, len(panels))), panels, "abc", strict=False):
+    drawn = Figure(figsize=(3.7 * len(panels), 3.7), layout="constrained")
+    for ax, panel, letter in zip(np.atleast_1d(drawn.subplots(1, len(panels))), panels, "abc", strict=False):
         title = f"({letter})"
         if panel == "energy":
             _draw_energies(ax, own, colours)
-        elif panel == "two_time" and drawn is not None:
-            title += _draw_two_time(ax, own, drawn, colours)
+        elif panel == "two_time" and two_time is not None:
+            title += _draw_two_time(ax, own, two_time, colours)
         elif axis is not None:
             _draw_final(ax, dataset, own, axis, colours)
         ax.set_title(title, loc="left")
-    member_legend(made, [labels for labels, _ in own], colours)
-    return made
-
-
-def refused(dataset: xr.Dataset, quantity: str, allowed: Sequence[str], swept: bool = False) -> UserError:
-    """Return what is said of a quantity that cannot be drawn: whether it is in the file, and what can be."""
-    there = "in the file, but no figure draws it" if quantity in dataset.variables else "not in the file"
-    known = f"allowed{' of a sweep' * swept}: {', '.join(allowed) or 'none'}"
-    remark = "; for others select a member with --at" * swept
-    return UserError(f"--quantity {shortened(quantity)!r}: {there}; {known}{remark}")
-
-
-def two_time_names(dataset: xr.Dataset) -> list[str]:
-    """Return the two-time observables of a sweep's file; the error of another is none."""
-    wanted = (*sweep_dims(dataset), "replica", "waiting_time", "lag")
-    found = [str(name) for name, variable in dataset.data_vars.items() if variable.dims == wanted]
-    return [name for name in found if not (name.endswith("_error") and name.removesuffix("_error") in found)]
+    member_legend(drawn, [labels for labels, _ in own], colours)
+    return drawn
 
 
 def _numeric_axis(dataset: xr.Dataset) -> str | None:
     """Return the coordinate of a swept number with most values, at least two; None if there is none."""
     dims = sweep_dims(dataset)
-    found = {
+    sizes = {
         str(name): coordinate.size
         for name, coordinate in dataset.coords.items()
         if len(coordinate.dims) == 1
@@ -100,7 +83,7 @@ def _numeric_axis(dataset: xr.Dataset) -> str | None:
         and coordinate.size > 1
         and np.isfinite(coordinate).all()
     }
-    return max(found, key=lambda name: found[name]) if found else None
+    return max(sizes, key=lambda name: sizes[name]) if sizes else None
 
 
 Members = list[tuple[dict[str, Any], xr.Dataset]]
@@ -109,9 +92,9 @@ Members = list[tuple[dict[str, Any], xr.Dataset]]
 def _draw_energies(ax: Axes, own: Members, colours: Mapping[int, Any]) -> None:
     for i, (_, member) in enumerate(own):
         if "energy" in member:
-            found, time = estimate(member, "energy"), member["time"].to_numpy()
-            shown = (time > 0) & np.isfinite(found.mean.to_numpy())
-            _curve(ax, found, time, shown, colours[i])
+            estimated, time = estimate(member, "energy"), member["time"].to_numpy()
+            shown = (time > 0) & np.isfinite(estimated.mean.to_numpy())
+            _curve(ax, estimated, time, shown, colours[i])
     first = own[0][1]
     ax.set(xscale="log", xlabel=time_label(first["time"], "time $t$"))
     ax.set_ylabel(axis_label(first["energy"], "$E(t)$"))
@@ -134,10 +117,10 @@ def _draw_two_time(ax: Axes, own: Members, name: str, colours: Mapping[int, Any]
     waiting = max((w for w in least if least[w] >= _LAGS), default=None)
     if waiting is None:
         waiting = max((w for w in least if least[w]), key=lambda w: least[w], default=None)
-    for i, found in estimates.items():
-        lag = found.mean["lag"].to_numpy()
+    for i, estimated in estimates.items():
+        lag = estimated.mean["lag"].to_numpy()
         if waiting is not None and waiting in counts[i]:
-            at = Estimate(*(v.sel(waiting_time=waiting) for v in found))
+            at = Estimate(*(v.sel(waiting_time=waiting) for v in estimated))
             _curve(ax, at, lag, np.isfinite(at.mean.to_numpy()), colours[i])
     values = own[0][1][name]
     ax.set(xscale="log", xlabel=time_label(values["lag"], "lag $t$"))
@@ -147,8 +130,8 @@ def _draw_two_time(ax: Axes, own: Members, name: str, colours: Mapping[int, Any]
     return "" if waiting is None else f" $t_w$ = {number(waiting)}"
 
 
-def _curve(ax: Axes, found: Estimate, x: Any, shown: Any, colour: Any) -> None:
-    band(ax, x[shown], found.mean.to_numpy()[shown], found.error.to_numpy()[shown], colour, "_")
+def _curve(ax: Axes, estimated: Estimate, x: Any, shown: Any, colour: Any) -> None:
+    band(ax, x[shown], estimated.mean.to_numpy()[shown], estimated.error.to_numpy()[shown], colour, "_")
 
 
 def _draw_final(ax: Axes, dataset: xr.Dataset, own: Members, axis: str, colours: Mapping[int, Any]) -> None:

@@ -13,20 +13,19 @@ from matplotlib.figure import Figure
 from langevin.observables.displacement_response import effective_temperature
 from langevin.observables.statistics import average
 from langevin.observables.sufficiency import too_few
+from langevin.results.kinds import TWO_TIME, has
 
 from .panels import band, draw_displacement_response, estimate, reached_times
+from .registry import register
 from .style import GREY, axis_label, colours_of, legend_above, time_label, waiting_time_legend
 
 #: The name that asks for this figure; it is not in the file, but made of what is.
 EFFECTIVE_TEMPERATURE = "effective_temperature"
 
-_DIMS = ("replica", "waiting_time", "lag")
-
 
 def has_temperature(dataset: xr.Dataset) -> bool:
     """Say whether the file has a response to forces on single coordinates, and their displacements."""
-    names = ("msd", "integrated_response")
-    if any(name not in dataset or dataset[name].dims != _DIMS for name in names):
+    if not all(has(dataset, name, *TWO_TIME) for name in ("msd", "integrated_response")):
         return False
     about = dataset["integrated_response"].attrs
     if about.get("conjugate") != "msd" or about.get("centre_of_mass_mobility"):
@@ -35,6 +34,7 @@ def has_temperature(dataset: xr.Dataset) -> bool:
     return bool(dataset["integrated_response"].notnull().any())
 
 
+@register(EFFECTIVE_TEMPERATURE, fits=has_temperature)
 def temperature_figure(dataset: xr.Dataset) -> Figure:
     """Draw χ against Δ/2, and the effective temperature against the lag.
 
@@ -45,15 +45,15 @@ def temperature_figure(dataset: xr.Dataset) -> Figure:
     """
     reached = reached_times(estimate(dataset, "integrated_response"))
     colours = colours_of(reached)
-    made = Figure(figsize=(8.2, 4.1), layout="constrained")
-    left, right = made.subplots(1, 2)
+    drawn = Figure(figsize=(8.2, 4.1), layout="constrained")
+    left, right = drawn.subplots(1, 2)
     draw_displacement_response(left, dataset, colours)
     draw_temperature(right, dataset, colours)
     for ax, letter in ((left, "a"), (right, "b")):
         ax.set_title(f"({letter})", loc="left")
     if reached:
-        waiting_time_legend(made, dataset["waiting_time"], colours)
-    return made
+        waiting_time_legend(drawn, dataset["waiting_time"], colours)
+    return drawn
 
 
 def draw_temperature(ax: Axes, dataset: xr.Dataset, colours: Mapping[int, Any]) -> None:
@@ -61,18 +61,18 @@ def draw_temperature(ax: Axes, dataset: xr.Dataset, colours: Mapping[int, Any]) 
 
     Pairs whose response is not linear are left out (`observables.displacement_response.MOST`).
     """
-    found = effective_temperature(
+    temperatures = effective_temperature(
         dataset["msd"],
         dataset["integrated_response"],
         nonlinearity=dataset.get("response_nonlinearity"),
     )
     name, lag = "effective_temperature", dataset["lag"].to_numpy()
-    samples = found[f"{name}_error"].attrs["samples"]
+    samples = temperatures[f"{name}_error"].attrs["samples"]
     # An error that does not hold is not drawn.
     lacking = too_few("displacement_temperature", samples)
     frozen = _frozen(dataset)
     for i, colour in colours.items():
-        mean, error = found[name][i].to_numpy(), found[f"{name}_error"][i].to_numpy()
+        mean, error = temperatures[name][i].to_numpy(), temperatures[f"{name}_error"][i].to_numpy()
         shown = np.isfinite(mean) & (mean > 0)
         band(ax, lag[shown], mean[shown], np.where(bool(lacking), np.nan, error[shown]), colour, "_")
         if frozen is not None and np.isfinite(frozen[i]) and frozen[i] > 0:
@@ -85,7 +85,7 @@ def draw_temperature(ax: Axes, dataset: xr.Dataset, colours: Mapping[int, Any]) 
     if lacking:
         ax.plot([], [], " ", label=f"no bands: {lacking}")
     ax.set(xscale="log", yscale="log", xlabel=time_label(dataset["lag"], "lag $t$"))
-    ax.set_ylabel(axis_label(found[name], r"$T_{\rm eff}$"))
+    ax.set_ylabel(axis_label(temperatures[name], r"$T_{\rm eff}$"))
     legend_above(ax)
 
 

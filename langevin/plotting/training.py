@@ -14,9 +14,11 @@ from matplotlib.gridspec import SubplotSpec
 from langevin.observables.statistics import Estimate
 from langevin.observables.training import msd_over_noise
 from langevin.observables.training.regimes import is_number, regimes
+from langevin.results.kinds import ONE_TIME, TWO_TIME, has, two_time_names
 
 from .aging import AGING, draw_times, fit_of, has_aging
 from .panels import band, curve, draw_displacement_response, draw_two_time, estimate, reached_times
+from .registry import register
 from .style import (
     BLUE,
     GREY,
@@ -41,7 +43,12 @@ _SCALED = r"$\Delta(t_w, t_w+t)\,/\,D(t_w)$"
 _ACCURACIES = {"train_accuracy": "training", "test_accuracy": "test"}
 
 
-def training_figure(dataset: xr.Dataset, two_time: Sequence[str]) -> Figure:
+def _trains(dataset: xr.Dataset) -> bool:
+    return all(has(dataset, name, *ONE_TIME) for name in ("energy", "test_loss"))
+
+
+@register("course of training", fits=_trains, names=lambda dataset: [], priority=3)
+def training_figure(dataset: xr.Dataset, _: str | None = None) -> Figure:
     """Draw losses and accuracies with t₁ and t₂, displacements, and their collapse by the gradient noise.
 
     As Figs. 2 to 5 of Baity-Jesi et al. 2018. Where the loss has not come to its bottom, so that the noise
@@ -53,10 +60,8 @@ def training_figure(dataset: xr.Dataset, two_time: Sequence[str]) -> Figure:
     ----------
     dataset : Dataset
         With energy and test_loss.
-    two_time : sequence of str
-        The two-time observables in it.
     """
-    corners, scaled = regimes(dataset), _scaled(dataset)
+    corners, scaled, two_time = regimes(dataset), _scaled(dataset), two_time_names(dataset)
     t2 = float(corners["t2"])
     upper = ["losses"] + ["accuracies"] * any(n in dataset for n in _ACCURACIES)
     fit = _aging(dataset) if "msd" in two_time and not np.isfinite(t2) else None
@@ -66,18 +71,18 @@ def training_figure(dataset: xr.Dataset, two_time: Sequence[str]) -> Figure:
     colours = colours_of(sorted({i for n in two_time for i in reached_times(estimate(dataset, n))}))
     stacked = last == "collapse" and scaled is not None and len(_groups(scaled, t2)) > 1
     heights = (1.0,) + ((0.65, 0.65) if stacked else (1.3,)) * bool(lower)
-    made = Figure(figsize=(8.2, 8.2 if lower else 3.5), layout="constrained")
+    drawn = Figure(figsize=(8.2, 8.2 if lower else 3.5), layout="constrained")
     # One grid for all: frames of nested ones would not line up.
-    grid = made.add_gridspec(len(heights), 2, height_ratios=heights)
+    grid = drawn.add_gridspec(len(heights), 2, height_ratios=heights)
     letters = iter("abcde")
     for rows, panels in ((slice(0, 1), upper), (slice(1, None), lower)):
         for k, panel in enumerate(panels):
             columns = slice(k, k + 1) if len(panels) > 1 else slice(None)
             if panel == "collapse" and scaled is not None:
                 cells = [grid[row, columns] for row in (1, 2)] if stacked else [grid[rows, columns]]
-                _draw_collapse(made, cells, dataset, scaled, t2, colours, letters)
+                _draw_collapse(drawn, cells, dataset, scaled, t2, colours, letters)
                 continue
-            ax = made.add_subplot(grid[rows, columns])
+            ax = drawn.add_subplot(grid[rows, columns])
             if panel == "losses":
                 draw_losses(ax, dataset, corners)
             elif panel == "accuracies":
@@ -90,8 +95,8 @@ def training_figure(dataset: xr.Dataset, two_time: Sequence[str]) -> Figure:
                 draw_two_time(ax, dataset, panel, colours)
             ax.set_title(f"({next(letters)})", loc="left")
     if colours:
-        waiting_time_legend(made, dataset["waiting_time"], colours)
-    return made
+        waiting_time_legend(drawn, dataset["waiting_time"], colours)
+    return drawn
 
 
 def _aging(dataset: xr.Dataset) -> xr.Dataset | None:
@@ -102,6 +107,12 @@ def _aging(dataset: xr.Dataset) -> xr.Dataset | None:
     return fit if fit["fitted"].any() else None
 
 
+def has_noise(dataset: xr.Dataset) -> bool:
+    """Say whether the file has what Δ/D is made of."""
+    return has(dataset, "msd", *TWO_TIME) and has(dataset, "gradient_noise", "replica", "waiting_time")
+
+
+@register(MSD_OVER_NOISE, fits=has_noise)
 def collapse_figure(dataset: xr.Dataset) -> Figure:
     """Draw Δ/D alone, as Figs. 4 and 5 of Baity-Jesi et al. 2018.
 
@@ -114,12 +125,12 @@ def collapse_figure(dataset: xr.Dataset) -> Figure:
     t2 = float(regimes(dataset)["t2"]) if "energy" in dataset else np.nan
     colours = colours_of(reached_times(scaled))
     rows = len(_groups(scaled, t2))
-    made = Figure(figsize=(6.0, 2.8 + 1.6 * rows), layout="constrained")
-    grid = made.add_gridspec(rows, 1)
-    _draw_collapse(made, [grid[row, 0] for row in range(rows)], dataset, scaled, t2, colours, iter(()))
+    drawn = Figure(figsize=(6.0, 2.8 + 1.6 * rows), layout="constrained")
+    grid = drawn.add_gridspec(rows, 1)
+    _draw_collapse(drawn, [grid[row, 0] for row in range(rows)], dataset, scaled, t2, colours, iter(()))
     if colours:
-        waiting_time_legend(made, dataset["waiting_time"], colours)
-    return made
+        waiting_time_legend(drawn, dataset["waiting_time"], colours)
+    return drawn
 
 
 def draw_losses(ax: Axes, dataset: xr.Dataset, corners: xr.Dataset) -> None:
@@ -154,8 +165,8 @@ def draw_accuracies(ax: Axes, dataset: xr.Dataset, corners: xr.Dataset) -> None:
 
 def _course(ax: Axes, dataset: xr.Dataset, name: str, label: str, colour: str) -> None:
     """Draw one quantity against time."""
-    found, time = estimate(dataset, name), dataset["time"].to_numpy()
-    mean, error = found.mean.to_numpy(), found.error.to_numpy()
+    estimated, time = estimate(dataset, name), dataset["time"].to_numpy()
+    mean, error = estimated.mean.to_numpy(), estimated.error.to_numpy()
     shown = (time > 0) & np.isfinite(mean)
     band(ax, time[shown], mean[shown], error[shown], colour, label)
 
@@ -173,16 +184,10 @@ def _mark(ax: Axes, corners: xr.Dataset, named: bool) -> None:
         ax.axvspan(low * np.exp(-relative), high * np.exp(relative), color=GREY, alpha=0.15, lw=0)
 
 
-def has_noise(dataset: xr.Dataset) -> bool:
-    """Say whether the file has what Δ/D is made of."""
-    dims = {"msd": ("replica", "waiting_time", "lag"), "gradient_noise": ("replica", "waiting_time")}
-    return all(name in dataset and dataset[name].dims == wanted for name, wanted in dims.items())
-
-
 def _scaled(dataset: xr.Dataset) -> Estimate | None:
     """Return Δ/D where any of it is known."""
-    found = msd_over_noise(dataset) if has_noise(dataset) else None
-    return found if found is not None and reached_times(found) else None
+    scaled = msd_over_noise(dataset) if has_noise(dataset) else None
+    return scaled if scaled is not None and reached_times(scaled) else None
 
 
 def _groups(scaled: Estimate, t2: float) -> dict[str, list[int]]:
@@ -195,7 +200,7 @@ def _groups(scaled: Estimate, t2: float) -> dict[str, list[int]]:
 
 
 def _draw_collapse(
-    made: Figure,
+    drawn: Figure,
     cells: Sequence[SubplotSpec],
     dataset: xr.Dataset,
     scaled: Estimate,
@@ -208,7 +213,7 @@ def _draw_collapse(
     axes: list[Axes] = []
     for (name, indices), cell in zip(groups.items(), cells, strict=True):
         shared = axes[0] if axes else None
-        ax = made.add_subplot(cell, sharex=shared, sharey=shared)
+        ax = drawn.add_subplot(cell, sharex=shared, sharey=shared)
         for i in indices:
             curve(ax, scaled, i, colours[i], "_")
         ax.set(xscale="log", yscale="log", ylabel=_SCALED)

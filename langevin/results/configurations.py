@@ -16,9 +16,9 @@ from langevin.config import run_files
 from langevin.config.settings import Settings
 from langevin.core.system import Array, Beside
 from langevin.errors import UserError
-from langevin.files import storage
 
-from .members import sweep_dims
+from .kinds import require_run
+from .open import open_result
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -62,8 +62,34 @@ class StoredRun:
 
 def times(dataset: xr.Dataset) -> Array:
     """Return the times at which the configuration is stored, ascending; none if it is not."""
-    found = [dataset[dim].to_numpy() for name, dim in HOLDERS.items() if name in dataset]
-    return np.unique(np.concatenate([np.empty(0), *found]))
+    stored = [dataset[dim].to_numpy() for name, dim in HOLDERS.items() if name in dataset]
+    return np.unique(np.concatenate([np.empty(0), *stored]))
+
+
+def frame(dataset: xr.Dataset, time: float, suffix: str = "") -> xr.DataArray | None:
+    """Return what is stored of all replicas at a time, lazily, in the dimensions that it has there.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    time : float
+    suffix : str
+        "": the configuration, (replica, dof); "_buffers": what moves beside it, (replica, buffer).
+
+    Returns
+    -------
+    DataArray or None
+        None if nothing is stored there.
+    """
+    # Imported here: whoever checks a run file reads no results.
+    from langevin.observables.pairs import index_of
+
+    for name, dim in HOLDERS.items():
+        if (variable := name + suffix) in dataset:
+            at = index_of(dataset[dim].to_numpy(), time)
+            if at is not None:
+                return dataset[variable].transpose(dim, "replica", ...)[at]
+    return None
 
 
 def configuration(dataset: xr.Dataset, time: float | None = None, name: str = "") -> tuple[Array, float]:
@@ -88,30 +114,48 @@ def configuration(dataset: xr.Dataset, time: float | None = None, name: str = ""
     UserError
         If there is none, none at this time, or the run did not come so far.
     """
+    require_run(dataset, name)
     said, stored = f"{name}: " if name else "", times(dataset)
-    if swept := sweep_dims(dataset):
-        raise UserError(f"{said}holds a sweep over {', '.join(swept)}; allowed: the file of a single run")
     if not stored.size:
         raise UserError(
             f"{said}no stored configuration; record.snapshots = [t_max] stores the last, "
             'record.configurations = "always" all'
         )
     wanted = float(stored[-1]) if time is None else time
-    # Imported here: whoever checks a run file reads no results.
-    from langevin.observables.pairs import index_of
-
-    place = index_of(stored, wanted)
-    if place is None:
+    there = frame(dataset, wanted)
+    if there is None:
         # With all digits: late times may lie close together.
         few = ", ".join(f"{t:.15g}" for t in (stored if stored.size <= 6 else [*stored[:3], *stored[-3:]]))
         raise UserError(f"{said}time = {wanted:.15g}: no configuration is stored there; stored: {few}")
-    for variable, dim in HOLDERS.items():
-        if variable in dataset and (at := np.flatnonzero(dataset[dim].to_numpy() == stored[place])).size:
-            found = dataset[variable].transpose(dim, "replica", "dof")[int(at[0])].to_numpy()
-            break
-    if not np.isfinite(found).all():
-        raise UserError(f"{said}time = {stored[place]:g}: the run did not come so far")
-    return np.asarray(found, dtype=np.float64), float(stored[place])
+    x = there.to_numpy()
+    at = next(float(there[dim]) for dim in HOLDERS.values() if dim in there.coords)
+    if not np.isfinite(x).all():
+        raise UserError(f"{said}time = {at:g}: the run did not come so far")
+    return np.asarray(x, dtype=np.float64), at
+
+
+def course(dataset: xr.Dataset, position: int) -> tuple[Array, Array]:
+    """Return every stored configuration of one replica, as far as its run came.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    position : int
+        Of the replica.
+
+    Returns
+    -------
+    times : ndarray, shape (T,)
+        Ascending.
+    x : ndarray, shape (T, dof)
+    """
+    stored: dict[float, Array] = {}
+    for name, dim in HOLDERS.items():
+        if name in dataset:
+            rows = dataset[name].transpose(dim, "replica", "dof")[:, position].to_numpy()
+            stored |= dict(zip(dataset[dim].to_numpy().tolist(), rows, strict=True))
+    reached = sorted(t for t, x in stored.items() if np.isfinite(x).all())
+    return np.array(reached), np.array([stored[t] for t in reached])
 
 
 def read(path: str | Path, time: float | None = None) -> StoredRun:
@@ -123,7 +167,7 @@ def read(path: str | Path, time: float | None = None) -> StoredRun:
         As `configuration`; and if the file does not say from which settings it was made.
     """
     path = Path(path)
-    with storage.open_result(path) as dataset:
+    with open_result(path) as dataset:
         x, at = configuration(dataset, time, str(path))
         replica, sample = (dataset[n].to_numpy().astype(np.int64) for n in ("replica", "sample"))
         energy = dataset.get("energy")
@@ -141,18 +185,12 @@ def beside(dataset: xr.Dataset, time: float) -> Beside | None:
     Beside or None
         None if the file does not hold it: nothing does, or the version that wrote it did not know of it.
     """
-    # Imported here: whoever checks a run file reads no results.
-    from langevin.observables.pairs import index_of
-
     replicas = dataset.sizes["replica"]
-    fixed = moving = None
+    fixed = None
     if "constants" in dataset:
         fixed = dataset["constants"].transpose("replica", "constant").to_numpy()
-    for name, dim in HOLDERS.items():
-        at = index_of(dataset[dim].to_numpy(), time) if f"{name}_buffers" in dataset else None
-        if at is not None:
-            moving = dataset[f"{name}_buffers"].transpose(dim, "replica", "buffer")[at].to_numpy()
-            break
+    buffers = frame(dataset, time, "_buffers")
+    moving = None if buffers is None else buffers.to_numpy()
     if fixed is None and moving is None:
         return None
     none = np.empty((replicas, 0))

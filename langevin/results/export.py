@@ -10,17 +10,16 @@ import numpy as np
 import xarray as xr
 
 from langevin.errors import UserError
-from langevin.files import disk
 from langevin.files.disk import replacing
 from langevin.observables import particles
 
-from .members import sweep_dims
+from .kinds import require_run
 
 #: Endings of the files that can be written.
 ENDINGS = (".gsd",)
 
 
-def save(dataset: xr.Dataset, path: Path, *, replica: int = 0, every: int = 1, force: bool = False) -> int:
+def save(dataset: xr.Dataset, path: Path, *, replica: int = 0, every: int = 1) -> int:
     """Write the trajectory of one replica: box, species, positions in the box, image counts, time.
 
     Positions are single precision, as GSD has them: to 10⁻⁷ of the box. They lie in [−L/2, L/2); box and
@@ -37,8 +36,6 @@ def save(dataset: xr.Dataset, path: Path, *, replica: int = 0, every: int = 1, f
         Label of the replica.
     every : int
         Write the first of each so many stored times.
-    force : bool
-        Overwrite what is there.
 
     Returns
     -------
@@ -48,9 +45,8 @@ def save(dataset: xr.Dataset, path: Path, *, replica: int = 0, every: int = 1, f
     Raises
     ------
     UserError
-        If the file has no particles in a box, or there is no such replica, or `path` cannot be written to.
+        If the file has no particles in a box, or there is no such replica.
     """
-    _check_path(path, force)
     if every < 1:
         raise UserError(f"--every {every}: must be ≥ 1 (stored times from one frame to the next)")
     configuration, mixture = _particles(dataset)
@@ -71,21 +67,9 @@ def save(dataset: xr.Dataset, path: Path, *, replica: int = 0, every: int = 1, f
     return written
 
 
-def _check_path(path: Path, force: bool) -> None:
-    if path.suffix not in ENDINGS:
-        raise UserError(f"{path}: unknown format {path.suffix!r}; allowed: {', '.join(ENDINGS)}")
-    if path.exists() and not path.is_file():
-        raise UserError(f"{path} is {disk.kind(path)}; give a file, such as run.gsd")
-    if not path.parent.is_dir():
-        raise UserError(f"{path}: there is no folder {path.parent}")
-    if path.exists() and not force:
-        raise UserError(f"{path} exists; overwrite it with --force, or give another name")
-
-
 def _particles(dataset: xr.Dataset) -> tuple[xr.DataArray, particles.BoxedMixture]:
     """Return the configurations of a single run, and what they are of."""
-    if swept := sweep_dims(dataset):
-        raise UserError(f"the file holds a sweep over {', '.join(swept)}: select a member with --at")
+    require_run(dataset, hint="; --at selects a member of a sweep")
     if "configuration" not in dataset:
         raise UserError('no configurations in the file; record.configurations = "always" stores them')
     try:

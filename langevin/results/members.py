@@ -93,9 +93,9 @@ def _member(dataset: xr.Dataset, at: dict[str, int]) -> xr.Dataset:
             part = part.isel({about["size_of"]: slice(0, int(variable))})
     part = part.drop_vars(helpers, errors="ignore")
     del part.attrs[DIMENSIONS]
-    for name, found in attributes.items():
+    for name, own in attributes.items():
         target = part.attrs if name == "" else part[name].attrs if name in part.variables else {}
-        target.update(found)
+        target.update(own)
     return _integers(part)
 
 
@@ -173,17 +173,17 @@ def select(dataset: xr.Dataset, wanted: Sequence[str]) -> xr.Dataset:
         if not equals or name not in names:
             raise UserError(f"--at {assignment!r}: write name=value; allowed names: {', '.join(names)}")
         coordinate = dataset[name]
-        found = [i for i, known in enumerate(coordinate.to_numpy().tolist()) if _same(known, value)]
-        if not found:
+        places = [i for i, known in enumerate(coordinate.to_numpy().tolist()) if _same(known, value)]
+        if not places:
             known = ", ".join(text(v) for v in coordinate.to_numpy().tolist())
             raise UserError(f"--at {assignment!r}: no such member; allowed: {known}")
         dim = coordinate.dims[0]
-        if len(found) > 1:
-            dataset = dataset.isel({dim: found})
+        if len(places) > 1:
+            dataset = dataset.isel({dim: places})
         else:
             # The last of the dimensions goes with the rest of what belongs to the sweep.
             last = dims == (dim,)
-            dataset = _member(dataset, {str(dim): found[0]}) if last else dataset.isel({dim: found[0]})
+            dataset = _member(dataset, {str(dim): places[0]}) if last else dataset.isel({dim: places[0]})
     return dataset
 
 

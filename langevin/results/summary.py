@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from langevin.analysis.ensemble import report
 from langevin.observables.aging import aging_exponent
 from langevin.observables.landscape.barriers import barrier_in_words
 from langevin.observables.landscape.spectra import has_spectrum
@@ -17,6 +16,7 @@ from langevin.observables.sufficiency import stated, too_few
 from langevin.observables.training.regimes import regimes, time_in_words
 
 from . import exponent_words
+from .kinds import kind_of
 from .members import members, sweep_dims, text
 
 if TYPE_CHECKING:
@@ -67,30 +67,30 @@ def contents(dataset: xr.Dataset) -> str:
 
 
 def results(dataset: xr.Dataset) -> str:
-    """Return final energy, or losses and accuracies of a training; msd at the longest lags, aging, spectra.
+    """Return what came out, in the lines that the kind of the result gives (`langevin.results.kinds`)."""
+    return "\n".join(kind_of(dataset).lines(dataset))
 
-    Of ensembles, the table of their test errors. Of a sweep, a table of final values with a row for each
-    member.
+
+def of_run(dataset: xr.Dataset) -> Iterator[str]:
+    """Say final energy, or losses and accuracies of a training; msd at the longest lags, aging, spectra.
+
+    Of curves, also their barriers.
     """
-    if sweep_dims(dataset):
-        return "\n".join(_table(dataset))
-    if "energy" in dataset and dataset["energy"].dims == ("y", "x"):
-        return "\n".join(_plane(dataset))
-    lines: list[str] = []
-    if "budget_error_mean" in dataset:
-        lines.append(report.text(dataset))
     # Along curves test_loss stands without a training of its own.
     if {"energy", "test_loss"} <= set(dataset) and "highest_energy" not in dataset:
-        lines += [*_training(dataset), *_regimes(dataset)]
+        yield from _training(dataset)
+        yield from _regimes(dataset)
     elif "energy" in dataset:
-        lines += _energy(dataset["energy"])
+        yield from _energy(dataset["energy"])
     if "msd" in dataset:
-        lines += [*_two_time(dataset), *_aging(dataset)]
+        yield from _two_time(dataset)
+        yield from _aging(dataset)
     if has_spectrum(dataset):
-        lines += [*_spectra(dataset), *_few_spectra(dataset)]
+        yield from _spectra(dataset)
+        yield from _few_spectra(dataset)
     if "barrier" in dataset:
-        lines += _barriers(dataset)
-    return "\n".join([*lines, *_few(dataset)])
+        yield from _barriers(dataset)
+    yield from _few(dataset)
 
 
 def _few_spectra(dataset: xr.Dataset) -> Iterator[str]:
@@ -119,13 +119,13 @@ def _barriers(dataset: xr.Dataset) -> Iterator[str]:
     if "length_ratio" in dataset:
         known = dataset["length_ratio"].dropna("time", how="all")
         if known.sizes["time"]:
-            found = average(known[:, -1])
-            samples = int(found.error.attrs["samples"])
-            ratio = stated("length_ratio", float(found.mean), float(found.error), samples)
+            averaged = average(known[:, -1])
+            samples = int(averaged.error.attrs["samples"])
+            ratio = stated("length_ratio", float(averaged.mean), float(averaged.error), samples)
             yield f"length over the shortest: {ratio}"
 
 
-def _table(dataset: xr.Dataset) -> Iterator[str]:
+def of_sweep(dataset: xr.Dataset) -> Iterator[str]:
     """Say how each member of a sweep ended."""
     dims = sweep_dims(dataset)
     columns = [name for name in _FINAL if name in dataset]
@@ -138,9 +138,15 @@ def _table(dataset: xr.Dataset) -> Iterator[str]:
         )
         status = str(member.attrs.get("status", ""))
         remarks.append("" if status == "complete" else f"  {status}")
+    for line, remark in zip(table(rows), ["", *remarks], strict=True):
+        yield line + remark
+
+
+def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield rows as lines, their columns flush right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row, remark in zip(rows, ["", *remarks], strict=True):
-        yield "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) + remark
+    for row in rows:
+        yield "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
 
 
 def _energy(energy: xr.DataArray) -> Iterator[str]:
@@ -149,31 +155,6 @@ def _energy(energy: xr.DataArray) -> Iterator[str]:
     if "asymptote" in energy.attrs:
         line += f"   ({energy.attrs['asymptote_meaning']}: {energy.attrs['asymptote']:.6f})"
     yield line
-
-
-def _plane(dataset: xr.Dataset) -> Iterator[str]:
-    """Say what is known of the points of a plane, of its grid, and of what is projected onto it."""
-    names = [str(n).removeprefix("point_") for n, v in dataset.data_vars.items() if v.dims == ("point",)]
-    rows = [["", *names]]
-    for k, point in enumerate(dataset["point"].to_numpy()):
-        rows.append([str(point), *(_plus_minus(dataset[f"point_{name}"][k], 0.0) for name in names)])
-    known = [n if n in dataset else "" for n in names]
-    for word, of in (("lowest of grid", np.nanmin), ("highest of grid", np.nanmax)):
-        cells = [_plus_minus(of(dataset[n]), 0.0) if n and n not in ("x", "y") else "" for n in known]
-        rows.append([word, *cells])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        yield "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-    if "explained_variance" in dataset:
-        parts = ", ".join(f"{100 * part:.3g} %" for part in dataset["explained_variance"].to_numpy())
-        yield f"variance explained by principal components: {parts}"
-    for kind in ("trajectory", "curve"):
-        for k in range(dataset.sizes.get(kind, 0)):
-            part, away = float(dataset[f"{kind}_explained"][k]), float(dataset[f"{kind}_residual"][k].max())
-            yield (
-                f"{kind} {dataset[kind][k].item()}: {100 * part:.3g} % of its variance in the plane, at most "
-                f"{away:.4g} away from it"
-            )
 
 
 def _training(dataset: xr.Dataset) -> Iterator[str]:
@@ -188,10 +169,10 @@ def _training(dataset: xr.Dataset) -> Iterator[str]:
 
 def _regimes(dataset: xr.Dataset) -> Iterator[str]:
     """Say where the loss begins to fall and where it ends to, or why that is not known."""
-    found = regimes(dataset)
+    corners = regimes(dataset)
     for name, meaning in (("t1", "the loss begins to fall"), ("t2", "the loss is at its last level")):
-        none = "reason" in found[name].attrs
-        yield f"{name:>14}  {time_in_words(found, name)}" + ("" if none else f": {meaning}")
+        none = "reason" in corners[name].attrs
+        yield f"{name:>14}  {time_in_words(corners, name)}" + ("" if none else f": {meaning}")
 
 
 def _two_time(dataset: xr.Dataset) -> Iterator[str]:
@@ -211,27 +192,27 @@ def _aging(dataset: xr.Dataset) -> Iterator[str]:
     known = msd.notnull().any([d for d in msd.dims if d != "waiting_time"]) & (msd["waiting_time"] > 0)
     if int(known.sum()) < _WAITING_TIMES:
         return
-    found = aging_exponent(msd, least=_WAITING_TIMES, resamples=_RESAMPLES, accuracy=accuracy)
-    level, why = f"Δ* = {float(found['threshold']):.3g}", exponent_words.reason(found)
+    fit = aging_exponent(msd, least=_WAITING_TIMES, resamples=_RESAMPLES, accuracy=accuracy)
+    level, why = f"Δ* = {float(fit['threshold']):.3g}", exponent_words.reason(fit)
     if why:
-        local = exponent_words.local(found)
+        local = exponent_words.local(fit)
         course = f"; {level}: d ln t*/d ln t_w = {local} from early to late t_w" if local else ""
         yield f"aging: no exponent of t*(t_w): {why}{course}"
         return
-    errors = exponent_words.parts(found, accuracy is not None)
+    errors = exponent_words.parts(fit, accuracy is not None)
     yield (
-        f"aging: t* ~ t_w^μ, μ = {exponent_words.exponent(found)} ({errors}; {level}; "
-        f"halves of t_w: {exponent_words.halves(found)})"
+        f"aging: t* ~ t_w^μ, μ = {exponent_words.exponent(fit)} ({errors}; {level}; "
+        f"halves of t_w: {exponent_words.halves(fit)})"
     )
 
 
 def _spectra(dataset: xr.Dataset) -> Iterator[str]:
     """Say where the Hessian's spectrum ends, and how much of it is negative, at every time."""
-    found = spectra(dataset)
+    edges = spectra(dataset)
     yield f"{'Hessian at':>14}{'lowest':>22}{'highest':>22}{'part negative':>22}"
     names = ("lowest", "highest", "negative_fraction")
-    columns = [average(found[name]) for name in names]
-    for i, time in enumerate(found["hessian_time"].to_numpy()):
+    columns = [average(edges[name]) for name in names]
+    for i, time in enumerate(edges["hessian_time"].to_numpy()):
         if np.isfinite(columns[0].mean[i]):
             cells = [_mean(c, i, f"hessian_{name}") for c, name in zip(columns, names, strict=True)]
             yield f"{time:14.4g}" + "".join(f"{cell:>22}" for cell in cells)
@@ -246,10 +227,10 @@ def _final(values: xr.DataArray) -> tuple[float, str]:
     return float(values["time"][-1]), _mean(estimate, 0)
 
 
-def _mean(found: Estimate, at: Any, quantity: str = "mean") -> str:
+def _mean(averaged: Estimate, at: Any, quantity: str = "mean") -> str:
     """Return one of the means, with its error where that holds; a single replica has none."""
-    lacking = too_few(quantity, int(found.error.attrs["samples"]))
-    return _plus_minus(found.mean[at], np.nan if lacking else found.error[at])
+    lacking = too_few(quantity, int(averaged.error.attrs["samples"]))
+    return plus_minus(averaged.mean[at], np.nan if lacking else averaged.error[at])
 
 
 def _last(dataset: xr.Dataset, name: str) -> str:
@@ -261,10 +242,11 @@ def _last(dataset: xr.Dataset, name: str) -> str:
     if not (values.size and errors.size):
         return said
     of = " over examples" if dataset[own].attrs.get("kind") == "sampling" else ""
-    return _plus_minus(values[-1], errors[-1]) + of
+    return plus_minus(values[-1], errors[-1]) + of
 
 
-def _plus_minus(mean: Any, error: Any) -> str:
+def plus_minus(mean: Any, error: Any = 0.0) -> str:
+    """Return a mean with its error, if there is one."""
     mean, error = float(mean), float(error)
     # Displacements of weights, and losses at the bottom, are small.
     digits = ".2e" if 0 < abs(mean) < 1e-3 else ".5f"

@@ -21,9 +21,10 @@ from langevin.core.engine import Run
 from langevin.core.ensemble import Ensemble
 from langevin.core.system import Array, Beside
 from langevin.errors import UserError
-from langevin.files import storage
 from langevin.record.trajectory import degrees_of_freedom
 from langevin.results import configurations
+from langevin.results.open import open_result
+from langevin.results.same_system import differing
 
 #: Global attribute: how many runs lie between this one and a start of its own.
 GENERATION = "noise_generation"
@@ -102,7 +103,7 @@ def read(settings: Settings) -> Beginning | None:
     keys = settings.start
     if keys is None:
         return None
-    with storage.open_result(keys.file) as dataset:
+    with open_result(keys.file) as dataset:
         x, time = configurations.configuration(dataset, keys.time, keys.file)
         said = f"start.file = {toml(keys.file)}"
         wrong = next(_faults(settings, dataset), None)
@@ -174,12 +175,8 @@ def _system_faults(settings: Settings, table: Mapping[str, Any]) -> Iterator[str
     except ValidationError:
         yield f"its [system] is none of {settings.system_name} as it is now: {shown(table)}"
         return
-    for key in kind.model_fields:
-        if key in settings.system_class.start_keys:
-            continue
-        theirs, ours = getattr(there, key), getattr(settings.system, key)
-        if theirs != ours:
-            yield f"its system.{key} is {shown(theirs)}, here {shown(ours)}: must be the same"
+    for key, theirs, ours in differing(there, settings.system, settings.system_class.start_keys):
+        yield f"its system.{key} is {shown(theirs)}, here {shown(ours)}: must be the same"
 
 
 def _code_faults(settings: Settings, dataset: xr.Dataset) -> Iterator[str]:

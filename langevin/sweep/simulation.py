@@ -14,8 +14,8 @@ from langevin.code.trust import trusting
 from langevin.config import run_files
 from langevin.config.settings import Settings
 from langevin.errors import UserError
-from langevin.files import storage
 from langevin.files.paths import Paths
+from langevin.results.open import open_result as open
 from langevin.running import execution as running
 from langevin.running.execution import SingleRun
 from langevin.running.session import Manner
@@ -119,11 +119,6 @@ def resume(
         carrier = RunOrSweep(executor)
         how: Any = {"threads": threads, "wall_time": wall_time, "progress": progress, "carrier": carrier}
         return open(execute_resume(path, **how))
-
-
-def open(path: str | Path) -> xr.Dataset:
-    """Open a result file lazily, as `xarray.open_dataset` does; an unreadable one is one clear error."""
-    return storage.open_result(path)
 
 
 class RunOrSweep(SingleRun):

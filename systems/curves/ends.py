@@ -10,7 +10,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from langevin.code import trust
 from langevin.config.keys import PathKey, Section, key, shown
 from langevin.config.sections import RecordKeys
 from langevin.config.settings import Settings
@@ -18,6 +17,7 @@ from langevin.core.system import Array, Beside
 from langevin.errors import UserError
 from langevin.results import configurations
 from langevin.results.configurations import StoredRun
+from langevin.results.same_system import require_same_system
 
 from .chained import KICK
 
@@ -117,7 +117,8 @@ class Ends:
         if not keys.end:
             return cls._checked(first, first, *_partners(first))
         last = _stored("end", keys.end, time)
-        _check_same_system(first, last)
+        dofs = first.x.shape[1], last.x.shape[1]
+        require_same_system(first.settings, last.settings, (first.path, last.path), dofs, data=False)
         common, one, other = np.intersect1d(first.replica, last.replica, return_indices=True)
         agree = first.sample[one] == last.sample[other]
         if not common.size or not agree.all():
@@ -220,29 +221,6 @@ def _partners(run: StoredRun) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         )
     order = sorted(range(len(firsts)), key=orders.__getitem__)
     return np.array(firsts)[order], np.array(lasts)[order]
-
-
-def _check_same_system(first: StoredRun, last: StoredRun) -> None:
-    one, other = first.settings, last.settings
-    if one.system_name != other.system_name:
-        raise UserError(
-            f"ends of a curve: {first.path} is of {one.system_name}, {last.path} of {other.system_name}; "
-            "they must be of one system"
-        )
-    if one.system != other.system:
-        fields = [
-            n for n in type(one.system).model_fields if getattr(one.system, n) != getattr(other.system, n)
-        ]
-        raise UserError(
-            f"ends of a curve: system.{fields[0]} = {getattr(one.system, fields[0])!r} in {first.path}, "
-            f"{getattr(other.system, fields[0])!r} in {last.path}; they must be of one system"
-        )
-    trust.require_same(one.code, other.code, (first.path, last.path))
-    if first.x.shape[1] != last.x.shape[1]:
-        raise UserError(
-            f"ends of a curve: {first.x.shape[1]} degrees of freedom in {first.path}, {last.x.shape[1]} in "
-            f"{last.path}; they must be the same"
-        )
 
 
 class RecordModelCurve(RecordCurve, RecordKeys):

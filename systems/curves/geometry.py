@@ -20,6 +20,8 @@ import numpy as np
 
 from langevin.core.system import Array
 from langevin.errors import UserError
+from langevin.results.curves import bernstein, piece
+from langevin.results.curves import weights as weights
 
 from .spaces import FLAT, ConfigurationSpace, norm
 
@@ -39,38 +41,6 @@ def check(kind: str, bends: int) -> None:
         raise UserError(f"bends = {bends!r}: must be an integer of at least 1")
 
 
-def _bernstein(degree: int, t: Array) -> Array:
-    k = np.arange(degree + 1)
-    binomial = np.array([float(math.comb(degree, int(j))) for j in k])
-    return binomial * t[..., None] ** k * (1 - t[..., None]) ** (degree - k)
-
-
-def _piece(t: Array, pieces: int) -> Array:
-    """Return which piece of the chain t lies on, as floats: of a kink the later, of 1 the last."""
-    return np.minimum(np.floor(t * pieces), pieces - 1)
-
-
-def weights(kind: Kind, t: Array, bends: int) -> Array:
-    """Return the weights w_k(t) of the control points, shape (*t.shape, bends + 2).
-
-    They are never negative, add to 1, and are exactly (1, 0, …) at t = 0 and (…, 0, 1) at t = 1.
-
-    Parameters
-    ----------
-    kind : {"chain", "bezier"}
-    t : ndarray
-        In [0, 1].
-    bends : int
-    """
-    t, pieces = np.asarray(t, dtype=np.float64), bends + 1
-    if kind == "bezier":
-        return _bernstein(pieces, t)
-    j = _piece(t, pieces)
-    u = (t * pieces - j)[..., None]
-    k = np.arange(pieces + 1)
-    return np.where(k == j[..., None], 1 - u, 0.0) + np.where(k == j[..., None] + 1, u, 0.0)
-
-
 def differences(kind: Kind, t: Array, bends: int) -> Array:
     """Return the weights v_k(t) of P_{k+1} − P_k in c'(t), shape (*t.shape, bends + 1).
 
@@ -78,8 +48,8 @@ def differences(kind: Kind, t: Array, bends: int) -> Array:
     """
     t, pieces = np.asarray(t, dtype=np.float64), bends + 1
     if kind == "bezier":
-        return pieces * _bernstein(bends, t)
-    return np.where(np.arange(pieces) == _piece(t, pieces)[..., None], float(pieces), 0.0)
+        return pieces * bernstein(bends, t)
+    return np.where(np.arange(pieces) == piece(t, pieces)[..., None], float(pieces), 0.0)
 
 
 def rates(kind: Kind, t: Array, bends: int) -> Array:
@@ -161,7 +131,7 @@ def arc_lengths(kind: Kind, t: Array, control: Array, space: ConfigurationSpace 
     if kind == "chain":
         pieces = control.shape[1] - 1
         whole = np.cumsum(space.distance(control[:, :-1], control[:, 1:]), axis=1)
-        j = _piece(t, pieces).astype(int)
+        j = piece(t, pieces).astype(int)
         begun = np.concatenate([np.zeros((len(control), 1)), whole], axis=1)[:, j]
         return begun + space.distance(control[:, j], points(kind, t, control))
     x, h = quadrature(1, NODES)

@@ -1,91 +1,70 @@
-"""What `langevin compare` does: open the files, compare, write the figure and the table."""
+"""Results are compared here: the first with each other one, or with the limit of all others."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 from langevin.errors import UserError
-from langevin.files import storage
-from langevin.files.destinations import check_output
-from langevin.plotting import check_format
-from langevin.results.members import sweep_dims
+from langevin.results.kinds import require_run
 
-from . import figure, files, report
+from ..shell import Output, Source, check_inputs, figure, reading
+from . import figure as drawing
+from . import files, report
 from .limit import extrapolate
-from .pairwise import compare
+from .pairwise import MATCH, compare
+from .results import Comparison
 
 
-def carry_out(
-    paths: Sequence[Path],
-    output: Path | None,
-    table: Path | None,
+def comparisons(
+    sources: Sequence[Source],
     *,
-    quantity: str | None,
-    match: float,
-    limit: bool,
-    order: int | None,
-    force: bool,
-) -> str:
-    """Compare the first file with each other one (or with the limit of all others) and write what is asked.
+    quantity: str | None = None,
+    match: float = MATCH,
+    limit: bool = False,
+    order: int | None = None,
+) -> list[Comparison]:
+    """Compare the first of several results with each other one, or with the limit N → ∞ of all others.
 
-    Returns
-    -------
-    str
-        The tables and the paths of what was written.
+    Parameters
+    ----------
+    sources : sequence of path or Dataset
+    quantity, match, order
+        As for `compare` and `extrapolate`.
+    limit : bool
+        Extrapolate.
 
     Raises
     ------
     UserError
-        Before anything is written.
+        If one is not the result of a single run, or there is nothing to compare.
     """
-    _check_inputs(paths)
+    check_inputs("compare", sources, least=2)
     if order is not None and not limit:
         raise UserError("--order is the order of the fit in 1/N: it needs --extrapolate")
-    output = output or default_figure(paths)
-    check_format(output)
-    for path in (output, *([table] if table else [])):
-        check_output(path, paths, force)
-    if table and table.resolve() == output.resolve():
-        raise UserError(f"{table}: figure and table cannot be one file")
-    with ExitStack() as opened:
-        datasets = [opened.enter_context(storage.open_result(path)) for path in paths]
-        for path, dataset in zip(paths, datasets, strict=True):
-            if swept := sweep_dims(dataset):
-                raise UserError(
-                    f"{path} holds a sweep over {', '.join(swept)}: compare takes single results; "
-                    "select with `langevin.members` and call `langevin.compare` (docs/sweeps.md)"
-                )
+    with reading(sources) as datasets:
+        for dataset in datasets:
+            hint = "; `langevin.members` gives those of a sweep (docs/sweeps.md)"
+            require_run(dataset, files.source(dataset), hint)
         if limit:
-            made = [extrapolate(datasets, quantity, match, order)]
-        else:
-            names = files.labels(datasets)
-            made = [
-                compare(datasets[0], other, quantity, match, (names[0], name), files.letter(k))
-                for k, (other, name) in enumerate(zip(datasets[1:], names[1:], strict=True))
-            ]
-    lines = [report.text(made), ""]
-    lines.append(f"figure  {figure.save(made, output)}")
-    if table:
-        lines.append(f"table   {report.write_csv(made, table)}")
-    return "\n".join(lines)
+            return [extrapolate(datasets, quantity, match, order)]
+        names = files.labels(datasets)
+        return [
+            compare(datasets[0], other, quantity, match, (names[0], name), files.letter(k))
+            for k, (other, name) in enumerate(zip(datasets[1:], names[1:], strict=True))
+        ]
 
 
-def default_figure(paths: Sequence[Path]) -> Path:
+def outputs(output: Path | None, table: Path | None) -> list[Output]:
+    """Return the outputs of a comparison: the figure, and a table of every compared point."""
+    return [
+        *([figure(output, drawing.figure)] if output else []),
+        *([Output("table", table, report.write_csv)] if table else []),
+    ]
+
+
+def default_figure(sources: Sequence[Source]) -> Path:
     """Return where the figure goes: beside the first file, named after both, or after it and their number."""
-    first, *others = paths
+    first, *others = (Path(str(source)) for source in sources)
     rest = others[0].stem if len(others) == 1 else f"{len(others)}-others"
     return first.with_name(f"{first.stem}-{rest}.png")
-
-
-def _check_inputs(paths: Sequence[Path]) -> None:
-    if len(paths) < 2:
-        raise UserError(f"compare needs two files or more; given: {len(paths)}")
-    seen: dict[Path, Path] = {}
-    for path in paths:
-        if path.is_dir():
-            raise UserError(f"{path} is a folder; give result files")
-        if path.resolve() in seen:
-            raise UserError(f"{path}: the same file twice")
-        seen[path.resolve()] = path

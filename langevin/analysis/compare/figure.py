@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -16,20 +15,19 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.ticker import SymmetricalLogLocator
 
-from langevin.files.storage import replacing
 from langevin.observables.fits.curves import Aligned, MeasuredCurve, matching
 from langevin.observables.fits.extrapolation import POOR
 from langevin.observables.statistics import interval
-from langevin.plotting import BLUE, GREY, STYLE, VERMILION, check_format, unit_label
-from langevin.plotting.style import LETTERS, as_written, legend_above
+from langevin.plotting import BLUE, GREY, STYLE, VERMILION, unit_label
+from langevin.plotting.style import BLACK, LETTERS, PALETTE, as_written, legend_above
 
 from .files import Curves
 from .report import FAR, spread
 from .results import Comparison, Extrapolation
 
-#: Okabe and Ito's colours, the reference black; their yellow is too light for a line on white.
-REFERENCE = "#000000"
-COLOURS = (VERMILION, BLUE, "#009E73", "#E69F00", "#CC79A7", "#56B4E9")
+#: The reference is black; finite sizes behind a limit are blue, so that the limit is not.
+REFERENCE = BLACK
+COLOURS = (VERMILION, BLUE, *PALETTE[2:])
 MARKERS = "os^Dv*"
 
 #: Inches of a column of panels: as printed on half a page, text keeps two thirds of its size.
@@ -66,30 +64,30 @@ def figure(comparisons: Sequence[Comparison]) -> Figure:
     names = (["energy"] if energy else []) + ([quantity] if quantity else [])
     columns = len(names) + bool(fitted)
     with matplotlib.rc_context(STYLE):
-        made = Figure(figsize=(max(WIDTH * columns, 4.4), 4.8), layout="constrained")
-        grid = made.add_gridspec(2, columns, height_ratios=(3, 1.1))
+        drawn = Figure(figsize=(max(WIDTH * columns, 4.4), 4.8), layout="constrained")
+        grid = drawn.add_gridspec(2, columns, height_ratios=(3, 1.1))
         for k, name in enumerate(names):
             alike = any(c.alike(name) for c in comparisons if c.of(name))
-            upper = made.add_subplot(grid[0, k] if alike else grid[:, k])
+            upper = drawn.add_subplot(grid[0, k] if alike else grid[:, k])
             if name == "energy":
                 _draw_energies(upper, comparisons)
             else:
                 _draw_two_time(upper, comparisons, name)
             if alike:
-                lower = made.add_subplot(grid[1, k], sharex=upper)
+                lower = drawn.add_subplot(grid[1, k], sharex=upper)
                 _draw_differences(lower, comparisons, name)
                 upper.tick_params(labelbottom=False)
             _name_times(lower if alike else upper, comparisons, name)
             upper.set_title(f"({'abc'[k]})", loc="left")
         if fitted:
-            ax = made.add_subplot(grid[:, -1])
+            ax = drawn.add_subplot(grid[:, -1])
             _draw_fits(ax, *fitted[0])
             ax.set_title(f"({'abc'[columns - 1]})", loc="left")
-        _name_files(made, comparisons)
-    return made
+        _name_files(drawn, comparisons)
+    return drawn
 
 
-def _name_files(made: Figure, comparisons: Sequence[Comparison]) -> None:
+def _name_files(drawn: Figure, comparisons: Sequence[Comparison]) -> None:
     """Name the files above all panels, where no curve runs."""
     handles = [Line2D([], [], color=REFERENCE, lw=2.0)]
     names = [f"A: {comparisons[0].a.label}"]
@@ -98,15 +96,15 @@ def _name_files(made: Figure, comparisons: Sequence[Comparison]) -> None:
         handles.append(Line2D([], [], color=colour, marker=marker, ms=3.5, lw=1.2))
         names.append(f"{comparison.letter}: {comparison.b.label}")
     fits = [f for c in comparisons for f in c.fits if f.quantity == "energy"][:1]
-    room = round(LETTERS * made.get_figwidth()) // (2 if fits else 1) - 8
+    room = round(LETTERS * drawn.get_figwidth()) // (2 if fits else 1) - 8
     wrapped = ["\n".join(textwrap.wrap(_whole(name), room)) for name in names]
-    made.legend(handles, [as_written(name) for name in wrapped], loc="outside upper left")
+    drawn.legend(handles, [as_written(name) for name in wrapped], loc="outside upper left")
     for f in fits:
         # The finite sizes behind the limit, to the right of it.
         members = [Line2D([], [], color=_size_colour(f, k), lw=1.4) for k in range(f.sizes.size)]
         sizes = [_member(f, k) for k in range(f.sizes.size)]
         rows = max(3, len(names))
-        made.legend(members, sizes, loc="outside upper right", ncols=-(-len(sizes) // rows))
+        drawn.legend(members, sizes, loc="outside upper right", ncols=-(-len(sizes) // rows))
 
 
 def _draw_energies(ax: Axes, comparisons: Sequence[Comparison]) -> None:
@@ -174,9 +172,11 @@ def _draw_two_time(ax: Axes, comparisons: Sequence[Comparison], name: str) -> No
 
 def _heed_curves(ax: Axes) -> None:
     """Set the limits of a logarithmic axis by its curves: a band may reach to 0."""
-    drawn = [float(y) for line in ax.get_lines() for y in np.asarray(line.get_ydata(), dtype=float) if y > 0]
-    if drawn:
-        ax.set_ylim(min(drawn) / 2, max(drawn) * 2)
+    heights = [
+        float(y) for line in ax.get_lines() for y in np.asarray(line.get_ydata(), dtype=float) if y > 0
+    ]
+    if heights:
+        ax.set_ylim(min(heights) / 2, max(heights) * 2)
 
 
 def _same_decades(ax: Axes, other: Axes) -> None:
@@ -337,12 +337,3 @@ def _tinted(colour: str, lightness: float) -> tuple[float, float, float]:
     """Mix a colour with white."""
     red, green, blue = (c + (1 - c) * lightness for c in to_rgb(colour))
     return red, green, blue
-
-
-def save(comparisons: Sequence[Comparison], path: Path) -> Path:
-    """Draw the figure and write it; the ending names the format (.png, .pdf, .svg)."""
-    check_format(path)
-    made = figure(comparisons)
-    with replacing(path) as aside:
-        made.savefig(aside, format=path.suffix.lstrip("."))
-    return path

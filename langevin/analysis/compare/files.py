@@ -18,7 +18,7 @@ from langevin.observables.fits.curves import MeasuredCurve
 from langevin.observables.fits.freedom import combined
 from langevin.observables.statistics import average
 from langevin.observables.sufficiency import too_few
-from langevin.record.recorder import ONE_TIME, TWO_TIME
+from langevin.results.kinds import ONE_TIME, TWO_TIME, has
 
 #: Settings that say how long is watched, not what: files that differ in them are the same physics.
 DURATION = {("dynamics", "t_max")}
@@ -96,17 +96,17 @@ def curves(dataset: xr.Dataset, quantity: str | None, label: str) -> Curves:
     UserError
         If times are negative or stand there twice.
     """
-    energy = _curve(dataset, "energy", "time") if has(dataset, "energy", ONE_TIME) else None
+    energy = _curve(dataset, "energy", "time") if has(dataset, "energy", *ONE_TIME) else None
     two_time, unreached = {}, []
-    if quantity is not None and has(dataset, quantity, TWO_TIME):
+    if quantity is not None and has(dataset, quantity, *TWO_TIME):
         waiting = _times(dataset, "waiting_time")
         for w in sorted(waiting.tolist()):
             part = dataset.isel(waiting_time=int(np.flatnonzero(waiting == w)[0]))
-            found = _curve(part, quantity, "lag")
-            if found is None:
+            curve = _curve(part, quantity, "lag")
+            if curve is None:
                 unreached.append(w)
             else:
-                two_time[w] = found
+                two_time[w] = curve
     both = [name for name in ("energy", quantity) if name and name in dataset]
     meanings = {n: _meaning(dataset[n]) for n in both if {"long_name", "units"} & set(dataset[n].attrs)}
     symbols = {n: str(dataset[n].attrs["symbol"]) for n in both if "symbol" in dataset[n].attrs}
@@ -160,17 +160,6 @@ def _times(dataset: xr.Dataset, dim: str) -> NDArray[np.float64]:
     return times
 
 
-def has(dataset: xr.Dataset, name: str, dims: tuple[str, ...]) -> bool:
-    """Return whether a dataset holds a variable of these dimensions."""
-    return name in dataset and dataset[name].dims == dims
-
-
-def two_time_names(dataset: xr.Dataset) -> list[str]:
-    """Return the names of the two-time observables, those of their errors left out."""
-    names = [str(name) for name, variable in dataset.data_vars.items() if variable.dims == TWO_TIME]
-    return [name for name in names if name.removesuffix("_error") not in names or not name.endswith("_error")]
-
-
 def source(dataset: xr.Dataset) -> str:
     """Return the path that a dataset was opened from; "dataset" for one made in memory."""
     path = Path(dataset.encoding.get("source", "dataset"))
@@ -180,18 +169,18 @@ def source(dataset: xr.Dataset) -> str:
 
 def labels(datasets: Sequence[xr.Dataset]) -> list[str]:
     """Return a name for each file: its title, or its file name where titles repeat; N where it varies."""
-    found = [size(dataset) for dataset in datasets]
-    vary = len({n for n in found if n is not None}) > 1
-    suffix = [f", N = {n:g}" if vary and n is not None else "" for n in found]
+    sizes = [size(dataset) for dataset in datasets]
+    vary = len({n for n in sizes if n is not None}) > 1
+    suffix = [f", N = {n:g}" if vary and n is not None else "" for n in sizes]
     titles = [str(dataset.attrs.get("title", "")).strip() for dataset in datasets]
     stems = [Path(source(dataset)).stem for dataset in datasets]
     for names in (titles, stems, [source(dataset) for dataset in datasets]):
-        made = [
+        candidates = [
             textwrap.shorten(n, LONGEST, placeholder=" …") + s if n else ""
             for n, s in zip(names, suffix, strict=True)
         ]
-        if all(names) and len(set(made)) == len(made):
-            return made
+        if all(names) and len(set(candidates)) == len(candidates):
+            return candidates
     return [f"{chr(ord('A') + k)}{s}" for k, s in enumerate(suffix)]
 
 
@@ -246,14 +235,14 @@ def same_physics(datasets: Sequence[xr.Dataset], vary: Collection[tuple[str, str
     UserError
         Naming the first key that differs and its values.
     """
-    found = [settings(dataset) for dataset in datasets]
-    known = {key for given in found for key in given} - DURATION - {("system", "n"), *vary}
-    if any(key not in given for given in found for key in known):
-        found = [{**_defaults(given), **given} for given in found]
+    known_settings = [settings(dataset) for dataset in datasets]
+    known = {key for given in known_settings for key in given} - DURATION - {("system", "n"), *vary}
+    if any(key not in given for given in known_settings for key in known):
+        known_settings = [{**_defaults(given), **given} for given in known_settings]
     for key in sorted(known):
-        for given, dataset in zip(found[1:], datasets[1:], strict=True):
-            if given.get(key) != found[0].get(key):
-                first, other = (g.get(key, "not given") for g in (found[0], given))
+        for given, dataset in zip(known_settings[1:], datasets[1:], strict=True):
+            if given.get(key) != known_settings[0].get(key):
+                first, other = (g.get(key, "not given") for g in (known_settings[0], given))
                 raise UserError(
                     f"--extrapolate: {'.'.join(key)} differs, {first} in {source(datasets[0])} "
                     f"and {other} in {source(dataset)}; "

@@ -61,13 +61,15 @@ def extrapolate(
         next((_limit(f) for f in fits if f.waiting is None), None),
         {f.waiting: _limit(f) for f in fits if f.waiting is not None},
     )
-    made = compare_curves(files.curves(reference, name, files.labels([reference])[0]), limit, name, match)
-    made.unmatched[:0] = unmatched
+    comparison = compare_curves(
+        files.curves(reference, name, files.labels([reference])[0]), limit, name, match
+    )
+    comparison.unmatched[:0] = unmatched
     notes = [*files.differing(reference, finite[0]), *note]
     notes += [w for k, d in enumerate(finite) if (w := files.few(d, "energy", law.member(k)))]
-    made.notes[:0] = [*notes, *files.same_seed(finite)]
-    made.fits.extend(fits)
-    return made
+    comparison.notes[:0] = [*notes, *files.same_seed(finite)]
+    comparison.fits.extend(fits)
+    return comparison
 
 
 class _Law(NamedTuple):

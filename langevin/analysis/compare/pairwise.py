@@ -10,7 +10,7 @@ import xarray as xr
 
 from langevin.errors import UserError, shortened
 from langevin.observables.fits.curves import ROUNDING, NothingInCommon, align
-from langevin.record.recorder import ONE_TIME, TWO_TIME
+from langevin.results.kinds import ONE_TIME, TWO_TIME, has, two_time_names
 
 from . import files
 from .files import Curves
@@ -54,62 +54,64 @@ def compare(
 
     Examples
     --------
-    >>> found = compare(langevin.open("ck.nc"), langevin.open("pspin.nc"))  # doctest: +SKIP
-    >>> found.table()["z"]  # doctest: +SKIP
+    >>> comparison = compare(langevin.open("ck.nc"), langevin.open("pspin.nc"))  # doctest: +SKIP
+    >>> comparison.table()["z"]  # doctest: +SKIP
     """
     name, note = choose_quantity([a, b], quantity)
     first, second = labels or files.labels([a, b])
-    made = compare_curves(files.curves(a, name, first), files.curves(b, name, second), name, match, letter)
+    comparison = compare_curves(
+        files.curves(a, name, first), files.curves(b, name, second), name, match, letter
+    )
     names = ["time", "energy", *([name] if name else [])]
     notes = [*files.differing(a, b, letter), *note, *_units(a, b, names, letter)]
     notes += [warning for d, called in ((a, "A"), (b, letter)) if (warning := files.few(d, "energy", called))]
-    made.notes[:0] = [*notes, *files.same_seed([a, b])]
-    return made
+    comparison.notes[:0] = [*notes, *files.same_seed([a, b])]
+    return comparison
 
 
 def compare_curves(a: Curves, b: Curves, quantity: str | None, match: float, letter: str = "B") -> Comparison:
     """Compare the curves of two files (or of a file and a limit)."""
     if not match >= 1:
         raise UserError(f"--match {match:g}: a factor, so it must be ≥ 1")
-    made = Comparison(a, b, quantity, [], letter=letter)
+    comparison = Comparison(a, b, quantity, [], letter=letter)
     reasons = []
     if a.energy is not None and b.energy is not None:
         try:
-            made.differences.append(Difference("energy", None, align(a.energy, b.energy)))
+            comparison.differences.append(Difference("energy", None, align(a.energy, b.energy)))
         except NothingInCommon as error:
             reasons.append(f"energy: {error}")
     else:
         reasons.append(f"energy: none over time in {'A' if a.energy is None else letter}")
     if quantity is not None:
-        reasons += _compare_two_time(made, quantity, match)
-    if not made.differences:
+        reasons += _compare_two_time(comparison, quantity, match)
+    if not comparison.differences:
         raise UserError(f"nothing to compare: A = {a.label}, {letter} = {b.label}: {'; '.join(reasons)}")
-    made.notes.extend(reasons)
-    made.notes.extend(_without_error(made))
-    return made
+    comparison.notes.extend(reasons)
+    comparison.notes.extend(_without_error(comparison))
+    return comparison
 
 
-def _compare_two_time(made: Comparison, quantity: str, match: float) -> list[str]:
+def _compare_two_time(comparison: Comparison, quantity: str, match: float) -> list[str]:
     """Add the paired waiting times to a comparison, and what is not paired; return why if none is."""
-    pairs = pair(list(made.a.two_time), list(made.b.two_time), match)
+    pairs = pair(list(comparison.a.two_time), list(comparison.b.two_time), match)
     for u, w in pairs:
         try:
-            points = align(made.a.two_time[u], made.b.two_time[w])
-            made.differences.append(Difference(quantity, (u, w), points))
+            points = align(comparison.a.two_time[u], comparison.b.two_time[w])
+            comparison.differences.append(Difference(quantity, (u, w), points))
         except NothingInCommon as error:
-            made.unmatched.append(f"t_w = {u:g} in A, {w:g} in {made.letter}: {error}")
-    for letter, curves, k in (("A", made.a, 0), (made.letter, made.b, 1)):
+            comparison.unmatched.append(f"t_w = {u:g} in A, {w:g} in {comparison.letter}: {error}")
+    for letter, curves, k in (("A", comparison.a, 0), (comparison.letter, comparison.b, 1)):
         paired = {p[k] for p in pairs}
         alone = [w for w in curves.two_time if w not in paired]
-        made.unmatched.extend(f"t_w = {w:g} in {letter}: none within a factor {match:g}" for w in alone)
-        made.unmatched.extend(f"t_w = {w:g} in {letter}: not reached" for w in curves.unreached)
+        comparison.unmatched.extend(f"t_w = {w:g} in {letter}: none within a factor {match:g}" for w in alone)
+        comparison.unmatched.extend(f"t_w = {w:g} in {letter}: not reached" for w in curves.unreached)
     unequal = [max(u, w) / min(u, w) for u, w in pairs if not _same(u, w)]
     if unequal:
-        made.notes.append(
+        comparison.notes.append(
             f"{quantity}: paired waiting times differ by up to {100 * (max(unequal) - 1):.2g} %; "
             "what that changes is not in σ"
         )
-    return [] if made.of(quantity) else [f"{quantity}: no matching waiting time"]
+    return [] if comparison.of(quantity) else [f"{quantity}: no matching waiting time"]
 
 
 def pair(a: Sequence[float], b: Sequence[float], match: float = MATCH) -> list[tuple[float, float]]:
@@ -148,19 +150,17 @@ def _log_distance(u: float, w: float) -> float:
 
 def choose_quantity(datasets: Sequence[xr.Dataset], asked: str | None) -> tuple[str | None, list[str]]:
     """Return the two-time observable to compare, and a note if there is none."""
-    if asked == "energy" and all(files.has(d, asked, ONE_TIME) for d in datasets):
+    if asked == "energy" and all(has(d, asked, *ONE_TIME) for d in datasets):
         # Compared in any case.
         return None, []
     name = asked or "msd"
-    lacking = [d for d in datasets if not files.has(d, name, TWO_TIME)]
+    lacking = [d for d in datasets if not has(d, name, *TWO_TIME)]
     if not lacking:
         return name, []
     if asked is None:
         where = ", ".join(files.source(d) for d in lacking)
         return None, [f"no msd in {where}: energies only (--quantity compares another)"]
-    common = [
-        n for n in files.two_time_names(datasets[0]) if all(files.has(d, n, TWO_TIME) for d in datasets)
-    ]
+    common = [n for n in two_time_names(datasets[0]) if all(has(d, n, *TWO_TIME) for d in datasets)]
     allowed = ", ".join(common) or "none, the files share no two-time observable"
     there = "no two-time observable" if name in lacking[0].variables else "not"
     where = files.source(lacking[0])
@@ -190,15 +190,15 @@ def _units(a: xr.Dataset, b: xr.Dataset, names: Iterable[str], letter: str) -> l
     return notes
 
 
-def _without_error(made: Comparison) -> list[str]:
+def _without_error(comparison: Comparison) -> list[str]:
     notes = []
-    for quantity in dict.fromkeys(d.quantity for d in made.differences):
-        for part, letter in (("a", "A"), ("b", made.letter)):
-            errors = [getattr(d.points, f"{part}_error") for d in made.of(quantity)]
+    for quantity in dict.fromkeys(d.quantity for d in comparison.differences):
+        for part, letter in (("a", "A"), ("b", comparison.letter)):
+            errors = [getattr(d.points, f"{part}_error") for d in comparison.of(quantity)]
             if all(np.isnan(e).all() for e in errors):
                 notes.append(
                     f"{quantity}: no error bar in {letter} (one replica, no {quantity}_error): "
-                    f"({made.letter} − A)/σ is left blank"
+                    f"({comparison.letter} − A)/σ is left blank"
                 )
     return notes
 

@@ -22,9 +22,10 @@ from langevin.core.ensemble import Ensemble, available_threads
 from langevin.core.noise import Noise
 from langevin.core.system import Array, Predictions, System
 from langevin.errors import UserError
-from langevin.files import provenance, storage
+from langevin.files import provenance
 from langevin.observables.ensembles import PredictionPool, disagreement, groups, normalised
 from langevin.results import configurations
+from langevin.results.open import open_result
 
 from .members import Method
 
@@ -96,7 +97,7 @@ class Evaluated:
 
 
 def evaluate(
-    method: Method, size: int, times: Array, threads: int | None, tick: Callable[[], None]
+    method: Method, size: int, times: Array, threads: int | None, tick: Callable[[], object]
 ) -> Evaluated:
     """Evaluate all members of a method, on all test examples, and every ensemble of theirs.
 
@@ -120,17 +121,17 @@ def evaluate(
     seed = method.settings.ensemble.seed
     ensemble = Ensemble(labels, samples, seed, threads or available_threads())
     system = build(method.settings, ensemble)
-    found = Evaluated.empty(method, size, times)
-    found.device = provenance.device_of(system)
+    evaluated = Evaluated.empty(method, size, times)
+    evaluated.device = provenance.device_of(system)
     method.verify(system, float(times[-1]))
     known = method.beside(float(times[-1]), 0) is not None
     about = system.attributes().get("recalled" if known else "evaluated", {})
-    found.about = {name: value for name, value in about.items() if name != "units"}
+    evaluated.about = {name: value for name, value in about.items() if name != "units"}
     start_of = _starts(method, system, labels)
     pools: dict[int, PredictionPool] = {}
     averaged: dict[int, PredictionPool] = {}
     complete = {p for group in groups(method.replicas, size) for p in group}
-    repetition = _Repetition(found)
+    repetition = _Repetition(evaluated)
     for position in range(method.replicas):
         run: PredictionPool | None = None
         average = np.zeros(0)
@@ -143,18 +144,18 @@ def evaluate(
             run.add(said.outputs)
             if position in complete:
                 repetition.join(position, j, x, start, said, run)
-            found.dof, found.data = x.size, said.data
-            found.examples, found.classified = len(said.losses), len(said.labels)
+            evaluated.dof, evaluated.data = x.size, said.data
+            evaluated.examples, evaluated.classified = len(said.losses), len(said.labels)
             tick()
         if run is not None:
-            _spend(found.budgets, size, pools, run, position, said.probabilities)
+            _spend(evaluated.budgets, size, pools, run, position, said.probabilities)
         if averages_of(times):
             said = _said(method, system, average, position, None)
             single = PredictionPool(said.labels, said.outputs.shape[1])
             single.add(said.outputs)
-            _spend(found.averages, size, averaged, single, position, said.probabilities)
+            _spend(evaluated.averages, size, averaged, single, position, said.probabilities)
             tick()
-    return found
+    return evaluated
 
 
 def _said(method: Method, system: System, x: Array, position: int, time: float | None) -> Predictions:
@@ -192,8 +193,8 @@ def _spend(
 class _Repetition:
     """The replicas of one repetition: members join, and what they are worth is noted."""
 
-    def __init__(self, found: Evaluated) -> None:
-        self.found = found
+    def __init__(self, evaluated: Evaluated) -> None:
+        self.evaluated = evaluated
         self._pool: PredictionPool | None = None
         self._first: Array = np.empty(0)
         self._answers: list[NDArray[np.int64]] = []
@@ -202,9 +203,9 @@ class _Repetition:
         self, position: int, j: int, x: Array, start: Array | None, said: Predictions, run: PredictionPool
     ) -> None:
         """Add member j of the replica at `position`; `run` holds it and those before it of this replica."""
-        found = self.found
-        repetition, place = divmod(position, found.size)
-        place = place * found.times.size + j
+        evaluated = self.evaluated
+        repetition, place = divmod(position, evaluated.size)
+        place = place * evaluated.times.size + j
         if place == 0:
             self._pool = PredictionPool(said.labels, said.outputs.shape[1])
             self._first, self._answers = x, []
@@ -223,12 +224,12 @@ class _Repetition:
         if said.probabilities:
             values |= {"run_loss": run.loss(), "ensemble_loss": self._pool.loss()}
         for name, value in values.items():
-            found.members[name][repetition, place] = value
-        if place == found.disagreement.shape[-1] - 1:
+            evaluated.members[name][repetition, place] = value
+        if place == evaluated.disagreement.shape[-1] - 1:
             differing = disagreement(np.array(self._answers))
-            found.disagreement[repetition] = differing
-            own = found.members["member_error"][repetition]
-            found.normalised[repetition] = normalised(differing, own)
+            evaluated.disagreement[repetition] = differing
+            own = evaluated.members["member_error"][repetition]
+            evaluated.normalised[repetition] = normalised(differing, own)
 
 
 def _starts(method: Method, system: System, replica: NDArray[np.int64]) -> Callable[[int], Array | None]:
@@ -244,7 +245,7 @@ def _starts(method: Method, system: System, replica: NDArray[np.int64]) -> Calla
         there = next((p for p in (named, method.path.parent / named.name) if p.exists()), None)
         if there is None:
             return lambda position: None
-        with storage.open_result(there) as dataset:
+        with open_result(there) as dataset:
             known, _ = configurations.configuration(
                 dataset, float(method.dataset.attrs["start_time"]), str(there)
             )

@@ -19,10 +19,10 @@ from langevin.config.settings import Settings
 from langevin.core.capabilities import Classifies, StandsBeside, Verifies
 from langevin.core.system import Array, Beside, System
 from langevin.errors import UserError
-from langevin.files import storage
 from langevin.observables.pairs import ROUNDING, index_of
 from langevin.results import configurations
-from langevin.results.members import sweep_dims
+from langevin.results.kinds import require_run
+from langevin.results.same_system import require_same_system
 from langevin.running.start import SPENT
 
 #: Budgets of a table where there are replicas enough: those of Garipov et al. 2018.
@@ -76,7 +76,7 @@ class Method:
 
     def stores(self, time: float) -> bool:
         """Say whether configurations of this time are stored."""
-        return index_of(configurations.times(self.dataset), time) is not None
+        return configurations.frame(self.dataset, time) is not None
 
     def configuration(self, time: float, position: int) -> Array:
         """Return the configuration of one replica at a stored time, shape (dof,).
@@ -86,21 +86,17 @@ class Method:
         UserError
             If the run did not come so far.
         """
-        for variable, dim in configurations.HOLDERS.items():
-            if variable in self.dataset:
-                known = self.dataset[dim].to_numpy()
-                at = index_of(known, time)
-                if at is not None:
-                    found = self.dataset[variable].transpose(dim, "replica", "dof")[at, position]
-                    x = np.asarray(found.to_numpy(), dtype=np.float64)
-                    if np.isfinite(x).all():
-                        return x
+        stored = configurations.frame(self.dataset, time)
+        if stored is not None:
+            x = np.asarray(stored[position].to_numpy(), dtype=np.float64)
+            if np.isfinite(x).all():
+                return x
         raise UserError(f"{self.path}: time = {time:.15g}: the run did not come so far")
 
     def beside(self, time: float, position: int) -> Beside | None:
         """Return what stood beside a replica's configuration at a stored time, if the file holds it."""
-        found = configurations.beside(self.dataset, time)
-        return None if found is None else found.of([position])
+        stored = configurations.beside(self.dataset, time)
+        return None if stored is None else stored.of([position])
 
     def verify(self, system: System, time: float) -> None:
         """Make sure that a system is what left the configurations of a stored time.
@@ -110,9 +106,9 @@ class Method:
         UserError
             If one of them has another energy there than in the file.
         """
-        found = configurations.beside(self.dataset, time)
-        if found is not None and isinstance(system, StandsBeside):
-            system.recall(found)
+        stored = configurations.beside(self.dataset, time)
+        if stored is not None and isinstance(system, StandsBeside):
+            system.recall(stored)
         at = index_of(self.dataset["time"].to_numpy(), time)
         known = "energy" in self.dataset and at is not None and not trust.is_given()
         if known and isinstance(system, Verifies):
@@ -121,8 +117,8 @@ class Method:
             system.verify(x, energy, str(self.path))
 
 
-def opened(path: Path, name: str) -> Method:
-    """Open a result and find its members.
+def method(path: Path, dataset: xr.Dataset, name: str) -> Method:
+    """Find the members of a result.
 
     Raises
     ------
@@ -130,9 +126,7 @@ def opened(path: Path, name: str) -> Method:
         If it is no single run, classifies nothing, has replicas of several quenched samples, or its members
         are not stored.
     """
-    dataset = storage.open_result(path)
-    if swept := sweep_dims(dataset):
-        raise UserError(f"{path}: holds a sweep over {', '.join(swept)}; allowed: the file of a single run")
+    require_run(dataset, str(path))
     settings = configurations.settings(dataset, path)
     if not issubclass(settings.system_class, Classifies):
         raise UserError(
@@ -175,47 +169,31 @@ def _stored(path: Path, dataset: xr.Dataset, collected: Array) -> Array:
     return collected
 
 
-def methods(paths: Sequence[Path]) -> list[Method]:
-    """Open the files, and make sure that they can stand in one table.
+def methods(paths: Sequence[Path], datasets: Sequence[xr.Dataset]) -> list[Method]:
+    """Find the members of files, and make sure that they can stand in one table.
 
     Raises
     ------
     UserError
-        Also if they are of different systems or data, or one of them is given twice.
+        Also if they are of different systems or data.
     """
-    if len({path.resolve() for path in paths}) < len(paths):
-        twice = next(p for k, p in enumerate(paths) if p.resolve() in {q.resolve() for q in paths[:k]})
-        raise UserError(f"{twice}: the same file twice")
     stems = [path.stem for path in paths]
     names = stems if len(set(stems)) == len(stems) else [str(path) for path in paths]
-    found: list[Method] = []
-    for path, name in zip(paths, names, strict=True):
-        method = opened(path, name)
-        if method.replicas * method.times.size < 2:
+    known: list[Method] = []
+    for path, dataset, name in zip(paths, datasets, names, strict=True):
+        further = method(path, dataset, name)
+        if further.replicas * further.times.size < 2:
             raise UserError(
                 f"{path}: it gives 1 member, of one replica; needed: 2 or more (ensemble.replicas, or a "
                 'schedule that collects, dynamics.schedule = "triangular" or "cosine")'
             )
-        if found:
-            _require_same(found[0], method)
-        found.append(method)
-    return found
+        if known:
+            require_same_system(known[0].settings, further.settings, (known[0].path, path))
+        known.append(further)
+    return known
 
 
-def _require_same(first: Method, other: Method) -> None:
-    """Make sure that two files are of one system and one data set."""
-    for section, names in (("system", "system_name"), ("data", "data_name")):
-        pairs = {f"{section}.name": tuple(getattr(m.settings, names) for m in (first, other))}
-        if len(set(pairs[f"{section}.name"])) == 1:
-            parts = [getattr(m.settings, section).model_dump() for m in (first, other)]
-            pairs |= {f"{section}.{key}": (parts[0][key], parts[1][key]) for key in parts[0]}
-        for key, (wanted, given) in pairs.items():
-            if wanted != given:
-                raise UserError(f"{other.path}: {key} = {given!r}; needed: {wanted!r}, as in {first.path}")
-    trust.require_same(first.settings.code, other.settings.code, (first.path, other.path))
-
-
-def budget_of(found: Sequence[Method], given: float | None) -> float:
+def budget_of(methods: Sequence[Method], given: float | None) -> float:
     """Return the steps B of one budget.
 
     As given; else those of a run that gives a single member, as independent networks do; else those of the
@@ -223,8 +201,8 @@ def budget_of(found: Sequence[Method], given: float | None) -> float:
     """
     if given is not None:
         return given
-    single = [float(m.cost[-1]) for m in found if not m.cyclic]
-    return max(single or [m.spent for m in found])
+    single = [float(m.cost[-1]) for m in methods if not m.cyclic]
+    return max(single or [m.spent for m in methods])
 
 
 def affordable(method: Method, budget: float) -> Array:
@@ -244,7 +222,7 @@ def affordable(method: Method, budget: float) -> Array:
     return bought
 
 
-def pooled(found: Iterable[Method], size: int | None) -> dict[str, int]:
+def pooled(methods: Iterable[Method], size: int | None) -> dict[str, int]:
     """Return how many replicas of each method make one repetition, by the method's name.
 
     Raises
@@ -252,10 +230,10 @@ def pooled(found: Iterable[Method], size: int | None) -> dict[str, int]:
     UserError
         If a file has fewer than were asked for.
     """
-    made = {}
-    for method in found:
+    sizes = {}
+    for method in methods:
         if size is not None and size > method.replicas:
             allowed = f"allowed: 1 to {method.replicas}, the replicas of {method.path}"
             raise UserError(f"--size {size}: {allowed}")
-        made[method.name] = min(BUDGETS, method.replicas) if size is None else size
-    return made
+        sizes[method.name] = min(BUDGETS, method.replicas) if size is None else size
+    return sizes

@@ -34,10 +34,11 @@ COLUMNS = (
 
 def text(dataset: xr.Dataset) -> str:
     """Return the table: methods as rows, budgets as columns, test error ± standard error in percent."""
-    return "\n".join(_lines(dataset))
+    return "\n".join(lines(dataset))
 
 
-def _lines(dataset: xr.Dataset) -> Iterator[str]:
+def lines(dataset: xr.Dataset) -> Iterator[str]:
+    """Yield the table: methods as rows, budgets as columns, test error ± standard error in percent."""
     budgets = [int(k) for k in dataset["budget"]]
     heads = [f"{k} budget{'s' * (k > 1)}" for k in budgets]
     rows = [["", *heads]]

@@ -34,12 +34,12 @@ _MEMBERS = {
 }
 
 
-def dataset(found: Sequence[Evaluated], budget: float) -> xr.Dataset:
+def dataset(evaluated: Sequence[Evaluated], budget: float) -> xr.Dataset:
     """Return the dataset of all methods.
 
     Parameters
     ----------
-    found : sequence of Evaluated
+    evaluated : sequence of Evaluated
     budget : float
         Steps B of one budget.
 
@@ -48,25 +48,29 @@ def dataset(found: Sequence[Evaluated], budget: float) -> xr.Dataset:
     Dataset
         Dimensions method, repetition, member, budget, group and rate_point; NaN where a method has fewer.
     """
-    made = xr.Dataset()
-    made["method"] = _named("method", np.array([e.method.name for e in found], dtype=object), "method")
-    pooled = max(e.size * e.times.size for e in found)
-    made["member"] = _named("member", np.arange(1, pooled + 1), "place in the order in which members join")
-    sizes = np.arange(1, max(e.size for e in found) + 1)
-    made["budget"] = _named("budget", sizes, "budgets spent, which is replicas pooled")
+    ensembles = xr.Dataset()
+    ensembles["method"] = _named(
+        "method", np.array([e.method.name for e in evaluated], dtype=object), "method"
+    )
+    pooled = max(e.size * e.times.size for e in evaluated)
+    ensembles["member"] = _named(
+        "member", np.arange(1, pooled + 1), "place in the order in which members join"
+    )
+    sizes = np.arange(1, max(e.size for e in evaluated) + 1)
+    ensembles["budget"] = _named("budget", sizes, "budgets spent, which is replicas pooled")
     own = ("method", "member")
-    made["run"] = _padded(own, [np.repeat(np.arange(e.size), e.times.size) for e in found])
-    made["run"].attrs = {"long_name": "place of the member's replica in the repetition", "units": "1"}
-    made["cost"] = _padded(own, [_costs(e, budget) for e in found])
-    made["cost"].attrs = {
+    ensembles["run"] = _padded(own, [np.repeat(np.arange(e.size), e.times.size) for e in evaluated])
+    ensembles["run"].attrs = {"long_name": "place of the member's replica in the repetition", "units": "1"}
+    ensembles["cost"] = _padded(own, [_costs(e, budget) for e in evaluated])
+    ensembles["cost"].attrs = {
         "long_name": "steps spent when the member joins, a budget for every replica before",
         "units": "steps",
     }
-    _add_members(made, found)
-    _add_budgets(made, found)
-    _add_rates(made, [e.method for e in found])
-    made.attrs = _attributes(found, budget)
-    return made
+    _add_members(ensembles, evaluated)
+    _add_budgets(ensembles, evaluated)
+    _add_rates(ensembles, [e.method for e in evaluated])
+    ensembles.attrs = _attributes(evaluated, budget)
+    return ensembles
 
 
 def _named(dim: str, values: Any, meaning: str) -> xr.DataArray:
@@ -83,70 +87,70 @@ def _padded(dims: tuple[str, ...], parts: Sequence[Any]) -> xr.DataArray:
     return xr.DataArray(whole, dims=dims)
 
 
-def _costs(found: Evaluated, budget: float) -> Array:
-    within = found.method.before + found.times
-    return np.concatenate([run * budget + within for run in range(found.size)])
+def _costs(evaluated: Evaluated, budget: float) -> Array:
+    within = evaluated.method.before + evaluated.times
+    return np.concatenate([run * budget + within for run in range(evaluated.size)])
 
 
-def _add_members(made: xr.Dataset, found: Sequence[Evaluated]) -> None:
+def _add_members(ensembles: xr.Dataset, evaluated: Sequence[Evaluated]) -> None:
     for name, (meaning, units) in _MEMBERS.items():
-        made[name] = _padded(("method", "repetition", "member"), [e.members[name] for e in found])
-        made[name].attrs = {"long_name": meaning, "units": units}
-    dof = xr.DataArray([float(e.dof) for e in found], dims="method")
+        ensembles[name] = _padded(("method", "repetition", "member"), [e.members[name] for e in evaluated])
+        ensembles[name].attrs = {"long_name": meaning, "units": units}
+    dof = xr.DataArray([float(e.dof) for e in evaluated], dims="method")
     for name in ("distance_from_start", "distance_from_first"):
-        meaning = made[name].attrs["long_name"].replace("Euclidean", "root mean square")
-        made[f"rms_{name}"] = made[name] / np.sqrt(dof)
-        made[f"rms_{name}"].attrs = {"long_name": f"{meaning}, per weight", "units": "1"}
+        meaning = ensembles[name].attrs["long_name"].replace("Euclidean", "root mean square")
+        ensembles[f"rms_{name}"] = ensembles[name] / np.sqrt(dof)
+        ensembles[f"rms_{name}"].attrs = {"long_name": f"{meaning}, per weight", "units": "1"}
     dims = ("method", "repetition", "member", "other_member")
-    made["disagreement"] = _padded(dims, [e.disagreement for e in found])
-    made["disagreement"].attrs = {
+    ensembles["disagreement"] = _padded(dims, [e.disagreement for e in evaluated])
+    ensembles["disagreement"].attrs = {
         "long_name": "part of the test examples that two members classify differently",
         "units": "1",
     }
-    made["normalised_disagreement"] = _padded(dims, [e.normalised for e in found])
-    made["normalised_disagreement"].attrs = {
+    ensembles["normalised_disagreement"] = _padded(dims, [e.normalised for e in evaluated])
+    ensembles["normalised_disagreement"].attrs = {
         "long_name": "disagreement of two members over the mean of their test errors",
         "units": "1",
     }
 
 
-def _add_budgets(made: xr.Dataset, found: Sequence[Evaluated]) -> None:
+def _add_budgets(ensembles: xr.Dataset, evaluated: Sequence[Evaluated]) -> None:
     """Add what k budgets buy: of every disjoint group of k replicas, and the mean over them."""
-    sizes = made["budget"].to_numpy()
-    kept = {"budget": [e.budgets for e in found], "averaged": [e.averages for e in found]}
+    sizes = ensembles["budget"].to_numpy()
+    kept = {"budget": [e.budgets for e in evaluated], "averaged": [e.averages for e in evaluated]}
     for name, values in kept.items():
         whose = (
             "of k replicas" if name == "budget" else "of k networks with averaged weights, of a replica each"
         )
         for kind, what in (("error", "test error of the ensemble"), ("loss", _MEAN_LOSS)):
             groups = [[np.asarray(v.get((kind, int(k)), [])) for k in sizes] for v in values]
-            means = _add_groups(made, f"{name}_{kind}", f"{what} {whose}", groups)
+            means = _add_groups(ensembles, f"{name}_{kind}", f"{what} {whose}", groups)
             if (name, kind) == ("budget", "error"):
                 counts = np.array([[m.number for m in rows] for rows in means])
                 about = {"long_name": "disjoint groups of k replicas", "units": "1"}
-                made["groups"] = (("method", "budget"), counts, about)
-    networks = np.array([[k * e.times.size if k <= e.size else 0 for k in sizes] for e in found])
-    made["networks"] = (("method", "budget"), networks, {"long_name": "members pooled", "units": "1"})
+                ensembles["groups"] = (("method", "budget"), counts, about)
+    networks = np.array([[k * e.times.size if k <= e.size else 0 for k in sizes] for e in evaluated])
+    ensembles["networks"] = (("method", "budget"), networks, {"long_name": "members pooled", "units": "1"})
 
 
-def _add_groups(made: xr.Dataset, name: str, what: str, groups: list[list[Array]]) -> list[list[Mean]]:
+def _add_groups(ensembles: xr.Dataset, name: str, what: str, groups: list[list[Array]]) -> list[list[Mean]]:
     """Add the values of all groups, their mean and its standard error; return the means."""
     longest = max(g.size for rows in groups for g in rows)
     filled = [[np.pad(g, (0, longest - g.size), constant_values=np.nan) for g in rows] for rows in groups]
     long = {"long_name": f"{what}, within a budget each", "units": "1"}
     # Where nothing was averaged there are as many groups, without a value.
-    whole = np.full((len(groups), len(groups[0]), max(longest, made.sizes.get("group", 0))), np.nan)
+    whole = np.full((len(groups), len(groups[0]), max(longest, ensembles.sizes.get("group", 0))), np.nan)
     whole[..., :longest] = np.array(filled)
-    made[name] = (("method", "budget", "group"), whole, long)
+    ensembles[name] = (("method", "budget", "group"), whole, long)
     means = [[mean(g) for g in rows] for rows in groups]
     for part, place, said in (("mean", 0, "mean"), ("standard_error", 1, "standard error")):
         values = np.array([[m[place] for m in rows] for rows in means])
         about = {"long_name": f"{said} over disjoint groups: {what}", "units": "1"}
-        made[f"{name}_{part}"] = (("method", "budget"), values, about)
+        ensembles[f"{name}_{part}"] = (("method", "budget"), values, about)
     return means
 
 
-def _add_rates(made: xr.Dataset, methods: Sequence[Method]) -> None:
+def _add_rates(ensembles: xr.Dataset, methods: Sequence[Method]) -> None:
     """Add the learning rate of one replica's steps: its value at most of its corners, and in between."""
     steps = []
     for method in methods:
@@ -156,26 +160,26 @@ def _add_rates(made: xr.Dataset, methods: Sequence[Method]) -> None:
         steps.append(np.unique(points[(points >= 0) & (points <= last)]))
     rates = [m.settings.dynamics.rates.rates(s) for m, s in zip(methods, steps, strict=True)]
     dims = ("method", "rate_point")
-    made["rate_cost"] = _padded(dims, [m.before + s + 1 for m, s in zip(methods, steps, strict=True)])
-    made["rate_cost"].attrs = {"long_name": "steps spent after a step of a replica", "units": "steps"}
-    made["learning_rate"] = _padded(dims, rates)
-    made["learning_rate"].attrs = {"long_name": "learning rate of this step", "units": "1"}
+    ensembles["rate_cost"] = _padded(dims, [m.before + s + 1 for m, s in zip(methods, steps, strict=True)])
+    ensembles["rate_cost"].attrs = {"long_name": "steps spent after a step of a replica", "units": "steps"}
+    ensembles["learning_rate"] = _padded(dims, rates)
+    ensembles["learning_rate"].attrs = {"long_name": "learning rate of this step", "units": "1"}
 
 
-def _attributes(found: Sequence[Evaluated], budget: float) -> dict[str, Any]:
-    first = found[0]
+def _attributes(evaluated: Sequence[Evaluated], budget: float) -> dict[str, Any]:
+    first = evaluated[0]
     origin = first.method.dataset.attrs
-    names = ", ".join(e.method.name for e in found)
+    names = ", ".join(e.method.name for e in evaluated)
     return {
         "Conventions": "CF-1.11",
         "title": f"Ensembles: {names}",
         "source": f"langevin {__version__}",
         "system": first.method.settings.system_name,
         **{k: v for k, v in origin.items() if k == "data" or k.startswith("data_")},
-        "files": "\n".join(str(e.method.path) for e in found),
-        "schedules": "\n".join(str(getattr(e.method.settings.dynamics, "schedule", "")) for e in found),
-        "cycles": np.array([int(e.method.cyclic) for e in found]),
-        "settings": "\n".join(e.method.settings.as_json() for e in found),
+        "files": "\n".join(str(e.method.path) for e in evaluated),
+        "schedules": "\n".join(str(getattr(e.method.settings.dynamics, "schedule", "")) for e in evaluated),
+        "cycles": np.array([int(e.method.cyclic) for e in evaluated]),
+        "settings": "\n".join(e.method.settings.as_json() for e in evaluated),
         "budget_steps": float(budget),
         **first.about,
         "test_examples": first.examples,

@@ -1,8 +1,7 @@
-"""What `langevin plane` does: read the points, evaluate the plane, write the result and its figure."""
+"""A plane through stored configurations is evaluated here, from what was asked for to a dataset."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,44 +11,24 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from langevin import plotting
 from langevin.core.system import Array
 from langevin.errors import UserError
-from langevin.files import provenance, storage
+from langevin.files import provenance
 from langevin.observables.landscape import planes
 from langevin.observables.landscape.planes import Plane
-from langevin.observables.landscape.random_directions import Normalise
-from langevin.results import configurations, summary
+from langevin.results import configurations
+from langevin.results.kinds import has_curve
+from langevin.results.open import open_result
+from langevin.results.same_system import require_same_system
 
+from ..shell import Output, figure
+from ..shell import result as stored
 from . import curve_file, random_plane, result
 from .curve_file import StoredCurve
 from .landscape import Landscape, require_same_disorder, survey
-from .points import Point, Trail, position, require_same_system, three, trajectory
+from .points import Point, Trail, position, three, trajectory
+from .request import Request
 from .result import Projected
-
-
-@dataclass(frozen=True)
-class Request:
-    """What was asked for; the options of `langevin plane`, by their names."""
-
-    files: tuple[Path, ...] = ()
-    principal: Path | None = None
-    replica: int = 0
-    replicas: str | None = None
-    time: float | None = None
-    trajectories: tuple[Path, ...] = ()
-    curves: tuple[Path, ...] = ()
-    grid: int = 21
-    margin: float = 0.2
-    cover: bool = False
-    output: Path = Path("plane.nc")
-    force: bool = False
-    random: bool = False
-    normalise: Normalise = "filter"
-    seed: int = 0
-    extent: float = 1.0
-    threads: int | None = None
-    quiet: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,49 +55,22 @@ class Subject:
     explained: Array | None = None
 
 
-def carry_out(request: Request) -> str:
-    """Evaluate a plane, write the file and the figure.
-
-    Returns
-    -------
-    str
-        Summary and paths, a line each; nothing if it is to be quiet.
+def evaluate(request: Request) -> xr.Dataset:
+    """Return the plane that was asked for, as it is stored.
 
     Raises
     ------
     UserError
-        Before anything is written.
+        If the files do not hold it, or do not fit together.
     Interrupted
-        By Ctrl-C or another signal; nothing is then written.
+        By Ctrl-C or another signal.
     """
-    figure = request.output.with_suffix(".png")
-    _check_output(request, figure)
-    found = subject(request)
-    with evaluated(found, request) as dataset:
-        storage.write_result(dataset, request.output)
-        plotting.save(dataset, figure)
-        if request.quiet:
-            return ""
-        return f"{summary.results(dataset)}\nresult  {request.output}\nfigure  {figure}\n"
+    return _evaluated(subject(request), request)
 
 
-def _check_output(request: Request, figure: Path) -> None:
-    path = request.output
-    if not path.parent.is_dir():
-        raise UserError(f"--output {path}: there is no folder {path.parent}")
-    if path.suffix != ".nc":
-        raise UserError(f"--output {path}: must end in .nc")
-    if not math.isfinite(request.margin):
-        raise UserError(f"--margin {request.margin:g}: must be a finite number ≥ 0")
-    given = [*request.files, *request.trajectories, *request.curves]
-    given += [request.principal] if request.principal else []
-    if path.resolve() in {other.resolve() for other in given}:
-        raise UserError(f"--output {path}: it is one of the files to read")
-    for there in (path, figure):
-        if there.is_dir():
-            raise UserError(f"--output {there}: it is a folder")
-        if there.exists() and not request.force:
-            raise UserError(f"{there} exists; overwrite it with --force, or give another --output")
+def outputs(output: Path | None) -> list[Output]:
+    """Return the outputs of a plane: the result, and the figure beside it."""
+    return [stored(output), figure(output.with_suffix(".png"))] if output else []
 
 
 def subject(request: Request) -> Subject:
@@ -129,8 +81,8 @@ def subject(request: Request) -> Subject:
     UserError
         If it does not.
     """
-    curves = [curve_file.read(path, request.replica).trail for path in request.curves]
-    trails = [trajectory(path, request.replica) for path in request.trajectories]
+    curves = [curve_file.read(path, request.replica).trail for path in request.curve]
+    trails = [trajectory(path, request.replica) for path in request.trajectory]
     if request.random:
         return _random(request)
     if request.principal is not None:
@@ -157,8 +109,8 @@ def _own_curve(request: Request) -> StoredCurve | None:
     if len(request.files) != 1:
         return None
     path = request.files[0]
-    with storage.open_result(path) as dataset:
-        if not curve_file.holds_curve(dataset):
+    with open_result(path) as dataset:
+        if not has_curve(dataset):
             return None
     if request.replicas is not None or request.time is not None:
         raise UserError(f"{path}: a curve gives its points itself; allowed without --replicas and --time")
@@ -193,31 +145,31 @@ def _require_trails(owner: Point, trails: list[Trail]) -> None:
 
 
 def _require_fit(owner: Point, settings: Any, dof: int, name: str) -> None:
-    require_same_system(owner.run.settings, owner.x.size, settings, dof, (owner.said, name))
+    require_same_system(owner.run.settings, settings, (owner.said, name), (owner.x.size, dof))
 
 
-def evaluated(found: Subject, request: Request) -> xr.Dataset:
+def _evaluated(asked: Subject, request: Request) -> xr.Dataset:
     """Evaluate the landscape on the grid and at the points, and return the result as it is stored."""
-    landscape = Landscape(found.owner, request.threads)
-    for point in found.points:
-        require_same_disorder(landscape, found.owner, point, request.threads)
+    landscape = Landscape(asked.owner, request.threads)
+    for point in asked.points:
+        require_same_disorder(landscape, asked.owner, point, request.threads)
     about = landscape.system.attributes()
     if request.random:
-        found = replace(found, plane=random_plane.plane(landscape, found.owner, request))
+        asked = replace(asked, plane=random_plane.plane(landscape, asked.owner, request))
     trails = {
-        "trajectory": [Projected.onto(found.plane, t) for t in found.trajectories],
-        "curve": [Projected.onto(found.plane, t) for t in found.curves],
+        "trajectory": [Projected.onto(asked.plane, t) for t in asked.trajectories],
+        "curve": [Projected.onto(asked.plane, t) for t in asked.curves],
     }
-    own = found.plane.coordinates(_own_points(found))[0]
+    own = asked.plane.coordinates(_own_points(asked))[0]
     # The second point lies on the axis of x.
     own[np.abs(own) <= result.ROUNDING * np.abs(own).max()] = 0.0
-    x, y = _axes(found, own, trails, request)
+    x, y = _axes(asked, own, trails, request)
     across, along = (a.ravel() for a in np.meshgrid(x, y))
 
     def place(index: NDArray[np.int64]) -> Array:
-        return found.plane.at(across[index], along[index])
+        return asked.plane.at(across[index], along[index])
 
-    values, moved = survey(landscape, place, x.size * y.size, _title(found), not request.quiet)
+    values, moved = survey(landscape, place, x.size * y.size, _title(asked), request.progress)
     probe = place(np.array([0, x.size * y.size - 1]))
     space = result.space_of(moved, np.concatenate([landscape.constrain(p[None]) for p in probe]), probe)
     moved = np.zeros_like(moved) if space == "flat" else moved
@@ -226,28 +178,28 @@ def evaluated(found: Subject, request: Request) -> xr.Dataset:
         {n: v.reshape(shape) for n, v in values.items()}, moved.reshape(shape), about
     )
     if request.random:
-        variables |= random_plane.variables(x, y, found.plane)
+        variables |= random_plane.variables(x, y, asked.plane)
     else:
-        variables |= _axis_variables(x, y, found.explained)
-    variables |= _points(found, own, landscape, about)
+        variables |= _axis_variables(x, y, asked.explained)
+    variables |= _points(asked, own, landscape, about)
     for kind, projected in trails.items():
         variables |= result.trail_variables(kind, projected)
-    attributes = _attributes(found, landscape, space)
+    attributes = _attributes(asked, landscape, space)
     if request.random:
         return random_plane.finished(result.assembled(variables, attributes, about), request)
     return result.assembled(variables, attributes, about)
 
 
-def _own_points(found: Subject) -> Array:
+def _own_points(asked: Subject) -> Array:
     """Return the points that make the plane, shape (P, dof): of principal components, the mean."""
-    return np.stack([p.x for p in found.points]) if found.points else found.plane.origin[None]
+    return np.stack([p.x for p in asked.points]) if asked.points else asked.plane.origin[None]
 
 
 def _axes(
-    found: Subject, own: Array, trails: Mapping[str, list[Projected]], request: Request
+    asked: Subject, own: Array, trails: Mapping[str, list[Projected]], request: Request
 ) -> tuple[Array, Array]:
     seen = [own]
-    if found.explained is not None:
+    if asked.explained is not None:
         seen.append(trails["trajectory"][0].coordinates)
     if request.cover:
         seen += [p.coordinates for group in trails.values() for p in group]
@@ -265,61 +217,61 @@ def _axis_variables(x: Array, y: Array, explained: Array | None) -> dict[str, re
         words = ["distance along u = B − A", "distance along v, C − A less its part along u"]
     else:
         words = [f"distance along principal component {k}" for k in (1, 2)]
-    made: dict[str, result.Variable] = {
+    variables: dict[str, result.Variable] = {
         name: ((name,), values, {"long_name": word, **unit})
         for name, values, word in zip("xy", (x, y), words, strict=True)
     }
     if explained is not None:
         name = "part of the trajectory's variance along the principal component"
-        made["explained_variance"] = ("component",), explained, {"long_name": name, "units": "1"}
+        variables["explained_variance"] = ("component",), explained, {"long_name": name, "units": "1"}
         count = np.arange(1, explained.size + 1)
-        made["component"] = ("component",), count, {"long_name": "principal component"}
-    return made
+        variables["component"] = ("component",), count, {"long_name": "principal component"}
+    return variables
 
 
 def _points(
-    found: Subject, own: Array, landscape: Landscape, about: Mapping[str, Any]
+    asked: Subject, own: Array, landscape: Landscape, about: Mapping[str, Any]
 ) -> dict[str, result.Variable]:
-    raw = _own_points(found)
-    parts = [landscape.values(x[None] if found.points else landscape.constrain(x[None])) for x in raw]
+    raw = _own_points(asked)
+    parts = [landscape.values(x[None] if asked.points else landscape.constrain(x[None])) for x in raw]
     values = {name: np.array([part[name][0] for part in parts]) for name in parts[0]}
-    names = [p.name for p in found.points] or ["mean"]
-    made = result.point_variables(names, own, values, about)
-    if found.points:
-        made |= result.origin_variables(found.points)
+    names = [p.name for p in asked.points] or ["mean"]
+    variables = result.point_variables(names, own, values, about)
+    if asked.points:
+        variables |= result.origin_variables(asked.points)
         sides = np.linalg.norm(raw[:, None] - raw, axis=2)
         words = {"long_name": "distance between the points", "units": "1"}
-        made["point_distance"] = ("point", "other_point"), sides, words
-        about = {"long_name": "point that the plane is made from"}
-        made["other_point"] = ("other_point",), np.array(names), about
-    return made
+        variables["point_distance"] = ("point", "other_point"), sides, words
+        about = {"long_name": "point that the plane is variables from"}
+        variables["other_point"] = ("other_point",), np.array(names), about
+    return variables
 
 
-def _title(found: Subject) -> str:
-    if len(found.points) == 1:
-        return f"random directions from {found.points[0].name}"
-    if found.points:
-        return f"plane through {', '.join(point.name for point in found.points)}"
-    return f"principal components of {found.owner.name}"
+def _title(asked: Subject) -> str:
+    if len(asked.points) == 1:
+        return f"random directions from {asked.points[0].name}"
+    if asked.points:
+        return f"plane through {', '.join(point.name for point in asked.points)}"
+    return f"principal components of {asked.owner.name}"
 
 
-def _attributes(found: Subject, landscape: Landscape, space: result.Space) -> dict[str, Any]:
+def _attributes(asked: Subject, landscape: Landscape, space: result.Space) -> dict[str, Any]:
     """Return the attributes of the run whose landscape it is, with the plane's own."""
-    run = found.owner.run
+    run = asked.owner.run
     ensemble = replace(landscape.ensemble, replica=landscape.ensemble.replica[:1])
-    made: dict[str, Any] = provenance.attributes(run.settings, ensemble, landscape.system)
-    made |= {name: value for name, value in run.attributes.items() if name.startswith("data")}
-    title = _title(found)
+    attributes: dict[str, Any] = provenance.attributes(run.settings, ensemble, landscape.system)
+    attributes |= {name: value for name, value in run.attributes.items() if name.startswith("data")}
+    title = _title(asked)
     plane = "B − A and what of C − A is orthogonal to it (Garipov et al. 2018, footnote 1), origin A"
-    if not found.points:
+    if not asked.points:
         plane = "first two principal components of a trajectory, origin: its mean"
-    made |= {
+    attributes |= {
         "title": f"{run.settings.title}: {title}",
         "history": provenance.history_line("plane"),
         "plane": plane,
-        "dof": found.owner.x.size,
+        "dof": asked.owner.x.size,
         "space": space,
         "projection": result.PROJECTIONS[space],
-        "landscape": f"of {found.owner.said}, sample {int(run.sample[found.owner.position])}",
+        "landscape": f"of {asked.owner.said}, sample {int(run.sample[asked.owner.position])}",
     }
-    return made
+    return attributes

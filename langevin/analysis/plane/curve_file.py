@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import xarray as xr
 
 from langevin.core.system import Array
 from langevin.errors import UserError
-from langevin.files import storage
 from langevin.results import configurations
+from langevin.results.curves import weights
+from langevin.results.kinds import has_curve
+from langevin.results.open import open_result
 
 from .points import Point, Trail, position
-
-#: The control points of a final curve, ends included.
-CONTROL, DIMS = "control", ("replica", "control_point", "component")
 
 #: Segments that a curve is drawn with, at least.
 DRAWN = 60
@@ -71,11 +68,6 @@ class StoredCurve:
         return [Point(name, run, k) for k, name in enumerate(("start", "end", "bend"))]
 
 
-def holds_curve(dataset: xr.Dataset) -> bool:
-    """Say whether a file holds a curve."""
-    return CONTROL in dataset and dataset[CONTROL].dims == DIMS
-
-
 def read(path: Path, replica: int) -> StoredCurve:
     """Read a curve.
 
@@ -85,12 +77,12 @@ def read(path: Path, replica: int) -> StoredCurve:
         If the file holds none, none of this replica, one that is not finished; or if the result that it
         begins with cannot be read or is another one by now.
     """
-    with storage.open_result(path) as dataset:
-        if not holds_curve(dataset):
+    with open_result(path) as dataset:
+        if not has_curve(dataset):
             raise UserError(f"{path}: no curve in it; `langevin connect` makes one")
         place = position(dataset["replica"], replica, path)
-        control = np.asarray(dataset[CONTROL][place].to_numpy(), dtype=np.float64)
-        kind = str(dataset[CONTROL].attrs.get("curve", "chain"))
+        control = np.asarray(dataset["control"][place].to_numpy(), dtype=np.float64)
+        kind = str(dataset["control"].attrs.get("curve", "chain"))
         settings = configurations.settings(dataset, path)
     if not np.isfinite(control).all():
         raise UserError(f"{path}: the curve of replica {replica} is not finished")
@@ -98,7 +90,7 @@ def read(path: Path, replica: int) -> StoredCurve:
     pieces = len(control) - 1
     at = np.linspace(0, 1, -(-DRAWN // pieces) * pieces + 1)
     owner = _owner(settings.system, path, control[0])
-    trail = Trail(path.stem, str(path), at, weights(kind, at, pieces) @ control, owner.run.settings)
+    trail = Trail(path.stem, str(path), at, weights(kind, at, pieces - 1) @ control, owner.run.settings)
     return StoredCurve(owner, trail, control, path, replica)
 
 
@@ -114,16 +106,3 @@ def _owner(keys: object, path: Path, start: Array) -> Point:
         if away[nearest] <= SAME * np.linalg.norm(start):
             return Point(named.stem, run, nearest)
     raise UserError(f"{path}: its start is no configuration of {named}, which is another file by now")
-
-
-def weights(kind: str, t: Array, pieces: int) -> Array:
-    """Return the weights of the control points at positions t, shape (T, pieces + 1).
-
-    Bernstein polynomials of a Bezier curve; hat functions of everything else, which is made of segments.
-    """
-    if kind == "bezier":
-        k = np.arange(pieces + 1)
-        binomial = np.array([math.comb(pieces, int(j)) for j in k], dtype=np.float64)
-        return binomial * t[:, None] ** k * (1 - t[:, None]) ** (pieces - k)
-    hats = np.eye(pieces + 1)
-    return np.stack([np.interp(t, np.linspace(0, 1, pieces + 1), hat) for hat in hats], axis=1)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from langevin.core.capabilities import HasLandscape, LearnsFromData, constrained
 from langevin.core.system import Array
 from langevin.errors import UserError
-from langevin.machine.interruption import interruptible, listening
 from langevin.results.rebuild import rebuilt
 
+from ..shell import bar
 from .points import Point
 
 #: Numbers in the configurations that are evaluated at once, and their number: bounds memory, and how long
@@ -70,8 +68,8 @@ class Landscape:
         full = np.concatenate([x, np.repeat(x[-1:], short, axis=0)]) if short else x
         # Configurations that nobody would meet may have no finite energy.
         with np.errstate(all="ignore"):
-            found = self.evaluate(full)
-        return {name: np.asarray(value, dtype=np.float64)[: len(x)] for name, value in found.items()}
+            known = self.evaluate(full)
+        return {name: np.asarray(value, dtype=np.float64)[: len(x)] for name, value in known.items()}
 
     def pieces(self, count: int) -> Iterator[NDArray[np.int64]]:
         """Yield the indices below `count`, in portions that are evaluated at once."""
@@ -111,9 +109,9 @@ def survey(
     UserError
         If a configuration has no projection onto the space of configurations.
     """
-    found: dict[str, Array] = {}
+    values: dict[str, Array] = {}
     moved = np.empty(count)
-    with _bar(count, title, progress) as tick:
+    with bar(count, title, "point", progress) as tick:
         for index in landscape.pieces(count):
             raw = place(index)
             with np.errstate(all="ignore"):
@@ -125,24 +123,13 @@ def survey(
                 )
             moved[index] = _norms(x - raw)
             for name, value in landscape.values(x).items():
-                found.setdefault(name, np.empty(count))[index] = value
+                values.setdefault(name, np.empty(count))[index] = value
             tick(len(index))
-    return found, moved
+    return values, moved
 
 
 def _norms(x: Array) -> Array:
     return np.asarray(np.linalg.norm(x, axis=1), dtype=np.float64)
-
-
-@contextmanager
-def _bar(count: int, title: str, shown: bool) -> Iterator[Callable[[int], None]]:
-    bar = tqdm(total=count, disable=None if shown else True, desc=title[:40], unit="point")
-
-    def tick(done: int) -> None:
-        bar.update(done)
-
-    with bar, listening() as stop, interruptible(stop, lambda: "; nothing was written"):
-        yield tick
 
 
 def require_same_disorder(landscape: Landscape, first: Point, other: Point, threads: int | None) -> None:

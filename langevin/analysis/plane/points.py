@@ -10,14 +10,13 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from langevin.code import trust
 from langevin.config.settings import Settings
 from langevin.core.system import Array
 from langevin.errors import UserError
-from langevin.files import storage
 from langevin.results import configurations
-from langevin.results.configurations import HOLDERS, StoredRun
-from langevin.results.members import sweep_dims
+from langevin.results.configurations import StoredRun
+from langevin.results.kinds import require_run
+from langevin.results.open import open_result
 
 
 @dataclass(frozen=True)
@@ -150,51 +149,14 @@ def trajectory(path: Path, replica: int) -> Trail:
     UserError
         If the file holds none, or no such replica.
     """
-    with storage.open_result(path) as dataset:
-        # Its messages serve here, too: a sweep, or nothing stored.
-        if sweep_dims(dataset) or not configurations.times(dataset).size:
+    with open_result(path) as dataset:
+        require_run(dataset, str(path))
+        # Its message serves here, too.
+        if not configurations.times(dataset).size:
             configurations.configuration(dataset, name=str(path))
         place = position(dataset["replica"], replica, path)
-        found: dict[float, Array] = {}
-        for name, dim in HOLDERS.items():
-            if name in dataset:
-                rows = dataset[name].transpose(dim, "replica", "dof")[:, place].to_numpy()
-                found |= dict(zip(dataset[dim].to_numpy().tolist(), rows, strict=True))
+        at, x = configurations.course(dataset, place)
         settings = configurations.settings(dataset, path)
-    reached = sorted(t for t, x in found.items() if np.isfinite(x).all())
-    if not reached:
+    if not at.size:
         raise UserError(f"{path}: the run reached no time at which a configuration is stored")
-    return Trail(path.stem, str(path), np.array(reached), np.stack([found[t] for t in reached]), settings)
-
-
-def require_same_system(
-    first: Settings, dof: int, other: Settings, other_dof: int, paths: Sequence[str]
-) -> None:
-    """Make sure that two configurations belong to one system, [system] and [data] of the run files alike.
-
-    Raises
-    ------
-    UserError
-        Which key differs.
-    """
-    here, there = paths
-    start = first.system_class.start_keys
-    for table, one, two in (
-        ("system", {"name": first.system_name}, {"name": other.system_name}),
-        ("system", _keys(first.system, start), _keys(other.system, start)),
-        ("data", {"name": first.data_name}, {"name": other.data_name}),
-        ("data", _keys(first.data), _keys(other.data)),
-    ):
-        for key in one.keys() | two.keys():
-            if one.get(key) != two.get(key):
-                given, wanted = two.get(key), one.get(key)
-                raise UserError(f"{there}: {table}.{key} = {given!r}; must be {wanted!r}, as in {here}")
-    trust.require_same(first.code, other.code, (here, there))
-    if dof != other_dof:
-        raise UserError(f"{there}: {other_dof} degrees of freedom; must be {dof}, as in {here}")
-
-
-def _keys(section: object, apart: Sequence[str] = ()) -> dict[str, object]:
-    """Return the keys of a section, without those that only make a start."""
-    dump = getattr(section, "model_dump", None)
-    return {} if dump is None else {name: value for name, value in dump().items() if name not in apart}
+    return Trail(path.stem, str(path), at, x, settings)

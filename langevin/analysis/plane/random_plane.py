@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,17 +10,18 @@ import xarray as xr
 from langevin.core.capabilities import HasParts
 from langevin.core.system import Array
 from langevin.errors import UserError
-from langevin.files import storage
 from langevin.observables.landscape.planes import Plane
 from langevin.observables.landscape.random_directions import random_direction
 from langevin.results import configurations
+from langevin.results.kinds import has_curve
+from langevin.results.open import open_result
 
-from . import curve_file, result
+from . import result
 from .landscape import Landscape
 from .points import Point, position
 
 if TYPE_CHECKING:
-    from .command import Request
+    from .request import Request
 
 #: Length of the step by which tangent directions are found, in units of the configuration: they are off by
 #: its square, and by rounding over it.
@@ -45,18 +45,15 @@ def origin(request: Request) -> Point:
     """
     if len(request.files) != 1:
         raise UserError(f"--random: {len(request.files)} files given; allowed: one, with the configuration")
-    for name in ("principal", "replicas", "trajectories", "curves"):
-        if getattr(request, name):
-            option = {"trajectories": "trajectory", "curves": "curve"}.get(name, name)
+    for option in ("principal", "replicas", "trajectory", "curve"):
+        if getattr(request, option):
             raise UserError(
                 f"--random: allowed without --{option}; of a trajectory random directions show nothing "
                 "(--principal does)"
             )
-    if not math.isfinite(request.extent):
-        raise UserError(f"--extent {request.extent:g}: must be a finite number > 0")
     path = request.files[0]
-    with storage.open_result(path) as dataset:
-        if curve_file.holds_curve(dataset):
+    with open_result(path) as dataset:
+        if has_curve(dataset):
             raise UserError(f"{path}: holds a curve; allowed with --random: the file of a run")
     run = configurations.read(path, request.time)
     return Point(path.stem, run, position(run.replica, request.replica, path))
@@ -97,16 +94,16 @@ def _tangent(landscape: Landscape, x: Array, direction: Array) -> Array:
     return np.asarray(along * (np.linalg.norm(direction) / np.linalg.norm(along)))
 
 
-def variables(x: Array, y: Array, found: Plane) -> dict[str, result.Variable]:
+def variables(x: Array, y: Array, plane: Plane) -> dict[str, result.Variable]:
     """Return axes and directions."""
-    made: dict[str, result.Variable] = {
+    axes: dict[str, result.Variable] = {
         name: ((name,), values, {"long_name": f"multiple of the random direction {sign}", "units": "1"})
         for name, values, sign in zip("xy", (x, y), "δη", strict=True)
     }
     about = {"long_name": "random direction δ, η from the configuration", "units": "1"}
-    made["direction"] = (("axis", "dof"), found.basis, about)
-    made["axis"] = (("axis",), np.array(["x", "y"]), {"long_name": "axis of the plane"})
-    return made
+    axes["direction"] = (("axis", "dof"), plane.basis, about)
+    axes["axis"] = (("axis",), np.array(["x", "y"]), {"long_name": "axis of the plane"})
+    return axes
 
 
 def finished(dataset: xr.Dataset, request: Request) -> xr.Dataset:

@@ -59,13 +59,13 @@ def grid_variables(
     values: Mapping[str, Array], moved: Array, about: Mapping[str, Any]
 ) -> dict[str, Variable]:
     """Return the variables on the grid: `values` and `moved` of shape (y, x)."""
-    made: dict[str, Variable] = {
+    variables: dict[str, Variable] = {
         name: (("y", "x"), value, described(name, about)) for name, value in values.items()
     }
     if moved.any():
         words = "distance between the point of the plane and its projection onto the space of configurations"
-        made["projection_distance"] = ("y", "x"), moved, {"long_name": words, "units": "1"}
-    return made
+        variables["projection_distance"] = ("y", "x"), moved, {"long_name": words, "units": "1"}
+    return variables
 
 
 def described(name: str, about: Mapping[str, Any]) -> dict[str, Any]:
@@ -83,19 +83,19 @@ def point_variables(
 ) -> dict[str, Variable]:
     """Return coordinates, shape (P, 2), and values, shape (P,), of the points that make the plane."""
     long = {"long_name": "point that the plane is made from"}
-    made: dict[str, Variable] = {"point": (("point",), np.array(names), long)}
+    variables: dict[str, Variable] = {"point": (("point",), np.array(names), long)}
     for k, axis in enumerate("xy"):
-        made[f"point_{axis}"] = ("point",), at[:, k], {"long_name": f"{axis} of the point", "units": "1"}
+        variables[f"point_{axis}"] = ("point",), at[:, k], {"long_name": f"{axis} of the point", "units": "1"}
     for name, value in values.items():
         attributes = described(name, about)
         attributes["long_name"] = f"{attributes['long_name']}, at the point itself"
-        made[f"point_{name}"] = ("point",), value, attributes
-    return made
+        variables[f"point_{name}"] = ("point",), value, attributes
+    return variables
 
 
 def origin_variables(points: Sequence[Point]) -> dict[str, Variable]:
     """Return where the points come from: file, replica, time."""
-    made: dict[str, tuple[Any, dict[str, Any]]] = {
+    variables: dict[str, tuple[Any, dict[str, Any]]] = {
         "point_source": ([str(p.run.path) for p in points], {"long_name": "file of the point"}),
         "point_replica": ([p.replica for p in points], {"long_name": "label of its replica"}),
         "point_time": (
@@ -103,7 +103,7 @@ def origin_variables(points: Sequence[Point]) -> dict[str, Variable]:
             {"long_name": "time of the configuration", "units": "1"},
         ),
     }
-    return {name: (("point",), np.array(value), about) for name, (value, about) in made.items()}
+    return {name: (("point",), np.array(value), about) for name, (value, about) in variables.items()}
 
 
 def trail_variables(kind: str, trails: Sequence[Projected]) -> dict[str, Variable]:
@@ -125,35 +125,41 @@ def trail_variables(kind: str, trails: Sequence[Projected]) -> dict[str, Variabl
     if len(set(names)) < len(names):
         names = [f"{name} ({k})" for k, name in enumerate(names, 1)]
     columns = np.full((4, len(trails), every.size), np.nan)
-    for k, found in enumerate(trails):
-        squared = found.distance**2
-        lost = np.divide(found.residual**2, squared, out=np.zeros_like(squared), where=squared > 0)
-        columns[:, k, np.searchsorted(every, found.trail.at)] = [*found.coordinates.T, found.residual, lost]
+    for k, projected in enumerate(trails):
+        squared = projected.distance**2
+        lost = np.divide(projected.residual**2, squared, out=np.zeros_like(squared), where=squared > 0)
+        columns[:, k, np.searchsorted(every, projected.trail.at)] = [
+            *projected.coordinates.T,
+            projected.residual,
+            lost,
+        ]
     words = {
         "x": f"x of the {kind}, projected orthogonally onto the plane",
         "y": f"y of the {kind}, projected orthogonally onto the plane",
         "residual": f"distance of the {kind} from the plane, lost by projecting",
         "lost": "part of the squared distance from the plane's origin that projecting loses",
     }
-    made: dict[str, Variable] = {
+    variables: dict[str, Variable] = {
         f"{kind}_{name}": ((kind, along), column, {"long_name": words[name], "units": "1"})
         for name, column in zip(words, columns, strict=True)
     }
     if kind == "curve":
         for name in words:
-            made[f"curve_{name}"][2]["comment"] = "of the combination of control points, not yet constrained"
+            variables[f"curve_{name}"][2]["comment"] = (
+                "of the combination of control points, not yet constrained"
+            )
     explained = {"long_name": f"part of the variance of the {kind} that lies in the plane", "units": "1"}
-    made[f"{kind}_explained"] = (kind,), np.array([p.explained for p in trails]), explained
-    made[kind] = (kind,), np.array(names), {"long_name": f"name of the {kind}"}
+    variables[f"{kind}_explained"] = (kind,), np.array([p.explained for p in trails]), explained
+    variables[kind] = (kind,), np.array(names), {"long_name": f"name of the {kind}"}
     sources = np.array([p.trail.source for p in trails])
-    made[f"{kind}_source"] = (kind,), sources, {"long_name": f"file of the {kind}"}
+    variables[f"{kind}_source"] = (kind,), sources, {"long_name": f"file of the {kind}"}
     unit = "time of the configuration" if kind == "trajectory" else "position along the curve, from 0 to 1"
-    made[along] = (along,), every, {"long_name": unit, "units": "1"}
-    return made
+    variables[along] = (along,), every, {"long_name": unit, "units": "1"}
+    return variables
 
 
 def space_of(moved: Array, x: Array, raw: Array) -> Space:
-    """Say where configurations live, from what the constraint made of points of a plane.
+    """Say where configurations live, from what the constraint variables of points of a plane.
 
     Parameters
     ----------

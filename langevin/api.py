@@ -1,0 +1,338 @@
+"""What a notebook calls: every command that makes a result has a function here, with the same arguments.
+
+They return what the command writes, and write it only if they are told where.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from langevin.code.trust import trusting
+from langevin.results.members import members, select
+from langevin.results.open import open_result as open
+from langevin.sweep.simulation import resume, run
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
+
+    from langevin.analysis.compare import Comparison
+
+__all__ = ["compare", "connect", "ensemble", "members", "open", "plane", "plot", "resume", "run"]
+
+
+def connect(
+    start: str | Path,
+    end: str | Path | None = None,
+    *,
+    curve: Literal["bezier", "chain", "band"] = "bezier",
+    bends: int = 1,
+    loss: Literal["uniform_t", "uniform_length"] = "uniform_t",
+    time: float | None = None,
+    output: str | Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    force: bool = False,
+    threads: int | None = None,
+    progress: bool = False,
+    trust: bool = False,
+) -> xr.Dataset:
+    """Join stored configurations of two finished runs by curves along which the energy is low.
+
+    Parameters
+    ----------
+    start, end : path
+        Results of one system. Replica k of one is joined with replica k of the other; without `end` replicas
+        of each sample in `start` are joined in pairs.
+    curve : {"bezier", "chain", "band"}
+        Bezier curve, polygonal chain, or nudged elastic band.
+    bends : int
+        Points between the ends.
+    loss : {"uniform_t", "uniform_length"}
+        What the mean loss of the curve is uniform in.
+    time : float, optional
+        Stored time of the ends, in the unit of the runs (default: the last).
+    output : path, optional
+        Result file. Without it no file is left behind.
+    overrides : mapping, optional
+        "section.key" → value, of the run file of the curves (`--set`).
+    force : bool
+        Overwrite an existing result, discard an unfinished run.
+    threads, progress, trust
+        As for `run`.
+
+    Returns
+    -------
+    Dataset
+        As of any run; `barrier(replica)` and what else belongs to curves is in docs/curves.md.
+
+    Raises
+    ------
+    UserError, ConfigError
+        If the files hold no such ends, or a key is not valid.
+    """
+    from langevin.analysis import connect as connecting
+
+    keys: dict[str, Any] = {"curve": curve, "bends": bends, "loss": loss, "time": time}
+    with trusting(trust):
+        given = connecting.run_file(
+            Path(start), _path(end), overrides=overrides, output=_path(output), **keys
+        )
+    return run(given, overrides, force=force, threads=threads, progress=progress, trust=trust)
+
+
+def plane(
+    *files: str | Path,
+    principal: str | Path | None = None,
+    random: bool = False,
+    normalise: Literal["filter", "layer", "none"] = "filter",
+    seed: int = 0,
+    extent: float = 1.0,
+    replica: int = 0,
+    replicas: str | Sequence[int] | None = None,
+    time: float | None = None,
+    trajectory: str | Path | Sequence[str | Path] = (),
+    curve: str | Path | Sequence[str | Path] = (),
+    grid: int = 21,
+    margin: float = 0.2,
+    cover: bool = False,
+    output: str | Path | None = None,
+    force: bool = False,
+    threads: int | None = None,
+    progress: bool = False,
+    trust: bool = False,
+) -> xr.Dataset:
+    """Evaluate the landscape on a plane through stored configurations.
+
+    Parameters
+    ----------
+    *files : path
+        Three results; one with three replicas or more; a curve of one bend; with `random`, one result.
+    principal : path, optional
+        In place of files: the plane of the first principal components of this trajectory.
+    random : bool
+        Two random directions from one configuration.
+    normalise : {"filter", "layer", "none"}
+        Of random directions: what is as long as in the configuration itself.
+    seed : int
+        Of random directions.
+    extent : float
+        Half the side of the grid along random directions, in lengths of the configuration.
+    replica : int
+        Label of the replica, of every file.
+    replicas : str or sequence of int, optional
+        Labels of the replicas of the three points: "0,1,2" or (0, 1, 2) (default: those of `replica`; of one
+        file, its first three).
+    time : float, optional
+        Time of the configurations, in the unit of the run (default: the last stored).
+    trajectory, curve : path or sequence of path
+        Runs, and curves, that are projected onto the plane.
+    grid : int
+        Points along each axis.
+    margin : float
+        Of the grid around the points, as a part of their extent.
+    cover : bool
+        Let the grid hold curves and trajectories, too.
+    output : path, optional
+        Result file (.nc); the figure is drawn beside it. Without it nothing is written.
+    force : bool
+        Overwrite both.
+    threads : int, optional
+        Processors to use (default: all that this process may). The result does not depend on it.
+    progress : bool
+        Show a progress bar.
+    trust : bool
+        As for `run`.
+
+    Returns
+    -------
+    Dataset
+        Energies, of networks losses and errors, on the grid (y, x), and at the points; docs/planes.md.
+
+    Raises
+    ------
+    UserError
+        If the files do not hold such configurations, or these are not of one landscape.
+    Interrupted
+        By Ctrl-C or another signal; nothing is then written.
+    """
+    from langevin.analysis import shell
+    from langevin.analysis.plane import command
+    from langevin.analysis.plane.request import Request
+
+    request = Request(
+        files=tuple(map(Path, files)),
+        principal=_path(principal),
+        random=random,
+        normalise=normalise,
+        seed=seed,
+        extent=extent,
+        replica=replica,
+        replicas=replicas if replicas is None or isinstance(replicas, str) else ",".join(map(str, replicas)),
+        time=time,
+        trajectory=_paths(trajectory),
+        curve=_paths(curve),
+        grid=grid,
+        margin=margin,
+        cover=cover,
+        threads=threads,
+        progress=progress,
+    )
+    outputs = command.outputs(_path(output))
+    with trusting(trust):
+        return shell.carry_out(partial(command.evaluate, request), outputs, request.sources, force)
+
+
+def ensemble(
+    *files: str | Path,
+    size: int | None = None,
+    budget: float | None = None,
+    output: str | Path | None = None,
+    csv: str | Path | None = None,
+    force: bool = False,
+    threads: int | None = None,
+    progress: bool = False,
+    trust: bool = False,
+) -> xr.Dataset:
+    """Average the predictions of stored networks; each file is a method.
+
+    Parameters
+    ----------
+    *files : path
+        Results of networks, of one system and one data set.
+    size : int, optional
+        Replicas of a repetition, which spend a budget each (default: 3, or as many as there are).
+    budget : float, optional
+        Steps of one budget (default: those of a run that gives a single member, else of the longest).
+    output : path, optional
+        Result file (.nc); the figure is drawn beside it. Without it neither is written.
+    csv : path, optional
+        File of the table of errors.
+    force : bool
+        Overwrite existing files.
+    threads, progress, trust
+        As for `plane`.
+
+    Returns
+    -------
+    Dataset
+        Dimensions method, repetition, member, budget, group, rate_point; docs/ensembles.md.
+
+    Raises
+    ------
+    UserError
+        If a file holds no classifiers, or they cannot stand in one table.
+    """
+    from langevin.analysis import shell
+    from langevin.analysis.ensemble import command
+
+    paths = [Path(file) for file in files]
+    evaluate = partial(command.ensembles, paths, size=size, budget=budget, threads=threads, progress=progress)
+    with trusting(trust):
+        return shell.carry_out(evaluate, command.outputs(_path(output), _path(csv)), paths, force)
+
+
+def compare(
+    *files: str | Path | xr.Dataset,
+    quantity: str | None = None,
+    match: float = 1.1,
+    extrapolate: bool = False,
+    order: int | None = None,
+    output: str | Path | None = None,
+    csv: str | Path | None = None,
+    force: bool = False,
+) -> list[Comparison]:
+    """Compare results: the first is the reference A, each other one a B.
+
+    Parameters
+    ----------
+    *files : path or Dataset
+        Two results or more of single runs, whatever system wrote them.
+    quantity : str, optional
+        Two-time observable to compare, besides energies (default: msd).
+    match : float
+        Pair waiting times that differ by no more than this factor, ≥ 1.
+    extrapolate : bool
+        Extrapolate files that differ in system.n, or in dynamics.dt, too, to N → ∞ (and dt → 0); the one
+        without system.n is the reference.
+    order : int, optional
+        Order of the extrapolation in 1/N (default: 2 from four sizes on, else 1).
+    output : path, optional
+        Figure file (.png, .pdf, .svg).
+    csv : path, optional
+        File of every compared point.
+    force : bool
+        Overwrite existing files.
+
+    Returns
+    -------
+    list of Comparison
+        One for each file after the first; with `extrapolate` the one with the limit. `summary(quantity)` and
+        `table()` say what came out (docs/compare.md).
+
+    Raises
+    ------
+    UserError
+        If there is nothing to compare.
+    """
+    from langevin.analysis import shell
+    from langevin.analysis.compare import command
+
+    keys: dict[str, Any] = {"quantity": quantity, "match": match, "limit": extrapolate, "order": order}
+    outputs = command.outputs(_path(output), _path(csv))
+    return shell.carry_out(partial(command.comparisons, files, **keys), outputs, files, force)
+
+
+def plot(
+    file: str | Path | xr.Dataset,
+    *,
+    quantity: str | None = None,
+    threshold: float | None = None,
+    at: Sequence[str] = (),
+    output: str | Path | None = None,
+    force: bool = False,
+) -> Figure:
+    """Draw a result.
+
+    Parameters
+    ----------
+    file : path or Dataset
+        A result, or the checkpoint of a run that goes on.
+    quantity : str, optional
+        One of `langevin.plotting.quantities(dataset)` (default: what shows most).
+    threshold : float, optional
+        Of msd, for quantity "aging" (default: found in the file).
+    at : sequence of str
+        Of a sweep, only members with these values, for instance ["temperature=0.5"].
+    output : path, optional
+        Figure file (.png, .pdf, .svg). Without it nothing is written.
+    force : bool
+        Overwrite an existing figure.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    UserError
+        If there is nothing of that name to draw.
+    """
+    from langevin import plotting
+    from langevin.analysis import shell
+
+    path = _path(output)
+    outputs = [] if path is None else [shell.figure(path, lambda drawn: drawn)]
+    with shell.reading([file]) as (dataset,):
+        draw = partial(plotting.figure, select(dataset, at), quantity, threshold)
+        return shell.carry_out(draw, outputs, [file], force)
+
+
+def _path(given: str | Path | None) -> Path | None:
+    return None if given is None else Path(given)
+
+
+def _paths(given: str | Path | Sequence[str | Path]) -> tuple[Path, ...]:
+    return (Path(given),) if isinstance(given, str | Path) else tuple(map(Path, given))

@@ -1,0 +1,152 @@
+"""Commands that read results: what is in them, what they look like, how they differ."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+
+from .options import FILE, at_option, csv_option, force_option
+
+
+@click.command()
+@click.argument("file", type=FILE)
+@at_option
+def info(file: Path, at: tuple[str, ...]) -> None:
+    """Say what is in a result FILE, and where it comes from."""
+    from langevin.results import summary
+    from langevin.results.members import select
+    from langevin.results.open import open_result
+
+    with open_result(file) as dataset:
+        click.echo(summary.contents(select(dataset, at)))
+
+
+@click.command()
+@click.argument("file", type=FILE)
+@click.option(
+    "--output",
+    "-o",
+    type=FILE,
+    help="Figure file (.png, .pdf, .svg); default: FILE with .png, or with -QUANTITY.png.",
+)
+@click.option(
+    "--quantity",
+    help="Energy and this two-time observable (default: msd, and more panels where the file holds more), "
+    "or a one-time observable, such as gradient_norm, alone; "
+    "msd_over_noise: msd over the gradient noise, alone; aging: the times t* at which msd crosses a "
+    "threshold, their power of the waiting time, and the collapse by it; hessian: spectra of the Hessian; "
+    "fdt: response against correlation, along the lag and at fixed observation times; chi4: fluctuations "
+    "between replicas; "
+    "pair_correlation, self_scattering: of particles, by pairs of species and by wavenumbers.",
+)
+@click.option("--threshold", type=float, help="Of msd, for --quantity aging (default: found in FILE).")
+@at_option
+@force_option
+def plot(
+    file: Path,
+    output: Path | None,
+    quantity: str | None,
+    threshold: float | None,
+    at: tuple[str, ...],
+    force: bool,
+) -> None:
+    """Draw energy and two-time curves of a result FILE (or of a checkpoint, while the run goes on).
+
+    Of a sweep, curves of all members and their final energies; with --at, one member as any other result.
+    """
+    from langevin import api
+
+    of = "" if quantity is None else "-" + re.sub(r"\W", "_", quantity)
+    path = output or file.with_name(f"{file.stem}{of}.png")
+    api.plot(file, quantity=quantity, threshold=threshold, at=at, output=path, force=force)
+    click.echo(path)
+
+
+@click.command()
+@click.argument("files", nargs=-1, type=FILE)
+@click.option(
+    "--output",
+    "-o",
+    type=FILE,
+    help="Figure file (.png, .pdf, .svg); default: beside the first file, named A-B.png.",
+)
+@csv_option
+@click.option("--quantity", help="Two-time observable to compare, besides energies.  [default: msd]")
+@click.option(
+    "--match",
+    default=1.1,
+    show_default=True,
+    help="Pair waiting times that differ by no more than this factor.",
+)
+@click.option(
+    "--extrapolate",
+    is_flag=True,
+    help="Extrapolate files that differ in system.n, or in dynamics.dt, too, to N → ∞ (and dt → 0); the one "
+    "without system.n is the reference A.",
+)
+@click.option(
+    "--order", type=click.IntRange(1, 4), help="Order in 1/N (default: 2 from four sizes on, else 1)."
+)
+@force_option
+def compare(
+    files: tuple[Path, ...],
+    output: Path | None,
+    csv: Path | None,
+    quantity: str | None,
+    match: float,
+    extrapolate: bool,
+    order: int | None,
+    force: bool,
+) -> None:
+    """Compare results: the first of FILES is the reference A, each other one is a B.
+
+    One figure and one table of energies and msd on common times, with the difference B − A in units of its
+    standard error. Any two files of the schema will do, whatever system wrote them.
+    """
+    from langevin import api
+    from langevin.analysis.compare import command, report
+    from langevin.analysis.shell import check_inputs, reported
+
+    check_inputs("compare", files, least=2)
+    path = output or command.default_figure(files)
+    comparisons = api.compare(
+        *files,
+        quantity=quantity,
+        match=match,
+        extrapolate=extrapolate,
+        order=order,
+        output=path,
+        csv=csv,
+        force=force,
+    )
+    click.echo(reported(report.text(comparisons) + "\n", command.outputs(path, csv)))
+
+
+@click.command()
+@click.argument("file", type=FILE)
+@click.option("--output", "-o", type=FILE, help="File to write (.gsd); default: FILE with .gsd.")
+@click.option("--replica", default=0, show_default=True, help="Label of the replica.")
+@click.option("--every", default=1, show_default=True, help="Write the first of each so many stored times.")
+@at_option
+@force_option
+def export(
+    file: Path, output: Path | None, replica: int, every: int, at: tuple[str, ...], force: bool
+) -> None:
+    """Write stored configurations of particles in FILE as GSD, which OVITO and HOOMD-blue open."""
+    from langevin.analysis import shell
+    from langevin.results import export as exporting
+    from langevin.results.members import select
+
+    path = output or file.with_suffix(".gsd")
+    frames: list[int] = []
+    written = shell.Output(
+        "frames",
+        path,
+        lambda dataset, to: frames.append(exporting.save(dataset, to, replica=replica, every=every)),
+        shell.ending(*exporting.ENDINGS),
+    )
+    with shell.reading([file]) as (dataset,):
+        shell.carry_out(lambda: select(dataset, at), [written], [file], force)
+    click.echo(f"{path} ({frames[0]} frames)")

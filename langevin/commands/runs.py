@@ -1,0 +1,134 @@
+"""Commands that begin with a run file, or end with one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .options import (
+    conclude,
+    overrides,
+    overrides_option,
+    remark,
+    running_options,
+    trust_option,
+    wall_time_option,
+)
+
+
+@click.command()
+@click.argument("run_file", type=click.Path(path_type=Path))
+@overrides_option
+@click.option("--force", is_flag=True, help="Overwrite an existing result; discard an unfinished run.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on with an unfinished run of these settings; leave a complete one alone.",
+)
+@wall_time_option
+@running_options
+@trust_option
+def run(
+    run_file: Path,
+    assignments: tuple[str, ...],
+    force: bool,
+    resume: bool,
+    wall_time: str | None,
+    threads: int | None,
+    quiet: bool,
+) -> None:
+    """Run the simulation that RUN_FILE describes; with [sweep] in it, every member of the sweep."""
+    from langevin.config import run_files
+    from langevin.files.paths import Paths
+    from langevin.running import unfinished
+    from langevin.sweep import simulation
+
+    settings = run_files.load(run_file, overrides(assignments))
+    paths = Paths(Path(settings.output.path))
+    if resume and not force and unfinished.found(settings, paths) == "complete":
+        if settings.output.figure and not paths.figure.exists():
+            # It was stopped when only that was left.
+            conclude(paths.result, quiet=True)
+        if not quiet:
+            click.echo(f"{paths.result} is complete")
+        return
+    remark(settings, quiet)
+    path = simulation.execute(
+        settings, force=force, resume=resume, threads=threads, wall_time=wall_time, progress=not quiet
+    )
+    conclude(path, quiet)
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@wall_time_option
+@running_options
+@trust_option
+def resume(file: Path, wall_time: str | None, threads: int | None, quiet: bool) -> None:
+    """Continue a stopped or killed run. FILE: the result it was to write, or its checkpoint."""
+    from langevin.sweep import simulation
+
+    path = simulation.execute_resume(file, threads=threads, wall_time=wall_time, progress=not quiet)
+    conclude(path, quiet)
+
+
+@click.command()
+@click.argument("run_file", type=click.Path(path_type=Path))
+@overrides_option
+@trust_option
+def validate(run_file: Path, assignments: tuple[str, ...]) -> None:
+    """Check RUN_FILE without running it; report every fault, and what code of yours it imports."""
+    from langevin.code import user_code
+    from langevin.config import run_files
+    from langevin.files.paths import Paths
+
+    settings = run_files.load(run_file, overrides(assignments))
+    Paths(Path(settings.output.path)).check(force=True)
+    click.echo(f"{run_file}: valid ({settings.size}){user_code.imports(settings.code)}")
+
+
+@click.command()
+@click.argument("name", required=False)
+def systems(name: str | None) -> None:
+    """List the systems; with NAME, its parameters with defaults, units and meaning."""
+    from langevin.config import registry
+    from langevin.config.sections import SECTIONS
+
+    if name is not None:
+        _print_parameters(registry.load(name, Path.cwd()))
+        return
+    for known in sorted(registry.names()):
+        summary = (registry.load(known).__doc__ or "").strip().partition("\n")[0]
+        click.echo(f"{known:12} {summary}")
+    click.echo('\nYour own class: name = "package.module:Class" in the run file (ARCHITECTURE.md).')
+    sections = ", ".join(name for name in SECTIONS if name != "data")
+    click.echo(
+        f"Systems have sections {sections} (networks: data, too): `langevin systems NAME` shows their keys."
+    )
+
+
+def _print_parameters(system_class: type[Any]) -> None:
+    from langevin.config import keys, validate
+
+    click.echo((system_class.__doc__ or "").strip() + "\n")
+    for table, kind in validate.tables(system_class, Path.cwd()):
+        click.echo(f"[{table}]")
+        if table == "data":
+            click.echo(f"  name (default: {keys.toml(system_class.data)})\n      see `langevin data list`")
+        for line in keys.explain(kind):
+            click.echo(line)
+
+
+@click.command()
+@click.argument("system")
+def init(system: str) -> None:
+    """Print a commented run file for SYSTEM; it is valid as it stands, or says what is to be filled in."""
+    from langevin.config import templates
+    from langevin.machine import streams
+    from langevin.machine.transliteration import plain_toml
+
+    text = templates.template(system)
+    # What is written to a file must be a run file there, and those are UTF-8.
+    click.echo(text if streams.speaks_unicode() else plain_toml(text), nl=False)

@@ -1,0 +1,79 @@
+"""Modules that have moved are still found by their former names, with a warning that names the new one.
+
+A user's module of an older project says ``from langevin.keys import Section, key``: it goes on to work.
+"""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+_DATA = "archives base characters cifar depot idx ljat pickled sameness synthetic trimer"
+
+#: Folder that modules stood in, room that they are in now, their names.
+_MOVED = (
+    ("", "core.", "dynamics ensemble noise schedule schemes system"),
+    ("", "config.", "keys registry"),
+    ("", "files.", "storage provenance"),
+    ("", "results.", "summary export"),
+    ("", "running.", "simulation"),
+    ("", "machine.", "interruption"),
+    ("", "commands.", "cli"),
+    ("planes.", "analysis.plane.", "command"),
+    ("observables.", "observables.aging.", "rescaling"),
+    ("observables.", "observables.training.", "regimes"),
+    ("observables.", "observables.fits.", "extrapolation"),
+    ("observables.", "observables.particles.", "structure"),
+    ("observables.", "observables.landscape.", "hessian spectra planes barriers"),
+    ("systems.networks.datasets.", "systems.networks.data.", _DATA),
+)
+
+#: Former name → new one, both within the package.
+TABLE = {f"{old}{name}": f"{new}{name}" for old, new, names in _MOVED for name in names.split()} | {
+    "stored": "results.configurations",
+    "preparation": "machine.reports",
+    "comparison": "analysis.compare",
+    "ensembling": "analysis.ensemble",
+    "planes": "analysis.plane",
+    "observables.subaging": "observables.aging.exponent",
+    "systems.networks.datasets": "systems.networks.data",
+}
+
+
+class _Former(ModuleType):
+    """Has the attributes of the module that it became; `langevin.ensemble` is a function besides."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(importlib.import_module(_now(self.__name__)), name)
+
+    def __call__(self, *files: Any, **options: Any) -> Any:
+        return importlib.import_module("langevin.api").ensemble(*files, **options)
+
+
+def _now(former: str) -> str:
+    return f"langevin.{TABLE[former.removeprefix('langevin.')]}"
+
+
+class Finder(MetaPathFinder, Loader):
+    """Finds modules by their former names; it is asked last."""
+
+    def find_spec(self, fullname: str, path: Sequence[str] | None, target: Any = None) -> ModuleSpec | None:
+        """Return where a module was, if it has moved."""
+        has_moved = fullname.startswith("langevin.") and fullname.removeprefix("langevin.") in TABLE
+        return ModuleSpec(fullname, self, is_package=True) if has_moved else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """Return a module that looks up its attributes where they are now."""
+        return _Former(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Say where it is now."""
+        words = f"{module.__name__} has moved: import {_now(module.__name__)}"
+        warnings.warn(words, DeprecationWarning, stacklevel=2)
