@@ -61,7 +61,7 @@ def _meet(sync, team):
         relax(spins > _PATIENCE)
 
 
-@numba.njit(fastmath={"reassoc"}, **_OPTIONS)
+@numba.njit(fastmath={"reassoc"}, forceinline=True, **_OPTIONS)
 def _sum_of_squares(v):
     # Reassociation only lets the additions of one replica run in vector lanes.
     total = 0.0

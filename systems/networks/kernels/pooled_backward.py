@@ -51,7 +51,7 @@ def _channels_last(x, first, padding, image):
                     target[i] = source[i]
 
 
-@numba.njit(fastmath={"reassoc"}, **OPTIONS)
+@numba.njit(fastmath={"reassoc"}, forceinline=True, **OPTIONS)
 def _sum(values, count):
     # Reassociation only lets the additions run in vector lanes.
     total = 0.0

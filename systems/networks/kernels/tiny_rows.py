@@ -24,6 +24,9 @@ OPTIONS = {
     "error_model": "numpy",
     "boundscheck": False,
     "fastmath": {"reassoc", "contract", "nsz"},
+    # Sums in free order: one copy of each in a kernel, else a kernel that was compiled in this process and the
+    # same one from the disk may call different copies, and differ in the last bits.
+    "forceinline": True,
 }
 SINGLE, DOUBLE = types.float32, types.float64
 #: For tanh and exp: sums in other orders would undo the two-part ln 2.
