@@ -19,7 +19,7 @@ import langevin
 from langevin.config import run_files
 from langevin.errors import ConfigError, LangevinError, StorageError, UserError
 from langevin.observables import sketch as estimates
-from langevin.record import trajectory
+from langevin.record import configurations
 from langevin.record.sketch import BLOCK, hashed, sketch
 from langevin.sweep import simulation
 
@@ -216,7 +216,7 @@ def test_no_configuration_is_asked_for_in_vain(
         asked.append(state)
         return state
 
-    monkeypatch.setattr(trajectory, "TRAJECTORY_LIMIT", 1000)
+    monkeypatch.setattr(configurations, "TRAJECTORY_LIMIT", 1000)
     monkeypatch.setattr(walkers.Walkers, "configuration", configuration)
     monkeypatch.setattr(walkers.Walkers, "dof", 50, raising=False)
     found = langevin.run(walking(tmp_path, **record))

@@ -20,7 +20,7 @@ from langevin.config import run_files
 from langevin.config.settings import Axis
 from langevin.errors import ConfigError, Diverged, LangevinError, UserError
 from langevin.files.paths import Paths
-from langevin.record import trajectory
+from langevin.record import configurations
 from langevin.record.recorder import TAKEN
 from langevin.results import members as reading
 from langevin.sweep import combine, execution, manifest, names, simulation
@@ -181,7 +181,7 @@ def test_configurations_are_stored_while_all_members_together_stay_small(
     given = harmonic(sweep={"dynamics.temperature": [0.5, 1.0]})
     size = alone(given, {})["configuration"].nbytes
     for limit, stored in ((2 * size, True), (2 * size - 1, False)):
-        monkeypatch.setattr(trajectory, "TRAJECTORY_LIMIT", limit)
+        monkeypatch.setattr(configurations, "TRAJECTORY_LIMIT", limit)
         assert ("configuration" in langevin.run(given)) is stored
 
 

@@ -29,6 +29,8 @@ def cross_faults(settings: Settings) -> Iterable[str]:
     if dynamics is None:
         return
     yield from record_faults(settings)
+    for probe in settings.probes:
+        yield from probe.probe_class.check(settings, probe.keys)
     yield from start_faults(settings)
     check = getattr(settings.system_class, "check", None)
     needed = [settings.system, ensemble, *([settings.data] if takes_data(settings.system_class) else [])]

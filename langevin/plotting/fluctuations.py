@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from langevin.observables.overlaps import dynamical_susceptibility, overlap_distribution, overlaps
+from langevin.observables.pairs import time_axis
 from langevin.observables.sufficiency import too_few
 
 from .panels import band
@@ -19,8 +20,8 @@ from .style import BLUE, GREY, colours_of, ensemble_label, number, time_label, w
 #: The figure's name among quantities.
 CHI4 = "chi4"
 
-#: Variables that hold configurations → their dimension of time.
-_HOLDERS = {"snapshot": "snapshot_time", "configuration": "time"}
+#: Variables that hold configurations.
+_HOLDERS = ("snapshot", "configuration")
 
 
 def has_fluctuations(dataset: xr.Dataset) -> bool:
@@ -91,9 +92,8 @@ def _pairs(dataset: xr.Dataset) -> tuple[xr.DataArray, float] | None:
     )
     if np.unique(labels).size == labels.size:
         return None
-    for name, dim in _HOLDERS.items():
-        if name not in dataset:
-            continue
+    for name in filter(dataset.__contains__, _HOLDERS):
+        dim = time_axis(dataset[name])
         for k in reversed(range(dataset.sizes[dim])):
             x = dataset[name].isel({dim: k})
             if bool(x.notnull().all()):

@@ -1,4 +1,4 @@
-"""The spectrum of the Hessian at the times of `record.hessian`: of any system that gives a Hessian.
+"""The spectrum of the Hessian is measured at the times of `record.hessian`, of any system that gives one.
 
 Beside it, where they are asked for: eigenvectors of the largest eigenvalues, and the spectrum of the
 Gauss-Newton matrix. The part of the squared gradient in the span of eigenvectors is that of Gur-Ari, Roberts
@@ -7,19 +7,20 @@ and Dyer 2018 (arXiv:1812.04754).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from langevin.config.keys import HessianKeys
+from langevin.core.engine import Run
 from langevin.core.ensemble import Ensemble
+from langevin.core.probe import Probe, Taken
+from langevin.core.schedule import Stop
 from langevin.core.system import Array, Attributes, Curvature, State, System, optional
 from langevin.errors import Diverged, UserError
 
-#: The dimensions of a variable besides replica and hessian_time, and its values, shape (R, …).
-Found = Mapping[str, tuple[tuple[str, ...], Array]]
+from .configurations import degrees_of_freedom
 
 #: For the file: what the Gauss-Newton matrix is.
 GAUSS_NEWTON = (
@@ -89,18 +90,29 @@ class _Kept:
         return self.operator.dense()
 
 
-class Spectra:
+class Spectra(Probe):
     """Measures the spectra of all replicas.
 
     Parameters
     ----------
     keys : HessianKeys
-        How: up to which size exactly, else with how many steps and probes.
+        When, and how: up to which size exactly, else with how many steps and probes.
     ensemble : Ensemble
+    system : System
     """
 
-    def __init__(self, keys: HessianKeys, ensemble: Ensemble) -> None:
-        self.keys, self.ensemble = keys, ensemble
+    keys: HessianKeys
+
+    def __init__(self, keys: HessianKeys, ensemble: Ensemble, system: System) -> None:
+        super().__init__("hessian", keys.hessian, keys)
+        self.ensemble, self.system = ensemble, system
+
+    def prepare(self, run: Run) -> None:
+        """Make sure, before the first step, that the spectra fit into the memory."""
+        if run.position == 0:
+            times = len(run.schedule.axes[self.axes[0]])
+            rows = run.system.attributes().get("hessian", {}).get("rows")
+            self.require_room(degrees_of_freedom(run), times, rows)
 
     def require_room(self, dof: int, times: int = 1, rows: int | None = None) -> None:
         """Make sure that the spectra of Hessians, of about dof rows, or so many, fit into the memory.
@@ -134,7 +146,7 @@ class Spectra:
                 f"with it, {free / 1e9:.1f} GB are free; take less"
             )
 
-    def measure(self, system: System, state: State, time: float) -> Found:
+    def take(self, run: Run, stop: Stop) -> Taken:
         """Return what the file holds of the Hessian at one time.
 
         The probes of a replica follow from (seed, replica, time) alone.
@@ -148,7 +160,7 @@ class Spectra:
 
         # One thread: the order of BLAS's sums, and with it the last bits, must not depend on their number.
         with threadpool_limits(limits=1, user_api="blas"):
-            rows = [self._all(system, state, k, time) for k in range(self.ensemble.size)]
+            rows = [self._all(run.system, run.state, k, stop.time) for k in range(self.ensemble.size)]
         names = rows[0]
         return {n: (names[n][0], np.stack([row[n][1] for row in rows])) for n in names}
 
@@ -209,21 +221,19 @@ class Spectra:
             parts["gradient_overlap"] = (each, part_in_span(found.vectors, gradient()))
         return parts
 
+    def attributes(self) -> Attributes:
+        """Return the attributes of the spectra.
 
-def described(attributes: Attributes) -> Attributes:
-    """Return the attributes of a system's variables and those of its spectra, and of the times of both.
-
-    What the system says of "hessian" holds for all variables of the spectrum, what it says of one of them for
-    that one.
-    """
-    common = {"units": "1", **attributes.get("hessian", {})}
-    known = _SPECTRUM | _VECTORS
-    for name, about in _SPECTRUM.items():
-        words = about["long_name"].replace("the Hessian", "the Gauss-Newton matrix")
-        known[ggn_name(name)] = {**about, "long_name": words, "definition": GAUSS_NEWTON}
-    ours = {name: {**common, **about, **attributes.get(name, {})} for name, about in known.items()}
-    # Of unit length, whatever the units of the Hessian.
-    ours["hessian_vector"]["units"] = "1"
-    clock = attributes.get("time", {}).get("units", "1")
-    ours |= {name: {"units": clock, **attributes.get(name, {})} for name in ("hessian_time", "snapshot_time")}
-    return {**{name: about for name, about in attributes.items() if name != "hessian"}, **ours}
+        What the system says of "hessian" holds for all variables of the spectrum, what it says of one of them
+        for that one.
+        """
+        said = self.system.attributes()
+        common = {"units": "1", **said.get("hessian", {})}
+        known = _SPECTRUM | _VECTORS
+        for name, about in _SPECTRUM.items():
+            words = about["long_name"].replace("the Hessian", "the Gauss-Newton matrix")
+            known[ggn_name(name)] = {**about, "long_name": words, "definition": GAUSS_NEWTON}
+        ours = {name: {**common, **about, **said.get(name, {})} for name, about in known.items()}
+        # Of unit length, whatever the units of the Hessian.
+        ours["hessian_vector"]["units"] = "1"
+        return {self.axes[0]: {"long_name": "time of a spectrum of the Hessian"}, **ours}

@@ -23,8 +23,8 @@ from .members import sweep_dims
 if TYPE_CHECKING:
     import xarray as xr
 
-#: Variables that hold configurations → their dimension of time.
-HOLDERS = {"configuration": "time", "snapshot": "snapshot_time"}
+#: Variables that hold configurations.
+HOLDERS = ("configuration", "snapshot")
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class StoredRun:
     beside : Beside or None
         What stood beside the configurations, if the file holds it.
     energy : ndarray, shape (R,), or None
-        That the run measured then.
+        That the run measured then; None if it did not.
     """
 
     path: Path
@@ -60,10 +60,18 @@ class StoredRun:
     energy: Array | None = None
 
 
+def holders(dataset: xr.Dataset) -> dict[str, str]:
+    """Return the variables of a file that hold configurations → their dimension of times."""
+    # Imported here: whoever checks a run file reads no results.
+    from langevin.observables.pairs import time_axis
+
+    return {name: time_axis(dataset[name]) for name in HOLDERS if name in dataset}
+
+
 def times(dataset: xr.Dataset) -> Array:
     """Return the times at which the configuration is stored, ascending; none if it is not."""
-    found = [dataset[dim].to_numpy() for name, dim in HOLDERS.items() if name in dataset]
-    return np.unique(np.concatenate([np.empty(0), *found]))
+    stored = [dataset[dim].to_numpy() for dim in holders(dataset).values()]
+    return np.unique(np.concatenate([np.empty(0), *stored]))
 
 
 def configuration(dataset: xr.Dataset, time: float | None = None, name: str = "") -> tuple[Array, float]:
@@ -105,8 +113,8 @@ def configuration(dataset: xr.Dataset, time: float | None = None, name: str = ""
         # With all digits: late times may lie close together.
         few = ", ".join(f"{t:.15g}" for t in (stored if stored.size <= 6 else [*stored[:3], *stored[-3:]]))
         raise UserError(f"{said}time = {wanted:.15g}: no configuration is stored there; stored: {few}")
-    for variable, dim in HOLDERS.items():
-        if variable in dataset and (at := np.flatnonzero(dataset[dim].to_numpy() == stored[place])).size:
+    for variable, dim in holders(dataset).items():
+        if (at := np.flatnonzero(dataset[dim].to_numpy() == stored[place])).size:
             found = dataset[variable].transpose(dim, "replica", "dof")[int(at[0])].to_numpy()
             break
     if not np.isfinite(found).all():
@@ -148,7 +156,7 @@ def beside(dataset: xr.Dataset, time: float) -> Beside | None:
     fixed = moving = None
     if "constants" in dataset:
         fixed = dataset["constants"].transpose("replica", "constant").to_numpy()
-    for name, dim in HOLDERS.items():
+    for name, dim in holders(dataset).items():
         at = index_of(dataset[dim].to_numpy(), time) if f"{name}_buffers" in dataset else None
         if at is not None:
             moving = dataset[f"{name}_buffers"].transpose(dim, "replica", "buffer")[at].to_numpy()

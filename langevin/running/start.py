@@ -22,7 +22,7 @@ from langevin.core.ensemble import Ensemble
 from langevin.core.system import Array, Beside, optional
 from langevin.errors import UserError
 from langevin.files import storage
-from langevin.record.trajectory import degrees_of_freedom
+from langevin.record.configurations import degrees_of_freedom
 from langevin.results import configurations
 
 #: Global attribute: how many runs lie between this one and a start of its own.

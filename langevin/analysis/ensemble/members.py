@@ -85,15 +85,13 @@ class Method:
         UserError
             If the run did not come so far.
         """
-        for variable, dim in configurations.HOLDERS.items():
-            if variable in self.dataset:
-                known = self.dataset[dim].to_numpy()
-                at = index_of(known, time)
-                if at is not None:
-                    found = self.dataset[variable].transpose(dim, "replica", "dof")[at, position]
-                    x = np.asarray(found.to_numpy(), dtype=np.float64)
-                    if np.isfinite(x).all():
-                        return x
+        for variable, dim in configurations.holders(self.dataset).items():
+            at = index_of(self.dataset[dim].to_numpy(), time)
+            if at is not None:
+                stored = self.dataset[variable].transpose(dim, "replica", "dof")[at, position]
+                x = np.asarray(stored.to_numpy(), dtype=np.float64)
+                if np.isfinite(x).all():
+                    return x
         raise UserError(f"{self.path}: time = {time:.15g}: the run did not come so far")
 
     def beside(self, time: float, position: int) -> Beside | None:

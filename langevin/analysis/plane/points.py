@@ -16,7 +16,7 @@ from langevin.core.system import Array
 from langevin.errors import UserError
 from langevin.files import storage
 from langevin.results import configurations
-from langevin.results.configurations import HOLDERS, StoredRun
+from langevin.results.configurations import StoredRun
 from langevin.results.members import sweep_dims
 
 
@@ -156,10 +156,9 @@ def trajectory(path: Path, replica: int) -> Trail:
             configurations.configuration(dataset, name=str(path))
         place = position(dataset["replica"], replica, path)
         found: dict[float, Array] = {}
-        for name, dim in HOLDERS.items():
-            if name in dataset:
-                rows = dataset[name].transpose(dim, "replica", "dof")[:, place].to_numpy()
-                found |= dict(zip(dataset[dim].to_numpy().tolist(), rows, strict=True))
+        for name, dim in configurations.holders(dataset).items():
+            rows = dataset[name].transpose(dim, "replica", "dof")[:, place].to_numpy()
+            found |= dict(zip(dataset[dim].to_numpy().tolist(), rows, strict=True))
         settings = configurations.settings(dataset, path)
     reached = sorted(t for t, x in found.items() if np.isfinite(x).all())
     if not reached:
