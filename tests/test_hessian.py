@@ -425,12 +425,14 @@ def test_zero_modes_do_not_count_as_negative() -> None:
 
 def test_times_are_added_to_the_schedule() -> None:
     none = Grid(values=())
-    made = Schedule.build(
-        none, Grid(values=(2.0,)), Grid(values=(1.0,)), 10.0, 1.0, Grid(values=(0.0, 3.0, 7.0))
-    )
-    assert made.times.tolist() == [0, 2, 3, 7, 10] and made.hessian_times.tolist() == [0, 3, 7]
-    assert [stop.hessian for stop in made.stops] == [0, None, 1, 2, None]
-    assert Schedule.build(none, none, none, 10.0, None).hessian_times.size == 0
+    further = {"hessian_time": Grid(values=(0.0, 3.0, 7.0))}
+    grids = none, Grid(values=(2.0,)), Grid(values=(1.0,))
+    made = Schedule.build(*grids, 10.0, 1.0, further, ["hessian_time"])
+    assert [stop.time for stop in made.stops] == [0, 2, 3, 7, 10]
+    assert made.axes["hessian_time"].tolist() == [0, 3, 7]
+    # Where a spectrum is measured the energy is, too; at a waiting time it is not.
+    assert made.times.tolist() == [0, 3, 7, 10]
+    assert [stop.due.get("hessian_time") for stop in made.stops] == [0, None, 1, 2, None]
 
 
 @pytest.mark.parametrize(

@@ -298,7 +298,7 @@ def test_trajectories_lose_what_is_said(springs: list[Path], tmp_path: Path) -> 
     for k, path in enumerate((springs[0], other)):
         with langevin.open(path) as run:
             x = run["configuration"].sel(replica=2).values
-            times = run["time"].values
+            times = run["configuration_time"].values
         part = found.isel(trajectory=k).sel(trajectory_time=times)
         coordinates, distance = plane.coordinates(x)
         np.testing.assert_allclose(part["trajectory_x"], coordinates[:, 0], atol=ROUNDING)

@@ -224,7 +224,7 @@ def test_room_is_used_again_once_no_checkpoint_relies_on_it(tmp_path: Path) -> N
 
 def test_references_are_let_go_after_their_last_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those without a pair are not made at all; on resuming, those that are needed come back."""
-    made, most, runs, record = [], [], [], engine.record
+    made, most, runs, measure = [], [], [], engine.Run.measure
 
     def reference(self: Any, state: Any) -> Any:
         made.append(len(made))
@@ -232,11 +232,11 @@ def test_references_are_let_go_after_their_last_pair(tmp_path: Path, monkeypatch
 
     def watched(run: Any, stop: Any) -> None:
         most.append(len(run.references))
-        record(run, stop)
+        measure(run, stop)
         runs.append(run)
 
     monkeypatch.setattr(walkers.Walkers, "reference", reference)
-    monkeypatch.setattr(engine, "record", watched)
+    monkeypatch.setattr(engine.Run, "measure", watched)
     given = walking(waiting_times=list(np.arange(0.0, 21.0)), lags=[2.0, 3.0])
     given["output"] = {"path": str(tmp_path / "whole.nc"), "figure": False}
     simulation.execute(run_files.load(given))

@@ -19,11 +19,12 @@ from langevin.commands.cli import main
 from langevin.config import run_files
 from langevin.config.settings import Axis
 from langevin.errors import ConfigError, Diverged, LangevinError, UserError
+from langevin.files import manifest
 from langevin.files.paths import Paths
 from langevin.record import configurations
 from langevin.record.recorder import TAKEN
 from langevin.results import members as reading
-from langevin.sweep import combine, execution, manifest, names, simulation
+from langevin.sweep import combine, execution, names, simulation
 from langevin.sweep import member as member_module
 from langevin.sweep.executor import InProcess
 from langevin.systems.harmonic import Harmonic

@@ -17,8 +17,9 @@ from langevin.files.storage import Trajectory
 
 #: Axes of times that every file has.
 AXES = ("time", "waiting_time", "lag")
-#: The order of variables in the file begins so.
-FIRST = (("replica", "time"), ("replica", "waiting_time"), ("replica", "waiting_time", "lag"))
+ONE_TIME = ("replica", "time")
+AT_WAITING = ("replica", "waiting_time")
+TWO_TIME = ("replica", "waiting_time", "lag")
 
 COORDINATES = {
     "replica": {"long_name": "replica label"},
@@ -66,13 +67,13 @@ class Recorder:
             for dim in further:
                 _check_name(f"dimension {dim!r} of {name!r}", dim)
         self._sizes = {"replica": ensemble.size, **{axis: len(t) for axis, t in schedule.axes.items()}}
-        self._groups: dict[tuple[str, ...], dict[str, Array]] = {dims: {} for dims in FIRST}
+        self._groups: dict[tuple[str, ...], dict[str, Array]] = {ONE_TIME: {}, AT_WAITING: {}, TWO_TIME: {}}
         #: Name of a variable that stands raw beside the checkpoint → its file.
         self.raw: dict[str, Trajectory] = {}
 
     def last(self, name: str, time: float) -> Array | None:
         """Return the last values of a one-time observable up to a time, shape (R,); None if none."""
-        array = self._groups[FIRST[0]].get(name)
+        array = self._groups[ONE_TIME].get(name)
         place = int(np.searchsorted(self.schedule.times, time, side="right")) - 1
         return None if array is None else array[:, place]
 
@@ -102,7 +103,7 @@ class Recorder:
                 # The first value says how large a dimension is.
                 self._sizes = dict(zip(further, shape[1:], strict=True)) | self._sizes
             sizes = tuple(self._sizes.get(dim, 0) for dim in further)
-            self._array(("replica", *axes, *further), name, value, sizes)[:, *place] = value
+            self._array(("replica", *axes, *further), name, value, sizes)[(slice(None), *place)] = value
 
     def _array(self, dims: tuple[str, ...], name: str, value: Array, further: tuple[int, ...] = ()) -> Array:
         """Return the array of an observable; make it, all NaN, at its first value."""

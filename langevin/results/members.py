@@ -128,11 +128,15 @@ def _own_attributes(dataset: xr.Dataset, part: xr.Dataset) -> dict[str, dict[str
     for name, coordinate in part.coords.items():
         if coordinate.dims or "sweep_key" not in coordinate.attrs:
             continue
-        section, _, key = coordinate.attrs["sweep_key"].partition(".")
+        *parents, key = coordinate.attrs["sweep_key"].split(".")
+        table = given
+        for parent in parents:
+            table[parent] = dict(table.get(parent, {}))
+            table = table[parent]
         value = coordinate.item()
         # The label of a list is not the list.
         meanings = json.loads(coordinate.attrs.get("sweep_values", "{}"))
-        given.setdefault(section, {})[key] = meanings.get(value, value)
+        table[key] = meanings.get(value, value)
         titles.append(f"{name} = {text(value)}")
     return {"": {"title": ", ".join(filter(None, titles)), "settings": json.dumps(given)}}
 
