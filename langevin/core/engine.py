@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
-from langevin.errors import LangevinError
+from langevin.errors import UserError
 from langevin.machine.pace import Pace
 
 from .ensemble import Ensemble
@@ -56,13 +56,13 @@ class Run:
 
         Raises
         ------
-        LangevinError
+        UserError
             If the system has none.
         """
         if self._configuration is None:
             self._configuration = self.system.configuration(self.state)
         if self._configuration is None:
-            raise LangevinError("the system has no configuration that could be measured or stored")
+            raise UserError("the system has no configuration that could be measured or stored")
         return self._configuration
 
     def measure(self, stop: Stop) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from langevin.core.engine import Run
 from langevin.core.probe import Probe, Taken
 from langevin.core.schedule import Grid, Stop
-from langevin.core.system import Attributes, System, optional
+from langevin.core.system import System, optional
 from langevin.errors import UserError
 from langevin.files.storage import Stored
 
@@ -95,10 +95,6 @@ class Configurations(ConfigurationProbe):
             return
         if self.kept == "always" or len(run.schedule) * run.ensemble.size * dof * 8 <= self.limit:
             self.plan(run, dof)
-
-    def attributes(self) -> Attributes:
-        """Say what the axis is."""
-        return {self.axes[0]: {"long_name": "time of a stored configuration"}}
 
 
 def constants(run: Run) -> dict[str, tuple[tuple[str, str], NDArray[np.float64], dict[str, str]]]:

@@ -236,4 +236,4 @@ class Spectra(Probe):
         ours = {name: {**common, **about, **said.get(name, {})} for name, about in known.items()}
         # Of unit length, whatever the units of the Hessian.
         ours["hessian_vector"]["units"] = "1"
-        return {self.axes[0]: {"long_name": "time of a spectrum of the Hessian"}, **ours}
+        return ours

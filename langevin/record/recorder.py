@@ -24,9 +24,12 @@ TWO_TIME = ("replica", "waiting_time", "lag")
 COORDINATES = {
     "replica": {"long_name": "replica label"},
     "sample": {"long_name": "quenched sample the replica lives in"},
-    "time": {"long_name": "time", "units": "1"},
-    "waiting_time": {"long_name": "waiting time t_w", "units": "1"},
-    "lag": {"long_name": "lag t of the pair (t_w, t_w + t)", "units": "1"},
+    "time": {"long_name": "time"},
+    "waiting_time": {"long_name": "waiting time t_w"},
+    "lag": {"long_name": "lag t of the pair (t_w, t_w + t)"},
+    "configuration_time": {"long_name": "time of a stored configuration"},
+    "hessian_time": {"long_name": "time of a spectrum of the Hessian"},
+    "snapshot_time": {"long_name": "time of a snapshot of the configuration"},
 }
 
 #: Further dimensions of spectra: eigenvalues; random probes and the Ritz values of each; stored eigenvectors.
@@ -35,7 +38,6 @@ SPECTRAL = ("mode", "probe", "ritz", "eigenvector")
 #: Names that observables and further coordinates may not have.
 TAKEN = (
     *COORDINATES,
-    *("hessian_time", "snapshot_time", "configuration_time"),
     *SPECTRAL,
     *("dof", "configuration", "snapshot", "sketch", "sketch_component"),
     *("constants", "constant", "configuration_buffers", "snapshot_buffers", "buffer"),
@@ -103,7 +105,8 @@ class Recorder:
                 # The first value says how large a dimension is.
                 self._sizes = dict(zip(further, shape[1:], strict=True)) | self._sizes
             sizes = tuple(self._sizes.get(dim, 0) for dim in further)
-            self._array(("replica", *axes, *further), name, value, sizes)[(slice(None), *place)] = value
+            at: tuple[Any, ...] = (slice(None), *place)
+            self._array(("replica", *axes, *further), name, value, sizes)[at] = value
 
     def _array(self, dims: tuple[str, ...], name: str, value: Array, further: tuple[int, ...] = ()) -> Array:
         """Return the array of an observable; make it, all NaN, at its first value."""
@@ -168,16 +171,19 @@ class Recorder:
             coordinates[name] = (dim, np.asarray(values, dtype=object if words else np.float64), dict(about))
         dataset = xr.Dataset(variables, coordinates)
         clock = {"units": attributes.get("time", {}).get("units", "1")}
-        for name in (*COORDINATES, *axes):
-            schema = COORDINATES.get(name, clock)
-            dataset[name].attrs.update({**schema, **attributes.get(name, {})})
+        for name in {*COORDINATES, *axes} & dataset.coords.keys():
+            own = {} if name in ("replica", "sample") else clock
+            dataset[name].attrs.update({**own, **COORDINATES.get(name, {}), **attributes.get(name, {})})
         return dataset
 
     def _fix_sizes(self, further: Coordinates) -> None:
-        """Take the sizes of dimensions that no observable has had a value of from their coordinates."""
+        """Take the sizes of dimensions that no observable has had a value of from their coordinates.
+
+        A coordinate with the name of its dimension declares that.
+        """
         declared = {dim for dims in self.dimensions.values() for dim in dims}
-        for dim, values, _ in further.values():
-            if dim in declared and np.ndim(values) == 1:
+        for name, (dim, values, _) in further.items():
+            if (dim in declared or dim == name) and np.ndim(values) == 1:
                 self._sizes.setdefault(dim, len(values))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from langevin.core.engine import Run
 from langevin.core.schedule import Grid
-from langevin.core.system import Attributes
 
 from .configurations import ConfigurationProbe, required
 
@@ -18,7 +17,3 @@ class Snapshots(ConfigurationProbe):
     def prepare(self, run: Run) -> None:
         """Refuse systems without a configuration."""
         self.plan(run, required(run, "record.snapshots", "[]"))
-
-    def attributes(self) -> Attributes:
-        """Say what the axis is."""
-        return {self.axes[0]: {"long_name": "time of a snapshot of the configuration"}}

@@ -23,7 +23,7 @@ from langevin.machine import pace
 from langevin.machine.interruption import Interruption
 from langevin.record.at_end import AtEnd
 from langevin.record.configurations import StoredProbe, constants
-from langevin.record.recorder import AXES, Recorder
+from langevin.record.recorder import AXES, COORDINATES, Recorder
 from langevin.record.references import References
 
 from .progress import Progress, preparing
@@ -178,9 +178,13 @@ class Session:
         attributes, axes = dict(run.system.attributes()), dict[str, None]()
         coordinates = dict(optional(run.system, "coordinates")(run.schedule))
         for probe in run.probes:
+            own = [axis for axis in probe.axes if axis not in AXES]
+            attributes |= {
+                axis: {"long_name": f"time of {probe.name}"} for axis in own if axis not in COORDINATES
+            }
             attributes |= probe.attributes()
             coordinates |= probe.coordinates()
-            axes |= dict.fromkeys(axis for axis in probe.axes if axis not in AXES)
+            axes |= dict.fromkeys(own)
         dataset = self.recorder.dataset(attributes, coordinates, axes).assign(constants(run))
         wall = self.wall_before + time.monotonic() - self.began
         dataset.attrs = {**self.attributes, "wall_time_seconds": round(wall, 3), "status": status}
