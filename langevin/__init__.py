@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__
 
 if TYPE_CHECKING:
+    from langevin.core.system import DataSet as DataSet
+    from langevin.core.system import Model as Model
+    from langevin.core.system import System as System
     from langevin.results.members import members
     from langevin.sweep.simulation import open, resume, run
 
@@ -26,7 +29,7 @@ if all(
 ):
     __path__.append(_BESIDE)
 
-__all__ = ["__version__", "members", "open", "resume", "run"]
+__all__ = ["DataSet", "Model", "System", "__version__", "members", "open", "resume", "run"]
 
 
 def __getattr__(name: str) -> Any:
@@ -35,6 +38,10 @@ def __getattr__(name: str) -> Any:
         from langevin.sweep import simulation
 
         return getattr(simulation, name)
+    if name in {"DataSet", "Model", "System"}:
+        from langevin.core import system
+
+        return getattr(system, name)
     if name == "members":
         from langevin.results.members import members
 

@@ -21,6 +21,7 @@ import numpy as np
 from langevin.config.keys import Section, key
 from langevin.config.sections import LangevinDynamics
 from langevin.config.settings import Settings
+from langevin.core.capabilities import ChecksSettings, DescribesVariables, HasHessian
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
 from langevin.core.system import Array, Attributes, Model
@@ -46,7 +47,7 @@ class Stiffness:
         return self.k * np.eye(self.size)
 
 
-class Harmonic(Model):
+class Harmonic(Model, ChecksSettings, DescribesVariables, HasHessian):
     """N independent harmonic oscillators: closed forms for energy, correlation and msd."""
 
     quenched_disorder = False

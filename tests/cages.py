@@ -13,6 +13,14 @@ import numpy as np
 
 from langevin.config.keys import Section, key
 from langevin.config.sections import LangevinDynamics, RecordKeys
+from langevin.core.capabilities import (
+    ComparesConfigurations,
+    DescribesVariables,
+    HasCoordinates,
+    HasFurtherDimensions,
+    HasRecordKeys,
+    MeasuresAtWaiting,
+)
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
 from langevin.core.schedule import Schedule
@@ -21,7 +29,15 @@ from langevin.observables.particles import motion
 from langevin.observables.particles.motion import Mixture
 
 
-class Cages(Model):
+class Cages(
+    Model,
+    HasRecordKeys,
+    HasCoordinates,
+    HasFurtherDimensions,
+    DescribesVariables,
+    ComparesConfigurations,
+    MeasuresAtWaiting,
+):
     """Particles in harmonic cages, two species."""
 
     class Parameters(Section):

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from langevin.config import registry, sections, templates
+from langevin.core.capabilities import Deterministic
 
 ROOT = Path(__file__).parent.parent
 
@@ -111,7 +112,7 @@ def small(ends: Path) -> Callable[..., dict[str, Any]]:
         given = tomllib.loads(templates.template(name))
         given["dynamics"]["t_max"] = 1.0
         given["ensemble"] = {"replicas": 4, "samples": 2, "seed": 7}
-        if sections.is_deterministic(registry.load(name)):
+        if issubclass(registry.load(name), Deterministic):
             given["ensemble"] = {"replicas": 1, "samples": 1}
         given["record"] = {"waiting_times": [0.0, 0.1, 0.4], "lags": {"per_decade": 5}}
         given["output"] = {"figure": False}

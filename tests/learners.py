@@ -8,13 +8,14 @@ import numpy as np
 
 from langevin.config.keys import Section
 from langevin.config.sections import LangevinDynamics
+from langevin.core.capabilities import LearnsFromData
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
 from langevin.core.system import Array, Model
 from langevin.systems.networks.data.base import Data
 
 
-class Linear(Model):
+class Linear(Model, LearnsFromData):
     """Logistic regression on the examples of each replica's sample."""
 
     data: ClassVar[str] = "synthetic"

@@ -27,6 +27,7 @@ from torch import nn
 
 from langevin.config import run_files
 from langevin.core.ensemble import Ensemble
+from langevin.core.system import DataSet
 from langevin.systems.networks.data.base import Data, DataKeys, Examples
 
 Array = NDArray[np.float64]
@@ -38,7 +39,7 @@ X = (_RNG.standard_normal((12, INPUTS)) * [1.4, 0.8, 0.5]).astype(np.float32)
 Y = np.array([0, 1, 1, 0, 1, 0, 0, 1, 1, 0, 1, 1])
 
 
-class Cloud:
+class Cloud(DataSet):
     """Twelve points in space, in two classes."""
 
     class Parameters(DataKeys):

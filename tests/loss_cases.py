@@ -8,12 +8,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from langevin.config.keys import Section, key
+from langevin.core.system import DataSet
 from langevin.systems.networks.data.base import Data, Examples
 
 WEIGHTS = [0.1, 0.7, 1.3, 1.9]
 
 
-class Clouds:
+class Clouds(DataSet):
     """Points in the plane in four overlapping classes."""
 
     class Parameters(Section):

@@ -7,10 +7,11 @@ import torch
 from torch import nn
 
 from langevin.config.keys import Section, key
+from langevin.core.system import DataSet
 from langevin.systems.networks.data.base import Data, Examples
 
 
-class Tokens:
+class Tokens(DataSet):
     """Cyclic sums of tokens: the class at a position is the sum of all tokens so far, modulo 3."""
 
     class Parameters(Section):

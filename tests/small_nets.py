@@ -12,6 +12,7 @@ from langevin.config import build, run_files
 from langevin.config.settings import Settings
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
+from langevin.core.system import DataSet
 from langevin.systems.networks.architectures.small import UserNetwork
 from langevin.systems.networks.data.base import Data, DataKeys, Examples
 from langevin.systems.networks.network import Network
@@ -21,7 +22,7 @@ X = np.array([0.3, -1.1, 0.8, 1.7, -0.4, 0.9, -1.5, 0.2], dtype=np.float32)
 Y = np.array([0, 1, 1, 0, 1, 0, 0, 1])
 
 
-class Line:
+class Line(DataSet):
     """Eight points on a line, in two classes."""
 
     class Parameters(DataKeys):

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 import langevin
 from langevin.config import run_files
+from langevin.core.capabilities import HasCoordinates, HasFurtherDimensions, HasKernel, MeasuresAtEnd
 from langevin.errors import Diverged, Interrupted, LangevinError
 from langevin.files import storage
 from langevin.files.paths import Paths
@@ -34,7 +35,7 @@ __all__ = ["here"]
 PARTS = np.array([0.25, 0.5, 1.0])
 
 
-class Ending(Harmonic):
+class Ending(Harmonic, HasCoordinates, HasFurtherDimensions, HasKernel, MeasuresAtEnd):
     """Oscillators that look at their last configuration."""
 
     end_name = "quantiles"
@@ -65,14 +66,14 @@ class Ending(Harmonic):
         return {name: {"long_name": name, "units": "1"} for name in ("farthest", "quantile")}
 
 
-class EndingWalkers(walkers.Walkers):
+class EndingWalkers(walkers.Walkers, MeasuresAtEnd):
     """A system, no model, that measures at its end."""
 
     def at_end(self, state: Any) -> Any:
         return {"farthest": np.abs(state).max(axis=1)}
 
 
-class Shapeless(Harmonic):
+class Shapeless(Harmonic, MeasuresAtEnd):
     """Oscillators that forget their replicas."""
 
     def at_end(self, x: Any) -> Any:

@@ -172,6 +172,7 @@ def test_files_of_other_programs(quench: Path, dataset: xr.Dataset) -> None:
 MODEL = """
 import numpy as np
 from langevin.config.keys import Section, key
+from langevin.core.capabilities import HasObservables
 from langevin.core.system import Model
 class Mine(Model):
     class Parameters(Section):
@@ -188,12 +189,19 @@ class Mine(Model):
 @pytest.mark.parametrize(
     ("body", "code", "words"),
     [
-        ("", 2, "lacks 'energy'"),
+        ("", 2, "lacks energy"),
+        (
+            "    def energy(self, x):\n        return x\n    def observables(self, x):\n        return {}\n",
+            2,
+            "class Mine defines observables, and must derive from langevin.core.capabilities.HasObservables",
+        ),
         ("    def energy(self, x):\n        return x.mean()\n", 1, "'energy' has shape ()"),
         ("    def energy(self, x):\n        return x.mean(\n", 2, "cannot import 'mine'"),
         (
             "    def energy(self, x):\n        return x.mean(axis=1)\n"
-            "    def observables(self, x):\n        return {'time': x.mean(axis=1)}\n",
+            "class Measuring(Mine, HasObservables):\n"
+            "    def observables(self, x):\n        return {'time': x.mean(axis=1)}\n"
+            "Mine = Measuring\n",
             1,
             "'time': the name is taken",
         ),

@@ -23,6 +23,7 @@ from test_sweep_processes import write_sweep
 import langevin
 from langevin.commands.cli import main
 from langevin.config import build, run_files
+from langevin.core.capabilities import HasObservables
 from langevin.core.ensemble import Ensemble
 from langevin.errors import Diverged, Interrupted, UserError
 from langevin.files import storage
@@ -43,7 +44,7 @@ def stop(number: int = signal.SIGTERM) -> None:
     os.kill(os.getpid(), number)
 
 
-class Slow(Harmonic):
+class Slow(Harmonic, HasObservables):
     """Oscillators that take long, wherever `now` says what happens there."""
 
     now: ClassVar[dict[str, list[Callable[[], None]]]] = {}

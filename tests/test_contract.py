@@ -13,10 +13,11 @@ from conftest import every_system
 import langevin
 from langevin.config import build, registry, run_files, sections
 from langevin.config.settings import Settings
+from langevin.core.capabilities import Deterministic, HasFurtherDimensions, HasHessian, MeasuresAtWaiting
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
 from langevin.core.schemes import SCHEMES
-from langevin.core.system import System, optional
+from langevin.core.system import System
 from langevin.errors import ConfigError
 from langevin.observables import two_time
 
@@ -64,7 +65,7 @@ def other_scheme(name: str) -> str:
 
 def regular(name: str, seed: int = 7, threads: int = 1) -> Ensemble:
     """Four replicas in two samples; the one replica of a deterministic system."""
-    replicas, samples = (1, 1) if sections.is_deterministic(registry.load(name)) else (4, 2)
+    replicas, samples = (1, 1) if issubclass(registry.load(name), Deterministic) else (4, 2)
     return Ensemble.regular(replicas, samples, seed, threads)
 
 
@@ -90,15 +91,15 @@ def test_shapes_and_values(settings: Settings, ensemble: Ensemble) -> None:
     compared = system.compare(system.reference(start), end)
     assert "energy" in measured
     assert "msd" in compared
-    waited = optional(system, "at_waiting")(end)
-    further = optional(system, "dimensions")()
+    waited = system.at_waiting(end) if isinstance(system, MeasuresAtWaiting) else {}
+    further = system.dimensions() if isinstance(system, HasFurtherDimensions) else {}
     for name, value in {**measured, **compared, **waited}.items():
         assert value.shape[0] == ensemble.size and value.ndim == 1 + len(further.get(name, ())), name
         assert np.isfinite(value).all(), name
         assert {"long_name", "units"} <= set(system.attributes()[name]), name
     assert (compared["msd"] > 0).all()
     x = system.configuration(end)
-    assert getattr(system, "dof", None) in (None, 0 if x is None else x.shape[1])
+    assert system.dof in (None, 0 if x is None else x.shape[1])
     np.testing.assert_allclose(system.compare(system.reference(end), end)["msd"], 0, atol=1e-14)
 
 
@@ -117,7 +118,7 @@ def test_the_seed_decides_everything(name: str, settings: Settings) -> None:
         return system.measure(at(system, noise, STEPS))["energy"]
 
     np.testing.assert_array_equal(energy(7), energy(7))
-    assert (energy(7) != energy(8)).all() or sections.is_deterministic(settings.system_class)
+    assert (energy(7) != energy(8)).all() or issubclass(settings.system_class, Deterministic)
 
 
 def test_threads_do_not_change_a_bit(name: str, settings: Settings) -> None:
@@ -132,7 +133,7 @@ def test_threads_do_not_change_a_bit(name: str, settings: Settings) -> None:
 
 def test_a_replica_is_the_same_in_any_batch(settings: Settings, ensemble: Ensemble) -> None:
     whole, whole_noise = built(settings, ensemble)
-    if sections.is_deterministic(settings.system_class):
+    if issubclass(settings.system_class, Deterministic):
         pytest.skip("one replica is all")
     expected = whole.configuration(at(whole, whole_noise, STEPS))
     if expected is None:
@@ -196,16 +197,16 @@ def test_the_file_has_the_schema_and_what_its_numbers_follow_from(
         # NaN exactly where t_w + t lies beyond the run.
         beyond = found["waiting_time"] + found["lag"] > float(found["time"][-1]) + 1e-9
         assert bool((found["msd"].isnull() == beyond).all())
-        assert follows_from_the_trajectory(found) or sections.is_deterministic(registry.load(name))
+        assert follows_from_the_trajectory(found) or issubclass(registry.load(name), Deterministic)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["made.nc"]
 
 
 def test_a_hessian_is_symmetric_and_belongs_to_its_replica(name: str, small: Maker) -> None:
     settings = run_files.load(small(name))
     whole, noise = built(settings, regular(name))
-    operator = optional(whole, "hessian")(start := whole.initial_state(noise), 0)
-    if operator is None:
+    if not isinstance(whole, HasHessian):
         pytest.skip("no Hessian")
+    operator = whole.hessian(start := whole.initial_state(noise), 0)
     vectors = np.random.default_rng(0).standard_normal((operator.size, 2))
     kept = vectors.copy()
     products = operator.matvec(vectors)
@@ -215,7 +216,8 @@ def test_a_hessian_is_symmetric_and_belongs_to_its_replica(name: str, small: Mak
     # Forces may be in single precision.
     assert abs(crossed[0, 1] - crossed[1, 0]) < 1e-5 * np.abs(crossed).max()
     part, _ = built(settings, regular(name).subset(np.array([2, 0])))
-    same = part.hessian(part.initial_state(noise), 1)  # type: ignore[union-attr]
+    assert isinstance(part, HasHessian)
+    same = part.hessian(part.initial_state(noise), 1)
     np.testing.assert_allclose(same.matvec(vectors), products, rtol=0, atol=1e-5 * np.abs(products).max())
     if operator.size <= 300:
         dense = operator.dense()

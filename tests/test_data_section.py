@@ -19,7 +19,9 @@ from langevin.commands.cli import main
 from langevin.config import registry, run_files, templates
 from langevin.config.keys import Section
 from langevin.config.settings import Settings
+from langevin.core.capabilities import ChecksSettings
 from langevin.core.ensemble import Ensemble
+from langevin.core.system import DataSet
 from langevin.errors import ConfigError, Interrupted, UserError
 from langevin.machine.interruption import Request
 from langevin.running.session import Session
@@ -36,7 +38,7 @@ GOOD: dict[str, Any] = {
 }
 
 
-class Own:
+class Own(DataSet, ChecksSettings):
     """Two points, one of each class."""
 
     contents = "first"

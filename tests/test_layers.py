@@ -89,7 +89,7 @@ def test_gradient_noise_of_a_layer_is_its_definition() -> None:
     with torch.no_grad():
         for p, view in zip(module.parameters(), network.layout.views(state.weights[1]), strict=True):
             p.copy_(view)
-    subset = network._chosen.probed[1]
+    subset = network.chosen.probed[1]
     inputs, labels = network.train.gather(subset.index)
     gradients = []
     for x, y in zip(inputs, labels, strict=True):
@@ -112,7 +112,7 @@ def test_errors_of_one_layer_are_those_of_the_whole(
     """Of a network whose only layer descends, both are the same number."""
     record = {"gradient_examples": 40}
     network, _, state = moved(name, batch_size=batch_size, record=record)
-    probe, subset = network.probing.probe(0, 0), network._chosen.probed[0]
+    probe, subset = network.probing.probe(0, 0), network.chosen.probed[0]
     network.probing.load(0, state)
     whole = gradient_noise(probe, subset)
     # One tensor that holds everything: gradients joined.

@@ -97,7 +97,7 @@ def test_noise_of_a_whole_batch():
     for k, value in enumerate(system.at_waiting(state)["gradient_noise"]):
         module = module_at(state.weights[k].numpy(), cases.net)
         # The mini-batches are the system's; all else is by hand.
-        rounds = system._chosen.probed[k].batches
+        rounds = system.chosen.probed[k].batches
         differences = []
         for batches in rounds:
             gradients = []
@@ -151,7 +151,7 @@ def test_functions_of_a_batch_are_known(loss, precision):
     system = system_of(name, dynamics={"precision": precision})
     assert not system.loss.separable
     assert system.units.couples
-    assert system._chosen.probed[0].batches.shape[-1] == 10
+    assert system.chosen.probed[0].batches.shape[-1] == 10
 
 
 @pytest.mark.parametrize(("loss", "said"), cases.REFUSED.items(), ids=lambda x: getattr(x, "__name__", ""))

@@ -87,7 +87,7 @@ def test_both_backends_measure_the_same() -> None:
 
 def test_subsets_belong_to_replicas_and_hold_each_other() -> None:
     network, _ = built(settings(NET, LJAT, 4, 2, record=FEW))
-    chosen = network._chosen
+    chosen = network.chosen
     drawn = {label: set(subset.index.tolist()) for label, subset in chosen.trained.items()}
     assert len({frozenset(d) for d in drawn.values()}) == 4
     for label, sample in zip(
@@ -97,10 +97,10 @@ def test_subsets_belong_to_replicas_and_hold_each_other() -> None:
         assert set(chosen.probed[label].index.tolist()) <= drawn[label]
         assert set(chosen.curved[label].index.tolist()) <= set(chosen.probed[label].index.tolist())
     alone, _ = built(settings(NET, LJAT, 1, 1, record=FEW))
-    assert torch.equal(alone._chosen.trained[0].index, chosen.trained[0].index)
+    assert torch.equal(alone.chosen.trained[0].index, chosen.trained[0].index)
     every, _ = built(settings(NET, LJAT, 4, 2, record=EVERY))
-    assert every._chosen.trained[0] is every._chosen.trained[2]
-    assert every._chosen.trained[0] is not every._chosen.trained[1]
+    assert every.chosen.trained[0] is every.chosen.trained[2]
+    assert every.chosen.trained[0] is not every.chosen.trained[1]
 
 
 def test_the_file_has_errors_of_subsets_and_says_of_how_many(tmp_path: Any, monkeypatch: Any) -> None:
@@ -187,7 +187,7 @@ def test_rounds_of_batches_are_disjoint() -> None:
         (40, (1, 1, 40)),
     ):
         network, _ = built(settings(NORMALISED, data, 2, batch_size=size, record={"gradient_examples": 20}))
-        one, two = (network._chosen.probed[k].batches for k in (0, 1))
+        one, two = (network.chosen.probed[k].batches for k in (0, 1))
         assert tuple(one.shape) == shape
         assert size == 40 or not torch.equal(one, two)
         for own in one:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from landscapes import LandscapeAlone
 from torch.func import functional_call
 
 import langevin
@@ -18,7 +19,6 @@ from langevin.commands.cli import main
 from langevin.config import build
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
-from langevin.core.system import Model
 from langevin.errors import UserError
 from langevin.observables.landscape import barriers
 from langevin.results import configurations, rebuild
@@ -179,7 +179,7 @@ def exact_gradient(system: NetworkCurve, theta: torch.Tensor, nodes: Any, h: Any
     return theta.grad.numpy()
 
 
-class Loss(Model):
+class Loss(LandscapeAlone):
     """The loss of a network on all its examples, as a model: what `Band` finds forces of."""
 
     def __init__(self, system: NetworkCurve) -> None:
@@ -232,7 +232,7 @@ def test_batch_norm_is_that_of_a_module_set_by_hand(ends: Path) -> None:
         for parameter, value in zip(module.parameters(), network.layout.views(x), strict=True):
             parameter.copy_(value)
     layers = list(module.layers)
-    index = network._chosen.trained[0].index
+    index = network.chosen.trained[0].index
     means, variances = [], []
     for piece in torch.split(index, network.batches.size):
         before = layers[1](layers[0](network.train.gather(piece)[0])).detach()
@@ -242,7 +242,7 @@ def test_batch_norm_is_that_of_a_module_set_by_hand(ends: Path) -> None:
     module.eval()
     for seen, examples, rows in (
         (trained, network.train, index),
-        (tested, network.test, network._chosen.tested[0].index),
+        (tested, network.test, network.chosen.tested[0].index),
     ):
         inputs, labels = examples.gather(rows)
         outputs = module(inputs)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from langevin.config import run_files
 from langevin.config.keys import Section, key
+from langevin.core.system import DataSet
 from langevin.observables.landscape import spectra
 from langevin.record.hessian import Spectra
 from langevin.sweep import simulation
@@ -42,7 +43,7 @@ def small_data(shape: int = 5, count: int = 40) -> dict[str, Any]:
     return {"name": "test_network_hessian:Cloud", "features": shape, "count": count}
 
 
-class Cloud:
+class Cloud(DataSet):
     """Points of few features in three classes: nets with few weights."""
 
     class Parameters(Section):
@@ -110,7 +111,7 @@ def reference(net: Network, state: Any, position: int) -> tuple[nn.Module, Tenso
             parameter.copy_(view)
         for buffer, kept in zip(module.buffers(), state.buffers, strict=True):
             buffer.copy_(kept[position])
-    inputs, labels = net.train.gather(net._chosen.curved[int(net.ensemble.replica[position])].index)
+    inputs, labels = net.train.gather(net.chosen.curved[int(net.ensemble.replica[position])].index)
     return module.eval(), inputs.double(), labels
 
 
@@ -226,9 +227,9 @@ def test_double_precision_whatever_the_run_has() -> None:
 
 def test_the_mean_is_over_the_seeded_subset() -> None:
     net, state = trained(NETS["tanh"], examples=7)
-    assert all(len(index) == 7 for index in net._chosen.curved.values())
+    assert all(len(index) == 7 for index in net.chosen.curved.values())
     everything, other = trained(NETS["tanh"], examples=1000)
-    assert sorted(everything._chosen.curved[0].index.tolist()) == list(range(40))
+    assert sorted(everything.chosen.curved[0].index.tolist()) == list(range(40))
     assert (net.hessian(state, 0).dense() != everything.hessian(other, 0).dense()).any()
     assert net.attributes()["hessian"]["examples"] == 7
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import SIGMAS, z_score
+from landscapes import LandscapeAlone
 from small_nets import X, Y, built, on_a_line, settings
 from torch import nn
 from torch.nn.utils import vector_to_parameters
@@ -19,7 +20,6 @@ from langevin.config import build
 from langevin.core.dynamics import Langevin
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
-from langevin.core.system import Model
 from langevin.errors import UserError
 from langevin.systems.networks.data import batches, subsets
 from langevin.systems.networks.kernels.shuffling import orders
@@ -68,7 +68,7 @@ def test_the_step_is_that_of_torch_optim_sgd(execution: str, backend: str, optio
         torch.testing.assert_close(end.weights[position], network.layout.of(module), rtol=1e-12, atol=1e-13)
 
 
-class MinusGradient(Model):
+class MinusGradient(LandscapeAlone):
     """The network's force as `Langevin` sees it; kicks from the network's own streams."""
 
     def __init__(self, network: Network) -> None:
@@ -321,7 +321,7 @@ def naive(network: Network, position: int, state: Any) -> tuple[np.ndarray, np.n
     """Per-sample gradients on the probed examples, shape (n, M), and the indices, one example at a time."""
     module = network.built(int(network.ensemble.replica[position]))
     vector_to_parameters(state.weights[position], module.parameters())
-    index = network._chosen.probed[int(network.ensemble.replica[position])].index
+    index = network.chosen.probed[int(network.ensemble.replica[position])].index
     rows = []
     for i in index:
         inputs, labels = network.train.gather(i[None])
@@ -368,7 +368,7 @@ def test_with_batch_norm_both_come_from_mini_batches() -> None:
     for position in range(2):
         probe = network.units.probes[position]
         network.units.load(position, state)
-        batches = network._chosen.probed[position].batches
+        batches = network.chosen.probed[position].batches
         assert batches.shape == (2, subsets.FEWEST // 2, 8)
         sums, pairs, errors = [], [], []
         for own in batches:
@@ -399,8 +399,8 @@ def test_losses_and_accuracies_are_those_of_a_loop() -> None:
         module = network.built(int(network.ensemble.replica[position]))
         vector_to_parameters(state.weights[position], module.parameters())
         for names, examples, index in (
-            (("energy", "train_accuracy"), network.train, network._chosen.trained[position].index),
-            (("test_loss", "test_accuracy"), network.test, network._chosen.tested[position].index),
+            (("energy", "train_accuracy"), network.train, network.chosen.trained[position].index),
+            (("test_loss", "test_accuracy"), network.test, network.chosen.tested[position].index),
         ):
             losses, hits = [], []
             for i in index:
@@ -422,7 +422,7 @@ def test_losses_with_batch_norm_are_those_of_the_running_statistics() -> None:
         vector_to_parameters(state.weights[position], module.parameters())
         for own, saved in zip(module.buffers(), state.buffers, strict=True):
             own.copy_(saved[position])
-        inputs, labels = network.train.gather(network._chosen.trained[position].index)
+        inputs, labels = network.train.gather(network.chosen.trained[position].index)
         in_training = F.cross_entropy(module.train()(inputs), labels).item()
         for own, saved in zip(module.buffers(), state.buffers, strict=True):
             own.copy_(saved[position])

@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import SIGMAS, z_score
+from landscapes import LandscapeAlone
 
 from langevin.config.sections import LangevinDynamics
+from langevin.core.capabilities import HasConstraint
 from langevin.core.dynamics import Langevin, LangevinState
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
-from langevin.core.system import Array, Model
+from langevin.core.system import Array
 from langevin.errors import Diverged, UserError
 from langevin.systems.curves import Band, Curve, barrier, profile
 from langevin.systems.curves import geometry as g
@@ -23,7 +25,7 @@ from langevin.systems.pspin import PSpin
 KINDS = g.KINDS
 
 
-class Valley(Model):
+class Valley(LandscapeAlone):
     """(x² − 1)² + k (y − a (1 − x²))²: minima (±1, 0), a valley between them over the saddle (0, a), E = 1.
 
     Every path between the minima crosses x = 0, where E ≥ 1: no barrier is lower. The valley is a parabola,
@@ -45,7 +47,7 @@ class Valley(Model):
         return -np.stack([by_x, 2 * self.k * away], axis=1)
 
 
-class Quadratic(Model):
+class Quadratic(LandscapeAlone):
     """½ x·H x, extensive."""
 
     hessian_matrix = np.diag([1.0, 2.0, 3.0])
@@ -172,7 +174,7 @@ def test_the_start_is_the_shortest_way(kind: g.Kind) -> None:
     np.testing.assert_allclose(flat.path(flat.initial_configuration(), t)[0], known, atol=1e-14)
 
 
-class Ridge(Model):
+class Ridge(LandscapeAlone, HasConstraint):
     """−z², in R^M or on the sphere: whatever lies in the plane z = 0 feels no force out of it."""
 
     def __init__(self, on_sphere: bool) -> None:
@@ -509,7 +511,7 @@ def test_bad_input_on_the_sphere_and_of_the_band() -> None:
 
 
 def test_other_constraints_are_refused() -> None:
-    class Box(Valley):
+    class Box(Valley, HasConstraint):
         def constrain(self, x: Array) -> Array:
             return x % 1.0
 

@@ -14,6 +14,7 @@ from conftest import SIGMAS, z_score
 import langevin
 from langevin.config import registry, run_files, templates
 from langevin.config.sections import LangevinDynamics
+from langevin.core.capabilities import HasKernel
 from langevin.core.dynamics import Langevin
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
@@ -289,7 +290,7 @@ def test_measuring_it_does_not_change_a_bit_of_the_trajectory(name: str, small: 
     np.testing.assert_allclose(chi[:, :, 0].mean("replica"), float(chi["lag"][0]), rtol=0.3)
 
 
-class OldKernel(Harmonic):
+class OldKernel(Harmonic, HasKernel):
     """A fused kernel that knows nothing of the response."""
 
     calls = 0
@@ -313,14 +314,15 @@ def test_a_kernel_without_the_argument_serves_runs_without_the_response() -> Non
 
 
 OWN = """
-from langevin.config.keys import Section
+from langevin.config.sections import LangevinDynamics
+from langevin.core.capabilities import MeasuresResponse
+from walkers import Bare
 
-class Silent:
-    Parameters = Section
-    def advance(self): ...
+class Silent(Bare):
+    Dynamics = LangevinDynamics
 
-class Answering(Silent):
-    measures_response = True
+class Answering(Silent, MeasuresResponse):
+    pass
 """
 
 

@@ -20,6 +20,7 @@ from conftest import every_system, learns
 
 from langevin.commands import cli
 from langevin.config import registry, run_files, sections
+from langevin.core.capabilities import Deterministic
 from langevin.errors import Interrupted, StorageError, UserError
 from langevin.files.paths import Paths
 from langevin.machine.interruption import Request
@@ -80,7 +81,7 @@ def lasting(name: str, small: Maker, folder: Path, response: bool = False) -> di
     # A unit of time may take longer than that, on a machine with other work.
     t_max = float(max(1, round((longer - short) * SECONDS / spent)))
     # A deterministic system's cost need not be linear in time.
-    deterministic = sections.is_deterministic(registry.load(name))
+    deterministic = issubclass(registry.load(name), Deterministic)
     given["dynamics"]["t_max"] = min(t_max, 300.0) if deterministic else t_max
     given["output"] = {"path": str(folder / "whole.nc"), "figure": False, "checkpoint_interval": 0.0}
     return given

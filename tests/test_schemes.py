@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from landscapes import LandscapeAlone
 from numpy.polynomial.hermite_e import hermegauss
 from scipy.linalg import expm
 
+from langevin.core.capabilities import HasConstraint
 from langevin.core.dynamics import Langevin
 from langevin.core.schemes import SCHEMES, SchemeName
-from langevin.core.system import Array, Model
+from langevin.core.system import Array
 
 EM: SchemeName = "euler_maruyama"
 LM: SchemeName = "leimkuhler_matthews"
@@ -35,7 +37,7 @@ class Given:
         return self.normals
 
 
-class OnALine(Model):
+class OnALine(LandscapeAlone):
     """One coordinate in V = cos(2x)/2 + 0.3 cos x: two wells, periodic, so that nothing is cut off."""
 
     dimension, radius = 1, 1.0
@@ -53,7 +55,7 @@ class OnALine(Model):
         return x[:, 0]
 
 
-class OnACircle(Model):
+class OnACircle(LandscapeAlone, HasConstraint):
     """Two spins on the sphere |x|² = 2, E = −h·x − x·Jx/2, projected as those of the p-spin model."""
 
     dimension, radius = 2, math.sqrt(2)
@@ -96,7 +98,7 @@ def transfer(system: Langevin, modes: int, nodes: int) -> tuple[Array, Array, Ar
     weight = np.ones(1)
     for _ in range(model.dimension):
         weight = np.outer(weight, weights / weights.sum()).ravel()
-    count, holds = len(weight), system.scheme == LM
+    count, holds = len(weight), system.scheme.holds
     held_count = count if holds else 1
     a, b, c = np.meshgrid(np.arange(len(grid)), np.arange(held_count), np.arange(count), indexing="ij")
     held = normals[b.ravel()].copy() if holds else None

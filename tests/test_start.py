@@ -205,7 +205,7 @@ def test_networks_begin_from_weights_at_rest() -> None:
                 parameter.copy_(view)
         means: list[torch.Tensor] = []
         norm.register_forward_pre_hook(partial(note, means))
-        for piece in torch.split(system._chosen.trained[k].index, 8):
+        for piece in torch.split(system.chosen.trained[k].index, 8):
             module(system.train.gather(piece)[0])
         mean = torch.stack(means).mean(0)
         # Double precision, sums of some hundred terms.

@@ -18,6 +18,7 @@ import langevin
 from langevin.commands.cli import main
 from langevin.config import run_files
 from langevin.config.settings import Axis
+from langevin.core.capabilities import HasObservables
 from langevin.errors import ConfigError, Diverged, LangevinError, UserError
 from langevin.files import manifest
 from langevin.files.paths import Paths
@@ -35,7 +36,7 @@ Maker = Callable[..., dict[str, Any]]
 CIRCUMSTANCES = {"history", "threads", "wall_time_seconds", "run_file", "title", "settings"}
 
 
-class Farthest(Harmonic):
+class Farthest(Harmonic, HasObservables):
     """Oscillators that measure one thing more."""
 
     def observables(self, x: Any) -> Any:

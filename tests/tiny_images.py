@@ -8,12 +8,13 @@ import numpy as np
 
 from langevin.config.keys import Section, key
 from langevin.core.ensemble import Ensemble
+from langevin.core.system import DataSet
 from langevin.systems.networks.data.base import Data, Examples
 
 CLASSES, SHAPE = 3, (1, 4, 4)
 
 
-class TinyImages:
+class TinyImages(DataSet):
     """Gaussian images; one sample."""
 
     class Parameters(Section):

@@ -1,4 +1,4 @@
-"""A system of the tests' own: time counted in steps, and every optional method of a `System`."""
+"""Systems of the tests' own count time in steps: one without any capability, one with some."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from numpy.typing import NDArray
 
 from langevin.config.keys import DynamicsKeys, Section, key
 from langevin.config.sections import RecordKeys
+from langevin.core.capabilities import HasCoordinates, HasRecordKeys, MeasuresAtWaiting
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
 from langevin.core.schedule import Schedule
 from langevin.core.system import Array, Attributes, Coordinates, System
 
 
-class Bare:
-    """Random walkers that lack what is optional, and do not derive from `System`."""
+class Bare(System):
+    """Random walkers without any capability."""
 
     time_step: float | None = 1.0
 
@@ -67,8 +68,8 @@ class Bare:
         return saved["x"]
 
 
-class Walkers(Bare, System):
-    """Random walkers with everything that is optional."""
+class Walkers(Bare, HasRecordKeys, MeasuresAtWaiting, HasCoordinates):
+    """Random walkers with keys, measurements and coordinates of their own."""
 
     class Record(RecordKeys):
         examples: int = key("walkers that the spread is measured on", default=20, ge=1)

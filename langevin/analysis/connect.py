@@ -10,6 +10,7 @@ import numpy as np
 
 from langevin.config import registry, run_files
 from langevin.config.settings import Settings
+from langevin.core.capabilities import JoinedByCurves, SuggestsSettings
 from langevin.results import configurations
 from langevin.results.configurations import StoredRun
 
@@ -47,7 +48,10 @@ def settings(
         If there are no such ends, or a key is not valid.
     """
     first = configurations.read(start, time)
-    name = getattr(first.settings.system_class, "connected_by", "curve")
+    kind = first.settings.system_class
+    name = kind.connected_by if issubclass(kind, JoinedByCurves) else "curve"
+    curves = registry.load(name)
+    assert issubclass(curves, SuggestsSettings)
     last = first if end is None else configurations.read(end, time)
     system: dict[str, Any] = {"name": name, "start": str(start), "curve": curve, "bends": bends, "loss": loss}
     if end is not None:
@@ -61,7 +65,7 @@ def settings(
         "system": system,
         "ensemble": _ensemble(first, last),
         "output": {"path": str(path)},
-        **registry.load(name).suggested(first.settings, _end(overrides)),
+        **curves.suggested(first.settings, _end(overrides)),
     }
     return run_files.load(given, overrides)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from langevin.config import keys, registry
+from langevin.core.capabilities import Fetched, StandsInFiles
 from langevin.errors import UserError
 
 
@@ -14,16 +14,13 @@ def listing() -> str:
     rows: list[tuple[str, ...]] = [("name", "shape", "classes", "training", "test", "where")]
     for name in sorted(registry.names(registry.DATA)):
         found = registry.load(name, kind=registry.DATA)
-        shape = getattr(found, "shape", None)
-        sizes = getattr(found, "sizes", ("any", "any"))
-        located = getattr(found, "located", None)
         rows.append(
             (
                 name,
-                "any" if shape is None else " × ".join(str(n) for n in shape),
-                str(getattr(found, "classes", "any")),
-                *(str(n) for n in sizes),
-                "made, not stored" if located is None else located(),
+                "any" if found.shape is None else " × ".join(str(n) for n in found.shape),
+                "any" if found.classes is None else str(found.classes),
+                *(str(n) for n in found.sizes),
+                found.located() if issubclass(found, StandsInFiles) else "made, not stored",
             )
         )
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
@@ -47,7 +44,7 @@ def fetched(name: str, directory: Path | None) -> str:
     UserError
         If it has no files, or they are neither here nor to be had.
     """
-    found: Any = registry.load(name, Path.cwd(), registry.DATA)
-    if not hasattr(found, "fetch"):
+    found = registry.load(name, Path.cwd(), registry.DATA)
+    if not issubclass(found, Fetched):
         raise UserError(f"{name}: nothing to fetch: it is not a data set of files")
     return "\n".join(str(path) for path in found.fetch(directory))

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 from langevin.code import trust
+from langevin.core.capabilities import HasRecordKeys
 from langevin.core.dynamics import Langevin
 from langevin.core.ensemble import Ensemble
 from langevin.core.schemes import SchemeName
-from langevin.core.system import Data, System
+from langevin.core.system import LoadedData, Model, System
 from langevin.errors import FOREIGN, LangevinError, UserError, first_line
 
 from .keys import toml
 from .settings import Settings
 
 
-def load_data(settings: Settings, ensemble: Ensemble) -> Data | None:
+def load_data(settings: Settings, ensemble: Ensemble) -> LoadedData | None:
     """Load what [data] names, for every quenched sample of the ensemble; None for a system without data."""
     if settings.data_class is None:
         return None
     with trust.building(settings):
         try:
-            data: Data = settings.data_class(settings.data).load(ensemble)
+            data: LoadedData = settings.data_class(settings.data).load(ensemble)
         except LangevinError:
             raise
         except FOREIGN as error:
@@ -32,7 +33,7 @@ def load_data(settings: Settings, ensemble: Ensemble) -> Data | None:
     return data
 
 
-def build(settings: Settings, ensemble: Ensemble, data: Data | None = None) -> System:
+def build(settings: Settings, ensemble: Ensemble, data: LoadedData | None = None) -> System:
     """Build the system of validated settings; a model with a force becomes a `Langevin` system.
 
     A system that learns from data is given them as a fourth argument: `data`, or what `load_data` returns.
@@ -40,13 +41,13 @@ def build(settings: Settings, ensemble: Ensemble, data: Data | None = None) -> S
     if data is None:
         data = load_data(settings, ensemble)
     further = [] if data is None else [data]
-    record = {"record": settings.record} if hasattr(settings.system_class, "Record") else {}
+    construct: Callable[..., System | Model] = settings.system_class
+    record = {"record": settings.record} if issubclass(settings.system_class, HasRecordKeys) else {}
     with trust.building(settings):
-        made: Any = settings.system_class(settings.system, settings.dynamics, ensemble, *further, **record)
-    if hasattr(made, "advance"):
-        system: System = made
-        return system
+        built = construct(settings.system, settings.dynamics, ensemble, *further, **record)
+    if isinstance(built, System):
+        return built
     dynamics = settings.dynamics
     # Keys of a model's own need not offer the choice.
     scheme: SchemeName = getattr(dynamics, "scheme", "euler_maruyama")
-    return Langevin(made, dynamics.temperature, dynamics.dt, settings.record.response, scheme)
+    return Langevin(built, dynamics.temperature, dynamics.dt, settings.record.response, scheme)

@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from langevin.core.capabilities import (
+    BeginsFromConfiguration,
+    ChecksSettings,
+    Deterministic,
+    HasGaussNewton,
+    HasHessian,
+    LearnsFromData,
+    MeasuresResponse,
+)
+from langevin.core.dynamics import as_system
 from langevin.core.schedule import Grid
-from langevin.core.system import overrides
+from langevin.core.system import Model, Named
 
 from .keys import toml
-from .sections import is_deterministic, takes_data
 from .time_checks import time_faults
 
 if TYPE_CHECKING:
@@ -18,24 +27,23 @@ if TYPE_CHECKING:
 
 def cross_faults(settings: Settings) -> Iterable[str]:
     """Yield what only several keys together show, as far as each of them is valid alone."""
-    ensemble, dynamics = settings.ensemble, settings.dynamics
+    ensemble, dynamics, kind = settings.ensemble, settings.dynamics, settings.system_class
     if ensemble is not None and ensemble.samples > ensemble.replicas:
         yield f"ensemble.samples = {ensemble.samples}: must be ≤ ensemble.replicas = {ensemble.replicas}"
-    if ensemble is not None and ensemble.replicas > 1 and is_deterministic(settings.system_class):
+    if ensemble is not None and ensemble.replicas > 1 and issubclass(kind, Deterministic):
         yield f"ensemble.replicas = {ensemble.replicas}: must be 1 (all replicas of this system are the same)"
-    data_check = getattr(settings.data_class, "check", None)
-    if data_check is not None and settings.data is not None and ensemble is not None:
-        yield from data_check(settings)
+    data_class = settings.data_class
+    if data_class is not None and settings.data is not None and ensemble is not None:
+        yield from data_class.check(settings) if issubclass(data_class, ChecksSettings) else ()
     if dynamics is None:
         return
     yield from record_faults(settings)
     for probe in settings.probes:
         yield from probe.probe_class.check(settings, probe.keys)
     yield from start_faults(settings)
-    check = getattr(settings.system_class, "check", None)
-    needed = [settings.system, ensemble, *([settings.data] if takes_data(settings.system_class) else [])]
-    if check is not None and None not in needed:
-        yield from check(settings)
+    needed = [settings.system, ensemble, *([settings.data] if issubclass(kind, LearnsFromData) else [])]
+    if issubclass(kind, ChecksSettings) and None not in needed:
+        yield from kind.check(settings)
 
 
 def record_faults(settings: Settings) -> Iterable[str]:
@@ -48,17 +56,16 @@ def record_faults(settings: Settings) -> Iterable[str]:
 
 
 def response_faults(settings: Settings) -> Iterable[str]:
-    """Yield why no response can be measured; a system with its own `advance` says that it measures one."""
+    """Yield why no response can be measured; of a model, Langevin dynamics measures it."""
     record: Any = settings.record  # None where it has faults of its own
     if record is None or not record.response:
         return
-    if hasattr(settings.system_class, "advance"):
-        if not getattr(settings.system_class, "measures_response", False):
-            yield (
-                "record.response = true: allowed: false (it is measured from the noise of Langevin dynamics, "
-                f"which does not drive {settings.system_name})"
-            )
-    elif settings.dynamics.temperature == 0:
+    if not issubclass(as_system(settings.system_class), MeasuresResponse):
+        yield (
+            "record.response = true: allowed: false (it is measured from the noise of Langevin dynamics, "
+            f"which does not drive {settings.system_name})"
+        )
+    elif issubclass(settings.system_class, Model) and settings.dynamics.temperature == 0:
         yield (
             "record.response = true: allowed: false at dynamics.temperature = 0 (it is measured from the "
             "thermal noise: needs dynamics.temperature > 0)"
@@ -68,7 +75,7 @@ def response_faults(settings: Settings) -> Iterable[str]:
 def configuration_faults(settings: Settings) -> Iterable[str]:
     """Yield what is to be stored of the configuration of a system that says it has none."""
     record: Any = settings.record
-    if record is None or getattr(settings.system_class, "dof", None) != 0:
+    if record is None or as_system(settings.system_class).dof != 0:
         return
     why = f"({settings.system_name} has no configuration)"
     if record.sketch:
@@ -87,7 +94,7 @@ def snapshot_faults(settings: Settings) -> Iterable[str]:
     wanted = getattr(settings.dynamics, "collects", "")
     if wanted:
         yield f'record.snapshots = "collected": nothing is collected; needed: {wanted}'
-    elif getattr(settings.system_class, "dof", None) != 0:
+    elif as_system(settings.system_class).dof != 0:
         yield (
             'record.snapshots = "collected": allowed: a list of times, or { start, stop, per_decade } '
             f"({settings.system_name} collects no ensemble)"
@@ -104,9 +111,9 @@ def hessian_faults(settings: Settings) -> Iterable[str]:
             if (given := getattr(record, name)) != none:
                 yield f"record.{name} = {toml(given)}: allowed: {toml(none)} without times, record.hessian"
         return
-    if record.ggn and not overrides(settings.system_class, "gauss_newton"):
+    if record.ggn and not issubclass(as_system(settings.system_class), HasGaussNewton):
         yield f"record.ggn = true: allowed: false ({settings.system_name} gives no Gauss-Newton matrix)"
-    if not overrides(settings.system_class, "hessian"):
+    if not issubclass(as_system(settings.system_class), HasHessian):
         given = toml(record.hessian.as_given())
         yield f"record.hessian = {given}: allowed: [] ({settings.system_name} gives no Hessian)"
 
@@ -115,9 +122,9 @@ def _given(times: Grid | str) -> str:
     return toml(times.as_given() if isinstance(times, Grid) else times)
 
 
-def can_begin(system_class: type[Any]) -> bool:
+def can_begin(system_class: type[Named]) -> bool:
     """Return whether runs of a system may begin from a stored configuration; models always may."""
-    return overrides(system_class, "begun_from") or not hasattr(system_class, "advance")
+    return issubclass(as_system(system_class), BeginsFromConfiguration)
 
 
 def start_faults(settings: Settings) -> Iterable[str]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from langevin.code import trust
-from langevin.core.system import DataSet, Model
+from langevin.core.system import DataSet, Model, System
 from langevin.errors import UserError
 
 #: One line per system. Others join through the entry-point group "langevin.systems".
@@ -50,17 +51,6 @@ DATASETS = {
 }
 
 
-def _of_a_system(found: type[Any]) -> tuple[str, ...]:
-    """Return the names that a system's class must define."""
-    own_steps = hasattr(found, "advance")
-    return ("Parameters",) if own_steps else ("Parameters", "initial_configuration", "force", "energy")
-
-
-def _of_a_data_set(found: type[Any]) -> tuple[str, ...]:
-    """Return the names that a data set's class must define."""
-    return ("Parameters", "load")
-
-
 @dataclass(frozen=True)
 class Kind:
     """A kind of thing that run files name.
@@ -75,22 +65,25 @@ class Kind:
         Entry-point group through which other packages register theirs.
     ours : mapping
         Name → "module:Class".
-    protocol : type
-        What its classes may inherit; a name that a class has from there alone, it lacks.
-    needs : callable
-        Class → the names that it must define.
+    bases : dict
+        From one of these its classes derive → what it means to do so; in messages.
     """
 
     word: str
     key: str
     group: str
     ours: Mapping[str, str]
-    protocol: type[Any]
-    needs: Callable[[type[Any]], tuple[str, ...]]
+    bases: Mapping[type[Any], str]
 
 
-SYSTEM = Kind("system", "system.name", "langevin.systems", SYSTEMS, Model, _of_a_system)
-DATA = Kind("data set", "data.name", "langevin.datasets", DATASETS, DataSet, _of_a_data_set)
+SYSTEM = Kind(
+    "system",
+    "system.name",
+    "langevin.systems",
+    SYSTEMS,
+    {Model: "langevin.Model (a force)", System: "langevin.System (steps of its own)"},
+)
+DATA = Kind("data set", "data.name", "langevin.datasets", DATASETS, {DataSet: "langevin.DataSet"})
 
 
 def names(kind: Kind = SYSTEM) -> dict[str, str]:
@@ -145,15 +138,30 @@ def _import(target: str, kind: Kind) -> type[Any]:
     return _checked(getattr(module, class_name, None), target, kind, module_name)
 
 
-def _checked(found: Any, target: str, kind: Kind, where: str) -> type[Any]:
-    """Make sure that what was found is a class that defines what it must."""
+def _checked(named: Any, target: str, kind: Kind, where: str) -> type[Any]:
+    """Make sure that a name stands for a class of its kind, and that this class defines what it must."""
     class_name = target.partition(":")[2]
-    if not isinstance(found, type):
+    if not isinstance(named, type):
         raise UserError(f"{kind.key} = {target!r}: module {where} has no class {class_name!r}")
-    for name in kind.needs(found):
-        # Inherited from the protocol alone, it is not there.
-        if getattr(found, name, None) in (None, getattr(kind.protocol, name, None)):
-            raise UserError(
-                f"{kind.key} = {target!r}: class {class_name} lacks {name!r} (see ARCHITECTURE.md)"
-            )
-    return found
+    said = f"{kind.key} = {target!r}: class {class_name}"
+    if issubclass(named, tuple(kind.bases)):
+        if lacking := _undefined(named):
+            raise UserError(f"{said} lacks {', '.join(lacking)} (see ARCHITECTURE.md)")
+        return named
+    # The names that it has tell which base it comes nearest to.
+    asked = max(map(_undefined, kind.bases), key=lambda names: len(set(names) & set(dir(named))))
+    lacking = [name for name in asked if name not in dir(named)]
+    bases = " or ".join(kind.bases.values())
+    raise UserError(
+        f"{said} must derive from {bases}" + (f"; it lacks {', '.join(lacking)}" if lacking else "")
+    )
+
+
+def _undefined(kind: type[Any]) -> list[str]:
+    """Return the methods and class attributes that a class asks for and does not define, in their order."""
+    names: dict[str, None] = {}
+    for base in reversed(kind.__mro__):
+        hints = inspect.get_annotations(base).items()
+        declared = [name for name, hint in hints if "ClassVar" in str(hint) and not hasattr(kind, name)]
+        names |= dict.fromkeys(declared + [name for name in vars(base) if name in kind.__abstractmethods__])
+    return list(names)

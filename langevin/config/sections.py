@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from langevin.core.capabilities import HasRecordKeys
 from langevin.core.schemes import SchemeName
+from langevin.core.system import Named
 from langevin.errors import UserError
 
 from .keys import (
@@ -78,13 +78,12 @@ class OutputKeys(Section):
     )
 
 
-def dynamics_keys(system_class: type[Any]) -> type[Section]:
+def dynamics_keys(system_class: type[Named]) -> type[Section]:
     """Return the class that declares [dynamics] for a system: its own, else Langevin dynamics."""
-    kind: type[Section] = getattr(system_class, "Dynamics", LangevinDynamics)
-    return kind
+    return system_class.Dynamics or LangevinDynamics
 
 
-def record_keys(system_class: type[Any]) -> type[RecordKeys]:
+def record_keys(system_class: type[Named]) -> type[RecordKeys]:
     """Return the class that declares [record] for a system: its own, else that of every system.
 
     Raises
@@ -92,17 +91,11 @@ def record_keys(system_class: type[Any]) -> type[RecordKeys]:
     UserError
         If its own does not derive from `RecordKeys`, whose keys every run needs.
     """
-    kind = getattr(system_class, "Record", RecordKeys)
+    if not issubclass(system_class, HasRecordKeys):
+        return RecordKeys
+    kind = system_class.Record
     if not (isinstance(kind, type) and issubclass(kind, RecordKeys)):
-        raise UserError(f"{system_class.__name__}.Record: must derive from langevin.config.RecordKeys")
+        raise UserError(
+            f"{system_class.__name__}.Record: must derive from langevin.config.sections.RecordKeys"
+        )
     return kind
-
-
-def takes_data(system_class: type[Any]) -> bool:
-    """Return whether a system learns from data: its class says ``data = "name of the default data set"``."""
-    return isinstance(getattr(system_class, "data", None), str)
-
-
-def is_deterministic(system_class: type[Any]) -> bool:
-    """Return whether a system says that it has neither noise nor disorder: one replica is all."""
-    return bool(getattr(system_class, "deterministic", False))

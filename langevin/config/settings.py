@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from langevin.code.user_code import Code, Origin
+from langevin.core.system import DataSet, Model, System
 
 from .keys import StartKeys, toml
 from .probes import ProbeSettings
@@ -23,11 +24,11 @@ class Settings:
     ----------
     title : str
     system_name : str
-    system_class : type
+    system_class : type of System or Model
     system, dynamics, ensemble, record, output : Section
     data_name : str
         Empty for a system that takes no data; `data_class` and `data` are None then.
-    data_class : type or None
+    data_class : type of DataSet or None
     data : Section or None
     given : dict
         What was given, overrides included: enough to validate again (a checkpoint keeps it).
@@ -49,7 +50,7 @@ class Settings:
 
     title: str
     system_name: str
-    system_class: type[Any]
+    system_class: type[System] | type[Model]
     system: Any
     dynamics: Any
     ensemble: EnsembleKeys
@@ -59,7 +60,7 @@ class Settings:
     text: str = ""
     folder: Path = Path()
     data_name: str = ""
-    data_class: type[Any] | None = None
+    data_class: type[DataSet] | None = None
     data: Any = None
     start: StartKeys | None = None
     sweep: Sweep | None = None

@@ -7,7 +7,9 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from . import registry, sections, validate
+from langevin.core.capabilities import Deterministic, LearnsFromData
+
+from . import registry, validate
 from .keys import describe, example_of, is_yours, toml
 
 
@@ -15,7 +17,8 @@ def template(name: str) -> str:
     """Return a commented run file for a system; it validates once files that it says to name are there."""
     lines, yours = [f"title = {toml(name)}"], []
     system_class = registry.load(name, Path.cwd())
-    names = {"system": name, "data": getattr(system_class, "data", "")}
+    learns = issubclass(system_class, LearnsFromData)
+    names = {"system": name, "data": system_class.data if learns else ""}
     for table, kind in validate.tables(system_class, Path.cwd()):
         if table == "start":
             # A run file that stands alone has none.
@@ -37,6 +40,6 @@ def _example(name: str, system_class: type[Any], field: str, info: FieldInfo) ->
     if field == "path":
         return f"{name.rpartition(':')[2]}.nc"
     # All of an archive is one quenched sample.
-    single = field == "samples" and sections.takes_data(system_class)
-    single = single or (field in ("replicas", "samples") and sections.is_deterministic(system_class))
+    single = field == "samples" and issubclass(system_class, LearnsFromData)
+    single = single or (field in ("replicas", "samples") and issubclass(system_class, Deterministic))
     return 1 if single else example_of(info)

@@ -9,6 +9,7 @@ from typing import Any
 
 from langevin.code import trust
 from langevin.code.user_code import union
+from langevin.core.capabilities import LearnsFromData
 from langevin.core.schedule import Grid
 from langevin.errors import LONGEST_VALUE, UserError, shortened
 
@@ -23,7 +24,6 @@ from .sections import (
     RecordKeys,
     dynamics_keys,
     record_keys,
-    takes_data,
 )
 from .settings import Settings
 from .stand_ins import Doubtful, further_faults
@@ -131,7 +131,7 @@ def _data(
     read: Callable[..., Any],
 ) -> dict[str, Any]:
     """Return what `Settings` holds of [data]; nothing for a system that takes none."""
-    if not takes_data(system_class):
+    if not issubclass(system_class, LearnsFromData):
         if "data" in given:
             faults.append(f"data: {given['system']['name']} takes no data; allowed: no section [data]")
         return {}
@@ -153,7 +153,8 @@ def tables(system_class: type[Any], folder: Path | None = None) -> list[tuple[st
 
     [data] is that of the system's default data set; a user's own is looked for in `folder`, too.
     """
-    data = registry.load(system_class.data, folder, registry.DATA) if takes_data(system_class) else None
+    learns = issubclass(system_class, LearnsFromData)
+    data = registry.load(system_class.data, folder, registry.DATA) if learns else None
     return [
         ("system", system_class.Parameters),
         *([("data", data.Parameters)] if data else []),

@@ -1,13 +1,23 @@
-"""What systems answer when they are asked about their landscape: predictions, parts, curvature."""
+"""Systems answer in these types: arrays, attributes, predictions, parts, curvature."""
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol, TypeAlias
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array: TypeAlias = NDArray[np.float64]
+Configuration: TypeAlias = NDArray[np.float64] | NDArray[np.float32]
+State: TypeAlias = Any
+Reference: TypeAlias = Any
+Attributes: TypeAlias = Mapping[str, Mapping[str, Any]]
+"""Name of a variable → its netCDF attributes (`long_name`, `units`, …)."""
+Coordinates: TypeAlias = Mapping[str, tuple[str, NDArray[Any], Mapping[str, Any]]]
+"""Name of a coordinate → its dimension, its values there (numbers or words), its netCDF attributes."""
+Dimensions: TypeAlias = Mapping[str, tuple[str, ...]]
+"""Name of an observable → its dimensions after replica and its times, such as ("species", "wavenumber")."""
 
 
 class Predictions(NamedTuple):
@@ -56,11 +66,8 @@ class Part(NamedTuple):
 class Curvature(Protocol):
     """The Hessian of one replica's energy: a symmetric matrix, known by what it does to vectors.
 
-    Of the extensive energy, where the energy is extensive; with a constraint, on the tangent space. It may
-    have two methods besides. ``gradient()`` returns the gradient of the same energy, shape (size,): how much
-    of it lies in the span of eigenvectors is then measured. ``displacements(vectors)`` returns vectors, shape
-    (size, k), as displacements of the configuration, shape (dof, k), with the same scalar products; without
-    it they are such.
+    Of the extensive energy, where the energy is extensive; with a constraint, on the tangent space. The
+    protocols below say what it may give besides.
     """
 
     @property
@@ -72,6 +79,30 @@ class Curvature(Protocol):
 
     def dense(self) -> Array:
         """Return H, shape (size, size)."""
+
+
+@runtime_checkable
+class HasGradient(Protocol):
+    """A curvature that knows the gradient: how much of it lies in the span of eigenvectors is measured."""
+
+    def gradient(self) -> Array:
+        """Return the gradient of the same energy, shape (size,)."""
+
+
+@runtime_checkable
+class HasDisplacements(Protocol):
+    """A curvature whose vectors are no displacements of the configuration, but stand for such."""
+
+    def displacements(self, vectors: Array) -> Array:
+        """Return vectors, shape (size, k), as displacements, shape (dof, k), with the same products."""
+
+
+@runtime_checkable
+class HasBlocks(Protocol):
+    """A curvature that knows something of its parts, such as the blocks of layers."""
+
+    def further(self, rng: np.random.Generator, keys: Any, /) -> Mapping[str, tuple[Any, Array]]:
+        """Return name → further dimensions, and values of the parts; `keys` are those of [record]."""
 
 
 class Beside(NamedTuple):

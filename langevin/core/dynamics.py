@@ -1,4 +1,4 @@
-"""The stochastic step, written once, and the system it makes of any model with a force.
+"""The stochastic step is written here, once, and makes a system of any model with a force.
 
 Overdamped Langevin dynamics at friction 1,
 
@@ -9,26 +9,45 @@ by a step of one force, with projection onto the model's constraint:
     x ← constrain( x + dt·f(x, t) + √(2 T dt)·η ),
 
 η = ξ_{n+1}, standard normals drawn in step n (Euler-Maruyama), or η = (ξ_n + ξ_{n+1})/2, ξ_n those of the
-step before (Leimkuhler-Matthews). `langevin.core.schemes` says how accurate either is. SGD is this step with
-T = 0, dt the learning rate and f the minibatch force.
+step before (Leimkuhler-Matthews): the scheme says which (`langevin.core.schemes`), and how accurate it is.
+SGD is this step with T = 0, dt the learning rate and f the minibatch force.
 """
 
 from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from functools import cache
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from langevin.errors import Diverged, UserError
 
+from .capabilities import (
+    BeginsFromConfiguration,
+    CarriesArrays,
+    ComparesConfigurations,
+    DescribesVariables,
+    HasConstraint,
+    HasCoordinates,
+    HasFurtherDimensions,
+    HasHessian,
+    HasKernel,
+    HasLandscape,
+    HasObservables,
+    MeasuresAtEnd,
+    MeasuresAtWaiting,
+    MeasuresResponse,
+    ReadsInputs,
+    constrained,
+)
 from .noise import Noise
 from .schedule import Schedule
-from .schemes import SCHEMES, SchemeName
+from .schemes import SCHEMES, Held, Scheme, SchemeName
 from .system import Array, Attributes, Coordinates, Curvature, Dimensions, Model, System
 
 #: A run counts as diverged once an energy exceeds its start by this many times the energy scale.
@@ -44,7 +63,7 @@ class LangevinState:
 
     Where the response is measured, `accumulated` is Σ k_n and Σ x_n k_n of the steps since t = 0, shape
     (2, R, dof), with k_n = √(2 T dt) ξ_{n+1} and ξ_{n+1} drawn by the step that leaves from x_n. Where the
-    scheme averages the noise and T > 0, `held` is ξ_n, shape (R, dof), which the next step needs. `carried`
+    scheme holds normals and T > 0, `held` is ξ_n, shape (R, dof), which the next step needs. `carried`
     is what the model's fused kernel carries from call to call.
     """
 
@@ -100,8 +119,11 @@ def integrated_response(x: Array, accumulated: Array, at_waiting: Array, tempera
     return np.mean(x * kicks - products, axis=1) / (2 * temperature)
 
 
-class Langevin(System):
-    """Langevin dynamics of a model: a `System`.
+class Langevin(System, BeginsFromConfiguration, HasLandscape, MeasuresResponse):
+    """Langevin dynamics of a model: a `System` with the capabilities of that model.
+
+    ``Langevin(model, …)`` is of a class derived from this one that has, of the classes at the end of this
+    module, those of which the model has the capability.
 
     Parameters
     ----------
@@ -113,8 +135,8 @@ class Langevin(System):
         Time step, in units of 1/(friction · energy per squared coordinate).
     response : bool
         Measure the integrated response, too (`integrated_response`); needs T > 0.
-    scheme : str
-        One of `langevin.core.schemes.SCHEMES`. At T = 0 they are the same.
+    scheme : str or Scheme
+        One of `langevin.core.schemes.SCHEMES`, or its name. At T = 0 they are the same.
 
     Attributes
     ----------
@@ -124,7 +146,9 @@ class Langevin(System):
         Of averages in the stationary state, without a constraint.
     """
 
-    measures_response: ClassVar[bool] = True
+    def __new__(cls, model: Model, *_: Any, **__: Any) -> Self:
+        """Return a system of the class that has the model's capabilities."""
+        return object.__new__(_composed(cls, type(model)))
 
     def __init__(
         self,
@@ -132,27 +156,31 @@ class Langevin(System):
         temperature: float,
         dt: float,
         response: bool = False,
-        scheme: SchemeName = "euler_maruyama",
+        scheme: SchemeName | Scheme = "euler_maruyama",
     ) -> None:
         self.model = model
         self.temperature = temperature
         self.dt = dt
         self.response = response
-        self.scheme = scheme
-        self.weak_order = SCHEMES[scheme].weak_order
-        self.stationary_order = SCHEMES[scheme].stationary_order
+        self.scheme = scheme if isinstance(scheme, Scheme) else SCHEMES[scheme]
+        self.weak_order = self.scheme.weak_order
+        self.stationary_order = self.scheme.stationary_order
         self.time_step: float | None = dt
-        self.end_name = getattr(model, "end_name", Model.end_name)
-        self._holds = SCHEMES[scheme].averages_noise and temperature > 0
-        taken = inspect.signature(model.fused_steps).parameters
-        needed = {"accumulated": response, "held": self._holds}
-        self._kernel_serves = all(name in taken for name, wanted in needed.items() if wanted)
-        self._kernel_carries = self._kernel_serves and "carried" in taken
+        self._holds = self.scheme.holds and temperature > 0
+        self._kernel = self._serving(model) if isinstance(model, HasKernel) else None
+        # Asked for here: of what a model without a serving kernel would carry, nothing is part of the state.
+        self._carries = model if self._kernel is not None and isinstance(model, CarriesArrays) else None
 
-    @property
-    def inputs_hash(self) -> str:  # type: ignore[override]
-        """Of what the model has read from files."""
-        return str(getattr(self.model, "inputs_hash", ""))
+    def _serving(self, model: HasKernel) -> Callable[..., Array | None] | None:
+        """Return the model's kernel; None if its signature lacks what this run needs."""
+        taken = inspect.signature(model.fused_steps).parameters
+        needed = {"accumulated": self.response, "held": self._holds}
+        serves = all(name in taken for name, wanted in needed.items() if wanted)
+        return model.fused_steps if serves else None
+
+    def _carried(self, x: Array) -> dict[str, Array]:
+        """Return what the kernel carries at x without a past."""
+        return {} if self._carries is None else self._carries.carried(x)
 
     def step(
         self,
@@ -174,24 +202,25 @@ class Langevin(System):
             To it the step's own noise k = √(2 T dt) ξ_{n+1} and x k are added, in place.
         held : ndarray, shape (R, dof)
             The normals ξ_n of the step before, replaced by those of this one, in place. Needed where the
-            scheme averages the noise and T > 0; else there is none.
+            scheme holds normals and T > 0; else there is none.
         """
         if (held is not None) != self._holds:
             said = "missing" if held is None else "given"
             raise ValueError(
-                f"normals of the step before: {said} for {self.scheme}, T = {self.temperature:g}"
+                f"normals of the step before: {said} for {self.scheme.name}, T = {self.temperature:g}"
             )
         moved = x + self.dt * self.model.force(x, t, noise)
         if self.temperature > 0:
             drawn, strength = noise.normal(x.shape[1]), math.sqrt(2 * self.temperature * self.dt)
-            kick = strength * drawn
-            moved += kick if held is None else strength * (held + drawn) / 2
+            used, summed = (normals[:, 0] for normals in self.scheme.noise(held, drawn[:, None]))
+            moved += strength * used
             if accumulated is not None:
+                kick = strength * summed
                 accumulated[0] += kick
                 accumulated[1] += x * kick
             if held is not None:
                 held[:] = drawn
-        return self.model.constrain(moved)
+        return constrained(self.model, moved)
 
     def initial_state(self, noise: Noise) -> LangevinState:
         """Return the model's start."""
@@ -207,7 +236,7 @@ class Langevin(System):
             If the constraint does not hold to rounding: its sums have M terms, each of which may be rounded
             by half of the spacing ε of numbers, so that M ε is what it may be off by.
         """
-        off = np.max(np.abs(self.model.constrain(x) - x), axis=1)
+        off = np.max(np.abs(constrained(self.model, x) - x), axis=1)
         allowed = x.shape[1] * np.finfo(float).eps * np.max(np.abs(x), axis=1)
         if not np.all(off <= allowed):
             worst = int(np.argmax(off - allowed))
@@ -226,7 +255,7 @@ class Langevin(System):
             ceiling,
             np.zeros((2, *x.shape)) if self.response else None,
             held,
-            self.model.carried(x) if self._kernel_carries else {},
+            self._carried(x),
         )
 
     def advance(self, state: LangevinState, t0: float, t1: float, noise: Noise) -> LangevinState:
@@ -243,7 +272,7 @@ class Langevin(System):
                 for n in range(first, last):
                     x = self.step(x, n * self.dt, noise, accumulated, held)
                 # The plain step knows nothing of what the kernel carries: it belongs to an x of the past.
-                carried = self.model.carried(x) if self._kernel_carries else {}
+                carried = self._carried(x)
             self._check(x, state.ceiling, t0, t1)
         return LangevinState(x, state.ceiling, accumulated, held, carried)
 
@@ -257,13 +286,14 @@ class Langevin(System):
         carried: dict[str, Array],
     ) -> Array | None:
         """Return x after the steps of the model's kernel; None where it has none that serves this run."""
-        if not self._kernel_serves:
+        if self._kernel is None:
             return None
-        further: dict[str, Any] = {"accumulated": accumulated, "held": held}
-        given = {name: array for name, array in further.items() if array is not None}
-        if self._kernel_carries:
+        given: dict[str, Any] = {} if accumulated is None else {"accumulated": accumulated}
+        if held is not None:
+            given["held"] = Held(self.scheme, held)
+        if self._carries is not None:
             given["carried"] = carried
-        return self.model.fused_steps(x, steps, self.dt, self.temperature, noise, **given)
+        return self._kernel(x, steps, self.dt, self.temperature, noise, **given)
 
     def _check(self, x: Array, ceiling: Array, t0: float, t1: float) -> None:
         energy = self.model.energy(x)
@@ -277,15 +307,12 @@ class Langevin(System):
 
     def measure(self, state: LangevinState) -> dict[str, Array]:
         """Return the energy and the model's further observables."""
-        return {"energy": self.model.energy(state.x), **self.model.observables(state.x)}
+        further = self.model.observables(state.x) if isinstance(self.model, HasObservables) else {}
+        return {"energy": self.model.energy(state.x), **further}
 
     def evaluate(self, x: Array) -> dict[str, Array]:
         """Return the energy of any configurations, shape (R, dof)."""
         return {"energy": self.model.energy(x)}
-
-    def constrain(self, x: Array) -> Array:
-        """Return the model's projection of x, shape (R, dof), onto its configuration space."""
-        return self.model.constrain(x)
 
     def reference(self, state: LangevinState) -> Array:
         """Return the configuration; with the response, x and the accumulated sums, shape (3, R, dof)."""
@@ -298,38 +325,19 @@ class Langevin(System):
         observables of its own gives these instead. With the response, its integral χ comes too.
         """
         x = reference if state.accumulated is None else reference[0]
-        found = self.model.compare(x, state.x)
-        if found is None:
+        if isinstance(self.model, ComparesConfigurations):
+            compared = self.model.compare(x, state.x)
+        else:
             difference = state.x - x
-            found = {
+            compared = {
                 "msd": np.mean(difference * difference, axis=1),
                 "correlation": np.mean(state.x * x, axis=1),
             }
         if state.accumulated is not None:
-            found["integrated_response"] = integrated_response(
+            compared["integrated_response"] = integrated_response(
                 state.x, state.accumulated, reference[1:], self.temperature
             )
-        return found
-
-    def at_waiting(self, state: LangevinState) -> Mapping[str, Array]:
-        """Return what the model measures only where a waiting time begins."""
-        return self.model.at_waiting(state.x)
-
-    def at_end(self, state: LangevinState) -> Mapping[str, Array]:
-        """Return what the model measures when the run has ended."""
-        return self.model.at_end(state.x)
-
-    def coordinates(self, schedule: Schedule) -> Coordinates:
-        """Return the model's further coordinates."""
-        return self.model.coordinates(schedule)
-
-    def dimensions(self) -> Dimensions:
-        """Return the further dimensions of the model's observables."""
-        return self.model.dimensions()
-
-    def hessian(self, state: LangevinState, position: int) -> Curvature | None:
-        """Return the model's Hessian of one replica."""
-        return self.model.hessian(state.x, position)
+        return compared
 
     def configuration(self, state: LangevinState) -> Array:
         """Return x, shape (R, dof)."""
@@ -350,17 +358,18 @@ class Langevin(System):
                 + (", at half strength in the first step after t_w" if self._holds else ""),
             },
         }
-        for name, extra in self.model.attributes().items():
+        further = self.model.attributes() if isinstance(self.model, DescribesVariables) else {}
+        for name, extra in further.items():
             own[name] = {**own.get(name, {}), **extra}
         return own
 
     def state_dict(self, state: LangevinState) -> dict[str, NDArray[Any]]:
         """Return the arrays of the state."""
-        optional = {"accumulated": state.accumulated, "held": state.held}
+        some = {"accumulated": state.accumulated, "held": state.held}
         return {
             "x": state.x,
             "ceiling": state.ceiling,
-            **{name: array for name, array in optional.items() if array is not None},
+            **{name: array for name, array in some.items() if array is not None},
             **{_CARRIED + name: array for name, array in state.carried.items()},
         }
 
@@ -373,3 +382,86 @@ class Langevin(System):
             saved["held"] if self._holds else None,
             {k.removeprefix(_CARRIED): array for k, array in saved.items() if k.startswith(_CARRIED)},
         )
+
+
+class _WithConstraint(Langevin, HasConstraint):
+    def constrain(self, x: Array) -> Array:
+        return constrained(self.model, x)
+
+
+class _WithWaiting(Langevin, MeasuresAtWaiting):
+    model: Any
+
+    def at_waiting(self, state: LangevinState, /) -> Mapping[str, Array]:
+        return self.model.at_waiting(state.x)
+
+
+class _WithEnd(Langevin, MeasuresAtEnd):
+    model: Any
+
+    @property
+    def end_name(self) -> str:  # type: ignore[override]
+        return self.model.end_name
+
+    def at_end(self, state: LangevinState, /) -> Mapping[str, Array]:
+        return self.model.at_end(state.x)
+
+
+class _WithHessian(Langevin, HasHessian):
+    model: Any
+
+    def hessian(self, state: LangevinState, position: int, /) -> Curvature:
+        return self.model.hessian(state.x, position)
+
+
+class _WithCoordinates(Langevin, HasCoordinates):
+    model: Any
+
+    def coordinates(self, schedule: Schedule) -> Coordinates:
+        return self.model.coordinates(schedule)
+
+
+class _WithDimensions(Langevin, HasFurtherDimensions):
+    model: Any
+
+    def dimensions(self) -> Dimensions:
+        return self.model.dimensions()
+
+
+class _WithInputs(Langevin, ReadsInputs):
+    model: Any
+
+    @property
+    def inputs_hash(self) -> str:  # type: ignore[override]
+        return self.model.inputs_hash
+
+
+#: Capability of a model → the class that passes it on.
+_PASSED_ON: dict[type[Any], type[Langevin]] = {
+    HasConstraint: _WithConstraint,
+    MeasuresAtWaiting: _WithWaiting,
+    MeasuresAtEnd: _WithEnd,
+    HasHessian: _WithHessian,
+    HasCoordinates: _WithCoordinates,
+    HasFurtherDimensions: _WithDimensions,
+    ReadsInputs: _WithInputs,
+}
+
+
+@cache
+def _composed(kind: type[Langevin], model: type[Model]) -> type[Any]:
+    """Return the class derived from `kind` that has the capabilities of a class of models."""
+    missing = [
+        passing
+        for capability, passing in _PASSED_ON.items()
+        if issubclass(model, capability) and not issubclass(kind, capability)
+    ]
+    return type(kind.__name__, (*missing, kind), {"__module__": kind.__module__}) if missing else kind
+
+
+def as_system(kind: type[Any]) -> type[System]:
+    """Return the class of the system that a run has, if its run file names the class `kind`.
+
+    A system is what it is; of a model it is that which Langevin dynamics makes of it.
+    """
+    return _composed(Langevin, kind) if issubclass(kind, Model) else kind

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from langevin.errors import UserError
 from langevin.machine.pace import Pace
 
+from .capabilities import MovesInPlace
 from .ensemble import Ensemble
 from .noise import Noise
 from .probe import Measurement, Records
@@ -108,7 +109,8 @@ def run(
         Returns a context in which is measured. It may be left by an exception at any time: what is due at a
         stop is then measured again, from its beginning, when the run goes on.
     """
-    pace, move = Pace(run.system.time_step), getattr(run.system, "move", run.system.advance)
+    pace, system = Pace(run.system.time_step), run.system
+    move = system.move if isinstance(system, MovesInPlace) else system.advance
     for stop in run.schedule.since(run.position):
         for end in pace.stretches(run.time, stop.time):
             run.state = move(run.state, run.time, end, run.noise)

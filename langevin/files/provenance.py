@@ -11,8 +11,9 @@ from pathlib import Path
 
 from langevin.code import user_code
 from langevin.config.settings import Settings
+from langevin.core.capabilities import ReadsInputs, RunsOnDevice
 from langevin.core.ensemble import Ensemble
-from langevin.core.system import Data, System
+from langevin.core.system import LoadedData, System
 from langevin.machine.processor import device
 from langevin.version import __version__
 
@@ -20,15 +21,14 @@ PACKAGES = ("numpy", "numba", "scipy", "xarray", "netCDF4", "torch")
 
 
 def attributes(
-    settings: Settings, ensemble: Ensemble, system: System, data: Data | None = None
+    settings: Settings, ensemble: Ensemble, system: System, data: LoadedData | None = None
 ) -> dict[str, str | int | float]:
     """Return the global attributes that say how to make the file again."""
     learned = {}
     if data is not None:
         learned = {"data": settings.data_name, **{f"data_{k}": v for k, v in data.attributes.items()}}
-    read = getattr(system, "inputs_hash", "")
-    if read:
-        learned["inputs_hash"] = read
+    if isinstance(system, ReadsInputs):
+        learned["inputs_hash"] = system.inputs_hash
     return {
         "Conventions": "CF-1.11",
         "title": settings.title,
@@ -80,7 +80,7 @@ def commit() -> str:
 
 def device_of(system: System) -> str:
     """Return the name of what the system runs on: the processor's, where the system does not say it."""
-    return getattr(system, "device_name", None) or device()
+    return system.device_name if isinstance(system, RunsOnDevice) else device()
 
 
 def where(system: System) -> str:

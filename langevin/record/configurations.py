@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from langevin.core.capabilities import StandsBeside
 from langevin.core.engine import Run
 from langevin.core.probe import Probe, Taken
 from langevin.core.schedule import Grid, Stop
-from langevin.core.system import System, optional
 from langevin.errors import UserError
 from langevin.files.storage import Stored
 
@@ -62,7 +62,7 @@ class ConfigurationProbe(StoredProbe):
 
     def plan(self, run: Run, dof: int) -> None:
         """Have the configurations stored."""
-        _, moving = getattr(run.system, "beside_sizes", System.beside_sizes)
+        moving = run.system.beside_sizes[1] if isinstance(run.system, StandsBeside) else 0
         about = {"long_name": self.meaning, "units": "1"}
         about |= run.system.attributes().get("configuration", {})
         self.stored = (self.planned(run, self.name, "dof", dof, about),)
@@ -76,9 +76,8 @@ class ConfigurationProbe(StoredProbe):
     def take(self, run: Run, stop: Stop) -> Taken:
         """Return the configuration, and what moves beside it."""
         values: dict[str, Any] = {self.name: (("dof",), run.configuration())}
-        if len(self.stored) > 1:
-            beside = optional(run.system, "beside")(run.state)
-            values[self.stored[1].name] = ("buffer",), beside.moving
+        if isinstance(run.system, StandsBeside) and len(self.stored) > 1:
+            values[self.stored[1].name] = ("buffer",), run.system.beside(run.state).moving
         return values
 
 
@@ -99,20 +98,18 @@ class Configurations(ConfigurationProbe):
 
 def constants(run: Run) -> dict[str, tuple[tuple[str, str], NDArray[np.float64], dict[str, str]]]:
     """Return the variable of what stands beside all configurations and never changes, if anything does."""
-    fixed, _ = getattr(run.system, "beside_sizes", System.beside_sizes)
-    if not fixed or not any(isinstance(p, ConfigurationProbe) and p.stored for p in run.probes):
+    holds = any(isinstance(probe, ConfigurationProbe) and probe.stored for probe in run.probes)
+    if not holds or not isinstance(run.system, StandsBeside) or not run.system.beside_sizes[0]:
         return {}
     about = {"long_name": "frozen parameters, and buffers that never change", "units": "1"}
     beside = run.system.beside(run.state)
-    assert beside is not None
     return {"constants": (("replica", "constant"), beside.fixed, about)}
 
 
 def degrees_of_freedom(run: Run) -> int:
     """Return M, 0 if there is no configuration; a system that does not say it is asked for one."""
-    stated: int | None = getattr(run.system, "dof", None)
-    if stated is not None:
-        return stated
+    if run.system.dof is not None:
+        return run.system.dof
     x = run.system.configuration(run.state)
     return 0 if x is None else x.shape[1]
 

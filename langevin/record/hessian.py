@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 
 from langevin.config.keys import HessianKeys
+from langevin.core.answers import HasBlocks, HasDisplacements, HasGradient
+from langevin.core.capabilities import HasGaussNewton, HasHessian
 from langevin.core.engine import Run
 from langevin.core.ensemble import Ensemble
 from langevin.core.probe import Probe, Taken
 from langevin.core.schedule import Stop
-from langevin.core.system import Array, Attributes, Curvature, State, System, optional
+from langevin.core.system import Array, Attributes, Curvature, State, System
 from langevin.errors import Diverged, UserError
 
 from .configurations import degrees_of_freedom
@@ -168,17 +170,19 @@ class Spectra(Probe):
         """Return what is measured of one replica, without the first axis."""
         label, keys = int(self.ensemble.replica[position]), self.keys
         stamp = int(np.float64(time).view(np.uint64))
-        hessian = optional(system, "hessian")(state, position)
+        assert isinstance(system, HasHessian), "else record.hessian is refused"
+        hessian = system.hessian(state, position)
         kept = _Kept(hessian)
         try:
             found = self._spectrum(kept, self.ensemble.quenched("hessian", label, stamp))
             if keys.hessian_vectors:
                 found |= self._vectors(kept, self.ensemble.quenched("eigenvectors", label, stamp))
             if keys.ggn:
-                matrix = optional(system, "gauss_newton")(state, position)
+                assert isinstance(system, HasGaussNewton), "else record.ggn is refused"
+                matrix = system.gauss_newton(state, position)
                 other = self._spectrum(matrix, self.ensemble.quenched("gauss_newton", label, stamp))
                 found |= {ggn_name(name): value for name, value in other.items()}
-            if hasattr(hessian, "further"):
+            if isinstance(hessian, HasBlocks):
                 # What the operator knows of its parts; with probes of their own.
                 found |= hessian.further(self.ensemble.quenched("parts of the Hessian", label, stamp), keys)
         except ValueError as error:
@@ -209,16 +213,16 @@ class Spectra(Probe):
         if keys.hessian_vectors > kept.size:
             raise ValueError(f"record.hessian_vectors = {keys.hessian_vectors}: it has {kept.size} rows")
         found = top(kept, keys.hessian_vectors, rng, keys.hessian_exact, keys.hessian_steps)
-        displacements = getattr(hessian, "displacements", lambda vectors: vectors)
+        vectors = found.vectors
+        moved = hessian.displacements(vectors) if isinstance(hessian, HasDisplacements) else vectors
         each = ("eigenvector",)
         parts: dict[str, tuple[Any, Array]] = {
-            "hessian_vector": ((*each, "dof"), displacements(found.vectors).T),
+            "hessian_vector": ((*each, "dof"), moved.T),
             "hessian_vector_value": (each, found.values),
             "hessian_vector_residual": (each, found.residuals),
         }
-        gradient = getattr(hessian, "gradient", None)
-        if gradient is not None:
-            parts["gradient_overlap"] = (each, part_in_span(found.vectors, gradient()))
+        if isinstance(hessian, HasGradient):
+            parts["gradient_overlap"] = (each, part_in_span(vectors, hessian.gradient()))
         return parts
 
     def attributes(self) -> Attributes:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from langevin.code import trust
 from langevin.config.settings import Settings
+from langevin.core.capabilities import MeasuresAtWaiting
 from langevin.core.ensemble import Ensemble
 from langevin.core.probe import Measurement, Probe
 from langevin.core.schedule import Grid, Schedule
@@ -46,8 +47,9 @@ def probes(
     planned: list[Measurement] = [
         OneTime(record.times, dimensions),
         TwoTime(dimensions),
-        AtWaiting(record.waiting_times, dimensions),
     ]
+    if isinstance(system, MeasuresAtWaiting):
+        planned.append(AtWaiting(system, record.waiting_times, dimensions))
     if record.hessian != Grid():
         planned.append(Spectra(record, ensemble, system))
     known = [name for probe in planned for name in probe.attributes()]

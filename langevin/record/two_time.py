@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from langevin.core.capabilities import ComparesAtLag
 from langevin.core.engine import Run
 from langevin.core.probe import Measurement, Taken, with_dimensions
 from langevin.core.schedule import Stop
-from langevin.core.system import Dimensions, optional
+from langevin.core.system import Dimensions
 
 
 class TwoTime(Measurement):
@@ -21,7 +22,11 @@ class TwoTime(Measurement):
 
     def taken(self, run: Run, stop: Stop) -> Iterator[tuple[tuple[int, ...], Taken]]:
         """Yield every pair that is due, and its observables."""
-        compare = optional(run.system, "compare_at")
+        system = run.system
         for waiting, lag in stop.pairs:
-            observables = compare(run.references[waiting], run.state, float(run.schedule.lags[lag]))
+            pair = run.references[waiting], run.state
+            if isinstance(system, ComparesAtLag):
+                observables = system.compare_at(*pair, float(run.schedule.lags[lag]))
+            else:
+                observables = system.compare(*pair)
             yield (waiting, lag), with_dimensions(observables, self.dimensions)

@@ -7,8 +7,9 @@ from numpy.typing import NDArray
 
 from langevin.code import trust
 from langevin.config.build import build
+from langevin.core.capabilities import StandsBeside, Verifies
 from langevin.core.ensemble import Ensemble, available_threads
-from langevin.core.system import System, optional
+from langevin.core.system import System
 
 from .configurations import StoredRun
 
@@ -30,9 +31,9 @@ def rebuilt(
     seed = run.settings.ensemble.seed
     ensemble = Ensemble(run.replica[keep], run.sample[keep], seed, threads or available_threads())
     system = build(run.settings, ensemble)
-    if run.beside is not None:
-        optional(system, "recall")(run.beside.of(keep))
+    if run.beside is not None and isinstance(system, StandsBeside):
+        system.recall(run.beside.of(keep))
     # Whoever trusts code that has changed knows that energies may have.
-    if run.energy is not None and not trust.is_given():
-        optional(system, "verify")(run.x[keep], run.energy[keep], str(run.path))
+    if run.energy is not None and isinstance(system, Verifies) and not trust.is_given():
+        system.verify(run.x[keep], run.energy[keep], str(run.path))
     return system, ensemble

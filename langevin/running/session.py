@@ -12,9 +12,8 @@ import xarray as xr
 
 from langevin.config.settings import Settings
 from langevin.core import engine
-from langevin.core.dynamics import Langevin
+from langevin.core.capabilities import HasCoordinates, MeasuresAtEnd
 from langevin.core.engine import Run
-from langevin.core.system import System, optional, overrides
 from langevin.errors import Diverged, Interrupted, one_line
 from langevin.files import storage
 from langevin.files.paths import Paths
@@ -65,11 +64,6 @@ def going_on(settings: Settings, paths: Paths) -> str:
     return f"continue with `langevin resume {paths.result}`" if settings.output.path else LOST
 
 
-def measures_end(system: System) -> bool:
-    """Return whether a system, or the model that is driven, measures anything when the run has ended."""
-    return overrides(type(system.model if isinstance(system, Langevin) else system), "at_end")
-
-
 class Session:
     """One process's share of a run: its files, its progress, its wall time.
 
@@ -108,7 +102,6 @@ class Session:
         self.recorder, self.references, self.stop, self.manner = recorder, references, manner.stop, manner
         self.began = self.due = self._ticked = time.monotonic()
         self.wall_before = wall_before
-        self.end = AtEnd(recorder.dimensions)
         stored = [s for probe in run.probes if isinstance(probe, StoredProbe) for s in probe.stored]
         self.trajectories = [Trajectory(paths.raw(s.name), s, run.ensemble.size) for s in stored]
         recorder.raw = {trajectory.stored.name: trajectory for trajectory in self.trajectories}
@@ -140,8 +133,8 @@ class Session:
         self.due = min(self.due, self.began + pace.STRETCH)
         try:
             engine.run(self.run, self._tick, self.progress.stop, self.stop.at_once)
-            if measures_end(self.run.system):
-                self._measure_end()
+            if isinstance(self.run.system, MeasuresAtEnd):
+                self._measure_end(self.run.system)
         except Diverged as error:
             self._finish(status=f"diverged: {one_line(str(error))}")
             kept = f"what was measured until then is in {self.paths.result}"
@@ -163,20 +156,22 @@ class Session:
         self.stop.reserve(min(lapses) + 2 * self._took)
         self.stop.heed()
 
-    def _measure_end(self) -> None:
+    def _measure_end(self, system: MeasuresAtEnd) -> None:
         """Measure what is measured once; if it is interrupted, it is done again, and nothing else."""
         run = self.run
         self._checkpoint()
         self.progress.close()
-        named = getattr(run.system, "end_name", System.end_name)
-        with self.stop.at_once(), preparing(self.settings.title, self.manner.progress, named):
-            for place, values in self.end.taken(run, run.schedule.stops[-1]):
-                self.recorder.store(self.end.axes, place, values)
+        end = AtEnd(system, self.recorder.dimensions)
+        with self.stop.at_once(), preparing(self.settings.title, self.manner.progress, system.end_name):
+            for place, values in end.taken(run, run.schedule.stops[-1]):
+                self.recorder.store(end.axes, place, values)
 
     def _dataset(self, status: str) -> xr.Dataset:
         run = self.run
         attributes, axes = dict(run.system.attributes()), dict[str, None]()
-        coordinates = dict(optional(run.system, "coordinates")(run.schedule))
+        coordinates = (
+            dict(run.system.coordinates(run.schedule)) if isinstance(run.system, HasCoordinates) else {}
+        )
         for probe in run.probes:
             own = [axis for axis in probe.axes if axis not in AXES]
             attributes |= {

@@ -15,10 +15,11 @@ from langevin.code.user_code import Origin
 from langevin.config import run_files
 from langevin.config.build import build, load_data
 from langevin.config.settings import Settings
+from langevin.core.capabilities import HasFurtherDimensions, LoadsReferences, ReadsInputs
 from langevin.core.engine import Run
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
-from langevin.core.system import Data, System, optional
+from langevin.core.system import LoadedData, System
 from langevin.errors import UserError
 from langevin.files import provenance, storage
 from langevin.files.paths import Paths
@@ -89,8 +90,10 @@ def _restored(
     run.noise.load_state(notes["noise"])
     run.time, run.position = notes["time"], notes["position"]
     references = References(paths.references, notes["references"])
-    load = optional(run.system, "load_reference")
-    run.references = {index: load(array) for index, array in references.read().items()}
+    run.references = references.read()
+    if isinstance(run.system, LoadsReferences):
+        load = run.system.load_reference
+        run.references = {index: load(array) for index, array in run.references.items()}
     run.state = run.system.load_state({k: v for k, v in arrays.items() if not k.startswith(PROBE)})
     attributes = _resumed(notes["attributes"], settings, run.system)
     _make_ready(run, arrays)
@@ -104,10 +107,12 @@ def _resumed(attributes: Mapping[str, Any], settings: Settings, system: System) 
     return {**attributes, **provenance.code(settings), "history": f"{attributes['history']}\n{line}"}
 
 
-def _require_same(data: Data | None, system: System, attributes: Mapping[str, Any], paths: Paths) -> None:
+def _require_same(
+    data: LoadedData | None, system: System, attributes: Mapping[str, Any], paths: Paths
+) -> None:
     """Refuse to go on with other data, or other contents of files, than the run began with."""
     learned = "" if data is None else data.attributes.get("hash", "")
-    read = getattr(system, "inputs_hash", "")
+    read = system.inputs_hash if isinstance(system, ReadsInputs) else ""
     for what, found in (("data", learned), ("inputs", read)):
         if found != (began := attributes.get(f"{what}_hash", "")):
             raise UserError(
@@ -115,12 +120,12 @@ def _require_same(data: Data | None, system: System, attributes: Mapping[str, An
             )
 
 
-def _prepare(settings: Settings, manner: Manner, generation: int) -> tuple[Run, Recorder, Data | None]:
+def _prepare(settings: Settings, manner: Manner, generation: int) -> tuple[Run, Recorder, LoadedData | None]:
     keys = settings.ensemble
     ensemble = Ensemble.regular(keys.replicas, keys.samples, keys.seed, manner.threads, generation)
     data = load_data(settings, ensemble)
     system = build(settings, ensemble, data)
-    dimensions = optional(system, "dimensions")()
+    dimensions = system.dimensions() if isinstance(system, HasFurtherDimensions) else {}
     probes = plan.probes(settings, system, ensemble, dimensions, manner.limit)
     schedule = plan.schedule(settings, system.time_step, probes)
     noise = Noise(keys.seed, ensemble.replica, generation)

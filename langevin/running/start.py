@@ -14,12 +14,12 @@ from pydantic import ValidationError
 
 from langevin.code import trust
 from langevin.code.user_code import Origin, changes
-from langevin.config import sections
 from langevin.config.keys import shown, toml
 from langevin.config.settings import Settings
+from langevin.core.capabilities import BeginsFromConfiguration, LearnsFromData, StandsBeside
 from langevin.core.engine import Run
 from langevin.core.ensemble import Ensemble
-from langevin.core.system import Array, Beside, optional
+from langevin.core.system import Array, Beside
 from langevin.errors import UserError
 from langevin.files import storage
 from langevin.record.configurations import degrees_of_freedom
@@ -85,9 +85,10 @@ class Beginning:
                 f"start.file = {toml(self.file)}: its configurations have {self.x.shape[1]} degrees of "
                 f"freedom; needed: {dof}"
             )
-        if self.beside is not None:
-            optional(run.system, "recall")(self.beside)
-        run.state = optional(run.system, "begun_from")(run.state, self.x)
+        if self.beside is not None and isinstance(run.system, StandsBeside):
+            run.system.recall(self.beside)
+        assert isinstance(run.system, BeginsFromConfiguration), "else a section [start] is refused"
+        run.state = run.system.begun_from(run.state, self.x)
 
 
 def read(settings: Settings) -> Beginning | None:
@@ -142,7 +143,7 @@ def _faults(settings: Settings, dataset: xr.Dataset) -> Iterator[str]:
     yield from _system_faults(settings, table)
     yield from _code_faults(settings, dataset)
     yield from _replica_faults(settings, dataset)
-    if sections.takes_data(settings.system_class) or not _has_disorder(settings.system_class):
+    if issubclass(settings.system_class, LearnsFromData) or not _has_disorder(settings.system_class):
         return
     seed = given.get("ensemble", {}).get("seed", 0)
     if seed != settings.ensemble.seed:
@@ -151,7 +152,7 @@ def _faults(settings: Settings, dataset: xr.Dataset) -> Iterator[str]:
             "disorder follows from it"
         )
     began, own = given.get("dynamics", {}), settings.dynamics
-    for key in getattr(settings.system_class, "disorder_keys", ()):
+    for key in settings.system_class.disorder_keys:
         there = began.get(key, type(own).model_fields[key].default)
         if there != getattr(own, key):
             yield (
@@ -174,7 +175,7 @@ def _system_faults(settings: Settings, table: Mapping[str, Any]) -> Iterator[str
         yield f"its [system] is none of {settings.system_name} as it is now: {shown(table)}"
         return
     for key in kind.model_fields:
-        if key in getattr(settings.system_class, "start_keys", ()):
+        if key in settings.system_class.start_keys:
             continue
         theirs, ours = getattr(there, key), getattr(settings.system, key)
         if theirs != ours:

@@ -26,6 +26,7 @@ from pydantic import BeforeValidator
 
 from langevin.config.keys import DynamicsKeys, Section, key
 from langevin.config.settings import Settings
+from langevin.core.capabilities import ChecksSettings, ComparesAtLag, Deterministic, MeasuresResponse
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
 from langevin.core.system import Array, Attributes, System
@@ -35,14 +36,14 @@ from .covariance import Covariance
 
 
 @dataclass(frozen=True)
-class State:
+class Reached:
     """A time, and how much of the solution belongs to it: slices of either solver, or rows."""
 
     t: float
     sizes: tuple[int, ...]
 
 
-class CugliandoloKurchan(System):
+class CugliandoloKurchan(System, ChecksSettings, Deterministic, MeasuresResponse, ComparesAtLag):
     """Spherical p-spin model, N → ∞: correlation, response and energy from closed equations.
 
     Two solvers: "long-time" steps implicitly in ln t, with errors controlled by `tolerance`, to t = 10⁷ in
@@ -50,9 +51,6 @@ class CugliandoloKurchan(System):
     times.
     """
 
-    #: One replica, no noise.
-    deterministic = True
-    measures_response = True
     #: For N → ∞ there is no configuration.
     dof = 0
 
@@ -139,18 +137,18 @@ class CugliandoloKurchan(System):
 
         return (Direct(problem, self.time_step, round(self.t_max / self.time_step), crew),)
 
-    def initial_state(self, noise: Noise) -> State:
+    def initial_state(self, noise: Noise) -> Reached:
         """Return the start, t = 0."""
         return self._at(0.0)
 
-    def advance(self, state: State, t0: float, t1: float, noise: Noise) -> State:
+    def advance(self, state: Reached, t0: float, t1: float, noise: Noise) -> Reached:
         """Return the state at t1. Slices and rows are only ever added: earlier states stay valid."""
         return self._at(t1)
 
-    def _at(self, t: float) -> State:
-        return State(t, tuple(solver.reach(t) for solver in self.solvers))
+    def _at(self, t: float) -> Reached:
+        return Reached(t, tuple(solver.reach(t) for solver in self.solvers))
 
-    def _one_time(self, state: State) -> tuple[Array, Array]:
+    def _one_time(self, state: Reached) -> tuple[Array, Array]:
         """Return (E, μ) and their errors."""
         if self.time_step is not None:
             (direct,), (size,) = self.solvers, state.sizes
@@ -159,7 +157,7 @@ class CugliandoloKurchan(System):
 
         return one_time(self.solvers, state.sizes, state.t)
 
-    def _two_time(self, earlier: float, state: State, lag: float) -> tuple[Array, Array]:
+    def _two_time(self, earlier: float, state: Reached, lag: float) -> tuple[Array, Array]:
         """Return (C, R, χ) and their errors."""
         if lag == 0:
             return np.array([1.0, 1.0, 0.0]), np.zeros(3)
@@ -170,27 +168,28 @@ class CugliandoloKurchan(System):
 
         return two_time(self.solvers, state.sizes, Pair(state.t, earlier, lag))
 
-    def measure(self, state: State) -> dict[str, Array]:
+    def measure(self, state: Reached) -> dict[str, Array]:
         """Return energy and μ with their estimated errors, shape (1,) each."""
         values, errors = self._one_time(state)
         return _with_errors(("energy", "mu"), values, errors)
 
-    def reference(self, state: State) -> float:
+    def reference(self, state: Reached) -> float:
         """Return the time."""
         return state.t
 
-    def compare(self, reference: float, state: State) -> dict[str, Array]:
+    def compare(self, reference: float, state: Reached) -> dict[str, Array]:
         """Return C, R, χ and Δ = 2(1 − C) with their estimated errors, shape (1,) each."""
         return self.compare_at(reference, state, state.t - float(reference))
 
-    def compare_at(self, reference: float, state: State, lag: float) -> dict[str, Array]:
+    def compare_at(self, reference: float, state: Reached, lag: float) -> dict[str, Array]:
         """Return what `compare` returns, at a lag that the two times have to rounding only."""
         values, errors = self._two_time(float(reference), state, lag)
-        made = _with_errors(("correlation", "response", "integrated_response"), values, errors)
-        made["msd"], made["msd_error"] = 2 * (1 - made["correlation"]), 2 * made["correlation_error"]
-        return made
+        compared = _with_errors(("correlation", "response", "integrated_response"), values, errors)
+        compared["msd"] = 2 * (1 - compared["correlation"])
+        compared["msd_error"] = 2 * compared["correlation_error"]
+        return compared
 
-    def configuration(self, state: State) -> None:
+    def configuration(self, state: Reached) -> None:
         """Return nothing: for N → ∞ there is no configuration."""
 
     def attributes(self) -> Attributes:
@@ -228,14 +227,14 @@ class CugliandoloKurchan(System):
             own[f"{name}_error"] = {"long_name": f"estimated numerical error of {name}", "units": "1"}
         return own
 
-    def state_dict(self, state: State) -> dict[str, NDArray[Any]]:
+    def state_dict(self, state: Reached) -> dict[str, NDArray[Any]]:
         """Return the slices or rows up to the state's time."""
         saved: dict[str, NDArray[Any]] = {"t": np.array(state.t)}
         for k, (solver, size) in enumerate(zip(self.solvers, state.sizes, strict=True)):
             saved.update({f"solution{k}_{name}": a for name, a in solver.state_dict(size).items()})
         return saved
 
-    def load_state(self, saved: Mapping[str, NDArray[Any]]) -> State:
+    def load_state(self, saved: Mapping[str, NDArray[Any]]) -> Reached:
         """Return the state that `state_dict` saved."""
         for k, solver in enumerate(self.solvers):
             prefix = f"solution{k}_"
@@ -245,10 +244,10 @@ class CugliandoloKurchan(System):
 
 
 def _with_errors(names: Iterable[str], values: Array, errors: Array) -> dict[str, Array]:
-    made = {}
+    named = {}
     for name, value, error in zip(names, values, errors, strict=True):
-        made[name], made[f"{name}_error"] = np.array([value]), np.array([error])
-    return made
+        named[name], named[f"{name}_error"] = np.array([value]), np.array([error])
+    return named
 
 
 def _direct_faults(dynamics: Any) -> Iterable[str]:

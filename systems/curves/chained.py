@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from langevin.core.capabilities import DescribesVariables, HasConstraint, HasObservables
 from langevin.core.noise import Noise
 from langevin.core.system import Array, Model
 from langevin.errors import UserError
@@ -31,7 +32,7 @@ KICK = 1e-3
 KICK_ROLE = "curve kick"
 
 
-class Chained(Model):
+class Chained(Model, HasConstraint, HasObservables, DescribesVariables):
     """A path between the ends of each replica, with `bends` points in between as degrees of freedom.
 
     Attributes

@@ -10,6 +10,18 @@ import numpy as np
 
 from langevin.config.sections import LangevinDynamics
 from langevin.config.settings import Settings
+from langevin.core.capabilities import (
+    ChecksSettings,
+    DescribesVariables,
+    HasConstraint,
+    HasCoordinates,
+    HasFurtherDimensions,
+    HasObservables,
+    HasRecordKeys,
+    MeasuresAtEnd,
+    ReadsInputs,
+    SuggestsSettings,
+)
 from langevin.core.dynamics import Langevin
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
@@ -43,7 +55,19 @@ FOUND = {
 }
 
 
-class ModelCurve(Model):
+class ModelCurve(
+    Model,
+    ChecksSettings,
+    HasRecordKeys,
+    ReadsInputs,
+    SuggestsSettings,
+    HasConstraint,
+    HasObservables,
+    DescribesVariables,
+    MeasuresAtEnd,
+    HasFurtherDimensions,
+    HasCoordinates,
+):
     """A curve between two stored configurations of a model (p-spin or your own): its bends descend."""
 
     Record: ClassVar[type[RecordModelCurve]] = RecordModelCurve
@@ -126,8 +150,8 @@ class ModelCurve(Model):
 
     def at_end(self, x: Array) -> Mapping[str, Array]:
         """Return what the final curve looks like from end to end (`profile`), and its control points."""
-        found = profile(self.curve, x, self.positions)
-        return {name: found[theirs].to_numpy() for name, theirs in FOUND.items()} | {
+        whole = profile(self.curve, x, self.positions)
+        return {name: whole[theirs].to_numpy() for name, theirs in FOUND.items()} | {
             "control": self.curve.control(x)
         }
 
@@ -161,12 +185,12 @@ def position_coordinate(count: int) -> tuple[str, Array, dict[str, str]]:
 def _model(ends: Ends, run: StoredRun, ensemble: Ensemble) -> Model:
     """Return the model of the replicas' first ends, in the disorder of a run."""
     positions = ends.positions[ensemble.replica]
-    made, _ = rebuilt(
+    system, _ = rebuilt(
         replace(run, replica=ends.run.replica, sample=ends.run.sample), positions, ensemble.threads
     )
-    if not isinstance(made, Langevin):
+    if not isinstance(system, Langevin):
         raise UserError(
             f"system.start = {str(run.path)!r}: of {run.settings.system_name}, which is no model with a "
             'force; for networks: system.name = "network_curve"'
         )
-    return made.model
+    return system.model

@@ -14,6 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
+from langevin.core.capabilities import constrained
 from langevin.core.system import Array, Model
 from langevin.errors import Diverged, UserError
 
@@ -169,9 +170,9 @@ def space_of(model: Model, x: Array) -> Space:
     UserError
         If the constraint is neither none nor the projection onto the sphere |x|² = dof.
     """
-    if np.array_equal(model.constrain(x), x) and np.array_equal(model.constrain(2 * x), 2 * x):
+    if np.array_equal(constrained(model, x), x) and np.array_equal(constrained(model, 2 * x), 2 * x):
         return FLAT
-    if np.allclose(model.constrain(2 * x), SPHERE.project(x), rtol=1e-9, atol=1e-12):
+    if np.allclose(constrained(model, 2 * x), SPHERE.project(x), rtol=1e-9, atol=1e-12):
         return SPHERE
     raise UserError(
         f"curves of {type(model).__name__}: its constraint is neither none nor the sphere |x|² = dof, and "

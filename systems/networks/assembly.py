@@ -1,13 +1,14 @@
-"""How a network system is put together from a run file's sections: data, modules, loss, step, subsets."""
+"""A network system is put together here from a run file's sections: data, modules, loss, step, subsets."""
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from langevin.core.ensemble import Ensemble
 from langevin.errors import UserError
@@ -51,10 +52,14 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from .descent.bends import Bends
+    from .measure.curvature import Twin
 
 
-class Assembly:
+class Assembly(ABC):
     """What all of a network system's measurements and steps rest on."""
+
+    user_module: ClassVar[bool] = False
+    """Whether the run file names code of a user's that makes the module."""
 
     def __init__(
         self, parameters: Any, dynamics: Descent, ensemble: Ensemble, data: Data, record: RecordDescent
@@ -76,11 +81,11 @@ class Assembly:
             inputs, labels = self.train.gather(torch.zeros(2, dtype=torch.int64, device=self.device))
             self.work, self.loss.classes = fitting(self.modules[0], inputs, target)
             self.batches = batches.chosen(dynamics, data, ensemble)
-            own = contract.traits(self) if self._foreign else by_layers(self.modules[0])
+            own = contract.traits(self) if self.foreign else by_layers(self.modules[0])
             self._try_loss(data)
             # A loss of the whole batch couples its examples, too.
             self.traits = replace(own, couples=own.couples or not self.loss.separable)
-            if self._foreign or not self.loss.known:
+            if self.foreign or not self.loss.known:
                 self.traits = contract.with_forms(self, self.traits)
             self.companions = Companions(self.modules, self.traits)
             decay = dynamics.weight_decay
@@ -92,7 +97,7 @@ class Assembly:
             work, name = self.work * self.batches.size, type(self).__name__
             self.compiled = perceptron.chosen(self.modules[0], self.problem, dynamics, work, name)
             self._choose(data)
-            if self._foreign:
+            if self.foreign:
                 contract.tried(self)
         if record.layer_angles:
             overlaps.layer_names(self.layout)
@@ -106,9 +111,14 @@ class Assembly:
         """Name of the loss: `system.loss` where there is such a key."""
         return str(getattr(self.parameters, "loss", "cross_entropy"))
 
+    @abstractmethod
     def build(self) -> nn.Module:
         """Return a new network for inputs of `self.shape`, with `self.classes` outputs (at each position)."""
-        raise NotImplementedError
+
+    @property
+    @abstractmethod
+    def twin(self) -> Twin:
+        """The network that Hessians are taken of."""
 
     # Preparation.
 
@@ -196,27 +206,29 @@ class Assembly:
         if self.traits.couples:
             size = self.batches.size
             probed = choice.batched(data.rows, "measured batches", keys.gradient_examples, size)
-        self._chosen = subsets.Chosen(trained, tested, probed, curved)
+        self.chosen = subsets.Chosen(trained, tested, probed, curved)
         self._test_sets = TestSets(self.train, self.test, data.rows, data.test_rows)
 
     def _learned(self, position: int) -> Tensor:
         """Return the training examples on which a replica's loss is measured."""
-        return self._chosen.trained[int(self.ensemble.replica[position])].index
+        return self.chosen.trained[int(self.ensemble.replica[position])].index
 
     @contextmanager
     def watched(self) -> Iterator[None]:
         """Say in one line what torch or a user's code does wrong in the block: no memory, random numbers."""
-        own = self._foreign or not self.loss.known
+        own = self.foreign or not self.loss.known
         with explained(), undrawn(type(self.modules[0]).__name__) if own else nullcontext():
             yield
 
     @cached_property
-    def _foreign(self) -> bool:
+    def foreign(self) -> bool:
         """Whether the module is made by code of a user's."""
         known = "langevin.systems.networks"
         modules = {type(m).__module__ for m in self.modules[0].modules()}
-        own = type(self).__module__.startswith(known) and not hasattr(self, "_factory")
-        return not own or not all(name.startswith((known, "torch.nn.")) for name in modules)
+        own = type(self).__module__.startswith(known)
+        return (
+            self.user_module or not own or not all(name.startswith((known, "torch.nn.")) for name in modules)
+        )
 
     def few_examples(self, count: int) -> Tensor:
         """Return a few training examples of the first replica, at least two, perhaps the same."""

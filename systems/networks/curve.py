@@ -13,10 +13,23 @@ from numpy.typing import NDArray
 
 from langevin.config.keys import key
 from langevin.config.settings import Settings
+from langevin.core.capabilities import (
+    BeginsFromConfiguration,
+    ChecksSettings,
+    HasCoordinates,
+    HasFurtherDimensions,
+    HasRecordKeys,
+    LoadsReferences,
+    MeasuresAtEnd,
+    MovesInPlace,
+    ReadsInputs,
+    RunsOnDevice,
+    SuggestsSettings,
+)
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
 from langevin.core.schedule import Schedule
-from langevin.core.system import Array, Attributes, Coordinates, Dimensions
+from langevin.core.system import Array, Attributes, Coordinates, Dimensions, System
 from langevin.errors import Diverged, UserError
 from langevin.machine import reports
 from langevin.systems.curves import geometry
@@ -29,7 +42,7 @@ from langevin.systems.curves.spaces import norm
 from .curve_network import network_of, recall
 from .keys import Descent, RecordDescent
 from .measure.along import ALONG, ERRORS, profile_attributes
-from .network import Network
+from .network import descent_faults
 from .parts import (
     Bends,
     NetworkState,
@@ -71,10 +84,24 @@ class RecordNetworkCurve(RecordCurve, RecordDescent):
     )
 
 
-class NetworkCurve:
+class NetworkCurve(
+    System,
+    ChecksSettings,
+    HasRecordKeys,
+    ReadsInputs,
+    SuggestsSettings,
+    BeginsFromConfiguration,
+    MovesInPlace,
+    LoadsReferences,
+    RunsOnDevice,
+    MeasuresAtEnd,
+    HasFurtherDimensions,
+    HasCoordinates,
+):
     """A curve between two stored sets of weights of a network: its bends descend, by stochastic gradients."""
 
-    time_step: ClassVar[float] = 1.0
+    time_step = 1.0
+    dof: int
     quenched_disorder: ClassVar[bool] = False
     Dynamics: ClassVar[type[Descent]] = Descent
     Record: ClassVar[type[RecordNetworkCurve]] = RecordNetworkCurve
@@ -137,7 +164,7 @@ class NetworkCurve:
     @classmethod
     def check(cls, settings: Any) -> Iterable[str]:
         """Yield the faults of files and keys together."""
-        yield from Network.check.__func__(cls, settings)  # type: ignore[attr-defined]
+        yield from descent_faults(settings)
         yield from Ends.check(settings)
         for name in ("layer_angles", "layers"):
             if isinstance(settings.record, RecordNetworkCurve) and getattr(settings.record, name):

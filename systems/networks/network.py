@@ -16,10 +16,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langevin.config.keys import Section
+from langevin.core.capabilities import (
+    BeginsFromConfiguration,
+    ChecksSettings,
+    Classifies,
+    ComparesAtLag,
+    HasCoordinates,
+    HasFurtherDimensions,
+    HasGaussNewton,
+    HasHessian,
+    HasLandscape,
+    HasParts,
+    HasRecordKeys,
+    JoinedByCurves,
+    LearnsFromData,
+    LoadsReferences,
+    MeasuresAtWaiting,
+    MeasuresResponse,
+    MovesInPlace,
+    RunsOnDevice,
+    StandsBeside,
+    Verifies,
+)
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
 from langevin.core.schedule import Schedule
-from langevin.core.system import Array, Attributes, Beside, Coordinates, Dimensions, Part, Predictions
+from langevin.core.system import Array, Attributes, Beside, Coordinates, Dimensions, Part, Predictions, System
 from langevin.errors import Diverged, UserError
 from langevin.machine import processor
 
@@ -65,14 +87,44 @@ VERIFIED, SAME, LEAST = 10**10, 1e-3, 1e-6
 USUAL = ("cross_entropy", "mse_loss")
 
 
-class Network(Assembly):
+def descent_faults(settings: Any) -> Iterable[str]:
+    """Yield the faults of [dynamics] and [record] of everything that descends the loss of a network."""
+    yield from settings.dynamics.faults()
+    if isinstance(settings.record, RecordNetwork):
+        yield from settings.record.faults(settings.dynamics)
+
+
+class Network(
+    Assembly,
+    System,
+    ChecksSettings,
+    HasRecordKeys,
+    LearnsFromData,
+    BeginsFromConfiguration,
+    StandsBeside,
+    Verifies,
+    JoinedByCurves,
+    MovesInPlace,
+    LoadsReferences,
+    RunsOnDevice,
+    MeasuresAtWaiting,
+    MeasuresResponse,
+    ComparesAtLag,
+    HasFurtherDimensions,
+    HasCoordinates,
+    HasLandscape,
+    HasHessian,
+    HasGaussNewton,
+    HasParts,
+    Classifies,
+):
     """Base of all network systems; a subclass says how the module is built and which loss it descends."""
 
-    time_step: ClassVar[float] = 1.0
+    time_step = 1.0
+    dof: int
     Parameters: ClassVar[type[Section]]
     Dynamics: ClassVar[type[Descent]] = Descent
     Record: ClassVar[type[RecordDescent]] = RecordNetwork
-    measures_response: ClassVar[bool] = True
     data: ClassVar[str] = "mnist"
     connected_by: ClassVar[str] = "network_curve"
 
@@ -80,16 +132,16 @@ class Network(Assembly):
         self, parameters: Any, dynamics: Descent, ensemble: Ensemble, data: Data, record: RecordDescent
     ) -> None:
         super().__init__(parameters, dynamics, ensemble, data, record)
+        self.dof = self.layout.dof
+        on_gpu = self.device.type == "cuda"
+        self.device_name = str(torch.cuda.get_device_name(self.device)) if on_gpu else processor.device()
         self.response = measured_response.measuring(self)
 
     @classmethod
     def check(cls, settings: Any) -> Iterable[str]:
         """Yield the faults that several keys together show."""
-        yield from settings.dynamics.faults()
-        if isinstance(settings.record, RecordNetwork):
-            yield from settings.record.faults(settings.dynamics)
-        # [system] of curves of networks has a key of this name, too, with another meaning.
-        if issubclass(cls, Network) and getattr(settings.system, "loss", USUAL[0]) not in USUAL:
+        yield from descent_faults(settings)
+        if getattr(settings.system, "loss", USUAL[0]) not in USUAL:
             try:
                 find_loss(settings.system.loss, settings.folder)
             except UserError as error:
@@ -124,12 +176,12 @@ class Network(Assembly):
     @property
     def beside_sizes(self) -> tuple[int, int]:
         """How many numbers of a replica stand beside its weights: that never change, that change."""
-        found = self.companions.packed([v[None] for v in self.companions.values[0]])
-        return found.fixed.shape[1], found.moving.shape[1]
+        packed = self.companions.packed([v[None] for v in self.companions.values[0]])
+        return packed.fixed.shape[1], packed.moving.shape[1]
 
-    def recall(self, found: Beside) -> None:
+    def recall(self, beside: Beside) -> None:
         """Take from a file what stood beside the weights of these replicas."""
-        self.companions.recall(found)
+        self.companions.recall(beside)
 
     def streams(self, noise: Noise) -> list[Any]:
         """Return the streams of batches that depend on those before; none for the others."""
@@ -163,23 +215,23 @@ class Network(Assembly):
     def measure(self, state: NetworkState) -> dict[str, Array]:
         """Return losses and accuracies, the norm of the gradient, and errors of means over subsets, (R,)."""
         with self.watched():
-            found = self.units.measure(state, self.train, self.test, self._chosen)
-        left_out = self._chosen.exact + (() if self.loss.classified else measurement.ACCURACIES)
-        return {n: v for n, v in zip(measurement.MEASURED, found, strict=True) if n not in left_out}
+            measured = self.units.measure(state, self.train, self.test, self.chosen)
+        left_out = self.chosen.exact + (() if self.loss.classified else measurement.ACCURACIES)
+        return {n: v for n, v in zip(measurement.MEASURED, measured, strict=True) if n not in left_out}
 
     def at_waiting(self, state: NetworkState) -> dict[str, Array]:
         """Return the gradient noise D and its standard error, shape (R,) each."""
         with self.watched():
-            found = self.units.gradient_noise(state, self._chosen)
-            noise = dict(zip(("gradient_noise", "gradient_noise_error"), found, strict=True))
+            pair = self.units.gradient_noise(state, self.chosen)
+            noise = dict(zip(("gradient_noise", "gradient_noise_error"), pair, strict=True))
             if self.record.layers:
-                parts = self.probing.layer_noise(state, self._chosen)
+                parts = self.probing.layer_noise(state, self.chosen)
                 noise |= {f"layer_{name}": part for name, part in zip(noise, parts, strict=True)}
-            return noise | self.response.at_waiting(state, found[0])
+            return noise | self.response.at_waiting(state, pair[0])
 
     def noise_of(self, state: NetworkState) -> Array:
         """Return the gradient noise D alone, shape (R,)."""
-        return self.units.gradient_noise(state, self._chosen)[0]
+        return self.units.gradient_noise(state, self.chosen)[0]
 
     @cached_property
     def landscape(self) -> Landscape:
@@ -205,7 +257,7 @@ class Network(Assembly):
             learned = self._learned(position)
             self.landscape.go_to(x, self.companions.values[position], None if stored else learned)
             trained = self.landscape.see(learned)
-            return trained, self.landscape.see(self._chosen.tested[label].index, test=True)
+            return trained, self.landscape.see(self.chosen.tested[label].index, test=True)
 
     def evaluate(self, x: Array, stored: bool = False) -> dict[str, Array]:
         """Return losses and errors at any weights, shape (R, M): "energy", "train_error" and so on, (R,)."""
@@ -240,7 +292,7 @@ class Network(Assembly):
         Of modules of a user's alone, and of as many replicas as take no time. Without what stood beside the
         weights, of which running statistics follow, there is nothing to compare.
         """
-        if not self._foreign or (self.traits.moving and not self.companions.recalled):
+        if not self.foreign or (self.traits.moving and not self.companions.recalled):
             return
         count = 1 + VERIFIED // max(1, self.work * len(self._learned(0)))
         for position, expected in enumerate(energy[:count]):
@@ -254,10 +306,10 @@ class Network(Assembly):
 
     def hessian(self, state: NetworkState, position: int) -> LossHessian:
         """Return the Hessian of the mean training loss of one replica (`curvature`)."""
-        values = dict(zip(self._twin.beside, (b[position] for b in state.buffers), strict=True))
-        curved = self._chosen.curved[int(self.ensemble.replica[position])].index
+        values = dict(zip(self.twin.beside, (b[position] for b in state.buffers), strict=True))
+        curved = self.chosen.curved[int(self.ensemble.replica[position])].index
         kind = LayeredHessian if self.record.layers else LossHessian
-        return kind(self._twin, state.weights[position], values, curved)
+        return kind(self.twin, state.weights[position], values, curved)
 
     def parts(self) -> list[Part]:
         """Return the trainable parameters; filters of a transposed convolution are along its second axis."""
@@ -271,7 +323,8 @@ class Network(Assembly):
         return GaussNewton(at.twin, at.weights, at.beside, at.index)
 
     @cached_property
-    def _twin(self) -> Twin:
+    def twin(self) -> Twin:
+        """The network that Hessians are taken of."""
         module = self.built(int(self.ensemble.replica[0]))
         return Twin(module, self.layout, self.loss, self.train, self.work, self.ensemble.threads)
 
@@ -287,14 +340,14 @@ class Network(Assembly):
         """Return msd Δ = (1/M) Σ (w_i − w_i')², correlation (1/M) Σ w_i w_i', shape (R,), and `overlaps`."""
         msd, correlation = compare(reference.weights, state.weights)
         turned = overlaps.normalised_overlap(reference.square, msd, correlation)
-        found = {"msd": msd, "correlation": correlation, "normalised_overlap": turned}
+        compared = {"msd": msd, "correlation": correlation, "normalised_overlap": turned}
         ends = self.layout, reference.weights, state.weights
         if self.record.layers:
-            found["layer_msd"] = layers.msd(*ends)
+            compared["layer_msd"] = layers.msd(*ends)
         if self.record.layer_angles:
             among = layers.blocks(self.layout) if self.record.layers else None
-            found["layer_angle"] = overlaps.layer_angles(*ends, among)
-        return found
+            compared["layer_angle"] = overlaps.layer_angles(*ends, among)
+        return compared
 
     def dimensions(self) -> Dimensions:
         """Return the further dimension of what is measured of each layer."""
@@ -309,24 +362,12 @@ class Network(Assembly):
         """Return the weights, shape (R, M)."""
         return state.weights.cpu().numpy()
 
-    @property
-    def dof(self) -> int:
-        """Number of degrees of freedom M."""
-        return self.layout.dof
-
-    @property
-    def device_name(self) -> str:
-        """Name of the GPU; the processor's without one."""
-        if self.device.type == "cuda":
-            return str(torch.cuda.get_device_name(self.device))
-        return processor.device()
-
     def attributes(self) -> Attributes:
         """Return the attributes of everything that a network measures."""
         rule = step_attributes(self.dynamics, self.batches.size, self.problem.rule.groups)
-        made = measured_attributes(self.loss, self.dof, self._chosen.sizes, rule, self.traits)
-        apart = layers.attributes(made) if self.record.layers else {}
-        return {**made, **apart, **measured_response.attributes(self)}
+        whole = measured_attributes(self.loss, self.dof, self.chosen.sizes, rule, self.traits)
+        apart = layers.attributes(whole) if self.record.layers else {}
+        return {**whole, **apart, **measured_response.attributes(self)}
 
     def coordinates(self, schedule: Schedule) -> Coordinates:
         """Return the time of gradient flow, the learning rate if it changes, and the names of layers."""

@@ -1,4 +1,4 @@
-"""Forces, energies and fused steps of all replicas, each on one thread."""
+"""A field computes forces, energies and fused steps of all replicas, each on one thread."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from langevin.core.schemes import Held, StepNoise
 from langevin.core.system import Array
 from langevin.systems.threads import Pool
 
@@ -18,7 +19,7 @@ from .stepping import Frame, advance
 from .tile import LANES, RECORD, SUMS, tag
 
 _NO_SUMS = np.zeros((2, 0))
-_NO_NOISE = np.zeros((1, 0))
+_QUIET = StepNoise(np.zeros((1, 0)), np.zeros((1, 0)))
 # Normals drawn ahead, in numbers: they stay in the cache, and a run stops promptly.
 _NOISE_BUFFER = 1 << 16
 # Particles times steps below which waking a second thread costs more than it saves.
@@ -107,13 +108,11 @@ class Geometry:
         """Largest listing radius."""
         return self.potential.range + self.skin
 
-    def frame(self, dt: float, amplitude: float, averaged: bool) -> Frame:
-        """Return what compiled steps need to know, in their time step and noise."""
+    def frame(self, dt: float) -> Frame:
+        """Return what compiled steps need to know, and their time step."""
         p = self.potential
         longest = _LONGEST_STEP * float(p.sigma.min())
-        return Frame(
-            self.box, self.side, self.reach, self.skin, p.bound, p.shift, longest, dt, amplitude, averaged
-        )
+        return Frame(self.box, self.side, self.reach, self.skin, p.bound, p.shift, longest, dt)
 
 
 class Lists:
@@ -161,29 +160,27 @@ class Lists:
         self,
         x: Array,
         built: Array,
-        noise: Array,
+        kicks: StepNoise,
         steps: int,
         dt: float,
-        amplitude: float,
-        averaged: bool,
         sums: Array,
         energy: bool,
     ) -> bool:
         """Take steps in place, x and `built` of shape (3N,); False where the dynamics broke.
 
-        Arguments are those of `stepping.advance` and its `Frame`.
+        Arguments are those of `stepping.advance` and its `Frame`; `kicks` are multiples √(2 T dt) of normals.
         """
         g = self.geometry
         if not np.array_equal(self.built, built):
             self.built[:] = built
             self.listed[:] = 0
-        at, status, frame = 0, FULL, g.frame(dt, amplitude, averaged)
+        at, status, frame = 0, FULL, g.frame(dt)
         while status == FULL:
             status, at = advance(
                 x,
                 self.built,
                 self.listed,
-                noise,
+                *kicks,
                 at,
                 steps,
                 frame,
@@ -241,17 +238,17 @@ class Field:
 
     def evaluate(self, x: Array) -> Evaluation:
         """Return force, energy, virial and closest pair of positions x, shape (R, 3N)."""
-        made = Evaluation(np.full(x.shape, np.nan), *(np.full(len(x), np.nan) for _ in range(3)))
+        evaluation = Evaluation(np.full(x.shape, np.nan), *(np.full(len(x), np.nan) for _ in range(3)))
 
         def look(k: int, thread: int) -> None:
             lists, row = self._looking[thread], np.array(x[k])
-            if lists.advance(row, row.copy(), _NO_NOISE, 0, 0.0, 0.0, False, _NO_SUMS, True):
-                made.force[k] = lists.force()
-                made.energy[k], made.virial[k], most = lists.work.sums[3:]
-                made.closest[k] = 1 / np.sqrt(most) if most > 0 else np.inf
+            if lists.advance(row, row.copy(), _QUIET, 0, 0.0, _NO_SUMS, True):
+                evaluation.force[k] = lists.force()
+                evaluation.energy[k], evaluation.virial[k], most = lists.work.sums[3:]
+                evaluation.closest[k] = 1 / np.sqrt(most) if most > 0 else np.inf
 
         self._for_replicas(look, len(x), 1)
-        return made
+        return evaluation
 
     def steps(
         self,
@@ -261,7 +258,7 @@ class Field:
         dt: float,
         temperature: float,
         generators: Sequence[np.random.Generator],
-        held: Array | None = None,
+        held: Held | None = None,
         accumulated: Array | None = None,
     ) -> Array:
         """Return x after Langevin steps.
@@ -275,11 +272,11 @@ class Field:
         steps, dt, temperature : int, float, float
         generators : sequence of numpy.random.Generator, length R
             Per step 3N standard normals are taken from each; none at T = 0.
-        held : ndarray, shape (R, 3N), optional
-            Normals of the step before, replaced in place by the last ones: the noise of a step is then the
-            mean of both.
+        held : Held, optional
+            A scheme and the normals, shape (R, 3N), of the step before; they are replaced in place by the
+            last ones. Without it, the noise of a step is its own.
         accumulated : ndarray, shape (2, R, 3N), optional
-            To it k = √(2 T dt) ξ of every step, ξ its fresh normals, and x k are added, in place.
+            To it the kicks k of every step (`langevin.core.schemes`) and x k are added, in place.
 
         Returns
         -------
@@ -290,25 +287,27 @@ class Field:
         amplitude = float(np.sqrt(2 * temperature * dt))
         size = x.shape[1]
         chunk = max(1, min(steps, _NOISE_BUFFER // size)) if amplitude > 0 else steps
+        room = chunk if amplitude > 0 else 0
 
         def run(k: int, thread: int) -> None:
             lists = self._stepping[k]
             sums = _NO_SUMS if accumulated is None else np.ascontiguousarray(accumulated[:, k])
-            noise = np.zeros((chunk + 1, size)) if amplitude > 0 else _NO_NOISE
-            averaged = held is not None and amplitude > 0
-            if held is not None and averaged:
-                noise[0] = held[k]
+            drawn, summed, used = (np.zeros((room, size)) for _ in range(3))
             for done in range(0, steps, chunk):
-                count = min(chunk, steps - done)
+                count, kicks = min(chunk, steps - done), _QUIET
                 if amplitude > 0:
-                    generators[k].standard_normal(out=noise[1 : count + 1])
-                if not lists.advance(moved[k], built[k], noise, count, dt, amplitude, averaged, sums, False):
+                    generators[k].standard_normal(out=drawn[:count])
+                    own = np.multiply(drawn[:count], amplitude, out=summed[:count])
+                    kicks = StepNoise(own, own)
+                    if held is not None:
+                        before = amplitude * held.normals[k : k + 1]
+                        both = held.scheme.noise(before, own[None], used[None, :count])
+                        kicks = StepNoise(*(each[0] for each in both))
+                if not lists.advance(moved[k], built[k], kicks, count, dt, sums, False):
                     moved[k] = np.nan
                     break
-                if amplitude > 0:
-                    noise[0] = noise[count]
-            if held is not None and averaged:
-                held[k] = noise[0]
+                if held is not None and amplitude > 0:
+                    held.normals[k] = drawn[count - 1]
             if accumulated is not None:
                 accumulated[:, k] = sums
 

@@ -24,8 +24,21 @@ import numpy as np
 
 from langevin.config.keys import shown, toml
 from langevin.config.settings import Settings
+from langevin.core.capabilities import (
+    CarriesArrays,
+    ChecksSettings,
+    ComparesConfigurations,
+    DescribesVariables,
+    HasCoordinates,
+    HasFurtherDimensions,
+    HasKernel,
+    HasObservables,
+    HasRecordKeys,
+    MeasuresAtWaiting,
+)
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
+from langevin.core.schemes import Held
 from langevin.core.system import Array, Attributes, Coordinates, Model
 from langevin.core.times import MOST_STEPS
 from langevin.machine.later import later
@@ -50,12 +63,24 @@ if TYPE_CHECKING:
     from langevin.observables.particles import motion
 
     from .kernels import Evaluation, Field, Geometry
-    from .start import Protocol
+    from .start import Preparation
 else:
     motion = later("langevin.observables.particles.motion")
 
 
-class Mixture(Model):
+class Mixture(
+    Model,
+    ChecksSettings,
+    HasRecordKeys,
+    HasKernel,
+    CarriesArrays,
+    HasObservables,
+    DescribesVariables,
+    ComparesConfigurations,
+    MeasuresAtWaiting,
+    HasFurtherDimensions,
+    HasCoordinates,
+):
     """Particles of one or more species in a periodic box, by Langevin dynamics.
 
     Replicas of one quenched sample leave from the same configuration with noise of their own; samples are
@@ -164,20 +189,20 @@ class Mixture(Model):
         return Field(self.geometry, self.ensemble.size, self.ensemble.threads)
 
     @cached_property
-    def protocol(self) -> Protocol:
+    def preparation(self) -> Preparation:
         """How the start is made."""
-        from .start import Protocol
+        from .start import Preparation
 
         p = self.parameters
-        return Protocol(p.start, self.initial_temperature, p.equilibration_time, self.dt)
+        return Preparation(p.start, self.initial_temperature, p.equilibration_time, self.dt)
 
     def initial_configuration(self, noise: Noise) -> Array:
-        """Return the start, shape (R, 3N): one for each quenched sample, by the protocol of `start`."""
+        """Return the start, shape (R, 3N): one for each quenched sample, by the preparation of `start`."""
         from .start import equilibrated
 
         samples, position = np.unique(self.ensemble.sample, return_inverse=True)
         generators = [self.ensemble.quenched("start", s) for s in samples]
-        return equilibrated(self.protocol, self.geometry, generators, self.ensemble.threads)[position]
+        return equilibrated(self.preparation, self.geometry, generators, self.ensemble.threads)[position]
 
     def evaluate(self, x: Array) -> Evaluation:
         """Return force, energy and virial of positions x, shape (R, 3N)."""
@@ -211,7 +236,7 @@ class Mixture(Model):
         temperature: float,
         noise: Noise,
         accumulated: Array | None = None,
-        held: Array | None = None,
+        held: Held | None = None,
         carried: dict[str, Array] | None = None,
     ) -> Array:
         """Take many steps in compiled code; equal to the plain step to rounding."""
@@ -242,11 +267,11 @@ class Mixture(Model):
 
     def attributes(self) -> Attributes:
         """Name the observables and their units, and say how the start was made."""
-        made = motion.variables(self.mixture)
-        made["pressure"] = {"long_name": "pressure", "units": "epsilon_AA/sigma_AA^3"}
-        made["configuration"]["start"] = self.protocol.description
-        made["integrated_response"]["temperature"] = self.temperature
-        return made
+        about = motion.variables(self.mixture)
+        about["pressure"] = {"long_name": "pressure", "units": "epsilon_AA/sigma_AA^3"}
+        about["configuration"]["start"] = self.preparation.description
+        about["integrated_response"]["temperature"] = self.temperature
+        return about
 
 
 def _species_fault(parameters: Any, name: str) -> str:

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from langevin.core.schemes import SCHEMES, Held
 from langevin.core.system import Array
 from langevin.errors import UserError
 from langevin.machine.pace import Pace
@@ -23,9 +24,12 @@ PUSHES, PUSH_STEP, PUSH_RANGE = 3000, 0.03, 0.95
 #: Closest pair, in σ, from which Lennard-Jones forces can start: there they are some hundred ε/σ.
 CLOSEST = 0.8
 
+#: Of the equilibration.
+_SCHEME = SCHEMES["leimkuhler_matthews"]
+
 
 @dataclass(frozen=True)
-class Protocol:
+class Preparation:
     """How a start is made.
 
     Attributes
@@ -113,15 +117,15 @@ class _Walk:
     ----------
     x, built : ndarray, shape (R, 3N)
         Positions, and those from which the neighbour lists are built: on them the order of sums depends.
-    held : ndarray, shape (R, 3N), optional
-        Normals of the step before.
+    held : Held, optional
+        Normals of the step before, shape (R, 3N).
     taken : int
         Steps that are taken.
     """
 
     x: Array
     built: Array
-    held: Array | None = None
+    held: Held | None = None
     taken: int = 0
 
     def stretches(
@@ -138,13 +142,13 @@ class _Walk:
 
 
 def equilibrated(
-    protocol: Protocol, geometry: Geometry, generators: list[np.random.Generator], threads: int
+    preparation: Preparation, geometry: Geometry, generators: list[np.random.Generator], threads: int
 ) -> Array:
     """Return starts, shape (R, 3N), one for each generator.
 
-    The protocol: place the particles; unless they are harmonic spheres push them apart
-    (`pushed_apart`); take `protocol.steps` steps of the Leimkuhler-Matthews scheme at the initial
-    temperature, of length `protocol.step`. At infinite temperature the first is all. Pushing and steps say
+    The preparation: place the particles; unless they are harmonic spheres push them apart
+    (`pushed_apart`); take `preparation.steps` steps of the Leimkuhler-Matthews scheme at the initial
+    temperature, of length `preparation.step`. At infinite temperature the first is all. Pushing and steps say
     where they are, and go on from where an earlier process left them (`langevin.machine.reports`).
 
     Raises
@@ -154,38 +158,39 @@ def equilibrated(
     """
     n = geometry.species.size
     pushes = PUSHES if geometry.potential.form == LENNARD_JONES else 0
-    whole = pushes + protocol.steps
+    whole = pushes + preparation.steps
 
     def say(walk: _Walk, before: int = 0) -> None:
         arrays = {"x": walk.x, "built": walk.built, "taken": np.array(before + walk.taken)}
-        arrays |= {} if walk.held is None else {"held": walk.held}
+        arrays |= {} if walk.held is None else {"held": walk.held.normals}
         report((before + walk.taken) / whole, lambda: Place(arrays, generators))
 
     begun = saved()
     taken = 0
     if begun is None:
-        x = np.array([placed(protocol.placed, n, geometry.box, g) for g in generators])
+        x = np.array([placed(preparation.placed, n, geometry.box, g) for g in generators])
         walk = _Walk(x, x.copy())
     else:
         begun.restore(generators)
-        taken, held = int(begun.arrays["taken"]), begun.arrays.get("held")
+        taken, normals = int(begun.arrays["taken"]), begun.arrays.get("held")
         # A walk of the pushes holds no normals.
-        taken -= 0 if held is None else pushes
-        walk = _Walk(begun.arrays["x"], begun.arrays["built"], held, taken)
+        held, before = (None, 0) if normals is None else (Held(_SCHEME, normals), pushes)
+        walk = _Walk(begun.arrays["x"], begun.arrays["built"], held, taken - before)
     if walk.held is None:
         x = walk.x
         if pushes:
             x = _pushed(walk, geometry, threads, say)
             _require_apart(Field(geometry, len(x), threads).evaluate(x).closest, n / geometry.box**3)
-        if protocol.steps == 0:
+        if preparation.steps == 0:
             return x
-        walk = _Walk(x, x.copy(), np.array([g.standard_normal(3 * n) for g in generators]))
+        normals = np.array([g.standard_normal(3 * n) for g in generators])
+        walk = _Walk(x, x.copy(), Held(_SCHEME, normals))
     field = Field(geometry, len(walk.x), threads)
-    for _ in walk.stretches(field, protocol.steps, protocol.step, protocol.temperature, generators):
+    for _ in walk.stretches(field, preparation.steps, preparation.step, preparation.temperature, generators):
         if not np.isfinite(walk.x).all():
             raise UserError(
-                f"dynamics.dt = {protocol.dt:g}: too large to equilibrate with at "
-                f"dynamics.initial_temperature = {protocol.temperature:g}; allowed: smaller ones"
+                f"dynamics.dt = {preparation.dt:g}: too large to equilibrate with at "
+                f"dynamics.initial_temperature = {preparation.temperature:g}; allowed: smaller ones"
             )
         say(walk, pushes)
     return walk.x

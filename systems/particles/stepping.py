@@ -95,16 +95,12 @@ def _forces(clusters, images, species, frame, work, kind):
 
 
 @numba.njit(**_OPTIONS)
-def _move(x, built, noise, step, frame, sums, work):
+def _move(x, built, used, summed, step, frame, sums, work):
     """Take one step from the forces; return how far the two particles have come that moved most, together.
 
     NaN if a force moves a particle by more than `frame.longest`.
     """
-    n, dt, amplitude, averaged, longest = x.size, frame.dt, frame.amplitude, frame.averaged, frame.longest
-    if amplitude > 0.0:
-        before, fresh = noise[step], noise[step + 1]
-    else:
-        before, fresh = x, x
+    n, dt, longest, noisy = x.size, frame.dt, frame.longest, used.size > 0
     force, where = work.force, work.where
     most, second, whole = 0.0, 0.0, True
     for i in range(np.uint64(n // 3)):
@@ -115,12 +111,12 @@ def _move(x, built, noise, step, frame, sums, work):
             new = old + push
             # False where the force is not a number, too.
             whole = whole and abs(push) <= longest
-            if amplitude > 0.0:
-                kick = amplitude * fresh[j]
+            if noisy:
                 if sums.size > 0:
+                    kick = summed[step, j]
                     sums[0, j] += kick
                     sums[1, j] += old * kick
-                new += 0.5 * (amplitude * before[j] + kick) if averaged else kick
+                new += used[step, j]
             x[j] = new
             d = new - built[j]
             far += d * d
@@ -162,17 +158,14 @@ class Frame(NamedTuple):
     longest: float
     """By how much a force may move a particle in one step, along one axis."""
     dt: float
-    amplitude: float
-    """√(2 T dt)."""
-    averaged: bool
-    """Whether a step takes the mean of its normals and those of the step before."""
 
 
 def _compile(version):
     @njit(**_OPTIONS)
     def advance(
-        x, built, listed, noise, begin, end, frame, species, parameters, sums, work, energy, kind, measuring
-    ):
+        x, built, listed, used, summed, begin, end, frame, species, parameters, sums, work, energy, kind,
+        measuring,
+    ):  # fmt: skip
         """Take the steps from `begin` to `end`; with begin = end compute the forces alone.
 
         Parameters
@@ -183,9 +176,8 @@ def _compile(version):
             Positions from which the list is built; replaced where x has left them by the skin.
         listed : ndarray of int64, shape (2,)
             Clusters and images of the list in `work`; 0 where it holds none of `built`.
-        noise : ndarray, shape (≥ end + 1, 3N)
-            Standard normals; row 0 are those of the step before, row k + 1 those of step k. Not read if the
-            amplitude is 0.
+        used, summed : ndarray, shape (≥ end, 3N)
+            By what the noise moves x in each step, and the kicks that the sums take; empty at T = 0.
         begin, end : int
         frame : Frame
         species : ndarray of int64, shape (N,)
@@ -227,7 +219,7 @@ def _compile(version):
                 _forces(listed[0], listed[1], species, frame, work, kind)
             if step >= end:
                 return DONE, step
-            moved = _move(x, built, noise, step, frame, sums, work)
+            moved = _move(x, built, used, summed, step, frame, sums, work)
             step += 1
             if np.isnan(moved) or step >= end:
                 return (LOST if np.isnan(moved) else DONE), step

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from langevin.core.schemes import Held, StepNoise
 from langevin.systems.threads import Pool
 
 from .couplings import Couplings
@@ -78,12 +79,13 @@ def _require_shapes(
     shape: tuple[int, ...],
     generators: Sequence[np.random.Generator] | None,
     accumulated: NDArray[np.float64] | None,
-    held: NDArray[np.float64] | None,
+    held: Held | None,
 ) -> None:
     """Raise `ValueError` if what is given does not fit configurations of this shape, (R, N)."""
     if generators is not None and len(generators) != shape[0]:
         raise ValueError(f"{len(generators)} generators for {shape[0]} replicas")
-    for name, array, wanted in (("accumulated", accumulated, (2, *shape)), ("held", held, shape)):
+    normals = None if held is None else held.normals
+    for name, array, wanted in (("accumulated", accumulated, (2, *shape)), ("held", normals, shape)):
         if array is not None and array.shape != wanted:
             raise ValueError(f"{name} has shape {array.shape}, not {wanted}")
 
@@ -164,7 +166,7 @@ class ForceField:
 
         def evaluate(group: _Group, work: Workspace, call: Callable[..., None]) -> None:
             self._load(group, work, start)
-            call(work, group, work.x, work.x, 0, 0.0, 0.0, False, _NO_SUMS)
+            call(work, group, StepNoise(work.x, work.x), 0, 0.0, 0.0, False, _NO_SUMS)
             result[group.replicas] = self._force(work, len(group.replicas))
 
         self._for_groups(evaluate, 1)
@@ -179,13 +181,13 @@ class ForceField:
         temperature: float,
         generators: Sequence[np.random.Generator],
         accumulated: NDArray[np.float64] | None = None,
-        held: NDArray[np.float64] | None = None,
+        held: Held | None = None,
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Make Langevin steps on the sphere.
 
         One step is x <- constrain(x + dt f(x) + sqrt(2 T dt) eta), constrain(x) = x sqrt(N / sum x^2), with
-        eta = xi drawn in this step, or, with `held`, the mean of xi and that of the step before. Per replica
-        and step exactly N numbers are taken from ``generator.standard_normal``, and none at T = 0.
+        eta = xi drawn in this step, or, with `held`, what its scheme makes of xi and that of the step before.
+        Per replica and step exactly N numbers are taken from ``generator.standard_normal``, none at T = 0.
 
         Parameters
         ----------
@@ -199,8 +201,9 @@ class ForceField:
             Noise of each replica; not touched at T = 0.
         accumulated : ndarray, shape (2, R, N), float64, optional
             To it k = sqrt(2 T dt) xi of every step and x k are added, in place.
-        held : ndarray, shape (R, N), float64, optional
-            The normals drawn in the step before the first; replaced by those of the last step, in place.
+        held : Held, optional
+            A scheme and the normals, shape (R, N), drawn in the step before the first; they are replaced by
+            those of the last step, in place.
 
         Returns
         -------
@@ -230,8 +233,8 @@ class ForceField:
                 drawn = work.normals(count)
                 if temperature > 0.0:
                     _draw(drawn, group, generators)
-                noise = drawn if held is None else work.averaged(count, held, group.replicas)
-                call(work, group, noise, drawn, count, dt, amplitude, known is not None or done > 0, sums)
+                noise = work.noise(count, held, group.replicas)
+                call(work, group, noise, count, dt, amplitude, known is not None or done > 0, sums)
             lanes = len(group.replicas)
             result[group.replicas] = work.x[:lanes]
             forces[group.replicas] = self._force(work, lanes)
@@ -350,8 +353,7 @@ class ForceField:
         team: int,
         work: Workspace,
         group: _Group,
-        noise: NDArray[np.float64],
-        drawn: NDArray[np.float64],
+        noise: StepNoise,
         n_steps: int,
         dt: float,
         amplitude: float,
@@ -361,7 +363,7 @@ class ForceField:
         place = self._layout
         data = self.couplings[group.sample].data.ctypes.data
         advance(
-            data, place.table, place.bounds, place.pad, work.x, noise, drawn, n_steps, dt, amplitude,
+            data, place.table, place.bounds, place.pad, work.x, *noise, n_steps, dt, amplitude,
             has_force, sums, work.s, work.f, work.parts, work.sync, rank, team, work.tag,
         )  # fmt: skip
 

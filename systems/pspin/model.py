@@ -18,8 +18,17 @@ import psutil
 from langevin.config.keys import Section, key
 from langevin.config.sections import LangevinDynamics
 from langevin.config.settings import Settings
+from langevin.core.capabilities import (
+    ChecksSettings,
+    DescribesVariables,
+    HasConstraint,
+    HasHessian,
+    HasKernel,
+    HasObservables,
+)
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
+from langevin.core.schemes import Held
 from langevin.core.system import Array, Attributes, Model
 from langevin.machine.memory import room_faults
 
@@ -49,7 +58,7 @@ def _memory_faults(p: int, n: int, couplings: str, samples: int) -> Iterable[str
         )
 
 
-class PSpin(Model):
+class PSpin(Model, ChecksSettings, HasConstraint, HasKernel, HasHessian, HasObservables, DescribesVariables):
     """Spherical p-spin model, p = 2, 3, 4, finite N.
 
     Replicas of one sample share its couplings. A random start (T_i = ∞) is drawn for each replica; an
@@ -98,10 +107,10 @@ class PSpin(Model):
                 f"{dynamics.temperature:g} (stability, and a kick √(2 T dt) that is small; unit: time)"
             )
         n, replicas = settings.system.n, settings.ensemble.replicas
-        found = list(_memory_faults(p, n, settings.system.couplings, settings.ensemble.samples))
+        faults = list(_memory_faults(p, n, settings.system.couplings, settings.ensemble.samples))
         # Configurations before and after a step, and forces.
         said = f"system.n = {n}, ensemble.replicas = {replicas}"
-        yield from found or room_faults(3 * 8 * n * replicas, said)
+        yield from faults or room_faults(3 * 8 * n * replicas, said)
 
     def _start(self, role_index: int) -> Array:
         """Return the start of a replica (T_i = ∞), or of a sample (planted), by label."""
@@ -164,8 +173,7 @@ class PSpin(Model):
         temperature: float,
         noise: Noise,
         accumulated: Array | None = None,
-        held: Array | None = None,
-        carried: dict[str, Array] | None = None,
+        held: Held | None = None,
     ) -> Array:
         """Take many steps in compiled code; equal to the plain step to rounding."""
         force = self.force(x)

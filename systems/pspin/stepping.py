@@ -71,24 +71,24 @@ def _sum_of_squares(v):
 
 
 @numba.njit(**_OPTIONS)
-def _accumulate(kicks, products, site, drawn, amplitude):
+def _accumulate(kicks, products, site, summed, amplitude):
     """Add one step's own noise k and x k, x before the step, to the sums of one lane."""
     for i in range(site.size):
-        k = amplitude * drawn[i]
+        k = amplitude * summed[i]
         kicks[i] += k
         products[i] += site[i] * k
 
 
 @numba.njit(**_OPTIONS)
-def _update(x, parts, noise, drawn, step, pad, dt, amplitude, sums, s):
+def _update(x, parts, used, summed, step, pad, dt, amplitude, sums, s):
     """One step of every lane from the slices' forces; leaves the new spins in `x` and `s`."""
     n = x.shape[1]
     for lane in range(x.shape[0]):
         site = x[lane]
         if amplitude > 0.0:
-            kick = noise[lane, step * n : (step + 1) * n]
+            kick = used[lane, step * n : (step + 1) * n]
             if sums.size > 0:
-                own = drawn[lane, step * n : (step + 1) * n]
+                own = summed[lane, step * n : (step + 1) * n]
                 _accumulate(sums[0, lane], sums[1, lane], site, own, amplitude)
             for i in range(n):
                 site[i] = site[i] + dt * parts[0, pad + i, lane] + amplitude * kick[i]
@@ -123,7 +123,7 @@ def _claimed_slices(data, table, bounds, end, s, f, parts, sync, tag):
 def _compile(version):
     @njit(**_OPTIONS)
     def advance(
-        data, table, bounds, pad, x, noise, drawn, n_steps, dt, amplitude, has_force,
+        data, table, bounds, pad, x, used, summed, n_steps, dt, amplitude, has_force,
         sums, s, f, parts, sync, rank, team, tag,
     ):  # fmt: skip
         """Make `n_steps` steps and evaluate the force after the last; 0 steps: the force alone.
@@ -138,10 +138,10 @@ def _compile(version):
             First site of the kernel's arrays that holds a spin.
         x : ndarray, shape (lanes, n), float64
             Spins, replaced by the new ones.
-        noise : ndarray, shape (lanes, n_steps * n), float64
+        used : ndarray, shape (lanes, n_steps * n), float64
             What moves the spins, in units of `amplitude`; not read if that is 0.
-        drawn : ndarray, shape (lanes, n_steps * n), float64
-            The normals drawn in each step, for the sums; `noise` itself, unless that is averaged.
+        summed : ndarray, shape (lanes, n_steps * n), float64
+            The normals of the kicks that the sums take (`langevin.core.schemes`).
         n_steps : int
             Number of steps.
         dt, amplitude : float
@@ -180,7 +180,7 @@ def _compile(version):
                 if not known:
                     _add_slices(parts)
                 if step < n_steps:
-                    _update(x, parts, noise, drawn, step, pad, dt, amplitude, sums, s)
+                    _update(x, parts, used, summed, step, pad, dt, amplitude, sums, s)
                 sync[_CLAIMED] = 0
             _meet(sync, team)
 

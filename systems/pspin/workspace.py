@@ -1,4 +1,4 @@
-"""Arrays of one call of the compiled steps of one group of replicas."""
+"""A workspace holds the arrays of one call of the compiled steps of one group of replicas."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from langevin.core.schemes import Held, StepNoise
 
 from .couplings import Layout, aligned_zeros
 from .microkernel import lanes_tag
@@ -30,41 +32,34 @@ class Workspace:
         self.sync = np.zeros(SYNC_WORDS, dtype=np.int64)
         self.x = np.zeros((lanes, place.n))
         self.chunk = max(1, _NOISE_BUFFER // (lanes * place.n))
-        self.noise = np.zeros(lanes * place.n * self.chunk)
-        self._means: NDArray[np.float64] | None = None
+        self._normals = np.zeros(lanes * place.n * self.chunk)
+        self._used: NDArray[np.float64] | None = None
 
     def normals(self, steps: int) -> NDArray[np.float64]:
         """Return room for the normals of at most `chunk` steps, shape (lanes, steps * n)."""
-        return self._cut(self.noise, steps)
+        return self._cut(self._normals, steps)
 
-    def averaged(
-        self, steps: int, held: NDArray[np.float64], replicas: NDArray[np.int64]
-    ) -> NDArray[np.float64]:
-        """Return the mean of the normals of each step and of the step before.
+    def noise(self, steps: int, held: Held | None, replicas: NDArray[np.int64]) -> StepNoise:
+        """Return the noise of the steps whose normals stand in `normals(steps)`, shape (lanes, steps * n).
 
         Parameters
         ----------
         steps : int
-            Steps whose normals stand in `normals(steps)`.
-        held : ndarray, shape (R, n)
-            Normals of the step before the first; replaced, in place, by those of the last.
+        held : Held, optional
+            What the scheme holds of all replicas, if it holds any; brought up to the last step, in place.
         replicas : ndarray of int
-            The rows of `held` that the lanes stand for. Spare lanes move by whatever is left there.
-
-        Returns
-        -------
-        ndarray, shape (lanes, steps * n)
+            The replicas that the lanes stand for. Spare lanes move by whatever is left there.
         """
-        if self._means is None:
-            self._means = np.zeros_like(self.noise)
-        lanes, n = len(replicas), self.x.shape[1]
-        drawn, means = self.normals(steps)[:lanes], self._cut(self._means, steps)
-        # Half of the sum, as the plain step has it.
-        np.add(held[replicas], drawn[:, :n], out=means[:lanes, :n])
-        np.add(drawn[:, :-n], drawn[:, n:], out=means[:lanes, n:])
-        means[:lanes] *= 0.5
-        held[replicas] = drawn[:, -n:]
-        return means
+        drawn = self.normals(steps)
+        if held is None:
+            return StepNoise(drawn, drawn)
+        if self._used is None:
+            self._used = np.zeros_like(self._normals)
+        used, lanes = self._cut(self._used, steps), len(replicas)
+        each, room = (a[:lanes].reshape(lanes, steps, -1) for a in (drawn, used))
+        held.scheme.noise(held.normals[replicas], each, room)
+        held.normals[replicas] = each[:, -1]
+        return StepNoise(used, drawn)
 
     def _cut(self, room: NDArray[np.float64], steps: int) -> NDArray[np.float64]:
         size = steps * self.x.shape[1]

@@ -145,9 +145,9 @@ def test_a_subset_that_is_common_to_all_is_seen() -> None:
     whole, _ = network(ALL, 240, small)
     state = part.initial_state(noise)
     state = replace(state, weights=torch.lerp(state.weights[:1], state.weights, 0.02))
-    truth, own = float(whole.measure(state)["energy"].mean()), part._chosen.trained
+    truth, own = float(whole.measure(state)["energy"].mean()), part.chosen.trained
     for subsets, held in ((own, True), ({k: own[k // 4 * 4] for k in own}, False)):
-        part._chosen = part._chosen._replace(trained=subsets)
+        part.chosen = part.chosen._replace(trained=subsets)
         values = part.measure(state)["energy"].reshape(60, 4)
         mean, error = values.mean(1), values.std(1, ddof=1) / 2
         assert (not judge("energy", "energy", 4, truth, mean, error).faults()) == held

@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langevin.config.build import build
+from langevin.core.capabilities import Classifies
 from langevin.core.ensemble import Ensemble, available_threads
 from langevin.core.noise import Noise
-from langevin.core.system import Array, Predictions, System, optional
+from langevin.core.system import Array, Predictions, System
 from langevin.errors import UserError
 from langevin.files import provenance, storage
 from langevin.observables.ensembles import Pool, disagreement, groups, normalised
@@ -123,7 +124,7 @@ def evaluate(
     found.device = provenance.device_of(system)
     method.verify(system, float(times[-1]))
     known = method.beside(float(times[-1]), 0) is not None
-    about = optional(system, "attributes")().get("recalled" if known else "evaluated", {})
+    about = system.attributes().get("recalled" if known else "evaluated", {})
     found.about = {name: value for name, value in about.items() if name != "units"}
     start_of = _starts(method, system, labels)
     pools: dict[int, Pool] = {}
@@ -159,8 +160,7 @@ def evaluate(
 def _said(method: Method, system: System, x: Array, position: int, time: float | None) -> Predictions:
     """Return what a network says at weights that were stored at a time; None: at weights no run was at."""
     beside = None if time is None else method.beside(time, position)
-    own = {} if beside is None else {"beside": beside}
-    said: Predictions | None = optional(system, "predict")(x, position, **own)
+    said = system.predict(x, position, beside) if isinstance(system, Classifies) else None
     if said is None:
         raise UserError(f"{method.path}: system.name = {method.settings.system_name!r} classifies nothing")
     return said

@@ -16,7 +16,8 @@ import xarray as xr
 
 from langevin.code import trust
 from langevin.config.settings import Settings
-from langevin.core.system import Array, Beside, System, optional
+from langevin.core.capabilities import Classifies, StandsBeside, Verifies
+from langevin.core.system import Array, Beside, System
 from langevin.errors import UserError
 from langevin.files import storage
 from langevin.observables.pairs import ROUNDING, index_of
@@ -108,13 +109,14 @@ class Method:
             If one of them has another energy there than in the file.
         """
         found = configurations.beside(self.dataset, time)
-        if found is not None:
-            optional(system, "recall")(found)
+        if found is not None and isinstance(system, StandsBeside):
+            system.recall(found)
         at = index_of(self.dataset["time"].to_numpy(), time)
-        if "energy" in self.dataset and at is not None and not trust.is_given():
+        known = "energy" in self.dataset and at is not None and not trust.is_given()
+        if known and isinstance(system, Verifies):
             x = np.stack([self.configuration(time, position) for position in range(self.replicas)])
             energy = self.dataset["energy"].transpose("replica", "time")[:, at].to_numpy()
-            optional(system, "verify")(x, energy, str(self.path))
+            system.verify(x, energy, str(self.path))
 
 
 def opened(path: Path, name: str) -> Method:
@@ -130,7 +132,7 @@ def opened(path: Path, name: str) -> Method:
     if swept := sweep_dims(dataset):
         raise UserError(f"{path}: holds a sweep over {', '.join(swept)}; allowed: the file of a single run")
     settings = configurations.settings(dataset, path)
-    if not hasattr(settings.system_class, "predict"):
+    if not issubclass(settings.system_class, Classifies):
         raise UserError(
             f"{path}: system.name = {settings.system_name!r} classifies nothing; allowed: networks, "
             "such as small_net"

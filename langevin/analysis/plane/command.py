@@ -13,7 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from langevin import plotting
-from langevin.core.system import Array, optional
+from langevin.core.system import Array
 from langevin.errors import UserError
 from langevin.files import provenance, storage
 from langevin.observables.landscape import planes
@@ -201,7 +201,7 @@ def evaluated(found: Subject, request: Request) -> xr.Dataset:
     landscape = Landscape(found.owner, request.threads)
     for point in found.points:
         require_same_disorder(landscape, found.owner, point, request.threads)
-    about = optional(landscape.system, "attributes")()
+    about = landscape.system.attributes()
     if request.random:
         found = replace(found, plane=random_plane.plane(landscape, found.owner, request))
     trails = {

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from langevin.config import sections
-from langevin.core.system import Array, optional
+from langevin.core.capabilities import HasLandscape, LearnsFromData, constrained
+from langevin.core.system import Array
 from langevin.errors import UserError
 from langevin.machine.interruption import interruptible, listening
 from langevin.results.rebuild import rebuilt
@@ -48,17 +48,20 @@ class Landscape:
     def __init__(self, point: Point, threads: int | None = None) -> None:
         settings = point.run.settings
         # What learns evaluates one configuration after the other anyhow.
-        single = sections.takes_data(settings.system_class)
+        single = issubclass(settings.system_class, LearnsFromData)
         self.rows = 1 if single else int(np.clip(NUMBERS // point.x.size, 1, ROWS))
         positions = np.full(self.rows, point.position)
         self.system, self.ensemble = rebuilt(point.run, positions, threads)
-        self.constrain: Callable[[Array], Array] = optional(self.system, "constrain")
-        self.evaluate: Callable[[Array], dict[str, Array]] = optional(self.system, "evaluate")
-        if "energy" not in self.values(point.x[None]):
+        if not isinstance(self.system, HasLandscape):
             raise UserError(
                 f"{point.run.path}: system.name = {settings.system_name!r}: it evaluates no configurations "
                 "but its own; allowed: systems with an energy of any configuration"
             )
+        self.evaluate = self.system.evaluate
+
+    def constrain(self, x: Array) -> Array:
+        """Return the projection of x, shape (n, dof), onto the space of configurations."""
+        return constrained(self.system, x)
 
     def values(self, x: Array) -> dict[str, Array]:
         """Return what is known of configurations, shape (n, dof): name → shape (n,), n at most `rows`."""
@@ -165,7 +168,7 @@ def require_same_disorder(landscape: Landscape, first: Point, other: Point, thre
         return
     own = float(Landscape(other, threads).values(other.x[None])["energy"][0])
     here = float(landscape.values(other.x[None])["energy"][0])
-    part = SAME_LEARNT if sections.takes_data(first.run.settings.system_class) else SAME
+    part = SAME_LEARNT if issubclass(first.run.settings.system_class, LearnsFromData) else SAME
     if not abs(own - here) <= part * max(abs(own), abs(here)):
         raise UserError(
             f"{other.said}: its energy is {own:.6g}, but {here:.6g} in the disorder of {first.said}; "

@@ -57,7 +57,7 @@ class Point:
     def disorder(self) -> tuple[object, ...]:
         """What keys the quenched disorder: the seed, the sample's label, and what the system says of it."""
         settings = self.run.settings
-        keys = getattr(settings.system_class, "disorder_keys", ())
+        keys = settings.system_class.disorder_keys
         further = (getattr(settings.dynamics, key) for key in keys)
         return settings.ensemble.seed, int(self.run.sample[self.position]), *further
 
@@ -177,7 +177,7 @@ def require_same_system(
         Which key differs.
     """
     here, there = paths
-    start = getattr(first.system_class, "start_keys", ())
+    start = first.system_class.start_keys
     for table, one, two in (
         ("system", {"name": first.system_name}, {"name": other.system_name}),
         ("system", _keys(first.system, start), _keys(other.system, start)),

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from langevin.core.system import Array, optional
+from langevin.core.capabilities import HasParts
+from langevin.core.system import Array
 from langevin.errors import UserError
 from langevin.files import storage
 from langevin.observables.landscape.planes import Plane
@@ -71,7 +72,7 @@ def plane(landscape: Landscape, point: Point, request: Request) -> Plane:
     UserError
         If the system has no filters, or they are all zero.
     """
-    parts = optional(landscape.system, "parts")()
+    parts = landscape.system.parts() if isinstance(landscape.system, HasParts) else ()
     if request.normalise != "none" and not parts:
         name = point.run.settings.system_name
         raise UserError(

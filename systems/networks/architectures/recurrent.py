@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from langevin.config.keys import Section, key
@@ -34,9 +35,9 @@ class _Recurrent(Network):
         embedding: int = key("numbers that stand for a token", default=16, ge=1)
 
     @property
+    @abstractmethod
     def layer(self) -> Any:
         """Class of the recurrent layer."""
-        raise NotImplementedError
 
     def build(self) -> nn.Module:
         """Return a new network."""

@@ -138,12 +138,14 @@ class MultilayerPerceptron(Network):
     def build(self) -> nn.Module:
         """Return a new network."""
         keys = self.parameters
-        made = multilayer(self.shape, keys.widths, self.classes, keys.activation)
-        return xavier(made) if keys.initialisation == "xavier" else made
+        module = multilayer(self.shape, keys.widths, self.classes, keys.activation)
+        return xavier(module) if keys.initialisation == "xavier" else module
 
 
 class UserNetwork(Network):
     """Any torch.nn.Module of yours, named in the run file."""
+
+    user_module: ClassVar[bool] = True
 
     class Parameters(Section):
         """What stands under [system]."""

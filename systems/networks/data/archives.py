@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from langevin.config.keys import key
+from langevin.core.capabilities import ChecksSettings, Fetched, StandsInFiles
 from langevin.core.ensemble import Ensemble
+from langevin.core.system import DataSet
 from langevin.errors import UserError
 
 from . import cifar, depot, idx, pickled
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 CIFAR_URLS = ("https://www.cs.toronto.edu/~kriz/", "https://cave.cs.toronto.edu/kriz/")
 
 
-class Archived:
+class Archived(DataSet, ChecksSettings, StandsInFiles, Fetched):
     """A published data set.
 
     Class attributes: `archive`, its files; `shape` (channels, height, width); `classes`; `sizes`, the numbers
@@ -34,9 +36,9 @@ class Archived:
     """
 
     archive: ClassVar[Archive]
-    shape: ClassVar[tuple[int, int, int]]
-    classes: ClassVar[int]
-    sizes: ClassVar[tuple[int, int]]
+    shape: tuple[int, int, int]
+    classes: int
+    sizes: tuple[int, int]
 
     class Parameters(DataKeys):
         """What stands under [data]."""
@@ -44,9 +46,6 @@ class Archived:
         directory: str = key(
             "folder with a local copy, else LANGEVIN_DATA, the cache, a download", default=""
         )
-
-    def __init__(self, parameters: Any) -> None:
-        self.parameters = parameters
 
     @classmethod
     def check(cls, settings: Settings) -> Iterable[str]:

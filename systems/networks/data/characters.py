@@ -26,13 +26,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from langevin.config.keys import Section, key
+from langevin.core.capabilities import ChecksSettings
 from langevin.core.ensemble import Ensemble
+from langevin.core.system import DataSet
 from langevin.machine.memory import room_faults
 
 from .base import Data, Examples
@@ -50,7 +52,7 @@ CONTEXTS = 50_000
 Table = NDArray[np.float64]
 
 
-class Characters:
+class Characters(DataSet, ChecksSettings):
     """Passages of text in random languages, of known entropy: each next character is to be predicted."""
 
     class Parameters(Section):
@@ -67,9 +69,6 @@ class Characters:
             default=0.3,
             gt=0,
         )
-
-    def __init__(self, parameters: Any) -> None:
-        self.parameters = parameters
 
     @classmethod
     def check(cls, settings: Settings) -> Iterable[str]:

@@ -20,14 +20,16 @@ import zlib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from langevin.config.keys import key
+from langevin.core.capabilities import ChecksSettings, StandsInFiles
 from langevin.core.ensemble import Ensemble, available_threads
 from langevin.core.noise import stream
+from langevin.core.system import DataSet
 from langevin.errors import LangevinError
 from langevin.machine import notices
 from langevin.machine.memory import room_faults
@@ -65,11 +67,11 @@ class Molecules(NamedTuple):
         return hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
 
 
-class LJAT:
+class LJAT(DataSet, ChecksSettings, StandsInFiles):
     """LJAT: distances of three atoms, and the minimum that they fall into; made, not downloaded."""
 
-    shape: ClassVar[tuple[int, ...]] = (2,)
-    classes: ClassVar[int] = 4
+    shape = (2,)
+    classes = 4
 
     class Parameters(DataKeys):
         """What stands under [data]."""
@@ -92,9 +94,6 @@ class LJAT:
             'inputs: "standard" mean 0 and variance 1 over the molecules for training; "none" as they are',
             default="none",
         )
-
-    def __init__(self, parameters: Any) -> None:
-        self.parameters = parameters
 
     @classmethod
     def check(cls, settings: Settings) -> Iterable[str]:

@@ -23,7 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langevin.config.keys import key
+from langevin.core.capabilities import ChecksSettings
 from langevin.core.ensemble import Ensemble
+from langevin.core.system import DataSet
 from langevin.machine.memory import room_faults
 
 from .base import Data, DataKeys, Examples
@@ -43,7 +45,7 @@ SHAPES = {
 BLOCK = 4
 
 
-class Synthetic:
+class Synthetic(DataSet, ChecksSettings):
     """Gaussian mixtures in the shape of images: nothing to download, each quenched sample its own."""
 
     class Parameters(DataKeys):
@@ -62,8 +64,11 @@ class Synthetic:
         clusters: int = key("prototypes K of each class", default=4, ge=1)
         scaling: Literal["standard"] = key("drawn with mean 0 and variance 1", default="standard")
 
+    shape: tuple[int, int, int]
+    classes: int
+
     def __init__(self, parameters: Any) -> None:
-        self.parameters = parameters
+        super().__init__(parameters)
         self.shape, self.classes = SHAPES[parameters.like]
 
     @classmethod

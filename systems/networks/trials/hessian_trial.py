@@ -43,7 +43,7 @@ from ..measure.gauss_newton import GaussNewton
 from ..nets.layout import beside
 
 if TYPE_CHECKING:
-    from ..assembly import Assembly
+    from .subject import Subject
 
 #: Losses with which the tests try the networks of this package.
 TESTED = ("cross_entropy", "mse_loss")
@@ -61,7 +61,7 @@ class _Refused(Exception):
     """What was seen, in a few words."""
 
 
-def require_hessian(network: Assembly) -> None:
+def require_hessian(network: Subject) -> None:
     """Make sure, if the run measures Hessians, that those of this network can be believed.
 
     Networks of this package with its usual losses are tried by the tests instead.
@@ -71,8 +71,8 @@ def require_hessian(network: Assembly) -> None:
     UserError
         If they cannot; it says what was seen.
     """
-    record: Any = network.record
-    if getattr(record, "hessian", Grid()) == Grid() or _is_known(network):
+    record = network.record
+    if record.hessian == Grid() or _is_known(network):
         return
     name = type(network.modules[0]).__name__
     try:
@@ -84,27 +84,25 @@ def require_hessian(network: Assembly) -> None:
         ) from None
 
 
-def _is_known(network: Assembly) -> bool:
-    ours = type(network).__module__.startswith("langevin.systems.")
-    return ours and not hasattr(network.parameters, "module") and network.loss.name in TESTED
+def _is_known(network: Subject) -> bool:
+    return not network.foreign and network.loss.name in TESTED
 
 
-def _twin(network: Any) -> Twin:
+def _twin(network: Subject) -> Twin:
     try:
-        found: Twin = network._twin
+        return network.twin
     except FOREIGN as error:
         raise _failed(error) from None
-    return found
 
 
-def _start(network: Any) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+def _start(network: Subject) -> tuple[Tensor, dict[str, Tensor], Tensor]:
     """Return weights near the start of the first replica, what is beside them, and a few examples."""
-    module, layout, twin = network.modules[0], network.layout, network._twin
+    module, layout, twin = network.modules[0], network.layout, network.twin
     weights, rng = layout.of(module).double(), np.random.default_rng(1)
     moved = weights + AWAY * _direction(layout, weights, rng)
     label = int(network.ensemble.replica[0])
     count = min(EXAMPLES, max(1, WORK // max(1, twin.work)))
-    return moved, beside(module), network._chosen.curved[label].index[:count]
+    return moved, beside(module), network.chosen.curved[label].index[:count]
 
 
 def _direction(layout: Any, weights: Tensor, rng: np.random.Generator) -> Tensor:
