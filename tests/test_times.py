@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from langevin.config import run_files
 from langevin.core import times as moments
+from langevin.core.capabilities import ComparesAtLag
 from langevin.core.engine import Run
 from langevin.core.noise import Noise
 from langevin.core.schedule import Grid, Schedule
@@ -110,14 +111,11 @@ def test_every_lag_that_is_told_from_nothing_is_met(w: float, lags: list[float],
 
 
 def test_the_lag_that_was_asked_for_reaches_the_system() -> None:
-    class Clock:
+    class Clock(ComparesAtLag):
         """Notes what it is asked."""
 
         def __init__(self) -> None:
             self.asked: list[float] = []
-
-        def measure(self, state: float) -> dict[str, Any]:
-            return {}
 
         def reference(self, state: float) -> float:
             return state

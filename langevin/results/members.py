@@ -90,7 +90,8 @@ def _member(dataset: xr.Dataset, at: dict[str, int]) -> xr.Dataset:
                 helpers.append(about["present"])
         elif "size_of" in about:
             helpers.append(name)
-            part = part.isel({about["size_of"]: slice(0, int(variable))})
+            # With times that the member has none of, all that has this dimension may be gone.
+            part = part.isel({about["size_of"]: slice(0, int(variable))}, missing_dims="ignore")
     part = part.drop_vars(helpers, errors="ignore")
     del part.attrs[DIMENSIONS]
     for name, found in attributes.items():
