@@ -24,10 +24,10 @@ def solve(temperature: float, tolerance: float, t_max: float) -> None:
     """Run in this process; print what it took and found, decade by decade, as JSON."""
     from langevin.systems.cugliandolo_kurchan.covariance import Covariance
     from langevin.systems.cugliandolo_kurchan.longtime import LongTime
-    from langevin.systems.cugliandolo_kurchan.stepping import Problem
+    from langevin.systems.cugliandolo_kurchan.stepping import Equations
 
     began = time.perf_counter()
-    solver = LongTime(Problem(Covariance.pure(3), temperature, 0.0), tolerance)
+    solver = LongTime(Equations(Covariance.pure(3), temperature, 0.0), tolerance)
     rows = []
     times = np.geomspace(0.1, t_max, 1 + 20 * round(np.log10(t_max / 0.1)))
     energies, halves = [], []

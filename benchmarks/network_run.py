@@ -27,7 +27,7 @@ BATCH = 64
 
 
 class Timed:
-    """A system whose calls are timed; after each `advance` the bare loops take as many steps.
+    """Times the calls of a system, in place; after each `move` the bare loops take as many steps.
 
     Attributes
     ----------
@@ -40,14 +40,13 @@ class Timed:
     TIMED = ("measure", "at_waiting", "reference", "compare_at")
 
     def __init__(self, system: Any, bare: list[Contestant], threads: int) -> None:
-        self._system, self._bare, self._threads = system, bare, threads
+        self.dof, self._move, self._bare, self._threads = system.dof, system.move, bare, threads
         self.calls: dict[str, list[float]] = {name: [] for name in self.TIMED}
         self.stretches: list[tuple[int, dict[str, tuple[float, float]]]] = []
 
-    def __getattr__(self, name: str) -> Any:
-        """Return what the system has; timed, if it is to be."""
-        found = getattr(self._system, name)
-        return self._timed(name, found) if name in self.TIMED else found
+        system.move = self.move
+        for name in self.TIMED:
+            setattr(system, name, self._timed(name, getattr(system, name)))
 
     def _timed(self, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any) -> Any:
@@ -61,7 +60,7 @@ class Timed:
     def move(self, state: Any, t0: float, t1: float, noise: Any) -> Any:
         """Move the system, as the engine does it; then let the bare loops take their steps."""
         steps, result = round(t1 - t0), []
-        ours = Contestant("advance", lambda _: result.append(self._system.move(state, t0, t1, noise)))
+        ours = Contestant("advance", lambda _: result.append(self._move(state, t0, t1, noise)))
         order = [ours, *self._bare]
         # Who comes first changes from stretch to stretch.
         first = len(self.stretches) % len(order)
@@ -110,10 +109,10 @@ def run(width: int, steps: int, threads: int) -> tuple[Timed, float]:
     kept: list[Any] = []
 
     def timed(run: Any, *arguments: Any) -> None:
-        run.system = Timed(run.system, bare_loops(width), threads)
+        timing = Timed(run.system, bare_loops(width), threads)
         began = time.perf_counter()
         loop(run, *arguments)
-        kept.extend([run.system, time.perf_counter() - began])
+        kept.extend([timing, time.perf_counter() - began])
 
     # The bare loops spend the larger part of each stretch: the system's own share stays as long as ever.
     engine.run = timed  # type: ignore[assignment]

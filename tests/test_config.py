@@ -66,7 +66,7 @@ def test_a_good_run_file_is_read(tmp_path: Path) -> None:
         ("output.path", "a\0b.nc", ["ends in .nc"]),
         ("system.name", "no_such_module:System", ["no_such_module"]),
         ("system.name", "math:pi", ["math is of Python's library"]),
-        ("system.name", "numpy:ndarray", ["lacks 'Parameters'"]),
+        ("system.name", "numpy:ndarray", ["must derive from langevin"]),
         ("ensemble.samples", 5, ["5", "replicas = 4"]),
         ("ensemble.seed", -1, ["-1", "≥ 0"]),
         ("record.lags", {"per_decade": -1}, ["per_decade = -1", "> 0"]),

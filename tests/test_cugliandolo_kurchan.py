@@ -17,16 +17,16 @@ import langevin
 from langevin.config import run_files
 from langevin.errors import ConfigError, Diverged
 from langevin.systems.cugliandolo_kurchan import theory
-from langevin.systems.cugliandolo_kurchan.accuracy import Pair, two_time
+from langevin.systems.cugliandolo_kurchan.accuracy import TimePair, two_time
 from langevin.systems.cugliandolo_kurchan.companion import Companion
 from langevin.systems.cugliandolo_kurchan.covariance import Covariance
 from langevin.systems.cugliandolo_kurchan.direct import DIVISORS, Direct, extrapolated
 from langevin.systems.cugliandolo_kurchan.history import History, clock_of
 from langevin.systems.cugliandolo_kurchan.longtime import LongTime
 from langevin.systems.cugliandolo_kurchan.memory import memory_of
-from langevin.systems.cugliandolo_kurchan.panels import DEGREE, Grid, node_weights
+from langevin.systems.cugliandolo_kurchan.panels import DEGREE, PanelGrid, node_weights
 from langevin.systems.cugliandolo_kurchan.series import Series
-from langevin.systems.cugliandolo_kurchan.stepping import Problem
+from langevin.systems.cugliandolo_kurchan.stepping import Equations
 from langevin.systems.pspin import theory as pure
 
 #: (T, T_i) → t → E, C(t, 0); p = 3.
@@ -56,8 +56,8 @@ CASES = list(GOLDEN)
 GOLDEN_RESPONSE = {(0.0, np.inf): 0.039257433, (0.5, np.inf): 0.051380516}
 
 
-def problem(temperature: float, start: float = np.inf, f: Covariance | None = None) -> Problem:
-    return Problem(f or Covariance.pure(3), temperature, 1 / start)
+def problem(temperature: float, start: float = np.inf, f: Covariance | None = None) -> Equations:
+    return Equations(f or Covariance.pure(3), temperature, 1 / start)
 
 
 def settings(**overrides: Any) -> dict[str, Any]:
@@ -212,7 +212,7 @@ def test_the_power_series_has_the_known_terms() -> None:
 
 
 def test_panels_interpolate_and_integrate_polynomials_of_u() -> None:
-    grid = Grid.at(30.0, 0.7)
+    grid = PanelGrid.at(30.0, 0.7)
     u = np.log((grid.earlier + 0.3) / (grid.lag + 0.3))
     weights = np.empty(DEGREE + 1)
     for earlier in (0.0, 1e-3, 2.0, 17.0, 29.999, 30.0):
@@ -236,7 +236,7 @@ def test_the_jacobian_is_the_derivative_of_the_residual(start: float) -> None:
     solver.reach(3.0)
     history, stepper = solver.history, solver.stepper
     slices, size = history.slices(), history.size
-    grid = Grid.at(3.6, 1.2)
+    grid = PanelGrid.at(3.6, 1.2)
     slices.time[size], slices.clock[size] = grid.t, clock_of(grid.t)
     row, c, r = stepper._predict(slices, size, grid)
     memory = memory_of(slices, size, grid)
@@ -402,7 +402,7 @@ def test_the_stated_errors_of_pairs_cover(temperature: float) -> None:
     for w in (0.0, 0.03, 0.3, 1.0, 3.0, 10.0):
         for lag in 10.0 ** np.arange(-10, 1.3, 0.5):
             sizes = [solver.reach(w + lag) for solver in (*pair, exact)]
-            values, errors = two_time(pair, (sizes[0], sizes[1]), Pair(w + lag, w, lag))
+            values, errors = two_time(pair, (sizes[0], sizes[1]), TimePair(w + lag, w, lag))
             off = np.abs(values - exact.two_time(w + lag, w, sizes[2], lag))
             assert np.all(off <= 2 * errors), (w, lag)
             tight.append(off / errors)

@@ -389,12 +389,12 @@ class Fetched(ABC):
         """Make sure that its files are on this machine, and return their paths."""
 
 
+#: The settings ask these of the class that a run file names.
+OF_RUN_FILES: tuple[type[Any], ...] = (ChecksSettings, HasRecordKeys, LearnsFromData, SuggestsSettings)
+#: `Langevin` passes the others on from its model.
 SHARED: tuple[type[Any], ...] = (
-    ChecksSettings,
-    HasRecordKeys,
-    LearnsFromData,
+    *OF_RUN_FILES,
     ReadsInputs,
-    SuggestsSettings,
     MeasuresAtWaiting,
     MeasuresAtEnd,
     HasHessian,

@@ -48,7 +48,7 @@ Solutions = tuple[LongTime, Companion]
 Sizes = tuple[int, ...]
 
 
-class Pair(NamedTuple):
+class TimePair(NamedTuple):
     """Two times, and their difference, which they have to rounding only."""
 
     later: float
@@ -75,14 +75,14 @@ def one_time(solvers: Solutions, sizes: Sizes, t: float) -> tuple[Array, Array]:
     return values, np.maximum(solvers[1].share(t) * np.max(apart, axis=0), least)
 
 
-def two_time(solvers: Solutions, sizes: Sizes, pair: Pair) -> tuple[Array, Array]:
+def two_time(solvers: Solutions, sizes: Sizes, pair: TimePair) -> tuple[Array, Array]:
     """Return (C, R, χ) of a pair, and their errors.
 
     Parameters
     ----------
     solvers, sizes
         As in `one_time`.
-    pair : Pair
+    pair : TimePair
     """
     values = np.array(solvers[0].two_time(pair.later, pair.earlier, sizes[0], pair.lag))
     apart = [_distance(solvers, sizes, near) for near in _around(pair)]
@@ -97,25 +97,25 @@ def _least(solution: LongTime, lag: float) -> float:
     return SPACINGS * float(np.finfo(float).eps) + REST * solution.tolerance * min(lag, 1.0)
 
 
-def _around(pair: Pair) -> list[Pair]:
+def _around(pair: TimePair) -> list[TimePair]:
     """Return the pair, and others: of the same later time, of the same waiting time, of the same lag.
 
     Of lag and waiting time the shorter one is varied at the same later time: C(t, t_w) for t_w ≪ t is small,
     and so is its error, which that at a larger part of t says nothing of.
     """
     t, w, lag = pair
-    starting = [Pair(w + SHORTER * lag, w, SHORTER * lag)]
+    starting = [TimePair(w + SHORTER * lag, w, SHORTER * lag)]
     if w == 0:
-        return [pair, *starting, *(Pair(x * t, 0.0, x * t) for x in BEFORE[:1])]
-    before = [Pair(x * w + lag, x * w, lag) for x in BEFORE]
+        return [pair, *starting, *(TimePair(x * t, 0.0, x * t) for x in BEFORE[:1])]
+    before = [TimePair(x * w + lag, x * w, lag) for x in BEFORE]
     if lag <= w:
-        ending = [Pair(t, t - x * lag, x * lag) for x in (SHORTER, LONGER)]
+        ending = [TimePair(t, t - x * lag, x * lag) for x in (SHORTER, LONGER)]
     else:
-        ending = [Pair(t, x * w, t - x * w) for x in (SHORTER, LONGER)]
+        ending = [TimePair(t, x * w, t - x * w) for x in (SHORTER, LONGER)]
     return [pair, *ending, *starting, *before]
 
 
-def _distance(solvers: Solutions, sizes: Sizes, pair: Pair) -> Array:
+def _distance(solvers: Solutions, sizes: Sizes, pair: TimePair) -> Array:
     found = [
         s.two_time(pair.later, pair.earlier, size, pair.lag) for s, size in zip(solvers, sizes, strict=True)
     ]

@@ -29,7 +29,7 @@ from langevin.errors import Diverged
 
 from .history import CLOCK, SPAN, History, clock_of
 from .longtime import LARGEST, LATE, LOCAL, LOST, SHRINKAGE, LongTime, series_of
-from .panels import Grid
+from .panels import PanelGrid
 from .stepping import ORDER
 
 #: Steps of the companion in units of its guide's: eight times the local error, of fifth order.
@@ -62,7 +62,7 @@ class Companion(LongTime):
         history = History()
         for clock in end * np.arange(count + 1) / count:
             t = CLOCK * math.expm1(clock)
-            grid = self._grid(t) if t else Grid.of(0.0, 1)
+            grid = self._grid(t) if t else PanelGrid.of(0.0, 1)
             c, r = series.at(t, grid.earlier)
             history.append(grid, c, r, *series.one_time(t), step=end / count)
         return history
@@ -119,7 +119,7 @@ class Companion(LongTime):
         k = max(1, min(int(np.searchsorted(clocks, clock, side="right")), len(clocks) - 1))
         return float(clocks[k] - clocks[k - 1])
 
-    def _grid(self, t: float) -> Grid:
+    def _grid(self, t: float) -> PanelGrid:
         guide = self.guide
-        panels = Grid.at(t, guide.panel_width(t, self._guided(clock_of(t)))).panels
-        return Grid.of(t, max(2, min(panels - 1, round(panels / WIDER))))
+        panels = PanelGrid.at(t, guide.panel_width(t, self._guided(clock_of(t)))).panels
+        return PanelGrid.of(t, max(2, min(panels - 1, round(panels / WIDER))))

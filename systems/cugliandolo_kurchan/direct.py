@@ -31,7 +31,7 @@ from langevin.machine.interruption import heed
 from langevin.systems.compiling import njit
 from langevin.systems.threads import ALONE, Pool, single_blas
 
-from .stepping import Problem
+from .stepping import Equations
 
 #: Grids: dt, dt/2 and dt/4, which give the values, and dt/3, for their errors.
 DIVISORS = (1, 2, 4, 3)
@@ -53,7 +53,7 @@ class Lattice:
 
     Parameters
     ----------
-    problem : Problem
+    problem : Equations
     dt : float
     steps : int
         Rows to hold.
@@ -61,7 +61,7 @@ class Lattice:
         Threads that share a row, if it is long.
     """
 
-    def __init__(self, problem: Problem, dt: float, steps: int, crew: Pool = ALONE) -> None:
+    def __init__(self, problem: Equations, dt: float, steps: int, crew: Pool = ALONE) -> None:
         self.problem, self.dt, self.steps, self.crew = problem, dt, steps, crew
         self.c, self.r = np.zeros((2, steps + 1, steps + 1))
         self.energy, self.mu = np.zeros((2, steps + 1))
@@ -166,7 +166,7 @@ class Direct:
 
     Parameters
     ----------
-    problem : Problem
+    problem : Equations
     dt : float
         Coarsest step: times are its multiples.
     steps : int
@@ -175,7 +175,7 @@ class Direct:
         Threads that share a row.
     """
 
-    def __init__(self, problem: Problem, dt: float, steps: int, crew: Pool = ALONE) -> None:
+    def __init__(self, problem: Equations, dt: float, steps: int, crew: Pool = ALONE) -> None:
         self.dt = dt
         self.lattices = [Lattice(problem, dt / parts, steps * parts, crew) for parts in DIVISORS]
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from langevin.core.system import Array
 from langevin.systems.compiling import njit
 
-from .panels import DEGREE, NODES, TO_CHEBYSHEV, Grid, locate
+from .panels import DEGREE, NODES, TO_CHEBYSHEV, PanelGrid, locate
 
 #: t₀ of the clock.
 CLOCK = 0.3
@@ -51,7 +51,7 @@ class History:
     Attributes
     ----------
     size : int
-    grids : list of Grid
+    grids : list of PanelGrid
     c, r : list of ndarray, shape (nodes,)
         C(t, ·) and R(t, ·) at the nodes.
     energy, mu, step : list of float
@@ -60,7 +60,7 @@ class History:
 
     def __init__(self) -> None:
         self.size = 0
-        self.grids: list[Grid] = []
+        self.grids: list[PanelGrid] = []
         self.c: list[Array] = []
         self.r: list[Array] = []
         self.energy: list[float] = []
@@ -71,7 +71,7 @@ class History:
         self._coefficients = np.zeros((1024, 2, NODES))
         self._used = 0
 
-    def append(self, grid: Grid, c: Array, r: Array, energy: float, mu: float, step: float) -> None:
+    def append(self, grid: PanelGrid, c: Array, r: Array, energy: float, mu: float, step: float) -> None:
         """Add the slice of a grid."""
         self._reserve(grid.panels)
         k = self.size
@@ -124,7 +124,7 @@ class History:
             end = start + int(panels) * DEGREE + 1
             one_time = (float(saved[name][k]) for name in ("energy", "mu", "step"))
             made.append(
-                Grid.of(float(t), int(panels)),
+                PanelGrid.of(float(t), int(panels)),
                 saved["c"][start:end].copy(),
                 saved["r"][start:end].copy(),
                 *one_time,

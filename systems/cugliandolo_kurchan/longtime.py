@@ -30,9 +30,9 @@ from langevin.systems.compiling import njit
 from langevin.systems.threads import ALONE, Pool
 
 from .history import CLOCK, SPAN, History, clock_of, lagrange, lookup
-from .panels import GAUSS, GAUSS_POINTS, GAUSS_WEIGHTS, SCALE, Grid
+from .panels import GAUSS, GAUSS_POINTS, GAUSS_WEIGHTS, SCALE, PanelGrid
 from .series import Series
-from .stepping import ORDER, Problem, Stepper
+from .stepping import ORDER, Equations, Stepper
 
 #: Local error of a step, in units of the tolerance.
 LOCAL = 0.1
@@ -50,7 +50,7 @@ SERIES_DEGREE = 20
 
 
 @lru_cache(maxsize=16)
-def series_of(problem: Problem) -> Series:
+def series_of(problem: Equations) -> Series:
     """Return the power series of a problem."""
     return Series(problem.covariance, problem.temperature, problem.beta, SERIES_DEGREE)
 
@@ -67,13 +67,13 @@ class LongTime:
 
     Parameters
     ----------
-    problem : Problem
+    problem : Equations
     tolerance : float
     crew : Pool
         Threads that share a slice.
     """
 
-    def __init__(self, problem: Problem, tolerance: float, crew: Pool = ALONE) -> None:
+    def __init__(self, problem: Equations, tolerance: float, crew: Pool = ALONE) -> None:
         self.problem, self.tolerance = problem, tolerance
         self.width = WIDTH * (tolerance / 1e-7) ** 0.125
         self.stepper = Stepper(problem, crew)
@@ -88,7 +88,7 @@ class LongTime:
         history = History()
         for clock in end * np.arange(count + 1) / count:
             t = CLOCK * math.expm1(clock)
-            grid = Grid.at(t, self.width) if t else Grid.of(0.0, 1)
+            grid = PanelGrid.at(t, self.width) if t else PanelGrid.of(0.0, 1)
             c, r = series.at(t, grid.earlier)
             history.append(grid, c, r, *series.one_time(t), step=end / count)
         return history
@@ -117,7 +117,7 @@ class LongTime:
         while True:
             t = CLOCK * math.expm1(before + step)
             least = least_step(t)
-            grid = Grid.at(t, self.panel_width(t, step))
+            grid = PanelGrid.at(t, self.panel_width(t, step))
             made = self.stepper.step(history.slices(), history.size, before + step, grid, 1e-3 * target)
             factor = 0.9 * (target / max(made.error, 1e-30)) ** (1 / (ORDER + 1))
             following = step * min(max(factor, SHRINKAGE), GROWTH)

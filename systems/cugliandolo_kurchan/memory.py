@@ -37,7 +37,7 @@ from langevin.systems.compiling import njit
 from langevin.systems.threads import ALONE, Pool
 
 from .history import CLOCK, SPAN, Slices, along, between, lagrange, line_of
-from .panels import GAUSS, GAUSS_POINTS, GAUSS_WEIGHTS, NODES, SCALE, Grid, node_weights
+from .panels import GAUSS, GAUSS_POINTS, GAUSS_WEIGHTS, NODES, SCALE, PanelGrid, node_weights
 
 DAMPING = 0.02
 BELOW, BETWEEN = 0, 1
@@ -75,7 +75,7 @@ class Memory(NamedTuple):
     start_weight: Array
 
 
-def memory_of(slices: Slices, size: int, grid: Grid, crew: Pool = ALONE) -> Memory:
+def memory_of(slices: Slices, size: int, grid: PanelGrid, crew: Pool = ALONE) -> Memory:
     """Return the memory of the slice at `grid.t`, which follows `size` known slices.
 
     Parameters
@@ -83,7 +83,7 @@ def memory_of(slices: Slices, size: int, grid: Grid, crew: Pool = ALONE) -> Memo
     slices : Slices
         With time and clock of the new slice in entry `size`.
     size : int
-    grid : Grid
+    grid : PanelGrid
     crew : Pool
         Threads that share the nodes.
     """

@@ -63,7 +63,7 @@ QUADRATURE = _fine_weights @ chebyshev.chebvander(_fine_points, DEGREE) @ TO_CHE
 
 
 @dataclass(frozen=True)
-class Grid:
+class PanelGrid:
     """Nodes of the slice at time t.
 
     Attributes
@@ -95,12 +95,12 @@ class Grid:
     density: Array
 
     @classmethod
-    def at(cls, t: float, width: float) -> Grid:
+    def at(cls, t: float, width: float) -> PanelGrid:
         """Return the grid at time t > 0, of panels at most `width` wide in u (and at least three)."""
         return cls.of(t, max(3, math.ceil(2 * math.log1p(t / SCALE) / width)))
 
     @classmethod
-    def of(cls, t: float, panels: int) -> Grid:
+    def of(cls, t: float, panels: int) -> PanelGrid:
         """Return the grid at time t ≥ 0 with a given number of panels."""
         if t == 0:
             zero = np.zeros(NODES)

@@ -27,7 +27,7 @@ from langevin.systems.threads import ALONE, Pool, single_blas
 from .covariance import Covariance
 from .history import CLOCK, FIXED_EARLIER, FIXED_LAG, SPAN, Slices, along, at_slice, line_of
 from .memory import BELOW, Memory, memory_of
-from .panels import DEGREE, DERIVATIVE, NODES, Grid
+from .panels import DEGREE, DERIVATIVE, NODES, PanelGrid
 
 #: Order of the backward differentiation formula.
 ORDER = 4
@@ -37,7 +37,7 @@ PARALLEL = 250
 ITERATIONS = 12
 
 
-class Problem(NamedTuple):
+class Equations(NamedTuple):
     """f, T and 1/T_i (0: a random start)."""
 
     covariance: Covariance
@@ -61,13 +61,13 @@ class Step(NamedTuple):
 
     Attributes
     ----------
-    grid : Grid
+    grid : PanelGrid
     c, r : ndarray, shape (nodes,)
     error : float
         Estimated local error: the largest in C, and in R dt'/du.
     """
 
-    grid: Grid
+    grid: PanelGrid
     c: Array
     r: Array
     error: float
@@ -174,15 +174,15 @@ class Stepper:
 
     Parameters
     ----------
-    problem : Problem
+    problem : Equations
     crew : Pool
         Threads that share a slice, if it is large enough: waking them costs more than a small loop.
     """
 
-    def __init__(self, problem: Problem, crew: Pool = ALONE) -> None:
+    def __init__(self, problem: Equations, crew: Pool = ALONE) -> None:
         self.problem, self.crew = problem, crew
 
-    def step(self, slices: Slices, size: int, clock: float, grid: Grid, tolerance: float) -> Step:
+    def step(self, slices: Slices, size: int, clock: float, grid: PanelGrid, tolerance: float) -> Step:
         """Return the slice at `grid.t`, clock λ, that follows `size` known ones.
 
         Newton's update ends below `tolerance`; where it does not, the error is infinite.
@@ -193,7 +193,7 @@ class Stepper:
     def _crew(self, nodes: int) -> Pool:
         return self.crew if nodes >= PARALLEL else ALONE
 
-    def _step(self, slices: Slices, size: int, clock: float, grid: Grid, tolerance: float) -> Step:
+    def _step(self, slices: Slices, size: int, clock: float, grid: PanelGrid, tolerance: float) -> Step:
         slices.time[size], slices.clock[size] = grid.t, clock
         row, c, r = self._predict(slices, size, grid)
         guess_c, guess_r = c.copy(), r.copy()
@@ -205,7 +205,7 @@ class Stepper:
         off = max(np.max(np.abs(c - guess_c)), np.max(np.abs(r - guess_r) * grid.density))
         return Step(grid, c, r, float(share * off))
 
-    def _predict(self, slices: Slices, size: int, grid: Grid) -> tuple[_Row, Array, Array]:
+    def _predict(self, slices: Slices, size: int, grid: PanelGrid) -> tuple[_Row, Array, Array]:
         first = size - ORDER - 1
         older = np.empty((ORDER + 1, 2, len(grid.lag)))
         velocity = np.empty(len(grid.lag))
@@ -218,7 +218,9 @@ class Stepper:
         row = np.tensordot(weights[:-1], older[1:], axes=1)
         return _Row(row[0], row[1], velocity, float(weights[-1])), guess[0], guess[1]
 
-    def _newton(self, memory: Memory, row: _Row, grid: Grid, c: Array, r: Array, tolerance: float) -> bool:
+    def _newton(
+        self, memory: Memory, row: _Row, grid: PanelGrid, c: Array, r: Array, tolerance: float
+    ) -> bool:
         """Solve for the slice in place; return whether that succeeded."""
         size = len(grid.lag) - 1
         scale = np.concatenate([np.ones(size), grid.density[:size]])
@@ -242,7 +244,7 @@ class Stepper:
         return False
 
     def _residual(
-        self, memory: Memory, row: _Row, grid: Grid, c: Array, r: Array, out: Array, wanted: bool
+        self, memory: Memory, row: _Row, grid: PanelGrid, c: Array, r: Array, out: Array, wanted: bool
     ) -> NDArray[np.float64] | None:
         f = [self.problem.covariance.derivative(order, c) for order in range(4)]
         beta, size = self.problem.beta, len(c) - 1

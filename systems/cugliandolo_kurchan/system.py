@@ -123,10 +123,10 @@ class CugliandoloKurchan(System, ChecksSettings, Deterministic, MeasuresResponse
         """The solution and its companion, `LongTime` both, or the one that extrapolates, `Direct`."""
         from langevin.systems.threads import Pool, allowed
 
-        from .stepping import Problem
+        from .stepping import Equations
 
         crew = Pool(allowed(self.threads))
-        problem = Problem(self.covariance, self.temperature, self.beta)
+        problem = Equations(self.covariance, self.temperature, self.beta)
         if self.time_step is None:
             from .companion import Companion
             from .longtime import LongTime
@@ -164,9 +164,9 @@ class CugliandoloKurchan(System, ChecksSettings, Deterministic, MeasuresResponse
         if self.time_step is not None:
             (direct,), (size,) = self.solvers, state.sizes
             return direct.two_time(state.t, earlier, size)
-        from .accuracy import Pair, two_time
+        from .accuracy import TimePair, two_time
 
-        return two_time(self.solvers, state.sizes, Pair(state.t, earlier, lag))
+        return two_time(self.solvers, state.sizes, TimePair(state.t, earlier, lag))
 
     def measure(self, state: Reached) -> dict[str, Array]:
         """Return energy and μ with their estimated errors, shape (1,) each."""

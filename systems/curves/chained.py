@@ -23,7 +23,7 @@ from langevin.errors import UserError
 
 from . import geometry
 from .geometry import Kind
-from .spaces import SPHERE, Space
+from .spaces import SPHERE, ConfigurationSpace
 
 #: Length of the random displacement of each bend at the start, over the distance of the ends.
 KICK = 1e-3
@@ -43,7 +43,7 @@ class Chained(Model, HasConstraint, HasObservables, DescribesVariables):
         Points in between, and degrees of freedom of each.
     kind : {"chain", "bezier"}
         See `geometry`.
-    space : Space
+    space : ConfigurationSpace
         Flat or the sphere.
     kick : float
         Root mean square length of the random displacement of each bend at the start, over the distance of
@@ -58,7 +58,7 @@ class Chained(Model, HasConstraint, HasObservables, DescribesVariables):
     bends: int
     dof: int
     kind: Kind
-    space: Space
+    space: ConfigurationSpace
     kick: float
 
     def control(self, x: Array) -> Array:

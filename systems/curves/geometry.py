@@ -21,7 +21,7 @@ import numpy as np
 from langevin.core.system import Array
 from langevin.errors import UserError
 
-from .spaces import FLAT, Space, norm
+from .spaces import FLAT, ConfigurationSpace, norm
 
 Kind: TypeAlias = Literal["chain", "bezier"]
 
@@ -102,7 +102,7 @@ def derivative(kind: Kind, t: Array, control: Array) -> Array:
     return np.matmul(differences(kind, t, control.shape[1] - 2), np.diff(control, axis=1))
 
 
-def path(kind: Kind, t: Array, control: Array, space: Space = FLAT) -> Array:
+def path(kind: Kind, t: Array, control: Array, space: ConfigurationSpace = FLAT) -> Array:
     """Return φ(t), shape (R, T, dof), in the space, with the ends exact; arguments as `points`."""
     found = space.project(points(kind, t, control))
     # The projection of a point on the sphere is the point itself, but for the last bit.
@@ -111,13 +111,13 @@ def path(kind: Kind, t: Array, control: Array, space: Space = FLAT) -> Array:
     return np.where(t == 1, control[:, -1:], found)
 
 
-def speed(kind: Kind, t: Array, control: Array, space: Space = FLAT) -> Array:
+def speed(kind: Kind, t: Array, control: Array, space: ConfigurationSpace = FLAT) -> Array:
     """Return |φ'(t)|, shape (R, T); arguments as `points`."""
     rate = derivative(kind, t, control)
     return norm(rate if space is FLAT else space.pull_back(points(kind, t, control), rate))
 
 
-def segment(start: Array, end: Array, bends: int, space: Space = FLAT) -> Array:
+def segment(start: Array, end: Array, bends: int, space: ConfigurationSpace = FLAT) -> Array:
     """Return control points at equal distances on the shortest way, shape (R, bends + 2, dof).
 
     The curve is then that way: the segment, or on the sphere the great arc (control points in a plane
@@ -127,7 +127,7 @@ def segment(start: Array, end: Array, bends: int, space: Space = FLAT) -> Array:
     ----------
     start, end : ndarray, shape (R, dof)
     bends : int
-    space : Space
+    space : ConfigurationSpace
     """
     control = space.geodesic(start, end, np.linspace(0, 1, bends + 2))
     control[:, 0], control[:, -1] = start, end
@@ -141,7 +141,7 @@ def quadrature(panels: int, nodes: int) -> tuple[Array, Array]:
     return t.ravel(), np.tile(h / (2 * panels), panels)
 
 
-def length(kind: Kind, control: Array, space: Space = FLAT) -> Array:
+def length(kind: Kind, control: Array, space: ConfigurationSpace = FLAT) -> Array:
     """Return the lengths of curves, shape (R,), in units of the coordinates.
 
     The chain's is the sum over its pieces, exactly; the Bezier curve's a quadrature of |φ'| with relative
@@ -153,7 +153,7 @@ def length(kind: Kind, control: Array, space: Space = FLAT) -> Array:
     return speed(kind, t, control, space) @ h
 
 
-def arc_lengths(kind: Kind, t: Array, control: Array, space: Space = FLAT) -> Array:
+def arc_lengths(kind: Kind, t: Array, control: Array, space: ConfigurationSpace = FLAT) -> Array:
     """Return the length of the curve from 0 to each t, shape (R, T); t ascending from 0, shape (T,).
 
     Of the chain exactly; of the Bezier curve by quadrature between one t and the next.
@@ -172,7 +172,7 @@ def arc_lengths(kind: Kind, t: Array, control: Array, space: Space = FLAT) -> Ar
     return np.concatenate([np.zeros((len(control), 1)), steps], axis=1)
 
 
-def at_arc_lengths(kind: Kind, control: Array, count: int, space: Space = FLAT) -> Array:
+def at_arc_lengths(kind: Kind, control: Array, count: int, space: ConfigurationSpace = FLAT) -> Array:
     """Return the t, shape (R, count), of points at equal distances along the curve, both ends among them.
 
     By Newton's method from a table of arc lengths whose panels meet the kinks of a chain.

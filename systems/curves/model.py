@@ -84,7 +84,7 @@ class Curve(Chained):
     ----------
     dof : int
         Of the model.
-    space : Space
+    space : ConfigurationSpace
         Flat or the sphere.
     start, end : ndarray, shape (R, dof)
 

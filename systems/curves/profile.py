@@ -14,7 +14,7 @@ from langevin.machine.later import later
 from . import geometry
 from .geometry import Kind
 from .model import along
-from .spaces import Space
+from .spaces import ConfigurationSpace
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -36,7 +36,7 @@ class Path(Protocol):
 
     model: Model
     kind: Kind
-    space: Space
+    space: ConfigurationSpace
     start: Array
     end: Array
     dof: int
@@ -119,7 +119,7 @@ def _distance(path: Array, end: Array) -> Array:
     return np.sqrt(np.mean((path - end[:, None]) ** 2, axis=2))
 
 
-def described(space: Space) -> dict[str, str]:
+def described(space: ConfigurationSpace) -> dict[str, str]:
     """Return the name of a profile's variable → what it is."""
     way = "the segment" if space.name == "flat" else "the great arc"
     distance = "root mean square distance per degree of freedom from the curve's"
@@ -137,7 +137,9 @@ def described(space: Space) -> dict[str, str]:
     }
 
 
-def _dataset(found: dict[str, Array], t: Array, ensemble: Ensemble | None, space: Space) -> xr.Dataset:
+def _dataset(
+    found: dict[str, Array], t: Array, ensemble: Ensemble | None, space: ConfigurationSpace
+) -> xr.Dataset:
     names = described(space)
     replica = np.arange(len(found["barrier"])) if ensemble is None else ensemble.replica
     ds = xr.Dataset(

@@ -22,7 +22,7 @@ from langevin.errors import Diverged, UserError
 CENTRE = 1e-8
 
 
-class Space(Protocol):
+class ConfigurationSpace(Protocol):
     """What a curve needs to know of the space of configurations; all arrays end in the dimension dof."""
 
     name: str
@@ -141,8 +141,8 @@ class Sphere:
         return self.project(combined / np.sin(angle))
 
 
-FLAT: Space = Flat()
-SPHERE: Space = Sphere()
+FLAT: ConfigurationSpace = Flat()
+SPHERE: ConfigurationSpace = Sphere()
 
 
 def norm(v: Array) -> Array:
@@ -156,7 +156,7 @@ def _inverted(v: Array) -> Array:
     return np.divide(v, squared, out=np.zeros_like(v), where=squared > 0)
 
 
-def space_of(model: Model, x: Array) -> Space:
+def space_of(model: Model, x: Array) -> ConfigurationSpace:
     """Return the space of a model's configurations, found from its constraint.
 
     Parameters
@@ -180,7 +180,7 @@ def space_of(model: Model, x: Array) -> Space:
     )
 
 
-def checked_ends(model: Model, start: Array, end: Array) -> tuple[Array, Array, Space]:
+def checked_ends(model: Model, start: Array, end: Array) -> tuple[Array, Array, ConfigurationSpace]:
     """Return the two ends of curves, and the space they lie in.
 
     Parameters
@@ -192,7 +192,7 @@ def checked_ends(model: Model, start: Array, end: Array) -> tuple[Array, Array, 
     -------
     start, end : ndarray of float64, shape (R, dof)
         Copies.
-    space : Space
+    space : ConfigurationSpace
 
     Raises
     ------

@@ -35,7 +35,7 @@ _BLOCK_OVERHEAD = 100
 
 
 @dataclass(frozen=True, eq=False)
-class Layout:
+class Packing:
     """Where every coupling of a (p, n) system lies; shared by all samples.
 
     Attributes
@@ -99,7 +99,7 @@ def _slice_bounds(cost: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 @lru_cache(maxsize=16)
-def layout(p: int, n: int) -> Layout:
+def layout(p: int, n: int) -> Packing:
     """Layout of the packed couplings of a (p, n) system.
 
     Parameters
@@ -109,7 +109,7 @@ def layout(p: int, n: int) -> Layout:
 
     Returns
     -------
-    Layout
+    Packing
 
     Raises
     ------
@@ -129,7 +129,7 @@ def layout(p: int, n: int) -> Layout:
     for array in (table, bounds):
         array.setflags(write=False)
     # TILE sites behind the last one: a short tile is read and written as a whole one.
-    return Layout(p, n, pad, pad + n + TILE, table, bounds, int(offsets[-1]))
+    return Packing(p, n, pad, pad + n + TILE, table, bounds, int(offsets[-1]))
 
 
 def packed_bytes(p: int, n: int, dtype: DTypeLike = np.float32) -> int:
@@ -299,7 +299,7 @@ class Couplings:
         return tensor
 
 
-def _batches(place: Layout) -> list[tuple[NDArray[np.int64], int]]:
+def _batches(place: Packing) -> list[tuple[NDArray[np.int64], int]]:
     """Runs of consecutive blocks with their number of couplings, small against the packed array."""
     first, end = place.table[:, 1] - place.pad, place.table[:, 2] - place.pad
     counts = (end - first) * (2 * place.n - 1 - first - end) // 2

@@ -270,7 +270,7 @@ def add_block(typingctx, data, s, f, row, prefix_length, end, tag):
     s, f : ndarray, shape (sites, lanes)
         Spins and force in the precision of the couplings.
     row : uintp
-        Address of the block's row of `Layout.table`.
+        Address of the block's row of `Packing.table`.
     prefix_length : int64
         p - 2.
     end : int64

@@ -133,7 +133,7 @@ def _compile(version):
         data : int
             Address of the packed couplings.
         table, bounds : ndarray of int64
-            As in `Layout`.
+            As in `Packing`.
         pad : int
             First site of the kernel's arrays that holds a spin.
         x : ndarray, shape (lanes, n), float64

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from langevin.core.schemes import Held, StepNoise
 
-from .couplings import Layout, aligned_zeros
+from .couplings import Packing, aligned_zeros
 from .microkernel import lanes_tag
 from .stepping import SYNC_WORDS
 
@@ -20,7 +20,7 @@ _NOISE_BUFFER = 1 << 17
 class Workspace:
     """Arrays of one call of `advance`, for any group of as many lanes."""
 
-    def __init__(self, place: Layout, dtype: np.dtype[Any], lanes: int, team: int) -> None:
+    def __init__(self, place: Packing, dtype: np.dtype[Any], lanes: int, team: int) -> None:
         shape = (place.sites, lanes)
         size = place.sites * lanes
         slices = len(place.bounds) - 1

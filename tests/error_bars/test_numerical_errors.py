@@ -17,13 +17,13 @@ import numpy as np
 import pytest
 from judging import Row, judge
 
-from langevin.systems.cugliandolo_kurchan.accuracy import Pair, one_time, two_time
+from langevin.systems.cugliandolo_kurchan.accuracy import TimePair, one_time, two_time
 from langevin.systems.cugliandolo_kurchan.companion import Companion
 from langevin.systems.cugliandolo_kurchan.covariance import Covariance
 from langevin.systems.cugliandolo_kurchan.direct import Direct, Lattice
 from langevin.systems.cugliandolo_kurchan.longtime import LongTime
 from langevin.systems.cugliandolo_kurchan.series import Series
-from langevin.systems.cugliandolo_kurchan.stepping import Problem
+from langevin.systems.cugliandolo_kurchan.stepping import Equations
 from langevin.systems.cugliandolo_kurchan.system import CugliandoloKurchan
 
 MIXED = Covariance.mixed({3: 0.5, 4: 0.5})
@@ -66,8 +66,8 @@ class Point(NamedTuple):
     stated: float
 
 
-def _problem(case: tuple[Covariance, float, float]) -> Problem:
-    return Problem(case[0], case[1], 1 / case[2])
+def _problem(case: tuple[Covariance, float, float]) -> Equations:
+    return Equations(case[0], case[1], 1 / case[2])
 
 
 def _romberg(levels: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -85,7 +85,7 @@ def early(case: int) -> tuple[Truth, ...]:
     return (*_from_series(problem, 0.1), *_from_grids(problem, 0.02, 50), *_from_grids(problem, 0.1, 50))
 
 
-def _from_series(problem: Problem, end: float) -> Iterator[Truth]:
+def _from_series(problem: Equations, end: float) -> Iterator[Truth]:
     series = Series(problem.covariance, problem.temperature, problem.beta, 24)
     assert series.radius(1e-15) > end / 2
     for t in np.geomspace(1e-3, min(end, series.radius(1e-15)), 8):
@@ -97,7 +97,7 @@ def _from_series(problem: Problem, end: float) -> Iterator[Truth]:
                 yield Truth(name, t, w, t - w, value, 1e-15)
 
 
-def _from_grids(problem: Problem, dt: float, steps: int) -> Iterator[Truth]:
+def _from_grids(problem: Equations, dt: float, steps: int) -> Iterator[Truth]:
     times = [n for n in (1, 2, 3, 4, 6, 8, 10, 15, 20, 30, 40, 50) if n <= steps]
     pairs = [(n, w) for n in times for w in (0, 1, 2, 4, 10, 20, 30) if w < n]
     found: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
@@ -237,14 +237,14 @@ def test_stated_errors_hold_at_early_times(tolerance: float) -> None:
 @pytest.mark.parametrize("tolerance", [1e-3, 1e-4])
 def test_stated_errors_hold_at_late_times(tolerance: float) -> None:
     """t = 10⁶, T = 0.5, where the longest stable steps leave none that are longer; the table of the docs."""
-    solution = LongTime(Problem(Covariance.pure(3), 0.5, 0.0), tolerance)
+    solution = LongTime(Equations(Covariance.pure(3), 0.5, 0.0), tolerance)
     companion = Companion(solution)
     t = 1e6
     sizes = (solution.reach(t), companion.reach(t))
     energy, stated = (found[0] for found in one_time((solution, companion), sizes, t))
     assert abs(energy + 0.886619632) < 3 * stated < 0.1 * tolerance
     for earlier, *true in ((0.0, 0.0004339, np.nan), (t / 2, 0.4485, 0.9378)):
-        values, errors = two_time((solution, companion), sizes, Pair(t, earlier, t - earlier))
+        values, errors = two_time((solution, companion), sizes, TimePair(t, earlier, t - earlier))
         off = np.abs(values[[0, 2]] - true)
         # The table is good to one unit of its last digit.
         assert not np.any(off > 3 * errors[[0, 2]] + [1e-7 if earlier == 0 else 1e-4, 1e-4])

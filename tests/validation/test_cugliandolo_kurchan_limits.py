@@ -16,7 +16,7 @@ from langevin.observables import relaxation, response
 from langevin.observables.training import noise_collapse
 from langevin.systems.cugliandolo_kurchan.covariance import Covariance
 from langevin.systems.cugliandolo_kurchan.longtime import LongTime
-from langevin.systems.cugliandolo_kurchan.stepping import Problem
+from langevin.systems.cugliandolo_kurchan.stepping import Equations
 
 pytestmark = pytest.mark.slow
 
@@ -37,7 +37,7 @@ def quench() -> xr.Dataset:
 
 @pytest.mark.parametrize("temperature", [0.0, 0.5])
 def test_tolerance_and_panels_do_not_move_the_energy(temperature: float) -> None:
-    problem = Problem(Covariance.pure(3), temperature, 0.0)
+    problem = Equations(Covariance.pure(3), temperature, 0.0)
     best, looser, other = LongTime(problem, 1e-7), LongTime(problem, 1e-6), LongTime(problem, 1e-7)
     other.width *= 1.3
     for t in 10.0 ** np.arange(-1, 7.1, 0.25):

@@ -36,7 +36,7 @@ from . import remnants
 from .trial import EQUAL, Trial, attempting, both_nan, tensors_of
 
 if TYPE_CHECKING:
-    from .subject import Subject
+    from .on_trial import OnTrial
 
 #: Examples of a trial; of networks with more than so many multiplications for each, two.
 FEW, LARGE = 4, 10**7
@@ -44,7 +44,7 @@ FEW, LARGE = 4, 10**7
 POOL = 64
 
 
-def traits(system: Subject) -> Traits:
+def traits(system: OnTrial) -> Traits:
     """Try a module on a few training examples, and return how it behaves, whatever its loss.
 
     Raises
@@ -74,23 +74,23 @@ def traits(system: Subject) -> Traits:
         return Traits(**found)
 
 
-def _few(system: Subject) -> tuple[Tensor, Tensor]:
+def _few(system: OnTrial) -> tuple[Tensor, Tensor]:
     return system.train.gather(system.few_examples(FEW if system.work <= LARGE else 2))
 
 
-def _unlike(system: Subject, inputs: Tensor) -> Tensor:
+def _unlike(system: OnTrial, inputs: Tensor) -> Tensor:
     """Return the first example of a trial in the company of those that are least like it, of some."""
     pool, _ = system.train.gather(system.few_examples(POOL))
     far = (pool - inputs[0]).flatten(1).double().abs().sum(1).topk(min(len(inputs) - 1, len(pool))).indices
     return torch.cat([inputs[:1], pool[far]])
 
 
-def with_forms(system: Subject, known: Traits) -> Traits:
+def with_forms(system: OnTrial, known: Traits) -> Traits:
     """Return the traits of a module with the forms, too, in which torch.func and kernels give what it gives.
 
     Parameters
     ----------
-    system : Subject
+    system : OnTrial
         With its loss.
     known : Traits
         Without.
@@ -226,7 +226,7 @@ class Forms(Trial):
             return None
 
 
-def tried(system: Subject) -> None:
+def tried(system: OnTrial) -> None:
     """Measure everything that a run measures at its times, of a few examples.
 
     Raises

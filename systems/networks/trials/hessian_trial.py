@@ -43,7 +43,7 @@ from ..measure.gauss_newton import GaussNewton
 from ..nets.layout import beside
 
 if TYPE_CHECKING:
-    from .subject import Subject
+    from .on_trial import OnTrial
 
 #: Losses with which the tests try the networks of this package.
 TESTED = ("cross_entropy", "mse_loss")
@@ -61,7 +61,7 @@ class _Refused(Exception):
     """What was seen, in a few words."""
 
 
-def require_hessian(network: Subject) -> None:
+def require_hessian(network: OnTrial) -> None:
     """Make sure, if the run measures Hessians, that those of this network can be believed.
 
     Networks of this package with its usual losses are tried by the tests instead.
@@ -84,18 +84,18 @@ def require_hessian(network: Subject) -> None:
         ) from None
 
 
-def _is_known(network: Subject) -> bool:
+def _is_known(network: OnTrial) -> bool:
     return not network.foreign and network.loss.name in TESTED
 
 
-def _twin(network: Subject) -> Twin:
+def _twin(network: OnTrial) -> Twin:
     try:
         return network.twin
     except FOREIGN as error:
         raise _failed(error) from None
 
 
-def _start(network: Subject) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+def _start(network: OnTrial) -> tuple[Tensor, dict[str, Tensor], Tensor]:
     """Return weights near the start of the first replica, what is beside them, and a few examples."""
     module, layout, twin = network.modules[0], network.layout, network.twin
     weights, rng = layout.of(module).double(), np.random.default_rng(1)

@@ -19,7 +19,7 @@ from ..nets.layout import Layout
 from ..nets.losses import Loss
 
 
-class Subject(Protocol):
+class OnTrial(Protocol):
     """A network on trial: each part is there when the trials of it begin."""
 
     ensemble: Ensemble
