@@ -31,16 +31,16 @@ def time_faults(settings: Settings) -> Iterable[str]:
     # A section that does not derive from DynamicsKeys names no step: any time will do.
     step = getattr(dynamics, "time_step", None)
     said = _said(getattr(dynamics, "time_step_key", None), step)
-    found = list(_end_faults(dynamics, step, said))
-    yield from found
-    if found or record is None:
+    faults = list(_end_faults(dynamics, step, said))
+    yield from faults
+    if faults or record is None:
         return
     grids = {name: getattr(record, name) for name in ("times", "waiting_times", "lags", "hessian")}
     grids["snapshots"] = record.snapshot_grid(dynamics)
     grids |= {f"probes.{probe.name}.times": probe.times for probe in settings.probes}
-    found = [f for name, grid in grids.items() for f in _grid_faults(name, grid, step, said, dynamics.t_max)]
-    yield from found
-    if not found:
+    faults = [f for name, grid in grids.items() for f in _grid_faults(name, grid, step, said, dynamics.t_max)]
+    yield from faults
+    if not faults:
         yield from _pair_faults(settings, grids, step)
 
 

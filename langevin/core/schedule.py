@@ -262,8 +262,8 @@ class _Steps:
 
     def points(self, grid: Grid, first: float, t_max: float, least: bool) -> list[int]:
         """Return the points of a grid, ascending, each once; with `least`, none before the first step."""
-        found = _near(grid.points(first, t_max), t_max)
-        return sorted({max(self.at(t), int(least)) for t in found})
+        near = _near(grid.points(first, t_max), t_max)
+        return sorted({max(self.at(t), int(least)) for t in near})
 
     def same(self, times: Iterable[int], anchors: Iterable[int] = ()) -> dict[int, int]:
         """Return which time stands for each: itself."""
@@ -281,9 +281,9 @@ class _Continuous:
 
     def points(self, grid: Grid, first: float, t_max: float, least: bool) -> list[float]:
         """Return the points of a grid, ascending, each once."""
-        found = _near(grid.points(first, t_max), t_max)
-        found = found if grid.per_decade is None else [significant(t) for t in found]
-        return sorted(set(met(found, ()).values()))
+        near = _near(grid.points(first, t_max), t_max)
+        near = near if grid.per_decade is None else [significant(t) for t in near]
+        return sorted(set(met(near, ()).values()))
 
     def same(self, times: Iterable[float], anchors: Iterable[float] = ()) -> dict[float, float]:
         """Return which time stands for each of those that are the same to rounding."""

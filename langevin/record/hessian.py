@@ -174,36 +174,38 @@ class Spectra(Probe):
         hessian = system.hessian(state, position)
         kept = _Kept(hessian)
         try:
-            found = self._spectrum(kept, self.ensemble.quenched("hessian", label, stamp))
+            measured = self._spectrum(kept, self.ensemble.quenched("hessian", label, stamp))
             if keys.hessian_vectors:
-                found |= self._vectors(kept, self.ensemble.quenched("eigenvectors", label, stamp))
+                measured |= self._vectors(kept, self.ensemble.quenched("eigenvectors", label, stamp))
             if keys.ggn:
                 assert isinstance(system, HasGaussNewton), "else record.ggn is refused"
                 matrix = system.gauss_newton(state, position)
                 other = self._spectrum(matrix, self.ensemble.quenched("gauss_newton", label, stamp))
-                found |= {ggn_name(name): value for name, value in other.items()}
+                measured |= {ggn_name(name): value for name, value in other.items()}
             if isinstance(hessian, HasBlocks):
                 # What the operator knows of its parts; with probes of their own.
-                found |= hessian.further(self.ensemble.quenched("parts of the Hessian", label, stamp), keys)
+                measured |= hessian.further(
+                    self.ensemble.quenched("parts of the Hessian", label, stamp), keys
+                )
         except ValueError as error:
             raise Diverged(f"the Hessian of replica {label} at t = {time:g}: {error}") from None
-        return found
+        return measured
 
     def _spectrum(self, curvature: Curvature, rng: np.random.Generator) -> dict[str, tuple[Any, Array]]:
         from langevin.observables.landscape.hessian import spectrum
 
         keys = self.keys
-        found = spectrum(curvature, rng, keys.hessian_exact, keys.hessian_steps, keys.hessian_probes)
-        trace: dict[str, tuple[Any, Array]] = {"hessian_trace": ((), np.array(found.trace))}
-        if found.exact:
-            return {"hessian_eigenvalue": (("mode",), found.values), **trace}
+        eigen = spectrum(curvature, rng, keys.hessian_exact, keys.hessian_steps, keys.hessian_probes)
+        trace: dict[str, tuple[Any, Array]] = {"hessian_trace": ((), np.array(eigen.trace))}
+        if eigen.exact:
+            return {"hessian_eigenvalue": (("mode",), eigen.values), **trace}
         two = ("probe", "ritz")
         return {
-            "ritz_value": (two, found.values),
-            "ritz_weight": (two, found.weights),
-            "ritz_residual": (two, found.residuals),
+            "ritz_value": (two, eigen.values),
+            "ritz_weight": (two, eigen.weights),
+            "ritz_residual": (two, eigen.residuals),
             **trace,
-            "hessian_trace_error": ((), np.array(found.trace_error)),
+            "hessian_trace_error": ((), np.array(eigen.trace_error)),
         }
 
     def _vectors(self, kept: _Kept, rng: np.random.Generator) -> dict[str, tuple[Any, Array]]:
@@ -212,14 +214,14 @@ class Spectra(Probe):
         keys, hessian = self.keys, kept.operator
         if keys.hessian_vectors > kept.size:
             raise ValueError(f"record.hessian_vectors = {keys.hessian_vectors}: it has {kept.size} rows")
-        found = top(kept, keys.hessian_vectors, rng, keys.hessian_exact, keys.hessian_steps)
-        vectors = found.vectors
+        eigen = top(kept, keys.hessian_vectors, rng, keys.hessian_exact, keys.hessian_steps)
+        vectors = eigen.vectors
         moved = hessian.displacements(vectors) if isinstance(hessian, HasDisplacements) else vectors
         each = ("eigenvector",)
         parts: dict[str, tuple[Any, Array]] = {
             "hessian_vector": ((*each, "dof"), moved.T),
-            "hessian_vector_value": (each, found.values),
-            "hessian_vector_residual": (each, found.residuals),
+            "hessian_vector_value": (each, eigen.values),
+            "hessian_vector_residual": (each, eigen.residuals),
         }
         if isinstance(hessian, HasGradient):
             parts["gradient_overlap"] = (each, part_in_span(vectors, hessian.gradient()))

@@ -77,7 +77,7 @@ def schedule(settings: Settings, time_step: float | None, planned: Sequence[Meas
 def _of_users(settings: Settings, taken: Sequence[str]) -> list[Probe]:
     """Return the probes that a run file names."""
     names = dict.fromkeys(taken, "the system or the schema")
-    made = []
+    own_probes = []
     for said in settings.probes:
         with trust.building(settings):
             probe = said.probe_class(said.name, said.times, said.keys)
@@ -92,5 +92,5 @@ def _of_users(settings: Settings, taken: Sequence[str]) -> list[Probe]:
             if not variable.isidentifier():
                 raise UserError(f"record.probes.{said.name}: the name {variable!r} is no plain word")
         names |= dict.fromkeys(own, f"record.probes.{said.name}")
-        made.append(probe)
-    return made
+        own_probes.append(probe)
+    return own_probes

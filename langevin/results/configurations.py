@@ -115,11 +115,11 @@ def configuration(dataset: xr.Dataset, time: float | None = None, name: str = ""
         raise UserError(f"{said}time = {wanted:.15g}: no configuration is stored there; stored: {few}")
     for variable, dim in holders(dataset).items():
         if (at := np.flatnonzero(dataset[dim].to_numpy() == stored[place])).size:
-            found = dataset[variable].transpose(dim, "replica", "dof")[int(at[0])].to_numpy()
+            x = dataset[variable].transpose(dim, "replica", "dof")[int(at[0])].to_numpy()
             break
-    if not np.isfinite(found).all():
+    if not np.isfinite(x).all():
         raise UserError(f"{said}time = {stored[place]:g}: the run did not come so far")
-    return np.asarray(found, dtype=np.float64), float(stored[place])
+    return np.asarray(x, dtype=np.float64), float(stored[place])
 
 
 def read(path: str | Path, time: float | None = None) -> StoredRun:

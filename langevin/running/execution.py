@@ -81,10 +81,10 @@ def execute(
             paths.check(force, settings.output.figure)
         trust.remember(settings.code)
         with paths.locked() as lock:
-            found = unfinished.found(settings, paths) if resume else "nothing"
-            if found == "complete":
+            standing = unfinished.found(settings, paths) if resume else "nothing"
+            if standing == "complete":
                 return paths.result
-            if found == "unfinished":
+            if standing == "unfinished":
                 return carrier.carry_on(paths, manner, lock)
             if resume:
                 paths.check(force=False)

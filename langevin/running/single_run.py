@@ -113,10 +113,10 @@ def _require_same(
     """Refuse to go on with other data, or other contents of files, than the run began with."""
     learned = "" if data is None else data.attributes.get("hash", "")
     read = system.inputs_hash if isinstance(system, ReadsInputs) else ""
-    for what, found in (("data", learned), ("inputs", read)):
-        if found != (began := attributes.get(f"{what}_hash", "")):
+    for what, here in (("data", learned), ("inputs", read)):
+        if here != (began := attributes.get(f"{what}_hash", "")):
             raise UserError(
-                f"{paths.checkpoint}: the run began with {what} of hash {began}; those found: {found}"
+                f"{paths.checkpoint}: the run began with {what} of hash {began}; those found: {here}"
             )
 
 
