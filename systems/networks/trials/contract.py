@@ -182,8 +182,8 @@ class Forms(Trial):
             return self._functional(weights, inputs[None], label[None])
 
         def each() -> list[Tensor]:
-            gradients: list[Tensor] = vmap(grad(loss), in_dims=(None, 0, 0))(weights, self.inputs, self.labels)
-            return gradients
+            rows: list[Tensor] = vmap(grad(loss), in_dims=(None, 0, 0))(weights, self.inputs, self.labels)
+            return rows
 
         gradients = self._tried(each)
         if gradients is None:
