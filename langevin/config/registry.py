@@ -124,8 +124,8 @@ def load(name: str, near: Path | None = None, kind: Kind = SYSTEM) -> type[Any]:
         raise UserError(
             f"{kind.key} = {name!r}: no such {kind.word}; nearest: {nearest[0]!r}; allowed: {allowed(kind)}"
         )
-    found, source = trust.find(kind.key, name, near)
-    return _checked(found, name, kind, str(source.file or source.name))
+    named, source = trust.find(kind.key, name, near)
+    return _checked(named, name, kind, str(source.file or source.name))
 
 
 def _import(target: str, kind: Kind) -> type[Any]:

@@ -144,9 +144,9 @@ def tangents(ahead: Array, behind: Array, energies: Array) -> Array:
         Of the pivots, with the ends first and last.
     """
     forward, backward = shares(energies)
-    found = forward[..., None] * ahead + backward[..., None] * behind
-    size = norm(found)[..., None]
-    return np.divide(found, size, out=np.zeros_like(found), where=size > 0)
+    direction = forward[..., None] * ahead + backward[..., None] * behind
+    size = norm(direction)[..., None]
+    return np.divide(direction, size, out=np.zeros_like(direction), where=size > 0)
 
 
 def shares(energies: Array) -> tuple[Array, Array]:

@@ -104,11 +104,11 @@ def derivative(kind: Kind, t: Array, control: Array) -> Array:
 
 def path(kind: Kind, t: Array, control: Array, space: ConfigurationSpace = FLAT) -> Array:
     """Return φ(t), shape (R, T, dof), in the space, with the ends exact; arguments as `points`."""
-    found = space.project(points(kind, t, control))
+    path = space.project(points(kind, t, control))
     # The projection of a point on the sphere is the point itself, but for the last bit.
-    t = np.broadcast_to(t, found.shape[:2])[..., None]
-    found = np.where(t == 0, control[:, :1], found)
-    return np.where(t == 1, control[:, -1:], found)
+    t = np.broadcast_to(t, path.shape[:2])[..., None]
+    path = np.where(t == 0, control[:, :1], path)
+    return np.where(t == 1, control[:, -1:], path)
 
 
 def speed(kind: Kind, t: Array, control: Array, space: ConfigurationSpace = FLAT) -> Array:
@@ -182,7 +182,7 @@ def at_arc_lengths(kind: Kind, control: Array, count: int, space: ConfigurationS
     table = arc_lengths(kind, edges, control, space)
     fraction = np.linspace(0, 1, count)
     x, h = quadrature(1, NODES)
-    found = np.empty((len(control), count))
+    places = np.empty((len(control), count))
     for k, lengths in enumerate(table):
         target = fraction * lengths[-1]
         cell = np.clip(np.searchsorted(lengths, target, side="right") - 1, 0, len(edges) - 2)
@@ -196,6 +196,6 @@ def at_arc_lengths(kind: Kind, control: Array, count: int, space: ConfigurationS
             here = speed(kind, t, one, space)[0]
             excess = begun + passed - target
             t = np.clip(t - np.divide(excess, here, out=np.zeros(count), where=here > 0), low, high)
-        found[k] = t
-    found[:, 0], found[:, -1] = 0.0, 1.0
-    return found
+        places[k] = t
+    places[:, 0], places[:, -1] = 0.0, 1.0
+    return places

@@ -225,8 +225,8 @@ def _combined(coefficients: Array, vectors: Array) -> Array:
 
 def along(model: Model, path: Array) -> Array:
     """Return the energies per degree of freedom, shape (R, T), of configurations, shape (R, T, dof)."""
-    found = [model.energy(np.ascontiguousarray(path[:, i])) for i in range(path.shape[1])]
-    return np.stack(found, axis=1)
+    energies = [model.energy(np.ascontiguousarray(path[:, i])) for i in range(path.shape[1])]
+    return np.stack(energies, axis=1)
 
 
 def _check_options(loss: str, draws: int, least: int, weight_decay: float, nodes: int) -> None:

@@ -98,7 +98,7 @@ def profile(
     energy, shortest = along(curve.model, path), along(curve.model, straight)
     lengths = geometry.arc_lengths(curve.kind, t, control, curve.space)
     height, place, refinement = barrier(energy)
-    found: dict[str, Any] = {
+    measured: dict[str, Any] = {
         "energy": energy,
         "shortest_energy": shortest,
         "distance_from_start": _distance(path, curve.start),
@@ -111,7 +111,7 @@ def profile(
         "length_ratio": geometry.length(curve.kind, control, curve.space)
         / curve.space.distance(curve.start, curve.end),
     }
-    return _dataset(found, t, ensemble, curve.space)
+    return _dataset(measured, t, ensemble, curve.space)
 
 
 def _distance(path: Array, end: Array) -> Array:
@@ -138,14 +138,14 @@ def described(space: ConfigurationSpace) -> dict[str, str]:
 
 
 def _dataset(
-    found: dict[str, Array], t: Array, ensemble: Ensemble | None, space: ConfigurationSpace
+    measured: dict[str, Array], t: Array, ensemble: Ensemble | None, space: ConfigurationSpace
 ) -> xr.Dataset:
     names = described(space)
-    replica = np.arange(len(found["barrier"])) if ensemble is None else ensemble.replica
+    replica = np.arange(len(measured["barrier"])) if ensemble is None else ensemble.replica
     ds = xr.Dataset(
         {
             name: (("replica", "position")[: values.ndim], values, {"long_name": names[name], "units": "1"})
-            for name, values in found.items()
+            for name, values in measured.items()
         },
         coords={
             "replica": ("replica", replica, {"long_name": "replica label"}),

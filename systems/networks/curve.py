@@ -252,15 +252,15 @@ class NetworkCurve(
         h = self._h if self.loss == "uniform_t" else self._h * speeds
         h = np.broadcast_to(h / np.sum(h, axis=-1, keepdims=True), speeds.shape)
         names = [n for n in ("energy", "test_loss", "test_error") if n not in self._absent]
-        found = np.empty((len(names), *speeds.shape))
+        nodes = np.empty((len(names), *speeds.shape))
         for r, points in enumerate(control):
             for n, t in enumerate(self._t):
                 trained, tested = self.network.see(point(self.kind, points, float(t)), r)
                 wrong = () if tested.wrong is None else (tested.wrong.mean(),)
-                found[:, r, n] = trained.loss, tested.loss, *wrong
-        mean = dict(zip(names, np.sum(found * h, axis=2), strict=True))
+                nodes[:, r, n] = trained.loss, tested.loss, *wrong
+        mean = dict(zip(names, np.sum(nodes * h, axis=2), strict=True))
         ratio = geometry.length(self.kind, images) / norm(images[:, -1] - images[:, 0])
-        return {**mean, "highest_energy": found[0].max(axis=1), "length_ratio": ratio}
+        return {**mean, "highest_energy": nodes[0].max(axis=1), "length_ratio": ratio}
 
     def reference(self, state: NetworkState) -> Reference:
         """Return a copy of the bends."""
@@ -315,14 +315,14 @@ class NetworkCurve(
             first, labels = looked[0][1].predictions, looked[0][1].labels
             columns["train_error"], columns["test_error"] = map(list, zip(*errors, strict=True))
             columns["pair_error"] = [np.mean((first + b.predictions).argmax(-1) != labels) for _, b in looked]
-        found = {f"{name}_{what}": np.array(row) for what, row in columns.items()}
+        profiles = {f"{name}_{what}": np.array(row) for what, row in columns.items()}
         # Curves that were measured with the same examples have the same resamples (`mean_barrier`).
         same = looked[0][0].labels
         examples = zlib.crc32((self.network._learned(r).cpu().numpy() if same is None else same).tobytes())
         rng = self.ensemble.driving("resampled examples", examples)
         height = barriers.of_losses(np.stack([a.losses for a, _ in looked]), rng)
         which = "barrier" if name == "curve" else f"{name}_barrier"
-        return found | {which + ending: getattr(height, part) for ending, part in BARRIER.items()}
+        return profiles | {which + ending: getattr(height, part) for ending, part in BARRIER.items()}
 
     def dimensions(self) -> Dimensions:
         """Return the dimensions of what the final curve looks like."""
@@ -354,18 +354,18 @@ class NetworkCurve(
             "correlation": "two-time correlation of the bends, per weight",
             "control": "control points of the final curve, ends included",
         }
-        made: dict[str, dict[str, Any]] = {n: {"long_name": words} for n, words in names.items()}
+        variables: dict[str, dict[str, Any]] = {n: {"long_name": words} for n, words in names.items()}
         for n in along:
-            made[n] |= {about: theirs[n][about] for about in ("examples", "examples_of")}
+            variables[n] |= {about: theirs[n][about] for about in ("examples", "examples_of")}
         for n in ("msd", "correlation"):
-            made[n]["dof"] = self.dof
-        made["control"]["curve"] = self.curve
+            variables[n]["dof"] = self.dof
+        variables["control"]["curve"] = self.curve
         evaluated = theirs.get("evaluated", {})
-        made |= profile_attributes({n: {**theirs[n], **evaluated} for n in ALONG if n in theirs})
+        variables |= profile_attributes({n: {**theirs[n], **evaluated} for n in ALONG if n in theirs})
         for n in (*along, "highest_energy"):
-            made[n] |= evaluated
+            variables[n] |= evaluated
         steps = {axis: {"units": "steps"} for axis in ("time", "waiting_time", "lag")}
-        return {name: {"units": "1", **about} for name, about in made.items()} | steps
+        return {name: {"units": "1", **about} for name, about in variables.items()} | steps
 
 
 def point(kind: Kind, control: Tensor, t: float) -> Tensor:

@@ -68,10 +68,10 @@ def traits(system: OnTrial) -> Traits:
         trial.require_repeatable(training=True)
         trial.require_transplanted(other)
         trial.require_forgetful(first)
-        found = trial.training_traits(_unlike(system, trial.inputs))
+        behaviour = trial.training_traits(_unlike(system, trial.inputs))
         if not system.batches.fixed or system.batches.size == 1:
             trial.require_single()
-        return Traits(**found)
+        return Traits(**behaviour)
 
 
 def _few(system: OnTrial) -> tuple[Tensor, Tensor]:
@@ -151,10 +151,10 @@ class Forms(Trial):
             loss = self._functional(leaves, self.inputs, self.labels)
             return list(torch.autograd.grad(loss, leaves, materialize_grads=True))
 
-        found = self._tried(other)
+        gradients = self._tried(other)
         with self._set(weights):
             own = self._gradients(self.inputs, self.labels)
-        return found is not None and self.all_close(found, own, EQUAL)
+        return gradients is not None and self.all_close(gradients, own, EQUAL)
 
     def _gradients(self, inputs: Tensor, labels: Tensor) -> list[Tensor]:
         loss = self.loss.mean(self.module(inputs.clone()), labels)
@@ -182,15 +182,15 @@ class Forms(Trial):
             return self._functional(weights, inputs[None], label[None])
 
         def each() -> list[Tensor]:
-            found: list[Tensor] = vmap(grad(loss), in_dims=(None, 0, 0))(weights, self.inputs, self.labels)
-            return found
+            rows: list[Tensor] = vmap(grad(loss), in_dims=(None, 0, 0))(weights, self.inputs, self.labels)
+            return rows
 
-        found = self._tried(each)
-        if found is None:
+        gradients = self._tried(each)
+        if gradients is None:
             return False
         for k in (0, len(self.inputs) - 1):
             own = self._gradients(self.inputs[k : k + 1], self.labels[k : k + 1])
-            if not self.all_close([g[k] for g in found], own, EQUAL):
+            if not self.all_close([g[k] for g in gradients], own, EQUAL):
                 return False
         return True
 
@@ -207,11 +207,11 @@ class Forms(Trial):
             losses = vmap(self._functional)(leaves, inputs.clone(), labels)
             return list(torch.autograd.grad(losses.sum(), leaves, materialize_grads=True))
 
-        found = self._tried(together)
+        gradients = self._tried(together)
         for k, row in enumerate(rows):
             with self._set(row):
                 own = self._gradients(inputs[k], labels[k])
-            if found is None or not self.all_close([g[k] for g in found], own, EQUAL):
+            if gradients is None or not self.all_close([g[k] for g in gradients], own, EQUAL):
                 return False
         return True
 

@@ -107,12 +107,12 @@ def _start(network: OnTrial) -> tuple[Tensor, dict[str, Tensor], Tensor]:
 
 def _direction(layout: Any, weights: Tensor, rng: np.random.Generator) -> Tensor:
     """Return a random vector whose entries are as large as those of their parameter."""
-    found = torch.from_numpy(rng.standard_normal(len(weights))).to(weights)
+    direction = torch.from_numpy(rng.standard_normal(len(weights))).to(weights)
     whole = float(weights.square().mean().sqrt()) or 1.0
     for block in layout.blocks:
         own = slice(block.start, block.stop)
-        found[own] *= float(weights[own].square().mean().sqrt()) or whole
-    return found
+        direction[own] *= float(weights[own].square().mean().sqrt()) or whole
+    return direction
 
 
 def tried(
@@ -153,9 +153,9 @@ def _computes(at: LossHessian) -> None:
         inputs, labels = at.twin.gather(at.index)
         outputs = at.outputs(at.weights.clone().requires_grad_(), inputs)
         loss = at.twin.loss.mean(outputs, labels)
-    for name, found in (("outputs are", outputs), ("loss is", loss)):
-        if isinstance(found, Tensor) and found.is_floating_point() and found.dtype != torch.float64:
-            said = str(found.dtype).removeprefix("torch.")
+    for name, tensor in (("outputs are", outputs), ("loss is", loss)):
+        if isinstance(tensor, Tensor) and tensor.is_floating_point() and tensor.dtype != torch.float64:
+            said = str(tensor.dtype).removeprefix("torch.")
             raise _Refused(f"its {name} {said} where weights and inputs are float64")
 
 

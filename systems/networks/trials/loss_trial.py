@@ -215,21 +215,21 @@ class _Checked:
         """Return the loss of a batch; it has to be a number, and to leave outputs and labels as they are."""
         given, before = (outputs.clone(), labels.clone()), generators()
         try:
-            found = self.loss.mean(outputs, labels)
+            value = self.loss.mean(outputs, labels)
         except FOREIGN as error:
             said = f"{type(error).__name__}: {first_line(error)}"
             shapes = f"outputs {tuple(outputs.shape)} and labels {tuple(labels.shape)}"
             raise self._refuse(f'fails for {shapes}, reduction = "mean": {said}') from None
         if generators() != before:
             raise self._refuse("draws random numbers; allowed: a loss that follows from outputs and labels")
-        if not isinstance(found, Tensor) or found.ndim:
-            what = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+        if not isinstance(value, Tensor) or value.ndim:
+            what = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
             raise self._refuse(f'gives {what} for reduction = "mean"; needed: a tensor that is one number')
-        if not bool(torch.isfinite(found)):
-            raise self._refuse(f'is {float(found)} for the first {len(outputs)} examples, reduction = "mean"')
+        if not bool(torch.isfinite(value)):
+            raise self._refuse(f'is {float(value)} for the first {len(outputs)} examples, reduction = "mean"')
         if not all(torch.equal(a, b) for a, b in zip(given, (outputs, labels), strict=True)):
             raise self._refuse("changes its outputs or labels in place; allowed: a loss that does not")
-        return found.detach()
+        return value.detach()
 
     def require_gradient(self, outputs: Tensor, labels: Tensor) -> None:
         """Make sure that the loss is a function, without memory or noise, and has a gradient."""
@@ -297,14 +297,14 @@ class _Checked:
         """Return the values for reduction = "none", shape (n,); None if there are none."""
         n = len(outputs)
         try:
-            found = self.loss._call(outputs, labels, "none")
+            values = self.loss._call(outputs, labels, "none")
         except FOREIGN:
             return None
-        if not isinstance(found, Tensor) or found.ndim == 0:
+        if not isinstance(values, Tensor) or values.ndim == 0:
             return None
-        if found.numel() % n or (found.shape[0] != n and found.ndim > 1) or found.numel() == 0:
+        if values.numel() % n or (values.shape[0] != n and values.ndim > 1) or values.numel() == 0:
             raise self._refuse(
-                f'gives shape {tuple(found.shape)} for reduction = "none" and {n} examples; needed: ({n},), '
+                f'gives shape {tuple(values.shape)} for reduction = "none" and {n} examples; needed: ({n},), '
                 "or a loss that refuses it"
             )
         return self.loss.each(outputs, labels)

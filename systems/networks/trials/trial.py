@@ -150,8 +150,8 @@ class Trial:
             with torch.set_grad_enabled(backward), protected(self.module):
                 outputs = self.module(self.inputs.clone())
             if backward:
-                found = torch.autograd.grad(weighed(outputs), self.parameters, materialize_grads=True)
-                gradients = list(found)
+                own = torch.autograd.grad(weighed(outputs), self.parameters, materialize_grads=True)
+                gradients = list(own)
         if generators() != before:
             raise self.fault(
                 f"draws random numbers in a forward pass, in {mode} mode; allowed: modules whose output "
@@ -240,9 +240,9 @@ class Trial:
         whole = self.first[False].outputs
         alone = [(self.inputs[k : k + 1], whole[k : k + 1]) for k in range(len(whole))]
         for inputs, expected in (*alone, *self._in_company(unlike, whole)):
-            found = self.forward(inputs)[: len(expected)]
-            if not self.close(found, expected, EQUAL):
-                shapes = f", of shape {tuple(found.shape)}" if found.shape != expected.shape else ""
+            outputs = self.forward(inputs)[: len(expected)]
+            if not self.close(outputs, expected, EQUAL):
+                shapes = f", of shape {tuple(outputs.shape)}" if outputs.shape != expected.shape else ""
                 raise self.fault(
                     f"gives other outputs{shapes} for an example in other company, in evaluation mode, too; "
                     "allowed: modules that couple the examples of a batch in training mode alone (batch-norm "
@@ -269,8 +269,8 @@ class Trial:
             other.train(training)
             put(other, self.start)
             with torch.no_grad():
-                found = other(self.inputs.clone())
-            if not self.close(found, self.first[training].outputs, SAME):
+                outputs = other(self.inputs.clone())
+            if not self.close(outputs, self.first[training].outputs, SAME):
                 raise self.fault(
                     "has something beside parameters and buffers that the seed draws, so that its weights do "
                     "not say what it is; allowed: register_buffer, or a parameter with requires_grad = False"
@@ -330,13 +330,13 @@ class Trial:
 
     def _memory(self, moving: list[str], later: list[Tensor], first: Tensor) -> set[str]:
         """Return the buffers on which the outputs depend, each for itself; all, if it is none for itself."""
-        found = set()
+        needed = set()
         for name in moving:
             triples = zip(self.names, self.start, later, strict=True)
             values = [then if key == name else start for key, start, then in triples]
             if not self.close(self.forward(self.inputs, values), first, SAME):
-                found.add(name)
-        return found or set(moving)
+                needed.add(name)
+        return needed or set(moving)
 
     def require_single(self) -> None:
         """Make sure that a batch of one example can be learned from, where there may be such batches."""
