@@ -20,8 +20,7 @@ from langevin.commands.cli import main
 from langevin.config import run_files
 from langevin.config.keys import Section, key
 from langevin.core.capabilities import HasObservables
-from langevin.core.engine import Run
-from langevin.core.probe import Probe, Taken
+from langevin.core.probe import Probe, Run, Taken
 from langevin.core.schedule import Stop
 from langevin.core.system import Attributes, Coordinates
 from langevin.errors import ConfigError, Interrupted, UserError

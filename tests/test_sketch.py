@@ -281,7 +281,7 @@ def test_a_size_that_a_system_states_must_be_its_own(tmp_path: Path, monkeypatch
     with pytest.raises(LangevinError, match=r"configuration has shape \(3, 50\); needed: \(3, 49\)"):
         langevin.run(given)
     monkeypatch.setattr(walkers.Walkers, "configuration", lambda self, state: None)
-    with pytest.raises(LangevinError, match="no configuration, though it stated"):
+    with pytest.raises(LangevinError, match="no configuration that could be measured"):
         langevin.run(given)
 
 

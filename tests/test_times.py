@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from langevin.config import run_files
 from langevin.core import times as moments
 from langevin.core.capabilities import ComparesAtLag
-from langevin.core.engine import Run
 from langevin.core.noise import Noise
+from langevin.core.probe import Run
 from langevin.core.schedule import Grid, Schedule
 from langevin.errors import ConfigError, UserError
 from langevin.observables import pairs, two_time

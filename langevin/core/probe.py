@@ -1,19 +1,30 @@
-"""A probe is a measurement: the times at which it is due, and what it takes there."""
+"""A probe is a measurement of a run: the times at which it is due, and what it takes there."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .schedule import Grid, Stop
-from .system import Attributes, Coordinates, Dimensions
+from langevin.errors import UserError
 
-if TYPE_CHECKING:
-    from .engine import Run
+from .ensemble import Ensemble
+from .noise import Noise
+from .schedule import Grid, Schedule, Stop
+from .system import (
+    Attributes,
+    Configuration,
+    Coordinates,
+    Dimensions,
+    Reference,
+    State,
+    System,
+)
 
 Taken: TypeAlias = Mapping[str, tuple[tuple[str, ...], NDArray[Any]]]
 """Name of a variable → its dimensions after replica and times, and its values, shape (R, …)."""
@@ -24,6 +35,78 @@ class Records(Protocol):
 
     def store(self, axes: tuple[str, ...], place: tuple[int, ...], values: Taken) -> None:
         """Keep what was taken at a place along axes of times."""
+
+
+@dataclass
+class Run:
+    """A run and where it stands: all that a checkpoint has to keep.
+
+    Attributes
+    ----------
+    probes : sequence of Measurement
+        What is measured at stops, in this order.
+    state : State
+        State at `time`.
+    position : int
+        Index of the next stop of the schedule.
+    references : dict
+        Index of a waiting time → what `System.reference` kept there, until its last pair.
+    """
+
+    system: System
+    ensemble: Ensemble
+    schedule: Schedule
+    probes: Sequence[Measurement]
+    records: Records
+    noise: Noise
+    state: State
+    time: float = 0.0
+    position: int = 0
+    references: dict[int, Reference] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Find out how long each reference is needed."""
+        #: Index of a waiting time → that of the stop with its last pair; without any, nothing is kept.
+        self.needed = {waiting: stop.index for stop in self.schedule.stops for waiting, _ in stop.pairs}
+        self._configuration: Configuration | None = None
+
+    def configuration(self) -> Configuration:
+        """Return the configuration at a stop, shape (R, dof); it must not be changed.
+
+        Asked for only if someone wants it, and once for all: of a large network it is a copy of every weight.
+
+        Raises
+        ------
+        UserError
+            If the system has none.
+        """
+        if self._configuration is None:
+            self._configuration = self.system.configuration(self.state)
+        if self._configuration is None:
+            raise UserError("the system has no configuration that could be measured or stored")
+        return self._configuration
+
+    def measure(self, stop: Stop) -> None:
+        """Measure what is due at a stop, and keep the reference of a waiting time that begins."""
+        for probe in self.probes:
+            for place, values in probe.taken(self, stop):
+                self.records.store(probe.axes, place, values)
+        if stop.waiting in self.needed:
+            self.references[stop.waiting] = self.system.reference(self.state)
+
+    @contextmanager
+    def looking(self) -> Iterator[None]:
+        """Inside is measured; probes are what they were before if an exception leaves it."""
+        before = [probe.state_dict() for probe in self.probes]
+        done = False
+        try:
+            yield
+            done = True
+        finally:
+            self._configuration = None
+            if not done:
+                for probe, saved in zip(self.probes, before, strict=True):
+                    probe.load_state(saved)
 
 
 class Measurement(ABC):

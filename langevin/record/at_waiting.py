@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from langevin.core.capabilities import MeasuresAtWaiting
-from langevin.core.engine import Run
-from langevin.core.probe import Probe, Taken, with_dimensions
+from langevin.core.probe import Probe, Run, Taken, with_dimensions
 from langevin.core.schedule import Grid, Stop
 from langevin.core.system import Dimensions
 

@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langevin.core.capabilities import StandsBeside
-from langevin.core.engine import Run
-from langevin.core.probe import Probe, Taken
+from langevin.core.probe import Probe, Run, Taken
 from langevin.core.schedule import Grid, Stop
 from langevin.errors import UserError
 from langevin.files.storage import Stored

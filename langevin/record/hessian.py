@@ -15,9 +15,8 @@ import numpy as np
 from langevin.config.keys import HessianKeys
 from langevin.core.answers import HasBlocks, HasDisplacements, HasGradient
 from langevin.core.capabilities import HasGaussNewton, HasHessian
-from langevin.core.engine import Run
 from langevin.core.ensemble import Ensemble
-from langevin.core.probe import Probe, Taken
+from langevin.core.probe import Probe, Run, Taken
 from langevin.core.schedule import Stop
 from langevin.core.system import Array, Attributes, Curvature, State, System
 from langevin.errors import Diverged, UserError
@@ -149,6 +148,10 @@ class Spectra(Probe):
             )
 
     def take(self, run: Run, stop: Stop) -> Taken:
+        """Return the spectra at a stop."""
+        return self.measure(run.state, stop.time)
+
+    def measure(self, state: State, time: float) -> Taken:
         """Return what the file holds of the Hessian at one time.
 
         The probes of a replica follow from (seed, replica, time) alone.
@@ -162,13 +165,13 @@ class Spectra(Probe):
 
         # One thread: the order of BLAS's sums, and with it the last bits, must not depend on their number.
         with threadpool_limits(limits=1, user_api="blas"):
-            rows = [self._all(run.system, run.state, k, stop.time) for k in range(self.ensemble.size)]
+            rows = [self._all(state, k, time) for k in range(self.ensemble.size)]
         names = rows[0]
         return {n: (names[n][0], np.stack([row[n][1] for row in rows])) for n in names}
 
-    def _all(self, system: System, state: State, position: int, time: float) -> dict[str, tuple[Any, Array]]:
+    def _all(self, state: State, position: int, time: float) -> dict[str, tuple[Any, Array]]:
         """Return what is measured of one replica, without the first axis."""
-        label, keys = int(self.ensemble.replica[position]), self.keys
+        label, keys, system = int(self.ensemble.replica[position]), self.keys, self.system
         stamp = int(np.float64(time).view(np.uint64))
         assert isinstance(system, HasHessian), "else record.hessian is refused"
         hessian = system.hessian(state, position)

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from langevin.core.engine import Run
 from langevin.core.ensemble import Ensemble
-from langevin.core.probe import Taken
+from langevin.core.probe import Run, Taken
 from langevin.core.schedule import Grid, Stop
 
 from .configurations import CONFIGURATION_TIME, StoredProbe, required

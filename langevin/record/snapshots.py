@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from langevin.core.engine import Run
+from langevin.core.probe import Run
 from langevin.core.schedule import Grid
 
 from .configurations import ConfigurationProbe, required

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from langevin.core.capabilities import ComparesAtLag
-from langevin.core.engine import Run
-from langevin.core.probe import Measurement, Taken, with_dimensions
+from langevin.core.probe import Measurement, Run, Taken, with_dimensions
 from langevin.core.schedule import Stop
 from langevin.core.system import Dimensions
 

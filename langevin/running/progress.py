@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from langevin.core.engine import Run
+from langevin.core.probe import Run
 from langevin.core.schedule import Schedule
 from langevin.machine.reports import Listener, Place, Saved, heard_by
 from langevin.record.recorder import Recorder

@@ -13,7 +13,7 @@ import xarray as xr
 from langevin.config.settings import Settings
 from langevin.core import engine
 from langevin.core.capabilities import HasCoordinates, MeasuresAtEnd
-from langevin.core.engine import Run
+from langevin.core.probe import Run
 from langevin.errors import Diverged, Interrupted, one_line
 from langevin.files import storage
 from langevin.files.paths import Paths

@@ -16,9 +16,9 @@ from langevin.config import run_files
 from langevin.config.build import build, load_data
 from langevin.config.settings import Settings
 from langevin.core.capabilities import HasFurtherDimensions, LoadsReferences, ReadsInputs
-from langevin.core.engine import Run
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
+from langevin.core.probe import Run
 from langevin.core.system import LoadedData, System
 from langevin.errors import UserError
 from langevin.files import provenance, storage

@@ -17,8 +17,8 @@ from langevin.code.user_code import Origin, changes
 from langevin.config.keys import shown, toml
 from langevin.config.settings import Settings
 from langevin.core.capabilities import BeginsFromConfiguration, LearnsFromData, StandsBeside
-from langevin.core.engine import Run
 from langevin.core.ensemble import Ensemble
+from langevin.core.probe import Run
 from langevin.core.system import Array, Beside
 from langevin.errors import UserError
 from langevin.files import storage
