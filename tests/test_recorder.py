@@ -242,7 +242,9 @@ def test_own_keys_of_record_stand_in_template_and_help(tmp_path: Path) -> None:
 
 def test_own_keys_of_record_add_to_those_of_every_system(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(walkers.Walkers, "Record", walkers.Walkers.Parameters)
-    with pytest.raises(UserError, match=r"Walkers\.Record: must derive from langevin\.config\.RecordKeys"):
+    with pytest.raises(
+        UserError, match=r"Walkers\.Record: must derive from langevin\.config\.sections\.RecordKeys"
+    ):
         run_files.load(walking())
 
 
