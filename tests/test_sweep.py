@@ -25,7 +25,8 @@ from langevin.files.paths import Paths
 from langevin.record import configurations
 from langevin.record.recorder import TAKEN
 from langevin.results import members as reading
-from langevin.sweep import combine, execution, names, simulation
+from langevin.running import single_run
+from langevin.sweep import combine, execution, names
 from langevin.sweep import member as member_module
 from langevin.sweep.executor import InProcess
 from langevin.systems.harmonic import Harmonic
@@ -437,7 +438,7 @@ def test_a_stopped_sweep_resumes_to_the_same_bits(
     given["output"]["path"] = str(tmp_path / "stopped.nc")
     single = langevin.run({**harmonic(), "output": {}})
     # In the second member: a member has as many stretches as times, at least.
-    paths = interrupted(given, monkeypatch, single.sizes["time"] + 3)
+    paths = interrupted(given, monkeypatch, single.sizes["configuration_time"] + 3)
     assert {p.name for p in paths.sweep.iterdir()} >= {
         "sweep.json",
         "member-0000.nc",
@@ -450,9 +451,11 @@ def test_a_stopped_sweep_resumes_to_the_same_bits(
         langevin.run(given)
     # Carried on, not begun anew.
     began: list[str] = []
-    execute = simulation.execute
+    execute = member_module.execution.execute
     with monkeypatch.context() as patch:
-        patch.setattr(simulation, "execute", lambda *a, **k: began.append(a[1].name) or execute(*a, **k))
+        patch.setattr(
+            member_module.execution, "execute", lambda *a, **k: began.append(a[1].name) or execute(*a, **k)
+        )
         langevin.resume(paths.result).close()
     assert began == ["member-0002.nc"]
     with langevin.open(tmp_path / "whole.nc") as whole, langevin.open(paths.result) as stopped:
@@ -531,7 +534,7 @@ def test_a_member_that_fails_can_be_tried_again(
         sweep={"dynamics.temperature": [0.5, 1.0, 2.0]},
         output={"path": str(tmp_path / "a.nc"), "checkpoint_interval": 0.0},
     )
-    execute = simulation.execute
+    execute = member_module.execution.execute
 
     def failing(settings: Any, *arguments: Any, **more: Any) -> Path:
         if settings.sweep is None and settings.dynamics.temperature == 1.0:
@@ -544,7 +547,7 @@ def test_a_member_that_fails_can_be_tried_again(
         return execute(settings, *arguments, **more)
 
     with monkeypatch.context() as patch:
-        patch.setattr(simulation, "execute", failing)
+        patch.setattr(member_module.execution, "execute", failing)
         with pytest.raises(
             LangevinError, match=r"1 of 3 members failed: .*= 1.0: the test .*resume.*tries again"
         ) as caught:
@@ -570,7 +573,7 @@ def test_if_all_fail_there_is_no_file(here: None, tmp_path: Path, monkeypatch: p
         raise LangevinError("the test wants it so")
 
     given = harmonic(sweep={"dynamics.temperature": [0.5]}, output={"path": str(tmp_path / "a.nc")})
-    monkeypatch.setattr(member_module.simulation, "_prepare", failing)
+    monkeypatch.setattr(single_run, "_prepare", failing)
     with pytest.raises(
         LangevinError, match=r"no member has measured anything; .*= 0.5: the test wants it so"
     ):
@@ -581,14 +584,14 @@ def test_if_all_fail_there_is_no_file(here: None, tmp_path: Path, monkeypatch: p
 def test_a_failure_is_one_line(here: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many its message has."""
     monkeypatch.chdir(tmp_path)
-    execute = simulation.execute
+    execute = member_module.execution.execute
 
     def failing(settings: Any, *arguments: Any, **more: Any) -> Path:
         if settings.sweep is None and settings.system.n == 5:
             raise LangevinError("2 faults\n  system.n: odd\n  system.m: even\n")
         return execute(settings, *arguments, **more)
 
-    monkeypatch.setattr(simulation, "execute", failing)
+    monkeypatch.setattr(member_module.execution, "execute", failing)
     with pytest.raises(LangevinError) as caught:
         langevin.run(harmonic(sweep={"system.n": [5, 12]}, output={"path": "a.nc"}))
     assert "system.n = 5: 2 faults; system.n: odd; system.m: even; the others are in" in str(caught.value)
