@@ -78,6 +78,23 @@ def slack(times: Array) -> Array:
     return np.asarray(np.maximum(typed, SPACINGS * np.spacing(np.abs(times))))
 
 
+def time_axis(stored: xr.DataArray) -> str:
+    """Return the name of the dimension that holds the times at which something is stored.
+
+    Of configurations and sketches it is configuration_time, in files of earlier versions time, which they
+    shared with the energy.
+
+    Raises
+    ------
+    ValueError
+        If there is no such dimension.
+    """
+    named = [str(dim) for dim in stored.dims if str(dim) == "time" or str(dim).endswith("_time")]
+    if len(named) != 1:
+        raise ValueError(f"dimensions {stored.dims}: needed: one of times, such as configuration_time")
+    return named[0]
+
+
 def ordered(values: xr.DataArray, dim: str) -> xr.DataArray:
     """Return values with the times along a dimension ascending.
 
@@ -104,7 +121,8 @@ def over_pairs(
     Parameters
     ----------
     stored : DataArray
-        Dimensions time, replica and one more; may be lazy: one time is read at a time. Times in any order.
+        Dimensions replica, one of times (`time_axis`) and one more; may be lazy: one time is read at a
+        time. Times in any order.
     waiting_times, lags : array_like, shape (waiting_time,) and (lag,)
     pair : callable
         Two arrays of shape (R, size), at t_w and at t_w + t → shape (R, …).
@@ -124,9 +142,10 @@ def over_pairs(
     ValueError
         If a stored time is not finite, or stands there twice.
     """
-    x = stored.transpose("time", "replica", ...)
+    axis = time_axis(stored)
+    x = stored.transpose(axis, "replica", ...)
     further = {} if further is None else further
-    times = StoredTimes(x["time"].to_numpy())
+    times = StoredTimes(x[axis].to_numpy(), axis)
     waiting, lag = np.asarray(waiting_times, dtype=float), np.asarray(lags, dtype=float)
     out = np.full((x.sizes["replica"], waiting.size, lag.size, *map(len, further.values())), np.nan)
     for i, start in enumerate(waiting):

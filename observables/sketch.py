@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from .pairs import over_pairs
+from .pairs import over_pairs, time_axis
 from .statistics import Array
 
 
@@ -23,7 +23,8 @@ def msd(sketch: xr.Dataset | xr.DataArray, waiting_times: Any, lags: Any) -> xr.
     Parameters
     ----------
     sketch : Dataset or DataArray
-        A result, or its variable `sketch`, dimensions time, replica, sketch_component. It is loaded whole.
+        A result, or its variable `sketch`, dimensions configuration_time, replica, sketch_component. It is
+        loaded whole.
     waiting_times, lags : array_like, shape (waiting_time,) and (lag,)
 
     Returns
@@ -57,9 +58,11 @@ def _sketch_of(given: xr.Dataset | xr.DataArray) -> xr.DataArray:
         if "sketch" not in given:
             raise ValueError("no variable 'sketch' in this dataset; needed: a run with record.sketch = k > 0")
         given = given["sketch"]
-    if set(given.dims) != {"time", "replica", "sketch_component"} or "degrees_of_freedom" not in given.attrs:
+    own = {"replica", "sketch_component"}
+    if not own < set(given.dims) or len(given.dims) != 3 or "degrees_of_freedom" not in given.attrs:
         raise ValueError(
-            f"{given.name!r} with dimensions {given.dims} is no sketch; needed: (time, replica, "
-            "sketch_component), with the attribute degrees_of_freedom"
+            f"{given.name!r} with dimensions {given.dims} is no sketch; needed: (configuration_time, "
+            "replica, sketch_component), with the attribute degrees_of_freedom"
         )
+    time_axis(given)
     return given

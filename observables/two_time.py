@@ -23,7 +23,7 @@ def msd(configuration: xr.DataArray, waiting_times: Any, lags: Any) -> xr.DataAr
     Parameters
     ----------
     configuration : DataArray
-        Dimensions time, replica, dof; may be lazy: one configuration is read at a time.
+        Dimensions configuration_time, replica, dof; may be lazy: one configuration is read at a time.
     waiting_times, lags : array_like, shape (waiting_time,) and (lag,)
 
     Returns

@@ -18,6 +18,7 @@ from langevin.core.capabilities import (
     DescribesVariables,
     HasCoordinates,
     HasFurtherDimensions,
+    HasObservables,
     HasRecordKeys,
     MeasuresAtWaiting,
 )
@@ -34,6 +35,7 @@ class Cages(
     HasRecordKeys,
     HasCoordinates,
     HasFurtherDimensions,
+    HasObservables,
     DescribesVariables,
     ComparesConfigurations,
     MeasuresAtWaiting,

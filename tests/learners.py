@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import numpy as np
 
 from langevin.config.keys import Section
 from langevin.config.sections import LangevinDynamics
-from langevin.core.capabilities import LearnsFromData
+from langevin.core.capabilities import ChecksSettings, LearnsFromData
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
 from langevin.core.system import Array, Model
 from langevin.systems.networks.data.base import Data
 
 
-class Linear(Model, LearnsFromData):
+class Linear(Model, ChecksSettings, LearnsFromData):
     """Logistic regression on the examples of each replica's sample."""
 
     data: ClassVar[str] = "synthetic"
@@ -26,6 +27,10 @@ class Linear(Model, LearnsFromData):
     def __init__(self, parameters: Any, dynamics: LangevinDynamics, ensemble: Ensemble, data: Data) -> None:
         self.ensemble, self.data = ensemble, data
         self.shape = (int(np.prod(data.train.inputs.shape[1:])), data.classes)
+
+    @classmethod
+    def check(cls, settings: Any) -> Iterable[str]:
+        return ()
 
     def initial_configuration(self, noise: Noise) -> Array:
         return np.zeros((self.ensemble.size, self.shape[0] * self.shape[1]))

@@ -94,7 +94,7 @@ def ending(path: Path | None = None, **sections: Any) -> dict[str, Any]:
 
 def test_it_is_stored_without_a_time() -> None:
     found = langevin.run(ending(record={"configurations": "always"}))
-    last = np.abs(found["configuration"].isel(time=-1).to_numpy())
+    last = np.abs(found["configuration"].isel(configuration_time=-1).to_numpy())
     assert found["farthest"].dims == ("replica",)
     assert found["quantile"].dims == ("replica", "part")
     np.testing.assert_array_equal(found["farthest"], last.max(axis=1))

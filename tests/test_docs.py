@@ -116,11 +116,24 @@ def test_every_run_file_has_a_smoke_version() -> None:
             assert (ROOT / "runs/smoke" / Path(file).name).exists(), file
 
 
+def leave_modules(document: str, folder: Path) -> list[str]:
+    """Write the blocks of Python that begin with the name of a file; return the others."""
+    session = []
+    for block in blocks(document, "python"):
+        file = re.match(r"# (\w+\.py)\n", block)
+        if file:
+            (folder / file[1]).write_text(block)
+        else:
+            session.append(block)
+    return session
+
+
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_run_files_in_documents_validate(
     document: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    leave_modules(document, tmp_path)
     for block in blocks(document, "toml"):
         given = tomllib.loads(block)
         system = given["system"]
@@ -137,13 +150,8 @@ def test_python_in_documents_runs(document: str, tmp_path: Path, monkeypatch: py
     (tmp_path / "runs").symlink_to(ROOT / "runs")
     monkeypatch.syspath_prepend(tmp_path)
     namespace: dict[str, object] = {"__name__": "documented"}
-    for block in blocks(document, "python"):
-        # A block that begins with a file name is that file; the others are one session.
-        file = re.match(r"# (\w+\.py)\n", block)
-        if file:
-            (tmp_path / file[1]).write_text(block)
-        else:
-            exec(compile(block, document, "exec"), namespace)
+    for block in leave_modules(document, tmp_path):
+        exec(compile(block, document, "exec"), namespace)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

@@ -36,8 +36,8 @@ def test_it_reads_back(path: Path, tmp_path: Path) -> None:
     assert said(path, "-o", target, "--replica", 2, "--every", 3) == (0, f"{target} (12 frames)\n")
     with langevin.open(path) as found, gsd.hoomd.open(target, "r") as frames:
         x, mixture = found["configuration"].sel(replica=2), BoxedMixture.of(found["configuration"])
-        assert len(frames) == 12 == len(found["time"][::3])
-        for frame, time in zip(frames, found["time"].values[::3], strict=True):
+        assert len(frames) == 12 == len(found["configuration_time"][::3])
+        for frame, time in zip(frames, found["configuration_time"].values[::3], strict=True):
             assert frame.log["time"][0] == time
             assert frame.configuration.step == round(time / 0.005)
             np.testing.assert_array_equal(frame.configuration.box, np.float32([mixture.box] * 3 + [0] * 3))
@@ -47,7 +47,7 @@ def test_it_reads_back(path: Path, tmp_path: Path) -> None:
             assert (np.abs(inside) <= np.float32(mixture.box / 2)).all()
             unwrapped = inside + mixture.box * frame.particles.image
             # Single precision inside a box of edge 3.5: half a unit of the last of 24 bits.
-            expected = x.sel(time=time).values.reshape(50, 3)
+            expected = x.sel(configuration_time=time).values.reshape(50, 3)
             np.testing.assert_allclose(unwrapped, expected, rtol=0, atol=2**-24 * 2)
     assert [p.name for p in tmp_path.iterdir()] == ["a.gsd"]
 

@@ -47,9 +47,9 @@ def judged(given: dict[str, Any], key: str, value: Any) -> str:
         return "several lines" if any("\n" in fault for fault in error.faults) else ""
     dynamics, record = settings.dynamics, settings.record
     grids = record.times, record.waiting_times, record.lags
-    further = record.hessian, record.snapshot_grid(dynamics)
-    plan = Schedule.build(*grids, dynamics.t_max, getattr(dynamics, "time_step", None), *further)
-    return "" if all(map(math.isfinite, plan.times)) else "times that are not finite"
+    further = {"hessian_time": record.hessian, "snapshot_time": record.snapshot_grid(dynamics)}
+    plan = Schedule.build(*grids, dynamics.t_max, getattr(dynamics, "time_step", None), further)
+    return "" if all(math.isfinite(stop.time) for stop in plan.stops) else "times that are not finite"
 
 
 @pytest.mark.parametrize("name", sorted(set(registry.names()) - {"curve", "network_curve"}))

@@ -309,7 +309,7 @@ class Frames:
 
     def __init__(self, replicas: int, dof: int) -> None:
         self.shape = (replicas, dof)
-        self.stored = storage.Stored("snapshot", "dof", dof, {}, lambda x: x, "snapshot_time", (0,))
+        self.stored = storage.Stored("snapshot", "dof", dof, {}, "snapshot_time", (0,))
 
 
 @pytest.mark.parametrize("shape", [(18, 30_000_000), (1, 600_000_000), (100_000, 10_000)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from test_restart import assert_same, interrupted
 
 import langevin
 from langevin.config import build, run_files
+from langevin.core.capabilities import HasFurtherDimensions, MeasuresAtWaiting
 from langevin.core.dynamics import Langevin
 from langevin.core.ensemble import Ensemble
 from langevin.core.schedule import Grid, Schedule
@@ -55,7 +57,7 @@ def test_they_are_in_the_file_with_their_coordinates(found: xr.Dataset) -> None:
 
 
 def test_a_model_compares_in_its_own_way_and_the_response_is_added(found: xr.Dataset) -> None:
-    at = found["configuration"].sel(time=0.1).values, found["configuration"].sel(time=0.15).values
+    at = tuple(found["configuration"].sel(configuration_time=t).values for t in (0.1, 0.15))
     expected = particles.compare(particles.BoxedMixture.of(found["configuration"]), *at)
     for name, value in expected.items():
         np.testing.assert_array_equal(found[name].values[:, 1, 1], value)
@@ -124,19 +126,23 @@ def test_a_sweep_carries_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert export.save(member, tmp_path / "a.gsd", every=40) == 1
 
 
+G = ("pair", "distance")
+
+
 @pytest.fixture
 def recorder() -> Recorder:
     schedule = Schedule.build(Grid(values=(0.0, 1.0)), Grid(values=(0.0,)), Grid(values=(1.0,)), 2.0, 1.0)
-    return Recorder(schedule, Ensemble.regular(2, 2, 1), {"g": ("pair", "distance")})
+    return Recorder(schedule, Ensemble.regular(2, 2, 1), {"g": G})
 
 
 def test_shapes_stay_strict(recorder: Recorder) -> None:
-    recorder.wait(0, {"g": np.ones((2, 3, 5))})
+    store = partial(recorder.store, ("waiting_time",), (0,))
+    store({"g": (G, np.ones((2, 3, 5)))})
     for wrong in ((2, 3, 4), (2, 3), (2,), (3, 3, 5), (2, 5, 3)):
         with pytest.raises(LangevinError, match=r"'g' has shape .*each of pair, distance, \(2, 3, 5\)"):
-            recorder.wait(0, {"g": np.ones(wrong)})
+            store({"g": (G, np.ones(wrong))})
     with pytest.raises(LangevinError, match=r"'e' has shape \(2, 3\); needed: one value per replica, \(2,\)"):
-        recorder.measure(recorder.schedule.stops[0], {"e": np.ones((2, 3))})
+        recorder.store(("time",), (0,), {"e": ((), np.ones((2, 3)))})
     with pytest.raises(LangevinError, match=r"'pair' has shape \(2,\) along 'pair'; needed: .*pair \(3\)"):
         recorder.dataset({}, {"pair": ("pair", np.array(["AA", "BB"]), {})})
     made = recorder.dataset({}, {"pair": ("pair", np.array(["AA", "AB", "BB"]), {})})
@@ -146,7 +152,7 @@ def test_shapes_stay_strict(recorder: Recorder) -> None:
 def test_coordinates_fix_the_sizes_first(recorder: Recorder) -> None:
     recorder.dataset({}, {"distance": ("distance", np.arange(4.0), {})})
     with pytest.raises(LangevinError, match=r"'g' has shape \(2, 3, 5\)"):
-        recorder.wait(0, {"g": np.ones((2, 3, 5))})
+        recorder.store(("waiting_time",), (0,), {"g": (G, np.ones((2, 3, 5)))})
 
 
 @pytest.mark.parametrize("dim", ["lag", "mode", "two words"])
@@ -160,4 +166,4 @@ def test_a_model_without_any_has_none() -> None:
         run_files.load({**caged(), "system": {"name": "harmonic", "n": 3}}), Ensemble.regular(1, 1, 1)
     )
     assert isinstance(system, Langevin) and not isinstance(system.model, Cages)
-    assert system.dimensions() == {} and system.at_waiting(system.initial_state(None)) == {}  # type: ignore[arg-type]
+    assert not isinstance(system, HasFurtherDimensions | MeasuresAtWaiting)

@@ -15,6 +15,7 @@ from test_restart import assert_same, interrupted
 import langevin
 from langevin.config import build, run_files
 from langevin.config.keys import HessianKeys
+from langevin.core.capabilities import HasHessian
 from langevin.core.ensemble import Ensemble
 from langevin.core.schedule import Grid, Schedule
 from langevin.errors import ConfigError, Diverged, UserError
@@ -349,8 +350,8 @@ def test_neither_threads_nor_other_replicas_matter(keys: dict[str, int]) -> None
     for ensemble in (whole, Ensemble.regular(4, 2, 3, threads=2), whole.subset(np.array([3, 1]))):
         system = build.build(settings, ensemble)
         state = system.initial_state(None)  # type: ignore[arg-type]
-        found.append(Spectra(settings.record, ensemble).measure(system, state, 0.0))
-    later = Spectra(settings.record, ensemble).measure(system, state, 1.0)
+        found.append(Spectra(settings.record, ensemble, system).measure(state, 0.0))
+    later = Spectra(settings.record, ensemble, system).measure(state, 1.0)
     if keys:
         # The same state, other probes.
         assert (later["hessian_trace"][1] != found[2]["hessian_trace"][1]).all()
@@ -425,12 +426,14 @@ def test_zero_modes_do_not_count_as_negative() -> None:
 
 def test_times_are_added_to_the_schedule() -> None:
     none = Grid(values=())
-    made = Schedule.build(
-        none, Grid(values=(2.0,)), Grid(values=(1.0,)), 10.0, 1.0, Grid(values=(0.0, 3.0, 7.0))
-    )
-    assert made.times.tolist() == [0, 2, 3, 7, 10] and made.hessian_times.tolist() == [0, 3, 7]
-    assert [stop.hessian for stop in made.stops] == [0, None, 1, 2, None]
-    assert Schedule.build(none, none, none, 10.0, None).hessian_times.size == 0
+    further = {"hessian_time": Grid(values=(0.0, 3.0, 7.0))}
+    grids = none, Grid(values=(2.0,)), Grid(values=(1.0,))
+    made = Schedule.build(*grids, 10.0, 1.0, further, ["hessian_time"])
+    assert [stop.time for stop in made.stops] == [0, 2, 3, 7, 10]
+    assert made.axes["hessian_time"].tolist() == [0, 3, 7]
+    # Where a spectrum is measured the energy is, too; at a waiting time it is not.
+    assert made.times.tolist() == [0, 3, 7, 10]
+    assert [stop.due.get("hessian_time") for stop in made.stops] == [0, None, 1, 2, None]
 
 
 @pytest.mark.parametrize(
@@ -464,7 +467,7 @@ def test_what_does_not_fit_into_memory_is_refused_before_the_run(monkeypatch: py
     import psutil
 
     keys = HessianKeys(hessian_exact=20_000, hessian_steps=64)
-    measure = Spectra(keys, Ensemble.regular(1, 1, 0))
+    measure = Spectra(keys, Ensemble.regular(1, 1, 0), None)  # type: ignore[arg-type]
     free = psutil.virtual_memory()._replace(available=2**30)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
     measure.require_room(5000)
@@ -477,13 +480,13 @@ def test_what_does_not_fit_into_memory_is_refused_before_the_run(monkeypatch: py
 
 
 def test_a_hessian_that_is_not_finite_ends_the_run() -> None:
-    class Broken:
+    class Broken(HasHessian):
         def hessian(self, state: Any, position: int) -> Matrix:
             return Matrix(np.full((3, 3), np.inf))
 
-    measure = Spectra(HessianKeys(), Ensemble.regular(2, 1, 0))
+    measure = Spectra(HessianKeys(), Ensemble.regular(2, 1, 0), Broken())  # type: ignore[arg-type]
     with pytest.raises(Diverged, match="Hessian of replica 0 at t = 2"):
-        measure.measure(Broken(), None, 2.0)  # type: ignore[arg-type]
+        measure.measure(None, 2.0)
 
 
 def test_the_spectrum_of_a_matrix_reads_like_one() -> None:

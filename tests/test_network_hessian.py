@@ -282,8 +282,8 @@ def test_threads_do_not_change_a_bit(keys: dict[str, int]) -> None:
     for threads in (1, 2):
         torch.set_num_threads(threads)
         net, noise = built(made, threads)
-        measure = Spectra(made.record, net.ensemble)
-        found.append(measure.measure(net, net.initial_state(noise), 0.0))  # type: ignore[arg-type]
+        measure = Spectra(made.record, net.ensemble, net)
+        found.append(measure.measure(net.initial_state(noise), 0.0))
         assert torch.get_num_threads() == threads
     for name, (_, values) in found[0].items():
         np.testing.assert_array_equal(found[1][name][1], values)

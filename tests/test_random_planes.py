@@ -132,7 +132,7 @@ def test_the_file_of_a_network(net: Path, tmp_path: Path) -> None:
     assert found.attrs["direction_seed"] == 4 and found.attrs["normalisation"].startswith("filter: ")
     assert found["x"].attrs["units"] == "1" and found.attrs["space"] == "flat"
     with langevin.open(net) as run:
-        x = run["configuration"].sel(replica=1).isel(time=-1).to_numpy()
+        x = run["configuration"].sel(replica=1).isel(configuration_time=-1).to_numpy()
     directions = found["direction"].to_numpy()
     # Linear(784, 5), its bias, norm, then Linear(5, classes).
     first = (directions[:, : 784 * 5].reshape(2, 5, 784), x[: 784 * 5].reshape(5, 784))
@@ -159,7 +159,7 @@ def test_on_a_sphere_directions_are_tangent(tmp_path: Path) -> None:
     assert not (tmp_path / "p.nc").exists()
     found = plane(spins, "--normalise", "none", "--grid", 3, tmp_path / "p.nc")
     with langevin.open(spins) as run:
-        x = run["configuration"].isel(time=-1, replica=0).to_numpy()
+        x = run["configuration"].isel(configuration_time=-1, replica=0).to_numpy()
     # Off by the square of the step, and by rounding over it.
     directions = found["direction"].to_numpy()
     np.testing.assert_allclose(directions @ x / (x @ x), 0, atol=1e-9)

@@ -38,7 +38,7 @@ def test_waiting_time_observables_and_coordinates_reach_the_file(tmp_path: Path)
     given = {**walking(examples=30), "output": {"path": str(tmp_path / "a.nc")}}
     langevin.run(given).close()
     with xr.open_dataset(tmp_path / "a.nc") as found:
-        x = found["configuration"].sel(time=found["waiting_time"]).isel(dof=slice(30))
+        x = found["configuration"].sel(configuration_time=found["waiting_time"]).isel(dof=slice(30))
         assert found["spread"].dims == ("replica", "waiting_time")
         np.testing.assert_array_equal(found["spread"], x.std("dof").transpose("replica", "waiting_time"))
         np.testing.assert_array_equal(found["spread_error"], found["spread"] / np.sqrt(60))
@@ -82,7 +82,7 @@ def test_a_system_says_the_units_of_its_times(tmp_path: Path, monkeypatch: pytes
                 assert found[name].attrs["long_name"]
             assert found["sample"].attrs["made_of"] == "nothing"
             assert found["scaled_time"].attrs["units"] == "1"
-            assert float(found["energy"].sel(time=4.0, replica=0)) > 0
+            assert float(found["energy"].sel(time=1.0, replica=0)) > 0
 
     check(paths.checkpoint)
     simulation.resume(paths.result).close()
@@ -145,6 +145,9 @@ def test_a_class_without_what_is_optional_runs() -> None:
     xr.testing.assert_equal(bare["msd"], whole["msd"].drop_vars("scaled_lag"))
 
 
+AT_WAITING = ("waiting_time",)
+
+
 @pytest.fixture
 def recorder() -> Recorder:
     schedule = Schedule.build(Grid((1.0,)), Grid((0.0, 1.0)), Grid((1.0,)), 2.0, 1.0)
@@ -159,14 +162,14 @@ def test_observables_that_no_file_can_hold_are_refused(recorder: Recorder) -> No
         ("a b", np.zeros(2), "plain word"),
     ):
         with pytest.raises(LangevinError, match=said):
-            recorder.wait(0, {name: value})
-    recorder.wait(0, {"noise": np.zeros(2)})
+            recorder.store(AT_WAITING, (0,), {name: ((), value)})
+    recorder.store(AT_WAITING, (0,), {"noise": ((), np.zeros(2))})
     with pytest.raises(LangevinError, match="'noise' is measured twice"):
-        recorder.measure(recorder.schedule.stops[0], {"noise": np.zeros(2)})
+        recorder.store(("time",), (0,), {"noise": ((), np.zeros(2))})
 
 
 def test_coordinates_that_do_not_fit_are_refused(recorder: Recorder) -> None:
-    recorder.wait(0, {"noise": np.zeros(2)})
+    recorder.store(AT_WAITING, (0,), {"noise": ((), np.zeros(2))})
     faults: list[tuple[Coordinates, str]] = [
         (
             {"clock": ("time", np.zeros(7), {})},
@@ -239,7 +242,9 @@ def test_own_keys_of_record_stand_in_template_and_help(tmp_path: Path) -> None:
 
 def test_own_keys_of_record_add_to_those_of_every_system(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(walkers.Walkers, "Record", walkers.Walkers.Parameters)
-    with pytest.raises(UserError, match=r"Walkers\.Record: must derive from langevin\.config\.RecordKeys"):
+    with pytest.raises(
+        UserError, match=r"Walkers\.Record: must derive from langevin\.config\.sections\.RecordKeys"
+    ):
         run_files.load(walking())
 
 

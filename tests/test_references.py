@@ -18,7 +18,7 @@ from test_recorder import walking
 from test_restart import assert_same, interrupted
 
 from langevin.config import run_files
-from langevin.core import engine
+from langevin.core import probe
 from langevin.errors import LangevinError, StorageError
 from langevin.files import storage
 from langevin.files.paths import Paths
@@ -224,7 +224,7 @@ def test_room_is_used_again_once_no_checkpoint_relies_on_it(tmp_path: Path) -> N
 
 def test_references_are_let_go_after_their_last_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those without a pair are not made at all; on resuming, those that are needed come back."""
-    made, most, runs, record = [], [], [], engine.record
+    made, most, runs, measure = [], [], [], probe.Run.measure
 
     def reference(self: Any, state: Any) -> Any:
         made.append(len(made))
@@ -232,11 +232,11 @@ def test_references_are_let_go_after_their_last_pair(tmp_path: Path, monkeypatch
 
     def watched(run: Any, stop: Any) -> None:
         most.append(len(run.references))
-        record(run, stop)
+        measure(run, stop)
         runs.append(run)
 
     monkeypatch.setattr(walkers.Walkers, "reference", reference)
-    monkeypatch.setattr(engine, "record", watched)
+    monkeypatch.setattr(probe.Run, "measure", watched)
     given = walking(waiting_times=list(np.arange(0.0, 21.0)), lags=[2.0, 3.0])
     given["output"] = {"path": str(tmp_path / "whole.nc"), "figure": False}
     simulation.execute(run_files.load(given))
@@ -318,7 +318,7 @@ def test_a_checkpoint_of_the_layout_before_is_refused(
     with monkeypatch.context() as patch:
         patch.setattr(storage, "CHECKPOINT_FORMAT", 1)
         paths = stopped(tmp_path, monkeypatch)
-    with pytest.raises(StorageError, match=r"another version of langevin \(format 1, here 5\)"):
+    with pytest.raises(StorageError, match=r"another version of langevin \(format 1, here 6\)"):
         simulation.resume(paths.result)
 
 

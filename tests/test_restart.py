@@ -37,7 +37,10 @@ SECONDS = 1.0
 #: Seconds, at least, that are measured to find out what a run takes.
 PROBED = 0.2
 #: `python -m langevin` in small stretches.
-PROGRAM = f"from langevin import cli, pace; pace.STRETCH = {STRETCH}; cli.main()"
+PROGRAM = (
+    "from langevin.commands import cli; from langevin.machine import pace; "
+    f"pace.STRETCH = {STRETCH}; cli.main()"
+)
 
 NETWORKS = [name for name in sorted(registry.names()) if learns(name)]
 

@@ -19,13 +19,13 @@ import langevin
 from langevin.config import run_files
 from langevin.errors import ConfigError, LangevinError, StorageError, UserError
 from langevin.observables import sketch as estimates
-from langevin.record import trajectory
+from langevin.record import configurations
 from langevin.record.sketch import BLOCK, hashed, sketch
 from langevin.sweep import simulation
 
 Maker = Callable[..., dict[str, Any]]
 Array = np.ndarray
-DIMS = ("time", "replica", "sketch_component")
+DIMS = ("configuration_time", "replica", "sketch_component")
 
 
 def walking(folder: Path, **record: Any) -> dict[str, Any]:
@@ -127,15 +127,16 @@ def test_runs_have_the_stated_error(name: str, small: Maker) -> None:
     flat = x.to_numpy().reshape(-1, x.sizes["dof"])
 
     def estimate(key: int) -> Array:
-        components = sketch(flat, k, key).reshape(x.sizes["time"], x.sizes["replica"], k)
-        coordinates = {"time": x["time"], "replica": x["replica"]}
+        components = sketch(flat, k, key).reshape(x.sizes["configuration_time"], x.sizes["replica"], k)
+        coordinates = {name: x[name] for name in ("configuration_time", "replica")}
         about = {"degrees_of_freedom": x.sizes["dof"]}
         stored = xr.DataArray(components, coordinates, DIMS, "sketch", about)
         return estimates.msd(stored, waiting, exact["lag"])[0, :, 0].to_numpy()
 
     relative = np.array([estimate(key) for key in range(300)]) / exact[0, :, 0].to_numpy() - 1
     for i, start in enumerate(waiting):
-        squared = (x.sel(time=start) - x.sel(time=start + 0.1, method="nearest"))[0].to_numpy() ** 2
+        at = [x.sel(configuration_time=t, method="nearest") for t in (start, start + 0.1)]
+        squared = (at[0] - at[1])[0].to_numpy() ** 2
         variance = 2 / k * (1 - np.sum(squared**2) / np.sum(squared) ** 2)
         assert 0 < variance < 2 / k
         assert abs(z_score(relative[:, i], 0.0)) < SIGMAS
@@ -154,11 +155,11 @@ def test_the_file_holds_the_sketch_of_every_configuration(tmp_path: Path) -> Non
         assert np.isfinite(stored).all()
         # 4 → 20 was not among the pairs; 7.5 was not stored.
         msd = estimates.msd(found, [4.0, 7.5], [1.0, 16.0])
-        exact = (x[0] - found["configuration"].sel(time=4.0)[0].to_numpy()) ** 2
+        exact = (x[0] - found["configuration"].sel(configuration_time=4.0)[0].to_numpy()) ** 2
         assert msd.dims == ("replica", "waiting_time", "lag")
         # A single hash, with an error of at most √(2/2048) = 1/32.
         assert float(msd[0, 0, 1]) == pytest.approx(exact.mean(), rel=SIGMAS / 32)
-        difference = stored.sel(time=20.0) - stored.sel(time=4.0)
+        difference = stored.sel(configuration_time=20.0) - stored.sel(configuration_time=4.0)
         np.testing.assert_allclose(msd[:, 0, 1], np.sum(difference**2, axis=1) / 50, rtol=1e-14)
         assert msd.sel(waiting_time=7.5).isnull().all()
         assert msd.attrs["relative_error"] == 1 / 32
@@ -216,11 +217,11 @@ def test_no_configuration_is_asked_for_in_vain(
         asked.append(state)
         return state
 
-    monkeypatch.setattr(trajectory, "TRAJECTORY_LIMIT", 1000)
+    monkeypatch.setattr(configurations, "TRAJECTORY_LIMIT", 1000)
     monkeypatch.setattr(walkers.Walkers, "configuration", configuration)
     monkeypatch.setattr(walkers.Walkers, "dof", 50, raising=False)
     found = langevin.run(walking(tmp_path, **record))
-    assert len(asked) == calls * found.sizes["time"]
+    assert len(asked) == calls * found.sizes.get("configuration_time", 0)
     assert ("sketch" in found) == (record["sketch"] > 0)
     assert ("configuration" in found) == (record.get("configurations") == "always")
 
@@ -280,7 +281,7 @@ def test_a_size_that_a_system_states_must_be_its_own(tmp_path: Path, monkeypatch
     with pytest.raises(LangevinError, match=r"configuration has shape \(3, 50\); needed: \(3, 49\)"):
         langevin.run(given)
     monkeypatch.setattr(walkers.Walkers, "configuration", lambda self, state: None)
-    with pytest.raises(LangevinError, match="no configuration, though it stated"):
+    with pytest.raises(LangevinError, match="no configuration that could be measured"):
         langevin.run(given)
 
 

@@ -32,12 +32,12 @@ def test_snapshots_are_the_configurations_at_their_times() -> None:
     assert found["snapshot"].dims == ("snapshot_time", "replica", "dof")
     assert found["snapshot"].dtype == np.float64
     np.testing.assert_array_equal(found["snapshot_time"], [0.0, 1.0, 2.7])
-    at = found["configuration"].sel(time=found["snapshot_time"])
+    at = found["configuration"].sel(configuration_time=found["snapshot_time"])
     np.testing.assert_array_equal(found["snapshot"], at)
     assert np.ptp(found["snapshot"].values, axis=0).min() > 0
     without = langevin.run(harmonic())
     # They only add stops: the trajectory is the one without them.
-    assert 2.7 not in without["time"]
+    assert 2.7 not in without["configuration_time"] and 2.7 in found["time"]
     np.testing.assert_array_equal(found["energy"].sel(time=without["time"]), without["energy"])
 
 
@@ -119,7 +119,7 @@ def test_members_of_an_ensemble_are_collected(small: Maker) -> None:
     found = langevin.run(given)
     np.testing.assert_array_equal(found["snapshot_time"], [3, 9, 15])
     assert found["snapshot_time"].attrs["units"] == "steps"
-    at = found["configuration"].sel(time=found["snapshot_time"])
+    at = found["configuration"].sel(configuration_time=found["snapshot_time"])
     np.testing.assert_array_equal(found["snapshot"], at)
     assert np.ptp(at.values, axis=0).min() > 0
 
@@ -163,7 +163,7 @@ def test_faults_are_one_line(
 def test_times_are_united_on_steps() -> None:
     """Two that round to the same step are one."""
     grids = Grid(values=(1.0,)), Grid(values=(0.0,)), Grid(values=(0.5,))
-    made = Schedule.build(*grids, 2.0, 0.1, snapshots=Grid(values=(0.31, 0.29, 1.0)))
-    np.testing.assert_array_equal(made.snapshot_times, [0.3, 1.0])
-    assert [(s.time, s.snapshot) for s in made.stops if s.snapshot is not None] == [(0.3, 0), (1.0, 1)]
-    assert made.hessian_times.size == 0
+    made = Schedule.build(*grids, 2.0, 0.1, {"snapshot_time": Grid(values=(0.31, 0.29, 1.0))})
+    np.testing.assert_array_equal(made.axes["snapshot_time"], [0.3, 1.0])
+    due = [(stop.time, stop.due.get("snapshot_time")) for stop in made.stops]
+    assert [at for at in due if at[1] is not None] == [(0.3, 0), (1.0, 1)]

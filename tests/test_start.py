@@ -59,7 +59,7 @@ def continued(path: Path, start: dict[str, Any] | None = None, **sections: Any) 
 def test_a_run_begins_where_another_was(first: Path, start: dict[str, Any], time: float) -> None:
     with simulation.open(first) as before:
         found = langevin.run(continued(first, start))
-        there = before.sel(time=time)
+        there = before.sel(time=time, configuration_time=time)
         np.testing.assert_array_equal(found["configuration"][0], there["configuration"])
         np.testing.assert_array_equal(found["energy"][:, 0], there["energy"])
     assert found["time"][0] == 0

@@ -22,7 +22,7 @@ from langevin.core.capabilities import HasObservables
 from langevin.errors import ConfigError, Diverged, LangevinError, UserError
 from langevin.files import manifest
 from langevin.files.paths import Paths
-from langevin.record import trajectory
+from langevin.record import configurations
 from langevin.record.recorder import TAKEN
 from langevin.results import members as reading
 from langevin.running import execution as running
@@ -184,7 +184,7 @@ def test_configurations_are_stored_while_all_members_together_stay_small(
     given = harmonic(sweep={"dynamics.temperature": [0.5, 1.0]})
     size = alone(given, {})["configuration"].nbytes
     for limit, stored in ((2 * size, True), (2 * size - 1, False)):
-        monkeypatch.setattr(trajectory, "TRAJECTORY_LIMIT", limit)
+        monkeypatch.setattr(configurations, "TRAJECTORY_LIMIT", limit)
         assert ("configuration" in langevin.run(given)) is stored
 
 
@@ -438,7 +438,7 @@ def test_a_stopped_sweep_resumes_to_the_same_bits(
     given["output"]["path"] = str(tmp_path / "stopped.nc")
     single = langevin.run({**harmonic(), "output": {}})
     # In the second member: a member has as many stretches as times, at least.
-    paths = interrupted(given, monkeypatch, single.sizes["time"] + 3)
+    paths = interrupted(given, monkeypatch, single.sizes["configuration_time"] + 3)
     assert {p.name for p in paths.sweep.iterdir()} >= {
         "sweep.json",
         "member-0000.nc",

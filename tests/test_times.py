@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from langevin.config import run_files
 from langevin.core import times as moments
-from langevin.core.engine import Run, record
+from langevin.core.capabilities import ComparesAtLag
+from langevin.core.noise import Noise
+from langevin.core.probe import Run
 from langevin.core.schedule import Grid, Schedule
 from langevin.errors import ConfigError, UserError
 from langevin.observables import aging, pairs, two_time
@@ -50,6 +52,10 @@ def faults(given: dict[str, Any]) -> list[str]:
     return caught.value.faults
 
 
+def stops(plan: Schedule) -> list[float]:
+    return [stop.time for stop in plan.stops]
+
+
 # Where any time can be reached.
 
 
@@ -70,11 +76,13 @@ def test_lags_are_kept_beside_late_waiting_times() -> None:
 def test_two_ways_to_the_same_time_are_one_stop() -> None:
     plan = Schedule.build(Grid((0.3, 0.7)), Grid((0.1, 0.2, 0.3)), Grid((0.1, 0.2, 0.4)), 0.7, None)
     # 0.1 + 0.2, 0.2 + 0.1, 0.3; 0.1 + 0.4 and 0.3 + 0.2; 0.3 + 0.4 = 0.7000000000000001 is the end.
-    assert plan.times.tolist() == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]
+    assert stops(plan) == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]
+    assert plan.times.tolist() == [0.0, 0.3, 0.7]
     assert sorted(plan.stops[3].pairs) == [(0, 1), (1, 0)] and plan.stops[3].waiting == 2
     assert sorted(plan.stops[-1].pairs) == [(2, 2)]
     both = Schedule.build(NONE, Grid((1.0, 10.0)), Grid((1.0, 10.0)), 30.0, None)
-    assert both.times.tolist() == [0.0, 1.0, 2.0, 10.0, 11.0, 20.0, 30.0]
+    assert stops(both) == [0.0, 1.0, 2.0, 10.0, 11.0, 20.0, 30.0]
+    assert both.times.tolist() == [0.0, 30.0]
 
 
 def test_times_of_a_list_are_taken_as_they_are() -> None:
@@ -102,14 +110,11 @@ def test_every_lag_that_is_told_from_nothing_is_met(w: float, lags: list[float],
 
 
 def test_the_lag_that_was_asked_for_reaches_the_system() -> None:
-    class Clock:
+    class Clock(ComparesAtLag):
         """Notes what it is asked."""
 
         def __init__(self) -> None:
             self.asked: list[float] = []
-
-        def measure(self, state: float) -> dict[str, Any]:
-            return {}
 
         def reference(self, state: float) -> float:
             return state
@@ -120,13 +125,17 @@ def test_the_lag_that_was_asked_for_reaches_the_system() -> None:
 
     from langevin.core.ensemble import Ensemble
     from langevin.record.recorder import Recorder
+    from langevin.record.two_time import TwoTime
 
-    plan = Schedule.build(NONE, Grid((1e6,)), Grid((1e-9, 3e-7)), 1.1e6, None)
-    system: Any = Clock()
-    run = Run(system, plan, Recorder(plan, Ensemble.regular(1, 1, 0)), noise=None, state=0.0)  # type: ignore[arg-type]
+    plan, ensemble = (
+        Schedule.build(NONE, Grid((1e6,)), Grid((1e-9, 3e-7)), 1.1e6, None),
+        Ensemble.regular(1, 1, 0),
+    )
+    system, noise = Clock(), Noise(0, ensemble.replica)
+    run = Run(system, ensemble, plan, [TwoTime({})], Recorder(plan, ensemble), noise, 0.0)  # type: ignore[arg-type]
     for stop in plan.stops:
         run.state = stop.time
-        record(run, stop)
+        run.measure(stop)
     assert system.asked == [1e-9, 3e-7]
 
 

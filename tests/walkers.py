@@ -10,11 +10,18 @@ from numpy.typing import NDArray
 
 from langevin.config.keys import DynamicsKeys, Section, key
 from langevin.config.sections import RecordKeys
-from langevin.core.capabilities import HasCoordinates, HasRecordKeys, MeasuresAtWaiting
+from langevin.core.capabilities import (
+    HasCoordinates,
+    HasRecordKeys,
+    LoadsReferences,
+    MeasuresAtWaiting,
+    RunsOnDevice,
+)
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
 from langevin.core.schedule import Schedule
 from langevin.core.system import Array, Attributes, Coordinates, System
+from langevin.machine import processor
 
 
 class Bare(System):
@@ -68,8 +75,10 @@ class Bare(System):
         return saved["x"]
 
 
-class Walkers(Bare, HasRecordKeys, MeasuresAtWaiting, HasCoordinates):
+class Walkers(Bare, HasRecordKeys, MeasuresAtWaiting, HasCoordinates, LoadsReferences, RunsOnDevice):
     """Random walkers with keys, measurements and coordinates of their own."""
+
+    device_name = processor.device()
 
     class Record(RecordKeys):
         examples: int = key("walkers that the spread is measured on", default=20, ge=1)
@@ -77,6 +86,9 @@ class Walkers(Bare, HasRecordKeys, MeasuresAtWaiting, HasCoordinates):
     def __init__(self, parameters: Any, dynamics: Any, ensemble: Ensemble, record: Any) -> None:
         super().__init__(parameters, dynamics, ensemble)
         self.examples = record.examples
+
+    def load_reference(self, saved: NDArray[Any]) -> Array:
+        return saved
 
     def at_waiting(self, state: Array) -> dict[str, Array]:
         part = state[:, : self.examples]

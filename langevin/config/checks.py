@@ -38,6 +38,8 @@ def cross_faults(settings: Settings) -> Iterable[str]:
     if dynamics is None:
         return
     yield from record_faults(settings)
+    for probe in settings.probes:
+        yield from probe.probe_class.check(settings, probe.keys)
     yield from start_faults(settings)
     needed = [settings.system, ensemble, *([settings.data] if issubclass(kind, LearnsFromData) else [])]
     if issubclass(kind, ChecksSettings) and None not in needed:

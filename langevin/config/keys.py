@@ -191,7 +191,7 @@ class MeasuringKeys(Section):
     """The keys of [record] that say when, and what of the configuration."""
 
     times: GridKey = key(
-        "times of one-time observables, besides those that pairs need",
+        "times of one-time observables such as the energy, besides 0 and the end",
         default=Grid(per_decade=20.0),
         example={"per_decade": 20},
         unit="time",
@@ -352,8 +352,17 @@ def explain(kind: type[Section]) -> list[str]:
     ]
 
 
-def section(name: str, kind: type[Section], table: Any, given: Mapping[str, Any], faults: list[str]) -> Any:
-    """Validate one table; append a line to `faults` for each fault found."""
+def section(
+    name: str,
+    kind: type[Section],
+    table: Any,
+    faults: list[str],
+    further: Sequence[str] = (),
+) -> Any:
+    """Validate one table; append a line to `faults` for each fault found.
+
+    `further` are keys that the table may have besides, and that are read elsewhere.
+    """
     if not isinstance(table, Mapping):
         faults.append(f"{name} = {shown(table)}: must be a table, [{name}]")
         return None
@@ -361,16 +370,16 @@ def section(name: str, kind: type[Section], table: Any, given: Mapping[str, Any]
         return kind.model_validate(dict(table))
     except ValidationError as error:
         for item in error.errors(include_url=False):
-            faults.append(_fault(name, kind, item, given))
+            faults.append(_fault(name, kind, item, further))
         return None
 
 
-def _fault(name: str, kind: type[Section], item: Any, given: Mapping[str, Any]) -> str:
+def _fault(name: str, kind: type[Section], item: Any, further: Sequence[str]) -> str:
     last = str(item["loc"][0])
     dotted = f"{name}.{shortened(last)}"
     fields = kind.model_fields
     if item["type"] == "extra_forbidden":
-        own = list(fields) + (["name"] if name in ("system", "data") else [])
+        own = [*fields, *further]
         return (
             f"{dotted}: {kind.unknown(last)}; nearest: {name}.{nearest(last, own)}; allowed: {', '.join(own)}"
         )

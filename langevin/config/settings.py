@@ -12,6 +12,7 @@ from langevin.code.user_code import Code, Origin
 from langevin.core.system import DataSet, Model, System
 
 from .keys import StartKeys, toml
+from .probes import ProbeSettings
 from .sections import EnsembleKeys, OutputKeys, RecordKeys
 
 
@@ -39,6 +40,8 @@ class Settings:
         What the run begins from; None: from a start of its own.
     sweep : Sweep or None
         Of a run file with [sweep]: all members. The sections above are then those of the first.
+    probes : tuple of ProbeSettings
+        Probes of the user's.
     code : tuple of Code
         Code of the user's that they name, imported.
     origin : Origin or None
@@ -61,6 +64,7 @@ class Settings:
     data: Any = None
     start: StartKeys | None = None
     sweep: Sweep | None = None
+    probes: tuple[ProbeSettings, ...] = ()
     code: tuple[Code, ...] = ()
     origin: Origin | None = None
 

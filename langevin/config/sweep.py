@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -82,24 +82,31 @@ def validate(
 
 
 def _named(member: Settings) -> tuple[tuple[str, str], ...]:
-    return ("system.name", member.system_name), ("data.name", member.data_name)
+    probes = ((f"record.probes.{probe.name}.use", probe.use) for probe in member.probes)
+    return ("system.name", member.system_name), ("data.name", member.data_name), *probes
 
 
 def _with(base: Mapping[str, Any], axes: Iterable[Axis], rows: Iterable[tuple[Any, ...]]) -> dict[str, Any]:
     """Return the tables of one member."""
-    made = dict(base)
+    made: dict[str, Any] = dict(base)
     for axis, row in zip(axes, rows, strict=True):
         for dotted, value in zip(axis.keys, row, strict=True):
-            section, _, key = dotted.partition(".")
-            table = made.get(section, {})
-            # What is no table stays, as the fault that it is.
-            made[section] = {**table, key: value} if isinstance(table, Mapping) else table
+            made = _replaced(made, dotted.split("."), value)
     return made
 
 
+def _replaced(table: Any, parts: Sequence[str], value: Any) -> Any:
+    """Return a table with a key of its own, or of a table in it, replaced."""
+    if not isinstance(table, Mapping):
+        # It stays, as the fault that it is.
+        return table
+    first, *rest = parts
+    return {**table, first: _replaced(table.get(first, {}), rest, value) if rest else value}
+
+
 def _keys_of(table: Any) -> list[str]:
-    names = [str(name) for name in table] if isinstance(table, Mapping) else []
-    return [".".join(name.split(".")[-2:]) for name in names]
+    named = [_parts(str(name)) for name in table] if isinstance(table, Mapping) else []
+    return [f"{parts[1]}.{parts[2]}" for parts in named if parts]
 
 
 def _axes(table: Any, faults: list[str]) -> list[Axis]:
@@ -144,12 +151,15 @@ def _axes_of(groups: Mapping[str, Mapping[str, list[Any]]], faults: list[str]) -
 
 
 def _parts(dotted: str) -> tuple[str, str, str] | None:
-    """Return group, section and key; the group is empty for a key of its own, and None is no key at all."""
+    """Return group, section and key; the group is empty for a key of its own, and None is no key at all.
+
+    That of a probe is called probes.NAME.key of [record].
+    """
     parts = dotted.split(".")
-    if len(parts) not in (2, 3) or not all(parts):
+    size = 4 if parts[-4:-2] == ["record", "probes"] else 2
+    if len(parts) not in (size, size + 1) or not all(parts):
         return None
-    *group, section, key = parts
-    return "".join(group), section, key
+    return ".".join(parts[:-size]), parts[-size], ".".join(parts[1 - size :])
 
 
 def _key_faults(dotted: str, values: Any) -> Iterator[str]:

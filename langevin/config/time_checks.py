@@ -31,15 +31,16 @@ def time_faults(settings: Settings) -> Iterable[str]:
     # A section that does not derive from DynamicsKeys names no step: any time will do.
     step = getattr(dynamics, "time_step", None)
     said = _said(getattr(dynamics, "time_step_key", None), step)
-    found = list(_end_faults(dynamics, step, said))
-    yield from found
-    if found or record is None:
+    faults = list(_end_faults(dynamics, step, said))
+    yield from faults
+    if faults or record is None:
         return
     grids = {name: getattr(record, name) for name in ("times", "waiting_times", "lags", "hessian")}
     grids["snapshots"] = record.snapshot_grid(dynamics)
-    found = [f for name, grid in grids.items() for f in _grid_faults(name, grid, step, said, dynamics.t_max)]
-    yield from found
-    if not found:
+    grids |= {f"probes.{probe.name}.times": probe.times for probe in settings.probes}
+    faults = [f for name, grid in grids.items() for f in _grid_faults(name, grid, step, said, dynamics.t_max)]
+    yield from faults
+    if not faults:
         yield from _pair_faults(settings, grids, step)
 
 
@@ -103,7 +104,7 @@ def _pair_faults(settings: Settings, grids: dict[str, Grid], step: float | None)
     first = step or t_max * FIRST
     waiting, lags, times = (
         np.array(clock.points(grids[name], first, t_max, least), dtype=float)
-        for name, least in (("waiting_times", False), ("lags", True), ("times", True))
+        for name, least in (("waiting_times", False), ("lags", True), ("times", False))
     )
     end = clock.at(t_max)
     waiting, lags = waiting[waiting <= end], lags[lags <= end]
@@ -123,7 +124,7 @@ def _pair_faults(settings: Settings, grids: dict[str, Grid], step: float | None)
     pairs = int(np.searchsorted(lags, end - waiting, side="right").sum())
     stops = min(pairs + times.size + waiting.size, end + 1 if step else math.inf)
     replicas = ensemble.replicas
-    values = replicas * (AT_LEAST * waiting.size * lags.size + stops)
+    values = replicas * (AT_LEAST * waiting.size * lags.size + times.size)
     yield from room_faults(
         8 * values + ENTRY * (pairs + stops),
         f"ensemble.replicas = {replicas}, {waiting.size} record.waiting_times × {lags.size} record.lags, "

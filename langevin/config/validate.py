@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,10 @@ from typing import Any
 from langevin.code import trust
 from langevin.code.user_code import union
 from langevin.core.capabilities import LearnsFromData
+from langevin.core.schedule import Grid
 from langevin.errors import LONGEST_VALUE, UserError, shortened
 
-from . import checks, registry
+from . import checks, probes, registry
 from .keys import Section, StartKeys, section, shown
 from .sections import (
     LONGEST_TITLE,
@@ -44,22 +45,27 @@ def _validated(given: dict[str, Any], text: str, folder: Path, faults: list[str]
     system_class = _system_class(given, folder, faults)
     doubtful: list[Doubtful] = []
 
-    def read(name: str, kind: type[Section], table: Any) -> Any:
+    def read(name: str, kind: type[Section], table: Any, further: Sequence[str] = ()) -> Any:
         if isinstance(table, Mapping):
             try:
                 kind = kind.for_table(table)
             except UserError as error:
                 faults.append(str(error))
                 return None
-        found = section(name, kind, table, given, faults)
+        found = section(name, kind, table, faults, further)
         if found is None and isinstance(table, Mapping):
             doubtful.append(Doubtful(name, kind, table))
         return found
 
     record = record_keys(system_class) if system_class else RecordKeys
+    recorded = given.get("record", {})
+    tables = recorded.get("probes", {}) if isinstance(recorded, Mapping) else {}
+    if isinstance(recorded, Mapping):
+        recorded = {key: value for key, value in recorded.items() if key != "probes"}
     fixed = {
-        name: read(name, kind, given.get(name, {}))
-        for name, kind in (("ensemble", EnsembleKeys), ("record", record), ("output", OutputKeys))
+        "ensemble": read("ensemble", EnsembleKeys, given.get("ensemble", {})),
+        "record": read("record", record, recorded, ("probes",)),
+        "output": read("output", OutputKeys, given.get("output", {})),
     }
     keys = dynamics_keys(system_class) if system_class else LangevinDynamics
     dynamics = read("dynamics", keys, given.get("dynamics", {}))
@@ -67,7 +73,7 @@ def _validated(given: dict[str, Any], text: str, folder: Path, faults: list[str]
         return None
     name = given["system"]["name"]
     parameters = {k: v for k, v in given["system"].items() if k != "name"}
-    system = read("system", system_class.Parameters, parameters)
+    system = read("system", system_class.Parameters, parameters, ("name",))
     data = _data(system_class, given, folder, faults, read)
     start = read("start", StartKeys, given["start"]) if "start" in given else None
     settings = Settings(
@@ -82,6 +88,7 @@ def _validated(given: dict[str, Any], text: str, folder: Path, faults: list[str]
         folder=folder,
         **data,
         start=start,
+        probes=probes.read(tables, fixed["record"].times if fixed["record"] else Grid(), folder, faults),
     )
     known = list(checks.cross_faults(settings))
     faults += known
@@ -127,7 +134,7 @@ def _data(
     given: Mapping[str, Any],
     folder: Path,
     faults: list[str],
-    read: Callable[[str, type[Section], Any], Any],
+    read: Callable[..., Any],
 ) -> dict[str, Any]:
     """Return what `Settings` holds of [data]; nothing for a system that takes none."""
     if not issubclass(system_class, LearnsFromData):
@@ -143,7 +150,7 @@ def _data(
     if data_class is None:
         return {}
     keys = {k: v for k, v in table.items() if k != "name"}
-    data = read("data", data_class.Parameters, keys)
+    data = read("data", data_class.Parameters, keys, ("name",))
     return {"data_name": name, "data_class": data_class, "data": data}
 
 

@@ -91,7 +91,7 @@ class MeasuresAtWaiting(ABC):
     def at_waiting(self, at: Any, /) -> Mapping[str, Array]:
         """Return these observables, shape (R,) each, or (R, …) as `dimensions` says.
 
-        It is called once for every waiting time, after `measure`, and may cost far more than that does.
+        It is called once for every waiting time, and may cost far more than `measure` does.
         """
 
 

@@ -1,4 +1,4 @@
-"""When something is measured: logarithmic grids of times, waiting times and lags, and their union.
+"""Grids say when something is measured; the schedule of a run is their union.
 
 Times of interest are objects apart from the dynamics. Where the dynamics has a time step, all times are
 multiples of it: waiting times and lags are rounded to whole steps first and then added, so that every
@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 import reprlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -122,50 +123,40 @@ class Stop:
     Attributes
     ----------
     index : int
-        Position along the `time` dimension.
+        Position among all stops.
     time : float
-    waiting : int or None
-        Index of the waiting time that begins here.
+    due : mapping of str to int
+        Name of an axis of times, such as "time" or "waiting_time" → position along it, where this time is
+        one of its own.
     pairs : list of (int, int)
-        Indices (waiting_time, lag) of the two-time observables due here.
-    hessian : int or None
-        Index of the Hessian time that this is.
-    snapshot : int or None
-        Index of the snapshot time that this is.
+        Positions along (waiting_time, lag) of the two-time observables due here.
     """
 
     index: int
     time: float
-    waiting: int | None = None
+    due: Mapping[str, int] = field(default_factory=dict)
     pairs: list[tuple[int, int]] = field(default_factory=list)
-    hessian: int | None = None
-    snapshot: int | None = None
+
+    @property
+    def waiting(self) -> int | None:
+        """Position of the waiting time that begins here, if one does."""
+        return self.due.get("waiting_time")
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """All times of a run.
+    """All times of a run: the union of the grids of all probes, and of all pairs t_w + t.
 
     Attributes
     ----------
-    times : ndarray, shape (time,)
-        Every scheduled time, ascending from 0 to t_max.
-    waiting_times : ndarray, shape (waiting_time,)
-    lags : ndarray, shape (lag,)
     stops : tuple of Stop
-        One for every time.
-    hessian_times : ndarray, shape (hessian_time,)
-        Where the spectrum of the Hessian is measured.
-    snapshot_times : ndarray, shape (snapshot_time,)
-        Where the configuration is stored, whatever is stored at every time.
+        One for every time, ascending from 0 to t_max.
+    axes : mapping of str to ndarray
+        Name of an axis → its own times, ascending; "lag" → the lags.
     """
 
-    times: NDArray[np.float64]
-    waiting_times: NDArray[np.float64]
-    lags: NDArray[np.float64]
     stops: tuple[Stop, ...]
-    hessian_times: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
-    snapshot_times: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    axes: Mapping[str, NDArray[np.float64]]
 
     @classmethod
     def build(
@@ -175,43 +166,73 @@ class Schedule:
         lags: Grid,
         t_max: float,
         time_step: float | None,
-        hessian: Grid | None = None,
-        snapshots: Grid | None = None,
+        further: Mapping[str, Grid | None] | None = None,
+        observed: Collection[str] = (),
     ) -> Schedule:
         """Unite the grids up to `t_max`, on multiples of `time_step` where there is one.
 
         Times of a list are taken as they are; where there is a step, as the nearest multiple of it.
+
+        Parameters
+        ----------
+        times, waiting_times, lags : Grid
+            The axis "time" has 0 and the end of the run, too.
+        t_max : float
+        time_step : float or None
+        further : mapping of str to Grid or None, optional
+            Name of a further axis → its times; None: every stop.
+        observed : collection of str
+            Those of the further axes whose times the axis "time" has, too.
         """
         clock = clock_of(time_step)
-        first = time_step or t_max * 1e-6
-        everything = waiting_times, lags, times, hessian or Grid(), snapshots or Grid()
-        waiting, lag, single, looked, kept = (
-            clock.points(grid, first, t_max, least=k in (1, 2)) for k, grid in enumerate(everything)
-        )
-        known = clock.same([0, clock.at(t_max), *waiting, *single, *looked, *kept])
+        first, further = time_step or t_max * 1e-6, further or {}
+        grids = {"time": times, "waiting_time": waiting_times}
+        grids |= {axis: grid for axis, grid in further.items() if grid is not None}
+        points = {axis: clock.points(grid, first, t_max, least=False) for axis, grid in grids.items()}
+        known = clock.same([0, clock.at(t_max), *chain(*points.values())])
         end = known[clock.at(t_max)]
-        lag = [t for t in lag if 0 < t <= end]
-        waiting, single, looked, kept = (
-            sorted({known[t] for t in kind if known[t] <= end}) for kind in (waiting, single, looked, kept)
-        )
+        lag = [t for t in clock.points(lags, first, t_max, least=True) if 0 < t <= end]
+        own = {axis: {known[t] for t in given if known[t] <= end} for axis, given in points.items()}
+        own["time"] |= {0, end}.union(*(own[axis] for axis in observed))
+        ascending = {axis: sorted(given) for axis, given in own.items()}
+        waiting = ascending["waiting_time"]
         sums = {(i, j): w + t for i, w in enumerate(waiting) for j, t in enumerate(lag)}
-        anchors = {0, end, *waiting, *single, *looked, *kept}
+        anchors = set(chain(*ascending.values()))
         known = clock.same(sums.values(), anchors)
-        due: dict[Any, list[tuple[int, int]]] = {t: [] for t in anchors}
+        pairs: dict[Any, list[tuple[int, int]]] = {t: [] for t in anchors}
         for pair, t in sums.items():
             # At t_w itself only lags arrive that rounding has swallowed.
             if waiting[pair[0]] < known[t] <= end:
-                due.setdefault(known[t], []).append(pair)
-        begins, looks, keeps = ({t: i for i, t in enumerate(kind)} for kind in (waiting, looked, kept))
-        stops = tuple(
-            Stop(k, clock.time(t), begins.get(t), due[t], looks.get(t), keeps.get(t))
-            for k, t in enumerate(sorted(due))
-        )
-        axes = [np.array([clock.time(t) for t in kind]) for kind in (waiting, lag, looked, kept)]
-        return cls(np.array([stop.time for stop in stops]), axes[0], axes[1], stops, axes[2], axes[3])
+                pairs.setdefault(known[t], []).append(pair)
+        due: dict[Any, dict[str, int]] = {t: {} for t in pairs}
+        ascending |= {axis: sorted(pairs) for axis, grid in further.items() if grid is None}
+        for axis, given in ascending.items():
+            for position, t in enumerate(given):
+                due[t][axis] = position
+        stops = (Stop(k, clock.time(t), due[t], pairs[t]) for k, t in enumerate(sorted(pairs)))
+        ascending["lag"] = lag
+        axes = {
+            axis: np.array([clock.time(t) for t in given], dtype=float) for axis, given in ascending.items()
+        }
+        return cls(tuple(stops), axes)
+
+    @property
+    def times(self) -> NDArray[np.float64]:
+        """Times of the one-time observables, the axis `time` of the file: 0 and the end are among them."""
+        return self.axes["time"]
+
+    @property
+    def waiting_times(self) -> NDArray[np.float64]:
+        """Waiting times t_w."""
+        return self.axes["waiting_time"]
+
+    @property
+    def lags(self) -> NDArray[np.float64]:
+        """Lags t."""
+        return self.axes["lag"]
 
     def __len__(self) -> int:
-        """Return the number of scheduled times."""
+        """Return the number of stops."""
         return len(self.stops)
 
     def since(self, position: int) -> Iterator[Stop]:
@@ -241,8 +262,8 @@ class _Steps:
 
     def points(self, grid: Grid, first: float, t_max: float, least: bool) -> list[int]:
         """Return the points of a grid, ascending, each once; with `least`, none before the first step."""
-        found = _near(grid.points(first, t_max), t_max)
-        return sorted({max(self.at(t), int(least)) for t in found})
+        near = _near(grid.points(first, t_max), t_max)
+        return sorted({max(self.at(t), int(least)) for t in near})
 
     def same(self, times: Iterable[int], anchors: Iterable[int] = ()) -> dict[int, int]:
         """Return which time stands for each: itself."""
@@ -260,9 +281,9 @@ class _Continuous:
 
     def points(self, grid: Grid, first: float, t_max: float, least: bool) -> list[float]:
         """Return the points of a grid, ascending, each once."""
-        found = _near(grid.points(first, t_max), t_max)
-        found = found if grid.per_decade is None else [significant(t) for t in found]
-        return sorted(set(met(found, ()).values()))
+        near = _near(grid.points(first, t_max), t_max)
+        near = near if grid.per_decade is None else [significant(t) for t in near]
+        return sorted(set(met(near, ()).values()))
 
     def same(self, times: Iterable[float], anchors: Iterable[float] = ()) -> dict[float, float]:
         """Return which time stands for each of those that are the same to rounding."""

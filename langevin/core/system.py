@@ -96,7 +96,7 @@ class System(Named):
     def configuration(self, state: State) -> Configuration | None:
         """Return the degrees of freedom, shape (R, dof); None if the system has no configuration.
 
-        In single precision if they live in it; the file holds float64. It is called at every scheduled time
+        In single precision if they live in it; the file holds float64. It is called at every stop
         if configurations or sketches are stored, else not at all where `dof` is stated.
         """
 

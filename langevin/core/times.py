@@ -72,10 +72,10 @@ def met(times: Iterable[float], anchors: Iterable[float] = ()) -> dict[float, fl
             groups[-1].append(t)
         else:
             groups.append([t])
-    found = {}
+    stands_for = {}
     for group in groups:
         best = next((t for t in group if t in kept), None)
         if best is None:
             best = tidy(group[0])
-        found.update(dict.fromkeys(group, best))
-    return found
+        stands_for.update(dict.fromkeys(group, best))
+    return stands_for

@@ -1,9 +1,9 @@
-"""What a run stores of its configuration, raw beside its checkpoint while it goes on."""
+"""Configurations, and what stands for them, are kept raw beside the checkpoint while a run goes on."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from langevin.core.system import Configuration
 from langevin.errors import LangevinError, StorageError
 
 from .disk import Raw
@@ -28,7 +27,7 @@ STORED = {
 
 @dataclass(frozen=True)
 class Stored:
-    """A variable (time, replica, component) that is stored at every scheduled time, or at some of them.
+    """A variable (axis, replica, component) that is stored at some of a run's stops.
 
     Attributes
     ----------
@@ -38,32 +37,22 @@ class Stored:
         Length of the last dimension.
     attributes : mapping
         netCDF attributes.
-    of : callable
-        Gives it, shape (R, size), from a configuration, shape (R, dof).
     axis : str
         Name of its first dimension, the times at which it is stored.
-    stops : tuple of int, optional
-        Indices of these among the scheduled times, ascending. None: all of them.
-    stands_beside : bool
-        Whether `of` is given what stands beside a configuration and moves (`answers.Beside`), instead.
+    stops : tuple of int
+        Indices of these among the stops, ascending.
     """
 
     name: str
     dim: str
     size: int
     attributes: Mapping[str, Any]
-    of: Callable[[Configuration], Configuration]
-    axis: str = "time"
-    stops: tuple[int, ...] | None = None
-    stands_beside: bool = False
-
-    def due(self, index: int) -> bool:
-        """Return whether it is stored at the scheduled time with this index."""
-        return self.stops is None or self.frames(index + 1) > self.frames(index)
+    axis: str
+    stops: tuple[int, ...]
 
     def frames(self, position: int) -> int:
-        """Return at how many of the first `position` scheduled times it is stored."""
-        return position if self.stops is None else bisect_left(self.stops, position)
+        """Return at how many of the first `position` stops it is stored."""
+        return bisect_left(self.stops, position)
 
 
 class Trajectory:
@@ -95,7 +84,7 @@ class Trajectory:
         return self.shape[0] * self.shape[1] * 8
 
     def require(self, position: int, checksums: str = "") -> None:
-        """Make sure that what belongs to the first `position` scheduled times is there, as it was written.
+        """Make sure that what belongs to the first `position` stops is there, as it was written.
 
         Parameters
         ----------
@@ -121,13 +110,12 @@ class Trajectory:
         """Return the checksums of all records in one line."""
         return " ".join(self.checksums)
 
-    def write(self, index: int, x: Configuration) -> None:
-        """Store what belongs to the configuration x, shape (R, dof), at the scheduled time of this index."""
-        values = np.ascontiguousarray(self.stored.of(x), dtype=np.float64)
+    def write(self, frame: int, values: NDArray[Any]) -> None:
+        """Store the values, shape (R, size), of one time of its own."""
+        values = np.ascontiguousarray(values, dtype=np.float64)
         if values.shape != self.shape:
             # Written all the same, it would shift every later time.
             raise LangevinError(f"{self.stored.name} has shape {values.shape}; needed: {self.shape}")
-        frame = self.stored.frames(index)
         self.checksums[frame:] = [self._file.write(values, frame * self.frame_bytes)]
 
     def flush(self) -> None:
@@ -142,8 +130,8 @@ class Trajectory:
         StorageError
             If it is not what was written.
         """
-        found = self._file.read(frame * self.frame_bytes, self.frame_bytes, self.checksums[frame])
-        return found.view(np.float64).reshape(self.shape)
+        raw = self._file.read(frame * self.frame_bytes, self.frame_bytes, self.checksums[frame])
+        return raw.view(np.float64).reshape(self.shape)
 
     def close(self) -> None:
         """Close the file."""

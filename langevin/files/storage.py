@@ -4,8 +4,9 @@ A run that writes `name.nc` keeps these files beside it until it ends:
 
 - ``name.checkpoint.nc``: a result file as far as the run has come (`xarray.open_dataset` and
   `langevin plot` read it), with a group ``restart`` that holds what resuming needs;
-- ``name.checkpoint.configurations``: the trajectory as raw float64 (time, replica, dof), if it is stored;
-- ``name.checkpoint.sketches``: likewise the sketches (time, replica, sketch_component);
+- ``name.checkpoint.configurations``: the trajectory as raw float64 (configuration_time, replica, dof), if
+  it is stored;
+- ``name.checkpoint.sketches``: likewise the sketches (configuration_time, replica, sketch_component);
 - ``name.checkpoint.snapshots``: likewise the snapshots (snapshot_time, replica, dof);
 - ``name.checkpoint.references``: what is kept at the waiting times (`langevin.record.references`);
 - ``.name.nc.lock``: empty, locked by the process at work.
@@ -64,9 +65,9 @@ def write_result(
     dataset : Dataset
     path : Path
     trajectories : sequence of Trajectory
-        Each becomes a variable (time, replica, component), in chunks of one time or less.
+        Each becomes a variable (axis, replica, component), in chunks of one time or less.
     position : int
-        How many scheduled times the run has reached; what belongs to the others is NaN.
+        How many stops the run has reached; what belongs to the others is NaN.
 
     Raises
     ------

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from langevin.observables.overlaps import dynamical_susceptibility, overlap_distribution, overlaps
 from langevin.observables.sufficiency import too_few
-from langevin.results.configurations import HOLDERS
+from langevin.results.configurations import holders
 from langevin.results.kinds import TWO_TIME, has
 
 from .panels import band
@@ -92,9 +92,7 @@ def _pairs(dataset: xr.Dataset) -> tuple[xr.DataArray, float] | None:
     )
     if np.unique(labels).size == labels.size:
         return None
-    for name, dim in reversed(HOLDERS.items()):
-        if name not in dataset:
-            continue
+    for name, dim in reversed(holders(dataset).items()):
         for k in reversed(range(dataset.sizes[dim])):
             x = dataset[name].isel({dim: k})
             if bool(x.notnull().all()):

@@ -1,4 +1,4 @@
-"""The spectrum of the Hessian at the times of `record.hessian`: of any system that gives a Hessian.
+"""The spectrum of the Hessian is measured at the times of `record.hessian`, of any system that gives one.
 
 Beside it, where they are asked for: eigenvectors of the largest eigenvalues, and the spectrum of the
 Gauss-Newton matrix. The part of the squared gradient in the span of eigenvectors is that of Gur-Ari, Roberts
@@ -7,7 +7,6 @@ and Dyer 2018 (arXiv:1812.04754).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
@@ -17,11 +16,12 @@ from langevin.config.keys import HessianKeys
 from langevin.core.answers import HasBlocks, HasDisplacements, HasGradient
 from langevin.core.capabilities import HasGaussNewton, HasHessian
 from langevin.core.ensemble import Ensemble
+from langevin.core.probe import Probe, Run, Taken
+from langevin.core.schedule import Stop
 from langevin.core.system import Array, Attributes, Curvature, State, System
 from langevin.errors import Diverged, UserError
 
-#: The dimensions of a variable besides replica and hessian_time, and its values, shape (R, …).
-Found = Mapping[str, tuple[tuple[str, ...], Array]]
+from .configurations import degrees_of_freedom
 
 #: For the file: what the Gauss-Newton matrix is.
 GAUSS_NEWTON = (
@@ -91,18 +91,29 @@ class _Kept:
         return self.operator.dense()
 
 
-class Spectra:
+class Spectra(Probe):
     """Measures the spectra of all replicas.
 
     Parameters
     ----------
     keys : HessianKeys
-        How: up to which size exactly, else with how many steps and probes.
+        When, and how: up to which size exactly, else with how many steps and probes.
     ensemble : Ensemble
+    system : System
     """
 
-    def __init__(self, keys: HessianKeys, ensemble: Ensemble) -> None:
-        self.keys, self.ensemble = keys, ensemble
+    keys: HessianKeys
+
+    def __init__(self, keys: HessianKeys, ensemble: Ensemble, system: System) -> None:
+        super().__init__("hessian", keys.hessian, keys)
+        self.ensemble, self.system = ensemble, system
+
+    def prepare(self, run: Run) -> None:
+        """Make sure, before the first step, that the spectra fit into the memory."""
+        if run.position == 0:
+            times = len(run.schedule.axes[self.axes[0]])
+            rows = run.system.attributes().get("hessian", {}).get("rows")
+            self.require_room(degrees_of_freedom(run), times, rows)
 
     def require_room(self, dof: int, times: int = 1, rows: int | None = None) -> None:
         """Make sure that the spectra of Hessians, of about dof rows, or so many, fit into the memory.
@@ -136,7 +147,11 @@ class Spectra:
                 f"with it, {free / 1e9:.1f} GB are free; take less"
             )
 
-    def measure(self, system: System, state: State, time: float) -> Found:
+    def take(self, run: Run, stop: Stop) -> Taken:
+        """Return the spectra at a stop."""
+        return self.measure(run.state, stop.time)
+
+    def measure(self, state: State, time: float) -> Taken:
         """Return what the file holds of the Hessian at one time.
 
         The probes of a replica follow from (seed, replica, time) alone.
@@ -150,48 +165,50 @@ class Spectra:
 
         # One thread: the order of BLAS's sums, and with it the last bits, must not depend on their number.
         with threadpool_limits(limits=1, user_api="blas"):
-            rows = [self._all(system, state, k, time) for k in range(self.ensemble.size)]
+            rows = [self._all(state, k, time) for k in range(self.ensemble.size)]
         names = rows[0]
         return {n: (names[n][0], np.stack([row[n][1] for row in rows])) for n in names}
 
-    def _all(self, system: System, state: State, position: int, time: float) -> dict[str, tuple[Any, Array]]:
+    def _all(self, state: State, position: int, time: float) -> dict[str, tuple[Any, Array]]:
         """Return what is measured of one replica, without the first axis."""
-        label, keys = int(self.ensemble.replica[position]), self.keys
+        label, keys, system = int(self.ensemble.replica[position]), self.keys, self.system
         stamp = int(np.float64(time).view(np.uint64))
         assert isinstance(system, HasHessian), "else record.hessian is refused"
         hessian = system.hessian(state, position)
         kept = _Kept(hessian)
         try:
-            found = self._spectrum(kept, self.ensemble.quenched("hessian", label, stamp))
+            measured = self._spectrum(kept, self.ensemble.quenched("hessian", label, stamp))
             if keys.hessian_vectors:
-                found |= self._vectors(kept, self.ensemble.quenched("eigenvectors", label, stamp))
+                measured |= self._vectors(kept, self.ensemble.quenched("eigenvectors", label, stamp))
             if keys.ggn:
                 assert isinstance(system, HasGaussNewton), "else record.ggn is refused"
                 matrix = system.gauss_newton(state, position)
                 other = self._spectrum(matrix, self.ensemble.quenched("gauss_newton", label, stamp))
-                found |= {ggn_name(name): value for name, value in other.items()}
+                measured |= {ggn_name(name): value for name, value in other.items()}
             if isinstance(hessian, HasBlocks):
                 # What the operator knows of its parts; with probes of their own.
-                found |= hessian.further(self.ensemble.quenched("parts of the Hessian", label, stamp), keys)
+                measured |= hessian.further(
+                    self.ensemble.quenched("parts of the Hessian", label, stamp), keys
+                )
         except ValueError as error:
             raise Diverged(f"the Hessian of replica {label} at t = {time:g}: {error}") from None
-        return found
+        return measured
 
     def _spectrum(self, curvature: Curvature, rng: np.random.Generator) -> dict[str, tuple[Any, Array]]:
         from langevin.observables.landscape.hessian import spectrum
 
         keys = self.keys
-        found = spectrum(curvature, rng, keys.hessian_exact, keys.hessian_steps, keys.hessian_probes)
-        trace: dict[str, tuple[Any, Array]] = {"hessian_trace": ((), np.array(found.trace))}
-        if found.exact:
-            return {"hessian_eigenvalue": (("mode",), found.values), **trace}
+        eigen = spectrum(curvature, rng, keys.hessian_exact, keys.hessian_steps, keys.hessian_probes)
+        trace: dict[str, tuple[Any, Array]] = {"hessian_trace": ((), np.array(eigen.trace))}
+        if eigen.exact:
+            return {"hessian_eigenvalue": (("mode",), eigen.values), **trace}
         two = ("probe", "ritz")
         return {
-            "ritz_value": (two, found.values),
-            "ritz_weight": (two, found.weights),
-            "ritz_residual": (two, found.residuals),
+            "ritz_value": (two, eigen.values),
+            "ritz_weight": (two, eigen.weights),
+            "ritz_residual": (two, eigen.residuals),
             **trace,
-            "hessian_trace_error": ((), np.array(found.trace_error)),
+            "hessian_trace_error": ((), np.array(eigen.trace_error)),
         }
 
     def _vectors(self, kept: _Kept, rng: np.random.Generator) -> dict[str, tuple[Any, Array]]:
@@ -200,34 +217,32 @@ class Spectra:
         keys, hessian = self.keys, kept.operator
         if keys.hessian_vectors > kept.size:
             raise ValueError(f"record.hessian_vectors = {keys.hessian_vectors}: it has {kept.size} rows")
-        found = top(kept, keys.hessian_vectors, rng, keys.hessian_exact, keys.hessian_steps)
-        vectors = found.vectors
+        eigen = top(kept, keys.hessian_vectors, rng, keys.hessian_exact, keys.hessian_steps)
+        vectors = eigen.vectors
         moved = hessian.displacements(vectors) if isinstance(hessian, HasDisplacements) else vectors
         each = ("eigenvector",)
         parts: dict[str, tuple[Any, Array]] = {
             "hessian_vector": ((*each, "dof"), moved.T),
-            "hessian_vector_value": (each, found.values),
-            "hessian_vector_residual": (each, found.residuals),
+            "hessian_vector_value": (each, eigen.values),
+            "hessian_vector_residual": (each, eigen.residuals),
         }
         if isinstance(hessian, HasGradient):
             parts["gradient_overlap"] = (each, part_in_span(vectors, hessian.gradient()))
         return parts
 
+    def attributes(self) -> Attributes:
+        """Return the attributes of the spectra.
 
-def described(attributes: Attributes) -> Attributes:
-    """Return the attributes of a system's variables and those of its spectra, and of the times of both.
-
-    What the system says of "hessian" holds for all variables of the spectrum, what it says of one of them for
-    that one.
-    """
-    common = {"units": "1", **attributes.get("hessian", {})}
-    known = _SPECTRUM | _VECTORS
-    for name, about in _SPECTRUM.items():
-        words = about["long_name"].replace("the Hessian", "the Gauss-Newton matrix")
-        known[ggn_name(name)] = {**about, "long_name": words, "definition": GAUSS_NEWTON}
-    ours = {name: {**common, **about, **attributes.get(name, {})} for name, about in known.items()}
-    # Of unit length, whatever the units of the Hessian.
-    ours["hessian_vector"]["units"] = "1"
-    clock = attributes.get("time", {}).get("units", "1")
-    ours |= {name: {"units": clock, **attributes.get(name, {})} for name in ("hessian_time", "snapshot_time")}
-    return {**{name: about for name, about in attributes.items() if name != "hessian"}, **ours}
+        What the system says of "hessian" holds for all variables of the spectrum, what it says of one of them
+        for that one.
+        """
+        said = self.system.attributes()
+        common = {"units": "1", **said.get("hessian", {})}
+        known = _SPECTRUM | _VECTORS
+        for name, about in _SPECTRUM.items():
+            words = about["long_name"].replace("the Hessian", "the Gauss-Newton matrix")
+            known[ggn_name(name)] = {**about, "long_name": words, "definition": GAUSS_NEWTON}
+        ours = {name: {**common, **about, **said.get(name, {})} for name, about in known.items()}
+        # Of unit length, whatever the units of the Hessian.
+        ours["hessian_vector"]["units"] = "1"
+        return ours

@@ -1,32 +1,35 @@
-"""What a run has measured so far, and the dataset it becomes."""
+"""The recorder keeps what a run has measured so far, and makes a dataset of it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from langevin.core.ensemble import Ensemble
-from langevin.core.schedule import Schedule, Stop
+from langevin.core.probe import Taken
+from langevin.core.schedule import Schedule
 from langevin.core.system import Array, Attributes, Coordinates, Dimensions
 from langevin.errors import LangevinError
+from langevin.files.storage import Trajectory
 
-AT_END = ("replica",)
+#: Axes of times that every file has.
+AXES = ("time", "waiting_time", "lag")
 ONE_TIME = ("replica", "time")
 AT_WAITING = ("replica", "waiting_time")
 TWO_TIME = ("replica", "waiting_time", "lag")
-SPECTRUM = ("replica", "hessian_time")
 
 COORDINATES = {
     "replica": {"long_name": "replica label"},
     "sample": {"long_name": "quenched sample the replica lives in"},
-    "time": {"long_name": "time", "units": "1"},
-    "waiting_time": {"long_name": "waiting time t_w", "units": "1"},
-    "lag": {"long_name": "lag t of the pair (t_w, t_w + t)", "units": "1"},
-    "hessian_time": {"long_name": "time of a spectrum of the Hessian", "units": "1"},
-    "snapshot_time": {"long_name": "time of a snapshot of the configuration", "units": "1"},
+    "time": {"long_name": "time"},
+    "waiting_time": {"long_name": "waiting time t_w"},
+    "lag": {"long_name": "lag t of the pair (t_w, t_w + t)"},
+    "configuration_time": {"long_name": "time of a stored configuration"},
+    "hessian_time": {"long_name": "time of a spectrum of the Hessian"},
+    "snapshot_time": {"long_name": "time of a snapshot of the configuration"},
 }
 
 #: Further dimensions of spectra: eigenvalues; random probes and the Ritz values of each; stored eigenvectors.
@@ -65,62 +68,45 @@ class Recorder:
         for name, further in self.dimensions.items():
             for dim in further:
                 _check_name(f"dimension {dim!r} of {name!r}", dim)
-        self._sizes = {
-            "replica": ensemble.size,
-            "time": len(schedule),
-            "waiting_time": len(schedule.waiting_times),
-            "lag": len(schedule.lags),
-            "hessian_time": len(schedule.hessian_times),
-            "snapshot_time": len(schedule.snapshot_times),
-        }
+        self._sizes = {"replica": ensemble.size, **{axis: len(t) for axis, t in schedule.axes.items()}}
         self._groups: dict[tuple[str, ...], dict[str, Array]] = {ONE_TIME: {}, AT_WAITING: {}, TWO_TIME: {}}
+        #: Name of a variable that stands raw beside the checkpoint → its file.
+        self.raw: dict[str, Trajectory] = {}
 
-    @property
-    def one_time(self) -> Mapping[str, Array]:
-        """Name of a one-time observable → its array, shape (R, time)."""
-        return self._groups[ONE_TIME]
+    def last(self, name: str, time: float) -> Array | None:
+        """Return the last values of a one-time observable up to a time, shape (R,); None if none."""
+        array = self._groups[ONE_TIME].get(name)
+        place = int(np.searchsorted(self.schedule.times, time, side="right")) - 1
+        return None if array is None else array[:, place]
 
-    def measure(self, stop: Stop, values: Mapping[str, Array]) -> None:
-        """Store the one-time observables of a stop, shape (R,) each, or (R, …) with further dimensions."""
-        for name, value in values.items():
-            self._observable(ONE_TIME, name, value)[:, stop.index] = value
-
-    def wait(self, waiting: int, values: Mapping[str, Array]) -> None:
-        """Store what was measured where the waiting time with this index begins; shapes as in `measure`."""
-        for name, value in values.items():
-            self._observable(AT_WAITING, name, value)[:, waiting] = value
-
-    def compare(self, waiting: int, lag: int, values: Mapping[str, Array]) -> None:
-        """Store the two-time observables of the pair (waiting, lag), by index; shapes as in `measure`."""
-        for name, value in values.items():
-            self._observable(TWO_TIME, name, value)[:, waiting, lag] = value
-
-    def end(self, values: Mapping[str, Array]) -> None:
-        """Store what was measured once, when the run has ended; shapes as in `measure`."""
-        for name, value in values.items():
-            self._observable(AT_END, name, value)[:] = value
-
-    def spectrum(self, index: int, values: Mapping[str, tuple[tuple[str, ...], Array]]) -> None:
-        """Store what was found at the Hessian time with this index.
+    def store(self, axes: tuple[str, ...], place: tuple[int, ...], values: Taken) -> None:
+        """Keep what was taken at a place along axes of times.
 
         Parameters
         ----------
-        index : int
+        axes : tuple of str
+            Of `Schedule.axes`; none for what is measured once.
+        place : tuple of int
+            Position along each.
         values : mapping
-            Name → its dimensions besides replica and hessian_time, and an array of shape (R, …).
+            Name → its dimensions besides replica and axes, and an array of shape (R, …).
+
+        Raises
+        ------
+        LangevinError
+            If an array has another shape than it says, or a name is taken.
         """
         for name, (further, value) in values.items():
-            # The sizes of these dimensions are not known before.
-            self._sizes |= dict(zip(further, np.shape(value)[1:], strict=True))
-            self._array((*SPECTRUM, *further), name, value, np.shape(value)[1:])[:, index] = value
-
-    def _observable(self, times: tuple[str, ...], name: str, value: Array) -> Array:
-        """Return the array of an observable with the dimensions that the system gave it."""
-        further, shape = self.dimensions.get(name, ()), np.shape(value)
-        if len(shape) == 1 + len(further):
-            # Its first value says how large a dimension is.
-            self._sizes = dict(zip(further, shape[1:], strict=True)) | self._sizes
-        return self._array((*times, *further), name, value, tuple(self._sizes.get(dim, 0) for dim in further))
+            if name in self.raw:
+                self.raw[name].write(place[0], value)
+                continue
+            shape = np.shape(value)
+            if len(shape) == 1 + len(further):
+                # The first value says how large a dimension is.
+                self._sizes = dict(zip(further, shape[1:], strict=True)) | self._sizes
+            sizes = tuple(self._sizes.get(dim, 0) for dim in further)
+            at: tuple[Any, ...] = (slice(None), *place)
+            self._array(("replica", *axes, *further), name, value, sizes)[at] = value
 
     def _array(self, dims: tuple[str, ...], name: str, value: Array, further: tuple[int, ...] = ()) -> Array:
         """Return the array of an observable; make it, all NaN, at its first value."""
@@ -149,7 +135,9 @@ class Recorder:
                 if variable.dims == dims
             }
 
-    def dataset(self, attributes: Attributes, further: Coordinates | None = None) -> xr.Dataset:
+    def dataset(
+        self, attributes: Attributes, further: Coordinates | None = None, axes: Collection[str] = ()
+    ) -> xr.Dataset:
         """Return everything as a dataset of the schema.
 
         Parameters
@@ -157,7 +145,9 @@ class Recorder:
         attributes : mapping
             Name of a variable → its attributes. A coordinate's are added to those of the schema.
         further : mapping, optional
-            Coordinates of the system, besides those of the schema.
+            Coordinates of the system and of probes, besides those of the schema.
+        axes : collection of str
+            Axes of times that the file has besides `AXES`.
         """
         self._fix_sizes(further or {})
         variables = {
@@ -168,14 +158,8 @@ class Recorder:
         coordinates: dict[str, Any] = {
             "replica": self.ensemble.replica,
             "sample": ("replica", self.ensemble.sample),
-            "time": self.schedule.times,
-            "waiting_time": self.schedule.waiting_times,
-            "lag": self.schedule.lags,
         }
-        if len(self.schedule.hessian_times):
-            coordinates["hessian_time"] = self.schedule.hessian_times
-        if len(self.schedule.snapshot_times):
-            coordinates["snapshot_time"] = self.schedule.snapshot_times
+        coordinates |= {axis: self.schedule.axes[axis] for axis in (*AXES, *axes)}
         for name, (dim, values, about) in (further or {}).items():
             _check_name(f"coordinate {name!r}", name, *variables)
             if np.shape(values) != (self._sizes.get(dim),):
@@ -185,17 +169,21 @@ class Recorder:
                 )
             words = np.asarray(values).dtype.kind in "UO"
             coordinates[name] = (dim, np.asarray(values, dtype=object if words else np.float64), dict(about))
-        made = xr.Dataset(variables, coordinates)
-        for name in COORDINATES.keys() & made.coords.keys():
-            extra = COORDINATES[name]
-            made[name].attrs.update({**extra, **attributes.get(name, {})})
-        return made
+        dataset = xr.Dataset(variables, coordinates)
+        clock = {"units": attributes.get("time", {}).get("units", "1")}
+        for name in {*COORDINATES, *axes} & dataset.coords.keys():
+            own = {} if name in ("replica", "sample") else clock
+            dataset[name].attrs.update({**own, **COORDINATES.get(name, {}), **attributes.get(name, {})})
+        return dataset
 
     def _fix_sizes(self, further: Coordinates) -> None:
-        """Take the sizes of dimensions that no observable has had a value of from their coordinates."""
+        """Take the sizes of dimensions that no observable has had a value of from their coordinates.
+
+        A coordinate with the name of its dimension declares that.
+        """
         declared = {dim for dims in self.dimensions.values() for dim in dims}
-        for dim, values, _ in further.values():
-            if dim in declared and np.ndim(values) == 1:
+        for name, (dim, values, _) in further.items():
+            if (dim in declared or dim == name) and np.ndim(values) == 1:
                 self._sizes.setdefault(dim, len(values))
 
 

@@ -99,11 +99,11 @@ class References:
         StorageError
             If there is something else in the file.
         """
-        found = {}
+        references = {}
         for index, (start, end, checksum, described, shape) in self.places.items():
             kind = np.lib.format.descr_to_dtype(ast.literal_eval(described))
-            found[index] = self._file.read(start, end - start, checksum).view(kind).reshape(shape)
-        return found
+            references[index] = self._file.read(start, end - start, checksum).view(kind).reshape(shape)
+        return references
 
     def close(self) -> None:
         """Close the file."""

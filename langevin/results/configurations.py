@@ -23,8 +23,8 @@ from .open import open_result
 if TYPE_CHECKING:
     import xarray as xr
 
-#: Variables that hold configurations → their dimension of time.
-HOLDERS = {"configuration": "time", "snapshot": "snapshot_time"}
+#: Variables that hold configurations.
+HOLDERS = ("configuration", "snapshot")
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class StoredRun:
     beside : Beside or None
         What stood beside the configurations, if the file holds it.
     energy : ndarray, shape (R,), or None
-        That the run measured then.
+        That the run measured then; None if it did not.
     """
 
     path: Path
@@ -60,9 +60,17 @@ class StoredRun:
     energy: Array | None = None
 
 
+def holders(dataset: xr.Dataset) -> dict[str, str]:
+    """Return the variables of a file that hold configurations → their dimension of times."""
+    # Imported here: whoever checks a run file reads no results.
+    from langevin.observables.pairs import time_axis
+
+    return {name: time_axis(dataset[name]) for name in HOLDERS if name in dataset}
+
+
 def times(dataset: xr.Dataset) -> Array:
     """Return the times at which the configuration is stored, ascending; none if it is not."""
-    stored = [dataset[dim].to_numpy() for name, dim in HOLDERS.items() if name in dataset]
+    stored = [dataset[dim].to_numpy() for dim in holders(dataset).values()]
     return np.unique(np.concatenate([np.empty(0), *stored]))
 
 
@@ -84,7 +92,7 @@ def frame(dataset: xr.Dataset, time: float, suffix: str = "") -> xr.DataArray | 
     # Imported here: whoever checks a run file reads no results.
     from langevin.observables.pairs import index_of
 
-    for name, dim in HOLDERS.items():
+    for name, dim in holders(dataset).items():
         if (variable := name + suffix) in dataset:
             at = index_of(dataset[dim].to_numpy(), time)
             if at is not None:
@@ -128,7 +136,7 @@ def configuration(dataset: xr.Dataset, time: float | None = None, name: str = ""
         few = ", ".join(f"{t:.15g}" for t in (stored if stored.size <= 6 else [*stored[:3], *stored[-3:]]))
         raise UserError(f"{said}time = {wanted:.15g}: no configuration is stored there; stored: {few}")
     x = there.to_numpy()
-    at = next(float(there[dim]) for dim in HOLDERS.values() if dim in there.coords)
+    at = next(float(there[dim]) for dim in holders(dataset).values() if dim in there.coords)
     if not np.isfinite(x).all():
         raise UserError(f"{said}time = {at:g}: the run did not come so far")
     return np.asarray(x, dtype=np.float64), at
@@ -150,10 +158,9 @@ def course(dataset: xr.Dataset, position: int) -> tuple[Array, Array]:
     x : ndarray, shape (T, dof)
     """
     stored: dict[float, Array] = {}
-    for name, dim in HOLDERS.items():
-        if name in dataset:
-            rows = dataset[name].transpose(dim, "replica", "dof")[:, position].to_numpy()
-            stored |= dict(zip(dataset[dim].to_numpy().tolist(), rows, strict=True))
+    for name, dim in holders(dataset).items():
+        rows = dataset[name].transpose(dim, "replica", "dof")[:, position].to_numpy()
+        stored |= dict(zip(dataset[dim].to_numpy().tolist(), rows, strict=True))
     reached = sorted(t for t, x in stored.items() if np.isfinite(x).all())
     return np.array(reached), np.array([stored[t] for t in reached])
 

@@ -12,6 +12,7 @@ import xarray as xr
 from langevin.errors import UserError
 from langevin.files.disk import replacing
 from langevin.observables import particles
+from langevin.observables.pairs import time_axis
 
 from .kinds import require_run
 
@@ -53,12 +54,14 @@ def save(dataset: xr.Dataset, path: Path, *, replica: int = 0, every: int = 1) -
     labels = dataset["replica"].to_numpy().tolist()
     if replica not in labels:
         raise UserError(f"--replica {replica}: not in the file; allowed: {', '.join(map(str, labels))}")
-    one = configuration.transpose("time", "replica", "dof")[::every, labels.index(replica)]
+    axis = time_axis(configuration)
+    one = configuration.transpose(axis, "replica", "dof")[::every, labels.index(replica)]
     import gsd.hoomd
 
-    steps, written = _steps(dataset, every), 0
+    times = one[axis].to_numpy()
+    steps, written = _steps(dataset, every, times), 0
     with replacing(path) as aside, gsd.hoomd.open(aside, "w") as file:
-        for k, time in enumerate(one["time"].to_numpy()):
+        for k, time in enumerate(times):
             x = one[k].to_numpy()
             # What the run has not reached is NaN.
             if np.isfinite(x).all():
@@ -78,14 +81,13 @@ def _particles(dataset: xr.Dataset) -> tuple[xr.DataArray, particles.BoxedMixtur
         raise UserError(f"{error}: there is nothing to export") from None
 
 
-def _steps(dataset: xr.Dataset, every: int) -> Any:
+def _steps(dataset: xr.Dataset, every: int, times: Any) -> Any:
     """Return the number of time steps at every time that is written; without a time step, its place."""
-    times = dataset["time"].to_numpy()
     try:
         dt = float(json.loads(dataset.attrs["settings"])["dynamics"]["dt"])
     except (KeyError, TypeError, ValueError):
-        return np.arange(times.size)[::every]
-    return np.round(times / dt).astype(np.int64)[::every]
+        return every * np.arange(times.size)
+    return np.round(times / dt).astype(np.int64)
 
 
 def _frame(frame: Any, x: Any, mixture: particles.BoxedMixture, step: int, time: float) -> Any:

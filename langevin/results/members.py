@@ -90,7 +90,8 @@ def _member(dataset: xr.Dataset, at: dict[str, int]) -> xr.Dataset:
                 helpers.append(about["present"])
         elif "size_of" in about:
             helpers.append(name)
-            part = part.isel({about["size_of"]: slice(0, int(variable))})
+            # With times that the member has none of, all that has this dimension may be gone.
+            part = part.isel({about["size_of"]: slice(0, int(variable))}, missing_dims="ignore")
     part = part.drop_vars(helpers, errors="ignore")
     del part.attrs[DIMENSIONS]
     for name, own in attributes.items():
@@ -128,11 +129,15 @@ def _own_attributes(dataset: xr.Dataset, part: xr.Dataset) -> dict[str, dict[str
     for name, coordinate in part.coords.items():
         if coordinate.dims or "sweep_key" not in coordinate.attrs:
             continue
-        section, _, key = coordinate.attrs["sweep_key"].partition(".")
+        *parents, key = coordinate.attrs["sweep_key"].split(".")
+        table = given
+        for parent in parents:
+            table[parent] = dict(table.get(parent, {}))
+            table = table[parent]
         value = coordinate.item()
         # The label of a list is not the list.
         meanings = json.loads(coordinate.attrs.get("sweep_values", "{}"))
-        given.setdefault(section, {})[key] = meanings.get(value, value)
+        table[key] = meanings.get(value, value)
         titles.append(f"{name} = {text(value)}")
     return {"": {"title": ", ".join(filter(None, titles)), "settings": json.dumps(given)}}
 

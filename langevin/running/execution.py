@@ -67,7 +67,8 @@ def execute(
     watch : callable, optional
         Called about twice a second with the part of the time that is done, from 0 to 1.
     limit : float, optional
-        Bytes that `configurations = "auto"` stores at most (default: `trajectory.TRAJECTORY_LIMIT`).
+        Bytes that `configurations = "auto"` stores at most (default: `TRAJECTORY_LIMIT` in
+        `langevin.record.configurations`).
     carrier : Carrier
         What carries out the settings, and goes on with what stands unfinished: one run, if it is not said.
     """
@@ -80,10 +81,10 @@ def execute(
             paths.check(force, settings.output.figure)
         trust.remember(settings.code)
         with paths.locked() as lock:
-            found = unfinished.found(settings, paths) if resume else "nothing"
-            if found == "complete":
+            standing = unfinished.found(settings, paths) if resume else "nothing"
+            if standing == "complete":
                 return paths.result
-            if found == "unfinished":
+            if standing == "unfinished":
                 return carrier.carry_on(paths, manner, lock)
             if resume:
                 paths.check(force=False)

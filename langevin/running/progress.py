@@ -12,9 +12,10 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from langevin.core.engine import Run
+from langevin.core.probe import Run
 from langevin.core.schedule import Schedule
 from langevin.machine.reports import Listener, Place, Saved, heard_by
+from langevin.record.recorder import Recorder
 
 BAR = "{desc} {percentage:3.0f}%|{bar}| t = {n:.4g}/{total:.4g} [{elapsed}, {remaining} left{postfix}]"
 
@@ -108,6 +109,8 @@ class Progress:
     Parameters
     ----------
     run : Run
+    recorder : Recorder
+        Has the energy that the bar shows.
     title : str
     result : Path or None
         The file that the run writes; None if nothing of it is kept.
@@ -115,8 +118,8 @@ class Progress:
         False: nothing at all.
     """
 
-    def __init__(self, run: Run, title: str, result: Path | None, shown: bool) -> None:
-        self.result = result
+    def __init__(self, run: Run, recorder: Recorder, title: str, result: Path | None, shown: bool) -> None:
+        self.recorder, self.result = recorder, result
         step = run.system.time_step
         self._forecast = Forecast(run.schedule, step) if shown and step is not None else None
         self._bar = tqdm(
@@ -130,9 +133,9 @@ class Progress:
 
     def stretch(self, run: Run) -> None:
         """Note that a stretch ended."""
-        energy = _energy(run)
+        energy = self.recorder.last("energy", run.time) if run.position else None
         self._bar.n = run.time
-        self._bar.set_postfix_str("" if energy is None else f"energy {energy:.4f}", refresh=False)
+        self._bar.set_postfix_str("" if energy is None else f"energy {np.mean(energy):.4f}", refresh=False)
         self._bar.update(0)
         pace = self._forecast.stretch(run.time, run.position) if self._forecast else None
         if pace is not None and pace.left > LONG:
@@ -208,11 +211,3 @@ def spoken(seconds: float) -> str:
     length, name = next((length, name) for least, length, name in UNITS if seconds >= least)
     number = seconds / length
     return f"{number:.{0 if number >= 9.95 else 1}f} {name}"
-
-
-def _energy(run: Run) -> float | None:
-    """Return the mean energy at the last stop, if there was one."""
-    energies = run.recorder.one_time.get("energy")
-    if energies is None or run.position == 0:
-        return None
-    return float(np.mean(energies[:, run.position - 1]))

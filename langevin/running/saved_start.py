@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from langevin.config.settings import Settings
 from langevin.config.toml_text import plain
-from langevin.core.engine import Run
+from langevin.core.probe import Run
 from langevin.errors import UserError
 from langevin.files import storage
 from langevin.files.paths import Paths

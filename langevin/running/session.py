@@ -1,9 +1,9 @@
-"""One process's share of a run, from its first step or its checkpoint to its result."""
+"""One process carries its share of a run, from the first step or a checkpoint to the result."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,22 +12,23 @@ import xarray as xr
 
 from langevin.config.settings import Settings
 from langevin.core import engine
-from langevin.core.capabilities import HasCoordinates, MeasuresAtEnd, StandsBeside
-from langevin.core.engine import Run
-from langevin.core.schedule import Stop
-from langevin.core.system import State
-from langevin.errors import Diverged, Interrupted, LangevinError, one_line
+from langevin.core.capabilities import HasCoordinates, MeasuresAtEnd
+from langevin.core.probe import Run
+from langevin.errors import Diverged, Interrupted, one_line
 from langevin.files import storage
 from langevin.files.paths import Paths
-from langevin.files.storage import Stored, Trajectory
+from langevin.files.storage import Trajectory
 from langevin.machine import pace
 from langevin.machine.interruption import Interruption
-from langevin.record import trajectory as trajectories
-from langevin.record.hessian import described
+from langevin.record.at_end import AtEnd
+from langevin.record.configurations import StoredProbe, constants
+from langevin.record.recorder import AXES, COORDINATES, Recorder
 from langevin.record.references import References
-from langevin.results.configurations import HOLDERS
 
 from .progress import Progress, preparing
+
+#: How the names of arrays begin that a probe has in a checkpoint.
+PROBE = "probe."
 
 #: What is said of a run that leaves nothing behind.
 LOST = "nothing of it is kept, for there is no output.path"
@@ -48,7 +49,7 @@ class Manner:
     watch : callable or None
         Called about twice a second with the part of the time that is done, from 0 to 1.
     limit : float or None
-        Bytes that `configurations = "auto"` stores at most; None: `trajectories.TRAJECTORY_LIMIT`.
+        Bytes that `configurations = "auto"` stores at most; None: `record.configurations.TRAJECTORY_LIMIT`.
     """
 
     stop: Interruption
@@ -75,7 +76,8 @@ class Session:
         Locked by the caller.
     run : Run
         Where it stands.
-    stored : sequence of Stored
+    recorder : Recorder
+        What keeps its measurements.
     references : References
     manner : Manner
     wall_before : float
@@ -90,24 +92,26 @@ class Session:
         attributes: Mapping[str, Any],
         paths: Paths,
         run: Run,
-        stored: Sequence[Stored],
+        recorder: Recorder,
         references: References,
         manner: Manner,
         wall_before: float = 0.0,
         checksums: Mapping[str, str] | None = None,
     ) -> None:
         self.settings, self.attributes, self.paths, self.run = settings, attributes, paths, run
-        self.references, self.stop, self.manner = references, manner.stop, manner
+        self.recorder, self.references, self.stop, self.manner = recorder, references, manner.stop, manner
         self.began = self.due = self._ticked = time.monotonic()
         self.wall_before = wall_before
-        self.trajectories = [Trajectory(paths.raw(s.name), s, run.recorder.ensemble.size) for s in stored]
+        stored = [s for probe in run.probes if isinstance(probe, StoredProbe) for s in probe.stored]
+        self.trajectories = [Trajectory(paths.raw(s.name), s, run.ensemble.size) for s in stored]
+        recorder.raw = {trajectory.stored.name: trajectory for trajectory in self.trajectories}
         for trajectory in self.trajectories:
             trajectory.require(run.position, (checksums or {}).get(trajectory.stored.name, ""))
         #: Time and position that the last checkpoint holds, and how long it took to write.
         self._held: tuple[float, int] | None = None
         self._took, self._lapses = 0.0, (0.0, 0.0)
         result = paths.result if settings.output.path else None
-        self.progress = Progress(run, settings.title, result, manner.progress)
+        self.progress = Progress(run, recorder, settings.title, result, manner.progress)
 
     def carry_out(self) -> Path:
         """Run to the end; leave a result, or a checkpoint if stopped, or both files' reason why not."""
@@ -128,9 +132,9 @@ class Session:
         # The next one soon: from then on it can be opened and plotted.
         self.due = min(self.due, self.began + pace.STRETCH)
         try:
-            engine.run(self.run, self._tick, self._keep, self.stop.at_once)
+            engine.run(self.run, self._tick, self.progress.stop, self.stop.at_once)
             if isinstance(self.run.system, MeasuresAtEnd):
-                self._measure_end()
+                self._measure_end(self.run.system)
         except Diverged as error:
             self._finish(status=f"diverged: {one_line(str(error))}")
             kept = f"what was measured until then is in {self.paths.result}"
@@ -152,35 +156,31 @@ class Session:
         self.stop.reserve(min(lapses) + 2 * self._took)
         self.stop.heed()
 
-    def _measure_end(self) -> None:
+    def _measure_end(self, system: MeasuresAtEnd) -> None:
         """Measure what is measured once; if it is interrupted, it is done again, and nothing else."""
         run = self.run
         self._checkpoint()
         self.progress.close()
-        assert isinstance(run.system, MeasuresAtEnd)
-        with self.stop.at_once(), preparing(self.settings.title, self.manner.progress, run.system.end_name):
-            run.recorder.end(run.system.at_end(run.state))
-
-    def _keep(self, stop: Stop, state: State) -> None:
-        due = [trajectory for trajectory in self.trajectories if trajectory.stored.due(stop.index)]
-        if due:
-            # Asked for only if someone wants it: of a large network it is a copy of every weight.
-            x = self.run.system.configuration(state)
-            if x is None:
-                raise LangevinError("the system has no configuration, though it stated its size, `dof`")
-            system = self.run.system
-            moving = system.beside(state).moving if isinstance(system, StandsBeside) else x[:, :0]
-            for trajectory in due:
-                trajectory.write(stop.index, moving if trajectory.stored.stands_beside else x)
-        self.progress.stop()
+        end = AtEnd(system, self.recorder.dimensions)
+        with self.stop.at_once(), preparing(self.settings.title, self.manner.progress, system.end_name):
+            for place, values in end.taken(run, run.schedule.stops[-1]):
+                self.recorder.store(end.axes, place, values)
 
     def _dataset(self, status: str) -> xr.Dataset:
-        system = self.run.system
-        schedule = self.run.schedule
-        coordinates = system.coordinates(schedule) if isinstance(system, HasCoordinates) else {}
-        dataset = self.run.recorder.dataset(described(system.attributes()), coordinates)
-        if any(t.stored.name in HOLDERS for t in self.trajectories):
-            dataset = dataset.assign(trajectories.constants(self.run))
+        run = self.run
+        attributes, axes = dict(run.system.attributes()), dict[str, None]()
+        coordinates = (
+            dict(run.system.coordinates(run.schedule)) if isinstance(run.system, HasCoordinates) else {}
+        )
+        for probe in run.probes:
+            own = [axis for axis in probe.axes if axis not in AXES]
+            attributes |= {
+                axis: {"long_name": f"time of {probe.name}"} for axis in own if axis not in COORDINATES
+            }
+            attributes |= probe.attributes()
+            coordinates |= probe.coordinates()
+            axes |= dict.fromkeys(own)
+        dataset = self.recorder.dataset(attributes, coordinates, axes).assign(constants(run))
         wall = self.wall_before + time.monotonic() - self.began
         dataset.attrs = {**self.attributes, "wall_time_seconds": round(wall, 3), "status": status}
         return dataset
@@ -203,7 +203,10 @@ class Session:
             "wall_time": dataset.attrs["wall_time_seconds"],
             "attributes": dict(self.attributes),
         }
-        storage.write_checkpoint(self.paths.checkpoint, dataset, run.system.state_dict(run.state), notes)
+        arrays = dict(run.system.state_dict(run.state))
+        for probe in run.probes:
+            arrays |= {f"{PROBE}{probe.name}.{name}": array for name, array in probe.state_dict().items()}
+        storage.write_checkpoint(self.paths.checkpoint, dataset, arrays, notes)
         self.references.settle()
         now = time.monotonic()
         self._held, self._took = (run.time, run.position), now - began

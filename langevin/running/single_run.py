@@ -16,24 +16,23 @@ from langevin.config import run_files
 from langevin.config.build import build, load_data
 from langevin.config.settings import Settings
 from langevin.core.capabilities import HasFurtherDimensions, LoadsReferences, ReadsInputs
-from langevin.core.engine import Run
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
-from langevin.core.schedule import Schedule
+from langevin.core.probe import Run
 from langevin.core.system import LoadedData, System
 from langevin.errors import UserError
 from langevin.files import provenance, storage
 from langevin.files.paths import Paths
 from langevin.machine.interruption import interruptible
 from langevin.machine.memory import room_explained
-from langevin.record import trajectory
-from langevin.record.hessian import Spectra
+from langevin.record import plan
+from langevin.record.configurations import StoredProbe
 from langevin.record.recorder import Recorder
 from langevin.record.references import References
 
 from . import start as beginning
 from .saved_start import Start, Unfinished
-from .session import Manner, Session
+from .session import PROBE, Manner, Session
 
 
 def begin(settings: Settings, paths: Paths, manner: Manner, left: Unfinished | None = None) -> Path:
@@ -41,10 +40,10 @@ def begin(settings: Settings, paths: Paths, manner: Manner, left: Unfinished | N
     start = Start(settings, paths, manner, left)
     with start.telling(), room_explained():
         begins = beginning.read(left.located(settings) if left else settings)
-        run, ensemble, data = _prepare(settings, manner.threads, begins.generation if begins else 0)
+        run, recorder, data = _prepare(settings, manner, begins.generation if begins else 0)
         # What building it has imported, too.
         trust.remember(settings.code)
-        attributes = provenance.attributes(settings, ensemble, run.system, data)
+        attributes = provenance.attributes(settings, run.ensemble, run.system, data)
         attributes |= begins.attributes if begins else {}
         if left is not None:
             _require_same(data, run.system, left.attributes, paths)
@@ -52,17 +51,13 @@ def begin(settings: Settings, paths: Paths, manner: Manner, left: Unfinished | N
         start.make(run, attributes)
         if begins:
             begins.apply(run)
-        stored = trajectory.plan(settings.record, run, manner.limit)
-        if run.spectra is not None and run.schedule.hessian_times.size:
-            dof, times = trajectory.degrees_of_freedom(run), run.schedule.hessian_times.size
-            rows = run.system.attributes().get("hessian", {}).get("rows")
-            run.spectra.require_room(dof, times, rows)
+        _make_ready(run)
     if not start.saved:
         # An unfinished run goes only now, when nothing of the new one can be refused any more; an old
         # result stays until the new one replaces it.
         paths.discard()
     references = References(paths.references)
-    return Session(settings, attributes, paths, run, stored, references, manner).carry_out()
+    return Session(settings, attributes, paths, run, recorder, references, manner).carry_out()
 
 
 def carry_on(paths: Paths, manner: Manner) -> Path:
@@ -86,11 +81,12 @@ def _restored(
     notes: Mapping[str, Any],
 ) -> Session:
     """Return the session that goes on from a checkpoint."""
-    run, _, data = _prepare(settings, manner.threads, beginning.generation(notes["attributes"]))
+    run, recorder, data = _prepare(settings, manner, beginning.generation(notes["attributes"]))
     _require_same(data, run.system, notes["attributes"], paths)
-    if not np.array_equal(dataset["time"], run.schedule.times):
+    own = run.schedule.axes
+    if any(not np.array_equal(dataset[axis], own[axis]) for axis in own if axis in dataset.coords):
         raise UserError(f"{paths.checkpoint}: another version began the run, with other times; run it anew")
-    run.recorder.restore(dataset)
+    recorder.restore(dataset)
     run.noise.load_state(notes["noise"])
     run.time, run.position = notes["time"], notes["position"]
     references = References(paths.references, notes["references"])
@@ -98,11 +94,11 @@ def _restored(
     if isinstance(run.system, LoadsReferences):
         load = run.system.load_reference
         run.references = {index: load(array) for index, array in run.references.items()}
-    run.state = run.system.load_state(arrays)
+    run.state = run.system.load_state({k: v for k, v in arrays.items() if not k.startswith(PROBE)})
     attributes = _resumed(notes["attributes"], settings, run.system)
-    stored = trajectory.plan(settings.record, run, manner.limit)
+    _make_ready(run, arrays)
     wall, checksums = notes["wall_time"], notes["checksums"]
-    return Session(settings, attributes, paths, run, stored, references, manner, wall, checksums)
+    return Session(settings, attributes, paths, run, recorder, references, manner, wall, checksums)
 
 
 def _resumed(attributes: Mapping[str, Any], settings: Settings, system: System) -> dict[str, Any]:
@@ -117,26 +113,32 @@ def _require_same(
     """Refuse to go on with other data, or other contents of files, than the run began with."""
     learned = "" if data is None else data.attributes.get("hash", "")
     read = system.inputs_hash if isinstance(system, ReadsInputs) else ""
-    for what, found in (("data", learned), ("inputs", read)):
-        if found != (began := attributes.get(f"{what}_hash", "")):
+    for what, here in (("data", learned), ("inputs", read)):
+        if here != (began := attributes.get(f"{what}_hash", "")):
             raise UserError(
-                f"{paths.checkpoint}: the run began with {what} of hash {began}; those found: {found}"
+                f"{paths.checkpoint}: the run began with {what} of hash {began}; those found: {here}"
             )
 
 
-def _prepare(
-    settings: Settings, threads: int | None, generation: int
-) -> tuple[Run, Ensemble, LoadedData | None]:
+def _prepare(settings: Settings, manner: Manner, generation: int) -> tuple[Run, Recorder, LoadedData | None]:
     keys = settings.ensemble
-    ensemble = Ensemble.regular(keys.replicas, keys.samples, keys.seed, threads, generation)
+    ensemble = Ensemble.regular(keys.replicas, keys.samples, keys.seed, manner.threads, generation)
     data = load_data(settings, ensemble)
     system = build(settings, ensemble, data)
-    record = settings.record
-    grids = record.times, record.waiting_times, record.lags
-    further = record.hessian, record.snapshot_grid(settings.dynamics)
-    schedule = Schedule.build(*grids, settings.dynamics.t_max, system.time_step, *further)
-    noise = Noise(keys.seed, ensemble.replica, generation)
     dimensions = system.dimensions() if isinstance(system, HasFurtherDimensions) else {}
+    probes = plan.probes(settings, system, ensemble, dimensions, manner.limit)
+    schedule = plan.schedule(settings, system.time_step, probes)
+    noise = Noise(keys.seed, ensemble.replica, generation)
     recorder = Recorder(schedule, ensemble, dimensions)
-    run = Run(system, schedule, recorder, noise, state=None, spectra=Spectra(record, ensemble))
-    return run, ensemble, data
+    return Run(system, ensemble, schedule, probes, recorder, noise, state=None), recorder, data
+
+
+def _make_ready(run: Run, arrays: Mapping[str, NDArray[Any]] | None = None) -> None:
+    """Make the probes ready, with what a checkpoint holds of them; those with nothing to store go."""
+    for probe in run.probes:
+        probe.prepare(run)
+        begin = f"{PROBE}{probe.name}."
+        own = {name.removeprefix(begin): a for name, a in (arrays or {}).items() if name.startswith(begin)}
+        if own:
+            probe.load_state(own)
+    run.probes = [p for p in run.probes if not isinstance(p, StoredProbe) or p.stored]

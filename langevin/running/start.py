@@ -17,11 +17,11 @@ from langevin.code.user_code import Origin, changes
 from langevin.config.keys import shown, toml
 from langevin.config.settings import Settings
 from langevin.core.capabilities import BeginsFromConfiguration, LearnsFromData, StandsBeside
-from langevin.core.engine import Run
 from langevin.core.ensemble import Ensemble
+from langevin.core.probe import Run
 from langevin.core.system import Array, Beside
 from langevin.errors import UserError
-from langevin.record.trajectory import degrees_of_freedom
+from langevin.record.configurations import degrees_of_freedom
 from langevin.results import configurations
 from langevin.results.open import open_result
 from langevin.results.same_system import differing

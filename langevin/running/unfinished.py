@@ -116,4 +116,7 @@ def _table(settings: Settings, section: str) -> dict[str, str]:
     if keys is None:
         return {}
     values = {name: getattr(keys, name) for name in type(keys).model_fields}
+    if section == "record":
+        probes = {f"probes.{probe.name}": probe.table for probe in settings.probes}
+        values |= {f"{name}.{key}": value for name, table in probes.items() for key, value in table.items()}
     return {name: toml(v.as_given() if isinstance(v, Grid) else v) for name, v in values.items()}

@@ -26,7 +26,7 @@ from langevin.files import manifest, provenance
 from langevin.files.paths import Paths
 from langevin.files.storage import explained
 from langevin.machine.interruption import interruptible
-from langevin.record import trajectory
+from langevin.record import configurations
 from langevin.running import start as beginning
 from langevin.running.saved_start import is_start
 from langevin.running.session import LOST, Manner, going_on
@@ -136,7 +136,7 @@ class _Campaign:
 
     def carry_out(self) -> Path:
         """Carry all members to their end and make one file of them."""
-        limit = trajectory.TRAJECTORY_LIMIT / len(self.results)
+        limit = configurations.TRAJECTORY_LIMIT / len(self.results)
         # Of sweeps begun before there was a section [start] it is not known, and not needed.
         working = Path(self.notes.get("working", ""))
         jobs = [

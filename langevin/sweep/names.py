@@ -20,7 +20,7 @@ def coordinates(axes: Sequence[Axis], taken: Collection[str]) -> Coordinates:
     """Return the coordinates of a sweep; those of the dimensions have the dimension's name.
 
     A key is called by its last part: `temperature` for dynamics.temperature. Where that is another key's or
-    in `taken`, and for `name`, the section stands before it: `system_name`. A group has a label for every
+    in `taken`, and for `name`, what stands before it is added: `system_name`. A group has a label for every
     place along it, and a coordinate for each of its keys.
 
     Parameters
@@ -50,9 +50,9 @@ def coordinates(axes: Sequence[Axis], taken: Collection[str]) -> Coordinates:
 
 
 def _called(key: str, keys: Sequence[str], taken: Collection[str]) -> str:
-    section, _, last = key.partition(".")
-    shared = [other for other in keys if other.partition(".")[2] == last]
-    return f"{section}_{last}" if last == "name" or last in taken or len(shared) > 1 else last
+    *_, before, last = key.split(".")
+    shared = [other for other in keys if other.rpartition(".")[2] == last]
+    return f"{before}_{last}" if last == "name" or last in taken or len(shared) > 1 else last
 
 
 def _values(values: Sequence[Any]) -> tuple[Any, dict[str, Any]]:

@@ -72,7 +72,7 @@ ATTRIBUTES: dict[str, dict[str, Any]] = {
         "theorem": "in equilibrium χ = msd/(2 d T) + t/N; the second term is the centre of mass, whose "
         "displacement is not in msd",
     },
-    "configuration": {"long_name": "positions of the particles at every scheduled time", "units": _LENGTH},
+    "configuration": {"long_name": "positions of the particles at every stop of the run", "units": _LENGTH},
     "species": {"long_name": "species"},
     "wavenumber": {"long_name": "wavenumber k", "units": f"1/{_LENGTH}"},
     "pair": {"long_name": "pair of species"},
@@ -205,7 +205,7 @@ def two_time(configuration: xr.DataArray, waiting_times: Any, lags: Any, name: s
     Parameters
     ----------
     configuration : DataArray
-        Dimensions time, replica, dof, with the attributes of a `BoxedMixture`; may be lazy.
+        Dimensions configuration_time, replica, dof, with the attributes of a `BoxedMixture`; may be lazy.
     waiting_times, lags : array_like, shape (waiting_time,) and (lag,)
     name : str
         One of those that `compare` returns.

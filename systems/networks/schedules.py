@@ -168,14 +168,18 @@ def scaled_times(rates: RateSchedule, schedule: Schedule, one_rate: bool = True)
     axes = {"time": schedule.times, "waiting_time": schedule.waiting_times, "lag": schedule.lags}
     if not rates.constant:
         del axes["lag"]
+    elapsed = {name: rates.elapsed(values) for name, values in axes.items()}
+    # Summed from stop to stop: the last bits do not depend on what is measured at which of them.
+    stops = np.array([stop.time for stop in schedule.stops])
+    elapsed["time"] = rates.elapsed(stops)[np.isin(stops, schedule.times)]
     way = "times learning rate" if rates.constant else "summed over learning rates"
     found: Coordinates = {
         f"scaled_{name}": (
             name,
-            rates.elapsed(values),
+            elapsed[name],
             {"long_name": f"{name.replace('_', ' ')} {way}", "units": "1", **base},
         )
-        for name, values in axes.items()
+        for name in axes
     }
     if rates.constant:
         return found

@@ -1,8 +1,8 @@
 """Results of all small runs are kept by one commit and compared bit for bit by another.
 
 In a checkout of the commit before: ``python tests/campaigns/golden.py FOLDER --write``; in the other one the
-same without ``--write``. Times of a file that the other commit does not measure at are left out; variables that
-one of them lacks are named.
+same without ``--write``. Times of a file that the other commit does not measure at are left out; variables
+that one of them lacks are named.
 """
 
 from __future__ import annotations

@@ -27,7 +27,9 @@ for replicas, widths in ((8, [6]), (1, [40])):
 def test_kernels_from_disk_give_the_same_bits(tmp_path: Path) -> None:
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     outputs = [
-        subprocess.run([sys.executable, "-c", RUN], env=environment, capture_output=True, text=True, check=True)
+        subprocess.run(
+            [sys.executable, "-c", RUN], env=environment, capture_output=True, text=True, check=True
+        )
         for _ in range(2)
     ]
     assert outputs[0].stdout

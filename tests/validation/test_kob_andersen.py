@@ -82,7 +82,13 @@ def quench(samples: int, waiting: list[float], seed: int) -> xr.Dataset:
                 "t_max": max(waiting) + 1,
             },
             "ensemble": {"replicas": samples, "samples": samples, "seed": seed},
-            "record": {"waiting_times": waiting, "lags": [0.94], "shells": 0, "configurations": "never"},
+            "record": {
+                "times": waiting,
+                "waiting_times": waiting,
+                "lags": [0.94],
+                "shells": 0,
+                "configurations": "never",
+            },
             "output": {"figure": False},
         }
     )

@@ -24,8 +24,8 @@ OPTIONS = {
     "error_model": "numpy",
     "boundscheck": False,
     "fastmath": {"reassoc", "contract", "nsz"},
-    # Sums in free order: one copy of each in a kernel, else a kernel that was compiled in this process and the
-    # same one from the disk may call different copies, and differ in the last bits.
+    # Sums have a free order, so that a kernel holds its one copy of each: else one that this process compiled
+    # and one from the disk may call different copies, and differ in the last bits.
     "forceinline": True,
 }
 SINGLE, DOUBLE = types.float32, types.float64

@@ -182,9 +182,8 @@ class Forms(Trial):
             return self._functional(weights, inputs[None], label[None])
 
         def each() -> list[Tensor]:
-            gradients: list[Tensor] = vmap(grad(loss), in_dims=(None, 0, 0))(
-                weights, self.inputs, self.labels
-            )
+            of_each = vmap(grad(loss), in_dims=(None, 0, 0))
+            gradients: list[Tensor] = of_each(weights, self.inputs, self.labels)
             return gradients
 
         gradients = self._tried(each)
