@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from langevin import DataSet
 from langevin.config.keys import Section, key
 from langevin.core.ensemble import Ensemble
 from langevin.errors import UserError
@@ -21,7 +22,7 @@ HASHED = 100
 COUNT = 'integer ≥ 1, or "all"'
 
 
-class ImageNet:
+class ImageNet(DataSet):
     """ILSVRC-2012: images cut to 224×224 once and for all, bytes in files that stay on the disk.
 
     The folder holds train_images.npy, uint8 of shape (P, 3, 224, 224), and train_labels.npy, integers from 0
