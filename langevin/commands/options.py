@@ -30,6 +30,12 @@ def overrides_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
+executor_option = click.option(
+    "--executor",
+    help="What carries out the members of a sweep: processes (default), in_process, or another's.",
+)
+
+
 def running_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add --threads and --quiet to a command."""
     for option in (

@@ -9,6 +9,7 @@ import click
 
 from .options import (
     conclude,
+    executor_option,
     overrides,
     overrides_option,
     remark,
@@ -28,6 +29,7 @@ from .options import (
     help="Go on with an unfinished run of these settings; leave a complete one alone.",
 )
 @wall_time_option
+@executor_option
 @running_options
 @trust_option
 def run(
@@ -36,6 +38,7 @@ def run(
     force: bool,
     resume: bool,
     wall_time: str | None,
+    executor: str | None,
     threads: int | None,
     quiet: bool,
 ) -> None:
@@ -55,22 +58,25 @@ def run(
             click.echo(f"{paths.result} is complete")
         return
     remark(settings, quiet)
-    path = simulation.execute(
-        settings, force=force, resume=resume, threads=threads, wall_time=wall_time, progress=not quiet
-    )
+    carrier = simulation.RunOrSweep(executor)
+    how: Any = {"threads": threads, "wall_time": wall_time, "progress": not quiet, "carrier": carrier}
+    path = simulation.execute(settings, force=force, resume=resume, **how)
     conclude(path, quiet)
 
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @wall_time_option
+@executor_option
 @running_options
 @trust_option
-def resume(file: Path, wall_time: str | None, threads: int | None, quiet: bool) -> None:
+def resume(file: Path, wall_time: str | None, executor: str | None, threads: int | None, quiet: bool) -> None:
     """Continue a stopped or killed run. FILE: the result it was to write, or its checkpoint."""
     from langevin.sweep import simulation
 
-    path = simulation.execute_resume(file, threads=threads, wall_time=wall_time, progress=not quiet)
+    carrier = simulation.RunOrSweep(executor)
+    how: Any = {"threads": threads, "wall_time": wall_time, "progress": not quiet, "carrier": carrier}
+    path = simulation.execute_resume(file, **how)
     conclude(path, quiet)
 
 
