@@ -19,9 +19,8 @@ _DATA = "archives base characters cifar depot idx ljat pickled sameness syntheti
 _MOVED = (
     ("", "core.", "dynamics ensemble noise schedule schemes system"),
     ("", "config.", "keys registry"),
-    ("", "files.", "storage provenance"),
+    ("", "files.", "provenance"),
     ("", "results.", "summary export"),
-    ("", "running.", "simulation"),
     ("", "machine.", "interruption"),
     ("", "commands.", "cli"),
     ("planes.", "analysis.plane.", "command"),
@@ -33,8 +32,10 @@ _MOVED = (
     ("systems.networks.datasets.", "systems.networks.data.", _DATA),
 )
 
-#: Former name → new one, both within the package.
+#: Former name → new one, both within the package; the first of several has most of what it held.
 TABLE = {f"{old}{name}": f"{new}{name}" for old, new, names in _MOVED for name in names.split()} | {
+    "simulation": "sweep.simulation config.build",
+    "storage": "files.storage files.paths files.raw_records results.open",
     "stored": "results.configurations",
     "preparation": "machine.reports",
     "comparison": "analysis.compare",
@@ -51,14 +52,17 @@ class _Former(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        return getattr(importlib.import_module(_now(self.__name__)), name)
+        for place in _now(self.__name__):
+            if hasattr(module := importlib.import_module(place), name):
+                return getattr(module, name)
+        raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
 
     def __call__(self, *files: Any, **options: Any) -> Any:
         return importlib.import_module("langevin.api").ensemble(*files, **options)
 
 
-def _now(former: str) -> str:
-    return f"langevin.{TABLE[former.removeprefix('langevin.')]}"
+def _now(former: str) -> list[str]:
+    return [f"langevin.{place}" for place in TABLE[former.removeprefix("langevin.")].split()]
 
 
 class Finder(MetaPathFinder, Loader):
@@ -75,5 +79,5 @@ class Finder(MetaPathFinder, Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         """Say where it is now."""
-        words = f"{module.__name__} has moved: import {_now(module.__name__)}"
+        words = f"{module.__name__} has moved: import {_now(module.__name__)[0]}"
         warnings.warn(words, DeprecationWarning, stacklevel=2)

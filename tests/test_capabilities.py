@@ -187,4 +187,4 @@ def test_only_classifiers_have_ensembles(tmp_path: Path, small: Any, monkeypatch
     monkeypatch.chdir(tmp_path)
     langevin.run(small("cugliandolo_kurchan", output__path="ck.nc")).close()
     with pytest.raises(UserError, match="classifies nothing"):
-        members.opened(Path("ck.nc"), "ck")
+        members.method(Path("ck.nc"), langevin.open("ck.nc"), "ck")

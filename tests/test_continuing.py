@@ -275,7 +275,7 @@ def test_commands_end_at_ctrl_c_in_one_line(monkeypatch: pytest.MonkeyPatch) -> 
     def interrupted(path: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(storage, "open_result", interrupted)
+    monkeypatch.setattr("langevin.results.open.open_result", interrupted)
     for debug in ((), ("--debug",)):
         assert said(*debug, "info", "a.nc") == (130, "langevin: stopped by Ctrl-C\n")
 

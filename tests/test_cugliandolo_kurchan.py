@@ -315,7 +315,7 @@ def test_both_solvers_write_the_same_file() -> None:
     )
     late, early = xr.align(late, early, join="inner")
     assert set(late.data_vars) == set(early.data_vars)
-    assert late.sizes["time"] > 5
+    assert late["time"].to_numpy().tolist() == [0.0, 1.0, 2.0, 4.0]
     for name in ("energy", "mu", "correlation", "response", "integrated_response"):
         np.testing.assert_allclose(late[name], early[name], atol=1e-5)
 

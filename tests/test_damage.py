@@ -196,7 +196,8 @@ def test_every_chunk_of_numbers_has_a_checksum(tmp_path: Path) -> None:
 
 
 def test_a_damaged_folder_of_a_sweep_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from langevin.sweep import combine, manifest
+    from langevin.files import manifest
+    from langevin.sweep import combine
 
     settings = {**given(tmp_path / "s.nc"), "sweep": {"dynamics.temperature": [0.5, 1.0]}}
     paths = Paths(tmp_path / "s.nc")

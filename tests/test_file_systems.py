@@ -280,8 +280,8 @@ def test_folders_without_permission_are_one_line(tmp_path: Path) -> None:
     shutil.copy(tmp_path / "a.nc", tmp_path / "out" / "a.nc")
     tmp_path.chmod(0o755)
     program = (
-        "import os\nfrom pathlib import Path\nfrom langevin import simulation\n"
-        "from langevin.errors import LangevinError\nfrom langevin.files.storage import Paths\n"
+        "import os\nfrom pathlib import Path\nfrom langevin.sweep import simulation\n"
+        "from langevin.errors import LangevinError\nfrom langevin.files.paths import Paths\n"
         "simulation.open('a.nc').close()\n"
         "os.getuid() or os.setuid(65534)\n"
         "for act in (lambda: Paths(Path('out/b.nc')).check(False), lambda: simulation.open('out/a.nc')):\n"

@@ -62,7 +62,7 @@ def test_children_of_a_parent_that_used_threads_have_its_bits(tmp_path: Path) ->
 def test_threads_of_python_do_not_disturb_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (stepping, direct):
         monkeypatch.setattr(module, "PARALLEL", 0)
-    problem = stepping.Problem(Covariance.pure(3), 0.5, 0.0)
+    problem = stepping.Equations(Covariance.pure(3), 0.5, 0.0)
 
     def bits(count: int) -> list[bytes]:
         crew = threads.Pool(count)

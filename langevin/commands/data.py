@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from langevin.core.capabilities import Fetched, StandsInFiles
 from langevin.errors import UserError
 
 
@@ -37,6 +36,7 @@ def fetch(name: str, directory: Path | None) -> None:
 def listing() -> str:
     """Return a table of all data sets: name, shape, classes, sizes, where they are on this machine."""
     from langevin.config import registry
+    from langevin.core.capabilities import StandsInFiles
 
     rows: list[tuple[str, ...]] = [("name", "shape", "classes", "training", "test", "where")]
     for name in sorted(registry.names(registry.DATA)):
@@ -76,6 +76,7 @@ def fetched(name: str, directory: Path | None) -> str:
         If it has no files, or they are neither here nor to be had.
     """
     from langevin.config import registry
+    from langevin.core.capabilities import Fetched
 
     data_set = registry.load(name, Path.cwd(), registry.DATA)
     if not issubclass(data_set, Fetched):
