@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from . import already_imported, sources, syntax
-from .sources import PRIVATE, File
+from .sources import PRIVATE, SourceFile
 
 
 @dataclass(eq=False)
@@ -60,11 +60,11 @@ class Unit:
     space: Space
     top: str
     prefix: str
-    files: dict[str, File]
-    ran: dict[str, File] = field(default_factory=dict)
+    files: dict[str, SourceFile]
+    ran: dict[str, SourceFile] = field(default_factory=dict)
     needs: dict[str, Unit] = field(default_factory=dict)
     asked: dict[str, frozenset[str]] = field(default_factory=dict)
-    made_up: dict[str, File] = field(default_factory=dict)
+    made_up: dict[str, SourceFile] = field(default_factory=dict)
 
     def spec(self, name: str) -> ModuleSpec:
         """Return what a module in it is made from.
@@ -91,7 +91,7 @@ class Unit:
             return made
         raise ModuleNotFoundError(f"No module named {name!r}", name=full)
 
-    def _further(self, name: str) -> File | None:
+    def _further(self, name: str) -> SourceFile | None:
         """Look at a module that no source names: of the user's own folders alone."""
         if self.space.is_closed:
             return None
@@ -177,7 +177,7 @@ class Space:
     is_closed: bool
     units: dict[str, Unit] = field(default_factory=dict)
 
-    def unit(self, top: str, files: Mapping[str, File]) -> Unit:
+    def unit(self, top: str, files: Mapping[str, SourceFile]) -> Unit:
         """Return the unit of a name, as it is in `files`."""
         reached = sources.reached(top, files)
         found = self.units.get(top)
@@ -200,7 +200,7 @@ class Space:
             prefix = f"{first}_{count}"
         return prefix
 
-    def forget_changed(self, module: str, files: Mapping[str, File]) -> None:
+    def forget_changed(self, module: str, files: Mapping[str, SourceFile]) -> None:
         """Drop units of which a file has changed, and those that have imported them."""
         stale = {unit for unit in self.units.values() if _has_changed(unit, files)}
         top = self.units.get(module.partition(".")[0])
@@ -210,7 +210,7 @@ class Space:
             stale |= further
         self.units = {top: unit for top, unit in self.units.items() if unit not in stale}
 
-    def load(self, module: str, files: Mapping[str, File]) -> types.ModuleType:
+    def load(self, module: str, files: Mapping[str, SourceFile]) -> types.ModuleType:
         """Import a module of the folder."""
         self.forget_changed(module, files)
         unit = self.unit(module.partition(".")[0], files)
@@ -227,11 +227,11 @@ class Space:
         return made
 
 
-def _same(one: File, other: File) -> bool:
+def _same(one: SourceFile, other: SourceFile) -> bool:
     return (one.path, one.digest, one.outside) == (other.path, other.digest, other.outside)
 
 
-def _has_changed(unit: Unit, files: Mapping[str, File]) -> bool:
+def _has_changed(unit: Unit, files: Mapping[str, SourceFile]) -> bool:
     """Return whether a unit is of other files than these; of what they do not hold, the disk is asked."""
     return any(not _same(files[name], file) for name, file in unit.files.items() if name in files) or any(
         sources.digest(file.path) != file.digest for name, file in unit.ran.items() if name not in files
@@ -290,7 +290,7 @@ def alone() -> AbstractContextManager[Any]:
 
 
 def load(
-    module: str, files: Mapping[str, File], folders: Iterable[Path], is_closed: bool = False
+    module: str, files: Mapping[str, SourceFile], folders: Iterable[Path], is_closed: bool = False
 ) -> types.ModuleType:
     """Return a module of a user's, imported from the files that were looked at.
 
@@ -298,7 +298,7 @@ def load(
     ----------
     module : str
         Its full name in its folder.
-    files : mapping of str to File
+    files : mapping of str to SourceFile
         Full name → file: the module's, and those of what it imports (`sources.with_neighbours`).
     folders : iterable of Path
         Where they stand.
@@ -317,7 +317,7 @@ def load(
         return mine.load(module, files)
 
 
-def _is_loaded(space: Space, module: str, files: Mapping[str, File]) -> bool:
+def _is_loaded(space: Space, module: str, files: Mapping[str, SourceFile]) -> bool:
     """Return whether the user's own run has loaded just this."""
     unit = space.units.get(module.partition(".")[0])
     if unit is None or unit.asked.get(module) != frozenset(files):
@@ -325,7 +325,7 @@ def _is_loaded(space: Space, module: str, files: Mapping[str, File]) -> bool:
     return all(name in unit.files and _same(file, unit.files[name]) for name, file in files.items())
 
 
-def files_of(module: str) -> dict[str, File]:
+def files_of(module: str) -> dict[str, SourceFile]:
     """Return the files that a module of a user's was loaded with; none of any other module."""
     unit = _unit(module)
     return {} if unit is None else dict(unit.files)
@@ -339,11 +339,11 @@ def _unit(module: str) -> Unit | None:
     return _units.get((f"{PRIVATE}.{parts[1]}", parts[2].partition(".")[0]))
 
 
-def further(module: types.ModuleType | None) -> dict[str, File]:
+def further(module: types.ModuleType | None) -> dict[str, SourceFile]:
     """Return the files of modules that a user's module has imported so far by names that no source holds."""
     unit = None if module is None else _unit(module.__name__)
     waiting, seen = [unit] if unit else [], set[Unit]()
-    found: dict[str, File] = {}
+    found: dict[str, SourceFile] = {}
     while waiting:
         one = waiting.pop()
         if one not in seen:

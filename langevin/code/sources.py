@@ -70,7 +70,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class File:
+class SourceFile:
     """The file of a module, as it was when it was looked at.
 
     Attributes
@@ -208,7 +208,7 @@ def is_foreign(name: str, folders: Sequence[Path] = ()) -> bool:
     return spec is not None and _source(name, spec).kind in ("python", "installed")
 
 
-def read(source: Source, folders: Sequence[Path] = ()) -> File | None:
+def read(source: Source, folders: Sequence[Path] = ()) -> SourceFile | None:
     """Look at the file of a module; None if it cannot be read.
 
     Parameters
@@ -225,11 +225,11 @@ def read(source: Source, folders: Sequence[Path] = ()) -> File | None:
         return None
     path = source.file.absolute()
     if source.kind != "own" or not source.readable:
-        return File(path, raw, sha256(raw))
+        return SourceFile(path, raw, sha256(raw))
     outside = [
         first for first, names in syntax.wanted(raw).items() if _is_outside(first, names, source, folders)
     ]
-    return File(path, raw, sha256(raw), frozenset(outside))
+    return SourceFile(path, raw, sha256(raw), frozenset(outside))
 
 
 def _is_outside(first: str, names: frozenset[str], importing: Source, folders: Sequence[Path]) -> bool:
@@ -250,7 +250,7 @@ def _is_package(source: Source) -> bool:
     return source.file is not None and source.file.stem == "__init__"
 
 
-def with_neighbours(source: Source, folders: Sequence[Path] = ()) -> dict[str, File]:
+def with_neighbours(source: Source, folders: Sequence[Path] = ()) -> dict[str, SourceFile]:
     """Return the files that importing a module runs, as far as they are not of installed packages.
 
     Of a module of an installed package it is that module's file alone.
@@ -261,7 +261,7 @@ def with_neighbours(source: Source, folders: Sequence[Path] = ()) -> dict[str, F
         Full name of a module → its file: first its own, then those of the packages around it and of what it
         imports by name, and so on. Modules whose file cannot be read are not there.
     """
-    found: dict[str, File] = {}
+    found: dict[str, SourceFile] = {}
     waiting = [source.name]
     seen = {source.name}
     while waiting:
@@ -280,10 +280,10 @@ def with_neighbours(source: Source, folders: Sequence[Path] = ()) -> dict[str, F
     return found
 
 
-def reached(top: str, files: Mapping[str, File]) -> dict[str, File]:
+def reached(top: str, files: Mapping[str, SourceFile]) -> dict[str, SourceFile]:
     """Return the files of a module or package, and of what these import, all the way: some of `files`."""
     waiting = [name for name in files if name.partition(".")[0] == top]
-    found: dict[str, File] = {}
+    found: dict[str, SourceFile] = {}
     while waiting:
         name = waiting.pop()
         if name in found or name not in files:

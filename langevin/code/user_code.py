@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from . import loading, sources
-from .sources import File, Source
+from .sources import Source, SourceFile
 
 #: Sources of an object: full name of a module → SHA-256.
 Hashes = Mapping[str, str]
@@ -66,7 +66,7 @@ class Code:
     key: str
     target: str
     source: Source
-    files: Mapping[str, File] = field(default_factory=dict)
+    files: Mapping[str, SourceFile] = field(default_factory=dict)
     module: types.ModuleType | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -133,10 +133,10 @@ def recorded(found: Iterable[Code]) -> str:
 
 
 def recorded_files(
-    before: Mapping[str, Any], files: Mapping[str, File], folders: Sequence[Path]
-) -> dict[str, File]:
+    before: Mapping[str, Any], files: Mapping[str, SourceFile], folders: Sequence[Path]
+) -> dict[str, SourceFile]:
     """Return the files in folders of modules that a file has recorded and that no source names."""
-    found: dict[str, File] = {}
+    found: dict[str, SourceFile] = {}
     for name in before:
         if name in files or not all(part.isidentifier() for part in name.split(".")):
             continue
@@ -166,7 +166,7 @@ def changes(found: Iterable[Code], before: Mapping[str, Hashes]) -> Iterator[str
             yield f"{code.key} = {code.target!r}: {change(code, then)}"
 
 
-def differences(one: Iterable[Code], other: Iterable[Code]) -> Iterator[tuple[str, File, File]]:
+def differences(one: Iterable[Code], other: Iterable[Code]) -> Iterator[tuple[str, SourceFile, SourceFile]]:
     """Yield the objects of systems that two results name alike and that are of other sources.
 
     Data are compared by what they are.
@@ -175,7 +175,7 @@ def differences(one: Iterable[Code], other: Iterable[Code]) -> Iterator[tuple[st
     ------
     said : str
         Key and object.
-    here, there : File
+    here, there : SourceFile
         The first files that differ.
     """
     theirs = {(code.key, code.target): code for code in other}

@@ -34,7 +34,7 @@ UNITS = (
 )
 
 
-class Pace(NamedTuple):
+class TimeLeft(NamedTuple):
     """Seconds left, and seconds for one step."""
 
     left: float
@@ -65,12 +65,12 @@ class Forecast:
         self._advancing = self._measuring = 0.0
         self._said = False
 
-    def stretch(self, run_time: float, position: int) -> Pace | None:
+    def stretch(self, run_time: float, position: int) -> TimeLeft | None:
         """Note that a stretch ended at `run_time`, on the way to the stop with this index.
 
         Returns
         -------
-        Pace or None
+        TimeLeft or None
             The pace, at the first stretch after which it is known; never again.
         """
         lapse, before = self._lapse(), self._step
@@ -85,7 +85,7 @@ class Forecast:
         step = self._advancing / self._steps
         steps = round(float(self.schedule.times[-1]) / self.time_step) - self._step
         stops = len(self.schedule) - position
-        return Pace(steps * step + stops * self._measuring / max(self._stops, 1), step)
+        return TimeLeft(steps * step + stops * self._measuring / max(self._stops, 1), step)
 
     def stop(self) -> None:
         """Note that all that is due at a stop is done."""
@@ -198,7 +198,7 @@ def preparing(
         yield
 
 
-def announcement(pace: Pace, result: Path | None) -> str:
+def announcement(pace: TimeLeft, result: Path | None) -> str:
     """Return the line that says how long a run will take, and how to stop it."""
     how = "give output.path, or what it has computed is lost when it stops"
     if result is not None:
