@@ -353,11 +353,7 @@ def explain(kind: type[Section]) -> list[str]:
 
 
 def section(
-    name: str,
-    kind: type[Section],
-    table: Any,
-    faults: list[str],
-    further: Sequence[str] = (),
+    name: str, kind: type[Section], table: Any, faults: list[str], further: Sequence[str] = ()
 ) -> Any:
     """Validate one table; append a line to `faults` for each fault found.
 

@@ -177,12 +177,7 @@ class Langevin(System, BeginsFromConfiguration, HasLandscape, MeasuresResponse):
         return {} if self._carries is None else self._carries.carried(x)
 
     def step(
-        self,
-        x: Array,
-        t: float,
-        noise: Noise,
-        accumulated: Array | None = None,
-        held: Array | None = None,
+        self, x: Array, t: float, noise: Noise, accumulated: Array | None = None, held: Array | None = None
     ) -> Array:
         """Return x one time step later.
 
@@ -245,11 +240,7 @@ class Langevin(System, BeginsFromConfiguration, HasLandscape, MeasuresResponse):
         energy = self.model.energy(x)
         ceiling = energy + BLOW_UP * (1 + np.abs(energy) + self.temperature)
         return LangevinState(
-            x,
-            ceiling,
-            np.zeros((2, *x.shape)) if self.response else None,
-            held,
-            self._carried(x),
+            x, ceiling, np.zeros((2, *x.shape)) if self.response else None, held, self._carried(x)
         )
 
     def advance(self, state: LangevinState, t0: float, t1: float, noise: Noise) -> LangevinState:

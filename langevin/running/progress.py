@@ -158,11 +158,7 @@ class Progress:
 
 @contextmanager
 def preparing(
-    title: str,
-    shown: bool,
-    named: str = "start",
-    heard: Listener | None = None,
-    begun: Saved | None = None,
+    title: str, shown: bool, named: str = "start", heard: Listener | None = None, begun: Saved | None = None
 ) -> Iterator[None]:
     """Show, in a terminal, how far something is that takes long: a start, or what is measured at the end.
 

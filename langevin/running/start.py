@@ -65,12 +65,7 @@ class Beginning:
     def attributes(self) -> dict[str, str | float | int]:
         """Global attributes that say where the run began."""
         name = Path(self.file).name
-        return {
-            "start_file": name,
-            "start_time": self.time,
-            SPENT: self.spent,
-            GENERATION: self.generation,
-        }
+        return {"start_file": name, "start_time": self.time, SPENT: self.spent, GENERATION: self.generation}
 
     def apply(self, run: Run) -> None:
         """Put the configuration in the place of that of the run's initial state.
