@@ -1,4 +1,4 @@
-"""Modules of users that this process has imported itself, under their bare names: whether they are a file's.
+"""This module says whether what a process has imported by its bare name is what a file holds.
 
 Python does not keep what a module was made from. It is what the file holds now, if that has not been changed
 since this process began, or if the bytecode that the import left is of this very file. From then on its
@@ -40,8 +40,8 @@ def find(module: str, files: Mapping[str, SourceFile]) -> types.ModuleType | Non
         one = there if name == module else sys.modules.get(name)
         if one is None:
             # It would be imported later, and from there.
-            found = sources.locate(name)
-            if found is None or found.file is None or not _is_same_file(found.file, file.path):
+            located = sources.locate(name)
+            if located is None or located.file is None or not _is_same_file(located.file, file.path):
                 return None
         elif not (_is_of(one, file) and _is_current(one, file)):
             return None

@@ -1,4 +1,4 @@
-"""Which code this user has run: remembered for them alone, so that it need not be asked for again.
+"""The code that a user has run is remembered here, for them alone, so that nobody asks for it again.
 
 One small file for each object and its sources, in the folder ``trusted`` of the user's state: whoever removes
 one forgets that code. Files are written aside and renamed, so that processes at work at the same time need no

@@ -1,4 +1,4 @@
-"""Modules of users, loaded by path: those of each folder apart, as they were when they were looked at.
+"""Modules of users are loaded by path: those of each folder apart, as they were when they were looked at.
 
 Two folders may hold a ``net.py`` each, and one process both. So a user's module is never imported by its bare
 name, and its folder never comes onto the module path: no module there can stand in for one that others look
@@ -80,15 +80,15 @@ class Unit:
             self.ran[name] = file
             loader = Pinned(full, name, self) if file.path.suffix == ".py" else None
             inside = [str(file.path.parent)] if file.is_package else None
-            made = importlib.util.spec_from_file_location(
+            spec = importlib.util.spec_from_file_location(
                 full, file.path, loader=loader, submodule_search_locations=inside
             )
-            assert made is not None
-            return made
+            assert spec is not None
+            return spec
         if folders := self._namespace(name):
-            made = ModuleSpec(full, None, is_package=True)
-            made.submodule_search_locations = folders
-            return made
+            spec = ModuleSpec(full, None, is_package=True)
+            spec.submodule_search_locations = folders
+            return spec
         raise ModuleNotFoundError(f"No module named {name!r}", name=full)
 
     def _further(self, name: str) -> SourceFile | None:
@@ -124,8 +124,8 @@ class Unit:
         top = name.partition(".")[0]
         there = None if top in file.outside else self._unit_of(top)
         if there is None:
-            made = builtins.__import__(name, globals, locals, fromlist or (), 0)
-            return self._own_importlib(importing) if made is importlib else made
+            module = builtins.__import__(name, globals, locals, fromlist or (), 0)
+            return self._own_importlib(importing) if module is importlib else module
         self.needs[top] = there
         full = f"{there.prefix}.{name}"
         importlib.import_module(full)
@@ -141,9 +141,9 @@ class Unit:
                 return importlib.import_module(name, package)
             return self.imported(importing, name, fromlist=("__name__",))
 
-        made = types.ModuleType(importlib.__name__, importlib.__doc__)
-        made.__dict__.update({**vars(importlib), "import_module": import_module})
-        return made
+        module = types.ModuleType(importlib.__name__, importlib.__doc__)
+        module.__dict__.update({**vars(importlib), "import_module": import_module})
+        return module
 
     def _unit_of(self, top: str) -> Unit | None:
         """Return the unit of its folder that a name means; None if it means what it means to Python."""
@@ -180,15 +180,15 @@ class Space:
     def unit(self, top: str, files: Mapping[str, SourceFile]) -> Unit:
         """Return the unit of a name, as it is in `files`."""
         reached = sources.reached(top, files)
-        found = self.units.get(top)
-        if found is not None and not _has_changed(found, reached):
+        known = self.units.get(top)
+        if known is not None and not _has_changed(known, reached):
             for name, file in reached.items():
-                found.files.setdefault(name, file)
-            return found
-        made = Unit(self, top, self._free(top), reached)
-        _units[made.prefix, top] = made
-        self.units.setdefault(top, made)
-        return made
+                known.files.setdefault(name, file)
+            return known
+        unit = Unit(self, top, self._free(top), reached)
+        _units[unit.prefix, top] = unit
+        self.units.setdefault(top, unit)
+        return unit
 
     def _free(self, top: str) -> str:
         """Return a package in which there is no module of this name yet."""
@@ -217,14 +217,14 @@ class Space:
         # No source names the others: they are imported by names that the program makes up.
         unit.files |= files
         try:
-            made = importlib.import_module(f"{unit.prefix}.{module}")
+            imported = importlib.import_module(f"{unit.prefix}.{module}")
         except BaseException:
             if self.units.get(unit.top) is unit:
                 # Half of it may be there.
                 del self.units[unit.top]
             raise
         unit.asked[module] = frozenset(files)
-        return made
+        return imported
 
 
 def _same(one: SourceFile, other: SourceFile) -> bool:
@@ -343,14 +343,14 @@ def further(module: types.ModuleType | None) -> dict[str, SourceFile]:
     """Return the files of modules that a user's module has imported so far by names that no source holds."""
     unit = None if module is None else _unit(module.__name__)
     waiting, seen = [unit] if unit else [], set[Unit]()
-    found: dict[str, SourceFile] = {}
+    made_up: dict[str, SourceFile] = {}
     while waiting:
         one = waiting.pop()
         if one not in seen:
             seen.add(one)
-            found |= one.made_up
+            made_up |= one.made_up
             waiting += one.needs.values()
-    return found
+    return made_up
 
 
 def bare(text: str) -> str:
@@ -396,9 +396,9 @@ class Alias(Loader):
 
     def create_module(self, spec: ModuleSpec) -> types.ModuleType:
         """Return the module."""
-        made = importlib.import_module(self.name)
-        self.spec = made.__spec__
-        return made
+        module = importlib.import_module(self.name)
+        self.spec = module.__spec__
+        return module
 
     def exec_module(self, module: types.ModuleType) -> None:
         """Leave the module as it is."""

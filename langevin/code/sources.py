@@ -1,4 +1,4 @@
-"""Where a module would be imported from, found without importing anything; and the contents of its source.
+"""This module finds where another would be imported from, and its source, without importing anything.
 
 What a run file names is looked for in its folder first, then where Python looks. So it is with what a user's
 module imports, with one exception: a name that Python's library or an installed package has, too, means the
@@ -261,7 +261,7 @@ def with_neighbours(source: Source, folders: Sequence[Path] = ()) -> dict[str, S
         Full name of a module → its file: first its own, then those of the packages around it and of what it
         imports by name, and so on. Modules whose file cannot be read are not there.
     """
-    found: dict[str, SourceFile] = {}
+    files: dict[str, SourceFile] = {}
     waiting = [source.name]
     seen = {source.name}
     while waiting:
@@ -270,30 +270,30 @@ def with_neighbours(source: Source, folders: Sequence[Path] = ()) -> dict[str, S
         file = None if here is None else read(here, folders)
         if here is None or file is None:
             continue
-        found[name] = file
+        files[name] = file
         if here.kind == "own":
             further = syntax.around(name)
             further += syntax.imports(file.raw, name, file.is_package) if here.readable else ()
             inside = [full for full in further if full.partition(".")[0] not in file.outside]
             waiting += [each for each in inside if each not in seen]
             seen.update(inside)
-    return found
+    return files
 
 
 def reached(top: str, files: Mapping[str, SourceFile]) -> dict[str, SourceFile]:
     """Return the files of a module or package, and of what these import, all the way: some of `files`."""
     waiting = [name for name in files if name.partition(".")[0] == top]
-    found: dict[str, SourceFile] = {}
+    reached: dict[str, SourceFile] = {}
     while waiting:
         name = waiting.pop()
-        if name in found or name not in files:
+        if name in reached or name not in files:
             continue
-        found[name] = file = files[name]
+        reached[name] = file = files[name]
         waiting += syntax.around(name)
         if file.path.suffix == ".py":
             named = syntax.imports(file.raw, name, file.is_package)
             waiting += [full for full in named if full.partition(".")[0] not in file.outside]
-    return found
+    return reached
 
 
 def _own(name: str, folders: Sequence[Path]) -> Source | None:

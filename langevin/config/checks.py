@@ -1,4 +1,4 @@
-"""What several keys of a run file show only together. Each fault is one line that names the key."""
+"""Checks find the faults that only several keys show together. Each is one line that names the key."""
 
 from __future__ import annotations
 

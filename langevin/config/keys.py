@@ -1,4 +1,4 @@
-"""The keys of a run file: how a section declares them, and how they are explained to the user."""
+"""Sections declare the keys of a run file here, and explain them to the user."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run files as they are written: TOML text → plain tables, overrides included. `config` validates them."""
+"""TOML text becomes plain tables here, overrides included; `validate` takes it from there."""
 
 from __future__ import annotations
 

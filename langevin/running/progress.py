@@ -1,4 +1,4 @@
-"""How far a run is, and how long it will take: the bar, and one line for whoever has to plan."""
+"""A bar shows how far a run is, and one line says how long it will take, to whoever has to plan."""
 
 from __future__ import annotations
 

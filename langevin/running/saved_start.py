@@ -1,4 +1,4 @@
-"""The start of a run, which may take longer than a queue allows: stopped, saved and resumed as the run is."""
+"""The start of a run may take longer than a queue allows: it is saved and resumed as the run is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""[start]: a run that begins from a configuration that another one has stored."""
+"""A run with [start] begins from a configuration that another one has stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a sweep is: one bar for all members, on stderr."""
+"""One bar for all members shows, on stderr, how far a sweep is."""
 
 from __future__ import annotations
 
