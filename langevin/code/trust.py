@@ -15,11 +15,11 @@ import importlib
 import traceback
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from langevin.errors import LangevinWarning, UnknownCode, UserError
 
@@ -43,6 +43,7 @@ BROKEN = (
     ValueError,
 )
 
+Value = TypeVar("Value")
 
 #: Where code is looked for that is named without a folder, and what was found when settings were read.
 _beside: ContextVar[tuple[Path | None, tuple[Code, ...]]] = ContextVar("beside", default=(None, ()))
@@ -58,14 +59,18 @@ _in_memory: set[str] = set()
 
 
 @contextmanager
-def trusting(trust: bool, remembers: bool = True) -> Iterator[None]:
-    """Take the code of every file for trusted, if `trust`; `remembers`: from then on, too."""
-    before = _given.get()
-    token = _given.set((trust or before[0], remembers and before[1]))
+def _within(variable: ContextVar[Value], value: Value) -> Iterator[None]:
+    token = variable.set(value)
     try:
         yield
     finally:
-        _given.reset(token)
+        variable.reset(token)
+
+
+def trusting(trust: bool, remembers: bool = True) -> AbstractContextManager[None]:
+    """Take the code of every file for trusted, if `trust`; `remembers`: from then on, too."""
+    before = _given.get()
+    return _within(_given, (trust or before[0], remembers and before[1]))
 
 
 def is_given() -> bool:
@@ -73,14 +78,9 @@ def is_given() -> bool:
     return _given.get()[0]
 
 
-@contextmanager
-def on_behalf_of(origin: Origin | None) -> Iterator[None]:
+def on_behalf_of(origin: Origin | None) -> AbstractContextManager[None]:
     """Import code for the settings of a file; None: for whom it was before."""
-    token = _origin.set(origin or _origin.get())
-    try:
-        yield
-    finally:
-        _origin.reset(token)
+    return _within(_origin, origin or _origin.get())
 
 
 def origin() -> Origin | None:
@@ -88,14 +88,9 @@ def origin() -> Origin | None:
     return _origin.get()
 
 
-@contextmanager
-def beside(folder: Path, code: tuple[Code, ...] = ()) -> Iterator[None]:
+def beside(folder: Path, code: tuple[Code, ...] = ()) -> AbstractContextManager[None]:
     """Look for code in a folder, and take what `code` holds for found."""
-    token = _beside.set((folder, code))
-    try:
-        yield
-    finally:
-        _beside.reset(token)
+    return _within(_beside, (folder, code))
 
 
 class Coded(Protocol):
@@ -125,11 +120,10 @@ def building(settings: Coded) -> Iterator[None]:
 def collecting() -> Iterator[list[Code]]:
     """Note the code that is imported, also that of files that are read on the way."""
     outer, collected = _noted.get(), list[Code]()
-    token = _noted.set(collected)
     try:
-        yield collected
+        with _within(_noted, collected):
+            yield collected
     finally:
-        _noted.reset(token)
         if outer is not None:
             outer += collected
 

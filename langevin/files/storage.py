@@ -30,18 +30,8 @@ from langevin.machine.interruption import heed
 from langevin.machine.later import later
 
 from . import disk, sealing
-from .disk import explained, replacing
-from .raw_records import Stored, Trajectory
-
-__all__ = [
-    "Stored",
-    "Trajectory",
-    "explained",
-    "read_checkpoint",
-    "replacing",
-    "write_checkpoint",
-    "write_result",
-]
+from .disk import replacing
+from .raw_records import Trajectory
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -196,10 +196,14 @@ def preparing(
 
 def announcement(pace: TimeLeft, result: Path | None) -> str:
     """Return the line that says how long a run will take, and how to stop it."""
-    how = "give output.path, or what it has computed is lost when it stops"
-    if result is not None:
-        how = f"Ctrl-C stops it, `langevin resume {result}` goes on"
-    return f"about {spoken(pace.left)} to go ({spoken(pace.step)} per step); {how}"
+    return f"about {spoken(pace.left)} to go ({spoken(pace.step)} per step); {how_to_stop(result)}"
+
+
+def how_to_stop(result: Path | None) -> str:
+    """Say how a long run is stopped; `result` is the file that it writes, None if nothing of it is kept."""
+    if result is None:
+        return "give output.path, or what it has computed is lost when it stops"
+    return f"Ctrl-C stops it, `langevin resume {result}` goes on"
 
 
 def spoken(seconds: float) -> str:

@@ -23,8 +23,8 @@ from langevin.config import run_files
 from langevin.config.settings import Settings, Sweep
 from langevin.errors import Diverged, Interrupted, LangevinError, StorageError, UserError, one_line
 from langevin.files import manifest, provenance
+from langevin.files.disk import explained
 from langevin.files.paths import Paths
-from langevin.files.storage import explained
 from langevin.machine.interruption import interruptible
 from langevin.record import configurations
 from langevin.running import start as beginning
