@@ -237,17 +237,12 @@ def _is_outside(first: str, names: frozenset[str], importing: Source, folders: S
     there = beside(first, folders)
     if there is None or there.file is None or not is_foreign(first, folders):
         return False
-    if first in NEVER or (
-        importing.name == first and importing.file == there.file and not _is_package(there)
-    ):
+    itself = importing.name == first and importing.file == there.file
+    if first in NEVER or (itself and there.file.stem != "__init__"):
         # A module that imports its own name wants the other.
         return True
     defined = syntax.defined(there.file)
     return defined is not None and not names <= defined
-
-
-def _is_package(source: Source) -> bool:
-    return source.file is not None and source.file.stem == "__init__"
 
 
 def with_neighbours(source: Source, folders: Sequence[Path] = ()) -> dict[str, SourceFile]:
@@ -299,9 +294,7 @@ def reached(top: str, files: Mapping[str, SourceFile]) -> dict[str, SourceFile]:
 def _own(name: str, folders: Sequence[Path]) -> Source | None:
     """Return a module, if it is neither of Python nor of an installed package."""
     here = locate(name, folders)
-    if here is None or here.kind != "own":
-        return None
-    return here
+    return here if here is not None and here.kind == "own" else None
 
 
 def folders_inside(name: str, folders: Sequence[Path]) -> list[Path]:

@@ -293,7 +293,8 @@ def _require(code: Code, asking: Origin) -> None:
         raise UnknownCode(f"{said}: it has no file that could be looked at; --trust (trust=True) runs it")
     if code.source.kind == "python":
         raise UnknownCode(f"{said}: {code.source.name} is of Python's library; allowed: code of your own")
-    if not code.hashes or (code.source.kind == "own" and not _all_readable(code)):
+    readable = all(file.path.suffix == ".py" for file in code.files.values())
+    if not code.hashes or (code.source.kind == "own" and not readable):
         raise UnknownCode(f"{said}: {code.source.file or code.source.name} is no source file; never imported")
     before = asking.recorded.get(code.target)
     changed = before is not None and dict(before) != dict(code.hashes)
@@ -306,10 +307,6 @@ def _require(code: Code, asking: Origin) -> None:
             f"{said}: code that you have not run yet, of {described(code)}; look at it, then --trust "
             "(trust=True) runs it and remembers it"
         )
-
-
-def _all_readable(code: Code) -> bool:
-    return all(file.path.suffix == ".py" for file in code.files.values())
 
 
 def remember(used: Iterable[Code]) -> None:

@@ -141,7 +141,9 @@ def _axes_of(groups: Mapping[str, Mapping[str, list[Any]]], faults: list[str]) -
             faults.append(f"sweep.{name}: all lists of a group must have as many values; {counts}")
             continue
         rows = tuple(zip(*lists.values(), strict=True))
-        if len(left := _distinct(rows)) < len(rows):
+        # The last of those that are equal.
+        left = {_hashable(row): row for row in rows}
+        if len(left) < len(rows):
             twice = next(row for row, count in Counter(map(_hashable, rows)).items() if count > 1)
             said = shown(left[twice][0] if not group else list(left[twice]))
             faults.append(f"sweep.{name}: {said} stands there twice; allowed: each value once")
@@ -184,11 +186,6 @@ def _key_faults(dotted: str, values: Any) -> Iterator[str]:
         yield f"sweep.{dotted} = {shown(values)}: must be a list of values, such as [{shown(values)}]"
     elif not values:
         yield f"sweep.{dotted} = []: must hold at least one value"
-
-
-def _distinct(rows: Iterable[tuple[Any, ...]]) -> dict[Hashable, tuple[Any, ...]]:
-    """Return the rows that differ, the last of those that are equal."""
-    return {_hashable(row): row for row in rows}
 
 
 def _hashable(value: Any) -> Hashable:

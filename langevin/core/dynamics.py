@@ -131,13 +131,6 @@ class Langevin(System, BeginsFromConfiguration, HasLandscape, MeasuresResponse):
         Measure the integrated response, too (`integrated_response`); needs T > 0.
     scheme : str or Scheme
         One of `langevin.core.schemes.SCHEMES`, or its name. At T = 0 they are the same.
-
-    Attributes
-    ----------
-    weak_order : int
-        Of averages at a finite time: they are off by O(dt^weak_order).
-    stationary_order : int
-        Of averages in the stationary state, without a constraint.
     """
 
     def __new__(cls, model: Model, *_: Any, **__: Any) -> Self:
@@ -157,8 +150,6 @@ class Langevin(System, BeginsFromConfiguration, HasLandscape, MeasuresResponse):
         self.dt = dt
         self.response = response
         self.scheme = scheme if isinstance(scheme, Scheme) else SCHEMES[scheme]
-        self.weak_order = self.scheme.weak_order
-        self.stationary_order = self.scheme.stationary_order
         self.time_step: float | None = dt
         self._holds = self.scheme.holds and temperature > 0
         self._kernel = self._serving(model) if isinstance(model, HasKernel) else None

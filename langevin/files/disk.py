@@ -131,16 +131,13 @@ def _seen(aside: Path) -> Iterator[None]:
             raise RuntimeError(locking.UNLOCKABLE) from error
         handle = os.open(aside, os.O_WRONLY | os.O_APPEND)
         try:
-            _write_all(handle, memoryview(bytes(PROBE)))
+            data = memoryview(bytes(PROBE))
+            while data:
+                data = data[os.write(handle, data) :]
             os.fsync(handle)
         finally:
             os.close(handle)
         raise
-
-
-def _write_all(handle: int, data: memoryview) -> None:
-    while data:
-        data = data[os.write(handle, data) :]
 
 
 def sync_folder(folder: Path) -> None:

@@ -190,12 +190,7 @@ def chunks(shape: Sequence[int], itemsize: int, single: int = 0) -> tuple[int, .
 
 
 class Addition:
-    """A file to which variables are added; every call holds the lock, none of them for longer.
-
-    Parameters
-    ----------
-    path : Path
-    """
+    """A file to which variables are added; every call holds the lock, none of them for longer."""
 
     def __init__(self, path: Path) -> None:
         with LOCK:
