@@ -101,8 +101,9 @@ def harmonic(kind: type[Any] = Harmonic, n: int = 6, replicas: int = 3) -> Any:
     return kind(kind.Parameters(n=n), keys, Ensemble.regular(replicas, 1, 1))
 
 
+SHARED = {c for c, of in CAPABILITIES.items() if {"system", "model"} <= set(of)}
 #: Without those that only the settings ask, of the class that a run file names.
-SHARED_WITH_THE_SYSTEM = set(capabilities.SHARED) - set(capabilities.OF_RUN_FILES)
+SHARED_WITH_THE_SYSTEM = {c for c in SHARED if "run file" not in CAPABILITIES[c]}
 
 
 def test_langevin_dynamics_has_the_capabilities_of_its_model() -> None:
@@ -120,7 +121,7 @@ def test_langevin_dynamics_has_the_capabilities_of_its_model() -> None:
     for name in registry.names():
         kind = registry.load(name)
         if issubclass(kind, Model):
-            passed = {c for c in capabilities.SHARED if issubclass(as_system(kind), c)}
+            passed = {c for c in SHARED if issubclass(as_system(kind), c)}
             assert passed == {c for c in SHARED_WITH_THE_SYSTEM if issubclass(kind, c)}, name
 
 

@@ -26,7 +26,7 @@ from langevin.config import build, run_files
 from langevin.core.capabilities import HasObservables
 from langevin.core.ensemble import Ensemble
 from langevin.errors import Diverged, Interrupted, UserError
-from langevin.files import storage
+from langevin.files import raw_records, storage
 from langevin.files.paths import Paths
 from langevin.machine import pace
 from langevin.machine.interruption import Request, heed, listening
@@ -394,7 +394,7 @@ def test_what_takes_long_to_write_is_interrupted(tmp_path: Path, monkeypatch: py
     given = slow(tmp_path / "whole.nc", record={"configurations": "always"})
     simulation.execute(run_files.load(given))
     given["output"]["path"] = str(tmp_path / "a.nc")
-    read, frames = storage.Trajectory.read, []
+    read, frames = raw_records.Trajectory.read, []
 
     def reading(self: Any, frame: int) -> Any:
         frames.append(frame)
@@ -402,7 +402,7 @@ def test_what_takes_long_to_write_is_interrupted(tmp_path: Path, monkeypatch: py
             stop()
         return read(self, frame)
 
-    monkeypatch.setattr(storage.Trajectory, "read", reading)
+    monkeypatch.setattr(raw_records.Trajectory, "read", reading)
     with pytest.raises(Interrupted, match=r"at t = 4; continue with"):
         langevin.run(given)
     assert frames == [0, 1]

@@ -24,7 +24,7 @@ from test_restart import assert_same, interrupted
 from langevin.commands import cli
 from langevin.config import run_files
 from langevin.errors import StorageError, UserError
-from langevin.files import disk, locking, netcdf, storage
+from langevin.files import disk, locking, netcdf, raw_records, storage
 from langevin.files.paths import Paths
 from langevin.running.session import Session
 from langevin.sweep import simulation
@@ -309,7 +309,7 @@ class Frames:
 
     def __init__(self, replicas: int, dof: int) -> None:
         self.shape = (replicas, dof)
-        self.stored = storage.Stored("snapshot", "dof", dof, {}, "snapshot_time", (0,))
+        self.stored = raw_records.Stored("snapshot", "dof", dof, {}, "snapshot_time", (0,))
 
 
 @pytest.mark.parametrize("shape", [(18, 30_000_000), (1, 600_000_000), (100_000, 10_000)])

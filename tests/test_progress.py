@@ -21,7 +21,7 @@ from langevin.core.schedule import Grid, Schedule
 from langevin.files import storage
 from langevin.machine import pace
 from langevin.running import progress
-from langevin.running.progress import Forecast, Pace, announcement, spoken
+from langevin.running.progress import Forecast, TimeLeft, announcement, spoken
 from langevin.sweep import simulation
 
 HOUR = 3600.0
@@ -37,7 +37,7 @@ class Clock:
         return self.now
 
 
-def forecasts(step: float, stop: float, first: float, t_max: float = 1e5) -> list[tuple[float, Pace]]:
+def forecasts(step: float, stop: float, first: float, t_max: float = 1e5) -> list[tuple[float, TimeLeft]]:
     """Return all that a forecast says of a run, and when. Given: seconds of a step, a stop, and the first."""
     schedule = Schedule.build(Grid(per_decade=20.0), Grid((0.0,)), Grid((1.0,)), t_max, 1.0)
     clock, said, now = Clock(), [], 0
@@ -80,13 +80,13 @@ def test_a_short_run_is_judged_once_too() -> None:
 
 
 def test_the_line_names_duration_pace_and_the_way_back() -> None:
-    line = announcement(Pace(31.2 * HOUR, 4.12), Path("resnet18.nc"))
+    line = announcement(TimeLeft(31.2 * HOUR, 4.12), Path("resnet18.nc"))
     assert line == (
         "about 31 h to go (4.1 s per step); Ctrl-C stops it, `langevin resume resnet18.nc` goes on"
     )
     # Of a run without output.path nothing is left to resume.
-    assert "resume" not in announcement(Pace(31.2 * HOUR, 4.12), None)
-    assert "output.path" in announcement(Pace(31.2 * HOUR, 4.12), None)
+    assert "resume" not in announcement(TimeLeft(31.2 * HOUR, 4.12), None)
+    assert "output.path" in announcement(TimeLeft(31.2 * HOUR, 4.12), None)
 
 
 @pytest.mark.parametrize(

@@ -171,8 +171,8 @@ def test_a_scheme_has_the_orders_that_it_states(scheme: SchemeName) -> None:
     system = Langevin(OnALine(), T, 0.02, scheme=scheme)
     found = errors(OnALine, scheme)
     early, late, stationary = found[:, :2], found[:, 2], found[:, 3]
-    assert np.abs(orders(early) - system.weak_order).max() < NEAR
-    assert abs(orders(stationary) - system.stationary_order) < NEAR
+    assert np.abs(orders(early) - system.scheme.weak_order).max() < NEAR
+    assert abs(orders(stationary) - system.scheme.stationary_order) < NEAR
     # What is more at early times decays exponentially, and leaves the error of the stationary state.
     np.testing.assert_allclose(late, stationary, rtol=0.01)
 

@@ -1,4 +1,4 @@
-"""Modules of users that this process has imported itself, under their bare names: whether they are a file's.
+"""This module says whether what a process has imported by its bare name is what a file holds.
 
 Python does not keep what a module was made from. It is what the file holds now, if that has not been changed
 since this process began, or if the bytecode that the import left is of this very file. From then on its
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from . import sources
-from .sources import File
+from .sources import SourceFile
 
 #: Module that this process has imported itself → what it was made from, and the digest of that.
 _known: dict[str, tuple[Any, str]] = {}
@@ -28,7 +28,7 @@ _TICK = 0.02
 _ROUNDING = 2.0
 
 
-def find(module: str, files: Mapping[str, File]) -> types.ModuleType | None:
+def find(module: str, files: Mapping[str, SourceFile]) -> types.ModuleType | None:
     """Return the module that this process imported by its bare name, if it is what these files say."""
     there = sys.modules.get(module)
     script = sys.modules.get("__main__")
@@ -40,8 +40,8 @@ def find(module: str, files: Mapping[str, File]) -> types.ModuleType | None:
         one = there if name == module else sys.modules.get(name)
         if one is None:
             # It would be imported later, and from there.
-            found = sources.locate(name)
-            if found is None or found.file is None or not _is_same_file(found.file, file.path):
+            located = sources.locate(name)
+            if located is None or located.file is None or not _is_same_file(located.file, file.path):
                 return None
         elif not (_is_of(one, file) and _is_current(one, file)):
             return None
@@ -55,12 +55,12 @@ def _is_same_file(one: Path | str, other: Path) -> bool:
         return False
 
 
-def _is_of(module: types.ModuleType | None, file: File | None) -> bool:
+def _is_of(module: types.ModuleType | None, file: SourceFile | None) -> bool:
     there = getattr(module, "__file__", None)
     return isinstance(there, str) and file is not None and _is_same_file(there, file.path)
 
 
-def _is_current(module: types.ModuleType, file: File) -> bool:
+def _is_current(module: types.ModuleType, file: SourceFile) -> bool:
     """Return whether a file has the contents that a module was imported from."""
     # Another one after `importlib.reload`.
     made_from = getattr(module, "__spec__", None) or module
@@ -94,7 +94,7 @@ def _began() -> float:
         return psutil.Process().create_time() - _ROUNDING
 
 
-def _is_compiled(spec: Any, file: File) -> bool:
+def _is_compiled(spec: Any, file: SourceFile) -> bool:
     """Return whether the bytecode that importing left is that of a file as it is."""
     try:
         kept = Path(spec.cached)

@@ -1,4 +1,4 @@
-"""Which code this user has run: remembered for them alone, so that it need not be asked for again.
+"""The code that a user has run is remembered here, for them alone, so that nobody asks for it again.
 
 One small file for each object and its sources, in the folder ``trusted`` of the user's state: whoever removes
 one forgets that code. Files are written aside and renamed, so that processes at work at the same time need no
@@ -53,10 +53,7 @@ def knows(target: str, hashes: Mapping[str, str]) -> bool:
     hashes : mapping of str to str
         Module → SHA-256 of its source.
     """
-    try:
-        said = _read(_entry(target, hashes))
-    except OSError:
-        return False
+    said = _said(target, hashes)
     return (said.get("target"), said.get("sources")) == (target, dict(hashes))
 
 
@@ -88,10 +85,7 @@ def remember(target: str, hashes: Mapping[str, str], place: Path) -> None:
 
 def place(target: str, hashes: Mapping[str, str]) -> Path | None:
     """Return the folder in which this user had the module of an object, of these sources."""
-    try:
-        said = _read(_entry(target, hashes))
-    except OSError:
-        return None
+    said = _said(target, hashes)
     return Path(str(said["folder"])) if said.get("target") == target and "folder" in said else None
 
 
@@ -108,6 +102,14 @@ def places(target: str, hashes: Mapping[str, str] | None = None) -> Iterator[Pat
         said = _read(entry)
         if said.get("target") == target:
             yield Path(str(said.get("folder", "")))
+
+
+def _said(target: str, hashes: Mapping[str, str]) -> dict[str, Any]:
+    """Return what the entry of an object says; nothing where the user's state has no folder."""
+    try:
+        return _read(_entry(target, hashes))
+    except OSError:
+        return {}
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Modules of users, loaded by path: those of each folder apart, as they were when they were looked at.
+"""Modules of users are loaded by path: those of each folder apart, as they were when they were looked at.
 
 Two folders may hold a ``net.py`` each, and one process both. So a user's module is never imported by its bare
 name, and its folder never comes onto the module path: no module there can stand in for one that others look
@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from . import already_imported, sources, syntax
-from .sources import PRIVATE, File
+from .sources import PRIVATE, SourceFile
 
 
 @dataclass(eq=False)
@@ -60,11 +60,11 @@ class Unit:
     space: Space
     top: str
     prefix: str
-    files: dict[str, File]
-    ran: dict[str, File] = field(default_factory=dict)
+    files: dict[str, SourceFile]
+    ran: dict[str, SourceFile] = field(default_factory=dict)
     needs: dict[str, Unit] = field(default_factory=dict)
     asked: dict[str, frozenset[str]] = field(default_factory=dict)
-    made_up: dict[str, File] = field(default_factory=dict)
+    made_up: dict[str, SourceFile] = field(default_factory=dict)
 
     def spec(self, name: str) -> ModuleSpec:
         """Return what a module in it is made from.
@@ -80,18 +80,18 @@ class Unit:
             self.ran[name] = file
             loader = Pinned(full, name, self) if file.path.suffix == ".py" else None
             inside = [str(file.path.parent)] if file.is_package else None
-            made = importlib.util.spec_from_file_location(
+            spec = importlib.util.spec_from_file_location(
                 full, file.path, loader=loader, submodule_search_locations=inside
             )
-            assert made is not None
-            return made
+            assert spec is not None
+            return spec
         if folders := self._namespace(name):
-            made = ModuleSpec(full, None, is_package=True)
-            made.submodule_search_locations = folders
-            return made
+            spec = ModuleSpec(full, None, is_package=True)
+            spec.submodule_search_locations = folders
+            return spec
         raise ModuleNotFoundError(f"No module named {name!r}", name=full)
 
-    def _further(self, name: str) -> File | None:
+    def _further(self, name: str) -> SourceFile | None:
         """Look at a module that no source names: of the user's own folders alone."""
         if self.space.is_closed:
             return None
@@ -124,8 +124,8 @@ class Unit:
         top = name.partition(".")[0]
         there = None if top in file.outside else self._unit_of(top)
         if there is None:
-            made = builtins.__import__(name, globals, locals, fromlist or (), 0)
-            return self._own_importlib(importing) if made is importlib else made
+            module = builtins.__import__(name, globals, locals, fromlist or (), 0)
+            return self._own_importlib(importing) if module is importlib else module
         self.needs[top] = there
         full = f"{there.prefix}.{name}"
         importlib.import_module(full)
@@ -141,9 +141,9 @@ class Unit:
                 return importlib.import_module(name, package)
             return self.imported(importing, name, fromlist=("__name__",))
 
-        made = types.ModuleType(importlib.__name__, importlib.__doc__)
-        made.__dict__.update({**vars(importlib), "import_module": import_module})
-        return made
+        module = types.ModuleType(importlib.__name__, importlib.__doc__)
+        module.__dict__.update({**vars(importlib), "import_module": import_module})
+        return module
 
     def _unit_of(self, top: str) -> Unit | None:
         """Return the unit of its folder that a name means; None if it means what it means to Python."""
@@ -177,18 +177,18 @@ class Space:
     is_closed: bool
     units: dict[str, Unit] = field(default_factory=dict)
 
-    def unit(self, top: str, files: Mapping[str, File]) -> Unit:
+    def unit(self, top: str, files: Mapping[str, SourceFile]) -> Unit:
         """Return the unit of a name, as it is in `files`."""
         reached = sources.reached(top, files)
-        found = self.units.get(top)
-        if found is not None and not _has_changed(found, reached):
+        known = self.units.get(top)
+        if known is not None and not _has_changed(known, reached):
             for name, file in reached.items():
-                found.files.setdefault(name, file)
-            return found
-        made = Unit(self, top, self._free(top), reached)
-        _units[made.prefix, top] = made
-        self.units.setdefault(top, made)
-        return made
+                known.files.setdefault(name, file)
+            return known
+        unit = Unit(self, top, self._free(top), reached)
+        _units[unit.prefix, top] = unit
+        self.units.setdefault(top, unit)
+        return unit
 
     def _free(self, top: str) -> str:
         """Return a package in which there is no module of this name yet."""
@@ -200,7 +200,7 @@ class Space:
             prefix = f"{first}_{count}"
         return prefix
 
-    def forget_changed(self, module: str, files: Mapping[str, File]) -> None:
+    def forget_changed(self, module: str, files: Mapping[str, SourceFile]) -> None:
         """Drop units of which a file has changed, and those that have imported them."""
         stale = {unit for unit in self.units.values() if _has_changed(unit, files)}
         top = self.units.get(module.partition(".")[0])
@@ -210,28 +210,28 @@ class Space:
             stale |= further
         self.units = {top: unit for top, unit in self.units.items() if unit not in stale}
 
-    def load(self, module: str, files: Mapping[str, File]) -> types.ModuleType:
+    def load(self, module: str, files: Mapping[str, SourceFile]) -> types.ModuleType:
         """Import a module of the folder."""
         self.forget_changed(module, files)
         unit = self.unit(module.partition(".")[0], files)
         # No source names the others: they are imported by names that the program makes up.
         unit.files |= files
         try:
-            made = importlib.import_module(f"{unit.prefix}.{module}")
+            imported = importlib.import_module(f"{unit.prefix}.{module}")
         except BaseException:
             if self.units.get(unit.top) is unit:
                 # Half of it may be there.
                 del self.units[unit.top]
             raise
         unit.asked[module] = frozenset(files)
-        return made
+        return imported
 
 
-def _same(one: File, other: File) -> bool:
+def _same(one: SourceFile, other: SourceFile) -> bool:
     return (one.path, one.digest, one.outside) == (other.path, other.digest, other.outside)
 
 
-def _has_changed(unit: Unit, files: Mapping[str, File]) -> bool:
+def _has_changed(unit: Unit, files: Mapping[str, SourceFile]) -> bool:
     """Return whether a unit is of other files than these; of what they do not hold, the disk is asked."""
     return any(not _same(files[name], file) for name, file in unit.files.items() if name in files) or any(
         sources.digest(file.path) != file.digest for name, file in unit.ran.items() if name not in files
@@ -290,7 +290,7 @@ def alone() -> AbstractContextManager[Any]:
 
 
 def load(
-    module: str, files: Mapping[str, File], folders: Iterable[Path], is_closed: bool = False
+    module: str, files: Mapping[str, SourceFile], folders: Iterable[Path], is_closed: bool = False
 ) -> types.ModuleType:
     """Return a module of a user's, imported from the files that were looked at.
 
@@ -298,7 +298,7 @@ def load(
     ----------
     module : str
         Its full name in its folder.
-    files : mapping of str to File
+    files : mapping of str to SourceFile
         Full name → file: the module's, and those of what it imports (`sources.with_neighbours`).
     folders : iterable of Path
         Where they stand.
@@ -317,7 +317,7 @@ def load(
         return mine.load(module, files)
 
 
-def _is_loaded(space: Space, module: str, files: Mapping[str, File]) -> bool:
+def _is_loaded(space: Space, module: str, files: Mapping[str, SourceFile]) -> bool:
     """Return whether the user's own run has loaded just this."""
     unit = space.units.get(module.partition(".")[0])
     if unit is None or unit.asked.get(module) != frozenset(files):
@@ -325,7 +325,7 @@ def _is_loaded(space: Space, module: str, files: Mapping[str, File]) -> bool:
     return all(name in unit.files and _same(file, unit.files[name]) for name, file in files.items())
 
 
-def files_of(module: str) -> dict[str, File]:
+def files_of(module: str) -> dict[str, SourceFile]:
     """Return the files that a module of a user's was loaded with; none of any other module."""
     unit = _unit(module)
     return {} if unit is None else dict(unit.files)
@@ -339,18 +339,18 @@ def _unit(module: str) -> Unit | None:
     return _units.get((f"{PRIVATE}.{parts[1]}", parts[2].partition(".")[0]))
 
 
-def further(module: types.ModuleType | None) -> dict[str, File]:
+def further(module: types.ModuleType | None) -> dict[str, SourceFile]:
     """Return the files of modules that a user's module has imported so far by names that no source holds."""
     unit = None if module is None else _unit(module.__name__)
     waiting, seen = [unit] if unit else [], set[Unit]()
-    found: dict[str, File] = {}
+    made_up: dict[str, SourceFile] = {}
     while waiting:
         one = waiting.pop()
         if one not in seen:
             seen.add(one)
-            found |= one.made_up
+            made_up |= one.made_up
             waiting += one.needs.values()
-    return found
+    return made_up
 
 
 def bare(text: str) -> str:
@@ -396,9 +396,9 @@ class Alias(Loader):
 
     def create_module(self, spec: ModuleSpec) -> types.ModuleType:
         """Return the module."""
-        made = importlib.import_module(self.name)
-        self.spec = made.__spec__
-        return made
+        module = importlib.import_module(self.name)
+        self.spec = module.__spec__
+        return module
 
     def exec_module(self, module: types.ModuleType) -> None:
         """Leave the module as it is."""

@@ -1,4 +1,4 @@
-"""Where a module would be imported from, found without importing anything; and the contents of its source.
+"""This module finds where another would be imported from, and its source, without importing anything.
 
 What a run file names is looked for in its folder first, then where Python looks. So it is with what a user's
 module imports, with one exception: a name that Python's library or an installed package has, too, means the
@@ -70,7 +70,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class File:
+class SourceFile:
     """The file of a module, as it was when it was looked at.
 
     Attributes
@@ -208,7 +208,7 @@ def is_foreign(name: str, folders: Sequence[Path] = ()) -> bool:
     return spec is not None and _source(name, spec).kind in ("python", "installed")
 
 
-def read(source: Source, folders: Sequence[Path] = ()) -> File | None:
+def read(source: Source, folders: Sequence[Path] = ()) -> SourceFile | None:
     """Look at the file of a module; None if it cannot be read.
 
     Parameters
@@ -225,11 +225,11 @@ def read(source: Source, folders: Sequence[Path] = ()) -> File | None:
         return None
     path = source.file.absolute()
     if source.kind != "own" or not source.readable:
-        return File(path, raw, sha256(raw))
+        return SourceFile(path, raw, sha256(raw))
     outside = [
         first for first, names in syntax.wanted(raw).items() if _is_outside(first, names, source, folders)
     ]
-    return File(path, raw, sha256(raw), frozenset(outside))
+    return SourceFile(path, raw, sha256(raw), frozenset(outside))
 
 
 def _is_outside(first: str, names: frozenset[str], importing: Source, folders: Sequence[Path]) -> bool:
@@ -237,20 +237,15 @@ def _is_outside(first: str, names: frozenset[str], importing: Source, folders: S
     there = beside(first, folders)
     if there is None or there.file is None or not is_foreign(first, folders):
         return False
-    if first in NEVER or (
-        importing.name == first and importing.file == there.file and not _is_package(there)
-    ):
+    itself = importing.name == first and importing.file == there.file
+    if first in NEVER or (itself and there.file.stem != "__init__"):
         # A module that imports its own name wants the other.
         return True
     defined = syntax.defined(there.file)
     return defined is not None and not names <= defined
 
 
-def _is_package(source: Source) -> bool:
-    return source.file is not None and source.file.stem == "__init__"
-
-
-def with_neighbours(source: Source, folders: Sequence[Path] = ()) -> dict[str, File]:
+def with_neighbours(source: Source, folders: Sequence[Path] = ()) -> dict[str, SourceFile]:
     """Return the files that importing a module runs, as far as they are not of installed packages.
 
     Of a module of an installed package it is that module's file alone.
@@ -261,7 +256,7 @@ def with_neighbours(source: Source, folders: Sequence[Path] = ()) -> dict[str, F
         Full name of a module → its file: first its own, then those of the packages around it and of what it
         imports by name, and so on. Modules whose file cannot be read are not there.
     """
-    found: dict[str, File] = {}
+    files: dict[str, SourceFile] = {}
     waiting = [source.name]
     seen = {source.name}
     while waiting:
@@ -270,38 +265,36 @@ def with_neighbours(source: Source, folders: Sequence[Path] = ()) -> dict[str, F
         file = None if here is None else read(here, folders)
         if here is None or file is None:
             continue
-        found[name] = file
+        files[name] = file
         if here.kind == "own":
             further = syntax.around(name)
             further += syntax.imports(file.raw, name, file.is_package) if here.readable else ()
             inside = [full for full in further if full.partition(".")[0] not in file.outside]
             waiting += [each for each in inside if each not in seen]
             seen.update(inside)
-    return found
+    return files
 
 
-def reached(top: str, files: Mapping[str, File]) -> dict[str, File]:
+def reached(top: str, files: Mapping[str, SourceFile]) -> dict[str, SourceFile]:
     """Return the files of a module or package, and of what these import, all the way: some of `files`."""
     waiting = [name for name in files if name.partition(".")[0] == top]
-    found: dict[str, File] = {}
+    reached: dict[str, SourceFile] = {}
     while waiting:
         name = waiting.pop()
-        if name in found or name not in files:
+        if name in reached or name not in files:
             continue
-        found[name] = file = files[name]
+        reached[name] = file = files[name]
         waiting += syntax.around(name)
         if file.path.suffix == ".py":
             named = syntax.imports(file.raw, name, file.is_package)
             waiting += [full for full in named if full.partition(".")[0] not in file.outside]
-    return found
+    return reached
 
 
 def _own(name: str, folders: Sequence[Path]) -> Source | None:
     """Return a module, if it is neither of Python nor of an installed package."""
     here = locate(name, folders)
-    if here is None or here.kind != "own":
-        return None
-    return here
+    return here if here is not None and here.kind == "own" else None
 
 
 def folders_inside(name: str, folders: Sequence[Path]) -> list[Path]:

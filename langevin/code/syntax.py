@@ -1,4 +1,4 @@
-"""What the source of a module imports and defines, as it stands there: nothing is run."""
+"""The syntax of a source shows what a module imports and defines: nothing is run."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def wanted(raw: bytes) -> dict[str, frozenset[str]]:
     dict
         First part of an imported name → names that are imported from it or looked up in it.
     """
-    found: dict[str, set[str]] = {}
+    taken: dict[str, set[str]] = {}
     #: Name in this source → what it is.
     bound: dict[str, str] = {}
     tree = _parsed(raw)
@@ -82,19 +82,19 @@ def wanted(raw: bytes) -> dict[str, frozenset[str]]:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 first, _, rest = alias.name.partition(".")
-                found.setdefault(first, set()).update([rest.partition(".")[0]] if rest else [])
+                taken.setdefault(first, set()).update([rest.partition(".")[0]] if rest else [])
                 if not (alias.asname and rest):
                     bound[alias.asname or first] = first
         if isinstance(node, ast.ImportFrom) and not node.level and node.module:
             first, _, rest = node.module.partition(".")
             names = [rest.partition(".")[0]] if rest else [a.name for a in node.names if a.name != "*"]
-            found.setdefault(first, set()).update(names)
+            taken.setdefault(first, set()).update(names)
     for node in ast.walk(tree):
         if not (isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)):
             continue
         if node.value.id in bound and not node.attr.startswith("__"):
-            found[bound[node.value.id]].add(node.attr)
-    return {first: frozenset(names) for first, names in found.items()}
+            taken[bound[node.value.id]].add(node.attr)
+    return {first: frozenset(names) for first, names in taken.items()}
 
 
 def defined(file: Path) -> frozenset[str] | None:
@@ -113,10 +113,10 @@ def defined(file: Path) -> frozenset[str] | None:
         )
     except OSError:
         return None
-    found = set(_bound(tree.body))
-    if "*" in found or "__getattr__" in found:
+    names = set(_bound(tree.body))
+    if "*" in names or "__getattr__" in names:
         return None
-    return frozenset(found | inside)
+    return frozenset(names | inside)
 
 
 def _bound(body: Iterable[ast.AST]) -> Iterator[str]:

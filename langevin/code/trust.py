@@ -1,4 +1,4 @@
-"""Whose code is run: the one place where what settings name as "package.module:object" is imported.
+"""Here, and nowhere else, is imported what settings name as "package.module:object", if its code may run.
 
 Registered systems and data sets are code that the user installed, and never come here. What a run file names
 is imported because the user asks for it by running that: from the folder of the run file first, then as
@@ -15,11 +15,11 @@ import importlib
 import traceback
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from langevin.errors import LangevinWarning, UnknownCode, UserError
 
@@ -43,6 +43,7 @@ BROKEN = (
     ValueError,
 )
 
+Value = TypeVar("Value")
 
 #: Where code is looked for that is named without a folder, and what was found when settings were read.
 _beside: ContextVar[tuple[Path | None, tuple[Code, ...]]] = ContextVar("beside", default=(None, ()))
@@ -58,14 +59,18 @@ _in_memory: set[str] = set()
 
 
 @contextmanager
-def trusting(trust: bool, remembers: bool = True) -> Iterator[None]:
-    """Take the code of every file for trusted, if `trust`; `remembers`: from then on, too."""
-    before = _given.get()
-    token = _given.set((trust or before[0], remembers and before[1]))
+def _within(variable: ContextVar[Value], value: Value) -> Iterator[None]:
+    token = variable.set(value)
     try:
         yield
     finally:
-        _given.reset(token)
+        variable.reset(token)
+
+
+def trusting(trust: bool, remembers: bool = True) -> AbstractContextManager[None]:
+    """Take the code of every file for trusted, if `trust`; `remembers`: from then on, too."""
+    before = _given.get()
+    return _within(_given, (trust or before[0], remembers and before[1]))
 
 
 def is_given() -> bool:
@@ -73,14 +78,9 @@ def is_given() -> bool:
     return _given.get()[0]
 
 
-@contextmanager
-def on_behalf_of(origin: Origin | None) -> Iterator[None]:
+def on_behalf_of(origin: Origin | None) -> AbstractContextManager[None]:
     """Import code for the settings of a file; None: for whom it was before."""
-    token = _origin.set(origin or _origin.get())
-    try:
-        yield
-    finally:
-        _origin.reset(token)
+    return _within(_origin, origin or _origin.get())
 
 
 def origin() -> Origin | None:
@@ -88,14 +88,9 @@ def origin() -> Origin | None:
     return _origin.get()
 
 
-@contextmanager
-def beside(folder: Path, code: tuple[Code, ...] = ()) -> Iterator[None]:
+def beside(folder: Path, code: tuple[Code, ...] = ()) -> AbstractContextManager[None]:
     """Look for code in a folder, and take what `code` holds for found."""
-    token = _beside.set((folder, code))
-    try:
-        yield
-    finally:
-        _beside.reset(token)
+    return _within(_beside, (folder, code))
 
 
 class Coded(Protocol):
@@ -124,14 +119,13 @@ def building(settings: Coded) -> Iterator[None]:
 @contextmanager
 def collecting() -> Iterator[list[Code]]:
     """Note the code that is imported, also that of files that are read on the way."""
-    outer, found = _noted.get(), list[Code]()
-    token = _noted.set(found)
+    outer, collected = _noted.get(), list[Code]()
     try:
-        yield found
+        with _within(_noted, collected):
+            yield collected
     finally:
-        _noted.reset(token)
         if outer is not None:
-            outer += found
+            outer += collected
 
 
 def find(key: str, target: str, near: Path | None = None) -> tuple[Any, Source]:
@@ -178,7 +172,7 @@ def find(key: str, target: str, near: Path | None = None) -> tuple[Any, Source]:
     noted = _noted.get()
     if noted is not None and not code.is_open:
         noted.append(code)
-    return code.found, code.source
+    return code.named, code.source
 
 
 def _for_user(key: str, target: str, module: str, folders: list[Path]) -> Code:
@@ -229,9 +223,9 @@ def _recorded(key: str, target: str, module: str, folders: list[Path], before: H
 
 def _require_one(key: str, target: str, module: str, places: Sequence[list[Path]]) -> None:
     """Make sure that it is clear which code is meant by a file that does not say it: of an older version."""
-    found = [code for place in places if (code := _code(key, target, module, place)) is not None]
-    if any(dict(code.hashes) != dict(found[0].hashes) for code in found):
-        said = " or ".join(str(code.source.file) for code in found)
+    codes = [code for place in places if (code := _code(key, target, module, place)) is not None]
+    if any(dict(code.hashes) != dict(codes[0].hashes) for code in codes):
+        said = " or ".join(str(code.source.file) for code in codes)
         asking = _origin.get()
         name = asking.file if asking else "settings"
         raise UnknownCode(
@@ -245,15 +239,15 @@ def _imported(code: Code, folders: Sequence[Path], is_closed: bool) -> Code:
     said = f"{code.key} = {code.target!r}: cannot import {module!r}"
     try:
         if code.source.kind == "own" and module in code.files:
-            made = loading.load(module, code.files, [code.place, *folders], is_closed)
+            imported = loading.load(module, code.files, [code.place, *folders], is_closed)
         elif code.source.kind == "own" and code.source.file is not None and code.source.file.exists():
             # By its bare name it would be whatever Python finds.
             raise UserError(f"{said}: {code.source.file} cannot be read")
         else:
-            made = importlib.import_module(module)
+            imported = importlib.import_module(module)
     except BROKEN as error:
         raise UserError(f"{said}: {_explained(error, code)}") from error
-    return replace(code, module=made)
+    return replace(code, module=imported)
 
 
 def _explained(error: BaseException, code: Code) -> str:
@@ -299,7 +293,8 @@ def _require(code: Code, asking: Origin) -> None:
         raise UnknownCode(f"{said}: it has no file that could be looked at; --trust (trust=True) runs it")
     if code.source.kind == "python":
         raise UnknownCode(f"{said}: {code.source.name} is of Python's library; allowed: code of your own")
-    if not code.hashes or (code.source.kind == "own" and not _all_readable(code)):
+    readable = all(file.path.suffix == ".py" for file in code.files.values())
+    if not code.hashes or (code.source.kind == "own" and not readable):
         raise UnknownCode(f"{said}: {code.source.file or code.source.name} is no source file; never imported")
     before = asking.recorded.get(code.target)
     changed = before is not None and dict(before) != dict(code.hashes)
@@ -314,15 +309,11 @@ def _require(code: Code, asking: Origin) -> None:
         )
 
 
-def _all_readable(code: Code) -> bool:
-    return all(file.path.suffix == ".py" for file in code.files.values())
-
-
-def remember(found: Iterable[Code]) -> None:
+def remember(used: Iterable[Code]) -> None:
     """Remember that this user runs code; what cannot be remembered is said once, and no fault."""
     if not _given.get()[1]:
         return
-    for code in found:
+    for code in used:
         if not code.hashes:
             continue
         try:
@@ -357,9 +348,9 @@ def require_same(one: Iterable[Code], other: Iterable[Code], names: tuple[object
     UserError
         If an object that both name is of other sources.
     """
-    found = None if is_given() else next(differences(one, other), None)
-    if found is not None:
-        said, here, there = found
+    differing = None if is_given() else next(differences(one, other), None)
+    if differing is not None:
+        said, here, there = differing
         raise UserError(
             f"{names[1]}: {said} is {there.path} (sha256 {there.digest}), but {here.path} (sha256 "
             f"{here.digest}) in {names[0]}: must be the same; --trust (trust=True) goes on"

@@ -1,4 +1,4 @@
-"""Code of users that settings name: what it is, what files record of it, and whether it is still the same."""
+"""Files record the code of users that settings name, and later tell whether it is still the same."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from . import loading, sources
-from .sources import File, Source
+from .sources import Source, SourceFile
 
 #: Sources of an object: full name of a module → SHA-256.
 Hashes = Mapping[str, str]
@@ -66,7 +66,7 @@ class Code:
     key: str
     target: str
     source: Source
-    files: Mapping[str, File] = field(default_factory=dict)
+    files: Mapping[str, SourceFile] = field(default_factory=dict)
     module: types.ModuleType | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -81,7 +81,7 @@ class Code:
         return {**{name: file.digest for name, file in further.items()}, **self.hashes}
 
     @property
-    def found(self) -> Any:
+    def named(self) -> Any:
         """The object; None if the module has none of this name."""
         return getattr(self.module, self.target.partition(":")[2], None)
 
@@ -126,38 +126,38 @@ def union(parts: Iterable[Iterable[Code]]) -> tuple[Code, ...]:
     return tuple({(code.key, code.target): code for part in parts for code in part}.values())
 
 
-def recorded(found: Iterable[Code]) -> str:
+def recorded(used: Iterable[Code]) -> str:
     """Return the attribute `code` of a file: JSON, object → module → SHA-256; empty if there is no code."""
-    said = {code.target: dict(code.ran) for code in found if code.hashes}
+    said = {code.target: dict(code.ran) for code in used if code.hashes}
     return json.dumps(said) if said else ""
 
 
 def recorded_files(
-    before: Mapping[str, Any], files: Mapping[str, File], folders: Sequence[Path]
-) -> dict[str, File]:
+    before: Mapping[str, Any], files: Mapping[str, SourceFile], folders: Sequence[Path]
+) -> dict[str, SourceFile]:
     """Return the files in folders of modules that a file has recorded and that no source names."""
-    found: dict[str, File] = {}
+    further: dict[str, SourceFile] = {}
     for name in before:
         if name in files or not all(part.isidentifier() for part in name.split(".")):
             continue
         there = sources.beside(name, folders)
         file = None if there is None else sources.read(there, folders)
         if file is not None:
-            found[name] = file
-    return found
+            further[name] = file
+    return further
 
 
-def imports(found: Iterable[Code]) -> str:
+def imports(used: Iterable[Code]) -> str:
     """Say what a run file imports, in a few words; nothing if it imports nothing of a user's."""
     said = [
-        f"{code.source.file or code.source.name} ({code.key} = {code.target!r})" for code in union([found])
+        f"{code.source.file or code.source.name} ({code.key} = {code.target!r})" for code in union([used])
     ]
     return f"; imports {', '.join(said)}" if said else ""
 
 
-def changes(found: Iterable[Code], before: Mapping[str, Hashes]) -> Iterator[str]:
+def changes(used: Iterable[Code], before: Mapping[str, Hashes]) -> Iterator[str]:
     """Yield what has changed of code since a file recorded it; nothing of what it has not recorded."""
-    for code in found:
+    for code in used:
         then = before.get(code.target)
         if then is None:
             continue
@@ -166,7 +166,7 @@ def changes(found: Iterable[Code], before: Mapping[str, Hashes]) -> Iterator[str
             yield f"{code.key} = {code.target!r}: {change(code, then)}"
 
 
-def differences(one: Iterable[Code], other: Iterable[Code]) -> Iterator[tuple[str, File, File]]:
+def differences(one: Iterable[Code], other: Iterable[Code]) -> Iterator[tuple[str, SourceFile, SourceFile]]:
     """Yield the objects of systems that two results name alike and that are of other sources.
 
     Data are compared by what they are.
@@ -175,7 +175,7 @@ def differences(one: Iterable[Code], other: Iterable[Code]) -> Iterator[tuple[st
     ------
     said : str
         Key and object.
-    here, there : File
+    here, there : SourceFile
         The first files that differ.
     """
     theirs = {(code.key, code.target): code for code in other}

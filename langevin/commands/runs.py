@@ -50,7 +50,7 @@ def run(
 
     settings = run_files.load(run_file, overrides(assignments))
     paths = Paths(Path(settings.output.path))
-    if resume and not force and unfinished.found(settings, paths) == "complete":
+    if resume and not force and unfinished.standing(settings, paths) == "complete":
         if settings.output.figure and not paths.figure.exists():
             # It was stopped when only that was left.
             conclude(paths.result, quiet=True)

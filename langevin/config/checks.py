@@ -1,4 +1,4 @@
-"""What several keys of a run file show only together. Each fault is one line that names the key."""
+"""Checks find the faults that only several keys show together. Each is one line that names the key."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from langevin.core.capabilities import (
 )
 from langevin.core.dynamics import as_system
 from langevin.core.schedule import Grid
-from langevin.core.system import Model, Named
+from langevin.core.system import Model, Named, System
 
 from .keys import toml
 from .time_checks import time_faults
@@ -40,7 +40,11 @@ def cross_faults(settings: Settings) -> Iterable[str]:
     yield from record_faults(settings)
     for probe in settings.probes:
         yield from probe.probe_class.check(settings, probe.keys)
-    yield from start_faults(settings)
+    if settings.start is not None and not can_begin(kind):
+        yield (
+            f"start: {settings.system_name} cannot begin from a stored configuration; "
+            "allowed: no section [start]"
+        )
     needed = [settings.system, ensemble, *([settings.data] if issubclass(kind, LearnsFromData) else [])]
     if issubclass(kind, ChecksSettings) and None not in needed:
         yield from kind.check(settings)
@@ -48,19 +52,26 @@ def cross_faults(settings: Settings) -> Iterable[str]:
 
 def record_faults(settings: Settings) -> Iterable[str]:
     """Yield what is wrong with [record] in view of system and dynamics."""
-    yield from response_faults(settings)
-    yield from configuration_faults(settings)
-    yield from snapshot_faults(settings)
-    yield from time_faults(settings)
-    yield from hessian_faults(settings)
-
-
-def response_faults(settings: Settings) -> Iterable[str]:
-    """Yield why no response can be measured; of a model, Langevin dynamics measures it."""
-    record: Any = settings.record  # None where it has faults of its own
-    if record is None or not record.response:
+    record: Any = settings.record
+    if record is None:
+        # It has faults of its own.
+        yield from time_faults(settings)
         return
-    if not issubclass(as_system(settings.system_class), MeasuresResponse):
+    kind = as_system(settings.system_class)
+    yield from _response_faults(settings, record, kind)
+    if kind.dof == 0:
+        yield from _configuration_faults(settings, record)
+    if record.snapshots == "collected" and not record.snapshot_grid(settings.dynamics).values:
+        yield from _collecting_faults(settings, kind)
+    yield from time_faults(settings)
+    yield from _hessian_faults(settings, record, kind)
+
+
+def _response_faults(settings: Settings, record: Any, kind: type[System]) -> Iterable[str]:
+    """Yield why no response can be measured; of a model, Langevin dynamics measures it."""
+    if not record.response:
+        return
+    if not issubclass(kind, MeasuresResponse):
         yield (
             "record.response = true: allowed: false (it is measured from the noise of Langevin dynamics, "
             f"which does not drive {settings.system_name})"
@@ -72,65 +83,45 @@ def response_faults(settings: Settings) -> Iterable[str]:
         )
 
 
-def configuration_faults(settings: Settings) -> Iterable[str]:
+def _configuration_faults(settings: Settings, record: Any) -> Iterable[str]:
     """Yield what is to be stored of the configuration of a system that says it has none."""
-    record: Any = settings.record
-    if record is None or as_system(settings.system_class).dof != 0:
-        return
     why = f"({settings.system_name} has no configuration)"
     if record.sketch:
         yield f"record.sketch = {record.sketch}: allowed: 0 {why}"
     if record.configurations == "always":
         yield f'record.configurations = "always": allowed: "auto", "never" {why}'
     if record.snapshots != Grid():
-        yield f"record.snapshots = {_given(record.snapshots)}: allowed: [] {why}"
+        times = record.snapshots
+        given = toml(times.as_given() if isinstance(times, Grid) else times)
+        yield f"record.snapshots = {given}: allowed: [] {why}"
 
 
-def snapshot_faults(settings: Settings) -> Iterable[str]:
+def _collecting_faults(settings: Settings, kind: type[System]) -> Iterable[str]:
     """Yield that models are to be stored as they join an ensemble, and none does."""
-    record: Any = settings.record
-    if record is None or record.snapshots != "collected" or record.snapshot_grid(settings.dynamics).values:
-        return
     wanted = getattr(settings.dynamics, "collects", "")
     if wanted:
         yield f'record.snapshots = "collected": nothing is collected; needed: {wanted}'
-    elif as_system(settings.system_class).dof != 0:
+    elif kind.dof != 0:
         yield (
             'record.snapshots = "collected": allowed: a list of times, or { start, stop, per_decade } '
             f"({settings.system_name} collects no ensemble)"
         )
 
 
-def hessian_faults(settings: Settings) -> Iterable[str]:
+def _hessian_faults(settings: Settings, record: Any, kind: type[System]) -> Iterable[str]:
     """Yield that a spectrum is asked for of a system that gives no Hessian."""
-    record: Any = settings.record
-    if record is None:
-        return
     if record.hessian == Grid():
         for name, none in (("hessian_vectors", 0), ("ggn", False)):
             if (given := getattr(record, name)) != none:
                 yield f"record.{name} = {toml(given)}: allowed: {toml(none)} without times, record.hessian"
         return
-    if record.ggn and not issubclass(as_system(settings.system_class), HasGaussNewton):
+    if record.ggn and not issubclass(kind, HasGaussNewton):
         yield f"record.ggn = true: allowed: false ({settings.system_name} gives no Gauss-Newton matrix)"
-    if not issubclass(as_system(settings.system_class), HasHessian):
+    if not issubclass(kind, HasHessian):
         given = toml(record.hessian.as_given())
         yield f"record.hessian = {given}: allowed: [] ({settings.system_name} gives no Hessian)"
-
-
-def _given(times: Grid | str) -> str:
-    return toml(times.as_given() if isinstance(times, Grid) else times)
 
 
 def can_begin(system_class: type[Named]) -> bool:
     """Return whether runs of a system may begin from a stored configuration; models always may."""
     return issubclass(as_system(system_class), BeginsFromConfiguration)
-
-
-def start_faults(settings: Settings) -> Iterable[str]:
-    """Yield that a run is to begin from a configuration, and its system does not know how."""
-    if settings.start is not None and not can_begin(settings.system_class):
-        yield (
-            f"start: {settings.system_name} cannot begin from a stored configuration; "
-            "allowed: no section [start]"
-        )

@@ -1,4 +1,4 @@
-"""The keys of a run file: how a section declares them, and how they are explained to the user."""
+"""Sections declare the keys of a run file here, and explain them to the user."""
 
 from __future__ import annotations
 
@@ -270,6 +270,11 @@ class HessianKeys(Section):
     ggn: bool = key("spectrum of the Gauss-Newton matrix, too, at the same times", default=False)
 
 
+def _extra(info: FieldInfo, name: str) -> Any:
+    """Return what `key` said of a field besides what pydantic knows."""
+    return (info.json_schema_extra or {}).get(name)  # type: ignore[union-attr]
+
+
 def describe(info: FieldInfo) -> str:
     """Say what a key allows: its type, limits, meaning and unit."""
     limits = [
@@ -278,14 +283,13 @@ def describe(info: FieldInfo) -> str:
         for name, sign in (("gt", ">"), ("ge", "≥"), ("lt", "<"), ("le", "≤"))
         if getattr(rule, name, None) is not None
     ]
-    unit = (info.json_schema_extra or {}).get("unit")  # type: ignore[union-attr]
+    unit = _extra(info, "unit")
     kind = " ".join([_kind(info), ", ".join(limits)]).strip()
     return f"{kind} ({info.description}{f'; unit: {unit}' if unit else ''})"
 
 
 def _kind(info: FieldInfo) -> str:
-    named = (info.json_schema_extra or {}).get("kind")  # type: ignore[union-attr]
-    if named:
+    if named := _extra(info, "kind"):
         return str(named)
     if info.annotation is Grid:
         return "list of times, or { start, stop, per_decade }"
@@ -325,12 +329,12 @@ def shown(value: Any) -> str:
 
 def example_of(info: FieldInfo) -> Any:
     """Return what a template writes for a key."""
-    return (info.json_schema_extra or {}).get("example")  # type: ignore[union-attr]
+    return _extra(info, "example")
 
 
 def is_yours(info: FieldInfo) -> bool:
     """Return whether only the user knows what to write for a key."""
-    return bool((info.json_schema_extra or {}).get("yours"))  # type: ignore[union-attr]
+    return bool(_extra(info, "yours"))
 
 
 def default_of(info: FieldInfo) -> str:
@@ -353,11 +357,7 @@ def explain(kind: type[Section]) -> list[str]:
 
 
 def section(
-    name: str,
-    kind: type[Section],
-    table: Any,
-    faults: list[str],
-    further: Sequence[str] = (),
+    name: str, kind: type[Section], table: Any, faults: list[str], further: Sequence[str] = ()
 ) -> Any:
     """Validate one table; append a line to `faults` for each fault found.
 

@@ -1,4 +1,4 @@
-"""Names → where their classes are. Nothing is imported before it is asked for."""
+"""The registry knows where the class of a name is, and imports nothing before it is asked for."""
 
 from __future__ import annotations
 

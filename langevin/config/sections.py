@@ -7,15 +7,7 @@ from langevin.core.schemes import SchemeName
 from langevin.core.system import Named
 from langevin.errors import UserError
 
-from .keys import (
-    DynamicsKeys,
-    HessianKeys,
-    MeasuringKeys,
-    ResultPathKey,
-    Section,
-    SnapshotKeys,
-    key,
-)
+from .keys import DynamicsKeys, HessianKeys, MeasuringKeys, ResultPathKey, Section, SnapshotKeys, key
 
 #: [data] stands only in run files of systems that learn from data.
 #: [start] in those of runs that begin where another one was.

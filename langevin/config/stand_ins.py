@@ -1,4 +1,4 @@
-"""What is known of a run file although some of its keys are at fault: all faults at once.
+"""Valid values stand in for keys at fault, so that all faults of a run file are told at once.
 
 What keys show only together is asked twice, each time with other valid values in the place of those at fault.
 A fault that is found both times, in the same words, and that names none of these keys, is one whatever they
@@ -48,33 +48,31 @@ class Doubtful:
     def keys(self) -> set[str]:
         """Keys whose values are not known: at fault, missing, or meant by an unknown one."""
         fields = self.kind.model_fields
-        found = {str(item["loc"][0]) for item in _errors(self.kind, self.table) if item["loc"]}
-        unknown = found - set(fields)
-        return (found & set(fields)) | {nearest(key, fields) for key in unknown if fields}
+        faulty = {str(item["loc"][0]) for item in _errors(self.kind, self.table) if item["loc"]}
+        unknown = faulty - set(fields)
+        return (faulty & set(fields)) | {nearest(key, fields) for key in unknown if fields}
 
-    def made(self) -> list[Section]:
+    def variants(self) -> list[Section]:
         """Return the section with valid values in the place of its faults, in two variants; or none."""
         keys = self.keys
         kept = {k: v for k, v in self.table.items() if k in self.kind.model_fields and k not in keys}
         values = {key: self._values(key, kept) for key in keys}
-        if any(len(found) < VARIANTS for found in values.values()):
+        if any(len(several) < VARIANTS for several in values.values()):
             return []
+        filled = [{**kept, **{key: several[k] for key, several in values.items()}} for k in range(VARIANTS)]
         try:
-            return [
-                self.kind.model_validate({**kept, **{key: found[k] for key, found in values.items()}})
-                for k in range(VARIANTS)
-            ]
+            return [self.kind.model_validate(table) for table in filled]
         except ValidationError:
             return []
 
     def _values(self, key: str, kept: Mapping[str, Any]) -> list[Any]:
         """Return valid values of a key that differ, the likeliest first."""
-        found: list[Any] = []
+        values: list[Any] = []
         for value in _candidates(self.kind.model_fields[key]):
             wrong = any(item["loc"][:1] == (key,) for item in _errors(self.kind, {**kept, key: value}))
-            if not wrong and value not in found:
-                found.append(value)
-        return found
+            if not wrong and value not in values:
+                values.append(value)
+        return values
 
 
 def further_faults(
@@ -91,18 +89,18 @@ def further_faults(
     """
     variants: list[dict[str, Section]] = [{} for _ in range(VARIANTS)]
     for table in doubtful:
-        for variant, section in zip(variants, table.made(), strict=False):
+        for variant, section in zip(variants, table.variants(), strict=False):
             variant[table.name] = section
     if not variants[0]:
         return
     named = [f"{table.name}.{key}" for table in doubtful for key in table.keys]
     try:
-        found = [list(check(replace(settings, **variant))) for variant in variants]  # type: ignore[arg-type]
+        faults = [list(check(replace(settings, **variant))) for variant in variants]  # type: ignore[arg-type]
     except UserError:
         # Of a value that nobody wrote.
         return
-    for fault in found[0]:
-        if fault in found[1] and not any(name in fault for name in named):
+    for fault in faults[0]:
+        if fault in faults[1] and not any(name in fault for name in named):
             yield fault
 
 

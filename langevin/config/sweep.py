@@ -1,4 +1,4 @@
-"""[sweep] of a run file → members, each a validated run. Every fault of every member is found first."""
+"""[sweep] of a run file becomes members, each a validated run; every fault of every one is found first."""
 
 from __future__ import annotations
 
@@ -61,15 +61,15 @@ def validate(
         axes = [replace(axis, rows=axis.rows[:1]) for axis in axes]
     base = {name: value for name, value in given.items() if name != "sweep"}
     # In the order in which they are found, each once.
-    found: dict[str, None] = {}
+    shown_once: dict[str, None] = {}
     members = []
     for rows in itertools.product(*(axis.rows for axis in axes)):
         shown: list[str] = []
         members.append(single.validate(_with(base, axes, rows), text, folder, shown))
-        found.update(dict.fromkeys(shown))
+        shown_once.update(dict.fromkeys(shown))
     # What is missing because its list is at fault is not a fault of its own.
     excused = tuple(f"{key}: missing" for key in _keys_of(given["sweep"]))
-    faults += own + [fault for fault in found if not (own and fault.startswith(excused))]
+    faults += own + [fault for fault in shown_once if not (own and fault.startswith(excused))]
     valid = tuple(member for member in members if member is not None)
     faults += [
         f"{name}: members run in processes of their own; allowed: a class in a module, not in the script"
@@ -88,11 +88,11 @@ def _named(member: Settings) -> tuple[tuple[str, str], ...]:
 
 def _with(base: Mapping[str, Any], axes: Iterable[Axis], rows: Iterable[tuple[Any, ...]]) -> dict[str, Any]:
     """Return the tables of one member."""
-    made: dict[str, Any] = dict(base)
+    tables: dict[str, Any] = dict(base)
     for axis, row in zip(axes, rows, strict=True):
         for dotted, value in zip(axis.keys, row, strict=True):
-            made = _replaced(made, dotted.split("."), value)
-    return made
+            tables = _replaced(tables, dotted.split("."), value)
+    return tables
 
 
 def _replaced(table: Any, parts: Sequence[str], value: Any) -> Any:
@@ -141,7 +141,9 @@ def _axes_of(groups: Mapping[str, Mapping[str, list[Any]]], faults: list[str]) -
             faults.append(f"sweep.{name}: all lists of a group must have as many values; {counts}")
             continue
         rows = tuple(zip(*lists.values(), strict=True))
-        if len(left := _distinct(rows)) < len(rows):
+        # The last of those that are equal.
+        left = {_hashable(row): row for row in rows}
+        if len(left) < len(rows):
             twice = next(row for row, count in Counter(map(_hashable, rows)).items() if count > 1)
             said = shown(left[twice][0] if not group else list(left[twice]))
             faults.append(f"sweep.{name}: {said} stands there twice; allowed: each value once")
@@ -184,11 +186,6 @@ def _key_faults(dotted: str, values: Any) -> Iterator[str]:
         yield f"sweep.{dotted} = {shown(values)}: must be a list of values, such as [{shown(values)}]"
     elif not values:
         yield f"sweep.{dotted} = []: must hold at least one value"
-
-
-def _distinct(rows: Iterable[tuple[Any, ...]]) -> dict[Hashable, tuple[Any, ...]]:
-    """Return the rows that differ, the last of those that are equal."""
-    return {_hashable(row): row for row in rows}
 
 
 def _hashable(value: Any) -> Hashable:

@@ -1,4 +1,4 @@
-"""Run files to begin with, as `langevin init` prints them."""
+"""Templates are run files to begin with, as `langevin init` prints them."""
 
 from __future__ import annotations
 

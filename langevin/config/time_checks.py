@@ -1,4 +1,4 @@
-"""Times of a run file that no run can meet: between the steps, beyond the end, too many, too close."""
+"""These checks find times that no run can meet: between steps, beyond the end, too many, too close."""
 
 from __future__ import annotations
 

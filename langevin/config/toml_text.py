@@ -1,4 +1,4 @@
-"""Run files as they are written: TOML text → plain tables, overrides included. `config` validates them."""
+"""TOML text becomes plain tables here, overrides included; `validate` takes it from there."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def limit_faults(given: Any) -> Iterator[str]:
     while rest:
         name, value, depth = rest.pop()
         if depth > DEEPEST:
-            yield f"{_root(name)}: nested more than {DEEPEST} deep"
+            yield f"{shortened('.'.join(name.split('.')[:2]))}: nested more than {DEEPEST} deep"
             return
         if isinstance(value, Mapping):
             prefix = f"{name}." if name else ""
@@ -137,10 +137,6 @@ def limit_faults(given: Any) -> Iterator[str]:
         elif isinstance(value, int) and abs(value) >= LARGEST_INTEGER:
             digits = round(abs(value).bit_length() * math.log10(2))
             yield f"{shortened(name)}: an integer of some {digits:,} digits; allowed: up to {MOST_DIGITS}"
-
-
-def _root(name: str) -> str:
-    return shortened(".".join(name.split(".")[:2]))
 
 
 def override(given: dict[str, Any], overrides: Mapping[str, Any], faults: list[str]) -> dict[str, Any]:

@@ -33,8 +33,8 @@ from .toml_text import nearest
 def validate(given: dict[str, Any], text: str, folder: Path, faults: list[str]) -> Settings | None:
     """Validate the tables of one run; append a line to `faults` for each fault found."""
     with trust.collecting() as code, trust.beside(folder):
-        made = _validated(given, text, folder, faults)
-    return None if made is None else replace(made, code=union([code]), origin=trust.origin())
+        settings = _validated(given, text, folder, faults)
+    return None if settings is None else replace(settings, code=union([code]), origin=trust.origin())
 
 
 def _validated(given: dict[str, Any], text: str, folder: Path, faults: list[str]) -> Settings | None:
@@ -52,10 +52,10 @@ def _validated(given: dict[str, Any], text: str, folder: Path, faults: list[str]
             except UserError as error:
                 faults.append(str(error))
                 return None
-        found = section(name, kind, table, faults, further)
-        if found is None and isinstance(table, Mapping):
+        valid = section(name, kind, table, faults, further)
+        if valid is None and isinstance(table, Mapping):
             doubtful.append(Doubtful(name, kind, table))
-        return found
+        return valid
 
     record = record_keys(system_class) if system_class else RecordKeys
     recorded = given.get("record", {})

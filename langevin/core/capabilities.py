@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .answers import (
@@ -38,11 +38,28 @@ if TYPE_CHECKING:
     from .noise import Noise
     from .schedule import Schedule
 
+#: Capability → whose it may be, and "run file" where the settings ask the class that a run file names.
+#: ARCHITECTURE.md has the table.
+CAPABILITIES: dict[type[Any], Collection[str]] = {}
+
+BOTH = ("system", "model")
+RUN_FILES = (*BOTH, "run file")
+
+
+class Capability(ABC):  # noqa: B024
+    """Each derived class that says ``of=`` is a capability of these; the others have it."""
+
+    def __init_subclass__(cls, of: Collection[str] = (), **named: Any) -> None:
+        """Enter a capability into the table."""
+        super().__init_subclass__(**named)
+        if of:
+            CAPABILITIES[cls] = of
+
 
 # Of run files.
 
 
-class ChecksSettings(ABC):
+class ChecksSettings(Capability, of=(*RUN_FILES, "data set")):
     """It knows faults that only several keys of a run file together show."""
 
     @classmethod
@@ -51,28 +68,28 @@ class ChecksSettings(ABC):
         """Yield these faults of `Settings`, one line each."""
 
 
-class HasRecordKeys:
+class HasRecordKeys(Capability, of=RUN_FILES):
     """It declares further keys of [record], and its constructor is given that section as ``record=``."""
 
     Record: ClassVar[type[Any]]
     """Derived from `langevin.config.sections.RecordKeys`."""
 
 
-class LearnsFromData:
+class LearnsFromData(Capability, of=RUN_FILES):
     """Its run files may have a section [data], and its constructor gets the data as a fourth argument."""
 
     data: ClassVar[str]
     """Name of the default data set."""
 
 
-class ReadsInputs:
+class ReadsInputs(Capability, of=BOTH):
     """It reads files that its run file names, besides [data]: a run is resumed only with the same."""
 
     inputs_hash: str
     """Identifies what was read."""
 
 
-class SuggestsSettings(ABC):
+class SuggestsSettings(Capability, of=RUN_FILES):
     """It makes curves between stored configurations, and suggests how a run of such curves is set."""
 
     @staticmethod
@@ -84,7 +101,7 @@ class SuggestsSettings(ABC):
 # Of measurements.
 
 
-class MeasuresAtWaiting(ABC):
+class MeasuresAtWaiting(Capability, of=BOTH):
     """It measures more where a waiting time begins."""
 
     @abstractmethod
@@ -95,7 +112,7 @@ class MeasuresAtWaiting(ABC):
         """
 
 
-class MeasuresAtEnd(ABC):
+class MeasuresAtEnd(Capability, of=BOTH):
     """It measures something once, when the run has come to its end."""
 
     end_name: str = "end"
@@ -110,7 +127,7 @@ class MeasuresAtEnd(ABC):
         """
 
 
-class HasHessian(ABC):
+class HasHessian(Capability, of=BOTH):
     """It gives the Hessian of its energy, and may be asked for spectra (`record.hessian`)."""
 
     @abstractmethod
@@ -121,7 +138,7 @@ class HasHessian(ABC):
         """
 
 
-class HasGaussNewton(ABC):
+class HasGaussNewton(Capability, of=["system"]):
     """It gives the Gauss-Newton matrix of its energy, and may be asked for its spectrum (`record.ggn`)."""
 
     @abstractmethod
@@ -129,7 +146,7 @@ class HasGaussNewton(ABC):
         """Return the part of the Hessian that stems from the curvature of the loss in a network's outputs."""
 
 
-class HasFurtherDimensions(ABC):
+class HasFurtherDimensions(Capability, of=BOTH):
     """Some of its observables are more than one number for each replica."""
 
     @abstractmethod
@@ -141,7 +158,7 @@ class HasFurtherDimensions(ABC):
         """
 
 
-class HasCoordinates(ABC):
+class HasCoordinates(Capability, of=BOTH):
     """It knows coordinates along time, waiting_time, lag, replica or further dimensions."""
 
     @abstractmethod
@@ -153,7 +170,7 @@ class HasCoordinates(ABC):
         """
 
 
-class ComparesAtLag(ABC):
+class ComparesAtLag(Capability, of=["system"]):
     """It compares at the lag that was asked for: the system's times are no multiples of a step.
 
     Such a system reaches t_w + t to rounding only. At t_w = 10⁶ that is 10⁻¹⁰, a large part of a short lag.
@@ -164,14 +181,14 @@ class ComparesAtLag(ABC):
         """Return what `compare` returns, for this lag."""
 
 
-class MeasuresResponse:
+class MeasuresResponse(Capability, of=["system"]):
     """Its `compare` returns "integrated_response" where `record.response` is true; else that is refused."""
 
 
 # Of configurations.
 
 
-class HasConstraint(ABC):
+class HasConstraint(Capability, of=BOTH):
     """Its configurations fill not all of R^dof, such as a sphere."""
 
     @abstractmethod
@@ -179,7 +196,7 @@ class HasConstraint(ABC):
         """Project any x, shape (R, dof), onto the space of configurations."""
 
 
-class HasLandscape(ABC):
+class HasLandscape(Capability, of=["system"]):
     """It knows the energy of any configuration, whatever its state."""
 
     @abstractmethod
@@ -191,7 +208,7 @@ class HasLandscape(ABC):
         """
 
 
-class Classifies(ABC):
+class Classifies(Capability, of=["system"]):
     """It classifies test examples at any configuration: there are ensembles of its members to look at."""
 
     @abstractmethod
@@ -203,7 +220,7 @@ class Classifies(ABC):
         """
 
 
-class HasParts(ABC):
+class HasParts(Capability, of=["system"]):
     """Its configurations consist of tensors, such as weights of layers."""
 
     @abstractmethod
@@ -211,7 +228,7 @@ class HasParts(ABC):
         """Return them. Random directions are as long in each filter as the configuration is there."""
 
 
-class BeginsFromConfiguration(ABC):
+class BeginsFromConfiguration(Capability, of=["system"]):
     """Its runs may begin from a stored configuration: run files may have a section [start]."""
 
     @abstractmethod
@@ -222,7 +239,7 @@ class BeginsFromConfiguration(ABC):
         """
 
 
-class StandsBeside(ABC):
+class StandsBeside(Capability, of=["system"]):
     """Something belongs to its configurations that is not in them: it is stored where they are stored."""
 
     @property
@@ -242,7 +259,7 @@ class StandsBeside(ABC):
         """
 
 
-class Verifies(ABC):
+class Verifies(Capability, of=["system"]):
     """A system that is built from a result makes sure that it is the one that left it."""
 
     @abstractmethod
@@ -254,7 +271,7 @@ class Verifies(ABC):
         """
 
 
-class JoinedByCurves:
+class JoinedByCurves(Capability, of=["system"]):
     """Curves between its stored configurations are of a system of their own (`langevin connect`)."""
 
     connected_by: ClassVar[str]
@@ -264,7 +281,7 @@ class JoinedByCurves:
 # Of the way that a system goes, and of what it runs on.
 
 
-class MovesInPlace(ABC):
+class MovesInPlace(Capability, of=["system"]):
     """It advances without a second state: for states of which memory has no room for two."""
 
     @abstractmethod
@@ -275,7 +292,7 @@ class MovesInPlace(ABC):
         """
 
 
-class LoadsReferences(ABC):
+class LoadsReferences(Capability, of=["system"]):
     """Its references are more than the arrays that `numpy.asarray` makes of them."""
 
     @abstractmethod
@@ -283,11 +300,11 @@ class LoadsReferences(ABC):
         """Return the reference of which `numpy.asarray` made the array `saved`."""
 
 
-class Deterministic:
+class Deterministic(Capability, of=["system"]):
     """It has neither noise nor disorder: one replica is all, and more are refused."""
 
 
-class RunsOnDevice:
+class RunsOnDevice(Capability, of=["system"]):
     """It may run on something else than the processor, such as a GPU."""
 
     device_name: str
@@ -297,7 +314,7 @@ class RunsOnDevice:
 # Of models alone.
 
 
-class HasObservables(ABC):
+class HasObservables(Capability, of=["model"]):
     """The model measures more than its energy."""
 
     @abstractmethod
@@ -305,7 +322,7 @@ class HasObservables(ABC):
         """Return further one-time observables of x, shape (R, dof): shape (R,) each."""
 
 
-class DescribesVariables(ABC):
+class DescribesVariables(Capability, of=["model"]):
     """The model says what its variables mean: names, units, limits that figures draw."""
 
     @abstractmethod
@@ -313,7 +330,7 @@ class DescribesVariables(ABC):
         """Return netCDF attributes, added to those of Langevin dynamics for each variable."""
 
 
-class ComparesConfigurations(ABC):
+class ComparesConfigurations(Capability, of=["model"]):
     """The model has two-time observables of its own, in place of msd and correlation per degree of freedom.
 
     The integrated response, if it is measured, is added in either case.
@@ -324,7 +341,7 @@ class ComparesConfigurations(ABC):
         """Return them, shape (R,) each, of configurations, shape (R, dof); "msd" is among them."""
 
 
-class HasKernel(ABC):
+class HasKernel(Capability, of=["model"]):
     """The model has a compiled kernel that takes many steps at once, equal to the plain step."""
 
     @abstractmethod
@@ -356,7 +373,7 @@ class HasKernel(ABC):
         """
 
 
-class CarriesArrays(ABC):
+class CarriesArrays(Capability, of=["model"]):
     """The kernel carries arrays from call to call besides x: they are part of the state."""
 
     @abstractmethod
@@ -371,7 +388,7 @@ class CarriesArrays(ABC):
 # Of data sets alone.
 
 
-class StandsInFiles(ABC):
+class StandsInFiles(Capability, of=["data set"]):
     """The data set is read from files."""
 
     @classmethod
@@ -380,7 +397,7 @@ class StandsInFiles(ABC):
         """Say where its files lie on this machine."""
 
 
-class Fetched(ABC):
+class Fetched(Capability, of=["data set"]):
     """The files of the data set can be fetched."""
 
     @classmethod
@@ -389,72 +406,29 @@ class Fetched(ABC):
         """Make sure that its files are on this machine, and return their paths."""
 
 
-#: The settings ask these of the class that a run file names.
-OF_RUN_FILES: tuple[type[Any], ...] = (ChecksSettings, HasRecordKeys, LearnsFromData, SuggestsSettings)
-#: `Langevin` passes the others on from its model.
-SHARED: tuple[type[Any], ...] = (
-    *OF_RUN_FILES,
-    ReadsInputs,
-    MeasuresAtWaiting,
-    MeasuresAtEnd,
-    HasHessian,
-    HasConstraint,
-    HasFurtherDimensions,
-    HasCoordinates,
-)
-OF_SYSTEMS: tuple[type[Any], ...] = (
-    *SHARED,
-    HasGaussNewton,
-    HasLandscape,
-    Classifies,
-    HasParts,
-    BeginsFromConfiguration,
-    StandsBeside,
-    Verifies,
-    JoinedByCurves,
-    ComparesAtLag,
-    MeasuresResponse,
-    MovesInPlace,
-    LoadsReferences,
-    Deterministic,
-    RunsOnDevice,
-)
-OF_MODELS: tuple[type[Any], ...] = (
-    *SHARED,
-    HasObservables,
-    DescribesVariables,
-    ComparesConfigurations,
-    HasKernel,
-    CarriesArrays,
-)
-OF_DATA_SETS: tuple[type[Any], ...] = (ChecksSettings, StandsInFiles, Fetched)
-
-#: All of them. ARCHITECTURE.md has the table.
-CAPABILITIES = tuple(dict.fromkeys((*OF_SYSTEMS, *OF_MODELS, *OF_DATA_SETS)))
-
-
 def names(capability: type[Any]) -> list[str]:
     """Return the methods and attributes that a capability consists of."""
     own = [*vars(capability), *inspect.get_annotations(capability)]
     return [name for name in dict.fromkeys(own) if not name.startswith("_")]
 
 
-def require_declared(kind: type[Any], capabilities: Iterable[type[Any]]) -> None:
-    """Make sure that a class derives from the capabilities whose names it defines.
+class Declares:
+    """Its classes derive from the capabilities whose names they define: else they would never be asked."""
 
-    Raises
-    ------
-    TypeError
-        If it defines one and does not; it would never be asked for it.
-    """
-    defined = {name for base in kind.__mro__ for name in vars(base)}
-    for capability in capabilities:
-        both = [name for name in names(capability) if name in defined]
-        if both and not issubclass(kind, capability):
-            raise TypeError(
-                f"class {kind.__name__} defines {', '.join(both)}, and must derive from "
-                f"{capability.__module__}.{capability.__name__}, too"
-            )
+    capable_as: ClassVar[str] = ""
+    """What `CAPABILITIES` calls them."""
+
+    def __init_subclass__(cls, **named: Any) -> None:
+        """Refuse a class that has a capability and does not say so, by a `TypeError`."""
+        super().__init_subclass__(**named)
+        defined = {name for base in cls.__mro__ for name in vars(base)}
+        for capability, of in CAPABILITIES.items():
+            both = [name for name in names(capability) if name in defined]
+            if both and cls.capable_as in of and not issubclass(cls, capability):
+                raise TypeError(
+                    f"class {cls.__name__} defines {', '.join(both)}, and must derive from "
+                    f"{capability.__module__}.{capability.__name__}, too"
+                )
 
 
 def constrained(kind: Any, x: Array) -> Array:

@@ -28,27 +28,22 @@ from numpy.typing import NDArray
 from langevin.errors import Diverged, UserError
 
 from .capabilities import (
+    BOTH,
+    CAPABILITIES,
     BeginsFromConfiguration,
     CarriesArrays,
     ComparesConfigurations,
     DescribesVariables,
-    HasConstraint,
-    HasCoordinates,
-    HasFurtherDimensions,
-    HasHessian,
     HasKernel,
     HasLandscape,
     HasObservables,
-    MeasuresAtEnd,
-    MeasuresAtWaiting,
     MeasuresResponse,
-    ReadsInputs,
     constrained,
+    names,
 )
 from .noise import Noise
-from .schedule import Schedule
 from .schemes import SCHEMES, Held, Scheme, SchemeName
-from .system import Array, Attributes, Coordinates, Curvature, Dimensions, Model, System
+from .system import Array, Attributes, Model, System
 
 #: A run counts as diverged once an energy exceeds its start by this many times the energy scale.
 BLOW_UP = 1e3
@@ -122,8 +117,7 @@ def integrated_response(x: Array, accumulated: Array, at_waiting: Array, tempera
 class Langevin(System, BeginsFromConfiguration, HasLandscape, MeasuresResponse):
     """Langevin dynamics of a model: a `System` with the capabilities of that model.
 
-    ``Langevin(model, …)`` is of a class derived from this one that has, of the classes at the end of this
-    module, those of which the model has the capability.
+    ``Langevin(model, …)`` is of a class derived from this one that passes on to the model what it is asked.
 
     Parameters
     ----------
@@ -137,13 +131,6 @@ class Langevin(System, BeginsFromConfiguration, HasLandscape, MeasuresResponse):
         Measure the integrated response, too (`integrated_response`); needs T > 0.
     scheme : str or Scheme
         One of `langevin.core.schemes.SCHEMES`, or its name. At T = 0 they are the same.
-
-    Attributes
-    ----------
-    weak_order : int
-        Of averages at a finite time: they are off by O(dt^weak_order).
-    stationary_order : int
-        Of averages in the stationary state, without a constraint.
     """
 
     def __new__(cls, model: Model, *_: Any, **__: Any) -> Self:
@@ -163,8 +150,6 @@ class Langevin(System, BeginsFromConfiguration, HasLandscape, MeasuresResponse):
         self.dt = dt
         self.response = response
         self.scheme = scheme if isinstance(scheme, Scheme) else SCHEMES[scheme]
-        self.weak_order = self.scheme.weak_order
-        self.stationary_order = self.scheme.stationary_order
         self.time_step: float | None = dt
         self._holds = self.scheme.holds and temperature > 0
         self._kernel = self._serving(model) if isinstance(model, HasKernel) else None
@@ -183,12 +168,7 @@ class Langevin(System, BeginsFromConfiguration, HasLandscape, MeasuresResponse):
         return {} if self._carries is None else self._carries.carried(x)
 
     def step(
-        self,
-        x: Array,
-        t: float,
-        noise: Noise,
-        accumulated: Array | None = None,
-        held: Array | None = None,
+        self, x: Array, t: float, noise: Noise, accumulated: Array | None = None, held: Array | None = None
     ) -> Array:
         """Return x one time step later.
 
@@ -251,11 +231,7 @@ class Langevin(System, BeginsFromConfiguration, HasLandscape, MeasuresResponse):
         energy = self.model.energy(x)
         ceiling = energy + BLOW_UP * (1 + np.abs(energy) + self.temperature)
         return LangevinState(
-            x,
-            ceiling,
-            np.zeros((2, *x.shape)) if self.response else None,
-            held,
-            self._carried(x),
+            x, ceiling, np.zeros((2, *x.shape)) if self.response else None, held, self._carried(x)
         )
 
     def advance(self, state: LangevinState, t0: float, t1: float, noise: Noise) -> LangevinState:
@@ -384,79 +360,27 @@ class Langevin(System, BeginsFromConfiguration, HasLandscape, MeasuresResponse):
         )
 
 
-class _WithConstraint(Langevin, HasConstraint):
-    def constrain(self, x: Array) -> Array:
-        return constrained(self.model, x)
+def _of_the_model(capability: type[Any], name: str) -> Any:
+    """Return what a `Langevin` has under a name of a capability: what its model has, at x of a state."""
 
+    def method(system: Langevin, *given: Any) -> Any:
+        own = getattr(system.model, name)
+        return own(*(at.x if isinstance(at, LangevinState) else at for at in given))
 
-class _WithWaiting(Langevin, MeasuresAtWaiting):
-    model: Any
-
-    def at_waiting(self, state: LangevinState, /) -> Mapping[str, Array]:
-        return self.model.at_waiting(state.x)
-
-
-class _WithEnd(Langevin, MeasuresAtEnd):
-    model: Any
-
-    @property
-    def end_name(self) -> str:  # type: ignore[override]
-        return self.model.end_name
-
-    def at_end(self, state: LangevinState, /) -> Mapping[str, Array]:
-        return self.model.at_end(state.x)
-
-
-class _WithHessian(Langevin, HasHessian):
-    model: Any
-
-    def hessian(self, state: LangevinState, position: int, /) -> Curvature:
-        return self.model.hessian(state.x, position)
-
-
-class _WithCoordinates(Langevin, HasCoordinates):
-    model: Any
-
-    def coordinates(self, schedule: Schedule) -> Coordinates:
-        return self.model.coordinates(schedule)
-
-
-class _WithDimensions(Langevin, HasFurtherDimensions):
-    model: Any
-
-    def dimensions(self) -> Dimensions:
-        return self.model.dimensions()
-
-
-class _WithInputs(Langevin, ReadsInputs):
-    model: Any
-
-    @property
-    def inputs_hash(self) -> str:  # type: ignore[override]
-        return self.model.inputs_hash
-
-
-#: Capability of a model → the class that passes it on.
-_PASSED_ON: dict[type[Any], type[Langevin]] = {
-    HasConstraint: _WithConstraint,
-    MeasuresAtWaiting: _WithWaiting,
-    MeasuresAtEnd: _WithEnd,
-    HasHessian: _WithHessian,
-    HasCoordinates: _WithCoordinates,
-    HasFurtherDimensions: _WithDimensions,
-    ReadsInputs: _WithInputs,
-}
+    if callable(getattr(capability, name, None)):
+        return method
+    return property(lambda system: getattr(system.model, name))
 
 
 @cache
 def _composed(kind: type[Langevin], model: type[Model]) -> type[Any]:
     """Return the class derived from `kind` that has the capabilities of a class of models."""
-    missing = [
-        passing
-        for capability, passing in _PASSED_ON.items()
-        if issubclass(model, capability) and not issubclass(kind, capability)
-    ]
-    return type(kind.__name__, (*missing, kind), {"__module__": kind.__module__}) if missing else kind
+    shared = [capability for capability, of in CAPABILITIES.items() if tuple(of) == BOTH]
+    missing = [c for c in shared if issubclass(model, c) and not issubclass(kind, c)]
+    passed = {name: _of_the_model(capability, name) for capability in missing for name in names(capability)}
+    return (
+        type(kind.__name__, (kind, *missing), {"__module__": kind.__module__, **passed}) if missing else kind
+    )
 
 
 def as_system(kind: type[Any]) -> type[System]:

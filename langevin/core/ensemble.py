@@ -1,4 +1,4 @@
-"""Who the replicas are: their labels, their quenched samples, their random streams' seed."""
+"""An ensemble says who the replicas are: labels, quenched samples, the seed of their random streams."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One seed, independent streams: one for every (role, index).
+"""One seed gives independent streams: one for every (role, index).
 
 A stream is numpy's PCG64DXSM seeded by ``SeedSequence(seed, spawn_key=(role, index))``. Streams that
 advance with time ("thermal", later "batch") belong to :class:`Noise` and are part of a checkpoint;

@@ -16,15 +16,7 @@ from langevin.errors import UserError
 from .ensemble import Ensemble
 from .noise import Noise
 from .schedule import Grid, Schedule, Stop
-from .system import (
-    Attributes,
-    Configuration,
-    Coordinates,
-    Dimensions,
-    Reference,
-    State,
-    System,
-)
+from .system import Attributes, Configuration, Coordinates, Dimensions, Reference, State, System
 
 Taken: TypeAlias = Mapping[str, tuple[tuple[str, ...], NDArray[Any]]]
 """Name of a variable → its dimensions after replica and times, and its values, shape (R, …)."""

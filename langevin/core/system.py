@@ -23,14 +23,14 @@ from .answers import Part as Part
 from .answers import Predictions as Predictions
 from .answers import Reference as Reference
 from .answers import State as State
-from .capabilities import OF_DATA_SETS, OF_MODELS, OF_SYSTEMS, require_declared
+from .capabilities import Declares
 
 if TYPE_CHECKING:
     from .ensemble import Ensemble
     from .noise import Noise
 
 
-class Named(ABC):
+class Named(Declares, ABC):
     """A class that [system] of a run file may name says this of itself: the base of `System` and `Model`."""
 
     Parameters: ClassVar[type[Any]]
@@ -54,15 +54,11 @@ class System(Named):
     ``System(parameters, dynamics, ensemble)``.
     """
 
+    capable_as = "system"
     time_step: float | None
     """Times are multiples of it, and `advance` may be split at any of them. None: any time can be reached."""
     dof: int | None = None
     """Degrees of freedom M of a replica; 0: no configuration. None: `configuration` is called to see."""
-
-    def __init_subclass__(cls, **named: Any) -> None:
-        """Refuse a class that has a capability and does not say so."""
-        super().__init_subclass__(**named)
-        require_declared(cls, OF_SYSTEMS)
 
     @abstractmethod
     def initial_state(self, noise: Noise) -> State:
@@ -125,10 +121,7 @@ class Model(Named):
     model are those of the system "curve".
     """
 
-    def __init_subclass__(cls, **named: Any) -> None:
-        """Refuse a class that has a capability and does not say so."""
-        super().__init_subclass__(**named)
-        require_declared(cls, OF_MODELS)
+    capable_as = "model"
 
     @abstractmethod
     def initial_configuration(self, noise: Noise) -> Array:
@@ -151,12 +144,13 @@ class LoadedData(Protocol):
         """Where the data come from, for the result file; "hash", if there, identifies the contents."""
 
 
-class DataSet(ABC):
+class DataSet(Declares, ABC):
     """Where the data of a system come from: what [data] names, for systems that learn from data.
 
     It is built as ``DataSet(parameters)``.
     """
 
+    capable_as = "data set"
     Parameters: ClassVar[type[Any]]
     """Declares what stands under [data] besides the name."""
     shape: tuple[int, ...] | None = None
@@ -165,11 +159,6 @@ class DataSet(ABC):
     """Number of classes. None: any."""
     sizes: tuple[int | str, int | str] = ("any", "any")
     """Numbers of training and of test examples."""
-
-    def __init_subclass__(cls, **named: Any) -> None:
-        """Refuse a class that has a capability and does not say so."""
-        super().__init_subclass__(**named)
-        require_declared(cls, OF_DATA_SETS)
 
     def __init__(self, parameters: Any) -> None:
         self.parameters = parameters

@@ -1,4 +1,4 @@
-"""Times as numbers: which are the same to rounding, and which whole step one means.
+"""Functions of times say which are the same to rounding, and which whole step one means.
 
 All tolerances are multiples of the distance between neighbouring floating-point numbers, or parts of a step:
 never parts of the time itself. At t_w = 10⁶ a part of 10⁻¹² would be a lag of 10⁻⁶, which may have been asked

@@ -1,4 +1,4 @@
-"""Whether a command may write where it was told to."""
+"""A command asks here whether it may write where it was told to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files on disk: written aside and renamed, so that none is ever half-written; failures in plain words."""
+"""Files are written aside and renamed, so that none is ever half-written; failures come in plain words."""
 
 from __future__ import annotations
 
@@ -58,15 +58,15 @@ def require_readable(path: Path) -> None:
     """
     try:
         path.name.encode()
-        found = kind(path)
-        if found == "a file":
+        there = kind(path)
+        if there == "a file":
             os.close(os.open(path, os.O_RDONLY))
     except UnicodeEncodeError:
         raise UserError(f"{os.fsencode(path)!r}: the name is no UTF-8, as netCDF needs it") from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    if found != "a file":
-        raise UserError(f"{path}: no such file" if found is None else f"{path} is {found}; needed: a file")
+    if there != "a file":
+        raise UserError(f"{path}: no such file" if there is None else f"{path} is {there}; needed: a file")
 
 
 @contextmanager
@@ -131,16 +131,13 @@ def _seen(aside: Path) -> Iterator[None]:
             raise RuntimeError(locking.UNLOCKABLE) from error
         handle = os.open(aside, os.O_WRONLY | os.O_APPEND)
         try:
-            _write_all(handle, memoryview(bytes(PROBE)))
+            data = memoryview(bytes(PROBE))
+            while data:
+                data = data[os.write(handle, data) :]
             os.fsync(handle)
         finally:
             os.close(handle)
         raise
-
-
-def _write_all(handle: int, data: memoryview) -> None:
-    while data:
-        data = data[os.write(handle, data) :]
 
 
 def sync_folder(folder: Path) -> None:
@@ -194,14 +191,14 @@ class Raw:
         StorageError
             If they are not what was written, or not there.
         """
-        found = np.empty(size, np.uint8)
-        left, handle = found.data, self._file.fileno()
+        record = np.empty(size, np.uint8)
+        left, handle = record.data, self._file.fileno()
         with explained(self.path, "read"):
             while left and (done := os.preadv(handle, [left], start)):
                 left, start = left[done:], start + done
-        if left or sealing.short(found.data) != checksum:
+        if left or sealing.short(record.data) != checksum:
             raise StorageError(f"{self.path} is damaged: a record is not what was written (by its checksum)")
-        return found
+        return record
 
     def flush(self) -> None:
         """Bring everything written onto the disk."""

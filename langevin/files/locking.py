@@ -1,4 +1,4 @@
-"""Locks of the operating system on files, and file systems that have none."""
+"""Files are locked by the operating system, where the file system has locks."""
 
 from __future__ import annotations
 

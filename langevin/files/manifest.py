@@ -1,4 +1,4 @@
-"""What a sweep is, and what it has come to: the file ``sweep.json`` in its folder."""
+"""The file ``sweep.json`` in the folder of a sweep says what it is, and what it has come to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The netCDF library: no other module calls it, for only one thread at a time may be inside.
+"""No other module calls the netCDF library, for only one thread at a time may be inside.
 
 Neither netCDF-C nor HDF5 knows of threads, and netCDF4 lets other threads run while it is in them. xarray has
 a lock for that, and holds it where it reads and writes values, but not where it asks for names, shapes and
@@ -87,17 +87,10 @@ LOCK = Lock()
 class _Reading:
     """`LOCK` as xarray holds it while it reads a file; what goes wrong then becomes a line that names it."""
 
+    acquire, release, __enter__ = LOCK.acquire, LOCK.release, LOCK.__enter__
+
     def __init__(self, path: Path) -> None:
         self.path, self.opened = path, False
-
-    def acquire(self, blocking: bool = True) -> bool:
-        return LOCK.acquire(blocking)
-
-    def release(self) -> None:
-        LOCK.release()
-
-    def __enter__(self) -> None:
-        LOCK.acquire()
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         LOCK.release()
@@ -187,22 +180,17 @@ def chunks(shape: Sequence[int], itemsize: int, single: int = 0) -> tuple[int, .
     single : int
         How many of its first dimensions a chunk has one value of.
     """
-    made = [1] * len(shape)
+    chunk = [1] * len(shape)
     for axis in range(len(shape) - 1, single - 1, -1):
-        room = CHUNK // (itemsize * math.prod(made))
-        made[axis] = max(1, min(shape[axis], room))
-        if made[axis] < shape[axis]:
+        room = CHUNK // (itemsize * math.prod(chunk))
+        chunk[axis] = max(1, min(shape[axis], room))
+        if chunk[axis] < shape[axis]:
             break
-    return tuple(made)
+    return tuple(chunk)
 
 
 class Addition:
-    """A file to which variables are added; every call holds the lock, none of them for longer.
-
-    Parameters
-    ----------
-    path : Path
-    """
+    """A file to which variables are added; every call holds the lock, none of them for longer."""
 
     def __init__(self, path: Path) -> None:
         with LOCK:
@@ -246,8 +234,8 @@ class Addition:
             checked = {"fletcher32": True, "chunksizes": chunks(shape, np.dtype(kind).itemsize, single)}
         with LOCK:
             self._dimensions(self._file, sizes)
-            made = self._file.createVariable(name, kind, tuple(sizes), fill_value=fill, **checked)
-            made.setncatts(dict(attributes))
+            variable = self._file.createVariable(name, kind, tuple(sizes), fill_value=fill, **checked)
+            variable.setncatts(dict(attributes))
 
     def put(self, name: str, place: Any, values: Any) -> None:
         """Write values to their place in a variable."""
@@ -257,11 +245,11 @@ class Addition:
     def put_group(self, name: str, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Add a group of plain arrays, without checksums of their own: the seal holds them."""
         with LOCK:
-            made = self._file.createGroup(name)
+            group = self._file.createGroup(name)
             for array_name, array in arrays.items():
                 sizes = {f"{array_name}_{axis}": size for axis, size in enumerate(array.shape)}
-                self._dimensions(made, sizes)
-                made.createVariable(array_name, array.dtype, tuple(sizes))[...] = array
+                self._dimensions(group, sizes)
+                group.createVariable(array_name, array.dtype, tuple(sizes))[...] = array
 
     @staticmethod
     def _dimensions(where: Any, sizes: Mapping[str, int]) -> None:

@@ -147,9 +147,9 @@ def require_writable(path: Path, said: str, longest: str | None = None) -> None:
     """
     try:
         path.name.encode()
-        found = disk.kind(path)
-        if found not in (None, "a file"):
-            raise UserError(f"{said} is {found}; give a file, such as pspin.nc")
+        there = disk.kind(path)
+        if there not in (None, "a file"):
+            raise UserError(f"{said} is {there}; give a file, such as pspin.nc")
         if disk.kind(path.parent) != "a folder":
             raise UserError(f"{said}: there is no folder {path.parent}")
         most = os.pathconf(path.parent, "PC_NAME_MAX")

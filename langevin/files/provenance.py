@@ -1,4 +1,4 @@
-"""Where a result comes from: the global attributes of a file."""
+"""The global attributes of a file say where a result comes from."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ def code(settings: Settings) -> dict[str, str]:
 
 def versions() -> str:
     """Return Python's and the numerical packages' versions, "name version, …"."""
-    found = [f"python {platform.python_version()}"]
+    installed = [f"python {platform.python_version()}"]
     for name in PACKAGES:
         try:
-            found.append(f"{name} {version(name)}")
+            installed.append(f"{name} {version(name)}")
         except PackageNotFoundError:
             continue
-    return ", ".join(found)
+    return ", ".join(installed)
 
 
 def commit() -> str:

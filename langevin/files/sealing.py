@@ -1,4 +1,4 @@
-"""Checksums of whole files and of records, by which damage is noticed before a number is read.
+"""Checksums of whole files and of records show damage before a number is read.
 
 A netCDF file of ours ends in a seal: `SEAL` bytes behind what HDF5 knows of, with a hash of all that stands
 before it. HDF5 ignores what stands behind its end, and drops it when a file is opened for writing: whoever
@@ -42,11 +42,11 @@ def _record(handle: int, size: int) -> bytes:
     """
 
     def hashed(start: int) -> bytes:
-        found, left = hashlib.sha256(), min(_PIECE, size - start)
+        digest, left = hashlib.sha256(), min(_PIECE, size - start)
         while left and (part := os.pread(handle, left, start)):
-            found.update(part)
+            digest.update(part)
             start, left = start + len(part), left - len(part)
-        return found.digest()
+        return digest.digest()
 
     starts = range(0, size, _PIECE)
     if len(starts) < 2:

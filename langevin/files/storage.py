@@ -1,4 +1,4 @@
-"""Files: results and checkpoints in netCDF-4, each written aside and renamed, so none is ever half-written.
+"""Results and checkpoints are netCDF-4 files, each written aside and renamed, so none is half-written.
 
 A run that writes `name.nc` keeps these files beside it until it ends:
 
@@ -30,18 +30,8 @@ from langevin.machine.interruption import heed
 from langevin.machine.later import later
 
 from . import disk, sealing
-from .disk import explained, replacing
-from .raw_records import Stored, Trajectory
-
-__all__ = [
-    "Stored",
-    "Trajectory",
-    "explained",
-    "read_checkpoint",
-    "replacing",
-    "write_checkpoint",
-    "write_result",
-]
+from .disk import replacing
+from .raw_records import Trajectory
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -127,12 +117,12 @@ def read_checkpoint(path: Path) -> tuple[xr.Dataset, dict[str, NDArray[Any]], di
         with netcdf.open_dataset(path) as opened:
             dataset = opened.load()
         notes = json.loads(arrays.pop("notes").tobytes())
-        found = notes["format"]
+        version = notes["format"]
     except (OSError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise StorageError(f"{path} is not a checkpoint that can be read: {error}") from error
-    if found != CHECKPOINT_FORMAT:
+    if version != CHECKPOINT_FORMAT:
         raise StorageError(
-            f"{path} was written by another version of langevin (format {found}, "
+            f"{path} was written by another version of langevin (format {version}, "
             f"here {CHECKPOINT_FORMAT}); finish it with the version it names: {dataset.attrs.get('source')}"
         )
     if not sealed:

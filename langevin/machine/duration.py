@@ -1,4 +1,4 @@
-"""Durations as people and queues write them: seconds, 23h50m, 1-12:00:00."""
+"""Durations are read as people and queues write them: seconds, 23h50m, 1-12:00:00."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def seconds(given: float | str, name: str = "wall_time") -> float:
     UserError
         If it is none of these, or not above 0.
     """
-    found: Any = _spoken(given) if isinstance(given, str) else given
-    plain = isinstance(found, Real) and not isinstance(given, bool)
-    if not plain or not 0 < found <= _LONGEST:
+    duration: Any = _spoken(given) if isinstance(given, str) else given
+    plain = isinstance(duration, Real) and not isinstance(given, bool)
+    if not plain or not 0 < duration <= _LONGEST:
         raise UserError(f"{name} = {str(given)[:40]!r}: allowed: {ALLOWED}; above 0")
-    return float(found)
+    return float(duration)
 
 
 #: A century: a number of seconds that nobody means is none that a clock can take, either.

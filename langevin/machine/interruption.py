@@ -1,4 +1,4 @@
-"""Signals and the wall time: heard at once where nothing is lost by it, else noted until it suits the work.
+"""Signals and the wall time are heard at once where nothing is lost by it, else when it suits the work.
 
 A run that is asked to stop writes its checkpoint and leaves. It is asked by Ctrl-C, by the signals that
 queues and terminals send (`SIGNALS`), or because its wall time is over. While the state moves, or a file is

@@ -1,4 +1,4 @@
-"""Compiled functions that are kept on disk, where that is possible.
+"""Compiled functions are kept on disk, where that is possible.
 
 Numba's own ``cache=True`` refuses to work where no folder can be written, ends a run if a disk is full or a
 file damaged, and lets two processes that write at once mix up what they write. `njit` takes numba's choice of
@@ -97,7 +97,7 @@ def _digests(function: Callable[..., Any]) -> dict[str, str]:
 
 def _sources(function: Callable[..., Any]) -> dict[str, str]:
     """Return digests of the files of a function and of the compiled functions that it calls, all the way."""
-    found: dict[str, str] = {}
+    digests: dict[str, str] = {}
     seen: set[Any] = set()
     waiting: list[Any] = [function]
     while waiting:
@@ -105,12 +105,12 @@ def _sources(function: Callable[..., Any]) -> dict[str, str]:
         if one in seen:
             continue
         seen.add(one)
-        found |= _digests(one)
+        digests |= _digests(one)
         captured = [cell.cell_contents for cell in one.__closure__ or ()]
         for used in [*captured, *(one.__globals__.get(name) for name in one.__code__.co_names)]:
             if isinstance(used, CPUDispatcher):
                 waiting.append(used.py_func)
-    return found
+    return digests
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Modules that are imported when something of them is first used.
+"""Some modules are imported when something of them is first used.
 
 A run file is checked, and a result read, without torch, numba and scipy: each takes as long to load as all
 the rest of such a command. For the type checker the import stands under ``if TYPE_CHECKING``.

@@ -1,4 +1,4 @@
-"""What would not fit in memory: said before anything is computed, or where it is asked for."""
+"""A run that does not fit in memory is refused before anything is computed, or where it asks for more."""
 
 from __future__ import annotations
 

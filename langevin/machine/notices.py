@@ -1,4 +1,4 @@
-"""What a command says once on stderr, however many functions and processes find it out."""
+"""A notice is said once on stderr, however many functions and processes find it out."""
 
 from __future__ import annotations
 

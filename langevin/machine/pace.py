@@ -1,4 +1,4 @@
-"""How often a long way to the next stop is interrupted, and how long a checkpoint is waited for."""
+"""The pace of a run says how often it looks up on a long way, and how long a checkpoint is waited for."""
 
 from __future__ import annotations
 

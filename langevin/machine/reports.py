@@ -1,4 +1,4 @@
-"""How far a start is, or what is measured at the end, and where: systems that need long say it.
+"""Systems that need long report how far a start is, or a measurement at the end, and where it stands.
 
 A start that says where it is can be stopped there, or killed later, and goes on from there to the same bits:
 `report` with a `Place`, and `saved` when it begins.

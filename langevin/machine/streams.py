@@ -1,4 +1,4 @@
-"""Standard output and standard error of the command: whatever they are, a result is not lost to them."""
+"""Whatever standard output and standard error of the command are, no result is lost to them."""
 
 from __future__ import annotations
 

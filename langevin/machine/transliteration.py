@@ -1,4 +1,4 @@
-"""Text for terminals and files that hold other characters than ours: ≥ becomes >=, σ sigma, 10⁻⁷ 10^-7.
+"""Where a terminal or a file lacks our characters, ≥ becomes >=, σ sigma, 10⁻⁷ 10^-7.
 
 One handler of encoding errors does it (`ERRORS`), so that whatever an encoding has stays as it is, and no
 command knows of it.
@@ -100,15 +100,15 @@ def register() -> None:
     codecs.register(_search)
 
 
-def _escaped(found: re.Match[str]) -> str:
-    code = ord(found[0])
-    if found[0] == "\n":
+def _escaped(character: re.Match[str]) -> str:
+    code = ord(character[0])
+    if character[0] == "\n":
         return "\\n"
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
-def _unicode_escape(found: re.Match[str]) -> str:
-    code = ord(found[0])
+def _unicode_escape(character: re.Match[str]) -> str:
+    code = ord(character[0])
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 

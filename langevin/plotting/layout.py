@@ -11,7 +11,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from langevin.errors import UserError
-from langevin.files.storage import replacing
+from langevin.files.disk import replacing
 from langevin.results.kinds import kind_of
 from langevin.results.members import text
 

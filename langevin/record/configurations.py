@@ -16,7 +16,7 @@ from langevin.core.capabilities import StandsBeside
 from langevin.core.probe import Probe, Run, Taken
 from langevin.core.schedule import Grid, Stop
 from langevin.errors import UserError
-from langevin.files.storage import Stored
+from langevin.files.raw_records import Stored
 
 #: `configurations = "auto"` stores the trajectory while it stays under this many bytes.
 TRAJECTORY_LIMIT = 1_000_000_000

@@ -44,10 +44,7 @@ def probes(
         If a probe of the user's takes a name that another variable has.
     """
     record = settings.record
-    planned: list[Measurement] = [
-        OneTime(record.times, dimensions),
-        TwoTime(dimensions),
-    ]
+    planned: list[Measurement] = [OneTime(record.times, dimensions), TwoTime(dimensions)]
     if isinstance(system, MeasuresAtWaiting):
         planned.append(AtWaiting(system, record.waiting_times, dimensions))
     if record.hessian != Grid():

@@ -13,7 +13,7 @@ from langevin.core.probe import Taken
 from langevin.core.schedule import Schedule
 from langevin.core.system import Array, Attributes, Coordinates, Dimensions
 from langevin.errors import LangevinError
-from langevin.files.storage import Trajectory
+from langevin.files.raw_records import Trajectory
 
 #: Axes of times that every file has.
 AXES = ("time", "waiting_time", "lag")

@@ -1,4 +1,4 @@
-"""What is kept at the waiting times, on disk: every reference is written once, beside the checkpoint."""
+"""Every reference, kept at a waiting time, is written once, beside the checkpoint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-r"""Count-sketches: k numbers in place of a configuration, from which any pair's msd follows.
+r"""A count-sketch has k numbers in place of a configuration, from which any pair's msd follows.
 
 A seeded hash gives every degree of freedom i a component h(i) ∈ {0 … k−1} and a sign σ(i) = ±1, and
 

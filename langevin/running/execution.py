@@ -81,7 +81,7 @@ def execute(
             paths.check(force, settings.output.figure)
         trust.remember(settings.code)
         with paths.locked() as lock:
-            standing = unfinished.found(settings, paths) if resume else "nothing"
+            standing = unfinished.standing(settings, paths) if resume else "nothing"
             if standing == "complete":
                 return paths.result
             if standing == "unfinished":

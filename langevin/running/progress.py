@@ -1,4 +1,4 @@
-"""How far a run is, and how long it will take: the bar, and one line for whoever has to plan."""
+"""A bar shows how far a run is, and one line says how long it will take, to whoever has to plan."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ UNITS = (
 )
 
 
-class Pace(NamedTuple):
+class TimeLeft(NamedTuple):
     """Seconds left, and seconds for one step."""
 
     left: float
@@ -65,12 +65,12 @@ class Forecast:
         self._advancing = self._measuring = 0.0
         self._said = False
 
-    def stretch(self, run_time: float, position: int) -> Pace | None:
+    def stretch(self, run_time: float, position: int) -> TimeLeft | None:
         """Note that a stretch ended at `run_time`, on the way to the stop with this index.
 
         Returns
         -------
-        Pace or None
+        TimeLeft or None
             The pace, at the first stretch after which it is known; never again.
         """
         lapse, before = self._lapse(), self._step
@@ -85,7 +85,7 @@ class Forecast:
         step = self._advancing / self._steps
         steps = round(float(self.schedule.times[-1]) / self.time_step) - self._step
         stops = len(self.schedule) - position
-        return Pace(steps * step + stops * self._measuring / max(self._stops, 1), step)
+        return TimeLeft(steps * step + stops * self._measuring / max(self._stops, 1), step)
 
     def stop(self) -> None:
         """Note that all that is due at a stop is done."""
@@ -158,11 +158,7 @@ class Progress:
 
 @contextmanager
 def preparing(
-    title: str,
-    shown: bool,
-    named: str = "start",
-    heard: Listener | None = None,
-    begun: Saved | None = None,
+    title: str, shown: bool, named: str = "start", heard: Listener | None = None, begun: Saved | None = None
 ) -> Iterator[None]:
     """Show, in a terminal, how far something is that takes long: a start, or what is measured at the end.
 
@@ -198,12 +194,16 @@ def preparing(
         yield
 
 
-def announcement(pace: Pace, result: Path | None) -> str:
+def announcement(pace: TimeLeft, result: Path | None) -> str:
     """Return the line that says how long a run will take, and how to stop it."""
-    how = "give output.path, or what it has computed is lost when it stops"
-    if result is not None:
-        how = f"Ctrl-C stops it, `langevin resume {result}` goes on"
-    return f"about {spoken(pace.left)} to go ({spoken(pace.step)} per step); {how}"
+    return f"about {spoken(pace.left)} to go ({spoken(pace.step)} per step); {how_to_stop(result)}"
+
+
+def how_to_stop(result: Path | None) -> str:
+    """Say how a long run is stopped; `result` is the file that it writes, None if nothing of it is kept."""
+    if result is None:
+        return "give output.path, or what it has computed is lost when it stops"
+    return f"Ctrl-C stops it, `langevin resume {result}` goes on"
 
 
 def spoken(seconds: float) -> str:

@@ -1,10 +1,10 @@
-"""The start of a run, which may take longer than a queue allows: stopped, saved and resumed as the run is."""
+"""The start of a run may take longer than a queue allows: it is saved and resumed as the run is."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -85,11 +85,9 @@ class Start:
         self.saved = unfinished is not None
         self._due = time.monotonic() + settings.output.checkpoint_interval
 
-    @contextmanager
-    def telling(self) -> Iterator[None]:
-        """Inside, a request to stop is heard at once, and it is said what is left."""
-        with interruptible(self.manner.stop, self._left):
-            yield
+    def telling(self) -> AbstractContextManager[None]:
+        """Return a context in which a request to stop is heard at once, and it is said what is left."""
+        return interruptible(self.manner.stop, self._left)
 
     def _left(self) -> str:
         if self.saved:

@@ -13,14 +13,13 @@ import xarray as xr
 from langevin.config.settings import Settings
 from langevin.core import engine
 from langevin.core.capabilities import HasCoordinates, MeasuresAtEnd
-from langevin.core.probe import Run
+from langevin.core.probe import Run, with_dimensions
 from langevin.errors import Diverged, Interrupted, one_line
 from langevin.files import storage
 from langevin.files.paths import Paths
-from langevin.files.storage import Trajectory
+from langevin.files.raw_records import Trajectory
 from langevin.machine import pace
 from langevin.machine.interruption import Interruption
-from langevin.record.at_end import AtEnd
 from langevin.record.configurations import StoredProbe, constants
 from langevin.record.recorder import AXES, COORDINATES, Recorder
 from langevin.record.references import References
@@ -161,10 +160,9 @@ class Session:
         run = self.run
         self._checkpoint()
         self.progress.close()
-        end = AtEnd(system, self.recorder.dimensions)
         with self.stop.at_once(), preparing(self.settings.title, self.manner.progress, system.end_name):
-            for place, values in end.taken(run, run.schedule.stops[-1]):
-                self.recorder.store(end.axes, place, values)
+            values = with_dimensions(system.at_end(run.state), self.recorder.dimensions)
+            self.recorder.store((), (), values)
 
     def _dataset(self, status: str) -> xr.Dataset:
         run = self.run

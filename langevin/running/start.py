@@ -1,4 +1,4 @@
-"""[start]: a run that begins from a configuration that another one has stored."""
+"""A run with [start] begins from a configuration that another one has stored."""
 
 from __future__ import annotations
 
@@ -65,12 +65,7 @@ class Beginning:
     def attributes(self) -> dict[str, str | float | int]:
         """Global attributes that say where the run began."""
         name = Path(self.file).name
-        return {
-            "start_file": name,
-            "start_time": self.time,
-            SPENT: self.spent,
-            GENERATION: self.generation,
-        }
+        return {"start_file": name, "start_time": self.time, SPENT: self.spent, GENERATION: self.generation}
 
     def apply(self, run: Run) -> None:
         """Put the configuration in the place of that of the run's initial state.
@@ -144,7 +139,9 @@ def _faults(settings: Settings, dataset: xr.Dataset) -> Iterator[str]:
     yield from _system_faults(settings, table)
     yield from _code_faults(settings, dataset)
     yield from _replica_faults(settings, dataset)
-    if issubclass(settings.system_class, LearnsFromData) or not _has_disorder(settings.system_class):
+    # Of itself: a class derived from one without disorder may add some.
+    disordered = vars(settings.system_class).get("quenched_disorder", True)
+    if issubclass(settings.system_class, LearnsFromData) or not disordered:
         return
     seed = given.get("ensemble", {}).get("seed", 0)
     if seed != settings.ensemble.seed:
@@ -160,11 +157,6 @@ def _faults(settings: Settings, dataset: xr.Dataset) -> Iterator[str]:
                 f"its dynamics.{key} is {shown(there)}, here {shown(getattr(own, key))}: must be the same, "
                 "for the disorder follows from it"
             )
-
-
-def _has_disorder(system_class: type[Any]) -> bool:
-    """Say whether a system is drawn from the seed; a class derived from one may add disorder."""
-    return bool(vars(system_class).get("quenched_disorder", True))
 
 
 def _system_faults(settings: Settings, table: Mapping[str, Any]) -> Iterator[str]:

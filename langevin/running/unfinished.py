@@ -1,4 +1,4 @@
-"""`--resume`: what stands at the place of a result, and whether it is of the same run."""
+"""With `--resume` a run asks what stands at the place of its result, and whether it is of the same run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Standing: TypeAlias = Literal["nothing", "unfinished", "complete"]
 _SECTIONS = ("system", "data", "start", "dynamics", "ensemble", "record")
 
 
-def found(settings: Settings, paths: Paths) -> Standing:
+def standing(settings: Settings, paths: Paths) -> Standing:
     """Return what stands where a run is to write.
 
     Raises

@@ -1,4 +1,4 @@
-"""Many files of single runs → one file with further dimensions in front, written a piece at a time.
+"""Files of single runs become one with further dimensions in front, written a piece at a time.
 
 Coordinates are united. Where a member has no value of a coordinate, no such variable, or was not measured,
 there is NaN. What members differ in besides numbers becomes small variables, which `reading` describes and
@@ -116,8 +116,8 @@ class _Union:
         own = {str(dim) for d in files for dim in d.dims}
         self.labels = {dim: _united([d[dim].to_numpy() for d in files if dim in d.coords]) for dim in own}
         self.sizes = {
-            dim: len(found) if found is not None else max(d.sizes.get(dim, 0) for d in files)
-            for dim, found in self.labels.items()
+            dim: len(labels) if labels is not None else max(d.sizes.get(dim, 0) for d in files)
+            for dim, labels in self.labels.items()
         }
         taken = {*TAKEN, *self.variables, *own, *(str(c) for d in files for c in d.coords), *_EACH}
         self.coordinates = names.coordinates(sweep.axes, taken)
@@ -132,9 +132,9 @@ class _Union:
         """Return where the values of a member's dimension stand in the united one."""
         if dim not in dataset.coords:
             return np.arange(dataset.sizes[dim])
-        found = self.labels[dim]
-        assert found is not None
-        places = {value: k for k, value in enumerate(found.tolist())}
+        labels = self.labels[dim]
+        assert labels is not None
+        places = {value: k for k, value in enumerate(labels.tolist())}
         return np.array([places[value] for value in dataset[dim].to_numpy().tolist()], dtype=np.int64)
 
     def skeleton(self, ends: Sequence[str]) -> xr.Dataset:
@@ -142,37 +142,41 @@ class _Union:
         coordinates: dict[str, Any] = {
             dim: (dim, labels) for dim, labels in self.labels.items() if labels is not None
         }
-        made = xr.Dataset(coords={**coordinates, **self.coordinates})
+        skeleton = xr.Dataset(coords={**coordinates, **self.coordinates})
         files = self.present.values()
         others = dict.fromkeys(str(name) for d in files for name, c in d.coords.items() if c.dims != (name,))
         for name in others:
-            made = made.assign_coords({name: self._further(name)})
+            skeleton = skeleton.assign_coords({name: self._further(name)})
         for name in (*coordinates, *others):
-            made[name].attrs.update(self._shared(name, made))
-        made.attrs = self._shared("", made)
+            skeleton[name].attrs.update(self._shared(name, skeleton))
+        skeleton.attrs = self._shared("", skeleton)
         for name in _EACH:
             values = {n: d.attrs.get(name) for n, d in self.present.items()}
-            self._add(made, name, ends if name == "status" else values, "", name)
+            self._add(skeleton, name, ends if name == "status" else values, "", name)
         for name in self.variables:
             having = [n for n, d in self.present.items() if name in d]
             # Of a member that failed it is not known what it would have had.
             if len(having) < len(self.present):
                 table = self._table({n: np.int8(n in having) for n in self.present}, np.int8(1))
                 about = {"long_name": f"1 where the member has {name}", "present": name}
-                made[f"{name}_present"] = (self.dims, table, about)
-        self._add_presence(made)
+                skeleton[f"{name}_present"] = (self.dims, table, about)
+        self._add_presence(skeleton)
         # What of the data variables differs is known before they are copied.
-        self.shared = {name: self._shared(name, made) for name in self.variables}
-        return made
+        self.shared = {name: self._shared(name, skeleton) for name in self.variables}
+        return skeleton
 
-    def _add_presence(self, made: xr.Dataset) -> None:
+    def _add_presence(self, skeleton: xr.Dataset) -> None:
         """Say which values of each coordinate are a member's own, where not all are."""
         for dim, labels in self.labels.items():
             sizes = {n: d.sizes.get(dim, 0) for n, d in self.present.items()}
             if labels is None:
                 if len(set(sizes.values())) > 1:
                     table = self._table(sizes, self.sizes[dim])
-                    made[f"{dim}_size"] = (self.dims, table, {"long_name": f"size of {dim}", "size_of": dim})
+                    skeleton[f"{dim}_size"] = (
+                        self.dims,
+                        table,
+                        {"long_name": f"size of {dim}", "size_of": dim},
+                    )
             elif set(sizes.values()) != {self.sizes[dim]}:
                 rows = np.ones((len(self.sweep.members), self.sizes[dim]), dtype=np.int8)
                 for n, dataset in self.present.items():
@@ -180,7 +184,7 @@ class _Union:
                     rows[n, self.where(dataset, dim) if dim in dataset.dims else []] = 1
                 table = rows.reshape(*self.sweep.shape, -1)
                 about = {"long_name": f"1 where the member has this {dim}", "present": dim}
-                made[f"{dim}_present"] = ((*self.dims, dim), table, about)
+                skeleton[f"{dim}_present"] = ((*self.dims, dim), table, about)
 
     def _further(self, name: str) -> tuple[Any, Any, dict[str, Any]]:
         """Return a coordinate that is no dimension: one for all members if they agree, else one for each."""
@@ -218,26 +222,26 @@ class _Union:
             return inner, merged, {}
         return (*self.dims, *inner), table.reshape(*self.sweep.shape, *shape), {}
 
-    def _shared(self, name: str, made: xr.Dataset) -> dict[str, Any]:
+    def _shared(self, name: str, skeleton: xr.Dataset) -> dict[str, Any]:
         """Return the attributes that all members share; what differs becomes variables of `made`."""
-        found = {
+        attributes = {
             n: dict(d.attrs if name == "" else d[name].attrs)
             for n, d in self.present.items()
             if name == "" or name in d.variables
         }
         shared: dict[str, Any] = {}
-        for key in dict.fromkeys(key for attrs in found.values() for key in attrs):
+        for key in dict.fromkeys(key for attrs in attributes.values() for key in attrs):
             if name == "" and key in (*_OWN, *_EACH):
                 continue
-            values = {n: attrs.get(key) for n, attrs in found.items()}
+            values = {n: attrs.get(key) for n, attrs in attributes.items()}
             first = values[next(iter(values))]
             if all(_equal(value, first) for value in values.values()):
                 shared[key] = first
             else:
-                self._add(made, f"{name}_{key}" if name else key, values, name, key)
+                self._add(skeleton, f"{name}_{key}" if name else key, values, name, key)
         return shared
 
-    def _add(self, made: xr.Dataset, wanted: str, values: Any, of: str, key: str) -> None:
+    def _add(self, skeleton: xr.Dataset, wanted: str, values: Any, of: str, key: str) -> None:
         """Add a variable that holds an attribute of every member."""
         values = dict(enumerate(values)) if isinstance(values, list | tuple) else values
         known = [value for value in values.values() if value is not None]
@@ -255,9 +259,9 @@ class _Union:
                 }
             table = self._table({n: v or "" for n, v in values.items()}, "")
         name = wanted
-        while name in made.variables or name in self.variables or name in made.dims:
+        while name in skeleton.variables or name in self.variables or name in skeleton.dims:
             name = f"member_{name}"
-        made[name] = (self.dims, table, about)
+        skeleton[name] = (self.dims, table, about)
 
     def _table(self, values: Mapping[int, Any], otherwise: Any) -> NDArray[Any]:
         """Return one value for every member, in the shape of the sweep."""

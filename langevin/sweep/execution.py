@@ -1,4 +1,4 @@
-"""A sweep from settings to file: its folder, its members, stop, resume, and the one file in the end.
+"""A sweep goes from settings to file here: its folder, its members, stop, resume, and one file in the end.
 
 A sweep that writes `name.nc` keeps a folder ``name.sweep`` beside it until it ends:
 
@@ -23,8 +23,8 @@ from langevin.config import run_files
 from langevin.config.settings import Settings, Sweep
 from langevin.errors import Diverged, Interrupted, LangevinError, StorageError, UserError, one_line
 from langevin.files import manifest, provenance
+from langevin.files.disk import explained
 from langevin.files.paths import Paths
-from langevin.files.storage import explained
 from langevin.machine.interruption import interruptible
 from langevin.record import configurations
 from langevin.running import start as beginning
@@ -78,9 +78,9 @@ def start(settings: Settings, paths: Paths, executor: Executor, manner: Manner) 
         "wall_time": 0.0,
     }
     with interruptible(manner.stop, lambda: " before the sweep began: it begins anew when it is run again"):
-        for made in settings.sweep.members if settings.sweep else ():
+        for one in settings.sweep.members if settings.sweep else ():
             # A file that is not there, or not of this system, is known before anything is computed.
-            beginning.read(made)
+            beginning.read(one)
     with explained(paths.sweep):
         # Under another name first: there is no folder of a sweep that does not say what it is.
         aside = paths.sweep.with_name(f".{paths.sweep.name}.partial")
@@ -210,13 +210,13 @@ class _Campaign:
         """Return one line that says what became of the members that did not come to their end."""
         count = len(self.results)
         parts = []
-        for name, found in (("diverged", diverged), ("failed", self.failed)):
-            if found:
-                number, why = next(iter(found.items()))
+        for name, reasons in (("diverged", diverged), ("failed", self.failed)):
+            if reasons:
+                number, why = next(iter(reasons.items()))
                 what = why.removeprefix("diverged: ")
-                more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+                more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
                 parts.append(
-                    f"{len(found)} of {count} members {name}: {self.sweep.label(number)}: {what}{more}"
+                    f"{len(reasons)} of {count} members {name}: {self.sweep.label(number)}: {what}{more}"
                 )
         kept = bool(self.settings.output.path)
         line = "; ".join(parts) + f"; {f'the others are in {self.paths.result}' if kept else LOST}"

@@ -1,4 +1,4 @@
-"""One member of a sweep: an ordinary run, with its result and its checkpoint in the folder of the sweep."""
+"""A member of a sweep is an ordinary run, with its files in the folder of the sweep."""
 
 from __future__ import annotations
 

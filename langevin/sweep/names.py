@@ -1,4 +1,4 @@
-"""What swept dimensions and their coordinates are called in the file, and what stands there."""
+"""Swept dimensions and their coordinates get their names and values for the file here."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def coordinates(axes: Sequence[Axis], taken: Collection[str]) -> Coordinates:
     """
     keys = [key for axis in axes for key in axis.keys]
     groups = [axis.group for axis in axes if axis.group]
-    made: Coordinates = {}
+    placed: Coordinates = {}
     for axis in axes:
         names = {key: _called(key, keys, {*taken, *groups}) for key in axis.keys}
         dim = next(iter(names.values()))
@@ -39,14 +39,14 @@ def coordinates(axes: Sequence[Axis], taken: Collection[str]) -> Coordinates:
             dim = f"sweep_{axis.group}" if axis.group in taken else axis.group
             about = {"long_name": f"{', '.join(axis.keys)}, swept together"}
             places = _distinct([", ".join(map(_label, row)) for row in axis.rows], axis.rows)
-            made[dim] = (dim, np.array(places, dtype=object), about)
+            placed[dim] = (dim, np.array(places, dtype=object), about)
         for key, name in names.items():
             values, labels = _values(axis.values(key))
             about = {"long_name": f"swept: {key}", "sweep_key": key}
             if labels:
                 about["sweep_values"] = json.dumps(labels)
-            made[name] = (dim, values, about)
-    return made
+            placed[name] = (dim, values, about)
+    return placed
 
 
 def _called(key: str, keys: Sequence[str], taken: Collection[str]) -> str:

@@ -1,4 +1,4 @@
-"""How far a sweep is: one bar for all members, on stderr."""
+"""One bar for all members shows, on stderr, how far a sweep is."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from langevin.running.progress import LONG, MEASURED, spoken
+from langevin.running.progress import LONG, MEASURED, how_to_stop, spoken
 
 BAR = "{desc} {percentage:3.0f}%|{bar}| [{elapsed}, {remaining} left{postfix}]"
 
@@ -72,9 +72,7 @@ class SweepProgress:
         self._said = True
         left = (self.members - self.position) * (now - began) / (self.position - before)
         if left > LONG:
-            how = "give output.path, or what it has computed is lost when it stops"
-            if self.result is not None:
-                how = f"Ctrl-C stops it, `langevin resume {self.result}` goes on"
+            how = how_to_stop(self.result)
             tqdm.write(f"about {spoken(left)} to go for {self.members} members; {how}", file=sys.stderr)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""A process that carries out jobs, started by `executors.processes`.
+"""A worker is a process that carries out jobs, started by `executors.processes`.
 
 It reads lines of JSON: first what to do and with how many processors, then jobs, and perhaps "stop". When
 they end, whoever started it has ended, and so does it, in the middle of a job if need be: that is what

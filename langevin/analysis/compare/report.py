@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from langevin.files.storage import replacing
+from langevin.files.disk import replacing
 from langevin.observables.fits.extrapolation import POOR
 
 from .results import Comparison, Difference, table

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from langevin.files.storage import replacing
+from langevin.files.disk import replacing
 from langevin.observables.sufficiency import too_few
 
 if TYPE_CHECKING:

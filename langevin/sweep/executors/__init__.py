@@ -46,5 +46,5 @@ def chosen(executor: str | Executor | None, threads: int | None, lock: int) -> E
     if name not in (known := named()):
         raise UserError(f"executor = {name!r}: no such executor; allowed: {', '.join(sorted(known))}")
     module, _, kind = known[name].partition(":")
-    made: Executor = getattr(importlib.import_module(module), kind)(threads or available_threads(), [lock])
-    return made
+    built: Executor = getattr(importlib.import_module(module), kind)(threads or available_threads(), [lock])
+    return built
