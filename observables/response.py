@@ -263,11 +263,7 @@ def _slopes(
     ends = interval(slope, error, max(samples - 1, 1), confidence)
     none = np.zeros(slope.shape)
     inverted = within(
-        none + 1,
-        slope,
-        RatioCovariance(none, none, error**2),
-        _quantile(samples, confidence),
-        (0.0, np.inf),
+        none + 1, slope, RatioCovariance(none, none, error**2), _quantile(samples, confidence), (0.0, np.inf)
     )
     return {
         "fdt_ratio": tuple(temperature * v for v in (slope, error, *ends)),

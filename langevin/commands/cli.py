@@ -11,14 +11,7 @@ from typing import Any
 
 import click
 
-from langevin.errors import (
-    ConfigError,
-    Interrupted,
-    LangevinError,
-    LangevinWarning,
-    explanation,
-    shortened,
-)
+from langevin.errors import ConfigError, Interrupted, LangevinError, LangevinWarning, explanation, shortened
 from langevin.machine import streams
 from langevin.machine.transliteration import visible
 from langevin.version import __version__

@@ -99,9 +99,7 @@ def draw_two_time(ax: Axes, dataset: xr.Dataset, name: str, colours: Mapping[int
             path_effects=[] if colours is None else [withStroke(linewidth=2, foreground="white")],
         )
     ax.set(
-        xscale="log",
-        xlabel=time_label(dataset["lag"], "lag $t$"),
-        ylabel=axis_label(values, symbol(values)),
+        xscale="log", xlabel=time_label(dataset["lag"], "lag $t$"), ylabel=axis_label(values, symbol(values))
     )
     if name == "msd" or name.startswith("msd_"):
         ax.set_yscale("log")

@@ -18,16 +18,7 @@ from langevin.results.kinds import TWO_TIME, has
 
 from .panels import band, estimate, reached_times
 from .registry import register
-from .style import (
-    GREY,
-    VERMILION,
-    axis_label,
-    colours_of,
-    few,
-    number,
-    time_label,
-    waiting_time_legend,
-)
+from .style import GREY, VERMILION, axis_label, colours_of, few, number, time_label, waiting_time_legend
 
 #: The figure's name among quantities.
 FDT = "fdt"

@@ -15,16 +15,7 @@ from langevin.results.kinds import TWO_TIME, has
 
 from .panels import band
 from .registry import register
-from .style import (
-    GREY,
-    axis_label,
-    colours_of,
-    few,
-    number,
-    symbol,
-    time_label,
-    waiting_time_legend,
-)
+from .style import GREY, axis_label, colours_of, few, number, symbol, time_label, waiting_time_legend
 
 PAIRS, SCATTERING = "pair_correlation", "self_scattering"
 

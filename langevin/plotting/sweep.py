@@ -17,17 +17,7 @@ from langevin.results.members import members, sweep_dims, text
 
 from .panels import band, estimate
 from .registry import register
-from .style import (
-    GREY,
-    NAMED,
-    as_written,
-    axis_label,
-    colours_of,
-    member_legend,
-    number,
-    symbol,
-    time_label,
-)
+from .style import GREY, NAMED, as_written, axis_label, colours_of, member_legend, number, symbol, time_label
 
 #: Lags that every member must have at the waiting time that is drawn, where there is such a one.
 _LAGS = 10

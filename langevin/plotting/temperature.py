@@ -62,9 +62,7 @@ def draw_temperature(ax: Axes, dataset: xr.Dataset, colours: Mapping[int, Any]) 
     Pairs whose response is not linear are left out (`observables.displacement_response.MOST`).
     """
     temperatures = effective_temperature(
-        dataset["msd"],
-        dataset["integrated_response"],
-        nonlinearity=dataset.get("response_nonlinearity"),
+        dataset["msd"], dataset["integrated_response"], nonlinearity=dataset.get("response_nonlinearity")
     )
     name, lag = "effective_temperature", dataset["lag"].to_numpy()
     samples = temperatures[f"{name}_error"].attrs["samples"]

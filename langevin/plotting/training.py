@@ -19,16 +19,7 @@ from langevin.results.kinds import ONE_TIME, TWO_TIME, has, two_time_names
 from .aging import AGING, draw_times, fit_of, has_aging
 from .panels import band, curve, draw_displacement_response, draw_two_time, estimate, reached_times
 from .registry import register
-from .style import (
-    BLUE,
-    GREY,
-    VERMILION,
-    colours_of,
-    legend_above,
-    number,
-    time_label,
-    waiting_time_legend,
-)
+from .style import BLUE, GREY, VERMILION, colours_of, legend_above, number, time_label, waiting_time_legend
 from .temperature import EFFECTIVE_TEMPERATURE, has_temperature
 
 #: The name that asks for Δ/D alone; it is not in the file, but made of what is.

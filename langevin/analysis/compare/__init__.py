@@ -6,13 +6,4 @@ from .limit import extrapolate
 from .pairwise import compare, pair
 from .results import Comparison, Difference, Extrapolation, Summary, table
 
-__all__ = [
-    "Comparison",
-    "Difference",
-    "Extrapolation",
-    "Summary",
-    "compare",
-    "extrapolate",
-    "pair",
-    "table",
-]
+__all__ = ["Comparison", "Difference", "Extrapolation", "Summary", "compare", "extrapolate", "pair", "table"]

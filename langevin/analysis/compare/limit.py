@@ -130,9 +130,7 @@ def _sorted_by_size(datasets: Sequence[xr.Dataset]) -> tuple[xr.Dataset, list[xr
             "--extrapolate needs one reference, a file without system.n, and several with it; "
             f"without it are {len(without)}{named}"
         )
-    pairs = sorted(
-        ((n, k) for k, n in enumerate(sizes) if n is not None),
-    )
+    pairs = sorted(((n, k) for k, n in enumerate(sizes) if n is not None))
     return without[0], [datasets[k] for _, k in pairs], np.array([n for n, _ in pairs], dtype=float)
 
 
