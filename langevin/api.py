@@ -160,9 +160,9 @@ def plane(
     """
     from langevin.analysis import shell
     from langevin.analysis.plane import command
-    from langevin.analysis.plane.request import Request
+    from langevin.analysis.plane.request import PlaneRequest
 
-    request = Request(
+    request = PlaneRequest(
         files=tuple(map(Path, files)),
         principal=_path(principal),
         random=random,

@@ -1,4 +1,4 @@
-"""Commands that look at the landscape between and around stored configurations."""
+"""Three commands look at the landscape between and around stored configurations."""
 
 from __future__ import annotations
 

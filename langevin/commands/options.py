@@ -1,4 +1,4 @@
-"""What several commands share: their options, and how they end."""
+"""Several commands share options, and the way they end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands that read results: what is in them, what they look like, how they differ."""
+"""These commands read results: their content, their looks, their differences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures from result files. What is drawn depends on what is in the file, never on the system's name."""
+"""Figures are drawn by what is in a result file, never by the name of its system."""
 
 from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""Ensembles: what members and their ensembles are worth along the cycles, and at one, two, three budgets."""
+"""Members and their ensembles are drawn along the cycles, and at one, two, three budgets."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from langevin.errors import UserError, shortened
-from langevin.results.kinds import Kind, kind_of
+from langevin.results.kinds import ResultKind, kind_of
 
 #: Entry points of this group name modules that register figures.
 GROUP = "langevin.figures"
@@ -51,7 +51,6 @@ class Drawing:
         Where nothing is asked for, the figure of highest priority that fits is drawn; 0: never.
     options : tuple of str
         Options besides the name, such as "threshold".
-    family : bool
     """
 
     name: str
@@ -126,7 +125,7 @@ def _load_others() -> None:
         point.load()
 
 
-def drawings(kind: Kind) -> list[Drawing]:
+def drawings(kind: ResultKind) -> list[Drawing]:
     """Return the figures of a kind of result: those of the package in the order of the kind, then others."""
     for module in kind.figures:
         importlib.import_module(module)
@@ -144,10 +143,7 @@ def quantities(dataset: xr.Dataset) -> list[str]:
 def chosen(dataset: xr.Dataset, quantity: str | None) -> Drawing:
     """Return what draws a quantity; where nothing is asked for, what shows most.
 
-    Raises
-    ------
-    UserError
-        If there is nothing of that name to draw.
+    UserError if there is nothing of that name to draw.
     """
     known = drawings(kind_of(dataset))
     if quantity is None:

@@ -1,11 +1,12 @@
-"""Colours, fonts and words that all figures share."""
+"""All figures share colours, fonts and words."""
 
 from __future__ import annotations
 
 import math
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from string import ascii_lowercase
 from typing import Any
 
 import matplotlib
@@ -79,6 +80,28 @@ def _line(text: str) -> str:
     return text
 
 
+def panels(
+    count: int, columns: int, size: tuple[float, float], named: bool = True, **shared: Any
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure, `size` in inches, with panels in rows of so many columns, named by letters or not.
+
+    `shared` is what matplotlib's `subplots` takes besides, such as sharey.
+    """
+    drawn = Figure(figsize=size, layout="constrained")
+    axes = drawn.subplots(math.ceil(count / columns), columns, squeeze=False, **shared).ravel().tolist()
+    for ax in axes[count:]:
+        ax.remove()
+    if named:
+        name_panels(axes[:count])
+    return drawn, axes[:count]
+
+
+def name_panels(axes: Iterable[Axes]) -> None:
+    """Write (a), (b), … above the left ends of panels."""
+    for ax, letter in zip(axes, ascii_lowercase, strict=False):
+        ax.set_title(f"({letter})", loc="left")
+
+
 def colours_of(indices: Sequence[int]) -> dict[int, Any]:
     """Return a colour for each index of a waiting time, early to late from dark to light."""
     # The last tenth of viridis is too light on white.
@@ -94,6 +117,8 @@ def waiting_time_legend(
     note: str = "",
 ) -> None:
     """Name the waiting times, or other `words`, below the panels, once for all of them; with a note."""
+    if not colours:
+        return
     indices = np.array(list(colours))
     named = indices[np.unique(np.linspace(0, indices.size - 1, min(indices.size, NAMED)).round().astype(int))]
     title = time_label(waiting, words)

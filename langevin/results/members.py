@@ -157,7 +157,6 @@ def select(dataset: xr.Dataset, wanted: Sequence[str]) -> xr.Dataset:
 
     Parameters
     ----------
-    dataset : Dataset
     wanted : sequence of str
         Names are those of the swept dimensions, or of a coordinate along one of them. Blanks and the brackets
         of a list do not count.

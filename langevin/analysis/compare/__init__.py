@@ -1,4 +1,4 @@
-"""Results side by side: any two files of the schema, or finite sizes extrapolated to N → ∞."""
+"""Results are set side by side: any two files of the schema, or finite sizes extrapolated to N → ∞."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The figure of a comparison: energies, two-time curves, and below each the difference in σ."""
+"""The figure of a comparison shows energies, two-time curves, and below each the difference in σ."""
 
 from __future__ import annotations
 

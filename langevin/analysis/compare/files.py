@@ -1,4 +1,4 @@
-"""What a comparison takes from a result file: its curves, its name, its size, its settings."""
+"""A comparison takes from a result file its curves, its name, its size, its settings."""
 
 from __future__ import annotations
 
@@ -50,7 +50,6 @@ class Curves:
 
     Attributes
     ----------
-    label : str
     energy : MeasuredCurve or None
         None if there is no finite one.
     two_time : dict of float to MeasuredCurve
@@ -91,10 +90,7 @@ class Curves:
 def curves(dataset: xr.Dataset, quantity: str | None, label: str) -> Curves:
     """Take the energy and, by waiting time, a two-time observable out of a dataset.
 
-    Raises
-    ------
-    UserError
-        If times are negative or stand there twice.
+    UserError if times are negative or stand there twice.
     """
     energy = _curve(dataset, "energy", "time") if has(dataset, "energy", *ONE_TIME) else None
     two_time, unreached = {}, []

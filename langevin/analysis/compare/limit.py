@@ -1,4 +1,4 @@
-"""The limit N → ∞ of several sizes, and dt → 0 of several steps, and how far it lies from a reference."""
+"""Several sizes have a limit N → ∞, several steps dt → 0, which are set against a reference here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Differences between two results in units of their standard error."""
+"""Two results differ by so many of their standard errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A comparison as text for the terminal, and as a CSV file."""
+"""A comparison is printed for the terminal, and written as a CSV file."""
 
 from __future__ import annotations
 

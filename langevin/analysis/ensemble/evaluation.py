@@ -1,4 +1,4 @@
-"""Members one after the other: what each is worth, what the ensembles are that it joins, how far it is.
+"""Members are evaluated one after the other: their errors, those of ensembles they join, their distances.
 
 Of the members of a replica the weights are averaged, too: w̄ = (1/m) Σ_j w_j, a single network, which costs at
 test time what one does (stochastic weight averaging; Izmailov, Podoprikhin, Garipov et al., UAI 2018,
@@ -48,7 +48,6 @@ class Evaluated:
 
     Attributes
     ----------
-    method : Method
     size : int
         Replicas K of a repetition.
     times : ndarray, shape (m,)
@@ -65,7 +64,6 @@ class Evaluated:
         position.
     data : str
         What identifies the data.
-    device : str
     about : mapping
         What the system says of all that it evaluates, as attributes.
     """
@@ -103,12 +101,10 @@ def evaluate(
 
     Parameters
     ----------
-    method : Method
     size : int
         Replicas of a repetition.
     times : ndarray, shape (m,)
         Times of the members that count.
-    threads : int, optional
     tick : callable
         Called after each member.
 

@@ -1,4 +1,4 @@
-"""What was evaluated → a dataset, and its file."""
+"""Evaluated ensembles become a dataset."""
 
 from __future__ import annotations
 
@@ -39,7 +39,6 @@ def dataset(evaluated: Sequence[Evaluated], budget: float) -> xr.Dataset:
 
     Parameters
     ----------
-    evaluated : sequence of Evaluated
     budget : float
         Steps B of one budget.
 

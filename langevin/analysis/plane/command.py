@@ -25,9 +25,9 @@ from ..shell import Output, figure
 from ..shell import result as stored
 from . import curve_file, random_plane, result
 from .curve_file import StoredCurve
-from .landscape import Landscape, require_same_disorder, survey
-from .points import Point, Trail, position, three, trajectory
-from .request import Request
+from .landscape import RunLandscape, require_same_disorder, survey
+from .points import StoredPoint, Trail, position, three, trajectory
+from .request import PlaneRequest
 from .result import Projected
 
 
@@ -37,10 +37,9 @@ class Subject:
 
     Attributes
     ----------
-    plane : Plane
-    owner : Point
+    owner : StoredPoint
         A configuration of the run whose system and disorder count.
-    points : list of Point
+    points : list of StoredPoint
         Through which it goes; none of principal components. Of a curve, control points.
     trajectories, curves : list of Trail
     explained : ndarray or None
@@ -48,14 +47,14 @@ class Subject:
     """
 
     plane: Plane
-    owner: Point
-    points: list[Point]
+    owner: StoredPoint
+    points: list[StoredPoint]
     trajectories: list[Trail]
     curves: list[Trail]
     explained: Array | None = None
 
 
-def evaluate(request: Request) -> xr.Dataset:
+def evaluate(request: PlaneRequest) -> xr.Dataset:
     """Return the plane that was asked for, as it is stored.
 
     Raises
@@ -73,14 +72,8 @@ def outputs(output: Path | None) -> list[Output]:
     return [stored(output), figure(output.with_suffix(".png"))] if output else []
 
 
-def subject(request: Request) -> Subject:
-    """Read what is asked for, and make sure that it fits together.
-
-    Raises
-    ------
-    UserError
-        If it does not.
-    """
+def subject(request: PlaneRequest) -> Subject:
+    """Read what is asked for, and make sure that it fits together; UserError if it does not."""
     curves = [curve_file.read(path, request.replica).trail for path in request.curve]
     trails = [trajectory(path, request.replica) for path in request.trajectory]
     if request.random:
@@ -104,7 +97,7 @@ def subject(request: Request) -> Subject:
     return Subject(plane, owner, points, trails, curves)
 
 
-def _own_curve(request: Request) -> StoredCurve | None:
+def _own_curve(request: PlaneRequest) -> StoredCurve | None:
     """Return the curve that gives the points, if the one file holds a curve."""
     if len(request.files) != 1:
         return None
@@ -117,20 +110,20 @@ def _own_curve(request: Request) -> StoredCurve | None:
     return curve_file.read(path, request.replica)
 
 
-def _random(request: Request) -> Subject:
+def _random(request: PlaneRequest) -> Subject:
     point = random_plane.origin(request)
     # Its directions follow from the system, which nobody has built yet.
     return Subject(Plane(point.x, np.zeros((2, point.x.size))), point, [point], [], [])
 
 
-def _principal(request: Request, trails: list[Trail], curves: list[Trail]) -> Subject:
+def _principal(request: PlaneRequest, trails: list[Trail], curves: list[Trail]) -> Subject:
     path = request.principal
     assert path is not None
     if request.files or request.replicas is not None or request.time is not None:
         raise UserError("--principal: allowed without FILES, --replicas and --time; it makes the plane alone")
     trail = trajectory(path, request.replica)
     run = configurations.read(path, float(trail.at[-1]))
-    owner = Point(trail.name, run, position(run.replica, request.replica, path))
+    owner = StoredPoint(trail.name, run, position(run.replica, request.replica, path))
     _require_trails(owner, [*trails, *curves])
     try:
         plane, explained = planes.principal(trail.x)
@@ -139,18 +132,18 @@ def _principal(request: Request, trails: list[Trail], curves: list[Trail]) -> Su
     return Subject(plane, owner, [], [trail, *trails], curves, explained)
 
 
-def _require_trails(owner: Point, trails: list[Trail]) -> None:
+def _require_trails(owner: StoredPoint, trails: list[Trail]) -> None:
     for trail in trails:
         _require_fit(owner, trail.settings, trail.x.shape[1], trail.source)
 
 
-def _require_fit(owner: Point, settings: Any, dof: int, name: str) -> None:
+def _require_fit(owner: StoredPoint, settings: Any, dof: int, name: str) -> None:
     require_same_system(owner.run.settings, settings, (owner.said, name), (owner.x.size, dof))
 
 
-def _evaluated(asked: Subject, request: Request) -> xr.Dataset:
+def _evaluated(asked: Subject, request: PlaneRequest) -> xr.Dataset:
     """Evaluate the landscape on the grid and at the points, and return the result as it is stored."""
-    landscape = Landscape(asked.owner, request.threads)
+    landscape = RunLandscape(asked.owner, request.threads)
     for point in asked.points:
         require_same_disorder(landscape, asked.owner, point, request.threads)
     about = landscape.system.attributes()
@@ -196,7 +189,7 @@ def _own_points(asked: Subject) -> Array:
 
 
 def _axes(
-    asked: Subject, own: Array, trails: Mapping[str, list[Projected]], request: Request
+    asked: Subject, own: Array, trails: Mapping[str, list[Projected]], request: PlaneRequest
 ) -> tuple[Array, Array]:
     seen = [own]
     if asked.explained is not None:
@@ -230,7 +223,7 @@ def _axis_variables(x: Array, y: Array, explained: Array | None) -> dict[str, re
 
 
 def _points(
-    asked: Subject, own: Array, landscape: Landscape, about: Mapping[str, Any]
+    asked: Subject, own: Array, landscape: RunLandscape, about: Mapping[str, Any]
 ) -> dict[str, result.Variable]:
     raw = _own_points(asked)
     parts = [landscape.values(x[None] if asked.points else landscape.constrain(x[None])) for x in raw]
@@ -255,7 +248,7 @@ def _title(asked: Subject) -> str:
     return f"principal components of {asked.owner.name}"
 
 
-def _attributes(asked: Subject, landscape: Landscape, space: result.Space) -> dict[str, Any]:
+def _attributes(asked: Subject, landscape: RunLandscape, space: result.Space) -> dict[str, Any]:
     """Return the attributes of the run whose landscape it is, with the plane's own."""
     run = asked.owner.run
     ensemble = replace(landscape.ensemble, replica=landscape.ensemble.replica[:1])

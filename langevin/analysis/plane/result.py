@@ -1,4 +1,4 @@
-"""plane.nc: energies on a grid of a plane, and what is projected onto it."""
+"""A plane is stored as energies on a grid, with what is projected onto it (plane.nc)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import xarray as xr
 from langevin.core.system import Array
 from langevin.observables.landscape.planes import Plane
 
-from .points import Point, Trail
+from .points import StoredPoint, Trail
 
 Variable = tuple[tuple[str, ...], Any, dict[str, Any]]
 
@@ -93,7 +93,7 @@ def point_variables(
     return variables
 
 
-def origin_variables(points: Sequence[Point]) -> dict[str, Variable]:
+def origin_variables(points: Sequence[StoredPoint]) -> dict[str, Variable]:
     """Return where the points come from: file, replica, time."""
     variables: dict[str, tuple[Any, dict[str, Any]]] = {
         "point_source": ([str(p.run.path) for p in points], {"long_name": "file of the point"}),
@@ -114,7 +114,6 @@ def trail_variables(kind: str, trails: Sequence[Projected]) -> dict[str, Variabl
     Parameters
     ----------
     kind : {"trajectory", "curve"}
-    trails : sequence of Projected
     """
     if not trails:
         return {}
