@@ -1,4 +1,4 @@
-"""What a notebook calls: every command that makes a result has a function here, with the same arguments.
+"""A notebook calls these functions: one for every command that makes a result, with the same arguments.
 
 They return what the command writes, and write it only if they are told where.
 """

@@ -1,4 +1,4 @@
-"""The `langevin` command. Heavy imports stay inside the commands: help answers at once."""
+"""The `langevin` command is put together here; heavy imports stay inside commands: help answers at once."""
 
 from __future__ import annotations
 

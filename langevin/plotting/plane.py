@@ -1,4 +1,4 @@
-"""The plane through three configurations: contours, with points, curves and trajectories drawn in.
+"""A plane through three configurations is drawn as contours, with points, curves and trajectories.
 
 After Fig. 1 of Garipov et al. 2018, arXiv:1802.10026: levels are spaced logarithmically above the minimum, so
 that the valley is seen, and end below the highest values, which say nothing of it.

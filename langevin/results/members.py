@@ -1,4 +1,4 @@
-"""Files of sweeps as one reads them: what is swept; one member after the other, as a file of its own.
+"""A file of a sweep is read one member after the other, each as a file of its own.
 
 A file of a sweep has the global attribute `sweep_dimensions` and, where members differ in more than numbers:
 
