@@ -103,7 +103,7 @@ def _one_line(kind: type[BaseException], error: BaseException, traceback: types.
     _say(f"unexpected {kind.__name__}: {said} (langevin --debug … shows where)")
 
 
-@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(__version__, prog_name="langevin")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def main(debug: bool) -> None:

@@ -29,17 +29,20 @@ from langevin.results.open import open_result
 
 from .members import Method
 
-#: What is known of every member, (repetition, member) each.
-OF_MEMBERS = (
-    "member_error",
-    "member_loss",
-    "run_error",
-    "run_loss",
-    "ensemble_error",
-    "ensemble_loss",
-    "distance_from_start",
-    "distance_from_first",
-)
+#: A loss of ensembles.
+MEAN_LOSS = "negative log-likelihood of the mean class probabilities"
+
+#: What is known of every member, (repetition, member) each → its meaning.
+OF_MEMBERS = {
+    "member_error": "test error of each member",
+    "member_loss": "mean test loss of each member",
+    "run_error": "test error of the ensemble of the members of one replica so far",
+    "run_loss": f"{MEAN_LOSS}, members of one replica so far",
+    "ensemble_error": "test error of the ensemble of the members of a repetition so far",
+    "ensemble_loss": f"{MEAN_LOSS}, members of a repetition so far",
+    "distance_from_start": "Euclidean distance of the weights from those the replica began with",
+    "distance_from_first": "Euclidean distance of the weights from the repetition's first member",
+}
 
 
 @dataclass
