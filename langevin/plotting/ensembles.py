@@ -117,10 +117,9 @@ def _draw_independent(ax: Axes, dataset: xr.Dataset) -> None:
     """Draw what one network without cycles is worth at the end of its budget: a line to compare with."""
     for method, kind in enumerate(np.atleast_1d(dataset.attrs["cycles"])):
         if not kind:
-            single, label = dataset["budget_error_mean"][method, 0], f"{_name(dataset, method)}, one network"
-            ax.axhline(
-                100 * float(single), color=_look(method)["color"], linewidth=1, linestyle="-.", label=label
-            )
+            single = 100 * float(dataset["budget_error_mean"][method, 0])
+            label, colour = f"{_name(dataset, method)}, one network", _look(method)["color"]
+            ax.axhline(single, color=colour, linewidth=1, linestyle="-.", label=label)
 
 
 def _draw_budgets(ax: Axes, dataset: xr.Dataset) -> None:
@@ -135,14 +134,9 @@ def _draw_budgets(ax: Axes, dataset: xr.Dataset) -> None:
         shift = 0.06 * (method - (count - 1) / 2)
         kinds = (("budget", "", shift, look), ("averaged", ", weights averaged", shift + 0.03, hollow))
         for kind, said, aside, style in kinds[: 1 + _is_averaged(dataset, method)]:
-            values, errors = (
-                100 * dataset[f"{kind}_error_{part}"].to_numpy()[method]
-                for part in ("mean", "standard_error")
-            )
-            bars, label = (
-                np.where(sure[method], np.nan_to_num(errors), 0.0),
-                f"{_name(dataset, method)}{said}",
-            )
+            names = (f"{kind}_error_{part}" for part in ("mean", "standard_error"))
+            values, errors = (100 * dataset[name].to_numpy()[method] for name in names)
+            bars, label = np.where(sure[method], np.nan_to_num(errors), 0.0), _name(dataset, method) + said
             ax.errorbar(budgets + aside, values, bars, capsize=2, markersize=5, label=label, **style)
     ax.set_xticks(budgets)
     ax.set_xlim(budgets[0] - 0.4, budgets[-1] + 0.4)

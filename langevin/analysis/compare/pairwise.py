@@ -43,10 +43,6 @@ def compare(
     letter : str
         What `b` is called in notes and tables, where there are several beside one `a`.
 
-    Returns
-    -------
-    Comparison
-
     Raises
     ------
     UserError

@@ -63,7 +63,7 @@ def _add(
     dims: tuple[str, ...],
     parts: Sequence[Any],
     meaning: str,
-    units: str = "1",
+    unit: str = "1",
 ) -> None:
     """Add a variable, its parts stacked along the first of `dims`, with NaN behind the shorter ones."""
     arrays = [np.asarray(part, dtype=float) for part in parts]
@@ -71,7 +71,7 @@ def _add(
     whole = np.full((len(arrays), *shape), np.nan)
     for place, array in zip(whole, arrays, strict=True):
         place[tuple(slice(n) for n in array.shape)] = array
-    ensembles[name] = (dims, whole, {"long_name": meaning, "units": units})
+    ensembles[name] = (dims, whole, {"long_name": meaning, "units": unit})
 
 
 def _costs(evaluated: Evaluated, budget: float) -> Array:

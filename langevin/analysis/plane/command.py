@@ -177,10 +177,8 @@ def _evaluated(asked: Subject, request: PlaneRequest) -> xr.Dataset:
     variables |= _points(asked, own, landscape, about)
     for kind, projected in trails.items():
         variables |= result.trail_variables(kind, projected)
-    attributes = _attributes(asked, landscape, space)
-    if request.random:
-        return random_plane.finished(result.assembled(variables, attributes, about), request)
-    return result.assembled(variables, attributes, about)
+    whole = result.assembled(variables, _attributes(asked, landscape, space), about)
+    return random_plane.finished(whole, request) if request.random else whole
 
 
 def _own_points(asked: Subject) -> Array:
@@ -205,18 +203,18 @@ def _axes(
 
 
 def _axis_variables(x: Array, y: Array, explained: Array | None) -> dict[str, result.Variable]:
-    unit = {"units": "1", "comment": "Euclidean distance in the space of configurations"}
+    comment = "Euclidean distance in the space of configurations"
     if explained is None:
         words = ["distance along u = B − A", "distance along v, C − A less its part along u"]
     else:
         words = [f"distance along principal component {k}" for k in (1, 2)]
-    variables: dict[str, result.Variable] = {
-        name: ((name,), values, {"long_name": word, **unit})
+    variables = {
+        name: result.number((name,), values, word, comment=comment)
         for name, values, word in zip("xy", (x, y), words, strict=True)
     }
     if explained is not None:
-        name = "part of the trajectory's variance along the principal component"
-        variables["explained_variance"] = ("component",), explained, {"long_name": name, "units": "1"}
+        meaning = "part of the trajectory's variance along the principal component"
+        variables["explained_variance"] = result.number(("component",), explained, meaning)
         count = np.arange(1, explained.size + 1)
         variables["component"] = ("component",), count, {"long_name": "principal component"}
     return variables
@@ -233,9 +231,9 @@ def _points(
     if asked.points:
         variables |= result.origin_variables(asked.points)
         sides = np.linalg.norm(raw[:, None] - raw, axis=2)
-        words = {"long_name": "distance between the points", "units": "1"}
-        variables["point_distance"] = ("point", "other_point"), sides, words
-        about = {"long_name": "point that the plane is variables from"}
+        pairs = ("point", "other_point")
+        variables["point_distance"] = result.number(pairs, sides, "distance between the points")
+        about = {"long_name": "point that the plane is made from"}
         variables["other_point"] = ("other_point",), np.array(names), about
     return variables
 
@@ -254,12 +252,11 @@ def _attributes(asked: Subject, landscape: RunLandscape, space: result.Space) ->
     ensemble = replace(landscape.ensemble, replica=landscape.ensemble.replica[:1])
     attributes: dict[str, Any] = provenance.attributes(run.settings, ensemble, landscape.system)
     attributes |= {name: value for name, value in run.attributes.items() if name.startswith("data")}
-    title = _title(asked)
     plane = "B − A and what of C − A is orthogonal to it (Garipov et al. 2018, footnote 1), origin A"
     if not asked.points:
         plane = "first two principal components of a trajectory, origin: its mean"
     attributes |= {
-        "title": f"{run.settings.title}: {title}",
+        "title": f"{run.settings.title}: {_title(asked)}",
         "history": provenance.history_line("plane"),
         "plane": plane,
         "dof": asked.owner.x.size,

@@ -93,14 +93,13 @@ def _tangent(landscape: RunLandscape, x: Array, direction: Array) -> Array:
 
 def variables(x: Array, y: Array, plane: Plane) -> dict[str, result.Variable]:
     """Return axes and directions."""
-    axes: dict[str, result.Variable] = {
-        name: ((name,), values, {"long_name": f"multiple of the random direction {sign}", "units": "1"})
-        for name, values, sign in zip("xy", (x, y), "δη", strict=True)
+    words = "random direction δ, η from the configuration"
+    return {
+        "x": result.number(("x",), x, "multiple of the random direction δ"),
+        "y": result.number(("y",), y, "multiple of the random direction η"),
+        "direction": result.number(("axis", "dof"), plane.basis, words),
+        "axis": (("axis",), np.array(["x", "y"]), {"long_name": "axis of the plane"}),
     }
-    about = {"long_name": "random direction δ, η from the configuration", "units": "1"}
-    axes["direction"] = (("axis", "dof"), plane.basis, about)
-    axes["axis"] = (("axis",), np.array(["x", "y"]), {"long_name": "axis of the plane"})
-    return axes
 
 
 def finished(dataset: xr.Dataset, request: PlaneRequest) -> xr.Dataset:
