@@ -35,22 +35,9 @@ Draw = TypeVar("Draw", bound=Callable[..., Figure])
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure, or a family of them, one for each of several names.
+    """A figure, or a family of them, one for each of several names; attributes are arguments of `register`.
 
-    Attributes
-    ----------
-    name : str
-        What `--quantity` calls it; of a family, what the family is called.
-    draw : callable
-        Dataset, of a family also the name asked for (None: nothing was), options as keywords → Figure.
-    fits : callable
-        Whether a dataset can be drawn so.
-    names : callable
-        What `--quantity` may say of a dataset.
-    priority : int
-        Where nothing is asked for, the figure of highest priority that fits is drawn; 0: never.
-    options : tuple of str
-        Options besides the name, such as "threshold".
+    `draw` takes a dataset, of a family also the name asked for (None: nothing was), options as keywords.
     """
 
     name: str

@@ -217,8 +217,7 @@ def ensemble_label(values: xr.DataArray) -> str:
     """
     if "ensemble" in values.attrs:
         return str(values.attrs["ensemble"])
-    replicas = values.sizes["replica"]
-    samples = np.unique(values["sample"]).size if "sample" in values.coords else 1
+    replicas, samples = values.sizes["replica"], _samples(values)
     words = f"{replicas} replica{'s' * (replicas > 1)}, {samples} sample{'s' * (samples > 1)}"
     lacking = few(values)
     return f"{words}\n{lacking}" if lacking else words
@@ -228,10 +227,13 @@ def few(values: xr.DataArray) -> str:
     """Return "bands: too few samples: n of at least m", or "" where they are enough, or there is no band."""
     if values.sizes["replica"] < 2:
         return ""
-    samples = np.unique(values["sample"]).size if "sample" in values.coords else 1
-    count = samples if samples > 1 else values.sizes["replica"]
-    lacking = too_few(str(values.name), count)
+    samples = _samples(values)
+    lacking = too_few(str(values.name), samples if samples > 1 else values.sizes["replica"])
     return f"bands: {lacking}" if lacking else ""
+
+
+def _samples(values: xr.DataArray) -> int:
+    return np.unique(values["sample"]).size if "sample" in values.coords else 1
 
 
 def axis_label(values: xr.DataArray, symbol: str) -> str:

@@ -35,8 +35,8 @@ from .crossings import AgingCurves, Rising
 from .exponent_error import Analysis, standard_error
 from .thresholds import heights_of
 
-#: Names in `sufficiency.LEAST`: of the spreads, and of the exponent with the smallest one.
-SPREAD, BEST = "collapse_spread", "collapse_exponent"
+#: Name of the spreads in `sufficiency.LEAST`.
+SPREAD = "collapse_spread"
 #: Scaled lags of the comparison, evenly in ln s.
 _POINTS = 60
 #: Exponents that the smallest spread is looked for among: coarsely, and about the lowest finely. S² is close
