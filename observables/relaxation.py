@@ -149,8 +149,7 @@ def power_law(energy: xr.DataArray, *, start: float, stop: float = math.inf) -> 
         "exponent": "power of t in E - limit",
         "amplitude": "factor of the power of t",
     }
-    about = {name: {"long_name": meaning} for name, meaning in names.items()}
-    about |= {f"{name}_shift": {"long_name": f"change of {name} in the later half"} for name in names}
+    about = names | {f"{name}_shift": f"change of {name} in the later half" for name in names}
     numbers: dict[str, tuple[float, float | None]] = {
         name: (value[k], error[k]) for k, name in enumerate(names)
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from string import ascii_lowercase
 from typing import Any
 
@@ -91,15 +91,9 @@ def panels(
     axes = drawn.subplots(math.ceil(count / columns), columns, squeeze=False, **shared).ravel().tolist()
     for ax in axes[count:]:
         ax.remove()
-    if named:
-        name_panels(axes[:count])
-    return drawn, axes[:count]
-
-
-def name_panels(axes: Iterable[Axes]) -> None:
-    """Write (a), (b), … above the left ends of panels."""
-    for ax, letter in zip(axes, ascii_lowercase, strict=False):
+    for ax, letter in zip(axes[: count * named], ascii_lowercase, strict=False):
         ax.set_title(f"({letter})", loc="left")
+    return drawn, axes[:count]
 
 
 def colours_of(indices: Sequence[int]) -> dict[int, Any]:

@@ -186,17 +186,10 @@ def subspace_overlap(dataset: xr.Dataset, count: int | None = None) -> xr.DataAr
         raise ValueError(f"count = {count}: allowed: from 1 to {stored}, the eigenvectors in the file")
     v = vectors.to_numpy()[:, :, :count]
     products = np.einsum("rakn,rbln->rabkl", v, v, optimize=True)
-    about = {
-        "long_name": "overlap of the spaces of the stiffest directions",
-        "units": "1",
-        "random": count / dof,
-    }
+    words = "overlap of the spaces of the stiffest directions"
+    about = {"long_name": words, "units": "1", "random": count / dof}
     coordinates = {name: vectors[name] for name in ("replica", "hessian_time") if name in vectors.coords}
-    overlap = xr.DataArray(
-        (products**2).sum((-1, -2)) / count,
-        coordinates,
-        ("replica", "hessian_time", "other_time"),
-        attrs=about,
-    )
+    parts, axes = (products**2).sum((-1, -2)) / count, ("replica", "hessian_time", "other_time")
+    overlap = xr.DataArray(parts, coordinates, axes, attrs=about)
     times = dataset["hessian_time"]
     return overlap.assign_coords(other_time=("other_time", times.to_numpy(), dict(times.attrs)))

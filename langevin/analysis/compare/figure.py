@@ -230,7 +230,9 @@ def _name_times(ax: Axes, comparisons: Sequence[Comparison], name: str) -> None:
 def _other_axis(ax: Axes, comparisons: Sequence[Comparison], name: str) -> Axes:
     """Name the axis, and make a second one where a file means something else by the name."""
     own = comparisons[0].a
-    ax.set_ylabel(_axis(own, name, _first_meaning(comparisons, name)))
+    # What the first file that means the same as A by the name calls it, where A does not say.
+    said = (c.b.meanings[name] for c in comparisons if name in c.b.meanings and c.alike(name))
+    ax.set_ylabel(_axis(own, name, next(said, "")))
     others = [(k, c) for k, c in enumerate(comparisons) if c.of(name) and not c.alike(name)]
     if not others:
         return ax
@@ -308,11 +310,6 @@ def _axis(curves: Curves, name: str, meaning: str) -> str:
     said = curves.meanings.get(name, "") or meaning
     label = style.unit_label("\n".join(textwrap.wrap(said or name, 26)))
     return f"{label} {curves.symbols.get(name, SYMBOLS.get(name, ''))}".strip()
-
-
-def _first_meaning(comparisons: Sequence[Comparison], name: str) -> str:
-    """Return what the first file that means the same as A by the name calls it."""
-    return next((c.b.meanings[name] for c in comparisons if name in c.b.meanings and c.alike(name)), "")
 
 
 def _look(k: int) -> tuple[str, str]:

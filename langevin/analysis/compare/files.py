@@ -29,9 +29,6 @@ LONGEST = 90
 #: The key of the time step.
 STEP = ("dynamics", "dt")
 
-#: Attributes that make an `Identity`, and what is taken where there is none.
-_IDENTITY = {"long_name": "", "units": "1", "kind": ""}
-
 #: Below so many independent values an error bar is itself uncertain by more than a quarter.
 FEW = 10
 
@@ -113,8 +110,8 @@ def curves(dataset: xr.Dataset, quantity: str | None, label: str) -> Curves:
 
 def identity(values: xr.DataArray) -> Identity:
     """Return what a file says of a variable."""
-    about = (str(values.attrs.get(name, default)) for name, default in _IDENTITY.items())
-    return Identity(*about)
+    about = (("long_name", ""), ("units", "1"), ("kind", ""))
+    return Identity(*(str(values.attrs.get(name, default)) for name, default in about))
 
 
 def _meaning(values: xr.DataArray) -> str:

@@ -131,14 +131,10 @@ def method(path: Path, dataset: xr.Dataset, name: str) -> Method:
             f"{path}: its replicas live in {samples.size} quenched samples; allowed: 1, for members of an "
             "ensemble learn from the same data (ensemble.samples = 1)"
         )
-    collected = _collected(settings)
+    # When the schedule of the learning rate gives a member away.
+    collected = np.asarray(settings.dynamics.collected(), dtype=float)
     times = _stored(path, dataset, collected)
     return Method(name, path, dataset, settings, times, collected.size > 0)
-
-
-def _collected(settings: Settings) -> Array:
-    """Return the times at which the schedule of the learning rate gives a member away."""
-    return np.asarray(settings.dynamics.collected(), dtype=float)
 
 
 def _stored(path: Path, dataset: xr.Dataset, collected: Array) -> Array:

@@ -49,7 +49,12 @@ def dataset(evaluated: Sequence[Evaluated], budget: float) -> xr.Dataset:
     runs = [np.repeat(np.arange(e.size), e.times.size) for e in evaluated]
     _add(ensembles, "run", own, runs, "place of the member's replica in the repetition")
     words = "steps spent when the member joins, a budget for every replica before"
-    _add(ensembles, "cost", own, [_costs(e, budget) for e in evaluated], words, "steps")
+    within = [e.method.before + e.times for e in evaluated]
+    costs = [
+        np.concatenate([k * budget + w for k in range(e.size)])
+        for e, w in zip(evaluated, within, strict=True)
+    ]
+    _add(ensembles, "cost", own, costs, words, "steps")
     _add_members(ensembles, evaluated)
     _add_budgets(ensembles, evaluated)
     _add_rates(ensembles, [e.method for e in evaluated])
@@ -72,11 +77,6 @@ def _add(
     for place, array in zip(whole, arrays, strict=True):
         place[tuple(slice(n) for n in array.shape)] = array
     ensembles[name] = (dims, whole, {"long_name": meaning, "units": unit})
-
-
-def _costs(evaluated: Evaluated, budget: float) -> Array:
-    within = evaluated.method.before + evaluated.times
-    return np.concatenate([run * budget + within for run in range(evaluated.size)])
 
 
 def _add_members(ensembles: xr.Dataset, evaluated: Sequence[Evaluated]) -> None:

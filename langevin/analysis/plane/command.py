@@ -64,85 +64,7 @@ def evaluate(request: PlaneRequest) -> xr.Dataset:
     Interrupted
         By Ctrl-C or another signal.
     """
-    return _evaluated(subject(request), request)
-
-
-def outputs(output: Path | None) -> list[Output]:
-    """Return the outputs of a plane: the result, and the figure beside it."""
-    return [stored(output), figure(output.with_suffix(".png"))] if output else []
-
-
-def subject(request: PlaneRequest) -> Subject:
-    """Read what is asked for, and make sure that it fits together; UserError if it does not."""
-    curves = [curve_file.read(path, request.replica).trail for path in request.curve]
-    trails = [trajectory(path, request.replica) for path in request.trajectory]
-    if request.random:
-        return _random(request)
-    if request.principal is not None:
-        return _principal(request, trails, curves)
-    curve = _own_curve(request)
-    if curve is not None:
-        points, owner = curve.points(), curve.owner
-        curves.insert(0, curve.trail)
-    else:
-        points = three(request.files, request.replica, request.replicas, request.time)
-        owner = points[0]
-    for point in points:
-        _require_fit(owner, point.run.settings, point.x.size, point.said)
-    _require_trails(owner, [*trails, *curves])
-    try:
-        plane = planes.through(np.stack([point.x for point in points]))
-    except ValueError as error:
-        raise UserError(f"plane through {', '.join(point.said for point in points)}: {error}") from None
-    return Subject(plane, owner, points, trails, curves)
-
-
-def _own_curve(request: PlaneRequest) -> StoredCurve | None:
-    """Return the curve that gives the points, if the one file holds a curve."""
-    if len(request.files) != 1:
-        return None
-    path = request.files[0]
-    with open_result(path) as dataset:
-        if not has_curve(dataset):
-            return None
-    if request.replicas is not None or request.time is not None:
-        raise UserError(f"{path}: a curve gives its points itself; allowed without --replicas and --time")
-    return curve_file.read(path, request.replica)
-
-
-def _random(request: PlaneRequest) -> Subject:
-    point = random_plane.origin(request)
-    # Its directions follow from the system, which nobody has built yet.
-    return Subject(Plane(point.x, np.zeros((2, point.x.size))), point, [point], [], [])
-
-
-def _principal(request: PlaneRequest, trails: list[Trail], curves: list[Trail]) -> Subject:
-    path = request.principal
-    assert path is not None
-    if request.files or request.replicas is not None or request.time is not None:
-        raise UserError("--principal: allowed without FILES, --replicas and --time; it makes the plane alone")
-    trail = trajectory(path, request.replica)
-    run = configurations.read(path, float(trail.at[-1]))
-    owner = StoredPoint(trail.name, run, position(run.replica, request.replica, path))
-    _require_trails(owner, [*trails, *curves])
-    try:
-        plane, explained = planes.principal(trail.x)
-    except ValueError as error:
-        raise UserError(f"--principal {path}: {error}") from None
-    return Subject(plane, owner, [], [trail, *trails], curves, explained)
-
-
-def _require_trails(owner: StoredPoint, trails: list[Trail]) -> None:
-    for trail in trails:
-        _require_fit(owner, trail.settings, trail.x.shape[1], trail.source)
-
-
-def _require_fit(owner: StoredPoint, settings: Any, dof: int, name: str) -> None:
-    require_same_system(owner.run.settings, settings, (owner.said, name), (owner.x.size, dof))
-
-
-def _evaluated(asked: Subject, request: PlaneRequest) -> xr.Dataset:
-    """Evaluate the landscape on the grid and at the points, and return the result as it is stored."""
+    asked = subject(request)
     landscape = RunLandscape(asked.owner, request.threads)
     for point in asked.points:
         require_same_disorder(landscape, asked.owner, point, request.threads)
@@ -179,6 +101,76 @@ def _evaluated(asked: Subject, request: PlaneRequest) -> xr.Dataset:
         variables |= result.trail_variables(kind, projected)
     whole = result.assembled(variables, _attributes(asked, landscape, space), about)
     return random_plane.finished(whole, request) if request.random else whole
+
+
+def outputs(output: Path | None) -> list[Output]:
+    """Return the outputs of a plane: the result, and the figure beside it."""
+    return [stored(output), figure(output.with_suffix(".png"))] if output else []
+
+
+def subject(request: PlaneRequest) -> Subject:
+    """Read what is asked for, and make sure that it fits together; UserError if it does not."""
+    curves = [curve_file.read(path, request.replica).trail for path in request.curve]
+    trails = [trajectory(path, request.replica) for path in request.trajectory]
+    if request.random:
+        point = random_plane.origin(request)
+        # Its directions follow from the system, which nobody has built yet.
+        return Subject(Plane(point.x, np.zeros((2, point.x.size))), point, [point], [], [])
+    if request.principal is not None:
+        return _principal(request, trails, curves)
+    curve = _own_curve(request)
+    if curve is not None:
+        points, owner = curve.points(), curve.owner
+        curves.insert(0, curve.trail)
+    else:
+        points = three(request.files, request.replica, request.replicas, request.time)
+        owner = points[0]
+    for point in points:
+        _require_fit(owner, point.run.settings, point.x.size, point.said)
+    _require_trails(owner, [*trails, *curves])
+    try:
+        plane = planes.through(np.stack([point.x for point in points]))
+    except ValueError as error:
+        raise UserError(f"plane through {', '.join(point.said for point in points)}: {error}") from None
+    return Subject(plane, owner, points, trails, curves)
+
+
+def _own_curve(request: PlaneRequest) -> StoredCurve | None:
+    """Return the curve that gives the points, if the one file holds a curve."""
+    if len(request.files) != 1:
+        return None
+    path = request.files[0]
+    with open_result(path) as dataset:
+        if not has_curve(dataset):
+            return None
+    if request.replicas is not None or request.time is not None:
+        raise UserError(f"{path}: a curve gives its points itself; allowed without --replicas and --time")
+    return curve_file.read(path, request.replica)
+
+
+def _principal(request: PlaneRequest, trails: list[Trail], curves: list[Trail]) -> Subject:
+    path = request.principal
+    assert path is not None
+    if request.files or request.replicas is not None or request.time is not None:
+        raise UserError("--principal: allowed without FILES, --replicas and --time; it makes the plane alone")
+    trail = trajectory(path, request.replica)
+    run = configurations.read(path, float(trail.at[-1]))
+    owner = StoredPoint(trail.name, run, position(run.replica, request.replica, path))
+    _require_trails(owner, [*trails, *curves])
+    try:
+        plane, explained = planes.principal(trail.x)
+    except ValueError as error:
+        raise UserError(f"--principal {path}: {error}") from None
+    return Subject(plane, owner, [], [trail, *trails], curves, explained)
+
+
+def _require_trails(owner: StoredPoint, trails: list[Trail]) -> None:
+    for trail in trails:
+        _require_fit(owner, trail.settings, trail.x.shape[1], trail.source)
+
+
+def _require_fit(owner: StoredPoint, settings: Any, dof: int, name: str) -> None:
+    require_same_system(owner.run.settings, settings, (owner.said, name), (owner.x.size, dof))
 
 
 def _own_points(asked: Subject) -> Array:

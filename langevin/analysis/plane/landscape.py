@@ -142,9 +142,8 @@ def require_same_disorder(
             f"{other.said}: what is frozen there differs from that of {first.said} (parameters that do not "
             "descend, buffers that do not change); the points of a plane must be weights of one network"
         )
-    if first.disorder == other.disorder:
-        return
-    if _same_archive(first, other):
+    hashes = [str(point.run.attributes.get("data_hash", "")) for point in (first, other)]
+    if first.disorder == other.disorder or "" != hashes[0] == hashes[1]:
         return
     own = float(RunLandscape(other, threads).values(other.x[None])["energy"][0])
     here = float(landscape.values(other.x[None])["energy"][0])
@@ -154,8 +153,3 @@ def require_same_disorder(
             f"{other.said}: its energy is {own:.6g}, but {here:.6g} in the disorder of {first.said}; "
             "the points of a plane must share ensemble.seed and sample, or have no disorder"
         )
-
-
-def _same_archive(first: StoredPoint, other: StoredPoint) -> bool:
-    one, two = (str(point.run.attributes.get("data_hash", "")) for point in (first, other))
-    return one != "" and one == two
