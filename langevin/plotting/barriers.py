@@ -65,8 +65,8 @@ def barrier_figure(dataset: xr.Dataset) -> Figure:
     energy = words_of(str(dataset["curve_energy"].attrs.get("long_name", "energy")).partition(", along")[0])
     for ax, what in ((left, name), (right, f"highest {energy}")):
         ax.set(xscale="log", xlabel=words, ylabel=what)
-    legends = [ax.get_legend_handles_labels() for ax in (left, right)]
-    handles, labels = ([item for pair in legends for item in pair[i]] for i in (0, 1))
+    (lines, words_left), (tops, words_right) = (ax.get_legend_handles_labels() for ax in (left, right))
+    handles, labels = [*lines, *tops], [*words_left, *words_right]
     lacking = few(kept["barrier"])
     drawn.legend(
         handles, labels, title=lacking or None, loc="outside lower center", ncols=min(len(labels), 3)
