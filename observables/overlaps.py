@@ -240,8 +240,8 @@ def overlap_distribution(pairs: xr.DataArray, *, bins: int | Any = 40) -> xr.Dat
         ("density", "overlap", slice(cut, None), "distribution of overlaps P(q)"),
     ):
         distribution[name] = (dim, values[part], {"long_name": words, "units": "1"})
-        about = {"long_name": f"error of {name}", "samples": count}
-        distribution[f"{name}_error"] = (dim, errors[part], about)
+        of_error: dict[str, Any] = {"long_name": f"error of {name}", "samples": count}
+        distribution[f"{name}_error"] = (dim, errors[part], of_error)
     return distribution
 
 
