@@ -55,9 +55,10 @@ def result(path: Path) -> Output:
 
 def figure(path: Path, draw: Callable[[Any], plotting.Figure] | None = None) -> Output:
     """Return the output of a figure: that of the dataset, or what `draw` makes of the product."""
-    drawn = draw or plotting.figure
+    if draw is None:
+        return Output("figure", path, lambda dataset, to: plotting.save(dataset, to), plotting.check_format)
     return Output(
-        "figure", path, lambda product, to: plotting.write(drawn(product), to), plotting.check_format
+        "figure", path, lambda product, to: plotting.write(draw(product), to), plotting.check_format
     )
 
 
