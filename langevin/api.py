@@ -1,4 +1,4 @@
-"""What a notebook calls: every command that makes a result has a function here, with the same arguments.
+"""A notebook calls these functions: one for every command that makes a result, with the same arguments.
 
 They return what the command writes, and write it only if they are told where.
 """
@@ -160,9 +160,9 @@ def plane(
     """
     from langevin.analysis import shell
     from langevin.analysis.plane import command
-    from langevin.analysis.plane.request import Request
+    from langevin.analysis.plane.request import PlaneRequest
 
-    request = Request(
+    request = PlaneRequest(
         files=tuple(map(Path, files)),
         principal=_path(principal),
         random=random,

@@ -186,10 +186,8 @@ def overlaps(configuration: xr.DataArray) -> xr.DataArray:
     if not of_pairs.size:
         raise ValueError("no sample has two replicas: needed for an overlap")
     along = {name: ("pair", np.concatenate(parts)) for name, parts in coordinates.items()}
-    about = {
-        "long_name": "overlap of two replicas of a sample",
-        "units": configuration.attrs.get("units", "1"),
-    }
+    unit = configuration.attrs.get("units", "1")
+    about = {"long_name": "overlap of two replicas of a sample", "units": unit}
     return xr.DataArray(of_pairs, along, ("pair",), "overlap", about)
 
 
@@ -242,11 +240,8 @@ def overlap_distribution(pairs: xr.DataArray, *, bins: int | Any = 40) -> xr.Dat
         ("density", "overlap", slice(cut, None), "distribution of overlaps P(q)"),
     ):
         distribution[name] = (dim, values[part], {"long_name": words, "units": "1"})
-        distribution[f"{name}_error"] = (
-            dim,
-            errors[part],
-            {"long_name": f"error of {name}", "samples": count},
-        )
+        of_error: dict[str, Any] = {"long_name": f"error of {name}", "samples": count}
+        distribution[f"{name}_error"] = (dim, errors[part], of_error)
     return distribution
 
 

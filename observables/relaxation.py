@@ -67,7 +67,7 @@ def local_exponent(energy: xr.DataArray, limit: float, *, decades: float | None 
     Parameters
     ----------
     energy : DataArray
-        Dimension time, and replica where there is one, over which the energy is mean first. NaN where
+        Dimension time, and replica where there is one, over which the energy is averaged first. NaN where
         unknown.
     limit : float
         E_∞, in the unit of the energy. An error δ of it changes the power by the fraction δ/|E − E_∞|.
@@ -117,7 +117,7 @@ def power_law(energy: xr.DataArray, *, start: float, stop: float = math.inf) -> 
     Parameters
     ----------
     energy : DataArray
-        Dimension time, and replica where there is one, over which the energy is mean first. NaN where
+        Dimension time, and replica where there is one, over which the energy is averaged first. NaN where
         unknown.
     start, stop : float
         First and last time of the fit, in the unit of time.
@@ -149,8 +149,7 @@ def power_law(energy: xr.DataArray, *, start: float, stop: float = math.inf) -> 
         "exponent": "power of t in E - limit",
         "amplitude": "factor of the power of t",
     }
-    about = {name: {"long_name": meaning} for name, meaning in names.items()}
-    about |= {f"{name}_shift": {"long_name": f"change of {name} in the later half"} for name in names}
+    about = names | {f"{name}_shift": f"change of {name} in the later half" for name in names}
     numbers: dict[str, tuple[float, float | None]] = {
         name: (value[k], error[k]) for k, name in enumerate(names)
     }

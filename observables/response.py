@@ -217,14 +217,8 @@ def fdt_ratio_at(
         full = at_observation_time(full, observation_time).sel(lag=common)
     elif isinstance(full, xr.DataArray) and "waiting_time" in full.dims:
         raise ValueError("equal_time: must have lag, too, to be that of the later time")
-    ratios = fdt_ratio(
-        at[0].sel(lag=common),
-        at[1].sel(lag=common),
-        temperature,
-        width=width,
-        equal_time=full,
-        confidence=confidence,
-    )
+    c, chi = (v.sel(lag=common) for v in at)
+    ratios = fdt_ratio(c, chi, temperature, width=width, equal_time=full, confidence=confidence)
     waiting = at[0]["waiting_time"].sel(lag=common).to_numpy()
     ratios = ratios.assign_coords(waiting_time=("lag", waiting)).swap_dims(lag="waiting_time")
     return ratios.sortby("waiting_time").assign_attrs(observation_time=observation_time)
@@ -263,11 +257,7 @@ def _slopes(
     ends = interval(slope, error, max(samples - 1, 1), confidence)
     none = np.zeros(slope.shape)
     inverted = within(
-        none + 1,
-        slope,
-        RatioCovariance(none, none, error**2),
-        _quantile(samples, confidence),
-        (0.0, np.inf),
+        none + 1, slope, RatioCovariance(none, none, error**2), _quantile(samples, confidence), (0.0, np.inf)
     )
     return {
         "fdt_ratio": tuple(temperature * v for v in (slope, error, *ends)),

@@ -126,14 +126,9 @@ def jackknife(function: Callable[..., Any], *values: xr.DataArray) -> tuple[Arra
     total = [np.nansum(a, 0) for a in arrays]
 
     def without(k: int) -> Array:
-        return np.asarray(
-            function(
-                *(
-                    _ratio(t - np.nan_to_num(a[k]), c - np.isfinite(a[k]))
-                    for a, t, c in zip(arrays, total, known, strict=True)
-                )
-            )
-        )
+        parts = zip(arrays, total, known, strict=True)
+        rest = (_ratio(t - np.nan_to_num(a[k]), c - np.isfinite(a[k])) for a, t, c in parts)
+        return np.asarray(function(*rest))
 
     value = np.asarray(function(*(_ratio(t, c) for t, c in zip(total, known, strict=True))), dtype=float)
     if n == 1:
@@ -265,7 +260,7 @@ def _ratio(total: Array, count: Any) -> Array:
 def tabulate(
     numbers: Mapping[str, Sequence[Array | float | None]],
     like: xr.DataArray,
-    about: Mapping[str, Mapping[str, Any]],
+    about: Mapping[str, Mapping[str, Any] | str],
     samples: int | None = None,
 ) -> xr.Dataset:
     """Return numbers, their errors and the ends of their intervals on the dimensions of another array.
@@ -277,20 +272,19 @@ def tabulate(
         the upper end of the interval, `<name>_low` and `<name>_high`.
     like : DataArray
     about : mapping
-        Name → attributes of the value; its unit is 1 if they name none.
+        Name → attributes of the value, or its long_name; its unit is 1 if they name none.
     samples : int, optional
         Independent samples behind the errors, an attribute of these.
     """
     table = xr.Dataset(coords={d: like[d] for d in like.dims if d in like.coords})
     counted = {} if samples is None else {"samples": samples}
     for name, (value, error, *ends) in numbers.items():
-        table[name] = (like.dims, value, {"units": "1", **about[name]})
+        said = about[name]
+        attributes = {"long_name": said} if isinstance(said, str) else said
+        table[name] = (like.dims, value, {"units": "1", **attributes})
         if error is not None:
-            table[f"{name}_error"] = (
-                like.dims,
-                error,
-                {"long_name": f"error of {name}", "units": "1", **counted},
-            )
+            of_error = {"long_name": f"error of {name}", "units": "1", **counted}
+            table[f"{name}_error"] = (like.dims, error, of_error)
         for end, at in zip(("low", "high"), ends, strict=False):
             label = {"long_name": f"{end} end of the interval of {name}", "units": "1"}
             table[f"{name}_{end}"] = (like.dims, at, label)

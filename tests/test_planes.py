@@ -380,7 +380,7 @@ def test_a_curve_gives_its_points_and_is_drawn(spins: Path, tmp_path: Path) -> N
 def has_the_energies_of_its_run(path: Path) -> None:
     """Check that the map has, where a curve is drawn, the energy that the curve's own run found."""
     read = curve_file.read(path, 0)
-    here = landscape.Landscape(read.owner)
+    here = landscape.RunLandscape(read.owner)
     expected = xr.load_dataset(path)["curve_energy"][0]
     # Seven positions are among sixty-one.
     rows = np.flatnonzero(np.isclose(read.trail.at * 6 % 1, 0) | np.isclose(read.trail.at * 6 % 1, 1))
@@ -514,7 +514,7 @@ def test_a_grid_through_the_centre_of_the_sphere(tmp_path: Path) -> None:
 def test_nothing_is_left_of_a_plane_that_is_stopped(
     springs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    values, calls = landscape.Landscape.values, []
+    values, calls = landscape.RunLandscape.values, []
 
     def stopped(self: Any, x: Any) -> Any:
         calls.append(len(x))
@@ -522,7 +522,7 @@ def test_nothing_is_left_of_a_plane_that_is_stopped(
             os.kill(os.getpid(), signal.SIGINT)
         return values(self, x)
 
-    monkeypatch.setattr(landscape.Landscape, "values", stopped)
+    monkeypatch.setattr(landscape.RunLandscape, "values", stopped)
     code, output = said(springs[0], "-o", tmp_path / "p.nc", "--grid", 20)
     assert code == 130 and "stopped by Ctrl-C; nothing was written" in output
     # 400 points, 32 at once: it did not go on to the end.

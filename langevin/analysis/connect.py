@@ -32,23 +32,9 @@ def run_file(
     overrides: Mapping[str, Any] | None = None,
     output: Path | None = None,
 ) -> dict[str, Any]:
-    """Return the run file of curves between stored configurations.
+    """Return the run file of curves between stored configurations; arguments are those of `langevin.connect`.
 
-    Parameters
-    ----------
-    start, end : Path
-        Result files; without `end`, replicas of one sample in `start` are joined in pairs.
-    curve, bends, loss, time
-        Keys of [system] of a curve; `time` None: the last that is stored.
-    overrides : mapping, optional
-        "section.key" → value, which will be set: times follow from `dynamics.t_max`.
-    output : Path, optional
-        Result file; the run may or may not replace what is there.
-
-    Raises
-    ------
-    UserError
-        If there are no such ends, or nothing can be written there.
+    Of `overrides`, which will be set, `dynamics.t_max` tells the times; `output` may or may not be replaced.
     """
     if output is not None:
         inputs = [start] if end is None else [start, end]
@@ -93,13 +79,7 @@ def settings(
     output: Path | None = None,
     **keys: Any,
 ) -> Settings:
-    """Return the validated settings of curves; arguments are those of `run_file`, with a default output.
-
-    Raises
-    ------
-    UserError, ConfigError
-        As `run_file`; and if a key is not valid.
-    """
+    """Return the validated settings of curves; arguments are those of `run_file`, with a default output."""
     path = output or default_output(start, end, curve)
     given = run_file(start, end, curve=curve, overrides=overrides, output=path, **keys)
     return run_files.load(given, overrides)

@@ -36,7 +36,6 @@ class Output:
     ----------
     name : str
         What the report calls it: "result", "figure", "table".
-    path : Path
     write : callable
         Writes the product of the command to a path.
     check : callable
@@ -131,7 +130,6 @@ def carry_out(
     ----------
     compute : callable
         Returns the product.
-    outputs : sequence of Output
     inputs : sequence
         What is read, and must not be written over.
     force : bool

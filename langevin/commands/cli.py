@@ -1,4 +1,4 @@
-"""The `langevin` command. Heavy imports stay inside the commands: help answers at once."""
+"""The `langevin` command is put together here; heavy imports stay inside commands: help answers at once."""
 
 from __future__ import annotations
 
@@ -11,14 +11,7 @@ from typing import Any
 
 import click
 
-from langevin.errors import (
-    ConfigError,
-    Interrupted,
-    LangevinError,
-    LangevinWarning,
-    explanation,
-    shortened,
-)
+from langevin.errors import ConfigError, Interrupted, LangevinError, LangevinWarning, explanation, shortened
 from langevin.machine import streams
 from langevin.machine.transliteration import visible
 from langevin.version import __version__
@@ -110,7 +103,7 @@ def _one_line(kind: type[BaseException], error: BaseException, traceback: types.
     _say(f"unexpected {kind.__name__}: {said} (langevin --debug … shows where)")
 
 
-@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(__version__, prog_name="langevin")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def main(debug: bool) -> None:

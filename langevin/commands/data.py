@@ -1,4 +1,4 @@
-"""Commands about the data sets of network systems: what they are, and where they lie."""
+"""Data sets of network systems are listed, explained and fetched."""
 
 from __future__ import annotations
 
@@ -70,10 +70,7 @@ def explanation(name: str) -> str:
 def fetched(name: str, directory: Path | None) -> str:
     """Make sure that a data set is on this machine, its hashes right; return where its files are.
 
-    Raises
-    ------
-    UserError
-        If it has no files, or they are neither here nor to be had.
+    UserError if it has no files, or they are neither here nor to be had.
     """
     from langevin.config import registry
     from langevin.core.capabilities import Fetched

@@ -1,4 +1,4 @@
-"""Commands that look at the landscape between and around stored configurations."""
+"""Three commands look at the landscape between and around stored configurations."""
 
 from __future__ import annotations
 
@@ -26,15 +26,13 @@ from .options import (
     "--curve",
     type=click.Choice(["bezier", "chain", "band"]),
     default="bezier",
-    show_default=True,
     help="Bezier curve, polygonal chain, or nudged elastic band.",
 )
-@click.option("--bends", default=1, show_default=True, type=click.IntRange(min=1), help="Points in between.")
+@click.option("--bends", default=1, type=click.IntRange(min=1), help="Points in between.")
 @click.option(
     "--loss",
     type=click.Choice(["uniform_t", "uniform_length"]),
     default="uniform_t",
-    show_default=True,
     help="What the mean loss of the curve is uniform in.",
 )
 @click.option("--time", type=float, help="Stored time of the ends (default: the last).")
@@ -46,15 +44,11 @@ from .options import (
 def connect(
     start: Path,
     end: Path | None,
-    curve: str,
-    bends: int,
-    loss: str,
-    time: float | None,
-    output: Path | None,
     assignments: tuple[str, ...],
     force: bool,
     threads: int | None,
     quiet: bool,
+    **given: Any,
 ) -> None:
     """Join configurations of two finished runs by curves along which the energy is low.
 
@@ -65,16 +59,7 @@ def connect(
     from langevin.analysis import connect as connecting
     from langevin.sweep import simulation
 
-    settings = connecting.settings(
-        start,
-        end,
-        curve=curve,
-        bends=bends,
-        loss=loss,
-        time=time,
-        overrides=overrides(assignments),
-        output=output,
-    )
+    settings = connecting.settings(start, end, overrides=overrides(assignments), **given)
     path = simulation.execute(settings, force=force, threads=threads, progress=not quiet)
     conclude(path, quiet)
 
@@ -86,7 +71,6 @@ def connect(
     "-o",
     type=FILE,
     default=Path("ensembles.nc"),
-    show_default=True,
     help="Result file; the figure is written beside it, with .png.",
 )
 @csv_option
@@ -103,16 +87,7 @@ def connect(
 @force_option
 @running_options
 @trust_option
-def ensemble(
-    files: tuple[Path, ...],
-    output: Path,
-    csv: Path | None,
-    size: int | None,
-    budget: float | None,
-    force: bool,
-    threads: int | None,
-    quiet: bool,
-) -> None:
+def ensemble(files: tuple[Path, ...], output: Path, csv: Path | None, quiet: bool, **given: Any) -> None:
     """Average the predictions of stored networks: each of FILES is a method, such as ind.nc, sse.nc, fge.nc.
 
     Members of a run whose learning rate goes through cycles are the snapshots that it collected; of any other
@@ -123,8 +98,7 @@ def ensemble(
     from langevin.analysis.shell import reported
     from langevin.results import summary
 
-    how: dict[str, Any] = {"force": force, "threads": threads, "progress": not quiet}
-    dataset = api.ensemble(*files, output=output, csv=csv, size=size, budget=budget, **how)
+    dataset = api.ensemble(*files, output=output, csv=csv, progress=not quiet, **given)
     if not quiet:
         click.echo(reported(summary.results(dataset), command.outputs(output, csv)))
 
@@ -137,18 +111,16 @@ def ensemble(
     "--normalise",
     type=click.Choice(["filter", "layer", "none"]),
     default="filter",
-    show_default=True,
     help="Of random directions: what is as long as in the configuration itself.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of random directions.")
+@click.option("--seed", type=click.IntRange(0), default=0, help="Of random directions.")
 @click.option(
     "--extent",
     type=click.FloatRange(0, min_open=True),
     default=1.0,
-    show_default=True,
     help="Of the grid along random directions, which are as long as the configuration.",
 )
-@click.option("--replica", default=0, show_default=True, help="Label of the replica, of every file.")
+@click.option("--replica", default=0, help="Label of the replica, of every file.")
 @click.option(
     "--replicas",
     metavar="K,L,M",
@@ -158,22 +130,16 @@ def ensemble(
 @click.option("--time", type=float, help="Time of the configurations (default: the last stored).")
 @click.option("--trajectory", multiple=True, type=FILE, help="Project this run onto it.")
 @click.option("--curve", multiple=True, type=FILE, help="Project this curve onto it.")
-@click.option("--grid", type=click.IntRange(2), default=21, show_default=True, help="Points along each axis.")
+@click.option("--grid", type=click.IntRange(2), default=21, help="Points along each axis.")
 @click.option(
     "--margin",
     type=click.FloatRange(min=0),
     default=0.2,
-    show_default=True,
     help="Of the grid around the points, as a part of their extent.",
 )
 @click.option("--cover", is_flag=True, help="Let the grid hold curves and trajectories, too.")
 @click.option(
-    "--output",
-    "-o",
-    type=FILE,
-    default=Path("plane.nc"),
-    show_default=True,
-    help="Result file; the figure is drawn beside it.",
+    "--output", "-o", type=FILE, default=Path("plane.nc"), help="Result file; the figure is drawn beside it."
 )
 @force_option
 @running_options

@@ -1,4 +1,4 @@
-"""What several commands share: their options, and how they end."""
+"""Several commands share options, and the way they end."""
 
 from __future__ import annotations
 
@@ -17,17 +17,24 @@ FILE = click.Path(path_type=Path)
 
 force_option = click.option("--force", is_flag=True, help="Overwrite existing files.")
 csv_option = click.option("--csv", type=FILE, help="Write the table there, too, in full precision.")
-
-
-def overrides_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --set to a command."""
-    return click.option(
-        "--set",
-        "assignments",
-        multiple=True,
-        metavar="SECTION.KEY=VALUE",
-        help="Override one key of the run file (of connect: of the one that it makes).",
-    )(command)
+overrides_option = click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="SECTION.KEY=VALUE",
+    help="Override one key of the run file (of connect: of the one that it makes).",
+)
+wall_time_option = click.option(
+    "--wall-time",
+    metavar="TIME",
+    help="Write a checkpoint and stop after this: seconds, or 50m, 23h50m, 1d2h, 01:30:00, 1-12:00:00.",
+)
+at_option = click.option(
+    "--at",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Of a sweep, only members with this value, for instance temperature=0.5 or widths=7,7,7.",
+)
 
 
 executor_option = click.option(
@@ -50,15 +57,6 @@ def running_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def wall_time_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --wall-time to a command."""
-    return click.option(
-        "--wall-time",
-        metavar="TIME",
-        help="Write a checkpoint and stop after this: seconds, or 50m, 23h50m, 1d2h, 01:30:00, 1-12:00:00.",
-    )(command)
-
-
 def trust_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add --trust to a command, and take it for given while the command runs; stands next to its function."""
 
@@ -75,16 +73,6 @@ def trust_option(command: Callable[..., Any]) -> Callable[..., Any]:
         help="Run code that a result or checkpoint names, even if you have not run it before or it has "
         "changed since, and remember it.",
     )(carried_out)
-
-
-def at_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --at to a command."""
-    return click.option(
-        "--at",
-        multiple=True,
-        metavar="NAME=VALUE",
-        help="Of a sweep, only members with this value, for instance temperature=0.5 or widths=7,7,7.",
-    )(command)
 
 
 def overrides(assignments: tuple[str, ...]) -> dict[str, Any]:

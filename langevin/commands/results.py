@@ -1,9 +1,10 @@
-"""Commands that read results: what is in them, what they look like, how they differ."""
+"""These commands read results: their content, their looks, their differences."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -44,14 +45,7 @@ def info(file: Path, at: tuple[str, ...]) -> None:
 @click.option("--threshold", type=float, help="Of msd, for --quantity aging (default: found in FILE).")
 @at_option
 @force_option
-def plot(
-    file: Path,
-    output: Path | None,
-    quantity: str | None,
-    threshold: float | None,
-    at: tuple[str, ...],
-    force: bool,
-) -> None:
+def plot(file: Path, output: Path | None, quantity: str | None, **given: Any) -> None:
     """Draw energy and two-time curves of a result FILE (or of a checkpoint, while the run goes on).
 
     Of a sweep, curves of all members and their final energies; with --at, one member as any other result.
@@ -60,7 +54,7 @@ def plot(
 
     of = "" if quantity is None else "-" + re.sub(r"\W", "_", quantity)
     path = output or file.with_name(f"{file.stem}{of}.png")
-    api.plot(file, quantity=quantity, threshold=threshold, at=at, output=path, force=force)
+    api.plot(file, quantity=quantity, output=path, **given)
     click.echo(path)
 
 
@@ -74,12 +68,7 @@ def plot(
 )
 @csv_option
 @click.option("--quantity", help="Two-time observable to compare, besides energies.  [default: msd]")
-@click.option(
-    "--match",
-    default=1.1,
-    show_default=True,
-    help="Pair waiting times that differ by no more than this factor.",
-)
+@click.option("--match", default=1.1, help="Pair waiting times that differ by no more than this factor.")
 @click.option(
     "--extrapolate",
     is_flag=True,
@@ -90,16 +79,7 @@ def plot(
     "--order", type=click.IntRange(1, 4), help="Order in 1/N (default: 2 from four sizes on, else 1)."
 )
 @force_option
-def compare(
-    files: tuple[Path, ...],
-    output: Path | None,
-    csv: Path | None,
-    quantity: str | None,
-    match: float,
-    extrapolate: bool,
-    order: int | None,
-    force: bool,
-) -> None:
+def compare(files: tuple[Path, ...], output: Path | None, csv: Path | None, **given: Any) -> None:
     """Compare results: the first of FILES is the reference A, each other one is a B.
 
     One figure and one table of energies and msd on common times, with the difference B − A in units of its
@@ -111,24 +91,15 @@ def compare(
 
     check_inputs("compare", files, least=2)
     path = output or command.default_figure(files)
-    comparisons = api.compare(
-        *files,
-        quantity=quantity,
-        match=match,
-        extrapolate=extrapolate,
-        order=order,
-        output=path,
-        csv=csv,
-        force=force,
-    )
+    comparisons = api.compare(*files, output=path, csv=csv, **given)
     click.echo(reported(report.text(comparisons) + "\n", command.outputs(path, csv)))
 
 
 @click.command()
 @click.argument("file", type=FILE)
 @click.option("--output", "-o", type=FILE, help="File to write (.gsd); default: FILE with .gsd.")
-@click.option("--replica", default=0, show_default=True, help="Label of the replica.")
-@click.option("--every", default=1, show_default=True, help="Write the first of each so many stored times.")
+@click.option("--replica", default=0, help="Label of the replica.")
+@click.option("--every", default=1, help="Write the first of each so many stored times.")
 @at_option
 @force_option
 def export(

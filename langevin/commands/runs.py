@@ -1,4 +1,4 @@
-"""Commands that begin with a run file, or end with one."""
+"""These commands begin with a run file, or end with one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Aging by a threshold: t*(t_w), its power μ, the collapse by t/t_w^μ, and μ against the threshold."""
+"""Aging is drawn by a threshold: t*(t_w), its power μ, the collapse by t/t_w^μ, μ against the threshold."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from .style import (
     colours_of,
     label_log,
     number,
+    panels,
     time_label,
     waiting_time_legend,
 )
@@ -73,14 +74,11 @@ def aging_figure(dataset: xr.Dataset, threshold: float | None = None) -> Figure:
         raise UserError(f"--quantity {AGING}: {exponent_words.reason(fit)}")
     scan = exponent_by_threshold(dataset["msd"], least=LEAST, resamples=RESAMPLES)
     colours = colours_of(reached_times(estimate(dataset, "msd")))
-    drawn = Figure(figsize=(7.0, 6.6), layout="constrained")
-    axes = np.asarray(drawn.subplots(2, 2)).ravel()
+    drawn, axes = panels(4, 2, (7.0, 6.6))
     _draw_crossings(axes[0], dataset, fit, colours)
     draw_times(axes[1], dataset, fit, colours)
     _draw_collapse(axes[2], dataset, fit, colours, threshold)
     _draw_exponents(axes[3], fit, scan)
-    for ax, letter in zip(axes, "abcd", strict=True):
-        ax.set_title(f"({letter})", loc="left")
     waiting_time_legend(drawn, dataset["waiting_time"], colours)
     return drawn
 

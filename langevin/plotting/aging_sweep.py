@@ -1,4 +1,4 @@
-"""Aging of every member of a sweep: t* against t_w, and μ beside μ."""
+"""Every member of a sweep ages: t* stands against t_w, and μ beside μ."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from langevin.results.members import members, sweep_dims, text
 
 from .aging import AGING, LEAST, fit_of, has_aging
 from .registry import register
-from .style import GREY, colours_of, label_log, member_legend, number, time_label
+from .style import GREY, colours_of, label_log, member_legend, number, panels, time_label
 
 #: Members whose labels there is room for along an axis.
 _LABELLED = 12
@@ -55,12 +55,9 @@ def aging_sweep_figure(dataset: xr.Dataset, threshold: float | None = None) -> F
     if not fits:
         raise UserError(f"--quantity {AGING}: no member has {LEAST} waiting times that reach a threshold")
     colours = colours_of(range(len(fits)))
-    drawn = Figure(figsize=(7.0, 3.8), layout="constrained")
-    left, right = drawn.subplots(1, 2)
+    drawn, (left, right) = panels(2, 2, (7.0, 3.8))
     _draw_times(left, own[0][1], fits, colours)
     _draw_exponents(right, dataset, fits, colours, threshold)
-    for ax, letter in ((left, "a"), (right, "b")):
-        ax.set_title(f"({letter})", loc="left")
     member_legend(drawn, [member.labels for member in fits], colours)
     return drawn
 

@@ -15,7 +15,7 @@ from langevin.results.members import sweep_dims
 
 from .curves import NAMES, words_of
 from .registry import register
-from .style import GREY, PALETTE, as_written, few
+from .style import GREY, PALETTE, as_written, few, panels
 
 
 def has_barriers(dataset: xr.Dataset) -> bool:
@@ -49,8 +49,7 @@ def barrier_figure(dataset: xr.Dataset) -> Figure:
     ends = kept["curve_energy"].isel(position=[0, -1]).max("position")
     kept = kept.assign(top=kept["barrier"] + ends, shortest_top=kept["shortest_barrier"] + ends, end=ends)
     stacked = kept.stack({"line": others}) if others else kept.expand_dims(line=[()])
-    drawn = Figure(figsize=(8.2, 3.9), layout="constrained")
-    left, right = drawn.subplots(1, 2)
+    drawn, (left, right) = panels(2, 2, (8.2, 3.9))
     first = stacked.isel(line=0)
     _line(left, first["shortest_barrier"], axis, GREY, "s", "shortest way", first)
     _line(right, first["shortest_top"], axis, GREY, "s", "_")
@@ -64,11 +63,10 @@ def barrier_figure(dataset: xr.Dataset) -> Figure:
     words = "age $t_w$ of the ends" if swept == "system.time" else swept
     name = str(dataset["barrier"].attrs.get("long_name", "barrier")).partition(":")[0]
     energy = words_of(str(dataset["curve_energy"].attrs.get("long_name", "energy")).partition(", along")[0])
-    for ax, what, letter in zip((left, right), (name, f"highest {energy}"), "ab", strict=True):
+    for ax, what in ((left, name), (right, f"highest {energy}")):
         ax.set(xscale="log", xlabel=words, ylabel=what)
-        ax.set_title(f"({letter})", loc="left")
-    legends = [ax.get_legend_handles_labels() for ax in (left, right)]
-    handles, labels = ([item for pair in legends for item in pair[i]] for i in (0, 1))
+    (lines, words_left), (tops, words_right) = (ax.get_legend_handles_labels() for ax in (left, right))
+    handles, labels = [*lines, *tops], [*words_left, *words_right]
     lacking = few(kept["barrier"])
     drawn.legend(
         handles, labels, title=lacking or None, loc="outside lower center", ncols=min(len(labels), 3)

@@ -1,4 +1,4 @@
-"""Curves between two configurations: energies and errors from one end to the other."""
+"""Energies and errors run along a curve from one configuration to the other."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from langevin.observables.statistics import average
 from langevin.results.kinds import has
 
 from .registry import register
-from .style import BLUE, GREY, VERMILION, legend_above
+from .style import BLUE, GREY, VERMILION, legend_above, panels
 
 CURVE = "curve"
 
@@ -36,8 +36,7 @@ def curve_figure(dataset: xr.Dataset) -> Figure:
     Thick lines are means over replicas, bands their standard errors over samples, thin lines the replicas.
     """
     tested = "curve_test_error" in dataset
-    drawn = Figure(figsize=(8.2, 3.6), layout="constrained")
-    left, right = drawn.subplots(1, 2)
+    drawn, (left, right) = panels(2, 2, (8.2, 3.6))
     kind = str(dataset["control"].attrs.get("curve", "curve")) if "control" in dataset else "curve"
     shortest = "segment" if tested else "shortest way"
     what = str(dataset["curve_energy"].attrs.get("long_name", "energy")).partition(", along")[0]
@@ -47,27 +46,20 @@ def curve_figure(dataset: xr.Dataset) -> Figure:
     lowest, highest = _range(dataset, ("curve_energy", "shortest_energy"))
     if lowest > 0 and highest > _DECADE * lowest:
         left.set_yscale("log")
-    left.set(xlabel="position $t$ on the curve", ylabel=words_of(what), xlim=(0, 1))
-    legend_above(left)
+    left.set_ylabel(words_of(what))
     if tested:
         for label, way, colour, style in ways:
             _draw(right, dataset, f"{way}_test_error", colour, style, label, 100)
         pair = "mean prediction of $\\phi(0)$ and $\\phi(t)$"
         _draw(right, dataset, "curve_pair_error", GREY, ":", pair, 100)
-        right.set(xlabel="position $t$ on the curve", ylabel="test error (%)", xlim=(0, 1))
+        right.set_ylabel("test error (%)")
     else:
-        for end, colour, style in (("start", BLUE, "-"), ("end", VERMILION, "--")):
-            words = "first" if end == "start" else "last"
-            _draw(right, dataset, f"distance_from_{end}", colour, style, f"from the {words} end")
-        right.set(
-            xlabel="position $t$ on the curve",
-            ylabel="rms distance per degree of freedom",
-            xlim=(0, 1),
-            ylim=(0, None),
-        )
-    legend_above(right)
-    for ax, letter in zip((left, right), "ab", strict=True):
-        ax.set_title(f"({letter})", loc="left")
+        _draw(right, dataset, "distance_from_start", BLUE, "-", "from the first end")
+        _draw(right, dataset, "distance_from_end", VERMILION, "--", "from the last end")
+        right.set(ylabel="rms distance per degree of freedom", ylim=(0, None))
+    for ax in (left, right):
+        ax.set(xlabel="position $t$ on the curve", xlim=(0, 1))
+        legend_above(ax)
     return drawn
 
 

@@ -1,4 +1,4 @@
-"""Ensembles: what members and their ensembles are worth along the cycles, and at one, two, three budgets."""
+"""Members and their ensembles are drawn along the cycles, and at one, two, three budgets."""
 
 from __future__ import annotations
 
@@ -118,45 +118,37 @@ def _draw_independent(ax: Axes, dataset: xr.Dataset) -> None:
     for method, kind in enumerate(np.atleast_1d(dataset.attrs["cycles"])):
         if not kind:
             single = 100 * float(dataset["budget_error_mean"][method, 0])
-            colour = _look(method)["color"]
-            ax.axhline(
-                single,
-                color=colour,
-                linewidth=1,
-                linestyle="-.",
-                label=f"{_name(dataset, method)}, one network",
-            )
+            label, colour = f"{_name(dataset, method)}, one network", _look(method)["color"]
+            ax.axhline(single, color=colour, linewidth=1, linestyle="-.", label=label)
 
 
 def _draw_budgets(ax: Axes, dataset: xr.Dataset) -> None:
     budgets = dataset["budget"].to_numpy()
     count = dataset.sizes["method"]
+    # Of too few groups there is no bar.
+    sure = dataset["groups"].to_numpy() >= least("budget_error")
     for method in range(count):
-        values = 100 * dataset["budget_error_mean"].to_numpy()[method]
-        errors = np.nan_to_num(100 * dataset["budget_error_standard_error"].to_numpy()[method])
-        # Of too few groups there is no bar.
-        errors[dataset["groups"].to_numpy()[method] < least("budget_error")] = 0.0
+        look = _look(method)
+        hollow = {**look, "markerfacecolor": "white", "linestyle": ":"}
         # Beside each other, so that error bars can be told apart.
         shift = 0.06 * (method - (count - 1) / 2)
-        look = _look(method)
-        ax.errorbar(
-            budgets + shift, values, errors, capsize=2, markersize=5, label=_name(dataset, method), **look
-        )
-        averaged = dataset.get("averaged_error_mean")
-        if averaged is not None and np.isfinite(averaged.to_numpy()[method]).any():
-            values = 100 * averaged.to_numpy()[method]
-            errors = np.nan_to_num(100 * dataset["averaged_error_standard_error"].to_numpy()[method])
-            errors[dataset["groups"].to_numpy()[method] < least("budget_error")] = 0.0
-            hollow = {**look, "markerfacecolor": "white", "linestyle": ":"}
-            label = f"{_name(dataset, method)}, weights averaged"
-            ax.errorbar(
-                budgets + shift + 0.03, values, errors, capsize=2, markersize=5, label=label, **hollow
-            )
+        kinds = (("budget", "", shift, look), ("averaged", ", weights averaged", shift + 0.03, hollow))
+        for kind, said, aside, style in kinds[: 1 + _is_averaged(dataset, method)]:
+            names = (f"{kind}_error_{part}" for part in ("mean", "standard_error"))
+            values, errors = (100 * dataset[name].to_numpy()[method] for name in names)
+            bars, label = np.where(sure[method], np.nan_to_num(errors), 0.0), _name(dataset, method) + said
+            ax.errorbar(budgets + aside, values, bars, capsize=2, markersize=5, label=label, **style)
     ax.set_xticks(budgets)
     ax.set_xlim(budgets[0] - 0.4, budgets[-1] + 0.4)
     ax.set_xlabel(f"budgets of {float(dataset.attrs['budget_steps']):g} steps")
     ax.set_ylabel("test error of the ensemble (%)")
     ax.legend(loc="best")
+
+
+def _is_averaged(dataset: xr.Dataset, method: int) -> bool:
+    """Say whether the weights of a method were averaged; older files know nothing of it."""
+    known = dataset.get("averaged_error_mean")
+    return known is not None and bool(np.isfinite(known.to_numpy()[method]).any())
 
 
 def _pairs(dataset: xr.Dataset, method: int) -> Sequence[Array]:

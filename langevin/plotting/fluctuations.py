@@ -1,4 +1,4 @@
-"""Fluctuations between replicas: the dynamical susceptibility χ₄, and the distribution of overlaps."""
+"""Replicas fluctuate: the dynamical susceptibility χ₄ and the distribution of overlaps show it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from langevin.results.kinds import TWO_TIME, has
 
 from .panels import band
 from .registry import register
-from .style import BLUE, GREY, colours_of, ensemble_label, number, time_label, waiting_time_legend
+from .style import BLUE, GREY, colours_of, ensemble_label, number, panels, time_label, waiting_time_legend
 
 #: The figure's name among quantities.
 CHI4 = "chi4"
@@ -48,26 +48,20 @@ def fluctuation_figure(dataset: xr.Dataset) -> Figure:
     chi4 = dynamical_susceptibility(values, _size(dataset))
     reached = np.flatnonzero(np.isfinite(chi4["chi4"].to_numpy()).any(-1)).tolist()
     colours, pairs = colours_of(reached), _pairs(dataset)
-    panels = 1 if pairs is None else 2
-    drawn = Figure(figsize=(4.3 * panels, 4.0), layout="constrained")
-    axes = np.atleast_1d(np.asarray(drawn.subplots(1, panels)))
+    count = 1 if pairs is None else 2
+    drawn, axes = panels(count, count, (4.3 * count, 4.0))
     lag, split = dataset["lag"].to_numpy(), False
     lacking = too_few("chi4", int(chi4["chi4_error"].attrs["samples"]))
     for i, colour in colours.items():
         mean, error, inside = (chi4[n][i].to_numpy() for n in ("chi4", "chi4_error", "chi4_thermal"))
-        known = np.isfinite(mean)
-        sure = np.where(bool(lacking), np.nan, error)[known]
-        band(axes[0], lag[known], mean[known], sure, colour, "_")
-        apart = known & np.isfinite(inside) & np.isfinite(chi4["chi4_disorder"][i].to_numpy())
+        band(axes[0], lag, mean, np.where(bool(lacking), np.nan, error), colour, "_")
+        apart = np.isfinite(mean) & np.isfinite(inside) & np.isfinite(chi4["chi4_disorder"][i].to_numpy())
         axes[0].plot(lag[apart], inside[apart], color=colour, ls="--", lw=1)
         split = split or bool(apart.any())
     _finish(axes[0], dataset, lacking, split)
     if pairs is not None:
         _draw_overlaps(axes[1], *pairs)
-    for ax, letter in zip(axes, "ab", strict=False):
-        ax.set_title(f"({letter})", loc="left")
-    if colours:
-        waiting_time_legend(drawn, dataset["waiting_time"], colours)
+    waiting_time_legend(drawn, dataset["waiting_time"], colours)
     return drawn
 
 

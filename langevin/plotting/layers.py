@@ -1,9 +1,10 @@
-"""The layers of a network: angles by which they have turned, displacements of each of them."""
+"""Each layer of a network turns by an angle, and is displaced."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import matplotlib
@@ -27,6 +28,7 @@ from .style import (
     ensemble_label,
     label_log,
     number,
+    panels,
     symbol,
     time_label,
     waiting_time_legend,
@@ -52,11 +54,6 @@ def has_layers(dataset: xr.Dataset, name: str = LAYERS) -> bool:
     return has(dataset, name, *TWO_TIME, "layer")
 
 
-def has_layer_displacements(dataset: xr.Dataset) -> bool:
-    """Return whether a file has displacements of layers over waiting time and lag."""
-    return has_layers(dataset, LAYER_MSD)
-
-
 def _evenly(count: int, most: int) -> list[int]:
     """Return indices, spread evenly from the first to the last."""
     return [int(k) for k in np.unique(np.linspace(0, count - 1, min(count, most)).round())] if count else []
@@ -72,21 +69,18 @@ def layer_figure(dataset: xr.Dataset) -> Figure:
     colours = colours_of(reached)
     columns = min(3, len(parts))
     rows = math.ceil(len(parts) / columns)
-    drawn = Figure(figsize=(max(4.6, 3.6 * columns), 3.2 * rows + 0.6), layout="constrained")
-    axes = np.asarray(drawn.subplots(rows, columns, squeeze=False, sharey=True)).ravel()
-    for ax, part, k in zip(axes, parts, shown, strict=False):
+    size = max(4.6, 3.6 * columns), 3.2 * rows + 0.6
+    drawn, axes = panels(len(parts), columns, size, named=False, sharey=True)
+    for ax, part, k in zip(axes, parts, shown, strict=True):
         draw_two_time(ax, part, LAYERS, colours)
         ax.set_title(f"{dataset['layer'].to_numpy()[k]} ({k + 1} of {count})", fontsize=9)
         ax.set_yscale("log")
         ax.label_outer()
-    for ax in axes[len(parts) :]:
-        ax.remove()
-    if reached:
-        waiting_time_legend(drawn, dataset["waiting_time"], colours)
+    waiting_time_legend(drawn, dataset["waiting_time"], colours)
     return drawn
 
 
-@register(LAYER_MSD, fits=has_layer_displacements)
+@register(LAYER_MSD, fits=partial(has_layers, name=LAYER_MSD))
 def layer_msd_figure(dataset: xr.Dataset) -> Figure:
     """Draw the mean square displacement of each layer against the lag, a panel for each waiting time.
 
@@ -99,8 +93,8 @@ def layer_msd_figure(dataset: xr.Dataset) -> Figure:
     shown = [int(known[k]) for k in _evenly(known.size, _PANELS)]
     columns = 2 if len(shown) == 4 else min(3, max(1, len(shown)))
     rows = max(1, math.ceil(len(shown) / columns))
-    drawn = Figure(figsize=(max(4.6, 2.9 * columns + 0.9), 2.9 * rows + 0.9), layout="constrained")
-    axes = np.asarray(drawn.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)).ravel()
+    size = max(4.6, 2.9 * columns + 0.9), 2.9 * rows + 0.9
+    drawn, axes = panels(len(shown), columns, size, sharex=True, sharey=True)
     count = dataset.sizes["layer"]
     colours = colours_of(range(count))
     whole = average(dataset["msd"]).mean if "msd" in dataset else None
@@ -113,16 +107,14 @@ def layer_msd_figure(dataset: xr.Dataset) -> Figure:
         )
         ax.set(xscale="log", yscale="log", xlabel=time_label(dataset["lag"], "lag $t$"))
         ax.set_ylabel(axis_label(values, symbol(values)))
-    for k, ax in enumerate(axes[: len(shown)]):
+    for k, ax in enumerate(axes):
         # A panel below another has the labels of both.
         ax.tick_params(labelbottom=k + columns >= len(shown), labelleft=k % columns == 0)
         ax.set_xlabel(ax.get_xlabel() if k + columns >= len(shown) else "")
         ax.set_ylabel(ax.get_ylabel() if k % columns == 0 else "")
-    for ax in axes[len(shown) :]:
-        ax.remove()
     if shown:
         label_log(axes[0])
-        _name_layers(drawn, list(axes[: len(shown)]), dataset, colours)
+        _name_layers(drawn, axes, dataset, colours)
     return drawn
 
 

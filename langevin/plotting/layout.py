@@ -67,13 +67,7 @@ def _check_options(dataset: xr.Dataset, drawing: Drawing, given: dict[str, Any])
 
 
 def check_format(path: Path) -> None:
-    """Make sure that matplotlib can write to a name like this.
-
-    Raises
-    ------
-    UserError
-        If it does not know the ending.
-    """
+    """Make sure that matplotlib can write to a name like this; UserError if it does not know the ending."""
     known = Figure().canvas.get_supported_filetypes()
     if path.suffix.lstrip(".") not in known:
         raise UserError(f"{path}: unknown figure format {path.suffix!r}; allowed: {', '.join(sorted(known))}")
@@ -82,10 +76,7 @@ def check_format(path: Path) -> None:
 def write(drawn: Figure, path: Path) -> Path:
     """Write a figure; the ending names the format (.png, .pdf, .svg).
 
-    Raises
-    ------
-    UserError
-        If matplotlib does not know the ending.
+    UserError if matplotlib does not know the ending.
     """
     check_format(path)
     with replacing(path) as aside:

@@ -9,6 +9,7 @@ from langevin.results.kinds import ONE_TIME
 
 from .panels import draw_energy, draw_one_time
 from .registry import register
+from .style import panels
 
 
 def one_time_names(dataset: xr.Dataset) -> list[str]:
@@ -24,9 +25,9 @@ def one_time_names(dataset: xr.Dataset) -> list[str]:
 @register("one-time observables", names=one_time_names)
 def one_panel(dataset: xr.Dataset, name: str) -> Figure:
     """Draw one observable against time."""
-    drawn = Figure(figsize=(4.6, 3.5), layout="constrained")
+    drawn, (ax,) = panels(1, 1, (4.6, 3.5), named=False)
     if name == "energy":
-        draw_energy(drawn.subplots(), dataset)
+        draw_energy(ax, dataset)
     else:
-        draw_one_time(drawn.subplots(), dataset, name)
+        draw_one_time(ax, dataset, name)
     return drawn

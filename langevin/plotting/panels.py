@@ -1,4 +1,4 @@
-"""One panel: a quantity of a dataset on axes that are given."""
+"""A panel shows one quantity of a dataset on axes that are given."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 
 from langevin.observables.relaxation import matching_exponential
-from langevin.observables.statistics import Estimate, average
+from langevin.observables.statistics import Array, Estimate, average
 
 from .style import (
     BLUE,
@@ -31,23 +31,13 @@ _PARAMETERS = {"wavenumber": "k", "overlap_distance": "a"}
 
 def draw_energy(ax: Axes, dataset: xr.Dataset) -> None:
     """Draw energy against log time, its standard error, the matching exponential and the asymptote."""
-    energy = dataset["energy"]
-    estimated = estimate(dataset, "energy")
-    time = dataset["time"].to_numpy()
-    shown = (time > 0) & np.isfinite(estimated.mean.to_numpy())
-    band(
-        ax,
-        time[shown],
-        estimated.mean.to_numpy()[shown],
-        estimated.error.to_numpy()[shown],
-        BLUE,
-        ensemble_label(energy),
-    )
-    exponential = matching_exponential(time, estimated.mean)
+    energy, estimated = dataset["energy"], estimate(dataset, "energy")
+    time, _ = course(ax, dataset, "energy", BLUE, ensemble_label(energy))
+    exponential = matching_exponential(dataset["time"], estimated.mean)
     # In equilibrium there is no decay to compare with: it must exceed the noise.
     noise = np.max(np.nan_to_num(estimated.error), initial=0.0)
-    if exponential is not None and shown.any() and exponential.start - exponential.end > 5 * noise:
-        fine = np.geomspace(time[shown][0], time[shown][-1], 300)
+    if exponential is not None and time.size and exponential.start - exponential.end > 5 * noise:
+        fine = np.geomspace(time[0], time[-1], 300)
         label = f"exponential, τ = {exponential.tau:.2g}"
         ax.plot(fine, exponential(fine), color=VERMILION, ls="--", label=label)
     if "asymptote" in energy.attrs:
@@ -59,14 +49,20 @@ def draw_energy(ax: Axes, dataset: xr.Dataset) -> None:
 
 def draw_one_time(ax: Axes, dataset: xr.Dataset, name: str) -> None:
     """Draw a one-time observable against log time with its standard error; logarithmic, if over decades."""
-    estimated, time = estimate(dataset, name), dataset["time"].to_numpy()
-    mean, error = estimated.mean.to_numpy(), estimated.error.to_numpy()
-    shown = (time > 0) & np.isfinite(mean)
-    band(ax, time[shown], mean[shown], error[shown], BLUE, ensemble_label(dataset[name]))
+    _, mean = course(ax, dataset, name, BLUE, ensemble_label(dataset[name]))
     ax.set(xscale="log", xlabel=time_label(dataset["time"], "time $t$"), ylabel=axis_label(dataset[name], ""))
-    if shown.any() and mean[shown].min() > 0 and mean[shown].max() > 10 * mean[shown].min():
+    if mean.size and mean.min() > 0 and mean.max() > 10 * mean.min():
         ax.set_yscale("log")
     ax.legend(loc="best")
+
+
+def course(ax: Axes, dataset: xr.Dataset, name: str, colour: Any, label: str) -> tuple[Array, Array]:
+    """Draw a one-time observable with its error at known times > 0; return these times, and its means."""
+    estimated, time = estimate(dataset, name), dataset["time"].to_numpy()
+    shown = (time > 0) & np.isfinite(estimated.mean.to_numpy())
+    mean, error = (values.to_numpy()[shown] for values in estimated)
+    band(ax, time[shown], mean, error, colour, label)
+    return time[shown], mean
 
 
 def draw_two_time(ax: Axes, dataset: xr.Dataset, name: str, colours: Mapping[int, Any] | None = None) -> None:
@@ -99,9 +95,7 @@ def draw_two_time(ax: Axes, dataset: xr.Dataset, name: str, colours: Mapping[int
             path_effects=[] if colours is None else [withStroke(linewidth=2, foreground="white")],
         )
     ax.set(
-        xscale="log",
-        xlabel=time_label(dataset["lag"], "lag $t$"),
-        ylabel=axis_label(values, symbol(values)),
+        xscale="log", xlabel=time_label(dataset["lag"], "lag $t$"), ylabel=axis_label(values, symbol(values))
     )
     if name == "msd" or name.startswith("msd_"):
         ax.set_yscale("log")
@@ -160,13 +154,14 @@ def reached_times(estimated: Estimate) -> list[int]:
 
 def curve(ax: Axes, estimated: Estimate, i: int, colour: Any, label: str) -> None:
     """Draw one waiting time against the lag, where it is known."""
-    mean, error = estimated.mean[i].to_numpy(), estimated.error[i].to_numpy()
-    shown = np.isfinite(mean)
-    band(ax, estimated.mean["lag"].to_numpy()[shown], mean[shown], error[shown], colour, label)
+    mean, error = (values[i].to_numpy() for values in estimated)
+    band(ax, estimated.mean["lag"].to_numpy(), mean, error, colour, label)
 
 
 def band(ax: Axes, x: Any, mean: Any, error: Any, colour: Any, label: str) -> None:
-    """Draw a curve and, where all its errors are known, their band."""
+    """Draw a curve where it is known and, where all its errors are, their band."""
+    known = np.isfinite(x) & np.isfinite(mean)
+    x, mean, error = x[known], mean[known], error[known]
     ax.plot(x, mean, color=colour, label=label)
     if np.isfinite(error).all() and error.size:
         ax.fill_between(x, mean - error, mean + error, color=colour, alpha=0.25, lw=0)

@@ -1,4 +1,4 @@
-"""The plane through three configurations: contours, with points, curves and trajectories drawn in.
+"""A plane through three configurations is drawn as contours, with points, curves and trajectories.
 
 After Fig. 1 of Garipov et al. 2018, arXiv:1802.10026: levels are spaced logarithmically above the minimum, so
 that the valley is seen, and end below the highest values, which say nothing of it.
@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from .registry import register
-from .style import VERMILION, as_written, axis_label, number, unit_label
+from .style import VERMILION, as_written, axis_label, number, panels, unit_label
 
 #: Contours: their number, and over which power of ten they spread at most.
 LEVELS, DECADES = 12, 3.0
@@ -61,7 +61,7 @@ def plane_figure(dataset: xr.Dataset, quantity: str | None = None) -> Figure:
         One quantity on the plane, in a single panel.
     """
     allowed = planar(dataset)
-    panels = [quantity] if quantity else ["energy", *[n for n in BESIDE if n in allowed][:1]]
+    shown = [quantity] if quantity else ["energy", *[n for n in BESIDE if n in allowed][:1]]
     width, height = (float(np.ptp(dataset[axis].to_numpy())) for axis in "xy")
     # Room for labels and the colour bar beside a field of some 3.4 inches, whatever its shape. Wide ones
     # stand one above the other.
@@ -69,16 +69,13 @@ def plane_figure(dataset: xr.Dataset, quantity: str | None = None) -> Figure:
     tall = min(max(3.4 * height / width, 1.6), 4.6)
     wide = min(tall * width / height, 6.0 if stacked else 4.6)
     tall = max(wide * height / width, 1.2)
-    rows, columns = (len(panels), 1) if stacked else (1, len(panels))
+    rows, columns = (len(shown), 1) if stacked else (1, len(shown))
     size = (wide + 1.7) * columns, (tall + 0.7) * rows + 0.6
-    drawn = Figure(figsize=size, layout="constrained")
-    axes = np.asarray(drawn.subplots(rows, columns, squeeze=False)).ravel()
-    for ax, name, letter in zip(axes, panels, "ab", strict=False):
+    drawn, axes = panels(len(shown), columns, size, named=len(shown) > 1)
+    for ax, name in zip(axes, shown, strict=True):
         _contours(drawn, ax, dataset[name])
         _drawn_in(ax, dataset)
         _frame(ax, dataset)
-        if len(panels) > 1:
-            ax.set_title(f"({letter})", loc="left")
     handles, labels = axes[0].get_legend_handles_labels()
     if handles:
         drawn.legend(handles, labels, loc="outside lower center", ncols=min(len(handles), 4))

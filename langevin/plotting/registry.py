@@ -25,7 +25,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from langevin.errors import UserError, shortened
-from langevin.results.kinds import Kind, kind_of
+from langevin.results.kinds import ResultKind, kind_of
 
 #: Entry points of this group name modules that register figures.
 GROUP = "langevin.figures"
@@ -35,23 +35,9 @@ Draw = TypeVar("Draw", bound=Callable[..., Figure])
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure, or a family of them, one for each of several names.
+    """A figure, or a family of them, one for each of several names; attributes are arguments of `register`.
 
-    Attributes
-    ----------
-    name : str
-        What `--quantity` calls it; of a family, what the family is called.
-    draw : callable
-        Dataset, of a family also the name asked for (None: nothing was), options as keywords → Figure.
-    fits : callable
-        Whether a dataset can be drawn so.
-    names : callable
-        What `--quantity` may say of a dataset.
-    priority : int
-        Where nothing is asked for, the figure of highest priority that fits is drawn; 0: never.
-    options : tuple of str
-        Options besides the name, such as "threshold".
-    family : bool
+    `draw` takes a dataset, of a family also the name asked for (None: nothing was), options as keywords.
     """
 
     name: str
@@ -126,7 +112,7 @@ def _load_others() -> None:
         point.load()
 
 
-def drawings(kind: Kind) -> list[Drawing]:
+def drawings(kind: ResultKind) -> list[Drawing]:
     """Return the figures of a kind of result: those of the package in the order of the kind, then others."""
     for module in kind.figures:
         importlib.import_module(module)
@@ -144,10 +130,7 @@ def quantities(dataset: xr.Dataset) -> list[str]:
 def chosen(dataset: xr.Dataset, quantity: str | None) -> Drawing:
     """Return what draws a quantity; where nothing is asked for, what shows most.
 
-    Raises
-    ------
-    UserError
-        If there is nothing of that name to draw.
+    UserError if there is nothing of that name to draw.
     """
     known = drawings(kind_of(dataset))
     if quantity is None:

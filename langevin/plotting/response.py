@@ -1,4 +1,4 @@
-"""Response against correlation: one panel of a file's figure, and a figure of both kinds of its slope."""
+"""Response stands against correlation: in one panel of a figure, and in a figure with its two slopes."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from .style import (
     colours_of,
     few,
     number,
+    panels,
     time_label,
     waiting_time_legend,
 )
@@ -119,9 +120,8 @@ def _both(dataset: xr.Dataset, unit: xr.Dataset | None) -> tuple[Estimate, Estim
 
 
 def _draw_curve(ax: Axes, x: Array, mean: Array, error: Array, colour: Any, label: str) -> list[float]:
-    known = np.isfinite(x) & np.isfinite(mean)
-    band(ax, x[known], mean[known], error[known], colour, label)
-    return list(map(float, x[known]))
+    band(ax, x, mean, error, colour, label)
+    return list(map(float, x[np.isfinite(x) & np.isfinite(mean)]))
 
 
 def _finish(ax: Axes, dataset: xr.Dataset, shown: list[float], later: str) -> None:
@@ -193,17 +193,14 @@ def fdt_figure(dataset: xr.Dataset) -> Figure:
     """
     unit, times = units(dataset), observation_times(dataset)
     colours = colours_of(reached_times(estimate(dataset, "integrated_response")))
-    drawn = Figure(figsize=(3.6 * (3 if times else 2), 3.9), layout="constrained")
-    axes = np.asarray(drawn.subplots(1, 3 if times else 2)).ravel()
+    count = 3 if times else 2
+    drawn, axes = panels(count, count, (3.6 * count, 3.9))
     draw_response(axes[0], dataset, colours)
     if times:
         _draw_at_times(axes[1], dataset, unit, times)
     _draw_ratios(axes[-1], dataset, unit, times, colours)
-    for ax, letter in zip(axes, "abc", strict=False):
-        ax.set_title(f"({letter})", loc="left")
-    if colours:
-        note = few(dataset["integrated_response"])
-        waiting_time_legend(drawn, dataset["waiting_time"], colours, "(a) waiting time $t_w$", note)
+    note = few(dataset["integrated_response"])
+    waiting_time_legend(drawn, dataset["waiting_time"], colours, "(a) waiting time $t_w$", note)
     return drawn
 
 

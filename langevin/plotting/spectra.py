@@ -1,4 +1,4 @@
-"""Spectra of the Hessian: eigenvalues by rank, boxes, densities, negative directions, trace and edges."""
+"""Spectra of the Hessian are drawn: by rank, as boxes and densities, with negative part, trace and edges."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from langevin.observables.landscape.spectra import (
     ZERO,
+    eigenvalues,
     gauss_newton,
     has_spectrum,
     is_exact,
@@ -33,6 +34,7 @@ from .style import (
     few,
     legend_above,
     number,
+    panels,
     time_label,
     unit_label,
     waiting_time_legend,
@@ -58,27 +60,18 @@ def spectrum_figure(dataset: xr.Dataset) -> Figure:
 
     The further ones: the Gauss-Newton matrix beside the Hessian; the part of the gradient in the span of
     eigenvectors, and how far their space is that of the last time.
-
-    Parameters
-    ----------
-    dataset : Dataset
-        With `hessian_eigenvalue`, or `ritz_value` and `ritz_weight`.
     """
     spectrum = summary(dataset)
     reached = np.flatnonzero(spectrum["lowest"].notnull().any("replica").to_numpy()).tolist()
     places = np.linspace(0, len(reached) - 1, min(CURVES, len(reached))).round().astype(int)
     colours = colours_of([reached[i] for i in places])
     further = [draw for draw, name in _FURTHER if name in dataset]
-    lines = 2 + (len(further) + 1) // 2
-    drawn = Figure(figsize=(8.2, 3.7 * lines), layout="constrained")
-    axes = np.asarray(drawn.subplots(lines, 2)).ravel()
-    circle = "semicircle_radius" in _main(dataset).attrs
+    drawn, axes = panels(4 + len(further), 2, (8.2, 3.7 * (2 + (len(further) + 1) // 2)), named=bool(reached))
+    circle = "semicircle_radius" in eigenvalues(dataset).attrs
     if not reached:
         for ax in axes:
             ax.set_axis_off()
         return drawn
-    for ax, letter in zip(axes, "abcdefgh", strict=False):
-        ax.set_title(f"({letter})", loc="left")
     if circle or not is_exact(dataset):
         draw_density(axes[0], dataset, colours)
     else:
@@ -94,16 +87,10 @@ def spectrum_figure(dataset: xr.Dataset) -> Figure:
         draw_edges(axes[3], dataset, spectrum)
     else:
         axes[3].remove()
-    for ax, draw in zip(axes[4:], further, strict=False):
+    for ax, draw in zip(axes[4:], further, strict=True):
         draw(ax, dataset, colours)
-    for ax in axes[4 + len(further) :]:
-        ax.remove()
-    waiting_time_legend(drawn, dataset["hessian_time"], colours, "time $t$", few(_main(dataset)))
+    waiting_time_legend(drawn, dataset["hessian_time"], colours, "time $t$", few(eigenvalues(dataset)))
     return drawn
-
-
-def _main(dataset: xr.Dataset) -> xr.DataArray:
-    return dataset["hessian_eigenvalue" if is_exact(dataset) else "ritz_value"]
 
 
 def draw_ranks(ax: Axes, dataset: xr.Dataset, colours: Mapping[int, Any]) -> None:
@@ -151,7 +138,7 @@ def draw_boxes(ax: Axes, dataset: xr.Dataset, times: list[int]) -> None:
 def draw_density(ax: Axes, dataset: xr.Dataset, colours: Mapping[int, Any]) -> None:
     """Draw the mean density at each time, and the semicircle that the attributes name, at the mean energy."""
     densities = spectral_density(dataset)
-    at, attributes = densities["eigenvalue"].to_numpy(), _main(dataset).attrs
+    at, attributes = densities["eigenvalue"].to_numpy(), eigenvalues(dataset).attrs
     mean = average(densities).mean.to_numpy()
     for i, colour in colours.items():
         ax.plot(at, mean[i], color=colour)
@@ -177,7 +164,7 @@ def draw_density(ax: Axes, dataset: xr.Dataset, colours: Mapping[int, Any]) -> N
 
 def _centres(dataset: xr.Dataset, times: list[int]) -> NDArray[np.float64]:
     """Return the centre of the semicircle at the mean energy of these times."""
-    slope = float(_main(dataset).attrs["semicircle_centre_over_energy"])
+    slope = float(eigenvalues(dataset).attrs["semicircle_centre_over_energy"])
     energy = dataset["energy"].sel(time=dataset["hessian_time"]).mean("replica").to_numpy()
     return np.asarray(slope * energy[times], dtype=np.float64)
 
@@ -195,7 +182,7 @@ def draw_edges(ax: Axes, dataset: xr.Dataset, spectrum: xr.Dataset) -> None:
     """Draw the lowest and the highest eigenvalue against time, beside the edges of the semicircle."""
     for name, colour in (("lowest", BLUE), ("highest", VERMILION)):
         _against_time(ax, spectrum[name], colour, name)
-    attributes = _main(dataset).attrs
+    attributes = eigenvalues(dataset).attrs
     if "semicircle_radius" in attributes and "energy" in dataset:
         every = np.arange(spectrum.sizes["hessian_time"])
         centre, radius = _centres(dataset, every.tolist()), float(attributes["semicircle_radius"])

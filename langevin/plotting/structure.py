@@ -1,4 +1,4 @@
-"""Particles: pair correlation functions at the waiting times, scattering functions at several wavenumbers."""
+"""Particles have pair correlation functions, and scattering functions at several wavenumbers."""
 
 from __future__ import annotations
 
@@ -15,16 +15,7 @@ from langevin.results.kinds import TWO_TIME, has
 
 from .panels import band
 from .registry import register
-from .style import (
-    GREY,
-    axis_label,
-    colours_of,
-    few,
-    number,
-    symbol,
-    time_label,
-    waiting_time_legend,
-)
+from .style import GREY, axis_label, colours_of, few, number, panels, symbol, time_label, waiting_time_legend
 
 PAIRS, SCATTERING = "pair_correlation", "self_scattering"
 
@@ -46,10 +37,7 @@ def has_scattering(dataset: xr.Dataset) -> bool:
 def pair_figure(dataset: xr.Dataset) -> Figure:
     """Draw g_ab(r), a panel for each pair of species, a curve for each waiting time.
 
-    Raises
-    ------
-    UserError
-        If the run has reached no waiting time.
+    UserError if the run has reached no waiting time.
     """
     values, averaged = dataset[PAIRS], average(dataset[PAIRS])
     reached = np.flatnonzero(np.isfinite(averaged.mean.to_numpy()).any((1, 2))).tolist()
@@ -79,10 +67,7 @@ def pair_figure(dataset: xr.Dataset) -> Figure:
 def scattering_figure(dataset: xr.Dataset) -> Figure:
     """Draw F_s(k) at the latest waiting time with enough lags, a panel for each species, a curve for each k.
 
-    Raises
-    ------
-    UserError
-        If the run has reached no pair of times.
+    UserError if the run has reached no pair of times.
     """
     values, averaged = dataset[SCATTERING], average(dataset[SCATTERING])
     counts = np.isfinite(averaged.mean.to_numpy()).any((2, 3)).sum(1)
@@ -95,8 +80,7 @@ def scattering_figure(dataset: xr.Dataset) -> Figure:
     for s, ax in enumerate(axes):
         for k, colour in colours.items():
             mean, error = (v[i, :, s, k].to_numpy() for v in averaged)
-            shown = np.isfinite(mean)
-            band(ax, lag[shown], mean[shown], error[shown], colour, "_")
+            band(ax, lag, mean, error, colour, "_")
         ax.set(xscale="log", xlabel=time_label(dataset["lag"], "lag $t$"))
         ax.set_ylabel(axis_label(values, symbol(values)))
         waiting = number(float(dataset["waiting_time"][i]))
@@ -108,9 +92,4 @@ def scattering_figure(dataset: xr.Dataset) -> Figure:
 def _grid(count: int) -> tuple[Figure, list[Any]]:
     """Return a figure with so many panels, in rows of three at most."""
     columns = min(count, 3)
-    rows = math.ceil(count / columns)
-    drawn = Figure(figsize=(max(4.1 * columns, 5.0), 3.2 * rows + 0.7), layout="constrained")
-    axes = np.asarray(drawn.subplots(rows, columns, squeeze=False)).ravel().tolist()
-    for ax in axes[count:]:
-        ax.remove()
-    return drawn, axes[:count]
+    return panels(count, columns, (max(4.1 * columns, 5.0), 3.2 * math.ceil(count / columns) + 0.7))

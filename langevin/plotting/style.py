@@ -1,4 +1,4 @@
-"""Colours, fonts and words that all figures share."""
+"""All figures share colours, fonts and words."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
+from string import ascii_lowercase
 from typing import Any
 
 import matplotlib
@@ -79,6 +80,22 @@ def _line(text: str) -> str:
     return text
 
 
+def panels(
+    count: int, columns: int, size: tuple[float, float], named: bool = True, **shared: Any
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure, `size` in inches, with panels in rows of so many columns, named by letters or not.
+
+    `shared` is what matplotlib's `subplots` takes besides, such as sharey.
+    """
+    drawn = Figure(figsize=size, layout="constrained")
+    axes = drawn.subplots(math.ceil(count / columns), columns, squeeze=False, **shared).ravel().tolist()
+    for ax in axes[count:]:
+        ax.remove()
+    for ax, letter in zip(axes[: count * named], ascii_lowercase, strict=False):
+        ax.set_title(f"({letter})", loc="left")
+    return drawn, axes[:count]
+
+
 def colours_of(indices: Sequence[int]) -> dict[int, Any]:
     """Return a colour for each index of a waiting time, early to late from dark to light."""
     # The last tenth of viridis is too light on white.
@@ -94,6 +111,8 @@ def waiting_time_legend(
     note: str = "",
 ) -> None:
     """Name the waiting times, or other `words`, below the panels, once for all of them; with a note."""
+    if not colours:
+        return
     indices = np.array(list(colours))
     named = indices[np.unique(np.linspace(0, indices.size - 1, min(indices.size, NAMED)).round().astype(int))]
     title = time_label(waiting, words)
@@ -192,8 +211,7 @@ def ensemble_label(values: xr.DataArray) -> str:
     """
     if "ensemble" in values.attrs:
         return str(values.attrs["ensemble"])
-    replicas = values.sizes["replica"]
-    samples = np.unique(values["sample"]).size if "sample" in values.coords else 1
+    replicas, samples = values.sizes["replica"], _samples(values)
     words = f"{replicas} replica{'s' * (replicas > 1)}, {samples} sample{'s' * (samples > 1)}"
     lacking = few(values)
     return f"{words}\n{lacking}" if lacking else words
@@ -203,10 +221,13 @@ def few(values: xr.DataArray) -> str:
     """Return "bands: too few samples: n of at least m", or "" where they are enough, or there is no band."""
     if values.sizes["replica"] < 2:
         return ""
-    samples = np.unique(values["sample"]).size if "sample" in values.coords else 1
-    count = samples if samples > 1 else values.sizes["replica"]
-    lacking = too_few(str(values.name), count)
+    samples = _samples(values)
+    lacking = too_few(str(values.name), samples if samples > 1 else values.sizes["replica"])
     return f"bands: {lacking}" if lacking else ""
+
+
+def _samples(values: xr.DataArray) -> int:
+    return np.unique(values["sample"]).size if "sample" in values.coords else 1
 
 
 def axis_label(values: xr.DataArray, symbol: str) -> str:

@@ -1,4 +1,4 @@
-"""A sweep in one figure: a curve for each member, and final energies against what was swept."""
+"""A sweep is one figure: a curve for each member, and final energies against what was swept."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from langevin.observables.statistics import Estimate
 from langevin.results.kinds import two_time_names
 from langevin.results.members import members, sweep_dims, text
 
-from .panels import band, estimate
+from .panels import band, course, estimate
 from .registry import register
 from .style import (
     GREY,
@@ -25,6 +24,7 @@ from .style import (
     colours_of,
     member_legend,
     number,
+    panels,
     symbol,
     time_label,
 )
@@ -54,19 +54,18 @@ def sweep_figure(dataset: xr.Dataset, quantity: str | None = None) -> Figure:
     two_time = quantity or ("msd" if "msd" in names else next(iter(names), None))
     two_time = None if two_time == "energy" else two_time
     axis = _numeric_axis(dataset)
-    panels = ["energy"] * ("energy" in dataset) + ["two_time"] * (two_time is not None)
-    panels += ["final"] * ("energy" in dataset and axis is not None)
+    shown = ["energy"] * ("energy" in dataset) + ["two_time"] * (two_time is not None)
+    shown += ["final"] * ("energy" in dataset and axis is not None)
     colours = colours_of(range(len(own)))
-    drawn = Figure(figsize=(3.7 * len(panels), 3.7), layout="constrained")
-    for ax, panel, letter in zip(np.atleast_1d(drawn.subplots(1, len(panels))), panels, "abc", strict=False):
-        title = f"({letter})"
+    drawn, axes = panels(len(shown), len(shown), (3.7 * len(shown), 3.7))
+    for ax, panel in zip(axes, shown, strict=True):
         if panel == "energy":
             _draw_energies(ax, own, colours)
         elif panel == "two_time" and two_time is not None:
-            title += _draw_two_time(ax, own, two_time, colours)
+            words = _draw_two_time(ax, own, two_time, colours)
+            ax.set_title(ax.get_title(loc="left") + words, loc="left")
         elif axis is not None:
             _draw_final(ax, dataset, own, axis, colours)
-        ax.set_title(title, loc="left")
     member_legend(drawn, [labels for labels, _ in own], colours)
     return drawn
 
@@ -92,9 +91,7 @@ Members = list[tuple[dict[str, Any], xr.Dataset]]
 def _draw_energies(ax: Axes, own: Members, colours: Mapping[int, Any]) -> None:
     for i, (_, member) in enumerate(own):
         if "energy" in member:
-            estimated, time = estimate(member, "energy"), member["time"].to_numpy()
-            shown = (time > 0) & np.isfinite(estimated.mean.to_numpy())
-            _curve(ax, estimated, time, shown, colours[i])
+            course(ax, member, "energy", colours[i], "_")
     first = own[0][1]
     ax.set(xscale="log", xlabel=time_label(first["time"], "time $t$"))
     ax.set_ylabel(axis_label(first["energy"], "$E(t)$"))
@@ -120,18 +117,14 @@ def _draw_two_time(ax: Axes, own: Members, name: str, colours: Mapping[int, Any]
     for i, estimated in estimates.items():
         lag = estimated.mean["lag"].to_numpy()
         if waiting is not None and waiting in counts[i]:
-            at = Estimate(*(v.sel(waiting_time=waiting) for v in estimated))
-            _curve(ax, at, lag, np.isfinite(at.mean.to_numpy()), colours[i])
+            mean, error = (v.sel(waiting_time=waiting).to_numpy() for v in estimated)
+            band(ax, lag, mean, error, colours[i], "_")
     values = own[0][1][name]
     ax.set(xscale="log", xlabel=time_label(values["lag"], "lag $t$"))
     ax.set_ylabel(axis_label(values, symbol(values)))
     if (name == "msd" or name.startswith("msd_")) and waiting is not None:
         ax.set_yscale("log")
     return "" if waiting is None else f" $t_w$ = {number(waiting)}"
-
-
-def _curve(ax: Axes, estimated: Estimate, x: Any, shown: Any, colour: Any) -> None:
-    band(ax, x[shown], estimated.mean.to_numpy()[shown], estimated.error.to_numpy()[shown], colour, "_")
 
 
 def _draw_final(ax: Axes, dataset: xr.Dataset, own: Members, axis: str, colours: Mapping[int, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Response against displacement, and the effective temperature that is read off it."""
+"""Response stands against displacement, and an effective temperature is read off it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from langevin.results.kinds import TWO_TIME, has
 
 from .panels import band, draw_displacement_response, estimate, reached_times
 from .registry import register
-from .style import GREY, axis_label, colours_of, legend_above, time_label, waiting_time_legend
+from .style import GREY, axis_label, colours_of, legend_above, panels, time_label, waiting_time_legend
 
 #: The name that asks for this figure; it is not in the file, but made of what is.
 EFFECTIVE_TEMPERATURE = "effective_temperature"
@@ -36,23 +36,12 @@ def has_temperature(dataset: xr.Dataset) -> bool:
 
 @register(EFFECTIVE_TEMPERATURE, fits=has_temperature)
 def temperature_figure(dataset: xr.Dataset) -> Figure:
-    """Draw χ against Δ/2, and the effective temperature against the lag.
-
-    Parameters
-    ----------
-    dataset : Dataset
-        With msd and the integrated response that is conjugate to it.
-    """
-    reached = reached_times(estimate(dataset, "integrated_response"))
-    colours = colours_of(reached)
-    drawn = Figure(figsize=(8.2, 4.1), layout="constrained")
-    left, right = drawn.subplots(1, 2)
+    """Draw χ against Δ/2, and the effective temperature against the lag."""
+    colours = colours_of(reached_times(estimate(dataset, "integrated_response")))
+    drawn, (left, right) = panels(2, 2, (8.2, 4.1))
     draw_displacement_response(left, dataset, colours)
     draw_temperature(right, dataset, colours)
-    for ax, letter in ((left, "a"), (right, "b")):
-        ax.set_title(f"({letter})", loc="left")
-    if reached:
-        waiting_time_legend(drawn, dataset["waiting_time"], colours)
+    waiting_time_legend(drawn, dataset["waiting_time"], colours)
     return drawn
 
 
@@ -62,9 +51,7 @@ def draw_temperature(ax: Axes, dataset: xr.Dataset, colours: Mapping[int, Any]) 
     Pairs whose response is not linear are left out (`observables.displacement_response.MOST`).
     """
     temperatures = effective_temperature(
-        dataset["msd"],
-        dataset["integrated_response"],
-        nonlinearity=dataset.get("response_nonlinearity"),
+        dataset["msd"], dataset["integrated_response"], nonlinearity=dataset.get("response_nonlinearity")
     )
     name, lag = "effective_temperature", dataset["lag"].to_numpy()
     samples = temperatures[f"{name}_error"].attrs["samples"]

@@ -1,4 +1,4 @@
-"""The course of training: losses, accuracies, displacements, and these over the gradient noise."""
+"""Training takes its course in losses, accuracies, displacements, and these over the gradient noise."""
 
 from __future__ import annotations
 
@@ -17,18 +17,9 @@ from langevin.observables.training.regimes import is_number, regimes
 from langevin.results.kinds import ONE_TIME, TWO_TIME, has, two_time_names
 
 from .aging import AGING, draw_times, fit_of, has_aging
-from .panels import band, curve, draw_displacement_response, draw_two_time, estimate, reached_times
+from .panels import course, curve, draw_displacement_response, draw_two_time, estimate, reached_times
 from .registry import register
-from .style import (
-    BLUE,
-    GREY,
-    VERMILION,
-    colours_of,
-    legend_above,
-    number,
-    time_label,
-    waiting_time_legend,
-)
+from .style import BLUE, GREY, VERMILION, colours_of, legend_above, number, time_label, waiting_time_legend
 from .temperature import EFFECTIVE_TEMPERATURE, has_temperature
 
 #: The name that asks for Δ/D alone; it is not in the file, but made of what is.
@@ -55,11 +46,6 @@ def training_figure(dataset: xr.Dataset, _: str | None = None) -> Figure:
     need not collapse anything, the last panel is t* against t_w, if displacements have a power of the waiting
     time (Herrera Segura et al. 2022); without gradient noise it is the correlation. Of a file with a response
     it is the response against displacements.
-
-    Parameters
-    ----------
-    dataset : Dataset
-        With energy and test_loss.
     """
     corners, scaled, two_time = regimes(dataset), _scaled(dataset), two_time_names(dataset)
     t2 = float(corners["t2"])
@@ -94,8 +80,7 @@ def training_figure(dataset: xr.Dataset, _: str | None = None) -> Figure:
             else:
                 draw_two_time(ax, dataset, panel, colours)
             ax.set_title(f"({next(letters)})", loc="left")
-    if colours:
-        waiting_time_legend(drawn, dataset["waiting_time"], colours)
+    waiting_time_legend(drawn, dataset["waiting_time"], colours)
     return drawn
 
 
@@ -114,13 +99,7 @@ def has_noise(dataset: xr.Dataset) -> bool:
 
 @register(MSD_OVER_NOISE, fits=has_noise)
 def collapse_figure(dataset: xr.Dataset) -> Figure:
-    """Draw Δ/D alone, as Figs. 4 and 5 of Baity-Jesi et al. 2018.
-
-    Parameters
-    ----------
-    dataset : Dataset
-        With msd and gradient_noise.
-    """
+    """Draw Δ/D alone, as Figs. 4 and 5 of Baity-Jesi et al. 2018."""
     scaled = msd_over_noise(dataset)
     t2 = float(regimes(dataset)["t2"]) if "energy" in dataset else np.nan
     colours = colours_of(reached_times(scaled))
@@ -128,26 +107,18 @@ def collapse_figure(dataset: xr.Dataset) -> Figure:
     drawn = Figure(figsize=(6.0, 2.8 + 1.6 * rows), layout="constrained")
     grid = drawn.add_gridspec(rows, 1)
     _draw_collapse(drawn, [grid[row, 0] for row in range(rows)], dataset, scaled, t2, colours, iter(()))
-    if colours:
-        waiting_time_legend(drawn, dataset["waiting_time"], colours)
+    waiting_time_legend(drawn, dataset["waiting_time"], colours)
     return drawn
 
 
 def draw_losses(ax: Axes, dataset: xr.Dataset, corners: xr.Dataset) -> None:
     """Draw training and test loss against log time, and the times between the regimes.
 
-    The axis of the loss is linear: t₁ and t₂ are the corners of a descent that is straight on it.
-
-    Parameters
-    ----------
-    ax : Axes
-    dataset : Dataset
-        With energy and test_loss.
-    corners : Dataset
-        Of `observables.training.regimes`.
+    These are the `corners` of `observables.training.regimes`. The axis of the loss is linear: on it the
+    descent between them is straight.
     """
-    for line in (("energy", "training", BLUE), ("test_loss", "test", VERMILION)):
-        _course(ax, dataset, *line)
+    course(ax, dataset, "energy", BLUE, "training")
+    course(ax, dataset, "test_loss", VERMILION, "test")
     _mark(ax, corners, named=True)
     ax.set(xscale="log", xlabel=time_label(dataset["time"], "time $t$"), ylabel="loss")
     legend_above(ax, rows=2)
@@ -157,18 +128,10 @@ def draw_accuracies(ax: Axes, dataset: xr.Dataset, corners: xr.Dataset) -> None:
     """Draw the accuracies against log time; parameters as of `draw_losses`."""
     for (name, label), colour in zip(_ACCURACIES.items(), (BLUE, VERMILION), strict=True):
         if name in dataset:
-            _course(ax, dataset, name, label, colour)
+            course(ax, dataset, name, colour, label)
     _mark(ax, corners, named=False)
     ax.set(xscale="log", xlabel=time_label(dataset["time"], "time $t$"), ylabel="accuracy")
     legend_above(ax)
-
-
-def _course(ax: Axes, dataset: xr.Dataset, name: str, label: str, colour: str) -> None:
-    """Draw one quantity against time."""
-    estimated, time = estimate(dataset, name), dataset["time"].to_numpy()
-    mean, error = estimated.mean.to_numpy(), estimated.error.to_numpy()
-    shown = (time > 0) & np.isfinite(mean)
-    band(ax, time[shown], mean[shown], error[shown], colour, label)
 
 
 def _mark(ax: Axes, corners: xr.Dataset, named: bool) -> None:

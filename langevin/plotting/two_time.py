@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
@@ -13,7 +12,7 @@ from langevin.results.kinds import TWO_TIME, has, two_time_names
 from .panels import draw_displacement_response, draw_energy, draw_two_time, estimate, reached_times
 from .registry import register
 from .response import draw_response, is_conjugate, with_unit_correlation
-from .style import colours_of, waiting_time_legend
+from .style import colours_of, panels, waiting_time_legend
 
 
 @register("two-time observables", names=two_time_names, priority=1)
@@ -22,18 +21,16 @@ def two_panels(dataset: xr.Dataset, name: str | None = None) -> Figure:
     names = two_time_names(dataset)
     shown = name or next((n for n in ("msd", *names) if n in names), None)
     two_time = [shown] if shown else []
-    panels = (["energy"] if "energy" in dataset else []) + two_time
+    order = (["energy"] if "energy" in dataset else []) + two_time
     reached = [i for n in two_time for i in reached_times(estimate(dataset, n))]
     # Runs with a response have many waiting times over many decades: no room for a legend among the curves.
     colours = colours_of(reached) if reached and "integrated_response" in dataset else None
-    drawn = Figure(figsize=(4.1 * len(panels), 4.1 if colours else 3.5), layout="constrained")
-    axes = np.atleast_1d(np.asarray(drawn.subplots(1, len(panels))))
-    for ax, panel, letter in zip(axes, panels, "ab", strict=False):
+    drawn, axes = panels(len(order), len(order), (4.1 * len(order), 4.1 if colours else 3.5))
+    for ax, panel in zip(axes, order, strict=True):
         if panel == "energy":
             draw_energy(ax, dataset)
         else:
             draw_two_time(ax, dataset, panel, colours)
-        ax.set_title(f"({letter})", loc="left")
     if colours:
         waiting_time_legend(drawn, dataset["waiting_time"], colours)
     return drawn
@@ -58,17 +55,15 @@ def many_panels(dataset: xr.Dataset, _: str | None = None) -> Figure:
     scattering function three: energy, this, and mean square displacement; with a response, too, χ against the
     displacement.
     """
-    panels = _panels_of(dataset)
-    columns = 3 if len(panels) == 3 else 2
-    rows = math.ceil(len(panels) / columns)
-    drawn = Figure(figsize=(4.1 * columns, 3.4 * rows + 0.5), layout="constrained")
-    axes = np.asarray(drawn.subplots(rows, columns, squeeze=False)).ravel()
+    order = _panels_of(dataset)
+    columns = 3 if len(order) == 3 else 2
+    drawn, axes = panels(len(order), columns, (4.1 * columns, 3.4 * math.ceil(len(order) / columns) + 0.5))
     # One colour for a waiting time in every panel, whichever of them it has reached.
-    reached = sorted({i for n in panels if n != "energy" for i in reached_times(estimate(dataset, n))})
+    reached = sorted({i for n in order if n != "energy" for i in reached_times(estimate(dataset, n))})
     colours = colours_of(reached)
     # Scattering functions and overlaps have a beginning of their own.
     unit = with_unit_correlation(dataset) if is_conjugate(dataset) else dataset
-    for ax, panel, letter in zip(axes, panels, "abcd", strict=False):
+    for ax, panel in zip(axes, order, strict=True):
         if panel == "energy":
             draw_energy(ax, dataset)
         elif panel == "integrated_response" and _of_displacements(dataset):
@@ -77,11 +72,7 @@ def many_panels(dataset: xr.Dataset, _: str | None = None) -> Figure:
             draw_response(ax, dataset, colours)
         else:
             draw_two_time(ax, unit, panel, colours)
-        ax.set_title(f"({letter})", loc="left")
-    for ax in axes[len(panels) :]:
-        ax.remove()
-    if reached:
-        waiting_time_legend(drawn, dataset["waiting_time"], colours)
+    waiting_time_legend(drawn, dataset["waiting_time"], colours)
     return drawn
 
 

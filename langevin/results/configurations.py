@@ -1,4 +1,4 @@
-"""Configurations that a result file holds, and the run that left them there."""
+"""A result file holds configurations, and says which run left them there."""
 
 from __future__ import annotations
 
@@ -35,10 +35,8 @@ class StoredRun:
     ----------
     path : Path
         The file.
-    settings : Settings
     x : ndarray, shape (R, dof)
         Configurations of all replicas at `time`.
-    time : float
     replica, sample : ndarray of int, shape (R,)
         Labels.
     attributes : dict
@@ -79,8 +77,6 @@ def frame(dataset: xr.Dataset, time: float, suffix: str = "") -> xr.DataArray | 
 
     Parameters
     ----------
-    dataset : Dataset
-    time : float
     suffix : str
         "": the configuration, (replica, dof); "_buffers": what moves beside it, (replica, buffer).
 
@@ -147,7 +143,6 @@ def course(dataset: xr.Dataset, position: int) -> tuple[Array, Array]:
 
     Parameters
     ----------
-    dataset : Dataset
     position : int
         Of the replica.
 

@@ -33,7 +33,6 @@ def weights(kind: str, t: Array, bends: int) -> Array:
         "bezier": Bernstein polynomials; of everything else, which is made of segments, hat functions.
     t : ndarray
         In [0, 1].
-    bends : int
     """
     t, pieces = np.asarray(t, dtype=np.float64), bends + 1
     if kind == "bezier":

@@ -1,4 +1,4 @@
-"""How figures and summaries say an exponent of aging: with all parts of its error, or why there is none."""
+"""Figures and summaries say an exponent of aging with all parts of its error, or why there is none."""
 
 from __future__ import annotations
 

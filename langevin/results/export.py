@@ -1,4 +1,4 @@
-"""Stored configurations of particles → GSD, the format of HOOMD-blue, which OVITO and others open."""
+"""Stored configurations of particles are written as GSD, which HOOMD-blue and OVITO read."""
 
 from __future__ import annotations
 

@@ -23,12 +23,11 @@ ONE_TIME, TWO_TIME = ("replica", "time"), ("replica", "waiting_time", "lag")
 
 
 @dataclass(frozen=True)
-class Kind:
+class ResultKind:
     """A kind of result.
 
     Attributes
     ----------
-    name : str
     recognises : callable
         Whether a dataset is of this kind; kinds that stand before it in `KINDS` are asked first.
     called : callable
@@ -99,9 +98,9 @@ _OF_RUNS = tuple(
     )
 )
 
-RUN = Kind("run", _is_measured, lambda _: "a run", "langevin.results.summary:of_run", _OF_RUNS)
+RUN = ResultKind("run", _is_measured, lambda _: "a run", "langevin.results.summary:of_run", _OF_RUNS)
 
-SWEEP = Kind(
+SWEEP = ResultKind(
     "sweep",
     lambda dataset: bool(sweep_dims(dataset)) and _is_measured(dataset),
     lambda dataset: f"a sweep over {', '.join(sweep_dims(dataset))}",
@@ -112,31 +111,31 @@ SWEEP = Kind(
 #: Asked one after the other.
 KINDS = (
     SWEEP,
-    Kind(
+    ResultKind(
         "plane",
         lambda dataset: has(dataset, "energy", "y", "x"),
         lambda _: "a plane",
         "langevin.analysis.plane.report:lines",
         (_PLOTS + "plane",),
     ),
-    Kind(
+    ResultKind(
         "ensembles",
         lambda dataset: has(dataset, "ensemble_error", "method", "repetition", "member"),
         lambda _: "ensembles",
         "langevin.analysis.ensemble.report:lines",
         (_PLOTS + "ensembles",),
     ),
-    Kind("curve", _is_curve, lambda _: "a curve", RUN.summary, _OF_RUNS),
+    ResultKind("curve", _is_curve, lambda _: "a curve", RUN.summary, _OF_RUNS),
     RUN,
 )
 
 
-def recognised(dataset: xr.Dataset) -> Kind | None:
+def recognised(dataset: xr.Dataset) -> ResultKind | None:
     """Return the kind of a result; None if a dataset is none."""
     return next((kind for kind in KINDS if kind.recognises(dataset)), None)
 
 
-def kind_of(dataset: xr.Dataset) -> Kind:
+def kind_of(dataset: xr.Dataset) -> ResultKind:
     """Return the kind of a result; what somebody took out of a result counts as a sweep or a run."""
     return recognised(dataset) or (SWEEP if sweep_dims(dataset) else RUN)
 
@@ -146,7 +145,6 @@ def require_run(dataset: xr.Dataset, name: str = "", hint: str = "") -> None:
 
     Parameters
     ----------
-    dataset : Dataset
     name : str
         What messages call the file.
     hint : str

@@ -1,4 +1,4 @@
-"""Files of sweeps as one reads them: what is swept; one member after the other, as a file of its own.
+"""A file of a sweep is read one member after the other, each as a file of its own.
 
 A file of a sweep has the global attribute `sweep_dimensions` and, where members differ in more than numbers:
 
@@ -157,7 +157,6 @@ def select(dataset: xr.Dataset, wanted: Sequence[str]) -> xr.Dataset:
 
     Parameters
     ----------
-    dataset : Dataset
     wanted : sequence of str
         Names are those of the swept dimensions, or of a coordinate along one of them. Blanks and the brackets
         of a list do not count.

@@ -23,10 +23,6 @@ else:
 def open_result(path: str | Path) -> xr.Dataset:
     """Open a result file, or a checkpoint, lazily.
 
-    Parameters
-    ----------
-    path : path
-
     Returns
     -------
     Dataset

@@ -1,4 +1,4 @@
-"""The system of a result file, built again: to look at its landscape elsewhere than the run went."""
+"""The system of a result file is built again, to look at its landscape elsewhere than the run went."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ def rebuilt(
 
     Parameters
     ----------
-    run : StoredRun
     positions : ndarray of int, shape (R',), optional
         Of replicas, which may be there more than once; default: all.
     threads : int, optional

@@ -29,7 +29,6 @@ def require_same_system(
 
     Parameters
     ----------
-    first, other : Settings
     names : tuple
         What messages call the two.
     dofs : tuple of int

@@ -1,4 +1,4 @@
-"""What a result says in a few lines of text."""
+"""A result is summed up in a few lines of text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from langevin.observables.aging import aging_exponent
 from langevin.observables.landscape.barriers import barrier_in_words
-from langevin.observables.landscape.spectra import has_spectrum
+from langevin.observables.landscape.spectra import eigenvalues, has_spectrum
 from langevin.observables.landscape.spectra import summary as spectra
 from langevin.observables.statistics import Estimate, average
 from langevin.observables.sufficiency import stated, too_few
@@ -95,8 +95,7 @@ def of_run(dataset: xr.Dataset) -> Iterator[str]:
 
 def _few_spectra(dataset: xr.Dataset) -> Iterator[str]:
     """Say why edges stand without their errors, where means have theirs."""
-    name = "hessian_eigenvalue" if "hessian_eigenvalue" in dataset else "ritz_value"
-    samples = int(average(dataset[name]).error.attrs["samples"])
+    samples = int(average(eigenvalues(dataset)).error.attrs["samples"])
     if dataset.sizes["replica"] > 1 and not too_few("mean", samples):
         lacking = too_few("hessian_lowest", samples)
         if lacking:

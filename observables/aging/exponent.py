@@ -325,10 +325,9 @@ def _numbers(
         scalars[f"exponent_{name}"] = (value[name], math.nan if few else error[name])
     scalars["exponent_drift"] = (value["drift"], None)
     scalars["exponent_drift_statistical_error"] = (math.nan if few else error["drift"], None)
-    about: dict[str, dict[str, Any]] = {name: {"long_name": meaning} for name, meaning in _FIT.items()}
+    table = tabulate(scalars, xr.DataArray(0.0), _FIT)
     if reason:
-        about["exponent"]["reason"] = reason
-    table = tabulate(scalars, xr.DataArray(0.0), about)
+        table["exponent"].attrs["reason"] = reason
     table["fitted"] = ("waiting_time", used, {"long_name": "whether the waiting time is fitted"})
     unit = curves.values.attrs.get("units", "1")
     for end, name in zip(ends, ("first", "last"), strict=True):

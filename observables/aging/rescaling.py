@@ -35,8 +35,8 @@ from .crossings import AgingCurves, Rising
 from .exponent_error import Analysis, standard_error
 from .thresholds import heights_of
 
-#: Names in `sufficiency.LEAST`: of the spreads, and of the exponent with the smallest one.
-SPREAD, BEST = "collapse_spread", "collapse_exponent"
+#: Name of the spreads in `sufficiency.LEAST`.
+SPREAD = "collapse_spread"
 #: Scaled lags of the comparison, evenly in ln s.
 _POINTS = 60
 #: Exponents that the smallest spread is looked for among: coarsely, and about the lowest finely. S² is close
@@ -235,11 +235,12 @@ def _tabulate(squares: Resampled, error: Array, confidence: float, reason: str) 
     best, of_best = float(squares.value[2 * count]), float(error[2 * count])
     numbers["exponent_best"] = [best, of_best, *map(float, interval(best, of_best, degrees, confidence))]
     numbers["spread_expected"] = [_root(noise[0]), None]
-    about = {name: {"long_name": meaning} for name, meaning in (_ABOUT | _BESIDE).items()}
     if reason:
         numbers = {n: [None if v is None else math.nan for v in values] for n, values in numbers.items()}
-        about["spread"]["reason"] = reason
-    return tabulate(numbers, xr.DataArray(0.0), about)
+    table = tabulate(numbers, xr.DataArray(0.0), _ABOUT | _BESIDE)
+    if reason:
+        table["spread"].attrs["reason"] = reason
+    return table
 
 
 def _noise(squares: Resampled) -> list[float]:

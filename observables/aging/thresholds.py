@@ -151,7 +151,7 @@ def _tabulate(curves: AgingCurves, thresholds: Array, slope: Resampled, scatter:
     like = xr.DataArray(thresholds, {"threshold": ("threshold", thresholds, about)}, ("threshold",))
     error = slope.error() if not too_few(QUANTITY, slope.samples) else np.full_like(slope.value, np.nan)
     numbers = {"exponent": (slope.value, error), "exponent_scatter": (scatter, None)}
-    table = tabulate(numbers, like, {n: {"long_name": a} for n, a in _ABOUT.items()})
+    table = tabulate(numbers, like, _ABOUT)
     table = table.assign_coords(waiting_time=curves.mean["waiting_time"])
     return table.assign_attrs(method=METHOD, samples=slope.samples, resamples=len(slope.again))
 

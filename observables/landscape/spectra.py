@@ -25,6 +25,11 @@ def is_exact(dataset: xr.Dataset) -> bool:
     return "hessian_eigenvalue" in dataset
 
 
+def eigenvalues(dataset: xr.Dataset) -> xr.DataArray:
+    """Return the eigenvalues of a file, or the Ritz values where it has these."""
+    return dataset["hessian_eigenvalue" if is_exact(dataset) else "ritz_value"]
+
+
 def _parts(dataset: xr.Dataset) -> tuple[Array, Array, xr.DataArray]:
     """Return values and weights, shape (replica, hessian_time, n), and an array, finite where they are.
 
@@ -33,10 +38,10 @@ def _parts(dataset: xr.Dataset) -> tuple[Array, Array, xr.DataArray]:
     if not has_spectrum(dataset):
         raise ValueError("no spectrum of the Hessian in the file (record.hessian asks for it)")
     if is_exact(dataset):
-        eigenvalues = dataset["hessian_eigenvalue"].transpose("replica", "hessian_time", "mode")
-        values = eigenvalues.to_numpy()
+        exact = dataset["hessian_eigenvalue"].transpose("replica", "hessian_time", "mode")
+        values = exact.to_numpy()
         weights = np.full(values.shape, 1 / values.shape[-1])
-        return values, weights, eigenvalues.isel(mode=0, drop=True)
+        return values, weights, exact.isel(mode=0, drop=True)
     two = ("replica", "hessian_time", "probe", "ritz")
     ritz = dataset["ritz_value"].transpose(*two)
     shape = (*ritz.shape[:2], -1)
@@ -69,7 +74,7 @@ def summary(dataset: xr.Dataset, zero: float = ZERO) -> xr.Dataset:
     floor = -zero * np.maximum(np.abs(low), np.abs(high))
     below = known & (values < floor[..., None])
     fraction = np.where(below, weights, 0.0).sum(-1)
-    units = str(_main(dataset).attrs.get("units", "1"))
+    units = str(eigenvalues(dataset).attrs.get("units", "1"))
     table = xr.Dataset(coords=like.coords)
 
     def put(name: str, meaning: str, numbers: Array, unit: str = "1") -> None:
@@ -94,12 +99,8 @@ def rows(dataset: xr.Dataset) -> int | None:
     """Return the number of rows M of the Hessian; None if the file does not say it."""
     if is_exact(dataset):
         return int(dataset.sizes["mode"])
-    stated = _main(dataset).attrs.get("rows")
+    stated = eigenvalues(dataset).attrs.get("rows")
     return None if stated is None else int(stated)
-
-
-def _main(dataset: xr.Dataset) -> xr.DataArray:
-    return dataset["hessian_eigenvalue" if is_exact(dataset) else "ritz_value"]
 
 
 def spectral_density(
@@ -185,17 +186,10 @@ def subspace_overlap(dataset: xr.Dataset, count: int | None = None) -> xr.DataAr
         raise ValueError(f"count = {count}: allowed: from 1 to {stored}, the eigenvectors in the file")
     v = vectors.to_numpy()[:, :, :count]
     products = np.einsum("rakn,rbln->rabkl", v, v, optimize=True)
-    about = {
-        "long_name": "overlap of the spaces of the stiffest directions",
-        "units": "1",
-        "random": count / dof,
-    }
+    words = "overlap of the spaces of the stiffest directions"
+    about = {"long_name": words, "units": "1", "random": count / dof}
     coordinates = {name: vectors[name] for name in ("replica", "hessian_time") if name in vectors.coords}
-    overlap = xr.DataArray(
-        (products**2).sum((-1, -2)) / count,
-        coordinates,
-        ("replica", "hessian_time", "other_time"),
-        attrs=about,
-    )
+    parts, axes = (products**2).sum((-1, -2)) / count, ("replica", "hessian_time", "other_time")
+    overlap = xr.DataArray(parts, coordinates, axes, attrs=about)
     times = dataset["hessian_time"]
     return overlap.assign_coords(other_time=("other_time", times.to_numpy(), dict(times.attrs)))

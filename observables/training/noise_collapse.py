@@ -163,11 +163,11 @@ def _judgement(msd: xr.DataArray, noise: xr.DataArray, groups: Sequence[CurveFam
         list(GROUPS), dims="regime", attrs={"long_name": "waiting times until t2, after t2"}
     )
     by_group = xr.DataArray(np.zeros(2), {"regime": regime}, ("regime",))
-    table = tabulate({n: (values[k], errors[k]) for k, n in enumerate(_ABOUT)}, by_group, _labels(_ABOUT))
+    table = tabulate({n: (values[k], errors[k]) for k, n in enumerate(_ABOUT)}, by_group, _ABOUT)
     by_lag = by_group.expand_dims(lag=msd["lag"], axis=1)
     spread = jackknife(lambda d, n: np.array([g.by_lag(_log_ratio(d, n)) for g in groups]), msd, noise)
     about = {"spread_by_lag": "spread of ln(msd/D) over the waiting times at each lag"}
-    return table.merge(tabulate({"spread_by_lag": spread}, by_lag, _labels(about)), compat="no_conflicts")
+    return table.merge(tabulate({"spread_by_lag": spread}, by_lag, about), compat="no_conflicts")
 
 
 def _local_exponent(msd: xr.DataArray, decades: float) -> xr.Dataset:
@@ -183,7 +183,7 @@ def _local_exponent(msd: xr.DataArray, decades: float) -> xr.Dataset:
 
     value, error = (np.where(full, part, np.nan) for part in jackknife(slope, msd))
     about = {"local_exponent": "local power d ln(msd)/d ln(lag)"}
-    return tabulate({"local_exponent": (value, error)}, mean, _labels(about))
+    return tabulate({"local_exponent": (value, error)}, mean, about)
 
 
 def _frozen_noise(table: xr.Dataset, attributes: Mapping[str, Any]) -> xr.Dataset:
@@ -229,7 +229,3 @@ def _both(dataset: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
     elif "replica" in noise.dims and "replica" not in msd.dims:
         noise = replica_mean(noise)
     return msd, noise
-
-
-def _labels(about: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    return {name: {"long_name": meaning} for name, meaning in about.items()}

@@ -89,15 +89,9 @@ def fit_ramp(x: Array, y: Array, weights: Array) -> Ramp | None:
     total = float(np.sum(weights * y**2))
     forward, backward = _Sums(x, y, weights), _Sums(-x[::-1], y[::-1], weights[::-1])
     end, begin, low, high, gain = _corner_at_point(backward)
-    tried = np.concatenate(
-        [
-            _corners_between(forward),
-            _corner_at_point(forward),
-            [-begin, -end, high, low, gain],
-            _corners_at_points(forward),
-        ],
-        axis=1,
-    )
+    mirrored = np.array([-begin, -end, high, low, gain])
+    kinds = (_corners_between(forward), _corner_at_point(forward), mirrored, _corners_at_points(forward))
+    tried = np.concatenate(kinds, axis=1)
     tried = tried[:, np.isfinite(tried).all(0) & (tried[2] > tried[3])]
     if not tried.shape[1]:
         return None

@@ -289,12 +289,8 @@ def _report(
 
 def _with_definitions(table: xr.Dataset, by: Array, ends: Array, settled: float) -> xr.Dataset:
     """Add t₁ and t₂ by every definition, their ranges, and how far samples agree on the knee."""
-    names = xr.DataArray(
-        list(DEFINITIONS),
-        dims="definition",
-        attrs={"long_name": "; ".join(map(": ".join, DEFINITIONS.items()))},
-    )
-    table = table.assign_coords(definition=names)
+    words = {"long_name": "; ".join(map(": ".join, DEFINITIONS.items()))}
+    table = table.assign_coords(definition=("definition", list(DEFINITIONS), words))
     for k, name in enumerate(("t1", "t2")):
         unit = table[name].attrs["units"]
         about = {"long_name": f"{name} by definition", "units": unit}

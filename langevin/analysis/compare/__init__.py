@@ -1,4 +1,4 @@
-"""Results side by side: any two files of the schema, or finite sizes extrapolated to N → ∞."""
+"""Results are set side by side: any two files of the schema, or finite sizes extrapolated to N → ∞."""
 
 from __future__ import annotations
 
@@ -6,13 +6,4 @@ from .limit import extrapolate
 from .pairwise import compare, pair
 from .results import Comparison, Difference, Extrapolation, Summary, table
 
-__all__ = [
-    "Comparison",
-    "Difference",
-    "Extrapolation",
-    "Summary",
-    "compare",
-    "extrapolate",
-    "pair",
-    "table",
-]
+__all__ = ["Comparison", "Difference", "Extrapolation", "Summary", "compare", "extrapolate", "pair", "table"]

@@ -26,18 +26,7 @@ def comparisons(
 ) -> list[Comparison]:
     """Compare the first of several results with each other one, or with the limit N → ∞ of all others.
 
-    Parameters
-    ----------
-    sources : sequence of path or Dataset
-    quantity, match, order
-        As for `compare` and `extrapolate`.
-    limit : bool
-        Extrapolate.
-
-    Raises
-    ------
-    UserError
-        If one is not the result of a single run, or there is nothing to compare.
+    Arguments and errors are those of `langevin.compare`; `limit` is what it calls `extrapolate`.
     """
     check_inputs("compare", sources, least=2)
     if order is not None and not limit:

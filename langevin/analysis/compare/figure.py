@@ -1,4 +1,4 @@
-"""The figure of a comparison: energies, two-time curves, and below each the difference in σ."""
+"""The figure of a comparison shows energies, two-time curves, and below each the difference in σ."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from matplotlib.ticker import SymmetricalLogLocator
 from langevin.observables.fits.curves import Aligned, MeasuredCurve, matching
 from langevin.observables.fits.extrapolation import POOR
 from langevin.observables.statistics import interval
-from langevin.plotting import BLUE, GREY, STYLE, VERMILION, unit_label
-from langevin.plotting.style import BLACK, LETTERS, PALETTE, as_written, legend_above
+from langevin.plotting import style
+from langevin.plotting.style import BLACK, BLUE, GREY, PALETTE, VERMILION, as_written
 
 from .files import Curves
 from .report import FAR, spread
@@ -63,7 +63,7 @@ def figure(comparisons: Sequence[Comparison]) -> Figure:
     ]
     names = (["energy"] if energy else []) + ([quantity] if quantity else [])
     columns = len(names) + bool(fitted)
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(style.STYLE):
         drawn = Figure(figsize=(max(WIDTH * columns, 4.4), 4.8), layout="constrained")
         grid = drawn.add_gridspec(2, columns, height_ratios=(3, 1.1))
         for k, name in enumerate(names):
@@ -96,7 +96,7 @@ def _name_files(drawn: Figure, comparisons: Sequence[Comparison]) -> None:
         handles.append(Line2D([], [], color=colour, marker=marker, ms=3.5, lw=1.2))
         names.append(f"{comparison.letter}: {comparison.b.label}")
     fits = [f for c in comparisons for f in c.fits if f.quantity == "energy"][:1]
-    room = round(LETTERS * drawn.get_figwidth()) // (2 if fits else 1) - 8
+    room = round(style.LETTERS * drawn.get_figwidth()) // (2 if fits else 1) - 8
     wrapped = ["\n".join(textwrap.wrap(_whole(name), room)) for name in names]
     drawn.legend(handles, [as_written(name) for name in wrapped], loc="outside upper left")
     for f in fits:
@@ -222,7 +222,7 @@ def _draw_differences(ax: Axes, comparisons: Sequence[Comparison], name: str) ->
 def _name_times(ax: Axes, comparisons: Sequence[Comparison], name: str) -> None:
     """Name the axis of time or lag, with its unit, or that there are several."""
     units = list(dict.fromkeys(u for c in comparisons for u in (c.a.time_unit, c.b.time_unit) if u))
-    unit = f" ({unit_label(units[0])})" if len(units) == 1 and units[0] != "1" else ""
+    unit = f" ({style.unit_label(units[0])})" if len(units) == 1 and units[0] != "1" else ""
     unit = " (in each file's unit)" if len(units) > 1 else unit
     ax.set(xscale="log", xlabel=("time $t$" if name == "energy" else "lag $t$") + unit)
 
@@ -230,7 +230,9 @@ def _name_times(ax: Axes, comparisons: Sequence[Comparison], name: str) -> None:
 def _other_axis(ax: Axes, comparisons: Sequence[Comparison], name: str) -> Axes:
     """Name the axis, and make a second one where a file means something else by the name."""
     own = comparisons[0].a
-    ax.set_ylabel(_axis(own, name, _first_meaning(comparisons, name)))
+    # What the first file that means the same as A by the name calls it, where A does not say.
+    said = (c.b.meanings[name] for c in comparisons if name in c.b.meanings and c.alike(name))
+    ax.set_ylabel(_axis(own, name, next(said, "")))
     others = [(k, c) for k, c in enumerate(comparisons) if c.of(name) and not c.alike(name)]
     if not others:
         return ax
@@ -259,8 +261,8 @@ def _draw_fits(ax: Axes, f: Extrapolation, points: Aligned) -> None:
         powers = fine[:, None] ** np.arange(f.order + 1)
         chance = float(f.fit.probability[j])
         said = f" (p = {chance:.2g})" if np.isfinite(chance) else ""
-        style = ":" if chance < POOR else "-"
-        ax.plot(fine, powers @ f.fit.coefficients[: f.order + 1, j] - zero, color=colour, lw=1, ls=style)
+        dashes = ":" if chance < POOR else "-"
+        ax.plot(fine, powers @ f.fit.coefficients[: f.order + 1, j] - zero, color=colour, lw=1, ls=dashes)
         look: Any = {"color": colour, "marker": marker, "ms": 4, "ls": "", "capsize": 2}
         label = f"{f.x[j]:.3g}{said}"
         ax.errorbar(1 / f.sizes, values[:, j] - zero, reaches[:, j], label=label, **look)
@@ -274,7 +276,7 @@ def _draw_fits(ax: Axes, f: Extrapolation, points: Aligned) -> None:
     )
     ax.axvline(0, color=GREY, lw=0.8, ls=":")
     ax.set_xlim(-0.14 / f.sizes.min(), fine[-1])
-    legend_above(ax, rows=2)
+    style.legend_above(ax, rows=2)
     if (legend := ax.get_legend()) is not None:
         legend.set_title("time $t$ (open: limit)", prop=FontProperties(size=8))
 
@@ -306,13 +308,8 @@ def _whole(label: str) -> str:
 def _axis(curves: Curves, name: str, meaning: str) -> str:
     """Return what a file calls the quantity, or `meaning` where it does not say, with its symbol."""
     said = curves.meanings.get(name, "") or meaning
-    label = unit_label("\n".join(textwrap.wrap(said or name, 26)))
+    label = style.unit_label("\n".join(textwrap.wrap(said or name, 26)))
     return f"{label} {curves.symbols.get(name, SYMBOLS.get(name, ''))}".strip()
-
-
-def _first_meaning(comparisons: Sequence[Comparison], name: str) -> str:
-    """Return what the first file that means the same as A by the name calls it."""
-    return next((c.b.meanings[name] for c in comparisons if name in c.b.meanings and c.alike(name)), "")
 
 
 def _look(k: int) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""What a comparison takes from a result file: its curves, its name, its size, its settings."""
+"""A comparison takes from a result file its curves, its name, its size, its settings."""
 
 from __future__ import annotations
 
@@ -29,9 +29,6 @@ LONGEST = 90
 #: The key of the time step.
 STEP = ("dynamics", "dt")
 
-#: Attributes that make an `Identity`, and what is taken where there is none.
-_IDENTITY = {"long_name": "", "units": "1", "kind": ""}
-
 #: Below so many independent values an error bar is itself uncertain by more than a quarter.
 FEW = 10
 
@@ -50,7 +47,6 @@ class Curves:
 
     Attributes
     ----------
-    label : str
     energy : MeasuredCurve or None
         None if there is no finite one.
     two_time : dict of float to MeasuredCurve
@@ -91,10 +87,7 @@ class Curves:
 def curves(dataset: xr.Dataset, quantity: str | None, label: str) -> Curves:
     """Take the energy and, by waiting time, a two-time observable out of a dataset.
 
-    Raises
-    ------
-    UserError
-        If times are negative or stand there twice.
+    UserError if times are negative or stand there twice.
     """
     energy = _curve(dataset, "energy", "time") if has(dataset, "energy", *ONE_TIME) else None
     two_time, unreached = {}, []
@@ -117,8 +110,8 @@ def curves(dataset: xr.Dataset, quantity: str | None, label: str) -> Curves:
 
 def identity(values: xr.DataArray) -> Identity:
     """Return what a file says of a variable."""
-    about = (str(values.attrs.get(name, default)) for name, default in _IDENTITY.items())
-    return Identity(*about)
+    about = (("long_name", ""), ("units", "1"), ("kind", ""))
+    return Identity(*(str(values.attrs.get(name, default)) for name, default in about))
 
 
 def _meaning(values: xr.DataArray) -> str:

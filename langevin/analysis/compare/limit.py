@@ -1,4 +1,4 @@
-"""The limit N → ∞ of several sizes, and dt → 0 of several steps, and how far it lies from a reference."""
+"""Several sizes have a limit N → ∞, several steps dt → 0, which are set against a reference here."""
 
 from __future__ import annotations
 
@@ -130,9 +130,7 @@ def _sorted_by_size(datasets: Sequence[xr.Dataset]) -> tuple[xr.Dataset, list[xr
             "--extrapolate needs one reference, a file without system.n, and several with it; "
             f"without it are {len(without)}{named}"
         )
-    pairs = sorted(
-        ((n, k) for k, n in enumerate(sizes) if n is not None),
-    )
+    pairs = sorted(((n, k) for k, n in enumerate(sizes) if n is not None))
     return without[0], [datasets[k] for _, k in pairs], np.array([n for n, _ in pairs], dtype=float)
 
 

@@ -1,4 +1,4 @@
-"""Differences between two results in units of their standard error."""
+"""Two results differ by so many of their standard errors."""
 
 from __future__ import annotations
 
@@ -42,10 +42,6 @@ def compare(
         Names of the two; default: their titles or file names.
     letter : str
         What `b` is called in notes and tables, where there are several beside one `a`.
-
-    Returns
-    -------
-    Comparison
 
     Raises
     ------

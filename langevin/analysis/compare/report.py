@@ -1,4 +1,4 @@
-"""A comparison as text for the terminal, and as a CSV file."""
+"""A comparison is printed for the terminal, and written as a CSV file."""
 
 from __future__ import annotations
 
@@ -91,7 +91,8 @@ def _row(difference: Difference, k: int, alike: bool) -> str:
     cells += "".join(f"{cell:>14}" for cell in marked)
     if not alike:
         return cells
-    z = f"{_z(p.z[k]):>11}{_chance(p.probability[k]):>9}"
+    z = f"{p.z[k]:+.2f}" if math.isfinite(p.z[k]) else ""
+    z = f"{z:>11}{_chance(p.probability[k]):>9}"
     return cells + f"{_plus_minus(p.difference[k], p.sigma[k]):>24}{z}"
 
 
@@ -103,10 +104,6 @@ def _plus_minus(difference: float, sigma: float) -> str:
     if digits > 8:
         return f"{difference:+.1e} ± {sigma:.1e}"
     return f"{difference:+.{digits}f} ± {sigma:.{digits}f}"
-
-
-def _z(z: float) -> str:
-    return f"{z:+.2f}" if math.isfinite(z) else ""
 
 
 def _chance(p: float) -> str:

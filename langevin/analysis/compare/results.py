@@ -1,4 +1,4 @@
-"""What a comparison holds: differences, their summary, and one table of all of them."""
+"""A comparison holds differences, their summary, and one table of all of them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ class Difference(NamedTuple):
 
     Attributes
     ----------
-    quantity : str
     waiting : (float, float) or None
         Waiting time t_w in A and in B; None for the energy.
     points : Aligned
@@ -80,8 +79,6 @@ class Extrapolation(NamedTuple):
 
     Attributes
     ----------
-    quantity : str
-    waiting : float or None
     x : ndarray, shape (points,)
     sizes : ndarray, shape (files,)
     values, errors, degrees : ndarray, shape (files, points)
@@ -121,7 +118,6 @@ class Comparison:
 
     Attributes
     ----------
-    a, b : Curves
     quantity : str or None
         The two-time observable; None if there is none.
     differences : list of Difference
@@ -166,7 +162,6 @@ def summarise(differences: Sequence[Difference], alike: bool = True) -> Summary:
 
     Parameters
     ----------
-    differences : sequence of Difference
     alike : bool
         Whether A and B are one quantity; if not, there is no z.
     """

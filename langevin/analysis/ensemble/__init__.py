@@ -1,4 +1,4 @@
-"""Members of ensembles from stored runs, and what the ensembles are worth (`langevin ensemble`)."""
+"""Members of ensembles come from stored runs, and are judged together (`langevin ensemble`)."""
 
 from __future__ import annotations
 

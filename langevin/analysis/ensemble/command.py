@@ -22,31 +22,7 @@ def ensembles(
     threads: int | None = None,
     progress: bool = False,
 ) -> xr.Dataset:
-    """Return what ensembles of the members of files are worth; each file is a method.
-
-    Parameters
-    ----------
-    paths : sequence of path
-        Results of networks: of one system, one data set.
-    size : int, optional
-        Replicas K of a repetition, which spend K budgets together (default: 3, or as many as there are).
-    budget : float, optional
-        Steps B of one budget (default: those of a run that gives a single member, else of the longest).
-    threads : int, optional
-        Processors to use (default: all that this process may).
-    progress : bool
-        Show a progress bar.
-
-    Returns
-    -------
-    Dataset
-        Dimensions method, repetition, member, budget, group, rate_point (docs/ensembles.md).
-
-    Raises
-    ------
-    UserError
-        Before anything is evaluated, as far as the files show it.
-    """
+    """Return what ensembles of the members of files are worth; arguments are those of `langevin.ensemble`."""
     if budget is not None and not budget > 0:
         raise UserError(f"--budget {budget:g}: must be > 0 steps")
     check_inputs("ensemble", paths)

@@ -1,4 +1,4 @@
-"""Members one after the other: what each is worth, what the ensembles are that it joins, how far it is.
+"""Members are evaluated one after the other: their errors, those of ensembles they join, their distances.
 
 Of the members of a replica the weights are averaged, too: w̄ = (1/m) Σ_j w_j, a single network, which costs at
 test time what one does (stochastic weight averaging; Izmailov, Podoprikhin, Garipov et al., UAI 2018,
@@ -29,17 +29,20 @@ from langevin.results.open import open_result
 
 from .members import Method
 
-#: What is known of every member, (repetition, member) each.
-OF_MEMBERS = (
-    "member_error",
-    "member_loss",
-    "run_error",
-    "run_loss",
-    "ensemble_error",
-    "ensemble_loss",
-    "distance_from_start",
-    "distance_from_first",
-)
+#: A loss of ensembles.
+MEAN_LOSS = "negative log-likelihood of the mean class probabilities"
+
+#: What is known of every member, (repetition, member) each → its meaning.
+OF_MEMBERS = {
+    "member_error": "test error of each member",
+    "member_loss": "mean test loss of each member",
+    "run_error": "test error of the ensemble of the members of one replica so far",
+    "run_loss": f"{MEAN_LOSS}, members of one replica so far",
+    "ensemble_error": "test error of the ensemble of the members of a repetition so far",
+    "ensemble_loss": f"{MEAN_LOSS}, members of a repetition so far",
+    "distance_from_start": "Euclidean distance of the weights from those the replica began with",
+    "distance_from_first": "Euclidean distance of the weights from the repetition's first member",
+}
 
 
 @dataclass
@@ -48,7 +51,6 @@ class Evaluated:
 
     Attributes
     ----------
-    method : Method
     size : int
         Replicas K of a repetition.
     times : ndarray, shape (m,)
@@ -65,7 +67,6 @@ class Evaluated:
         position.
     data : str
         What identifies the data.
-    device : str
     about : mapping
         What the system says of all that it evaluates, as attributes.
     """
@@ -103,12 +104,10 @@ def evaluate(
 
     Parameters
     ----------
-    method : Method
     size : int
         Replicas of a repetition.
     times : ndarray, shape (m,)
         Times of the members that count.
-    threads : int, optional
     tick : callable
         Called after each member.
 

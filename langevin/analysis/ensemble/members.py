@@ -1,4 +1,4 @@
-"""Which configurations of a file are the members of ensembles, and what each of them cost.
+"""Some configurations of a file are members of ensembles, and each of them has a cost.
 
 A run whose learning rate goes through cycles collects members: its snapshots where a cycle of the schedule
 gives one away. Of any other run the last stored configuration is the only member. Either way a replica is one
@@ -37,10 +37,8 @@ class Method:
     ----------
     name : str
         What figures and tables call it.
-    path : Path
     dataset : Dataset
         The file, open.
-    settings : Settings
     times : ndarray, shape (members,)
         Times of the run at which a replica gives a member.
     cyclic : bool
@@ -81,10 +79,7 @@ class Method:
     def configuration(self, time: float, position: int) -> Array:
         """Return the configuration of one replica at a stored time, shape (dof,).
 
-        Raises
-        ------
-        UserError
-            If the run did not come so far.
+        UserError if the run did not come so far.
         """
         stored = configurations.frame(self.dataset, time)
         if stored is not None:
@@ -101,10 +96,7 @@ class Method:
     def verify(self, system: System, time: float) -> None:
         """Make sure that a system is what left the configurations of a stored time.
 
-        Raises
-        ------
-        UserError
-            If one of them has another energy there than in the file.
+        UserError if one of them has another energy there than in the file.
         """
         stored = configurations.beside(self.dataset, time)
         if stored is not None and isinstance(system, StandsBeside):
@@ -139,14 +131,10 @@ def method(path: Path, dataset: xr.Dataset, name: str) -> Method:
             f"{path}: its replicas live in {samples.size} quenched samples; allowed: 1, for members of an "
             "ensemble learn from the same data (ensemble.samples = 1)"
         )
-    collected = _collected(settings)
+    # When the schedule of the learning rate gives a member away.
+    collected = np.asarray(settings.dynamics.collected(), dtype=float)
     times = _stored(path, dataset, collected)
     return Method(name, path, dataset, settings, times, collected.size > 0)
-
-
-def _collected(settings: Settings) -> Array:
-    """Return the times at which the schedule of the learning rate gives a member away."""
-    return np.asarray(settings.dynamics.collected(), dtype=float)
 
 
 def _stored(path: Path, dataset: xr.Dataset, collected: Array) -> Array:
@@ -206,13 +194,7 @@ def budget_of(methods: Sequence[Method], given: float | None) -> float:
 
 
 def affordable(method: Method, budget: float) -> Array:
-    """Return the times of the members that one budget buys.
-
-    Raises
-    ------
-    UserError
-        If there is none.
-    """
+    """Return the times of the members that one budget buys; UserError if there is none."""
     bought = method.times[method.cost <= budget * (1 + ROUNDING)]
     if not bought.size:
         raise UserError(
@@ -225,10 +207,7 @@ def affordable(method: Method, budget: float) -> Array:
 def pooled(methods: Iterable[Method], size: int | None) -> dict[str, int]:
     """Return how many replicas of each method make one repetition, by the method's name.
 
-    Raises
-    ------
-    UserError
-        If a file has fewer than were asked for.
+    UserError if a file has fewer than were asked for.
     """
     sizes = {}
     for method in methods:

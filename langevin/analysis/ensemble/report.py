@@ -1,4 +1,4 @@
-"""The table of errors at one, two, three budgets: as text, and as CSV."""
+"""The table of errors at one, two, three budgets is written as text, and as CSV."""
 
 from __future__ import annotations
 

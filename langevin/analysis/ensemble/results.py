@@ -1,4 +1,4 @@
-"""What was evaluated → a dataset, and its file."""
+"""Evaluated ensembles become a dataset."""
 
 from __future__ import annotations
 
@@ -13,25 +13,11 @@ from langevin.files import provenance
 from langevin.observables.ensembles import Mean, mean
 from langevin.version import __version__
 
-from .evaluation import Evaluated
+from .evaluation import MEAN_LOSS, OF_MEMBERS, Evaluated
 from .members import Method
 
 #: Points of the curve of a learning rate.
 RATE_POINTS = 401
-
-_MEAN_LOSS = "negative log-likelihood of the mean class probabilities"
-
-#: Variable (method, repetition, member) → long_name, units.
-_MEMBERS = {
-    "member_error": ("test error of each member", "1"),
-    "member_loss": ("mean test loss of each member", "1"),
-    "run_error": ("test error of the ensemble of the members of one replica so far", "1"),
-    "run_loss": (f"{_MEAN_LOSS}, members of one replica so far", "1"),
-    "ensemble_error": ("test error of the ensemble of the members of a repetition so far", "1"),
-    "ensemble_loss": (f"{_MEAN_LOSS}, members of a repetition so far", "1"),
-    "distance_from_start": ("Euclidean distance of the weights from those the replica began with", "1"),
-    "distance_from_first": ("Euclidean distance of the weights from the repetition's first member", "1"),
-}
 
 
 def dataset(evaluated: Sequence[Evaluated], budget: float) -> xr.Dataset:
@@ -39,7 +25,6 @@ def dataset(evaluated: Sequence[Evaluated], budget: float) -> xr.Dataset:
 
     Parameters
     ----------
-    evaluated : sequence of Evaluated
     budget : float
         Steps B of one budget.
 
@@ -48,24 +33,28 @@ def dataset(evaluated: Sequence[Evaluated], budget: float) -> xr.Dataset:
     Dataset
         Dimensions method, repetition, member, budget, group and rate_point; NaN where a method has fewer.
     """
-    ensembles = xr.Dataset()
-    ensembles["method"] = _named(
-        "method", np.array([e.method.name for e in evaluated], dtype=object), "method"
-    )
     pooled = max(e.size * e.times.size for e in evaluated)
-    ensembles["member"] = _named(
-        "member", np.arange(1, pooled + 1), "place in the order in which members join"
-    )
-    sizes = np.arange(1, max(e.size for e in evaluated) + 1)
-    ensembles["budget"] = _named("budget", sizes, "budgets spent, which is replicas pooled")
-    own = ("method", "member")
-    ensembles["run"] = _padded(own, [np.repeat(np.arange(e.size), e.times.size) for e in evaluated])
-    ensembles["run"].attrs = {"long_name": "place of the member's replica in the repetition", "units": "1"}
-    ensembles["cost"] = _padded(own, [_costs(e, budget) for e in evaluated])
-    ensembles["cost"].attrs = {
-        "long_name": "steps spent when the member joins, a budget for every replica before",
-        "units": "steps",
+    labels = {
+        "method": (np.array([e.method.name for e in evaluated], dtype=object), "method"),
+        "member": (np.arange(1, pooled + 1), "place in the order in which members join"),
+        "budget": (
+            np.arange(1, max(e.size for e in evaluated) + 1),
+            "budgets spent, which is replicas pooled",
+        ),
     }
+    ensembles = xr.Dataset()
+    for dim, (values, meaning) in labels.items():
+        ensembles[dim] = (dim, values, {"long_name": meaning, "units": "1"})
+    own = ("method", "member")
+    runs = [np.repeat(np.arange(e.size), e.times.size) for e in evaluated]
+    _add(ensembles, "run", own, runs, "place of the member's replica in the repetition")
+    words = "steps spent when the member joins, a budget for every replica before"
+    within = [e.method.before + e.times for e in evaluated]
+    costs = [
+        np.concatenate([k * budget + w for k in range(e.size)])
+        for e, w in zip(evaluated, within, strict=True)
+    ]
+    _add(ensembles, "cost", own, costs, words, "steps")
     _add_members(ensembles, evaluated)
     _add_budgets(ensembles, evaluated)
     _add_rates(ensembles, [e.method for e in evaluated])
@@ -73,45 +62,38 @@ def dataset(evaluated: Sequence[Evaluated], budget: float) -> xr.Dataset:
     return ensembles
 
 
-def _named(dim: str, values: Any, meaning: str) -> xr.DataArray:
-    return xr.DataArray(values, dims=dim, attrs={"long_name": meaning, "units": "1"})
-
-
-def _padded(dims: tuple[str, ...], parts: Sequence[Any]) -> xr.DataArray:
-    """Stack arrays along the first of `dims`, with NaN behind the shorter ones."""
+def _add(
+    ensembles: xr.Dataset,
+    name: str,
+    dims: tuple[str, ...],
+    parts: Sequence[Any],
+    meaning: str,
+    unit: str = "1",
+) -> None:
+    """Add a variable, its parts stacked along the first of `dims`, with NaN behind the shorter ones."""
     arrays = [np.asarray(part, dtype=float) for part in parts]
     shape = np.max([a.shape for a in arrays], axis=0)
     whole = np.full((len(arrays), *shape), np.nan)
     for place, array in zip(whole, arrays, strict=True):
         place[tuple(slice(n) for n in array.shape)] = array
-    return xr.DataArray(whole, dims=dims)
-
-
-def _costs(evaluated: Evaluated, budget: float) -> Array:
-    within = evaluated.method.before + evaluated.times
-    return np.concatenate([run * budget + within for run in range(evaluated.size)])
+    ensembles[name] = (dims, whole, {"long_name": meaning, "units": unit})
 
 
 def _add_members(ensembles: xr.Dataset, evaluated: Sequence[Evaluated]) -> None:
-    for name, (meaning, units) in _MEMBERS.items():
-        ensembles[name] = _padded(("method", "repetition", "member"), [e.members[name] for e in evaluated])
-        ensembles[name].attrs = {"long_name": meaning, "units": units}
+    for name, meaning in OF_MEMBERS.items():
+        _add(
+            ensembles, name, ("method", "repetition", "member"), [e.members[name] for e in evaluated], meaning
+        )
     dof = xr.DataArray([float(e.dof) for e in evaluated], dims="method")
     for name in ("distance_from_start", "distance_from_first"):
         meaning = ensembles[name].attrs["long_name"].replace("Euclidean", "root mean square")
         ensembles[f"rms_{name}"] = ensembles[name] / np.sqrt(dof)
         ensembles[f"rms_{name}"].attrs = {"long_name": f"{meaning}, per weight", "units": "1"}
     dims = ("method", "repetition", "member", "other_member")
-    ensembles["disagreement"] = _padded(dims, [e.disagreement for e in evaluated])
-    ensembles["disagreement"].attrs = {
-        "long_name": "part of the test examples that two members classify differently",
-        "units": "1",
-    }
-    ensembles["normalised_disagreement"] = _padded(dims, [e.normalised for e in evaluated])
-    ensembles["normalised_disagreement"].attrs = {
-        "long_name": "disagreement of two members over the mean of their test errors",
-        "units": "1",
-    }
+    words = "part of the test examples that two members classify differently"
+    _add(ensembles, "disagreement", dims, [e.disagreement for e in evaluated], words)
+    words = "disagreement of two members over the mean of their test errors"
+    _add(ensembles, "normalised_disagreement", dims, [e.normalised for e in evaluated], words)
 
 
 def _add_budgets(ensembles: xr.Dataset, evaluated: Sequence[Evaluated]) -> None:
@@ -122,7 +104,7 @@ def _add_budgets(ensembles: xr.Dataset, evaluated: Sequence[Evaluated]) -> None:
         whose = (
             "of k replicas" if name == "budget" else "of k networks with averaged weights, of a replica each"
         )
-        for kind, what in (("error", "test error of the ensemble"), ("loss", _MEAN_LOSS)):
+        for kind, what in (("error", "test error of the ensemble"), ("loss", MEAN_LOSS)):
             groups = [[np.asarray(v.get((kind, int(k)), [])) for k in sizes] for v in values]
             means = _add_groups(ensembles, f"{name}_{kind}", f"{what} {whose}", groups)
             if (name, kind) == ("budget", "error"):
@@ -160,10 +142,9 @@ def _add_rates(ensembles: xr.Dataset, methods: Sequence[Method]) -> None:
         steps.append(np.unique(points[(points >= 0) & (points <= last)]))
     rates = [m.settings.dynamics.rates.rates(s) for m, s in zip(methods, steps, strict=True)]
     dims = ("method", "rate_point")
-    ensembles["rate_cost"] = _padded(dims, [m.before + s + 1 for m, s in zip(methods, steps, strict=True)])
-    ensembles["rate_cost"].attrs = {"long_name": "steps spent after a step of a replica", "units": "steps"}
-    ensembles["learning_rate"] = _padded(dims, rates)
-    ensembles["learning_rate"].attrs = {"long_name": "learning rate of this step", "units": "1"}
+    costs = [m.before + s + 1 for m, s in zip(methods, steps, strict=True)]
+    _add(ensembles, "rate_cost", dims, costs, "steps spent after a step of a replica", "steps")
+    _add(ensembles, "learning_rate", dims, rates, "learning rate of this step")
 
 
 def _attributes(evaluated: Sequence[Evaluated], budget: float) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Planes through stored configurations: the landscape on them, curves and trajectories projected onto them.
+"""Planes go through stored configurations; they show the landscape, projected curves and trajectories.
 
 The geometry is `langevin.observables.landscape.planes`; the figure, `langevin.plotting.plane`.
 """

@@ -25,9 +25,9 @@ from ..shell import Output, figure
 from ..shell import result as stored
 from . import curve_file, random_plane, result
 from .curve_file import StoredCurve
-from .landscape import Landscape, require_same_disorder, survey
-from .points import Point, Trail, position, three, trajectory
-from .request import Request
+from .landscape import RunLandscape, require_same_disorder, survey
+from .points import StoredPoint, Trail, position, three, trajectory
+from .request import PlaneRequest
 from .result import Projected
 
 
@@ -37,10 +37,9 @@ class Subject:
 
     Attributes
     ----------
-    plane : Plane
-    owner : Point
+    owner : StoredPoint
         A configuration of the run whose system and disorder count.
-    points : list of Point
+    points : list of StoredPoint
         Through which it goes; none of principal components. Of a curve, control points.
     trajectories, curves : list of Trail
     explained : ndarray or None
@@ -48,14 +47,14 @@ class Subject:
     """
 
     plane: Plane
-    owner: Point
-    points: list[Point]
+    owner: StoredPoint
+    points: list[StoredPoint]
     trajectories: list[Trail]
     curves: list[Trail]
     explained: Array | None = None
 
 
-def evaluate(request: Request) -> xr.Dataset:
+def evaluate(request: PlaneRequest) -> xr.Dataset:
     """Return the plane that was asked for, as it is stored.
 
     Raises
@@ -65,92 +64,8 @@ def evaluate(request: Request) -> xr.Dataset:
     Interrupted
         By Ctrl-C or another signal.
     """
-    return _evaluated(subject(request), request)
-
-
-def outputs(output: Path | None) -> list[Output]:
-    """Return the outputs of a plane: the result, and the figure beside it."""
-    return [stored(output), figure(output.with_suffix(".png"))] if output else []
-
-
-def subject(request: Request) -> Subject:
-    """Read what is asked for, and make sure that it fits together.
-
-    Raises
-    ------
-    UserError
-        If it does not.
-    """
-    curves = [curve_file.read(path, request.replica).trail for path in request.curve]
-    trails = [trajectory(path, request.replica) for path in request.trajectory]
-    if request.random:
-        return _random(request)
-    if request.principal is not None:
-        return _principal(request, trails, curves)
-    curve = _own_curve(request)
-    if curve is not None:
-        points, owner = curve.points(), curve.owner
-        curves.insert(0, curve.trail)
-    else:
-        points = three(request.files, request.replica, request.replicas, request.time)
-        owner = points[0]
-    for point in points:
-        _require_fit(owner, point.run.settings, point.x.size, point.said)
-    _require_trails(owner, [*trails, *curves])
-    try:
-        plane = planes.through(np.stack([point.x for point in points]))
-    except ValueError as error:
-        raise UserError(f"plane through {', '.join(point.said for point in points)}: {error}") from None
-    return Subject(plane, owner, points, trails, curves)
-
-
-def _own_curve(request: Request) -> StoredCurve | None:
-    """Return the curve that gives the points, if the one file holds a curve."""
-    if len(request.files) != 1:
-        return None
-    path = request.files[0]
-    with open_result(path) as dataset:
-        if not has_curve(dataset):
-            return None
-    if request.replicas is not None or request.time is not None:
-        raise UserError(f"{path}: a curve gives its points itself; allowed without --replicas and --time")
-    return curve_file.read(path, request.replica)
-
-
-def _random(request: Request) -> Subject:
-    point = random_plane.origin(request)
-    # Its directions follow from the system, which nobody has built yet.
-    return Subject(Plane(point.x, np.zeros((2, point.x.size))), point, [point], [], [])
-
-
-def _principal(request: Request, trails: list[Trail], curves: list[Trail]) -> Subject:
-    path = request.principal
-    assert path is not None
-    if request.files or request.replicas is not None or request.time is not None:
-        raise UserError("--principal: allowed without FILES, --replicas and --time; it makes the plane alone")
-    trail = trajectory(path, request.replica)
-    run = configurations.read(path, float(trail.at[-1]))
-    owner = Point(trail.name, run, position(run.replica, request.replica, path))
-    _require_trails(owner, [*trails, *curves])
-    try:
-        plane, explained = planes.principal(trail.x)
-    except ValueError as error:
-        raise UserError(f"--principal {path}: {error}") from None
-    return Subject(plane, owner, [], [trail, *trails], curves, explained)
-
-
-def _require_trails(owner: Point, trails: list[Trail]) -> None:
-    for trail in trails:
-        _require_fit(owner, trail.settings, trail.x.shape[1], trail.source)
-
-
-def _require_fit(owner: Point, settings: Any, dof: int, name: str) -> None:
-    require_same_system(owner.run.settings, settings, (owner.said, name), (owner.x.size, dof))
-
-
-def _evaluated(asked: Subject, request: Request) -> xr.Dataset:
-    """Evaluate the landscape on the grid and at the points, and return the result as it is stored."""
-    landscape = Landscape(asked.owner, request.threads)
+    asked = subject(request)
+    landscape = RunLandscape(asked.owner, request.threads)
     for point in asked.points:
         require_same_disorder(landscape, asked.owner, point, request.threads)
     about = landscape.system.attributes()
@@ -184,10 +99,78 @@ def _evaluated(asked: Subject, request: Request) -> xr.Dataset:
     variables |= _points(asked, own, landscape, about)
     for kind, projected in trails.items():
         variables |= result.trail_variables(kind, projected)
-    attributes = _attributes(asked, landscape, space)
+    whole = result.assembled(variables, _attributes(asked, landscape, space), about)
+    return random_plane.finished(whole, request) if request.random else whole
+
+
+def outputs(output: Path | None) -> list[Output]:
+    """Return the outputs of a plane: the result, and the figure beside it."""
+    return [stored(output), figure(output.with_suffix(".png"))] if output else []
+
+
+def subject(request: PlaneRequest) -> Subject:
+    """Read what is asked for, and make sure that it fits together; UserError if it does not."""
+    curves = [curve_file.read(path, request.replica).trail for path in request.curve]
+    trails = [trajectory(path, request.replica) for path in request.trajectory]
     if request.random:
-        return random_plane.finished(result.assembled(variables, attributes, about), request)
-    return result.assembled(variables, attributes, about)
+        point = random_plane.origin(request)
+        # Its directions follow from the system, which nobody has built yet.
+        return Subject(Plane(point.x, np.zeros((2, point.x.size))), point, [point], [], [])
+    if request.principal is not None:
+        return _principal(request, trails, curves)
+    curve = _own_curve(request)
+    if curve is not None:
+        points, owner = curve.points(), curve.owner
+        curves.insert(0, curve.trail)
+    else:
+        points = three(request.files, request.replica, request.replicas, request.time)
+        owner = points[0]
+    for point in points:
+        _require_fit(owner, point.run.settings, point.x.size, point.said)
+    _require_trails(owner, [*trails, *curves])
+    try:
+        plane = planes.through(np.stack([point.x for point in points]))
+    except ValueError as error:
+        raise UserError(f"plane through {', '.join(point.said for point in points)}: {error}") from None
+    return Subject(plane, owner, points, trails, curves)
+
+
+def _own_curve(request: PlaneRequest) -> StoredCurve | None:
+    """Return the curve that gives the points, if the one file holds a curve."""
+    if len(request.files) != 1:
+        return None
+    path = request.files[0]
+    with open_result(path) as dataset:
+        if not has_curve(dataset):
+            return None
+    if request.replicas is not None or request.time is not None:
+        raise UserError(f"{path}: a curve gives its points itself; allowed without --replicas and --time")
+    return curve_file.read(path, request.replica)
+
+
+def _principal(request: PlaneRequest, trails: list[Trail], curves: list[Trail]) -> Subject:
+    path = request.principal
+    assert path is not None
+    if request.files or request.replicas is not None or request.time is not None:
+        raise UserError("--principal: allowed without FILES, --replicas and --time; it makes the plane alone")
+    trail = trajectory(path, request.replica)
+    run = configurations.read(path, float(trail.at[-1]))
+    owner = StoredPoint(trail.name, run, position(run.replica, request.replica, path))
+    _require_trails(owner, [*trails, *curves])
+    try:
+        plane, explained = planes.principal(trail.x)
+    except ValueError as error:
+        raise UserError(f"--principal {path}: {error}") from None
+    return Subject(plane, owner, [], [trail, *trails], curves, explained)
+
+
+def _require_trails(owner: StoredPoint, trails: list[Trail]) -> None:
+    for trail in trails:
+        _require_fit(owner, trail.settings, trail.x.shape[1], trail.source)
+
+
+def _require_fit(owner: StoredPoint, settings: Any, dof: int, name: str) -> None:
+    require_same_system(owner.run.settings, settings, (owner.said, name), (owner.x.size, dof))
 
 
 def _own_points(asked: Subject) -> Array:
@@ -196,7 +179,7 @@ def _own_points(asked: Subject) -> Array:
 
 
 def _axes(
-    asked: Subject, own: Array, trails: Mapping[str, list[Projected]], request: Request
+    asked: Subject, own: Array, trails: Mapping[str, list[Projected]], request: PlaneRequest
 ) -> tuple[Array, Array]:
     seen = [own]
     if asked.explained is not None:
@@ -212,25 +195,25 @@ def _axes(
 
 
 def _axis_variables(x: Array, y: Array, explained: Array | None) -> dict[str, result.Variable]:
-    unit = {"units": "1", "comment": "Euclidean distance in the space of configurations"}
+    comment = "Euclidean distance in the space of configurations"
     if explained is None:
         words = ["distance along u = B − A", "distance along v, C − A less its part along u"]
     else:
         words = [f"distance along principal component {k}" for k in (1, 2)]
-    variables: dict[str, result.Variable] = {
-        name: ((name,), values, {"long_name": word, **unit})
+    variables = {
+        name: result.number((name,), values, word, comment=comment)
         for name, values, word in zip("xy", (x, y), words, strict=True)
     }
     if explained is not None:
-        name = "part of the trajectory's variance along the principal component"
-        variables["explained_variance"] = ("component",), explained, {"long_name": name, "units": "1"}
+        meaning = "part of the trajectory's variance along the principal component"
+        variables["explained_variance"] = result.number(("component",), explained, meaning)
         count = np.arange(1, explained.size + 1)
         variables["component"] = ("component",), count, {"long_name": "principal component"}
     return variables
 
 
 def _points(
-    asked: Subject, own: Array, landscape: Landscape, about: Mapping[str, Any]
+    asked: Subject, own: Array, landscape: RunLandscape, about: Mapping[str, Any]
 ) -> dict[str, result.Variable]:
     raw = _own_points(asked)
     parts = [landscape.values(x[None] if asked.points else landscape.constrain(x[None])) for x in raw]
@@ -240,9 +223,9 @@ def _points(
     if asked.points:
         variables |= result.origin_variables(asked.points)
         sides = np.linalg.norm(raw[:, None] - raw, axis=2)
-        words = {"long_name": "distance between the points", "units": "1"}
-        variables["point_distance"] = ("point", "other_point"), sides, words
-        about = {"long_name": "point that the plane is variables from"}
+        pairs = ("point", "other_point")
+        variables["point_distance"] = result.number(pairs, sides, "distance between the points")
+        about = {"long_name": "point that the plane is made from"}
         variables["other_point"] = ("other_point",), np.array(names), about
     return variables
 
@@ -255,18 +238,17 @@ def _title(asked: Subject) -> str:
     return f"principal components of {asked.owner.name}"
 
 
-def _attributes(asked: Subject, landscape: Landscape, space: result.Space) -> dict[str, Any]:
+def _attributes(asked: Subject, landscape: RunLandscape, space: result.Space) -> dict[str, Any]:
     """Return the attributes of the run whose landscape it is, with the plane's own."""
     run = asked.owner.run
     ensemble = replace(landscape.ensemble, replica=landscape.ensemble.replica[:1])
     attributes: dict[str, Any] = provenance.attributes(run.settings, ensemble, landscape.system)
     attributes |= {name: value for name, value in run.attributes.items() if name.startswith("data")}
-    title = _title(asked)
     plane = "B − A and what of C − A is orthogonal to it (Garipov et al. 2018, footnote 1), origin A"
     if not asked.points:
         plane = "first two principal components of a trajectory, origin: its mean"
     attributes |= {
-        "title": f"{run.settings.title}: {title}",
+        "title": f"{run.settings.title}: {_title(asked)}",
         "history": provenance.history_line("plane"),
         "plane": plane,
         "dof": asked.owner.x.size,

@@ -1,4 +1,4 @@
-"""Curves of result files, as `langevin connect` makes them: their points, and the run they lie in."""
+"""Curves of result files, as `langevin connect` makes them, have points, and a run they lie in."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from langevin.results.curves import weights
 from langevin.results.kinds import has_curve
 from langevin.results.open import open_result
 
-from .points import Point, Trail, position
+from .points import StoredPoint, Trail, position
 
 #: Segments that a curve is drawn with, at least.
 DRAWN = 60
@@ -29,32 +29,25 @@ class StoredCurve:
 
     Attributes
     ----------
-    owner : Point
+    owner : StoredPoint
         The stored configuration that it begins with, whose run's landscape it lies in.
     trail : Trail
         Points of it at equally spaced positions, ends and kinks among them: combinations of its control
         points. On a sphere they lie inside; a plane through the control points holds them, and is evaluated
         there at the curve.
     control : ndarray, shape (bends + 2, dof)
-    path : Path
     replica : int
         Label of the curve.
     """
 
-    owner: Point
+    owner: StoredPoint
     trail: Trail
     control: Array
     path: Path
     replica: int
 
-    def points(self) -> list[Point]:
-        """Return start, end and bend of a curve with one bend.
-
-        Raises
-        ------
-        UserError
-            If it has more bends.
-        """
+    def points(self) -> list[StoredPoint]:
+        """Return start, end and bend of a curve with one bend; UserError if it has more bends."""
         bends = len(self.control) - 2
         if bends != 1:
             raise UserError(
@@ -65,7 +58,7 @@ class StoredCurve:
         sample = np.full(3, self.owner.run.sample[self.owner.position])
         x = self.control[[0, 2, 1]]
         run = replace(self.owner.run, path=self.path, x=x, time=np.nan, replica=labels, sample=sample)
-        return [Point(name, run, k) for k, name in enumerate(("start", "end", "bend"))]
+        return [StoredPoint(name, run, k) for k, name in enumerate(("start", "end", "bend"))]
 
 
 def read(path: Path, replica: int) -> StoredCurve:
@@ -94,7 +87,7 @@ def read(path: Path, replica: int) -> StoredCurve:
     return StoredCurve(owner, trail, control, path, replica)
 
 
-def _owner(keys: object, path: Path, start: Array) -> Point:
+def _owner(keys: object, path: Path, start: Array) -> StoredPoint:
     """Return the stored configuration that a curve starts from."""
     named, time = Path(str(getattr(keys, "start", ""))), float(getattr(keys, "time", np.inf))
     if not named.exists() and not named.is_absolute():
@@ -104,5 +97,5 @@ def _owner(keys: object, path: Path, start: Array) -> Point:
         away = np.linalg.norm(run.x - start, axis=1)
         nearest = int(np.argmin(away))
         if away[nearest] <= SAME * np.linalg.norm(start):
-            return Point(named.stem, run, nearest)
+            return StoredPoint(named.stem, run, nearest)
     raise UserError(f"{path}: its start is no configuration of {named}, which is another file by now")

@@ -1,4 +1,4 @@
-"""The landscape of a stored run, at any configurations."""
+"""The landscape of a stored run is evaluated at any configurations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from langevin.errors import UserError
 from langevin.results.rebuild import rebuilt
 
 from ..shell import bar
-from .points import Point
+from .points import StoredPoint
 
 #: Numbers in the configurations that are evaluated at once, and their number: bounds memory, and how long
 #: Ctrl-C waits.
@@ -29,13 +29,8 @@ SAME, SAME_LEARNT = 1e-5, 0.1
 CENTRE = 1e-8
 
 
-class Landscape:
+class RunLandscape:
     """Energies in the disorder of the replica that a point belongs to.
-
-    Parameters
-    ----------
-    point : Point
-    threads : int, optional
 
     Raises
     ------
@@ -43,7 +38,7 @@ class Landscape:
         If the system evaluates nothing.
     """
 
-    def __init__(self, point: Point, threads: int | None = None) -> None:
+    def __init__(self, point: StoredPoint, threads: int | None = None) -> None:
         settings = point.run.settings
         # What learns evaluates one configuration after the other anyhow.
         single = issubclass(settings.system_class, LearnsFromData)
@@ -78,7 +73,7 @@ class Landscape:
 
 
 def survey(
-    landscape: Landscape,
+    landscape: RunLandscape,
     place: Callable[[NDArray[np.int64]], Array],
     count: int,
     title: str = "",
@@ -88,12 +83,8 @@ def survey(
 
     Parameters
     ----------
-    landscape : Landscape
     place : callable
         Indices, shape (n,) → configurations, shape (n, dof); not yet constrained.
-    count : int
-    title : str
-    progress : bool
 
     Returns
     -------
@@ -132,7 +123,9 @@ def _norms(x: Array) -> Array:
     return np.asarray(np.linalg.norm(x, axis=1), dtype=np.float64)
 
 
-def require_same_disorder(landscape: Landscape, first: Point, other: Point, threads: int | None) -> None:
+def require_same_disorder(
+    landscape: RunLandscape, first: StoredPoint, other: StoredPoint, threads: int | None
+) -> None:
     """Make sure that another run's configuration lives in the landscape of the first.
 
     With one seed and sample it does. Else its energy in its own run tells, unless both learn from data of one
@@ -149,11 +142,10 @@ def require_same_disorder(landscape: Landscape, first: Point, other: Point, thre
             f"{other.said}: what is frozen there differs from that of {first.said} (parameters that do not "
             "descend, buffers that do not change); the points of a plane must be weights of one network"
         )
-    if first.disorder == other.disorder:
+    hashes = [str(point.run.attributes.get("data_hash", "")) for point in (first, other)]
+    if first.disorder == other.disorder or "" != hashes[0] == hashes[1]:
         return
-    if _same_archive(first, other):
-        return
-    own = float(Landscape(other, threads).values(other.x[None])["energy"][0])
+    own = float(RunLandscape(other, threads).values(other.x[None])["energy"][0])
     here = float(landscape.values(other.x[None])["energy"][0])
     part = SAME_LEARNT if issubclass(first.run.settings.system_class, LearnsFromData) else SAME
     if not abs(own - here) <= part * max(abs(own), abs(here)):
@@ -161,8 +153,3 @@ def require_same_disorder(landscape: Landscape, first: Point, other: Point, thre
             f"{other.said}: its energy is {own:.6g}, but {here:.6g} in the disorder of {first.said}; "
             "the points of a plane must share ensemble.seed and sample, or have no disorder"
         )
-
-
-def _same_archive(first: Point, other: Point) -> bool:
-    one, two = (str(point.run.attributes.get("data_hash", "")) for point in (first, other))
-    return one != "" and one == two

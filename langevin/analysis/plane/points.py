@@ -1,4 +1,4 @@
-"""The configurations that planes go through, and those that are projected onto them."""
+"""Planes go through stored configurations, and others are projected onto them."""
 
 from __future__ import annotations
 
@@ -20,14 +20,13 @@ from langevin.results.open import open_result
 
 
 @dataclass(frozen=True)
-class Point:
+class StoredPoint:
     """A stored configuration.
 
     Attributes
     ----------
     name : str
         In the figure.
-    run : StoredRun
     position : int
         Of the replica.
     """
@@ -72,7 +71,6 @@ class Trail:
 
     Attributes
     ----------
-    name, source : str
     at : ndarray, shape (T,)
         Times; of a curve positions from 0 to 1.
     x : ndarray, shape (T, dof)
@@ -87,13 +85,10 @@ class Trail:
     settings: Settings
 
 
-def three(files: Sequence[Path], replica: int, replicas: str | None, time: float | None) -> list[Point]:
+def three(files: Sequence[Path], replica: int, replicas: str | None, time: float | None) -> list[StoredPoint]:
     """Return the three points that files hold, one each, or one file in three replicas.
 
-    Raises
-    ------
-    UserError
-        If there are not three.
+    UserError if there are not three.
     """
     if len(files) not in (1, 3):
         raise UserError(
@@ -114,7 +109,7 @@ def three(files: Sequence[Path], replica: int, replicas: str | None, time: float
     if len(set(names)) < 3:
         names = [f"replica {k}" for k in labels] if len(set(labels)) == 3 else list("ABC")
     return [
-        Point(name, runs[path], position(runs[path].replica, label, path))
+        StoredPoint(name, runs[path], position(runs[path].replica, label, path))
         for name, path, label in zip(names, paths, labels, strict=True)
     ]
 
@@ -127,13 +122,7 @@ def _labels(given: str) -> list[int]:
 
 
 def position(labels: NDArray[np.int64] | xr.DataArray, wanted: int, path: Path) -> int:
-    """Return where the replica with a label stands.
-
-    Raises
-    ------
-    UserError
-        If there is none.
-    """
+    """Return where the replica with a label stands; UserError if there is none."""
     known = np.asarray(labels).astype(int).tolist()
     if wanted not in known:
         allowed = ", ".join(map(str, known if len(known) <= 8 else [*known[:7], "…", known[-1]]))
@@ -144,10 +133,7 @@ def position(labels: NDArray[np.int64] | xr.DataArray, wanted: int, path: Path) 
 def trajectory(path: Path, replica: int) -> Trail:
     """Return every stored configuration of one replica, as far as the run came.
 
-    Raises
-    ------
-    UserError
-        If the file holds none, or no such replica.
+    UserError if the file holds none, or no such replica.
     """
     with open_result(path) as dataset:
         require_run(dataset, str(path))

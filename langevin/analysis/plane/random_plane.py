@@ -1,4 +1,4 @@
-"""Planes along two random directions from one configuration (`langevin plane --random`)."""
+"""Two random directions from one configuration span a plane (`langevin plane --random`)."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from langevin.results.kinds import has_curve
 from langevin.results.open import open_result
 
 from . import result
-from .landscape import Landscape
-from .points import Point, position
+from .landscape import RunLandscape
+from .points import StoredPoint, position
 
 if TYPE_CHECKING:
-    from .request import Request
+    from .request import PlaneRequest
 
 #: Length of the step by which tangent directions are found, in units of the configuration: they are off by
 #: its square, and by rounding over it.
@@ -35,13 +35,10 @@ WORDS = {
 }
 
 
-def origin(request: Request) -> Point:
+def origin(request: PlaneRequest) -> StoredPoint:
     """Return the configuration that the directions begin at.
 
-    Raises
-    ------
-    UserError
-        If the request names none, or what no random plane has.
+    UserError if the request names none, or what no random plane has.
     """
     if len(request.files) != 1:
         raise UserError(f"--random: {len(request.files)} files given; allowed: one, with the configuration")
@@ -56,10 +53,10 @@ def origin(request: Request) -> Point:
         if has_curve(dataset):
             raise UserError(f"{path}: holds a curve; allowed with --random: the file of a run")
     run = configurations.read(path, request.time)
-    return Point(path.stem, run, position(run.replica, request.replica, path))
+    return StoredPoint(path.stem, run, position(run.replica, request.replica, path))
 
 
-def plane(landscape: Landscape, point: Point, request: Request) -> Plane:
+def plane(landscape: RunLandscape, point: StoredPoint, request: PlaneRequest) -> Plane:
     """Return the plane w + x δ + y η. Its basis is not orthonormal: lengths are those of the configuration.
 
     Where there is a constraint, the directions are tangent to it.
@@ -85,7 +82,7 @@ def plane(landscape: Landscape, point: Point, request: Request) -> Plane:
     return Plane(point.x.copy(), np.stack(rows))
 
 
-def _tangent(landscape: Landscape, x: Array, direction: Array) -> Array:
+def _tangent(landscape: RunLandscape, x: Array, direction: Array) -> Array:
     """Return a direction along the space of configurations, of the same length."""
     ends = [landscape.constrain((x + s * STEP * direction)[None])[0] for s in (1, -1)]
     if all((end == x + s * STEP * direction).all() for s, end in zip((1, -1), ends, strict=True)):
@@ -96,17 +93,16 @@ def _tangent(landscape: Landscape, x: Array, direction: Array) -> Array:
 
 def variables(x: Array, y: Array, plane: Plane) -> dict[str, result.Variable]:
     """Return axes and directions."""
-    axes: dict[str, result.Variable] = {
-        name: ((name,), values, {"long_name": f"multiple of the random direction {sign}", "units": "1"})
-        for name, values, sign in zip("xy", (x, y), "δη", strict=True)
+    words = "random direction δ, η from the configuration"
+    return {
+        "x": result.number(("x",), x, "multiple of the random direction δ"),
+        "y": result.number(("y",), y, "multiple of the random direction η"),
+        "direction": result.number(("axis", "dof"), plane.basis, words),
+        "axis": (("axis",), np.array(["x", "y"]), {"long_name": "axis of the plane"}),
     }
-    about = {"long_name": "random direction δ, η from the configuration", "units": "1"}
-    axes["direction"] = (("axis", "dof"), plane.basis, about)
-    axes["axis"] = (("axis",), np.array(["x", "y"]), {"long_name": "axis of the plane"})
-    return axes
 
 
-def finished(dataset: xr.Dataset, request: Request) -> xr.Dataset:
+def finished(dataset: xr.Dataset, request: PlaneRequest) -> xr.Dataset:
     """Return the dataset with what it says of the directions; multiples of them have no unit."""
     for name in ("x", "y", "point_x", "point_y"):
         dataset[name].attrs["units"] = "1"

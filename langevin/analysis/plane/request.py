@@ -12,13 +12,10 @@ from langevin.observables.landscape.random_directions import Normalise
 
 
 @dataclass(frozen=True)
-class Request:
+class PlaneRequest:
     """What was asked for; the options of `langevin plane`, by their names.
 
-    Raises
-    ------
-    UserError
-        If one has a value that is not allowed.
+    UserError if one has a value that is not allowed.
     """
 
     files: tuple[Path, ...] = ()

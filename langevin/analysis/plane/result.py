@@ -1,4 +1,4 @@
-"""plane.nc: energies on a grid of a plane, and what is projected onto it."""
+"""A plane is stored as energies on a grid, with what is projected onto it (plane.nc)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,15 @@ import xarray as xr
 from langevin.core.system import Array
 from langevin.observables.landscape.planes import Plane
 
-from .points import Point, Trail
+from .points import StoredPoint, Trail
 
 Variable = tuple[tuple[str, ...], Any, dict[str, Any]]
+
+
+def number(dims: tuple[str, ...], values: Any, meaning: str, **about: Any) -> Variable:
+    """Return a variable without a unit."""
+    return dims, values, {"long_name": meaning, "units": "1", **about}
+
 
 #: Part of the distance from the plane's origin below which the constraint moved a point by rounding alone.
 ROUNDING = 1e-12
@@ -64,18 +70,14 @@ def grid_variables(
     }
     if moved.any():
         words = "distance between the point of the plane and its projection onto the space of configurations"
-        variables["projection_distance"] = ("y", "x"), moved, {"long_name": words, "units": "1"}
+        variables["projection_distance"] = number(("y", "x"), moved, words)
     return variables
 
 
 def described(name: str, about: Mapping[str, Any]) -> dict[str, Any]:
     """Return the attributes of a quantity that the system evaluates."""
-    return {
-        "long_name": name.replace("_", " "),
-        "units": "1",
-        **about.get(name, {}),
-        **about.get("evaluated", {}),
-    }
+    plain = {"long_name": name.replace("_", " "), "units": "1"}
+    return {**plain, **about.get(name, {}), **about.get("evaluated", {})}
 
 
 def point_variables(
@@ -85,7 +87,7 @@ def point_variables(
     long = {"long_name": "point that the plane is made from"}
     variables: dict[str, Variable] = {"point": (("point",), np.array(names), long)}
     for k, axis in enumerate("xy"):
-        variables[f"point_{axis}"] = ("point",), at[:, k], {"long_name": f"{axis} of the point", "units": "1"}
+        variables[f"point_{axis}"] = number(("point",), at[:, k], f"{axis} of the point")
     for name, value in values.items():
         attributes = described(name, about)
         attributes["long_name"] = f"{attributes['long_name']}, at the point itself"
@@ -93,28 +95,20 @@ def point_variables(
     return variables
 
 
-def origin_variables(points: Sequence[Point]) -> dict[str, Variable]:
+def origin_variables(points: Sequence[StoredPoint]) -> dict[str, Variable]:
     """Return where the points come from: file, replica, time."""
-    variables: dict[str, tuple[Any, dict[str, Any]]] = {
-        "point_source": ([str(p.run.path) for p in points], {"long_name": "file of the point"}),
-        "point_replica": ([p.replica for p in points], {"long_name": "label of its replica"}),
-        "point_time": (
-            [p.run.time for p in points],
-            {"long_name": "time of the configuration", "units": "1"},
-        ),
+    dims, files = ("point",), np.array([str(p.run.path) for p in points])
+    return {
+        "point_source": (dims, files, {"long_name": "file of the point"}),
+        "point_replica": (dims, np.array([p.replica for p in points]), {"long_name": "label of its replica"}),
+        "point_time": number(dims, np.array([p.run.time for p in points]), "time of the configuration"),
     }
-    return {name: (("point",), np.array(value), about) for name, (value, about) in variables.items()}
 
 
 def trail_variables(kind: str, trails: Sequence[Projected]) -> dict[str, Variable]:
-    """Return coordinates of trajectories or curves, and what projecting them loses.
+    """Return coordinates of trails of a kind, "trajectory" or "curve", and what projecting them loses.
 
     NaN where a trail has no configuration at a time that another one has.
-
-    Parameters
-    ----------
-    kind : {"trajectory", "curve"}
-    trails : sequence of Projected
     """
     if not trails:
         return {}
@@ -128,38 +122,34 @@ def trail_variables(kind: str, trails: Sequence[Projected]) -> dict[str, Variabl
     for k, projected in enumerate(trails):
         squared = projected.distance**2
         lost = np.divide(projected.residual**2, squared, out=np.zeros_like(squared), where=squared > 0)
-        columns[:, k, np.searchsorted(every, projected.trail.at)] = [
-            *projected.coordinates.T,
-            projected.residual,
-            lost,
-        ]
+        rows = [*projected.coordinates.T, projected.residual, lost]
+        columns[:, k, np.searchsorted(every, projected.trail.at)] = rows
     words = {
         "x": f"x of the {kind}, projected orthogonally onto the plane",
         "y": f"y of the {kind}, projected orthogonally onto the plane",
         "residual": f"distance of the {kind} from the plane, lost by projecting",
         "lost": "part of the squared distance from the plane's origin that projecting loses",
     }
-    variables: dict[str, Variable] = {
-        f"{kind}_{name}": ((kind, along), column, {"long_name": words[name], "units": "1"})
+    remark = (
+        {"comment": "of the combination of control points, not yet constrained"} if kind == "curve" else {}
+    )
+    variables = {
+        f"{kind}_{name}": number((kind, along), column, words[name], **remark)
         for name, column in zip(words, columns, strict=True)
     }
-    if kind == "curve":
-        for name in words:
-            variables[f"curve_{name}"][2]["comment"] = (
-                "of the combination of control points, not yet constrained"
-            )
-    explained = {"long_name": f"part of the variance of the {kind} that lies in the plane", "units": "1"}
-    variables[f"{kind}_explained"] = (kind,), np.array([p.explained for p in trails]), explained
+    explained = np.array([p.explained for p in trails])
+    meaning = f"part of the variance of the {kind} that lies in the plane"
+    variables[f"{kind}_explained"] = number((kind,), explained, meaning)
     variables[kind] = (kind,), np.array(names), {"long_name": f"name of the {kind}"}
     sources = np.array([p.trail.source for p in trails])
     variables[f"{kind}_source"] = (kind,), sources, {"long_name": f"file of the {kind}"}
-    unit = "time of the configuration" if kind == "trajectory" else "position along the curve, from 0 to 1"
-    variables[along] = (along,), every, {"long_name": unit, "units": "1"}
+    meaning = "time of the configuration" if kind == "trajectory" else "position along the curve, from 0 to 1"
+    variables[along] = number((along,), every, meaning)
     return variables
 
 
 def space_of(moved: Array, x: Array, raw: Array) -> Space:
-    """Say where configurations live, from what the constraint variables of points of a plane.
+    """Say where configurations live, from what the constraint makes of points of a plane.
 
     Parameters
     ----------
