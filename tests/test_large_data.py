@@ -12,7 +12,7 @@ from small_nets import built, settings
 
 from langevin.errors import UserError
 from langevin.systems.networks.data import base, examples
-from langevin.systems.networks.data.examples import Examples
+from langevin.systems.networks.data.examples import OnDevice
 from langevin.systems.networks.data.sameness import same_data
 from langevin.systems.networks.data.views import Augmented
 from langevin.systems.networks.descent.training import Captured
@@ -22,7 +22,7 @@ NET = {"name": "small_net", "filters": [2, 3], "hidden": 6}
 IMAGES = {"name": "synthetic", "train": 24, "test": 20, "like": "cifar10"}
 
 
-def made(kind: type[Examples], device: str, on_host: bool | None) -> Examples:
+def made(kind: type[Examples], device: str, on_host: bool | None) -> OnDevice:
     rng = np.random.default_rng(1)
     inputs, labels = rng.integers(256, size=(9, 3, 6, 7), dtype=np.uint8), np.arange(9)
     scale, shift = rng.random((2, 3)).astype(np.float32)
@@ -79,7 +79,7 @@ def mapped(folder: Path, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 def data_of(inputs: np.ndarray, labels: np.ndarray) -> base.Data:
     one, zero = np.ones(3, np.float32), np.zeros(3, np.float32)
-    train, test = base.Examples(inputs, labels), base.Examples(inputs[:3], labels[:3])
+    train, test = base.OnDevice(inputs, labels), base.OnDevice(inputs[:3], labels[:3])
     rows = {0: np.random.default_rng(1).permutation(len(labels))}
     return base.Data("mapped", train, test, 2, one, zero, rows, {0: np.arange(3)})
 
@@ -91,7 +91,7 @@ def test_mapped_images_are_not_read_whole(tmp_path: Path) -> None:
     process = psutil.Process()
     before = process.memory_info().rss
     data = data_of(inputs, labels)
-    found = Examples(inputs, labels, data.scale, data.shift, torch.device("cpu"), torch.float32)
+    found = OnDevice(inputs, labels, data.scale, data.shift, torch.device("cpu"), torch.float32)
     for part in torch.from_numpy(data.rows[0][:64]).split(8):
         assert found.gather(part)[0].shape == (8, 3, 224, 224)
     assert process.memory_info().rss - before < 3e8
@@ -106,14 +106,14 @@ def test_large_data_are_compared_and_checked_by_parts(tmp_path: Path) -> None:
         changed = images.copy()
         changed[-1, 0, 1, 1] = value
         one = np.ones(1, np.float32)
-        part = base.Examples(changed, labels)
+        part = base.OnDevice(changed, labels)
         return base.Data("parts", part, part, 2, one, one, {0: np.arange(count)}, {0: np.arange(count)})
 
     assert same_data(with_last(1), with_last(1))
     assert not same_data(with_last(1), with_last(2))
     points = np.zeros((base.BLOCK + 5, 1), np.float32)
     points[-1] = np.nan
-    part, one = base.Examples(points, np.zeros(len(points), np.int64)), np.ones(1, np.float32)
+    part, one = base.OnDevice(points, np.zeros(len(points), np.int64)), np.ones(1, np.float32)
     with pytest.raises(UserError, match="not all finite"):
         base.Data("parts", part, part, 2, one, one, {0: np.arange(3)}, {0: np.arange(3)})
 

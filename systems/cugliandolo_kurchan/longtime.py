@@ -32,7 +32,7 @@ from langevin.systems.threads import ALONE, Pool
 from .history import CLOCK, SPAN, History, clock_of, lagrange, lookup
 from .panels import GAUSS, GAUSS_POINTS, GAUSS_WEIGHTS, SCALE, PanelGrid
 from .series import Series
-from .stepping import ORDER, Equations, Stepper
+from .stepping import ORDER, Equations, SliceStepper
 
 #: Local error of a step, in units of the tolerance.
 LOCAL = 0.1
@@ -76,7 +76,7 @@ class LongTime:
     def __init__(self, problem: Equations, tolerance: float, crew: Pool = ALONE) -> None:
         self.problem, self.tolerance = problem, tolerance
         self.width = WIDTH * (tolerance / 1e-7) ** 0.125
-        self.stepper = Stepper(problem, crew)
+        self.stepper = SliceStepper(problem, crew)
         self.history = self._start()
         self.laid = self.history.size
 

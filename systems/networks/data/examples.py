@@ -22,7 +22,7 @@ def too_large(size: int, device: torch.device) -> bool:
     return device.type == "cuda" and size > SHARE * torch.cuda.mem_get_info(device)[0]
 
 
-class Examples:
+class OnDevice:
     """Inputs and what outputs are compared with, gathered for a device.
 
     Images stay bytes, a quarter of the memory of single precision, and become scale·byte + shift when a batch

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .examples import Examples
+from .examples import OnDevice
 
 Rows = Mapping[int, NDArray[np.int64]]
 
@@ -37,7 +37,7 @@ class TestSets:
 
     Parameters
     ----------
-    train, test : Examples
+    train, test : OnDevice
     rows, test_rows : mapping
         Label of a sample → indices of its examples.
     """
@@ -45,7 +45,7 @@ class TestSets:
     #: pytest is not to take it for a class of tests.
     __test__ = False
 
-    def __init__(self, train: Examples, test: Examples, rows: Rows, test_rows: Rows) -> None:
+    def __init__(self, train: OnDevice, test: OnDevice, rows: Rows, test_rows: Rows) -> None:
         self.parts = (train, rows), (test, test_rows)
         self._made: dict[int, Tested] = {}
 

@@ -33,12 +33,7 @@ Z = 2.0
 #: Distances (r₁₂, r₁₃, r₂₃) of the four minima: the triangle; atom 1, 2, 3 in the middle of the line.
 TRIANGLE, LINE = 1.1687523174, 1.1087628942
 MINIMA = np.array(
-    [
-        [TRIANGLE, TRIANGLE, TRIANGLE],
-        [LINE, LINE, 2 * LINE],
-        [LINE, 2 * LINE, LINE],
-        [2 * LINE, LINE, LINE],
-    ]
+    [[TRIANGLE, TRIANGLE, TRIANGLE], [LINE, LINE, 2 * LINE], [LINE, 2 * LINE, LINE], [2 * LINE, LINE, LINE]]
 )
 
 #: Distances this close to a minimum, all three, and a descent is over: far inside of its basin.

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from langevin.core.ensemble import Ensemble
 
-from .examples import Examples
+from .examples import OnDevice
 
 #: Pixels by which an image is padded.
 PADDING = 4
@@ -71,7 +71,7 @@ class Views:
         return drawn
 
 
-class Augmented(Examples):
+class Augmented(OnDevice):
     """Images on a device, and their views: an index is example + P·view."""
 
     def gather(self, index: Tensor) -> tuple[Tensor, Tensor]:

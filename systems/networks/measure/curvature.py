@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from langevin.core.system import Array
 
-from ..data.examples import Examples
+from ..data.examples import OnDevice
 from ..descent.perceptron import Shape, shape_of
 from ..descent.shared_calls import LARGE
 from ..devices import set_threads
@@ -52,7 +52,7 @@ class Twin:
         As it is built, on the device; it is changed.
     layout : Layout
     loss : Loss
-    examples : Examples
+    examples : OnDevice
         The training set.
     work : int
         Multiplications for one example, roughly.
@@ -60,7 +60,7 @@ class Twin:
     """
 
     def __init__(
-        self, module: nn.Module, layout: Layout, loss: Loss, examples: Examples, work: int, threads: int
+        self, module: nn.Module, layout: Layout, loss: Loss, examples: OnDevice, work: int, threads: int
     ) -> None:
         # Compiled layers are for single precision: none of them stands in the way.
         self.module = converted(module, examples.device, torch.float64)

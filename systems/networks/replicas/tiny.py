@@ -16,7 +16,7 @@ from langevin.core.system import Array
 from langevin.systems.threads import Pool
 
 from ..data.batches import Batches
-from ..data.examples import Examples
+from ..data.examples import OnDevice
 from ..data.subsets import Chosen, Subset
 from ..descent.perceptron import Shape, velocity_of
 from ..descent.state import NetworkState
@@ -89,12 +89,7 @@ class TinyReplicas:
         self._pool = Pool(ensemble.threads)
 
     def advance(
-        self,
-        state: NetworkState,
-        first: int,
-        last: int,
-        streams: Sequence[Any],
-        field: Tensor | None = None,
+        self, state: NetworkState, first: int, last: int, streams: Sequence[Any], field: Tensor | None = None
     ) -> tuple[int, int] | None:
         """Take the steps first … last − 1, in place; `field`, shape (R, M), is a constant force besides.
 
@@ -158,7 +153,7 @@ class TinyReplicas:
         else:
             list(self._pool.executor.map(task, self._shares))
 
-    def measure(self, state: NetworkState, train: Examples, test: Examples, chosen: Chosen) -> Array:
+    def measure(self, state: NetworkState, train: OnDevice, test: OnDevice, chosen: Chosen) -> Array:
         """Return what `measurement.MEASURED` names, shape (numbers, R)."""
         probed = self._per_replica(chosen.probed)
         trained, tested = self._per_replica(chosen.trained), self._per_replica(chosen.tested)
@@ -183,7 +178,7 @@ class TinyReplicas:
         return np.stack([*learned, *self._losses(state, test, tested), *gradient])
 
     def _losses(
-        self, state: NetworkState, examples: Examples, subsets: Sequence[Subset]
+        self, state: NetworkState, examples: OnDevice, subsets: Sequence[Subset]
     ) -> tuple[Array, ...]:
         """Return what `_means` does, on a subset for each replica."""
         partial = not all(s.whole for s in subsets)
@@ -195,7 +190,7 @@ class TinyReplicas:
     def _sums(
         self,
         state: NetworkState,
-        examples: Examples,
+        examples: OnDevice,
         subsets: Sequence[Tensor],
         descent: bool = False,
         squares: bool = False,
@@ -267,7 +262,7 @@ def _means(found: Array, subsets: Sequence[Subset]) -> tuple[Array, ...]:
     )
 
 
-def _as_kernels_take(examples: Examples, dtype: np.dtype[Any]) -> tuple[NDArray[Any], ...]:
+def _as_kernels_take(examples: OnDevice, dtype: np.dtype[Any]) -> tuple[NDArray[Any], ...]:
     """Return inputs, labels, scale and shift."""
     like = np.ones(examples.shape, dtype)
     scale, shift = ((like * v.numpy()).reshape(-1) for v in (examples.scale, examples.shift))
@@ -289,7 +284,7 @@ class _Learned:
 
     def __init__(
         self,
-        examples: Examples,
+        examples: OnDevice,
         rows: Mapping[int, NDArray[np.int64]],
         ensemble: Ensemble,
         dtype: np.dtype[Any],
