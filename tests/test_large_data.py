@@ -22,23 +22,23 @@ NET = {"name": "small_net", "filters": [2, 3], "hidden": 6}
 IMAGES = {"name": "synthetic", "train": 24, "test": 20, "like": "cifar10"}
 
 
-def made(kind: type[Examples], device: str, on_host: bool | None) -> OnDevice:
+def made(kind: type[OnDevice], device: str, on_host: bool | None) -> OnDevice:
     rng = np.random.default_rng(1)
     inputs, labels = rng.integers(256, size=(9, 3, 6, 7), dtype=np.uint8), np.arange(9)
     scale, shift = rng.random((2, 3)).astype(np.float32)
     return kind(inputs, labels, scale, shift, torch.device(device), torch.float32, on_host)
 
 
-@pytest.mark.parametrize(("kind", "most"), [(Examples, 9), (Augmented, 9 * 162)])
-def test_examples_on_the_host_are_the_same_examples(kind: type[Examples], most: int) -> None:
+@pytest.mark.parametrize(("kind", "most"), [(OnDevice, 9), (Augmented, 9 * 162)])
+def test_examples_on_the_host_are_the_same_examples(kind: type[OnDevice], most: int) -> None:
     index = torch.from_numpy(np.random.default_rng(2).integers(most, size=(2, 5)))
     here, there = (made(kind, "cpu", on_host).gather(index) for on_host in (False, True))
     assert here[0].shape == (2, 5, 3, 6, 7)
     assert all(torch.equal(a, b) for a, b in zip(here, there, strict=True))
 
 
-@pytest.mark.parametrize("kind", [Examples, Augmented])
-def test_examples_on_the_host_stay_there_and_batches_leave(kind: type[Examples]) -> None:
+@pytest.mark.parametrize("kind", [OnDevice, Augmented])
+def test_examples_on_the_host_stay_there_and_batches_leave(kind: type[OnDevice]) -> None:
     """A device without memory stands for a GPU: whatever is computed there must have been brought there."""
     found = made(kind, "meta", on_host=True)
     index = found.upload(np.array([[3, 9 * 5 + 4 if kind is Augmented else 4]]))
@@ -79,7 +79,7 @@ def mapped(folder: Path, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 def data_of(inputs: np.ndarray, labels: np.ndarray) -> base.Data:
     one, zero = np.ones(3, np.float32), np.zeros(3, np.float32)
-    train, test = base.OnDevice(inputs, labels), base.OnDevice(inputs[:3], labels[:3])
+    train, test = base.Examples(inputs, labels), base.Examples(inputs[:3], labels[:3])
     rows = {0: np.random.default_rng(1).permutation(len(labels))}
     return base.Data("mapped", train, test, 2, one, zero, rows, {0: np.arange(3)})
 
@@ -106,14 +106,14 @@ def test_large_data_are_compared_and_checked_by_parts(tmp_path: Path) -> None:
         changed = images.copy()
         changed[-1, 0, 1, 1] = value
         one = np.ones(1, np.float32)
-        part = base.OnDevice(changed, labels)
+        part = base.Examples(changed, labels)
         return base.Data("parts", part, part, 2, one, one, {0: np.arange(count)}, {0: np.arange(count)})
 
     assert same_data(with_last(1), with_last(1))
     assert not same_data(with_last(1), with_last(2))
     points = np.zeros((base.BLOCK + 5, 1), np.float32)
     points[-1] = np.nan
-    part, one = base.OnDevice(points, np.zeros(len(points), np.int64)), np.ones(1, np.float32)
+    part, one = base.Examples(points, np.zeros(len(points), np.int64)), np.ones(1, np.float32)
     with pytest.raises(UserError, match="not all finite"):
         base.Data("parts", part, part, 2, one, one, {0: np.arange(3)}, {0: np.arange(3)})
 

@@ -94,9 +94,9 @@ class Archived(DataSet, ChecksSettings, StandsInFiles, Fetched):
 
     def read(self, folders: list[Path]) -> tuple[Examples, Examples, list[Path]]:
         """Return training and test examples, and the files that they come from."""
-        found = [depot.obtain(self.archive, file, folders, self.others()) for file in self.archive.files]
-        where = [path for path, _ in found]
-        return *self.parse([content for _, content in found], [str(path) for path in where]), where
+        obtained = [depot.obtain(self.archive, file, folders, self.others()) for file in self.archive.files]
+        where = [path for path, _ in obtained]
+        return *self.parse([content for _, content in obtained], [str(path) for path in where]), where
 
     def parse(self, contents: list[bytes], where: list[str]) -> tuple[Examples, Examples]:
         """Return training and test examples from the unpacked contents of the files, named by `where`."""

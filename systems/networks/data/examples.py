@@ -123,9 +123,9 @@ class OnDevice:
         """Gather rows on the host, and copy them to the device while it computes."""
         # From pageable memory a copy would wait. The allocator knows when the pinned block is free again.
         shape, pinned = (len(index), *kept.shape[1:]), self.device.type == "cuda"
-        found = torch.empty(shape, dtype=kept.dtype, pin_memory=pinned)
-        torch.index_select(kept, 0, index, out=found)
-        return found.to(self.device, non_blocking=True)
+        rows_there = torch.empty(shape, dtype=kept.dtype, pin_memory=pinned)
+        torch.index_select(kept, 0, index, out=rows_there)
+        return rows_there.to(self.device, non_blocking=True)
 
     def scaled(self, inputs: Tensor) -> Tensor:
         """Return inputs as a network gets them, shape (n, …); those given may be overwritten."""

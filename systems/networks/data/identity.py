@@ -52,13 +52,13 @@ class TestSets:
     def __getitem__(self, sample: int) -> Tested:
         """Return what the sample is tested on."""
         if sample not in self._made:
-            found = hashlib.sha256()
+            digest = hashlib.sha256()
             for examples, rows in self.parts:
                 index = examples.upload(rows[sample])
                 for piece in torch.split(index, examples.piece):
                     for kept in (k for k in (examples.inputs, examples.labels) if k is not None):
-                        found.update(kept.index_select(0, piece).cpu().numpy().tobytes())
+                        digest.update(kept.index_select(0, piece).cpu().numpy().tobytes())
             own = examples.labels
             labels = None if own is None else own[index].cpu().numpy()
-            self._made[sample] = Tested(index, labels, found.hexdigest())
+            self._made[sample] = Tested(index, labels, digest.hexdigest())
         return self._made[sample]

@@ -135,9 +135,9 @@ def _descend(x, tolerance, minima, work):
         if error <= tolerance:
             for i in range(6):
                 x[i], k1[i] = y[i], k4[i]
-            found = _minimum(x, minima)
-            if found >= 0:
-                return found
+            number = _minimum(x, minima)
+            if number >= 0:
+                return number
         ratio = 0.9 * (tolerance / error) ** (1 / 3) if error > 0 else 5.0
         step *= min(5.0, max(0.2, ratio))
     return -1

@@ -186,7 +186,7 @@ class Point:
 def products(output: Tensor, leaf: Tensor, rows: Tensor) -> Tensor:
     """Return uᵀ ∂output/∂leaf for every row u, shape (k, output's); of many at once if k > 1."""
     batched = len(rows) > 1
-    (found,) = torch.autograd.grad(
+    (product,) = torch.autograd.grad(
         output,
         leaf,
         rows if batched else rows[0],
@@ -194,7 +194,7 @@ def products(output: Tensor, leaf: Tensor, rows: Tensor) -> Tensor:
         materialize_grads=True,
         is_grads_batched=batched,
     )
-    return found if batched else found[None]
+    return product if batched else product[None]
 
 
 class LossHessian(Point):

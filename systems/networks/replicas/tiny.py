@@ -206,7 +206,7 @@ class TinyReplicas:
         bounds = np.stack([ends - sizes, ends], axis=1)
         chosen = np.concatenate([index.numpy() for index in unique])
         weights = state.weights.numpy()
-        found = np.empty((len(weights), 4))
+        counted = np.empty((len(weights), 4))
         gradient = np.empty((len(weights), weights.shape[1] if descent else 0))
         data = _as_kernels_take(examples, self._rule.dtype)
 
@@ -223,11 +223,11 @@ class TinyReplicas:
                 scattered,
                 self._workspace(self._sizes, self._piece, self._rule),
                 gradient[share],
-                found[share],
+                counted[share],
             )
 
         self._carry(task)
-        return found, gradient, sizes[which]
+        return counted, gradient, sizes[which]
 
     def gradient_noise(self, state: NetworkState, chosen: Chosen) -> Array:
         """Return the gradient noise and its standard error, shape (2, R)."""
@@ -237,9 +237,11 @@ class TinyReplicas:
         squares = np.zeros(len(probed))
         for number in range(min(map(len, parts.values()))):
             subsets = [parts[id(s)][number] for s in probed]
-            found, sums, count = self._sums(state, self.problem.examples, subsets, descent=True, squares=True)
-            values.append((found[:, 2] - np.sum(sums * sums, axis=1) / count) / (count - 1))
-            total, squares, n = total + sums, squares + found[:, 2], n + count
+            counted, sums, count = self._sums(
+                state, self.problem.examples, subsets, descent=True, squares=True
+            )
+            values.append((counted[:, 2] - np.sum(sums * sums, axis=1) / count) / (count - 1))
+            total, squares, n = total + sums, squares + counted[:, 2], n + count
         value = (squares - np.sum(total * total, axis=1) / n) / (n - 1) / self.problem.layout.dof
         scattered = np.array(values).T / self.problem.layout.dof
         noises = [
@@ -249,11 +251,11 @@ class TinyReplicas:
         return np.array(noises).T
 
 
-def _means(found: Array, subsets: Sequence[Subset]) -> tuple[Array, ...]:
-    """Return losses and accuracies, and their errors, shape (R,) each, from what `probe` found."""
+def _means(counted: Array, subsets: Sequence[Subset]) -> tuple[Array, ...]:
+    """Return losses and accuracies, and their errors, shape (R,) each, from what `probe` counted."""
     n = np.array([len(s) for s in subsets])
     left_out = np.array([s.left_out for s in subsets])
-    loss, right, squares = found[:, 0], found[:, 1], found[:, 3]
+    loss, right, squares = counted[:, 0], counted[:, 1], counted[:, 3]
     return (
         loss / n,
         right / n,
