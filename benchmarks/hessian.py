@@ -23,7 +23,7 @@ from curvlinops import HessianLinearOperator
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
-from langevin.systems.networks.data.examples import Examples
+from langevin.systems.networks.data.examples import OnDevice
 from langevin.systems.networks.measure.curvature import LossHessian, Twin
 from langevin.systems.networks.nets.layout import Layout, multiplications
 from langevin.systems.networks.nets.losses import Loss
@@ -35,7 +35,7 @@ def prepared(module: nn.Module, shape: tuple[int, ...], classes: int, examples: 
     rng = np.random.default_rng(1)
     inputs, labels = rng.standard_normal((examples, *shape)), rng.integers(classes, size=examples)
     one = np.ones(shape[0])
-    data = Examples(inputs, labels, one, 0 * one, torch.device("cpu"), torch.float64)
+    data = OnDevice(inputs, labels, one, 0 * one, torch.device("cpu"), torch.float64)
     layout, weights = Layout(module), Layout(module).of(module)
     work = multiplications(module, torch.zeros(1, *shape))
     twin = Twin(module, layout, Loss("cross_entropy", classes), data, work, 1)

@@ -12,7 +12,7 @@ from small_nets import built, settings
 
 from langevin.errors import UserError
 from langevin.systems.networks.data import base, examples
-from langevin.systems.networks.data.examples import Examples
+from langevin.systems.networks.data.examples import OnDevice
 from langevin.systems.networks.data.sameness import same_data
 from langevin.systems.networks.data.views import Augmented
 from langevin.systems.networks.descent.training import Captured
@@ -22,23 +22,23 @@ NET = {"name": "small_net", "filters": [2, 3], "hidden": 6}
 IMAGES = {"name": "synthetic", "train": 24, "test": 20, "like": "cifar10"}
 
 
-def made(kind: type[Examples], device: str, on_host: bool | None) -> Examples:
+def made(kind: type[OnDevice], device: str, on_host: bool | None) -> OnDevice:
     rng = np.random.default_rng(1)
     inputs, labels = rng.integers(256, size=(9, 3, 6, 7), dtype=np.uint8), np.arange(9)
     scale, shift = rng.random((2, 3)).astype(np.float32)
     return kind(inputs, labels, scale, shift, torch.device(device), torch.float32, on_host)
 
 
-@pytest.mark.parametrize(("kind", "most"), [(Examples, 9), (Augmented, 9 * 162)])
-def test_examples_on_the_host_are_the_same_examples(kind: type[Examples], most: int) -> None:
+@pytest.mark.parametrize(("kind", "most"), [(OnDevice, 9), (Augmented, 9 * 162)])
+def test_examples_on_the_host_are_the_same_examples(kind: type[OnDevice], most: int) -> None:
     index = torch.from_numpy(np.random.default_rng(2).integers(most, size=(2, 5)))
     here, there = (made(kind, "cpu", on_host).gather(index) for on_host in (False, True))
     assert here[0].shape == (2, 5, 3, 6, 7)
     assert all(torch.equal(a, b) for a, b in zip(here, there, strict=True))
 
 
-@pytest.mark.parametrize("kind", [Examples, Augmented])
-def test_examples_on_the_host_stay_there_and_batches_leave(kind: type[Examples]) -> None:
+@pytest.mark.parametrize("kind", [OnDevice, Augmented])
+def test_examples_on_the_host_stay_there_and_batches_leave(kind: type[OnDevice]) -> None:
     """A device without memory stands for a GPU: whatever is computed there must have been brought there."""
     found = made(kind, "meta", on_host=True)
     index = found.upload(np.array([[3, 9 * 5 + 4 if kind is Augmented else 4]]))
@@ -91,7 +91,7 @@ def test_mapped_images_are_not_read_whole(tmp_path: Path) -> None:
     process = psutil.Process()
     before = process.memory_info().rss
     data = data_of(inputs, labels)
-    found = Examples(inputs, labels, data.scale, data.shift, torch.device("cpu"), torch.float32)
+    found = OnDevice(inputs, labels, data.scale, data.shift, torch.device("cpu"), torch.float32)
     for part in torch.from_numpy(data.rows[0][:64]).split(8):
         assert found.gather(part)[0].shape == (8, 3, 224, 224)
     assert process.memory_info().rss - before < 3e8

@@ -32,7 +32,7 @@ from langevin.systems.threads import ALONE, Pool
 from .history import CLOCK, SPAN, History, clock_of, lagrange, lookup
 from .panels import GAUSS, GAUSS_POINTS, GAUSS_WEIGHTS, SCALE, PanelGrid
 from .series import Series
-from .stepping import ORDER, Equations, Stepper
+from .stepping import ORDER, Equations, SliceStepper
 
 #: Local error of a step, in units of the tolerance.
 LOCAL = 0.1
@@ -76,7 +76,7 @@ class LongTime:
     def __init__(self, problem: Equations, tolerance: float, crew: Pool = ALONE) -> None:
         self.problem, self.tolerance = problem, tolerance
         self.width = WIDTH * (tolerance / 1e-7) ** 0.125
-        self.stepper = Stepper(problem, crew)
+        self.stepper = SliceStepper(problem, crew)
         self.history = self._start()
         self.laid = self.history.size
 
@@ -118,15 +118,17 @@ class LongTime:
             t = CLOCK * math.expm1(before + step)
             least = least_step(t)
             grid = PanelGrid.at(t, self.panel_width(t, step))
-            made = self.stepper.step(history.slices(), history.size, before + step, grid, 1e-3 * target)
-            factor = 0.9 * (target / max(made.error, 1e-30)) ** (1 / (ORDER + 1))
+            taken = self.stepper.step(history.slices(), history.size, before + step, grid, 1e-3 * target)
+            factor = 0.9 * (target / max(taken.error, 1e-30)) ** (1 / (ORDER + 1))
             following = step * min(max(factor, SHRINKAGE), GROWTH)
-            if made.error > max(LOST, 3 * target) and (step <= least or step < 1e-6):
+            if taken.error > max(LOST, 3 * target) and (step <= least or step < 1e-6):
                 break
-            if made.error < 3 * target or step <= least:
+            if taken.error < 3 * target or step <= least:
                 following = min(max(following, least), LARGEST)
-                energy, mu = (f(made.c, made.r, grid.weight) for f in (self.problem.energy, self.problem.mu))
-                history.append(grid, made.c, made.r, energy, mu, following)
+                energy, mu = (
+                    f(taken.c, taken.r, grid.weight) for f in (self.problem.energy, self.problem.mu)
+                )
+                history.append(grid, taken.c, taken.r, energy, mu, following)
                 return
             step = max(following, least)
         raise Diverged(
@@ -158,10 +160,10 @@ class LongTime:
         `lag` is their difference, where it is known better than the two times tell.
         """
         lag = later - earlier if lag is None else lag
-        found: tuple[float, float, float] = _two_time(
+        values: tuple[float, float, float] = _two_time(
             self.history.slices(), size, later, earlier, lag, self.width
         )
-        return found
+        return values
 
     def state_dict(self, size: int) -> dict[str, NDArray[Any]]:
         """Return the arrays of the first `size` slices."""

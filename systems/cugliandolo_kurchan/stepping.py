@@ -169,7 +169,7 @@ def _equations(  # type: ignore[no-untyped-def]
         out[size + j] = rate * (leading * r[j] + row_r[j]) - speed * along_r + mu * r[j] - sum_r
 
 
-class Stepper:
+class SliceStepper:
     """Steps of one problem.
 
     Parameters

@@ -10,49 +10,25 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 from langevin.core.ensemble import Ensemble
+from langevin.core.noise import Noise
 from langevin.errors import UserError
+from langevin.machine.later import later
 
 from .data.base import Data
 from .keys import Descent, RecordDescent
 from .nets.targets import Target
-from .parts import (
-    Augmented,
-    Companions,
-    Examples,
-    Layout,
-    Loss,
-    Problem,
-    ReplicaSteppers,
-    StepRule,
-    TestSets,
-    TinyReplicas,
-    Views,
-    batches,
-    by_layers,
-    contract,
-    converted,
-    explained,
-    fitting,
-    grouped,
-    loss_trial,
-    overlaps,
-    perceptron,
-    prepare,
-    require_hessian,
-    seeded,
-    subsets,
-    tiny,
-    torch,
-    undrawn,
-    unused,
-)
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
-    from .descent.bends import Bends
-    from .measure.curvature import Twin
+    from . import kit
+else:
+    torch, kit = later("torch"), later(f"{__package__}.kit")
 
 
 class Assembly(ABC):
@@ -70,39 +46,41 @@ class Assembly(ABC):
         target = Target.of(data)
         self.shape, self.classes = tuple(data.train.inputs.shape[1:]), target.numbers
         self.tokens = data.tokens
-        self.device = prepare(dynamics.device, dynamics.deterministic)
+        self.device = kit.prepare(dynamics.device, dynamics.deterministic)
         self.dtype = torch.float32 if dynamics.precision == "single" else torch.float64
-        self.loss = Loss(self.loss_name, target.classes, target)
+        self.loss = kit.Loss(self.loss_name, target.classes, target)
         self._rows = data.rows
-        with explained():
+        with kit.explained():
             self._load(data)
             self.modules = [self.built(k) for k in ensemble.replica]
-            self.layout = Layout(self.modules[0])
+            self.layout = kit.Layout(self.modules[0])
             inputs, labels = self.train.gather(torch.zeros(2, dtype=torch.int64, device=self.device))
-            self.work, self.loss.classes = fitting(self.modules[0], inputs, target)
-            self.batches = batches.chosen(dynamics, data, ensemble)
-            own = contract.traits(self) if self.foreign else by_layers(self.modules[0])
+            self.work, self.loss.classes = kit.fitting(self.modules[0], inputs, target)
+            self.batches = kit.batches.chosen(dynamics, data, ensemble)
+            own = kit.contract.traits(self) if self.foreign else kit.by_layers(self.modules[0])
             self._try_loss(data)
             # A loss of the whole batch couples its examples, too.
             self.traits = replace(own, couples=own.couples or not self.loss.separable)
             if self.foreign or not self.loss.known:
-                self.traits = contract.with_forms(self, self.traits)
-            self.companions = Companions(self.modules, self.traits)
+                self.traits = kit.contract.with_forms(self, self.traits)
+            self.companions = kit.Companions(self.modules, self.traits)
             decay = dynamics.weight_decay
             # What has no gradient does not decay either; without decay it stands still as it is.
-            idle = unused(self.modules[0], self.loss, inputs, labels) if decay else []
-            groups = grouped(self.modules[0], self.layout, dynamics, idle)
-            rule = StepRule(dynamics.rates, dynamics.own_optimiser(), decay, dynamics.temperature, groups)
-            self.problem = Problem(self.layout, self.loss, self.train, self.batches.size, rule, self.traits)
+            idle = kit.unused(self.modules[0], self.loss, inputs, labels) if decay else []
+            groups = kit.grouped(self.modules[0], self.layout, dynamics, idle)
+            rule = kit.StepRule(dynamics.rates, dynamics.own_optimiser(), decay, dynamics.temperature, groups)
+            self.problem = kit.Problem(
+                self.layout, self.loss, self.train, self.batches.size, rule, self.traits
+            )
             work, name = self.work * self.batches.size, type(self).__name__
-            self.compiled = perceptron.chosen(self.modules[0], self.problem, dynamics, work, name)
+            self.compiled = kit.perceptron.chosen(self.modules[0], self.problem, dynamics, work, name)
             self._choose(data)
             if self.foreign:
-                contract.tried(self)
+                kit.contract.tried(self)
         if record.layer_angles:
-            overlaps.layer_names(self.layout)
-        with explained():
-            require_hessian(self)
+            kit.overlaps.layer_names(self.layout)
+        with kit.explained():
+            kit.require_hessian(self)
 
     # What a subclass says.
 
@@ -117,32 +95,41 @@ class Assembly(ABC):
 
     @property
     @abstractmethod
-    def twin(self) -> Twin:
+    def twin(self) -> kit.Twin:
         """The network that Hessians are taken of."""
 
     # Preparation.
 
+    def streams(self, noise: Noise) -> list[Any]:
+        """Return the streams of batches that depend on those before; none for the others."""
+        return [None] * self.ensemble.size if self.batches.fixed else list(noise.streams("batch"))
+
+    def first_batches(self, noise: Noise) -> NDArray[Any]:
+        """Return what the batches of every replica start from."""
+        pairs = zip(self.ensemble.replica, self.streams(noise), strict=True)
+        return np.stack([self.batches.start(int(k), stream) for k, stream in pairs])
+
     @cached_property
-    def units(self) -> ReplicaSteppers | TinyReplicas:
+    def units(self) -> kit.ReplicaSteppers | kit.TinyReplicas:
         """What takes the steps, and measures."""
         if self.compiled is not None and self._tiny:
-            return TinyReplicas(self.problem, self.batches, self._rows, self.ensemble, self.compiled)
+            return kit.TinyReplicas(self.problem, self.batches, self._rows, self.ensemble, self.compiled)
         return self.make_units()
 
     @property
     def _tiny(self) -> bool:
         """Whether compiled kernels take the steps of all replicas, and measure."""
-        return self.compiled is not None and tiny.pays(self.compiled, self.batches, self.problem.rule)
+        return self.compiled is not None and kit.tiny.pays(self.compiled, self.batches, self.problem.rule)
 
     @cached_property
-    def probing(self) -> ReplicaSteppers:
+    def probing(self) -> kit.ReplicaSteppers:
         """What measures layer by layer: by torch, whatever takes the steps."""
-        return self.make_units() if self._tiny else cast("ReplicaSteppers", self.units)
+        return self.make_units() if self._tiny else cast("kit.ReplicaSteppers", self.units)
 
-    def make_units(self, bends: Bends | None = None) -> ReplicaSteppers:
+    def make_units(self, bends: kit.Bends | None = None) -> kit.ReplicaSteppers:
         """Return what steps this network's replicas; with `bends`, the bends of curves."""
         stackable = self.compiled is None and bends is None and self._stackable(self.modules[0])
-        return ReplicaSteppers(
+        return kit.ReplicaSteppers(
             self.modules,
             self.problem,
             self.batches,
@@ -160,7 +147,7 @@ class Assembly(ABC):
         """Try the loss; one that is no mean over examples has no batches whose size changes."""
         each = self.loss.classes * math.prod(self.loss.target.shape) if self.loss.classified else self.classes
         self.train.outputs = self.test.outputs = each
-        loss_trial.trial(self.loss, self.modules[0], self.train, data, self.batches.size)
+        kit.loss_trial.trial(self.loss, self.modules[0], self.train, data, self.batches.size)
         if not (self.loss.separable or self.batches.fixed):
             raise UserError(
                 f'dynamics.batches = "{self.dynamics.batches}": allowed: "epochs", "iid", "full" with '
@@ -186,28 +173,28 @@ class Assembly(ABC):
                 f'dynamics.augment = "{self.dynamics.augment}": allowed: "none" with data.name = '
                 f"{data.name!r}, whose inputs are {given}, not images (channels×height×width)"
             )
-        kinds = (Augmented if self._augments else Examples, Examples)
+        kinds = (kit.Augmented if self._augments else kit.OnDevice, kit.OnDevice)
         self.train, self.test = (
             kind(part.inputs, part.labels, data.scale, data.shift, self.device, self.dtype)
             for kind, part in zip(kinds, (data.train, data.test), strict=True)
         )
 
-    def _views(self) -> Views | None:
+    def _views(self) -> kit.Views | None:
         """Return the source of random views of the batches' images, if there is to be one."""
         size = self.batches.size if self.batches.fixed else 0
-        return Views(len(self.train), size, self.ensemble) if self._augments else None
+        return kit.Views(len(self.train), size, self.ensemble) if self._augments else None
 
     def _choose(self, data: Data) -> None:
         """Choose the examples on which is measured."""
-        keys, choice = self.record, subsets.Choice(self.ensemble, self.train.upload)
+        keys, choice = self.record, kit.subsets.Choice(self.ensemble, self.train.upload)
         counts = keys.energy_examples, keys.gradient_examples, keys.hessian_examples
         trained, probed, curved = choice.of(data.rows, "measured examples", *counts)
         (tested,) = choice.of(data.test_rows, "measured test examples", keys.energy_examples)
         if self.traits.couples:
             size = self.batches.size
             probed = choice.batched(data.rows, "measured batches", keys.gradient_examples, size)
-        self.chosen = subsets.Chosen(trained, tested, probed, curved)
-        self._test_sets = TestSets(self.train, self.test, data.rows, data.test_rows)
+        self.chosen = kit.subsets.Chosen(trained, tested, probed, curved)
+        self._test_sets = kit.TestSets(self.train, self.test, data.rows, data.test_rows)
 
     def _learned(self, position: int) -> Tensor:
         """Return the training examples on which a replica's loss is measured."""
@@ -217,7 +204,7 @@ class Assembly(ABC):
     def watched(self) -> Iterator[None]:
         """Say in one line what torch or a user's code does wrong in the block: no memory, random numbers."""
         own = self.foreign or not self.loss.known
-        with explained(), undrawn(type(self.modules[0]).__name__) if own else nullcontext():
+        with kit.explained(), kit.undrawn(type(self.modules[0]).__name__) if own else nullcontext():
             yield
 
     @cached_property
@@ -237,7 +224,7 @@ class Assembly(ABC):
 
     def built(self, replica: int, otherwise: bool = False) -> nn.Module:
         """Return a replica's network as it starts; `otherwise` from another seed."""
-        module = converted(self.raw(replica, otherwise), self.device, self.dtype)
+        module = kit.converted(self.raw(replica, otherwise), self.device, self.dtype)
         # What it freezes then, it freezes from the start.
         module.train()
         return module
@@ -245,7 +232,7 @@ class Assembly(ABC):
     def raw(self, replica: int, otherwise: bool = False) -> nn.Module:
         """Return what `built` does, where and in whatever precision it is made."""
         seed = int(self.ensemble.quenched("start", replica).integers(2**63))
-        return seeded(self.build, seed ^ int(otherwise))
+        return kit.seeded(self.build, seed ^ int(otherwise))
 
     def _stackable(self, module: nn.Module) -> bool:
         """Return whether replicas may share a call: all that differs between them are their weights."""

@@ -13,25 +13,14 @@ from numpy.typing import NDArray
 
 from langevin.config.keys import key
 from langevin.config.settings import Settings
-from langevin.core.capabilities import (
-    BeginsFromConfiguration,
-    ChecksSettings,
-    HasCoordinates,
-    HasFurtherDimensions,
-    HasRecordKeys,
-    LoadsReferences,
-    MeasuresAtEnd,
-    MovesInPlace,
-    ReadsInputs,
-    RunsOnDevice,
-    SuggestsSettings,
-)
+from langevin.core.capabilities import MeasuresAtEnd, ReadsInputs, SuggestsSettings
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
 from langevin.core.schedule import Schedule
-from langevin.core.system import Array, Attributes, Coordinates, Dimensions, System
-from langevin.errors import Diverged, UserError
+from langevin.core.system import Array, Attributes, Coordinates, Dimensions
+from langevin.errors import UserError
 from langevin.machine import reports
+from langevin.machine.later import later
 from langevin.systems.curves import geometry
 from langevin.systems.curves.chained import KICK_ROLE
 from langevin.systems.curves.ends import CurveKeys, Ends, RecordCurve
@@ -42,24 +31,16 @@ from langevin.systems.curves.spaces import norm
 from .curve_network import network_of, recall
 from .keys import Descent, RecordDescent
 from .measure.along import ALONG, ERRORS, profile_attributes
-from .network import descent_faults
-from .parts import (
-    Bends,
-    NetworkState,
-    Reference,
-    barriers,
-    compare,
-    explained,
-    first_not_finite,
-    restored,
-    stacked,
-    torch,
-)  # fmt: skip
+from .network import Descending, descent_faults
 from .schedules import scaled_times
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
+    from . import kit
+else:
+    torch, kit = later("torch"), later(f"{__package__}.kit")
 
 #: How names of a barrier's variables end → parts of `observables.landscape.Barrier`.
 BARRIER = {
@@ -84,26 +65,10 @@ class RecordNetworkCurve(RecordCurve, RecordDescent):
     )
 
 
-class NetworkCurve(
-    System,
-    ChecksSettings,
-    HasRecordKeys,
-    ReadsInputs,
-    SuggestsSettings,
-    BeginsFromConfiguration,
-    MovesInPlace,
-    LoadsReferences,
-    RunsOnDevice,
-    MeasuresAtEnd,
-    HasFurtherDimensions,
-    HasCoordinates,
-):
+class NetworkCurve(Descending, ReadsInputs, SuggestsSettings, MeasuresAtEnd):
     """A curve between two stored sets of weights of a network: its bends descend, by stochastic gradients."""
 
-    time_step = 1.0
-    dof: int
     quenched_disorder: ClassVar[bool] = False
-    Dynamics: ClassVar[type[Descent]] = Descent
     Record: ClassVar[type[RecordNetworkCurve]] = RecordNetworkCurve
 
     class Parameters(CurveKeys):
@@ -126,17 +91,18 @@ class NetworkCurve(
                 f"system.start = {parameters.start!r}: {ends.start.shape[1]} weights are stored, the network "
                 f"has {network.dof}"
             )
-        with explained():
+        with kit.explained():
             self.start, self.end = (
                 torch.from_numpy(x[ensemble.replica]).to(network.device, network.dtype)
                 for x in (ends.start, ends.end)
             )
             recall(network, ends, ensemble)
             spring = parameters.spring if self.curve == "band" else None
-            bends = Bends(self.start, self.end, self.kind, self.bends, self.loss, ensemble, spring)
+            bends = kit.Bends(self.start, self.end, self.kind, self.bends, self.loss, ensemble, spring)
             self.units = network.make_units(bends)
         #: Degrees of freedom, of all bends.
         self.dof, self.device_name = self.bends * network.dof, network.device_name
+        self.device = network.device
         panels = self.bends + 1 if self.kind == "chain" else 1
         self._t, self._h = geometry.quadrature(panels, -(-record.nodes // panels))
 
@@ -171,10 +137,8 @@ class NetworkCurve(
                 yield f"record.{name} = true: allowed: false with a curve, whose bends are no layers"
         keys, rate = settings.system, settings.dynamics.learning_rate
         rate *= max([1.0, *settings.dynamics.rate_factors.values()])
-        optimiser, named = (
-            settings.dynamics.own_optimiser(),
-            f'dynamics.optimiser = "{settings.dynamics.optimiser}"',
-        )
+        optimiser = settings.dynamics.own_optimiser()
+        named = f'dynamics.optimiser = "{settings.dynamics.optimiser}"'
         if keys.curve == "band" and not optimiser.linear:
             yield f'system.curve = "band": allowed: "bezier", "chain" with {named}, whose steps go along it'
         if optimiser.decouples and settings.dynamics.weight_decay:
@@ -205,18 +169,16 @@ class NetworkCurve(
 
     # The system.
 
-    def initial_state(self, noise: Noise) -> NetworkState:
+    def initial_state(self, noise: Noise) -> kit.NetworkState:
         """Return bends at equal distances on the segment, each kicked off it (`curves.chained`)."""
         places = torch.linspace(0, 1, self.bends + 2, dtype=torch.float64)[1:-1].tolist()
         with torch.no_grad():
             rows = [torch.lerp(self.start, self.end, place) for place in places]
             weights = torch.cat(rows, dim=1) + self._kicks()
-        batches = self.network.batches
-        pairs = zip(self.ensemble.replica, self.network.streams(noise), strict=True)
-        memory = np.stack([batches.start(int(k), stream) for k, stream in pairs])
+        memory = self.network.first_batches(noise)
         tensors = self.bends * len(self.network.layout.blocks)
         slots = self.network.problem.rule.optimiser.start(weights, tensors)
-        return NetworkState(weights, slots, stacked(self._kept), memory)
+        return kit.NetworkState(weights, slots, kit.stacked(self._kept), memory)
 
     def _kicks(self) -> Tensor:
         """Return random displacements of the bends, shape (R, bends·M).
@@ -230,30 +192,22 @@ class NetworkCurve(
             rows.append(torch.from_numpy(self.kick * far / math.sqrt(self.network.dof) * pushed).to(start))
         return torch.stack(rows)
 
-    def begun_from(self, state: NetworkState, x: Array) -> NetworkState:
+    def begun_from(self, state: kit.NetworkState, x: Array) -> kit.NetworkState:
         """Return the start with the bends x, shape (R, bends·M), at rest."""
         weights = torch.tensor(x, dtype=state.weights.dtype, device=state.weights.device)
         return replace(state, weights=weights)
 
-    def advance(self, state: NetworkState, t0: float, t1: float, noise: Noise) -> NetworkState:
-        """Take the steps from t0 to t1. Raises `Diverged` at a loss that is not a number."""
-        return self.move(state.copy(), t0, t1, noise)
-
-    def move(self, state: NetworkState, t0: float, t1: float, noise: Noise) -> NetworkState:
+    def move(self, state: kit.NetworkState, t0: float, t1: float, noise: Noise) -> kit.NetworkState:
         """Take the steps from t0 to t1, in place."""
         first, last = round(t0), round(t1)
         with self.network.watched():
             bad = self.units.advance(state, first, last, self.network.streams(noise))
-            unfit = first_not_finite(state.weights)
+            unfit = kit.first_not_finite(state.weights)
         if bad is not None or unfit is not None:
-            step, position = bad if bad is not None else (last, unfit)
-            raise Diverged(
-                f"the loss on curve {self.ensemble.replica[position]} is not a finite number at step {step}; "
-                f"try a smaller dynamics.learning_rate (now {self.dynamics.learning_rate:g})"
-            )
+            raise self._diverged("on curve", *(bad or (last, unfit or 0)))
         return state
 
-    def measure(self, state: NetworkState) -> dict[str, Array]:
+    def measure(self, state: kit.NetworkState) -> dict[str, Array]:
         """Return mean losses along the curve, the highest at a node, and the length, shape (R,) each."""
         control = self.control(state.weights)
         images = np.stack([isometric(points) for points in control])
@@ -271,32 +225,16 @@ class NetworkCurve(
         ratio = geometry.length(self.kind, images) / norm(images[:, -1] - images[:, 0])
         return {**mean, "highest_energy": nodes[0].max(axis=1), "length_ratio": ratio}
 
-    def reference(self, state: NetworkState) -> Reference:
-        """Return a copy of the bends."""
-        return Reference(state.weights.clone())
-
-    def load_reference(self, saved: NDArray[Any]) -> Reference:
-        """Return the reference that `numpy.asarray` made an array of."""
-        return self.network.load_reference(saved)
-
-    def compare(self, reference: Reference, state: NetworkState) -> dict[str, Array]:
+    def compare(self, reference: kit.Reference, state: kit.NetworkState) -> dict[str, Array]:
         """Return msd and correlation of the bends, per weight, shape (R,) each."""
-        msd, correlation = compare(reference.weights, state.weights)
+        msd, correlation = kit.compare(reference.weights, state.weights)
         return {"msd": msd, "correlation": correlation}
 
-    def configuration(self, state: NetworkState) -> NDArray[Any]:
-        """Return the bends, shape (R, bends·M)."""
-        return state.weights.cpu().numpy()
-
-    def state_dict(self, state: NetworkState) -> dict[str, NDArray[Any]]:
-        """Return the arrays of the state."""
-        return state.saved()
-
-    def load_state(self, saved: Mapping[str, NDArray[Any]]) -> NetworkState:
+    def load_state(self, saved: Mapping[str, NDArray[Any]]) -> kit.NetworkState:
         """Return the state that `state_dict` saved."""
-        return restored(saved, self.network.device, self._kept[0] if self._kept else ())
+        return kit.restored(saved, self.network.device, self._kept[0] if self._kept else ())
 
-    def at_end(self, state: NetworkState) -> dict[str, Array]:
+    def at_end(self, state: kit.NetworkState) -> dict[str, Array]:
         """Return what the final curve and the segment look like, from end to end, and the control points."""
         rows = []
         for r, points in enumerate(self.control(state.weights)):
@@ -329,7 +267,7 @@ class NetworkCurve(
         same = looked[0][0].labels
         examples = zlib.crc32((self.network._learned(r).cpu().numpy() if same is None else same).tobytes())
         rng = self.ensemble.driving("resampled examples", examples)
-        height = barriers.of_losses(np.stack([a.losses for a, _ in looked]), rng)
+        height = kit.barriers.of_losses(np.stack([a.losses for a, _ in looked]), rng)
         which = "barrier" if name == "curve" else f"{name}_barrier"
         return profiles | {which + ending: getattr(height, part) for ending, part in BARRIER.items()}
 

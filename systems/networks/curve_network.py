@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from langevin.code import trust
 from langevin.core.ensemble import Ensemble
 from langevin.errors import UserError
+from langevin.machine.later import later
 from langevin.results.configurations import StoredRun
 from langevin.systems.curves.ends import Ends
 
@@ -17,7 +19,11 @@ from .data.base import Data
 from .data.sameness import same_data
 from .keys import Descent, RecordDescent
 from .network import Network
-from .parts import differing, load_data
+
+if TYPE_CHECKING:
+    from . import kit
+else:
+    kit = later(f"{__package__}.kit")
 
 
 def network_of(ends: Ends, dynamics: Descent, ensemble: Ensemble, record: RecordDescent) -> Network:
@@ -42,7 +48,7 @@ def network_of(ends: Ends, dynamics: Descent, ensemble: Ensemble, record: Record
 def _data(run: StoredRun, sample: NDArray[np.int64]) -> Data:
     """Return the data of the samples that these curves lie in, drawn by the seed of a run."""
     inner = Ensemble(np.arange(len(sample)), sample, run.settings.ensemble.seed)
-    loaded = load_data(run.settings, inner)
+    loaded = kit.load_data(run.settings, inner)
     assert isinstance(loaded, Data)
     return loaded
 
@@ -65,7 +71,7 @@ def recall(network: Network, ends: Ends, ensemble: Ensemble) -> None:
             )
         return
     own = ensemble.replica
-    differ = differing(first, last)[own]
+    differ = kit.differing(first, last)[own]
     if differ.any():
         k = int(own[np.argmax(differ)])
         raise UserError(

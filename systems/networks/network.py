@@ -44,40 +44,22 @@ from langevin.core.schedule import Schedule
 from langevin.core.system import Array, Attributes, Beside, Coordinates, Dimensions, Part, Predictions, System
 from langevin.errors import Diverged, UserError
 from langevin.machine import processor
+from langevin.machine.later import later
 
 from .assembly import Assembly
 from .data.base import Data
 from .keys import Descent, RecordDescent, RecordNetwork
 from .measure.measured import measured_attributes, step_attributes
-from .parts import (
-    GaussNewton,
-    Landscape,
-    LayeredHessian,
-    LossHessian,
-    NetworkState,
-    Reference,
-    Twin,
-    beside,
-    compare,
-    copies,
-    explained,
-    find_loss,
-    first_not_finite,
-    layers,
-    measured_response,
-    measurement,
-    overlaps,
-    restored,
-    stacked,
-    torch,
-    transposed,
-)
 from .schedules import scaled_times
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
+    from . import kit
     from .measure.landscape import Seen
+else:
+    torch, kit = later("torch"), later(f"{__package__}.kit")
 
 #: Multiplications that it may take to verify what is stored; by which part, and by how much, an energy may
 #: differ: another processor's or a GPU's sums in single precision differ by less.
@@ -94,24 +76,63 @@ def descent_faults(settings: Any) -> Iterable[str]:
         yield from settings.record.faults(settings.dynamics)
 
 
-class Network(
-    Assembly,
+class Descending(
     System,
     ChecksSettings,
     HasRecordKeys,
-    LearnsFromData,
     BeginsFromConfiguration,
-    StandsBeside,
-    Verifies,
-    JoinedByCurves,
     MovesInPlace,
     LoadsReferences,
     RunsOnDevice,
+    HasFurtherDimensions,
+    HasCoordinates,
+):
+    """Base of all that descends the loss of a network, by the steps of `training`."""
+
+    time_step = 1.0
+    dof: int
+    device: torch.device
+    dynamics: Descent
+    ensemble: Ensemble
+    Dynamics: ClassVar[type[Descent]] = Descent
+
+    def advance(self, state: kit.NetworkState, t0: float, t1: float, noise: Noise) -> kit.NetworkState:
+        """Take the steps from t0 to t1. Raises `Diverged` at a loss that is not a number."""
+        return self.move(state.copy(), t0, t1, noise)
+
+    def _diverged(self, where: str, step: int, position: int) -> Diverged:
+        return Diverged(
+            f"the loss {where} {self.ensemble.replica[position]} is not a finite number at step {step}; "
+            f"try a smaller dynamics.learning_rate (now {self.dynamics.learning_rate:g})"
+        )
+
+    def reference(self, state: kit.NetworkState) -> kit.Reference:
+        """Return a copy of what descends."""
+        return kit.Reference(state.weights.clone())
+
+    def load_reference(self, saved: NDArray[Any]) -> kit.Reference:
+        """Return the reference that `numpy.asarray` made an array of."""
+        return kit.Reference(torch.from_numpy(saved).to(self.device))
+
+    def configuration(self, state: kit.NetworkState) -> NDArray[Any]:
+        """Return what descends, shape (R, dof)."""
+        return state.weights.cpu().numpy()
+
+    def state_dict(self, state: kit.NetworkState) -> dict[str, NDArray[Any]]:
+        """Return the arrays of the state."""
+        return state.saved()
+
+
+class Network(
+    Assembly,
+    Descending,
+    LearnsFromData,
+    StandsBeside,
+    Verifies,
+    JoinedByCurves,
     MeasuresAtWaiting,
     MeasuresResponse,
     ComparesAtLag,
-    HasFurtherDimensions,
-    HasCoordinates,
     HasLandscape,
     HasHessian,
     HasGaussNewton,
@@ -120,10 +141,7 @@ class Network(
 ):
     """Base of all network systems; a subclass says how the module is built and which loss it descends."""
 
-    time_step = 1.0
-    dof: int
     Parameters: ClassVar[type[Section]]
-    Dynamics: ClassVar[type[Descent]] = Descent
     Record: ClassVar[type[RecordDescent]] = RecordNetwork
     data: ClassVar[str] = "mnist"
     connected_by: ClassVar[str] = "network_curve"
@@ -135,7 +153,7 @@ class Network(
         self.dof = self.layout.dof
         on_gpu = self.device.type == "cuda"
         self.device_name = str(torch.cuda.get_device_name(self.device)) if on_gpu else processor.device()
-        self.response = measured_response.measuring(self)
+        self.response = kit.measured_response.measuring(self)
 
     @classmethod
     def check(cls, settings: Any) -> Iterable[str]:
@@ -143,33 +161,31 @@ class Network(
         yield from descent_faults(settings)
         if getattr(settings.system, "loss", USUAL[0]) not in USUAL:
             try:
-                find_loss(settings.system.loss, settings.folder)
+                kit.find_loss(settings.system.loss, settings.folder)
             except UserError as error:
                 yield str(error)
 
     # The system.
 
-    def initial_state(self, noise: Noise) -> NetworkState:
+    def initial_state(self, noise: Noise) -> kit.NetworkState:
         """Return the networks as PyTorch initialises them, each replica from its own seed."""
         modules = [self.built(k) for k in self.ensemble.replica]
         weights = torch.stack([self.layout.of(m) for m in modules])
-        buffers = stacked([copies(list(beside(m).values())) for m in modules])
-        pairs = zip(self.ensemble.replica, self.streams(noise), strict=True)
-        memory = np.stack([self.batches.start(int(k), stream) for k, stream in pairs])
+        buffers = kit.stacked([kit.copies(list(kit.beside(m).values())) for m in modules])
         slots = self.problem.rule.optimiser.start(weights, len(self.layout.blocks))
-        return self.response.begin(NetworkState(weights, slots, buffers, memory))
+        return self.response.begin(kit.NetworkState(weights, slots, buffers, self.first_batches(noise)))
 
-    def begun_from(self, state: NetworkState, x: Array) -> NetworkState:
+    def begun_from(self, state: kit.NetworkState, x: Array) -> kit.NetworkState:
         """Return the start with the weights x, shape (R, M), and what was stored beside them.
 
         Of files that hold nothing beside them, running statistics are computed anew at these weights.
         """
-        with explained():
+        with kit.explained():
             known, places = self.companions.recalled, range(self.ensemble.size)
             examples = [None if known else self._learned(position) for position in places]
             return self.landscape.begun(state, x, self.companions.values, examples)
 
-    def beside(self, state: NetworkState) -> Beside:
+    def beside(self, state: kit.NetworkState) -> Beside:
         """Return frozen parameters and buffers of all replicas."""
         return self.companions.packed(state.buffers)
 
@@ -183,43 +199,29 @@ class Network(
         """Take from a file what stood beside the weights of these replicas."""
         self.companions.recall(beside)
 
-    def streams(self, noise: Noise) -> list[Any]:
-        """Return the streams of batches that depend on those before; none for the others."""
-        return [None] * self.ensemble.size if self.batches.fixed else list(noise.streams("batch"))
-
-    def advance(self, state: NetworkState, t0: float, t1: float, noise: Noise) -> NetworkState:
-        """Take the steps from t0 to t1. Raises `Diverged` at a loss that is not a number."""
-        return self.move(state.copy(), t0, t1, noise)
-
-    def move(self, state: NetworkState, t0: float, t1: float, noise: Noise) -> NetworkState:
+    def move(self, state: kit.NetworkState, t0: float, t1: float, noise: Noise) -> kit.NetworkState:
         """Take the steps from t0 to t1, in place: of the weights of large nets one copy is enough."""
         first, last = round(t0), round(t1)
         with self.watched():
             take = self.units.advance
             bad = self.response.advance(take, state, first, last, self.streams(noise))
             if bad is not None:
-                self._diverged(*bad)
-            unfit = first_not_finite(state.weights)
+                raise self._diverged("of replica", *bad)
+            unfit = kit.first_not_finite(state.weights)
             if unfit is not None:
-                self._diverged(last, unfit)
+                raise self._diverged("of replica", last, unfit)
             return state
-
-    def _diverged(self, step: int, position: int) -> None:
-        raise Diverged(
-            f"the loss of replica {self.ensemble.replica[position]} is not a finite number at step {step}; "
-            f"try a smaller dynamics.learning_rate (now {self.dynamics.learning_rate:g})"
-        )
 
     # Measurements.
 
-    def measure(self, state: NetworkState) -> dict[str, Array]:
+    def measure(self, state: kit.NetworkState) -> dict[str, Array]:
         """Return losses and accuracies, the norm of the gradient, and errors of means over subsets, (R,)."""
         with self.watched():
             measured = self.units.measure(state, self.train, self.test, self.chosen)
-        left_out = self.chosen.exact + (() if self.loss.classified else measurement.ACCURACIES)
-        return {n: v for n, v in zip(measurement.MEASURED, measured, strict=True) if n not in left_out}
+        left_out = self.chosen.exact + (() if self.loss.classified else kit.measurement.ACCURACIES)
+        return {n: v for n, v in zip(kit.measurement.MEASURED, measured, strict=True) if n not in left_out}
 
-    def at_waiting(self, state: NetworkState) -> dict[str, Array]:
+    def at_waiting(self, state: kit.NetworkState) -> dict[str, Array]:
         """Return the gradient noise D and its standard error, shape (R,) each."""
         with self.watched():
             pair = self.units.gradient_noise(state, self.chosen)
@@ -229,15 +231,15 @@ class Network(
                 noise |= {f"layer_{name}": part for name, part in zip(noise, parts, strict=True)}
             return noise | self.response.at_waiting(state, pair[0])
 
-    def noise_of(self, state: NetworkState) -> Array:
+    def noise_of(self, state: kit.NetworkState) -> Array:
         """Return the gradient noise D alone, shape (R,)."""
         return self.units.gradient_noise(state, self.chosen)[0]
 
     @cached_property
-    def landscape(self) -> Landscape:
+    def landscape(self) -> kit.Landscape:
         """What evaluates a network at any weights."""
         module = self.built(int(self.ensemble.replica[0]))
-        return Landscape(module, self.problem, self.test, self.work, self.ensemble.threads)
+        return kit.Landscape(module, self.problem, self.test, self.work, self.ensemble.threads)
 
     def see(self, x: Tensor | Array, position: int, stored: bool = False) -> tuple[Seen, Seen]:
         """Return what the network makes of its measured training and test examples at any weights.
@@ -253,7 +255,7 @@ class Network(
             Whether x was stored with what was recalled: batch-norm has the statistics of the run then.
         """
         label = int(self.ensemble.replica[position])
-        with explained():
+        with kit.explained():
             learned = self._learned(position)
             self.landscape.go_to(x, self.companions.values[position], None if stored else learned)
             trained = self.landscape.see(learned)
@@ -278,7 +280,7 @@ class Network(
         if it classifies nothing.
         """
         sample = int(self.ensemble.sample[position])
-        with explained():
+        with kit.explained():
             if beside is None:
                 values, learned = self.companions.values[position], self._learned(position)
                 self.landscape.go_to(x, values, learned)
@@ -304,81 +306,65 @@ class Network(
                     f"file, and {here:.6g} as its network is now: code or data have changed"
                 )
 
-    def hessian(self, state: NetworkState, position: int) -> LossHessian:
+    def hessian(self, state: kit.NetworkState, position: int) -> kit.LossHessian:
         """Return the Hessian of the mean training loss of one replica (`curvature`)."""
         values = dict(zip(self.twin.beside, (b[position] for b in state.buffers), strict=True))
         curved = self.chosen.curved[int(self.ensemble.replica[position])].index
-        kind = LayeredHessian if self.record.layers else LossHessian
+        kind = kit.LayeredHessian if self.record.layers else kit.LossHessian
         return kind(self.twin, state.weights[position], values, curved)
 
     def parts(self) -> list[Part]:
         """Return the trainable parameters; filters of a transposed convolution are along its second axis."""
-        turned = transposed(self.modules[0])
+        turned = kit.transposed(self.modules[0])
         blocks = self.layout.blocks
         return [Part(b.name, b.shape, b.start, int(b.name in turned)) for b in blocks]
 
-    def gauss_newton(self, state: NetworkState, position: int) -> GaussNewton:
+    def gauss_newton(self, state: kit.NetworkState, position: int) -> kit.GaussNewton:
         """Return the Gauss-Newton matrix of the same loss as the Hessian's."""
         at = self.hessian(state, position)
-        return GaussNewton(at.twin, at.weights, at.beside, at.index)
+        return kit.GaussNewton(at.twin, at.weights, at.beside, at.index)
 
     @cached_property
-    def twin(self) -> Twin:
+    def twin(self) -> kit.Twin:
         """The network that Hessians are taken of."""
         module = self.built(int(self.ensemble.replica[0]))
-        return Twin(module, self.layout, self.loss, self.train, self.work, self.ensemble.threads)
+        return kit.Twin(module, self.layout, self.loss, self.train, self.work, self.ensemble.threads)
 
-    def reference(self, state: NetworkState) -> Reference:
-        """Return a copy of the weights."""
-        return Reference(state.weights.clone())
-
-    def load_reference(self, saved: NDArray[Any]) -> Reference:
-        """Return the reference that `numpy.asarray` made an array of."""
-        return Reference(torch.from_numpy(saved).to(self.device))
-
-    def compare(self, reference: Reference, state: NetworkState) -> dict[str, Array]:
+    def compare(self, reference: kit.Reference, state: kit.NetworkState) -> dict[str, Array]:
         """Return msd Δ = (1/M) Σ (w_i − w_i')², correlation (1/M) Σ w_i w_i', shape (R,), and `overlaps`."""
-        msd, correlation = compare(reference.weights, state.weights)
-        turned = overlaps.normalised_overlap(reference.square, msd, correlation)
+        msd, correlation = kit.compare(reference.weights, state.weights)
+        turned = kit.overlaps.normalised_overlap(reference.square, msd, correlation)
         compared = {"msd": msd, "correlation": correlation, "normalised_overlap": turned}
         ends = self.layout, reference.weights, state.weights
         if self.record.layers:
-            compared["layer_msd"] = layers.msd(*ends)
+            compared["layer_msd"] = kit.layers.msd(*ends)
         if self.record.layer_angles:
-            among = layers.blocks(self.layout) if self.record.layers else None
-            compared["layer_angle"] = overlaps.layer_angles(*ends, among)
+            among = kit.layers.blocks(self.layout) if self.record.layers else None
+            compared["layer_angle"] = kit.overlaps.layer_angles(*ends, among)
         return compared
 
     def dimensions(self) -> Dimensions:
         """Return the further dimension of what is measured of each layer."""
         angles: Dimensions = {"layer_angle": ("layer",)} if self.record.layer_angles else {}
-        return {**angles, **layers.DIMENSIONS} if self.record.layers else angles
+        return {**angles, **kit.layers.DIMENSIONS} if self.record.layers else angles
 
-    def compare_at(self, reference: Reference, state: NetworkState, lag: float) -> dict[str, Array]:
+    def compare_at(self, reference: kit.Reference, state: kit.NetworkState, lag: float) -> dict[str, Array]:
         """Return what `compare` does, and the response over this lag where it is measured (`response`)."""
         return self.compare(reference, state) | self.response.compare(state, lag)
-
-    def configuration(self, state: NetworkState) -> NDArray[Any]:
-        """Return the weights, shape (R, M)."""
-        return state.weights.cpu().numpy()
 
     def attributes(self) -> Attributes:
         """Return the attributes of everything that a network measures."""
         steps = step_attributes(self.dynamics, self.batches.size, self.problem.rule)
         whole = measured_attributes(self.loss, self.dof, self.chosen.sizes, steps, self.traits)
-        apart = layers.attributes(whole) if self.record.layers else {}
-        return {**whole, **apart, **measured_response.attributes(self)}
+        apart = kit.layers.attributes(whole) if self.record.layers else {}
+        return {**whole, **apart, **kit.measured_response.attributes(self)}
 
     def coordinates(self, schedule: Schedule) -> Coordinates:
         """Return the time of gradient flow, the learning rate if it changes, and the names of layers."""
-        named = overlaps.layer_names(self.layout) if self.record.layer_angles else {}
-        named = layers.coordinates(self.layout) if self.record.layers else named
+        named = kit.overlaps.layer_names(self.layout) if self.record.layer_angles else {}
+        named = kit.layers.coordinates(self.layout) if self.record.layers else named
         return {**scaled_times(self.dynamics.rates, schedule, self.one_rate), **named}
 
-    def state_dict(self, state: NetworkState) -> dict[str, NDArray[Any]]:
-        """Return the arrays of the state."""
-        return state.saved()
-
-    def load_state(self, saved: Mapping[str, NDArray[Any]]) -> NetworkState:
+    def load_state(self, saved: Mapping[str, NDArray[Any]]) -> kit.NetworkState:
         """Return the state that `state_dict` saved."""
-        return self.response.load(saved, restored(saved, self.device, self.companions.values[0]))
+        return self.response.load(saved, kit.restored(saved, self.device, self.companions.values[0]))

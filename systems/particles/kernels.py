@@ -157,14 +157,7 @@ class Lists:
         self.work = self._made()
 
     def advance(
-        self,
-        x: Array,
-        built: Array,
-        kicks: StepNoise,
-        steps: int,
-        dt: float,
-        sums: Array,
-        energy: bool,
+        self, x: Array, built: Array, kicks: StepNoise, steps: int, dt: float, sums: Array, energy: bool
     ) -> bool:
         """Take steps in place, x and `built` of shape (3N,); False where the dynamics broke.
 

@@ -90,8 +90,7 @@ class MixtureKeys(Section):
         ge=0,
     )
     start: Literal["random", "lattice"] = key(
-        "where particles are before equilibration: uniform in the box, or on an fcc lattice",
-        default="random",
+        "where particles are before equilibration: uniform in the box, or on an fcc lattice", default="random"
     )
     equilibration_time: float = key(
         "time at initial_temperature before the quench, which is t = 0", default=2.0, ge=0, unit="time"

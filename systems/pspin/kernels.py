@@ -29,10 +29,7 @@ _TEAM_WORK = 1 << 22
 # The same measure per group, below which threads mostly wait for each other's interpreter lock.
 _GROUP_WORK = 1 << 18
 # Measured cost of a force against that of a single replica, by itemsize and lanes.
-_LANE_COST = {
-    4: {1: 1.0, 4: 3.8, 8: 4.7, 16: 8.0},
-    8: {1: 1.0, 4: 3.8, 8: 7.5},
-}
+_LANE_COST = {4: {1: 1.0, 4: 3.8, 8: 4.7, 16: 8.0}, 8: {1: 1.0, 4: 3.8, 8: 7.5}}
 
 
 @lru_cache(maxsize=64)
@@ -252,11 +249,7 @@ class ForceField:
         return array
 
     def _load(
-        self,
-        group: _Group,
-        work: Workspace,
-        x: NDArray[np.float64],
-        force: NDArray[np.float64] | None = None,
+        self, group: _Group, work: Workspace, x: NDArray[np.float64], force: NDArray[np.float64] | None = None
     ) -> None:
         """Copy the replicas to the lanes; spare lanes repeat the first, so they stay finite."""
         work.x[:] = x[group.replicas[0]]

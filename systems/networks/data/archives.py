@@ -94,9 +94,9 @@ class Archived(DataSet, ChecksSettings, StandsInFiles, Fetched):
 
     def read(self, folders: list[Path]) -> tuple[Examples, Examples, list[Path]]:
         """Return training and test examples, and the files that they come from."""
-        found = [depot.obtain(self.archive, file, folders, self.others()) for file in self.archive.files]
-        where = [path for path, _ in found]
-        return *self.parse([content for _, content in found], [str(path) for path in where]), where
+        obtained = [depot.obtain(self.archive, file, folders, self.others()) for file in self.archive.files]
+        where = [path for path, _ in obtained]
+        return *self.parse([content for _, content in obtained], [str(path) for path in where]), where
 
     def parse(self, contents: list[bytes], where: list[str]) -> tuple[Examples, Examples]:
         """Return training and test examples from the unpacked contents of the files, named by `where`."""
@@ -120,32 +120,23 @@ class _IDX(Archived):
         return train, test
 
 
+def _idx_files(*hashes: tuple[str, str]) -> tuple[File, ...]:
+    """Return the files of images and labels, of training and test, with the MD5 of each packed and plain."""
+    parts = ((which, kind) for which in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
+    names = [f"{which}-{kind}-ubyte.gz" for which, kind in parts]
+    return tuple(File(name, *pair) for name, pair in zip(names, hashes, strict=True))
+
+
 class MNIST(_IDX):
     """MNIST: handwritten digits, 28 × 28 pixels, 60,000 and 10,000 (LeCun et al. 1998)."""
 
     archive = Archive(
         "mnist",
-        (
-            File(
-                "train-images-idx3-ubyte.gz",
-                "f68b3c2dcbeaaa9fbdd348bbdeb94873",
-                "6bbc9ace898e44ae57da46a324031adb",
-            ),
-            File(
-                "train-labels-idx1-ubyte.gz",
-                "d53e105ee54ea40749a09fcbcd1e9432",
-                "a25bea736e30d166cdddb491f175f624",
-            ),
-            File(
-                "t10k-images-idx3-ubyte.gz",
-                "9fb629c4189551a2d022fa330f9573f3",
-                "2646ac647ad5339dbf082846283269ea",
-            ),
-            File(
-                "t10k-labels-idx1-ubyte.gz",
-                "ec29112dd5afa0611ce80d1b7f02629c",
-                "27ae3e4e09519cfbb04c329615203637",
-            ),
+        _idx_files(
+            ("f68b3c2dcbeaaa9fbdd348bbdeb94873", "6bbc9ace898e44ae57da46a324031adb"),
+            ("d53e105ee54ea40749a09fcbcd1e9432", "a25bea736e30d166cdddb491f175f624"),
+            ("9fb629c4189551a2d022fa330f9573f3", "2646ac647ad5339dbf082846283269ea"),
+            ("ec29112dd5afa0611ce80d1b7f02629c", "27ae3e4e09519cfbb04c329615203637"),
         ),
         (
             "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -159,27 +150,11 @@ class FashionMNIST(_IDX):
 
     archive = Archive(
         "fashion_mnist",
-        (
-            File(
-                "train-images-idx3-ubyte.gz",
-                "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-                "f4a8712d7a061bf5bd6d2ca38dc4d50a",
-            ),
-            File(
-                "train-labels-idx1-ubyte.gz",
-                "25c81989df183df01b3e8a0aad5dffbe",
-                "9018921c3c673c538a1fc5bad174d6f9",
-            ),
-            File(
-                "t10k-images-idx3-ubyte.gz",
-                "bef4ecab320f06d8554ea6380940ec79",
-                "8181f5470baa50b63fa0f6fddb340f0a",
-            ),
-            File(
-                "t10k-labels-idx1-ubyte.gz",
-                "bb300cfdad3c16e7a12a480ee83cd310",
-                "15d484375f8d13e6eb1aabb0c3f46965",
-            ),
+        _idx_files(
+            ("8d4fb7e6c68d591d4c3dfef9ec88bf0d", "f4a8712d7a061bf5bd6d2ca38dc4d50a"),
+            ("25c81989df183df01b3e8a0aad5dffbe", "9018921c3c673c538a1fc5bad174d6f9"),
+            ("bef4ecab320f06d8554ea6380940ec79", "8181f5470baa50b63fa0f6fddb340f0a"),
+            ("bb300cfdad3c16e7a12a480ee83cd310", "15d484375f8d13e6eb1aabb0c3f46965"),
         ),
         (
             "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
@@ -269,9 +244,6 @@ class CIFAR100(_CIFAR):
     label_bytes = 2
     python = Unpacked(
         "cifar-100-python",
-        (
-            File("train", "16019d7e3df5f24257cddd939b257f8d"),
-            File("test", "f0ef6b0ae62326f3e7ffdfab6717acfc"),
-        ),
+        (File("train", "16019d7e3df5f24257cddd939b257f8d"), File("test", "f0ef6b0ae62326f3e7ffdfab6717acfc")),
     )
     labels = "fine_labels"

@@ -163,14 +163,14 @@ def stationary(table: Table) -> NDArray[np.float64]:
     (1 − ε)^{n/k} at least.
     """
     contexts, size = table.shape
-    found = np.full(contexts, 1 / contexts)
+    chances = np.full(contexts, 1 / contexts)
     for _ in range(STEPS):
-        before = found
-        found = (before[:, None] * table).reshape(size, -1).sum(axis=0)
-        found /= found.sum()
-        if np.abs(found - before).sum() <= STATIONARY * size:
+        before = chances
+        chances = (before[:, None] * table).reshape(size, -1).sum(axis=0)
+        chances /= chances.sum()
+        if np.abs(chances - before).sum() <= STATIONARY * size:
             break
-    return np.asarray(found)
+    return np.asarray(chances)
 
 
 def entropies(table: Table) -> list[float]:

@@ -22,7 +22,7 @@ def too_large(size: int, device: torch.device) -> bool:
     return device.type == "cuda" and size > SHARE * torch.cuda.mem_get_info(device)[0]
 
 
-class Examples:
+class OnDevice:
     """Inputs and what outputs are compared with, gathered for a device.
 
     Images stay bytes, a quarter of the memory of single precision, and become scale·byte + shift when a batch
@@ -123,9 +123,9 @@ class Examples:
         """Gather rows on the host, and copy them to the device while it computes."""
         # From pageable memory a copy would wait. The allocator knows when the pinned block is free again.
         shape, pinned = (len(index), *kept.shape[1:]), self.device.type == "cuda"
-        found = torch.empty(shape, dtype=kept.dtype, pin_memory=pinned)
-        torch.index_select(kept, 0, index, out=found)
-        return found.to(self.device, non_blocking=True)
+        rows_there = torch.empty(shape, dtype=kept.dtype, pin_memory=pinned)
+        torch.index_select(kept, 0, index, out=rows_there)
+        return rows_there.to(self.device, non_blocking=True)
 
     def scaled(self, inputs: Tensor) -> Tensor:
         """Return inputs as a network gets them, shape (n, …); those given may be overwritten."""

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .examples import Examples
+from .examples import OnDevice
 
 Rows = Mapping[int, NDArray[np.int64]]
 
@@ -37,7 +37,7 @@ class TestSets:
 
     Parameters
     ----------
-    train, test : Examples
+    train, test : OnDevice
     rows, test_rows : mapping
         Label of a sample → indices of its examples.
     """
@@ -45,20 +45,20 @@ class TestSets:
     #: pytest is not to take it for a class of tests.
     __test__ = False
 
-    def __init__(self, train: Examples, test: Examples, rows: Rows, test_rows: Rows) -> None:
+    def __init__(self, train: OnDevice, test: OnDevice, rows: Rows, test_rows: Rows) -> None:
         self.parts = (train, rows), (test, test_rows)
         self._made: dict[int, Tested] = {}
 
     def __getitem__(self, sample: int) -> Tested:
         """Return what the sample is tested on."""
         if sample not in self._made:
-            found = hashlib.sha256()
+            digest = hashlib.sha256()
             for examples, rows in self.parts:
                 index = examples.upload(rows[sample])
                 for piece in torch.split(index, examples.piece):
                     for kept in (k for k in (examples.inputs, examples.labels) if k is not None):
-                        found.update(kept.index_select(0, piece).cpu().numpy().tobytes())
+                        digest.update(kept.index_select(0, piece).cpu().numpy().tobytes())
             own = examples.labels
             labels = None if own is None else own[index].cpu().numpy()
-            self._made[sample] = Tested(index, labels, found.hexdigest())
+            self._made[sample] = Tested(index, labels, digest.hexdigest())
         return self._made[sample]

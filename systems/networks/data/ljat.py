@@ -121,23 +121,23 @@ class LJAT(DataSet, ChecksSettings, StandsInFiles):
     def load(self, ensemble: Ensemble) -> Data:
         """Return the molecules, and the rows of each sample."""
         keys = self.parameters
-        found = molecules(
+        drawn = molecules(
             keys.points, keys.seed, keys.edge, keys.closest, keys.tolerance, threads=ensemble.threads
         )
         half = keys.points // 2
-        inputs = found.distances[:, : keys.inputs].astype(np.float32)
+        inputs = drawn.distances[:, : keys.inputs].astype(np.float32)
         train, test = (
-            Examples(inputs[:half], found.labels[:half]),
-            Examples(inputs[half:], found.labels[half:]),
+            Examples(inputs[:half], drawn.labels[:half]),
+            Examples(inputs[half:], drawn.labels[half:]),
         )
         rows = shares(ensemble, "data", len(train), keys.train)
         test_rows = shares(ensemble, "test data", len(test), keys.test)
         scale, shift = np.ones(keys.inputs), np.zeros(keys.inputs)
         if keys.scaling == "standard":
-            mean, deviation = found.distances[:half, : keys.inputs].mean(0), train.inputs.std(0, dtype=float)
+            mean, deviation = drawn.distances[:half, : keys.inputs].mean(0), train.inputs.std(0, dtype=float)
             scale, shift = 1 / deviation, -mean / deviation
         attributes = {
-            "hash": f"sha256:{found.hash}",
+            "hash": f"sha256:{drawn.hash}",
             "source": f"made: steepest descent of three atoms from a cube of edge {keys.edge:g}",
             "train_examples": str(keys.train),
             "test_examples": str(keys.test),
@@ -181,9 +181,9 @@ def molecules(
     kept = _read(path)
     if kept is not None:
         return kept
-    made = _make(points, seed, edge, closest, tolerance, threads or available_threads())
-    _write(path, made)
-    return made
+    drawn = _make(points, seed, edge, closest, tolerance, threads or available_threads())
+    _write(path, drawn)
+    return drawn
 
 
 def _make(points: int, seed: int, edge: float, closest: float, tolerance: float, threads: int) -> Molecules:
@@ -197,11 +197,11 @@ def _make(points: int, seed: int, edge: float, closest: float, tolerance: float,
 
     with ThreadPoolExecutor(threads) as pool:
         parts = list(pool.map(block, range(-(-points // BLOCK))))
-    made = Molecules(*(np.concatenate(part) for part in zip(*parts, strict=True)))
-    if (made.labels < 0).any():
-        lost = ", ".join(f"{r:.6g}" for r in made.distances[made.labels < 0][0])
+    drawn = Molecules(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+    if (drawn.labels < 0).any():
+        lost = ", ".join(f"{r:.6g}" for r in drawn.distances[drawn.labels < 0][0])
         raise LangevinError(f"data.name = 'ljat': the descent from distances {lost} reached no minimum")
-    return made
+    return drawn
 
 
 def _starts(rng: np.random.Generator, count: int, edge: float, closest: float) -> NDArray[np.float64]:
@@ -232,20 +232,20 @@ def _read(path: Path) -> Molecules | None:
     """Return what was kept; None if there is nothing, or nothing whole."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            found = Molecules(file["distances"], file["labels"])
-            return found if str(file["hash"]) == found.hash else None
+            drawn = Molecules(file["distances"], file["labels"])
+            return drawn if str(file["hash"]) == drawn.hash else None
     except _DAMAGED:
         return None
 
 
-def _write(path: Path, made: Molecules) -> None:
+def _write(path: Path, drawn: Molecules) -> None:
     """Keep the molecules, in one step; a cache that cannot be written costs time alone, and is said."""
     aside = path.with_name(f".{path.stem}.{uuid.uuid4().hex}.npz")
     try:
         depot.require_home(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            np.savez(aside, distances=made.distances, labels=made.labels, hash=np.array(made.hash))
+            np.savez(aside, distances=drawn.distances, labels=drawn.labels, hash=np.array(drawn.hash))
             aside.replace(path)
         finally:
             aside.unlink(missing_ok=True)

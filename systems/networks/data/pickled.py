@@ -45,20 +45,20 @@ def parse(contents: Sequence[bytes], where: Sequence[str], key: str) -> Examples
 def _parsed(content: bytes, where: str, key: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Return images, uint8 of shape (P, 3, 32, 32), and labels, int64 of shape (P,)."""
     try:
-        found = list(_values(content))
+        pickled = list(_values(content))
     except ValueError as error:
         raise UserError(f"{where}: truncated or damaged: no pickle: {error}") from None
-    lengths = [len(value) if isinstance(value, str) else -1 for value in found]
+    lengths = [len(value) if isinstance(value, str) else -1 for value in pickled]
     place = int(np.argmax(lengths)) if lengths else -1
-    raw = str(found[place]).encode("latin-1", "replace") if max(lengths, default=-1) >= 0 else b""
-    labels, size = _after(found, key), int(np.prod(SHAPE))
+    raw = str(pickled[place]).encode("latin-1", "replace") if max(lengths, default=-1) >= 0 else b""
+    labels, size = _after(pickled, key), int(np.prod(SHAPE))
     if not labels or len(raw) != size * len(labels):
         raise UserError(
             f'{where}: {len(raw)} bytes of images and {len(labels)} labels under "{key}"; needed: {size} '
             "bytes for each label"
         )
     # What an array holds is preceded by whether its first index runs fastest.
-    columns = place > 0 and found[place - 1] is True
+    columns = place > 0 and pickled[place - 1] is True
     flat = np.frombuffer(raw, dtype=np.uint8)
     flat = flat.reshape(size, -1).T if columns else flat
     return np.ascontiguousarray(flat).reshape(-1, *SHAPE), np.array(labels, dtype=np.int64)
@@ -74,9 +74,9 @@ def _values(content: bytes) -> Iterator[str | int]:
             yield value
 
 
-def _after(found: Sequence[str | int], key: str) -> list[int]:
+def _after(pickled: Sequence[str | int], key: str) -> list[int]:
     """Return the integers between a key and the next string."""
-    if key not in found:
+    if key not in pickled:
         return []
-    rest = found[found.index(key) + 1 :]
+    rest = pickled[pickled.index(key) + 1 :]
     return list(itertools.takewhile(lambda value: isinstance(value, int), rest))  # type: ignore[arg-type]

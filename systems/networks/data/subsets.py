@@ -126,7 +126,7 @@ class Choice:
             Of examples; all where there are no more.
         """
         whole: dict[int, Subset] = {}
-        found: list[dict[int, Subset]] = [{} for _ in counts]
+        chosen: list[dict[int, Subset]] = [{} for _ in counts]
         for label, sample in zip(self.ensemble.replica.tolist(), self.ensemble.sample.tolist(), strict=True):
             own = rows[sample]
             if sample not in whole and max(counts) >= len(own):
@@ -135,16 +135,16 @@ class Choice:
                 whole[sample] = Subset(self.upload(own[order]), len(own))
             if min(counts) < len(own):
                 order = self.ensemble.quenched(role, label).permutation(len(own))
-            for subsets, count in zip(found, counts, strict=True):
+            for subsets, count in zip(chosen, counts, strict=True):
                 if count >= len(own):
                     subsets[label] = whole[sample]
                 else:
                     subsets[label] = Subset(self.upload(own[order[:count]]), len(own))
-        return found
+        return chosen
 
     def batched(self, rows: Rows, role: str, count: int, size: int) -> dict[int, Subset]:
         """Return for every replica mini-batches of `size` examples, from `count` examples or a few more."""
-        found: dict[int, Subset] = {}
+        chosen: dict[int, Subset] = {}
         for label, sample in zip(self.ensemble.replica.tolist(), self.ensemble.sample.tolist(), strict=True):
             own, stream = rows[sample], self.ensemble.quenched(role, label)
             wanted = max(FEWEST, count // size)
@@ -157,5 +157,5 @@ class Choice:
                 rounds = 1
             drawn = np.stack([own[stream.permutation(len(own))[: each * size]] for _ in range(rounds)])
             batches = self.upload(drawn.reshape(rounds, each, size))
-            found[label] = Subset(self.upload(np.unique(drawn)), len(own), batches)
-        return found
+            chosen[label] = Subset(self.upload(np.unique(drawn)), len(own), batches)
+        return chosen

@@ -33,12 +33,7 @@ Z = 2.0
 #: Distances (r₁₂, r₁₃, r₂₃) of the four minima: the triangle; atom 1, 2, 3 in the middle of the line.
 TRIANGLE, LINE = 1.1687523174, 1.1087628942
 MINIMA = np.array(
-    [
-        [TRIANGLE, TRIANGLE, TRIANGLE],
-        [LINE, LINE, 2 * LINE],
-        [LINE, 2 * LINE, LINE],
-        [2 * LINE, LINE, LINE],
-    ]
+    [[TRIANGLE, TRIANGLE, TRIANGLE], [LINE, LINE, 2 * LINE], [LINE, 2 * LINE, LINE], [2 * LINE, LINE, LINE]]
 )
 
 #: Distances this close to a minimum, all three, and a descent is over: far inside of its basin.
@@ -140,9 +135,9 @@ def _descend(x, tolerance, minima, work):
         if error <= tolerance:
             for i in range(6):
                 x[i], k1[i] = y[i], k4[i]
-            found = _minimum(x, minima)
-            if found >= 0:
-                return found
+            number = _minimum(x, minima)
+            if number >= 0:
+                return number
         ratio = 0.9 * (tolerance / error) ** (1 / 3) if error > 0 else 5.0
         step *= min(5.0, max(0.2, ratio))
     return -1

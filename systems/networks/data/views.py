@@ -17,7 +17,7 @@ from torch import Tensor
 
 from langevin.core.ensemble import Ensemble
 
-from .examples import Examples
+from .examples import OnDevice
 
 #: Pixels by which an image is padded.
 PADDING = 4
@@ -71,7 +71,7 @@ class Views:
         return drawn
 
 
-class Augmented(Examples):
+class Augmented(OnDevice):
     """Images on a device, and their views: an index is example + P·view."""
 
     def gather(self, index: Tensor) -> tuple[Tensor, Tensor]:
@@ -112,5 +112,5 @@ def look(images: Tensor, view: Tensor) -> Tensor:
     inside = ((y >= 0) & (y < height))[:, :, None] & ((x >= 0) & (x < width))[:, None, :]
     place = y.clamp(0, height - 1)[:, :, None] * width + x.clamp(0, width - 1)[:, None, :]
     taken = place.flatten(1)[:, None].expand(-1, images.shape[1], -1)
-    found = images.flatten(2).gather(2, taken).view_as(images)
-    return found.mul_(inside[:, None])
+    looks = images.flatten(2).gather(2, taken).view_as(images)
+    return looks.mul_(inside[:, None])

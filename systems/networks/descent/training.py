@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
-from ..data.examples import Examples
+from ..data.examples import OnDevice
 from ..kernels.convolution import switchable
 from ..kernels.pointwise import channels_last_pays
 from ..nets.layout import Layout, beside, copies, put
@@ -49,7 +49,7 @@ class Problem:
     ----------
     layout : Layout
     loss : Loss
-    examples : Examples
+    examples : OnDevice
         The training set.
     batch_size : int
         B, by which the sum over a batch is divided.
@@ -60,7 +60,7 @@ class Problem:
 
     layout: Layout
     loss: Loss
-    examples: Examples
+    examples: OnDevice
     batch_size: int
     rule: StepRule
     traits: Traits
@@ -216,7 +216,7 @@ class Alone(Stepper):
     def _parts(self, rows: Tensor) -> list[Tensor]:
         return self.layout.views(rows[0])
 
-    def gather(self, index: Tensor, examples: Examples | None = None) -> tuple[Tensor, Tensor]:
+    def gather(self, index: Tensor, examples: OnDevice | None = None) -> tuple[Tensor, Tensor]:
         """Return inputs and labels of the examples `index`, shape (n,), by default of the training set."""
         inputs, labels = (examples or self.examples).gather(index)
         if self.channels_last and inputs.ndim == 4:

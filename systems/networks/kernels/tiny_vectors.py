@@ -109,11 +109,11 @@ class _Emitter:
                     parts.append([n for cut in cuts for n in [*cut, *(lanes + m for m in cut)]])
                 merged.append(self.b.fadd(*(self.shuffle(x, y, part) for part in parts)))
             vectors, width = merged, 2 * width
-        (found,) = vectors
+        (total,) = vectors
         while lanes > count:
             lanes //= 2
-            found = self.b.fadd(*(self.shuffle(found, found, list(range(k, k + lanes))) for k in (0, lanes)))
-        return found
+            total = self.b.fadd(*(self.shuffle(total, total, list(range(k, k + lanes))) for k in (0, lanes)))
+        return total
 
     def blocks(self, count: ir.Value, body: Callable[[ir.Value, int], None]) -> None:
         """Emit body(first, rows) for whole blocks, and for what is left."""

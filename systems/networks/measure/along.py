@@ -14,14 +14,14 @@ ERRORS = ("train_error", "test_error", "pair_error")
 
 def profile_attributes(theirs: Attributes) -> dict[str, dict[str, Any]]:
     """Return the attributes of what is measured along the final curve."""
-    made: dict[str, dict[str, Any]] = {}
+    about_curves: dict[str, dict[str, Any]] = {}
     distance = "root mean square distance per weight from the curve's"
     for way, where in (("curve", "the curve"), ("shortest", "the segment between the ends")):
         for name, about in theirs.items():
-            made[f"{way}_{name}"] = {**about, "long_name": f"{about['long_name']}, along {where}"}
+            about_curves[f"{way}_{name}"] = {**about, "long_name": f"{about['long_name']}, along {where}"}
         pair = f"test error of the ensemble of two, the first end and the point on {where}"
         if "test_error" in theirs:
-            made[f"{way}_pair_error"] = {**theirs["test_error"], "long_name": pair}
+            about_curves[f"{way}_pair_error"] = {**theirs["test_error"], "long_name": pair}
         name = "barrier" if way == "curve" else "shortest_barrier"
         height = f"barrier along {where}: highest training loss minus that of the higher end"
         words = {
@@ -36,9 +36,9 @@ def profile_attributes(theirs: Attributes) -> dict[str, dict[str, Any]]:
             "_resampled": "barrier of examples drawn with replacement, its bias not taken off; the same "
             "draws for all curves that were measured with the same examples",
         }
-        made |= {name + ending: {"long_name": said} for ending, said in words.items()}
-        made[name]["comment"] = "the estimate may be below 0 where there is no barrier"
-    return made | {
+        about_curves |= {name + ending: {"long_name": said} for ending, said in words.items()}
+        about_curves[name]["comment"] = "the estimate may be below 0 where there is no barrier"
+    return about_curves | {
         "arc_length": {"long_name": "length of the curve from its first end, as a fraction of the whole"},
         "distance_from_start": {"long_name": f"{distance} first end"},
         "distance_from_end": {"long_name": f"{distance} last end"},

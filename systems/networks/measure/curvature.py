@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from langevin.core.system import Array
 
-from ..data.examples import Examples
+from ..data.examples import OnDevice
 from ..descent.perceptron import Shape, shape_of
 from ..descent.shared_calls import LARGE
 from ..devices import set_threads
@@ -52,7 +52,7 @@ class Twin:
         As it is built, on the device; it is changed.
     layout : Layout
     loss : Loss
-    examples : Examples
+    examples : OnDevice
         The training set.
     work : int
         Multiplications for one example, roughly.
@@ -60,7 +60,7 @@ class Twin:
     """
 
     def __init__(
-        self, module: nn.Module, layout: Layout, loss: Loss, examples: Examples, work: int, threads: int
+        self, module: nn.Module, layout: Layout, loss: Loss, examples: OnDevice, work: int, threads: int
     ) -> None:
         # Compiled layers are for single precision: none of them stands in the way.
         self.module = converted(module, examples.device, torch.float64)
@@ -186,7 +186,7 @@ class Point:
 def products(output: Tensor, leaf: Tensor, rows: Tensor) -> Tensor:
     """Return uᵀ ∂output/∂leaf for every row u, shape (k, output's); of many at once if k > 1."""
     batched = len(rows) > 1
-    (found,) = torch.autograd.grad(
+    (product,) = torch.autograd.grad(
         output,
         leaf,
         rows if batched else rows[0],
@@ -194,7 +194,7 @@ def products(output: Tensor, leaf: Tensor, rows: Tensor) -> Tensor:
         materialize_grads=True,
         is_grads_batched=batched,
     )
-    return found if batched else found[None]
+    return product if batched else product[None]
 
 
 class LossHessian(Point):

@@ -21,7 +21,7 @@ from langevin.core.system import Array, Predictions
 from langevin.errors import UserError
 from langevin.machine.interruption import heed
 
-from ..data.examples import Examples
+from ..data.examples import OnDevice
 from ..data.identity import Tested
 from ..descent.shared_calls import LARGE
 from ..descent.state import NetworkState
@@ -146,14 +146,14 @@ class Landscape:
     module : Module
         A network of its own, on the device.
     problem : Problem
-    test : Examples
+    test : OnDevice
     work : int
         Multiplications for one example, roughly.
     threads : int
         Processors that a large network may use.
     """
 
-    def __init__(self, module: nn.Module, problem: Problem, test: Examples, work: int, threads: int) -> None:
+    def __init__(self, module: nn.Module, problem: Problem, test: OnDevice, work: int, threads: int) -> None:
         self.unit, self.test = Alone(module, problem), test
         device, dtype = problem.examples.device, problem.examples.dtype
         self.weights = torch.zeros(1, problem.layout.dof, device=device, dtype=dtype)

@@ -71,8 +71,8 @@ class LayeredHessian(LossHessian):
         own = _Diagonal(self, part)
         if whole is not None or size <= keys.hessian_steps + probes:
             matrix = own.dense() if whole is None else whole[part, part]
-            found = diagonalised(matrix)
-            return found.trace, 0.0, float(found.values[-1]), 0.0
+            spectrum = diagonalised(matrix)
+            return spectrum.trace, 0.0, float(spectrum.values[-1]), 0.0
         signs = np.array(2 * rng.integers(0, 2, size=(size, probes)) - 1, np.float64)
         traces = np.sum(signs * own.matvec(signs), axis=0)
         ritz = lanczos(own, rng, keys.hessian_steps, 1)
@@ -97,13 +97,13 @@ class _Diagonal:
     def matvec(self, vectors: Array) -> Array:
         """Return the block's product with vectors, shape (size, k)."""
         together = max(1, HELD // self.hessian.size)
-        found = np.empty(vectors.shape)
+        block_product = np.empty(vectors.shape)
         for first in range(0, vectors.shape[1], together):
             some = vectors[:, first : first + together]
             wide = np.zeros((self.hessian.size, some.shape[1]))
             wide[self.part] = some
-            found[:, first : first + together] = self.hessian.matvec(wide)[self.part]
-        return found
+            block_product[:, first : first + together] = self.hessian.matvec(wide)[self.part]
+        return block_product
 
     def dense(self) -> Array:
         """Return the block, shape (size, size)."""

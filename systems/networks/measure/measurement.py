@@ -40,7 +40,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -50,7 +50,7 @@ from torch.func import grad, vmap
 
 from langevin.machine.interruption import heed
 
-from ..data.examples import Examples
+from ..data.examples import OnDevice
 from ..data.subsets import Subset
 from ..descent.training import Alone
 from ..nets.losses import Loss, right
@@ -79,6 +79,10 @@ HELD = 2**23
 warnings.filterwarnings("ignore", message="There is a performance drop because we have not yet implemented")
 
 
+#: Sums of squares, of all tensors together (`squared`), or of each by itself: numbers, or arrays of them.
+Squares: TypeAlias = Callable[[list[Tensor]], Any]
+
+
 class GradientNoise(NamedTuple):
     """D of one replica and its standard error."""
 
@@ -86,7 +90,7 @@ class GradientNoise(NamedTuple):
     error: float
 
 
-def loss_and_accuracy(unit: Alone, examples: Examples, subset: Subset) -> NDArray[np.float64]:
+def loss_and_accuracy(unit: Alone, examples: OnDevice, subset: Subset) -> NDArray[np.float64]:
     """Return the loss and the accuracy on a subset, and their standard errors, shape (4,).
 
     Accuracies are NaN where there are no classes. A loss that is not separable is that of the whole subset as
@@ -116,12 +120,12 @@ def loss_and_accuracy(unit: Alone, examples: Examples, subset: Subset) -> NDArra
         errors = [
             float(standard_error(s, q, n, left_out)) for s, q in zip((mean, accuracy), squares, strict=True)
         ]
-        found = np.array([mean / n, accuracy / n, *errors])
+        measured = np.array([mean / n, accuracy / n, *errors])
         if kept:
-            found[[0, 2]] = _of_whole(loss, kept, left_out)
+            measured[[0, 2]] = _of_whole(loss, kept, left_out)
     if not loss.classified:
-        found[[1, 3]] = math.nan
-    return found
+        measured[[1, 3]] = math.nan
+    return measured
 
 
 def _of_whole(loss: Loss, kept: list[tuple[Tensor, Tensor]], left_out: float) -> tuple[float, float]:
@@ -157,15 +161,15 @@ def squared(gradients: list[Tensor]) -> float:
     return float(sum(torch.linalg.vector_norm(g).double() ** 2 for g in gradients))
 
 
-def _added(sums: list[Tensor], found: list[Tensor]) -> list[Tensor]:
-    return [s + g for s, g in zip(sums, found, strict=True)] if sums else found
+def _added(sums: list[Tensor], more: list[Tensor]) -> list[Tensor]:
+    return [s + g for s, g in zip(sums, more, strict=True)] if sums else more
 
 
 def gradient_norm(unit: Alone, subset: Subset) -> tuple[float, float]:
     """Return |g| of a subset's mean gradient g, and |∇L|² of all examples, which may come out negative."""
     if subset.batches is not None:
-        batched = _from_batches(unit, subset, with_error=False)
-        return batched.norm, batched.square
+        batched = _from_batches(unit, subset, squared, with_error=False)
+        return float(batched.norm), batched.square
     total: list[Tensor] = []
     between, parts = 0.0, (subset.index,) if subset.whole else parts_of(subset.index)
     with unit.descending():
@@ -173,8 +177,7 @@ def gradient_norm(unit: Alone, subset: Subset) -> tuple[float, float]:
             sums: list[Tensor] = []
             for piece in torch.split(part, unit.examples.piece):
                 heed()
-                _, found = unit.gradient(piece[None])
-                sums = _added(sums, found)
+                sums = _added(sums, unit.gradient(piece[None])[1])
             if len(parts) > 1:
                 between += squared(sums) / len(part)
             total = _added(total, sums)
@@ -191,9 +194,11 @@ def unbiased(square: float, between: float, parts: int, n: int, left_out: float)
 
 def gradient_noise(unit: Alone, subset: Subset) -> GradientNoise:
     """Return D and its standard error, that of the subset as a sample of all examples."""
+    dof = unit.layout.dof
     if subset.batches is not None:
-        return _noise_from_batches(unit, subset)
-    return _noise_from_examples(unit, subset)
+        return GradientNoise(*noise_from_batches(unit, subset, squared, dof))
+    value, parts = variances(unit, subset, squared)
+    return noise_of_parts(value / dof, np.array(parts) / dof, subset.left_out)
 
 
 def noise_of_parts(value: float, parts: NDArray[np.float64], left_out: float) -> GradientNoise:
@@ -218,14 +223,14 @@ def per_sample(unit: Alone) -> Callable[[Tensor], list[Tensor]]:
 
     together = vmap(grad(loss), in_dims=(None, 0, 0))
 
-    def found(piece: Tensor) -> list[Tensor]:
+    def each(piece: Tensor) -> list[Tensor]:
         if unit.problem.traits.vectorises:
             return list(together(weights, *unit.examples.gather(piece)))
         rows = [of_batch(unit, example) for example in torch.split(piece, 1)]
         # The unit divides by B.
         return [torch.stack(same) * unit.problem.batch_size for same in zip(*rows, strict=True)]
 
-    return found
+    return each
 
 
 def zeros(unit: Alone) -> list[Tensor]:
@@ -241,29 +246,27 @@ def of_batch(unit: Alone, piece: Tensor) -> list[Tensor]:
         return unit.gradient(piece[None])[1]
 
 
-def _noise_from_examples(unit: Alone, subset: Subset) -> GradientNoise:
-    """Return D by per-sample gradients."""
+def variances(unit: Alone, subset: Subset, squares: Squares) -> tuple[Any, list[Any]]:
+    """Return S² of a subset, and those of its parts, by per-sample gradients."""
     gradients_of, held = per_sample(unit), max(1, HELD // unit.layout.dof)
     values, total, totals = [], 0.0, zeros(unit)
     with unit.descending(), unit.plain():
         for part in parts_of(subset.index):
-            squares, sums = 0.0, zeros(unit)
+            square, sums = 0.0, zeros(unit)
             for piece in torch.split(part, held):
                 heed()
-                found = gradients_of(piece)
-                squares += squared(found)
-                for own, g in zip(sums, found, strict=True):
+                gradients = gradients_of(piece)
+                square = square + squares(gradients)
+                for own, g in zip(sums, gradients, strict=True):
                     own += g.sum(0)
-            values.append(_variance(squares, squared(sums), len(part)))
-            total += squares
-            totals = _added(totals, sums)
-    value = _variance(total, squared(totals), len(subset)) / unit.layout.dof
-    return noise_of_parts(value, np.array(values) / unit.layout.dof, subset.left_out)
+            values.append(_variance(square, squares(sums), len(part)))
+            total, totals = total + square, _added(totals, sums)
+    return _variance(total, squares(totals), len(subset)), values
 
 
-def _variance(squares: float, square: float, n: int) -> float:
+def _variance(squares: Any, square: Any, n: int) -> Any:
     """Return S² from Σ|g|² and |Σ g|² over n examples, NaN of one."""
-    return (squares - square / n) / (n - 1) if n > 1 else math.nan
+    return (squares - square / n) / (n - 1) if n > 1 else math.nan * squares
 
 
 class _Batches(NamedTuple):
@@ -271,73 +274,82 @@ class _Batches(NamedTuple):
 
     Attributes
     ----------
-    pairs, error : float
+    pairs, error
         Half of the mean square difference of the gradients of two batches, and its error.
-    norm, square : float
+    norm, square
         Of the mean gradient of all these batches; |G|², which may come out negative.
     """
 
-    pairs: float
-    error: float
-    norm: float
-    square: float
+    pairs: Any
+    error: Any
+    norm: Any
+    square: Any
 
 
-def _from_batches(unit: Alone, subset: Subset, with_error: bool) -> _Batches:
+def _from_batches(unit: Alone, subset: Subset, squares: Squares, with_error: bool) -> _Batches:
     assert subset.batches is not None
     rounds, each, _ = subset.batches.shape
     values, errors, total = [], [], list[Tensor]()
-    squares, own_squares = 0.0, 0.0
+    all_squares, own_squares = 0.0, 0.0
     with unit.scratch_buffers():
         for own in subset.batches:
             square, sums = 0.0, list[Tensor]()
             for piece in own:
                 heed()
                 g = of_batch(unit, piece)
-                square, sums = square + squared(g), _added(sums, g)
-            of_sum = squared(sums)
-            squares, own_squares, total = squares + square, own_squares + of_sum, _added(total, sums)
+                square, sums = square + squares(g), _added(sums, g)
+            of_sum = squares(sums)
+            all_squares, own_squares, total = all_squares + square, own_squares + of_sum, _added(total, sums)
             if each > 1:
                 values.append(_of_pairs(square, of_sum, each))
             if with_error and rounds == 2 and each > 2:
-                errors.append(_left_out(unit, own, sums, square))
+                errors.append(_left_out(unit, own, sums, square, squares))
         if with_error and each == 1 < rounds:
-            errors.append(_left_out(unit, subset.batches.flatten(0, 1), total, squares))
+            batches = subset.batches.flatten(0, 1)
+            errors.append(_left_out(unit, batches, total, all_squares, squares))
     if rounds == 1:
         # The whole set is one batch.
-        return _Batches(math.nan, math.nan, math.sqrt(own_squares), own_squares)
-    of_total = squared(total)
-    norm = math.sqrt(of_total) / (rounds * each)
+        return _Batches(math.nan, math.nan, np.sqrt(own_squares), own_squares)
+    of_total = squares(total)
+    norm = np.sqrt(of_total) / (rounds * each)
     mean = (of_total - own_squares) / (rounds * (rounds - 1) * each**2)
     if each == 1:
-        return _Batches(_of_pairs(squares, of_total, rounds), errors[0] if errors else math.nan, norm, mean)
+        pairs = _of_pairs(all_squares, of_total, rounds)
+        return _Batches(pairs, errors[0] if errors else math.nan, norm, mean)
     with np.errstate(over="ignore", invalid="ignore"):
-        error = math.hypot(*errors) / rounds if errors else np.std(values, ddof=1) / math.sqrt(rounds)
-    return _Batches(float(np.mean(values)), float(error), norm, mean)
+        if not errors:
+            error = np.std(values, axis=0, ddof=1) / math.sqrt(rounds)
+        elif isinstance(errors[0], float):
+            error = math.hypot(*errors) / rounds
+        else:
+            error = np.sqrt(np.sum(np.square(errors), axis=0)) / rounds
+    return _Batches(np.mean(values, axis=0), error, norm, mean)
 
 
-def _of_pairs(squares: float, square: float, count: int) -> float:
+def _of_pairs(squares: Any, square: Any, count: int) -> Any:
     """Return half of the mean square difference of `count` gradients, from Σ|g|² and |Σ g|²."""
     return (squares - square / count) / (count - 1)
 
 
-def _left_out(unit: Alone, batches: Tensor, sums: list[Tensor], squares: float) -> float:
+def _left_out(unit: Alone, batches: Tensor, sums: list[Tensor], total: Any, squares: Squares) -> Any:
     """Return the error of `_of_pairs` by leaving out each batch; gradients are computed again, not held."""
     values, count = [], len(batches)
     for piece in batches:
         heed()
         g = of_batch(unit, piece)
-        rest = squared([s - own for s, own in zip(sums, g, strict=True)])
-        values.append(_of_pairs(squares - squared(g), rest, count - 1))
+        rest = squares([s - own for s, own in zip(sums, g, strict=True)])
+        values.append(_of_pairs(total - squares(g), rest, count - 1))
     with np.errstate(over="ignore", invalid="ignore"):
-        return math.sqrt((count - 1) / count * np.sum((np.array(values) - np.mean(values)) ** 2))
+        scatter = np.sum((np.array(values) - np.mean(values, axis=0)) ** 2, axis=0)
+        return np.sqrt((count - 1) / count * scatter)
 
 
-def _noise_from_batches(unit: Alone, subset: Subset) -> GradientNoise:
+def noise_from_batches(unit: Alone, subset: Subset, squares: Squares, weights: int) -> tuple[Any, Any]:
+    """Return S² over so many weights and its error, from rounds of disjoint batches; NaN of one batch."""
     assert subset.batches is not None
     _, disjoint, size = subset.batches.shape
     if size >= subset.population:
-        return GradientNoise(math.nan, math.nan)
-    found = _from_batches(unit, subset, with_error=True)
-    scale = size / unit.layout.dof / (1.0 if disjoint > 1 else 1 - size / subset.population)
-    return GradientNoise(scale * found.pairs, scale * found.error)
+        return math.nan, math.nan
+    batched = _from_batches(unit, subset, squares, with_error=True)
+    scale = size / weights / (1.0 if disjoint > 1 else 1 - size / subset.population)
+    return scale * batched.pairs, scale * batched.error

@@ -227,12 +227,7 @@ class PreResNet(PreActivationNet):
     """
 
     def __init__(
-        self,
-        shape: tuple[int, ...],
-        classes: int,
-        depth: int = 164,
-        bottleneck: bool = True,
-        width: int = 16,
+        self, shape: tuple[int, ...], classes: int, depth: int = 164, bottleneck: bool = True, width: int = 16
     ) -> None:
         if bottleneck:
             blocks, last = stages(PreBottleneck, width, 4 * width, (depth - 2) // 9), 16 * width

@@ -41,12 +41,12 @@ def module_factory(target: str, near: Path | None = None) -> Callable[..., Any]:
         If a file names it that this user does not trust.
     """
     said = f"system.module = {target!r}"
-    found, source = trust.find("system.module", target, near)
-    if found is None:
+    named, source = trust.find("system.module", target, near)
+    if named is None:
         raise UserError(f"{said}: {source.file or source.name} has no such object; {FACTORY}")
-    if not (callable(found) and makes_modules(found)):
+    if not (callable(named) and makes_modules(named)):
         raise UserError(f"{said}: {FACTORY}")
-    factory: Callable[..., Any] = found
+    factory: Callable[..., Any] = named
     return factory
 
 
@@ -55,16 +55,16 @@ def loss_function(target: str, near: Path | None = None) -> Callable[..., Any] |
 
     Parameters and errors are those of `module_factory`.
     """
-    found, source = trust.find("system.loss", target, near)
-    if found is None:
+    named, source = trust.find("system.loss", target, near)
+    if named is None:
         raise UserError(f"system.loss = {target!r}: {source.file or source.name} has no such object")
-    inner = _innermost(found)
-    return found if isinstance(inner, types.FunctionType) or _is_own_callable(inner) else None
+    inner = _innermost(named)
+    return named if isinstance(inner, types.FunctionType) or _is_own_callable(inner) else None
 
 
-def makes_modules(found: Any) -> bool:
+def makes_modules(named: Any) -> bool:
     """Return whether an object is meant to make modules of torch: see `FACTORY`."""
-    inner = _innermost(found)
+    inner = _innermost(named)
     if isinstance(inner, type):
         return issubclass(inner, nn.Module)
     if isinstance(inner, types.FunctionType):
@@ -73,25 +73,25 @@ def makes_modules(found: Any) -> bool:
     return _is_own_callable(inner)
 
 
-def _innermost(found: Any) -> Any:
+def _innermost(named: Any) -> Any:
     """Return what a partial, a method or a decorated function calls in the end."""
     while True:
-        if isinstance(found, functools.partial):
-            found = found.func
-        elif isinstance(found, types.MethodType):
-            found = found.__func__
-        elif not isinstance(found, type) and callable(found) and hasattr(found, "__wrapped__"):
-            found = inspect.unwrap(found)
+        if isinstance(named, functools.partial):
+            named = named.func
+        elif isinstance(named, types.MethodType):
+            named = named.__func__
+        elif not isinstance(named, type) and callable(named) and hasattr(named, "__wrapped__"):
+            named = inspect.unwrap(named)
         else:
-            return found
+            return named
 
 
-def _is_own_callable(found: Any) -> bool:
+def _is_own_callable(named: Any) -> bool:
     """Return whether it is an object, of a class of the user's, that can be called; no module itself."""
     return (
-        callable(found)
-        and not isinstance(found, type | nn.Module | types.BuiltinFunctionType)
-        and _is_own(type(found).__module__)
+        callable(named)
+        and not isinstance(named, type | nn.Module | types.BuiltinFunctionType)
+        and _is_own(type(named).__module__)
     )
 
 

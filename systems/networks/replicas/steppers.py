@@ -16,7 +16,7 @@ from langevin.core.system import Array
 from langevin.systems.threads import single_blas
 
 from ..data.batches import Batches
-from ..data.examples import Examples
+from ..data.examples import OnDevice
 from ..data.subsets import Chosen
 from ..data.views import Views
 from ..descent.bends import Bends
@@ -163,12 +163,7 @@ class ReplicaSteppers:
         return probe
 
     def advance(
-        self,
-        state: NetworkState,
-        first: int,
-        last: int,
-        streams: Sequence[Any],
-        field: Tensor | None = None,
+        self, state: NetworkState, first: int, last: int, streams: Sequence[Any], field: Tensor | None = None
     ) -> tuple[int, int] | None:
         """Take the steps first … last − 1, in place.
 
@@ -196,7 +191,7 @@ class ReplicaSteppers:
         bad = [end for end in self._carry(task) if end is not None]
         return min(bad, default=None)
 
-    def measure(self, state: NetworkState, train: Examples, test: Examples, chosen: Chosen) -> Array:
+    def measure(self, state: NetworkState, train: OnDevice, test: OnDevice, chosen: Chosen) -> Array:
         """Return what `measurement.MEASURED` names, shape (numbers, R)."""
 
         def one(probe: Alone, label: int) -> tuple[float, ...]:

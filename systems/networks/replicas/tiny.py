@@ -16,7 +16,7 @@ from langevin.core.system import Array
 from langevin.systems.threads import Pool
 
 from ..data.batches import Batches
-from ..data.examples import Examples
+from ..data.examples import OnDevice
 from ..data.subsets import Chosen, Subset
 from ..descent.perceptron import Shape, velocity_of
 from ..descent.state import NetworkState
@@ -89,12 +89,7 @@ class TinyReplicas:
         self._pool = Pool(ensemble.threads)
 
     def advance(
-        self,
-        state: NetworkState,
-        first: int,
-        last: int,
-        streams: Sequence[Any],
-        field: Tensor | None = None,
+        self, state: NetworkState, first: int, last: int, streams: Sequence[Any], field: Tensor | None = None
     ) -> tuple[int, int] | None:
         """Take the steps first … last − 1, in place; `field`, shape (R, M), is a constant force besides.
 
@@ -158,7 +153,7 @@ class TinyReplicas:
         else:
             list(self._pool.executor.map(task, self._shares))
 
-    def measure(self, state: NetworkState, train: Examples, test: Examples, chosen: Chosen) -> Array:
+    def measure(self, state: NetworkState, train: OnDevice, test: OnDevice, chosen: Chosen) -> Array:
         """Return what `measurement.MEASURED` names, shape (numbers, R)."""
         probed = self._per_replica(chosen.probed)
         trained, tested = self._per_replica(chosen.trained), self._per_replica(chosen.tested)
@@ -183,7 +178,7 @@ class TinyReplicas:
         return np.stack([*learned, *self._losses(state, test, tested), *gradient])
 
     def _losses(
-        self, state: NetworkState, examples: Examples, subsets: Sequence[Subset]
+        self, state: NetworkState, examples: OnDevice, subsets: Sequence[Subset]
     ) -> tuple[Array, ...]:
         """Return what `_means` does, on a subset for each replica."""
         partial = not all(s.whole for s in subsets)
@@ -195,7 +190,7 @@ class TinyReplicas:
     def _sums(
         self,
         state: NetworkState,
-        examples: Examples,
+        examples: OnDevice,
         subsets: Sequence[Tensor],
         descent: bool = False,
         squares: bool = False,
@@ -211,7 +206,7 @@ class TinyReplicas:
         bounds = np.stack([ends - sizes, ends], axis=1)
         chosen = np.concatenate([index.numpy() for index in unique])
         weights = state.weights.numpy()
-        found = np.empty((len(weights), 4))
+        counted = np.empty((len(weights), 4))
         gradient = np.empty((len(weights), weights.shape[1] if descent else 0))
         data = _as_kernels_take(examples, self._rule.dtype)
 
@@ -228,11 +223,11 @@ class TinyReplicas:
                 scattered,
                 self._workspace(self._sizes, self._piece, self._rule),
                 gradient[share],
-                found[share],
+                counted[share],
             )
 
         self._carry(task)
-        return found, gradient, sizes[which]
+        return counted, gradient, sizes[which]
 
     def gradient_noise(self, state: NetworkState, chosen: Chosen) -> Array:
         """Return the gradient noise and its standard error, shape (2, R)."""
@@ -242,9 +237,11 @@ class TinyReplicas:
         squares = np.zeros(len(probed))
         for number in range(min(map(len, parts.values()))):
             subsets = [parts[id(s)][number] for s in probed]
-            found, sums, count = self._sums(state, self.problem.examples, subsets, descent=True, squares=True)
-            values.append((found[:, 2] - np.sum(sums * sums, axis=1) / count) / (count - 1))
-            total, squares, n = total + sums, squares + found[:, 2], n + count
+            counted, sums, count = self._sums(
+                state, self.problem.examples, subsets, descent=True, squares=True
+            )
+            values.append((counted[:, 2] - np.sum(sums * sums, axis=1) / count) / (count - 1))
+            total, squares, n = total + sums, squares + counted[:, 2], n + count
         value = (squares - np.sum(total * total, axis=1) / n) / (n - 1) / self.problem.layout.dof
         scattered = np.array(values).T / self.problem.layout.dof
         noises = [
@@ -254,11 +251,11 @@ class TinyReplicas:
         return np.array(noises).T
 
 
-def _means(found: Array, subsets: Sequence[Subset]) -> tuple[Array, ...]:
-    """Return losses and accuracies, and their errors, shape (R,) each, from what `probe` found."""
+def _means(counted: Array, subsets: Sequence[Subset]) -> tuple[Array, ...]:
+    """Return losses and accuracies, and their errors, shape (R,) each, from what `probe` counted."""
     n = np.array([len(s) for s in subsets])
     left_out = np.array([s.left_out for s in subsets])
-    loss, right, squares = found[:, 0], found[:, 1], found[:, 3]
+    loss, right, squares = counted[:, 0], counted[:, 1], counted[:, 3]
     return (
         loss / n,
         right / n,
@@ -267,7 +264,7 @@ def _means(found: Array, subsets: Sequence[Subset]) -> tuple[Array, ...]:
     )
 
 
-def _as_kernels_take(examples: Examples, dtype: np.dtype[Any]) -> tuple[NDArray[Any], ...]:
+def _as_kernels_take(examples: OnDevice, dtype: np.dtype[Any]) -> tuple[NDArray[Any], ...]:
     """Return inputs, labels, scale and shift."""
     like = np.ones(examples.shape, dtype)
     scale, shift = ((like * v.numpy()).reshape(-1) for v in (examples.scale, examples.shift))
@@ -289,7 +286,7 @@ class _Learned:
 
     def __init__(
         self,
-        examples: Examples,
+        examples: OnDevice,
         rows: Mapping[int, NDArray[np.int64]],
         ensemble: Ensemble,
         dtype: np.dtype[Any],

@@ -61,11 +61,7 @@ class Copies:
         for t in times_of(saved, _COPY, "_field"):
             start = f"{_COPY}_{t}_"
             plus, minus = (
-                restored(
-                    {n.removeprefix(s): a for n, a in saved.items() if n.startswith(s)},
-                    device,
-                    like,
-                )
+                restored({n.removeprefix(s): a for n, a in saved.items() if n.startswith(s)}, device, like)
                 for s in (f"{start}plus_", f"{start}minus_")
             )
             pairs[t] = Pair(plus, minus, np.array(saved[f"{start}field"]))
@@ -159,13 +155,7 @@ class FromField:
         return Pair(alone.copy(), alone.copy(), self.strength(state).copy())
 
     def _both(
-        self,
-        take: Advance,
-        pair: Pair,
-        waiting: int,
-        start: int,
-        stop: int,
-        streams: Sequence[Any],
+        self, take: Advance, pair: Pair, waiting: int, start: int, stop: int, streams: Sequence[Any]
     ) -> list[tuple[int, int] | None]:
         """Let both copies take steps on the batches that the state is about to see."""
         push = self._field(waiting, pair)

@@ -17,12 +17,7 @@ class Advance(Protocol):
     """Takes the steps first … last − 1 in place, in a field; returns step and position of what diverged."""
 
     def __call__(
-        self,
-        state: NetworkState,
-        first: int,
-        last: int,
-        streams: Sequence[Any],
-        field: Tensor | None = None,
+        self, state: NetworkState, first: int, last: int, streams: Sequence[Any], field: Tensor | None = None
     ) -> tuple[int, int] | None:
         """Take them."""
 

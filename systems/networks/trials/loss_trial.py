@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from langevin.errors import FOREIGN, LangevinError, UserError, first_line
 
 from ..data import base
-from ..data.examples import Examples
+from ..data.examples import OnDevice
 from ..kernels.pointwise import protected
 from ..nets.layout import generators, kept_generators
 from ..nets.losses import DOMAINS, Loss
@@ -114,7 +114,7 @@ def _inside(domain: str, values: NDArray[np.generic]) -> NDArray[np.bool_]:
     return np.asarray((x >= 0) & of_sum_one)
 
 
-def trial(loss: Loss, module: nn.Module, examples: Examples, data: base.Data, size: int) -> None:
+def trial(loss: Loss, module: nn.Module, examples: OnDevice, data: base.Data, size: int) -> None:
     """Find out whether the loss is separable, and set it so; make sure that it is a loss at all.
 
     Parameters
@@ -122,7 +122,7 @@ def trial(loss: Loss, module: nn.Module, examples: Examples, data: base.Data, si
     loss : Loss
     module : Module
         In training mode, as it is left.
-    examples : Examples
+    examples : OnDevice
         The training set, of `data`.
     data : Data
     size : int

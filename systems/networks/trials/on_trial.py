@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from langevin.core.ensemble import Ensemble
 
 from ..data.batches import Batches
-from ..data.examples import Examples
+from ..data.examples import OnDevice
 from ..data.subsets import Chosen
 from ..descent.training import Problem
 from ..keys import RecordDescent
@@ -29,7 +29,7 @@ class OnTrial(Protocol):
     device: torch.device
     dtype: torch.dtype
     batches: Batches
-    train: Examples
+    train: OnDevice
     loss: Loss
     work: int
     problem: Problem

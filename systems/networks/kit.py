@@ -1,0 +1,34 @@
+"""This module gathers the parts of a network that need torch; others load it when they first use one."""
+
+from __future__ import annotations
+
+from langevin.config.build import load_data
+from langevin.observables.landscape import barriers
+
+from .data import batches, subsets
+from .data.examples import OnDevice
+from .data.identity import TestSets
+from .data.views import Augmented, Views
+from .descent import perceptron
+from .descent.bends import Bends
+from .descent.parameter_groups import grouped, unused
+from .descent.state import NetworkState, Reference, compare, first_not_finite, restored
+from .descent.step_rule import StepRule
+from .descent.training import Problem
+from .devices import explained, prepare
+from .measure import layers, measurement, overlaps
+from .measure.curvature import LossHessian, Twin
+from .measure.gauss_newton import GaussNewton
+from .measure.landscape import Landscape
+from .measure.layer_curvature import LayeredHessian
+from .nets.companions import Companions, differing, stacked
+from .nets.layout import Layout, beside, converted, copies, seeded, transposed, undrawn
+from .nets.losses import Loss, find_loss
+from .nets.traits import by_layers
+from .replicas import tiny
+from .replicas.steppers import ReplicaSteppers
+from .replicas.tiny import TinyReplicas
+from .response import measured_response
+from .trials import contract, loss_trial
+from .trials.fit import fitting
+from .trials.hessian_trial import require_hessian
