@@ -35,7 +35,7 @@ _MOVED = (
 #: Former name → new one, both within the package; the first of several has most of what it held.
 TABLE = {f"{old}{name}": f"{new}{name}" for old, new, names in _MOVED for name in names.split()} | {
     "simulation": "sweep.simulation config.build",
-    "storage": "files.storage files.paths files.raw_records results.open",
+    "storage": "files.storage files.paths files.raw_records files.disk results.open",
     "stored": "results.configurations",
     "preparation": "machine.reports",
     "comparison": "analysis.compare",

@@ -131,11 +131,12 @@ def test_the_file_names_the_device_that_the_system_ran_on(
 def test_a_network_names_its_gpu(small: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
+    from langevin.systems.networks import devices
+
     system = build.build(run_files.load(small("mlp")), Ensemble.regular(4, 2, 7))
     assert system.device_name == processor.device()
-    monkeypatch.setattr(system, "device", torch.device("cuda:1"))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU number {device.index}")
-    assert system.device_name == "GPU number 1"
+    assert devices.name_of(torch.device("cuda:1")) == "GPU number 1"
 
 
 def test_a_class_without_what_is_optional_runs() -> None:

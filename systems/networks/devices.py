@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import torch
 
 from langevin.errors import LangevinError, UserError
+from langevin.machine import processor
 
 
 class _Forked(threading.local):
@@ -34,6 +35,11 @@ if hasattr(os, "register_at_fork"):
 def set_threads(threads: int) -> None:
     """Let torch use so many processors in this thread; one where more would wait for ever."""
     torch.set_num_threads(1 if _forked.it else threads)
+
+
+def name_of(device: torch.device) -> str:
+    """Return the name of a GPU; of anything else, that of the processor."""
+    return str(torch.cuda.get_device_name(device)) if device.type == "cuda" else processor.device()
 
 
 def prepare(name: str, deterministic: bool) -> torch.device:

@@ -15,7 +15,7 @@ from .descent.parameter_groups import grouped, unused
 from .descent.state import NetworkState, Reference, compare, first_not_finite, restored
 from .descent.step_rule import StepRule
 from .descent.training import Problem
-from .devices import explained, prepare
+from .devices import explained, name_of, prepare
 from .measure import layers, measurement, overlaps
 from .measure.curvature import LossHessian, Twin
 from .measure.gauss_newton import GaussNewton

@@ -43,7 +43,6 @@ from langevin.core.noise import Noise
 from langevin.core.schedule import Schedule
 from langevin.core.system import Array, Attributes, Beside, Coordinates, Dimensions, Part, Predictions, System
 from langevin.errors import Diverged, UserError
-from langevin.machine import processor
 from langevin.machine.later import later
 
 from .assembly import Assembly
@@ -151,8 +150,7 @@ class Network(
     ) -> None:
         super().__init__(parameters, dynamics, ensemble, data, record)
         self.dof = self.layout.dof
-        on_gpu = self.device.type == "cuda"
-        self.device_name = str(torch.cuda.get_device_name(self.device)) if on_gpu else processor.device()
+        self.device_name = kit.name_of(self.device)
         self.response = kit.measured_response.measuring(self)
 
     @classmethod
