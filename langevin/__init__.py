@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from langevin.core.dynamics import Langevin
     from langevin.core.ensemble import Ensemble
     from langevin.core.noise import Noise
+    from langevin.core.probe import Probe
     from langevin.core.system import DataSet, Model, System
     from langevin.systems.networks.data.base import Data, Examples
 
@@ -45,6 +46,7 @@ _LATER = {
     "langevin.core.dynamics": ("Langevin",),
     "langevin.core.ensemble": ("Ensemble",),
     "langevin.core.noise": ("Noise",),
+    "langevin.core.probe": ("Probe",),
     "langevin.core.system": ("DataSet", "Model", "System"),
     "langevin.systems.networks.data.base": ("Data", "Examples"),
 }
@@ -58,6 +60,7 @@ __all__ = [
     "LangevinDynamics",
     "Model",
     "Noise",
+    "Probe",
     "RecordKeys",
     "Section",
     "System",
@@ -81,3 +84,8 @@ def __getattr__(name: str) -> Any:
         if name in names:
             return getattr(importlib.import_module(module), name)
     raise AttributeError(f"module 'langevin' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """List what is loaded later, too."""
+    return sorted({*globals(), *__all__})
