@@ -135,11 +135,11 @@ def test_a_loss_of_all_examples_at_once_is_not_taken_in_parts(monkeypatch: pytes
     monkeypatch.setattr(type(net.train), "piece", property(lambda self: 7))
     for matrix, one in zip(found, (net.hessian(state, 0), net.gauss_newton(state, 0)), strict=True):
         np.testing.assert_allclose(one.dense(), matrix, rtol=0, atol=1e-14)
-    net._twin.additive = True
+    net.twin.additive = True
     assert np.abs(net.hessian(state, 0).dense() - found[0]).max() > 1e-3
     assert built(asked({"name": "mlp", "widths": [3], "loss": "multilabel_soft_margin_loss"}))[
         0
-    ]._twin.additive
+    ].twin.additive
 
 
 @pytest.mark.parametrize(
@@ -163,15 +163,15 @@ def test_nothing_is_refused_that_the_suite_knows_to_be_right(system: dict[str, A
     net, _ = built(given)
     for module in net.modules:
         net.modules = [module]
-        hessian_trial.tried(net._twin, *hessian_trial._start(net))
+        hessian_trial.tried(net.twin, *hessian_trial._start(net))
 
 
 def test_products_of_many_vectors_only_where_torch_can() -> None:
     """A backward pass that looks at values cannot be taken along vectors."""
     net, state = trained({"name": "network", "module": "test_hessian_trial:looking"}, CLOUD, steps=0)
-    assert net._twin.batched
+    assert net.twin.batched
     net, _ = built(asked({"name": "network", "module": "test_hessian_trial:looking"}))
-    assert not net._twin.batched
+    assert not net.twin.batched
     found = net.hessian(state, 0).matvec(np.eye(net.dof))
     np.testing.assert_allclose(found, found.T, rtol=0, atol=1e-14)
 

@@ -130,7 +130,7 @@ def pspin(**record: Any) -> xr.Dataset:
 def test_on_the_sphere_they_are_tangent() -> None:
     found = pspin(hessian_vectors=2, configurations="always")
     vectors = found["hessian_vector"]
-    x = found["configuration"].sel(time=found["hessian_time"])
+    x = found["configuration"].sel(configuration_time=found["hessian_time"])
     # As exact as the configuration's norm, which is rounded at every step.
     np.testing.assert_allclose((vectors * x).sum("dof"), 0, atol=1e-11)
     np.testing.assert_allclose((vectors**2).sum("dof"), 1, rtol=1e-12)

@@ -199,11 +199,11 @@ def test_the_file_says_the_optimiser_and_takes_no_rate_for_granted() -> None:
         ),
         (
             {"optimiser": "small_nets:Line"},
-            "dynamics.optimiser = 'small_nets:Line': class Line lacks 'update'",
+            "dynamics.optimiser = 'small_nets:Line': class Line must derive from",
         ),
         (
             {"optimiser": "test_optimisers:Alike"},
-            "dynamics.optimiser = 'test_optimisers:Alike': must derive from",
+            "dynamics.optimiser = 'test_optimisers:Alike': class Alike must derive from",
         ),
         (
             {"optimiser": "test_optimisers:Greedy"},
@@ -303,7 +303,7 @@ def test_one_of_a_users_own_runs_and_resumes(tmp_path: Path, monkeypatch: pytest
     Path("run.toml").write_text(RUN)
     with langevin.run("run.toml", {"output.path": "whole.nc"}) as found:
         assert "lion:Lion" in found.attrs["code"]
-        end = found["configuration"].isel(time=-1).to_numpy()
+        end = found["configuration"].isel(configuration_time=-1).to_numpy()
     network, _ = built(run_files.load("run.toml"))
     for replica in range(2):
         np.testing.assert_allclose(end[replica], by_hand(network, replica), rtol=0, atol=1e-12)
