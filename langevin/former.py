@@ -6,9 +6,7 @@ A user's module of an older project says ``from langevin.keys import Section, ke
 from __future__ import annotations
 
 import importlib
-import warnings
 from collections.abc import Sequence
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -65,13 +63,18 @@ def _now(former: str) -> list[str]:
     return [f"langevin.{place}" for place in TABLE[former.removeprefix("langevin.")].split()]
 
 
-class Finder(MetaPathFinder, Loader):
-    """Finds modules by their former names; it is asked last."""
+class Finder:
+    """Finds modules by their former names, and loads them; it is asked last.
+
+    It has what `importlib.abc` asks of a finder and of a loader, without that: to import it takes longer than
+    all of `import langevin`.
+    """
 
     def find_spec(self, fullname: str, path: Sequence[str] | None, target: Any = None) -> ModuleSpec | None:
         """Return where a module was, if it has moved."""
         has_moved = fullname.startswith("langevin.") and fullname.removeprefix("langevin.") in TABLE
-        return ModuleSpec(fullname, self, is_package=True) if has_moved else None
+        loader: Any = self
+        return ModuleSpec(fullname, loader, is_package=True) if has_moved else None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """Return a module that looks up its attributes where they are now."""
@@ -79,5 +82,7 @@ class Finder(MetaPathFinder, Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         """Say where it is now."""
+        import warnings
+
         words = f"{module.__name__} has moved: import {_now(module.__name__)[0]}"
         warnings.warn(words, DeprecationWarning, stacklevel=2)

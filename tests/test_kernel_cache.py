@@ -153,9 +153,8 @@ def test_a_folder_that_cannot_be_made_is_said_once(ask: Callable[..., Any], tmp_
 
 
 def test_other_processes_of_a_command_are_silent() -> None:
-    code = (
-        "from langevin.machine import notices; notices.once('kernels', 'so it is'); notices.once('kernels', 'again')"
-    )
+    said_twice = "notices.once('kernels', 'so it is'); notices.once('kernels', 'again')"
+    code = f"from langevin.machine import notices; {said_twice}"
     for speaks, said in ((True, "langevin: so it is\n"), (False, "")):
         made = subprocess.run(
             [sys.executable, "-c", code], env=notices.environment(speaks), capture_output=True, text=True

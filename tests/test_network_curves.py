@@ -137,6 +137,12 @@ def test_so_they_are_by_another_optimiser(ends: Path) -> None:
     np.testing.assert_allclose(end.weights.numpy(), expected, rtol=0, atol=1e-7)
 
 
+def test_another_optimiser_than_that_of_the_ends_has_keys_of_its_own(ends: Path) -> None:
+    for optimiser in ("nesterov", "adam", "rmsprop"):
+        settings = connect.settings(ends / "perceptron.nc", overrides={"dynamics.optimiser": optimiser})
+        assert settings.dynamics.optimiser == optimiser
+
+
 def test_what_an_optimiser_cannot_do_on_a_curve_is_refused(ends: Path) -> None:
     keys = {"dynamics__optimiser": "adamw", "system__curve": "band"}
     with pytest.raises(ConfigError) as error:

@@ -23,7 +23,7 @@ from langevin.core.capabilities import HasObservables
 from langevin.core.probe import Probe, Run, Taken
 from langevin.core.schedule import Stop
 from langevin.core.system import Attributes, Coordinates
-from langevin.errors import ConfigError, Interrupted, UserError
+from langevin.errors import ConfigError, Interrupted, LangevinError, UserError
 from langevin.machine.interruption import Request
 from langevin.observables import sketch, two_time
 from langevin.results import configurations
@@ -219,7 +219,7 @@ def test_members_may_probe_at_other_times(here: None) -> None:
         ({"m": {}}, ["record.probes.m.use: needed:", "package.module:Class", "langevin.core.probe.Probe"]),
         ({"m": {"use": 2}}, ["record.probes.m.use = 2: needed:"]),
         ({"m": {"use": "test_probes:None_"}}, ["record.probes.m.use = 'test_probes:None_'", "no such class"]),
-        ({"m": {"use": "test_probes:Counting"}}, ["no such class; needed:", "derives from"]),
+        ({"m": {"use": "test_probes:Counting"}}, ["must derive from langevin.Probe"]),
         ({"m": {"use": "test_probes:Half"}}, ["record.probes.m.use", "class Half lacks take"]),
         ({"m": {"use": "no_such_module_:X"}}, ["record.probes.m.use", "cannot import 'no_such_module_'"]),
         (
@@ -344,3 +344,46 @@ def test_files_of_earlier_versions_are_read(tmp_path: Path) -> None:
     np.testing.assert_array_equal(
         langevin.run(begun)["configuration"][0], found["configuration"].sel(configuration_time=1.0)
     )
+
+
+class Faulty(Probe):
+    """Returns what its key says."""
+
+    class Parameters(Section):
+        what: str = key("what it returns", default="")
+
+    def take(self, run: Run, stop: Stop) -> Any:
+        x = run.configuration()
+        if self.keys.what == "writes":
+            x[:] = 0
+        if self.keys.what == "raises":
+            raise ValueError("oh no")
+        mean = x.mean(axis=1)
+        return {
+            "array": {"mean": mean},
+            "none": None,
+            "unnamed": {"other": ((), mean)},
+            "complex": {"mean": ((), mean + 1j)},
+            "replica": {"mean": (("replica",), np.stack([mean] * len(mean), axis=1))},
+        }.get(self.keys.what, {"mean": ((), mean)})
+
+    def attributes(self) -> Attributes:
+        return {"mean": {"long_name": "mean coordinate", "units": "1"}}
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("writes", "take: .*read-only"),
+        ("raises", "take: .*oh no"),
+        ("array", "'mean' must be a tuple of dimensions and an array"),
+        ("none", "take must return name → "),
+        ("unnamed", "take returns 'other', which its attributes"),
+        ("complex", "'mean' holds complex128; allowed: real numbers"),
+        ("replica", "'mean' has dimensions .'replica',.; allowed: names of its own"),
+    ],
+)
+def test_what_a_probe_does_wrong_is_said_with_its_name(what: str, words: str) -> None:
+    given = harmonic(record={"probes": {"m": {"use": "test_probes:Faulty", "what": what}}})
+    with pytest.raises(LangevinError, match=f"record.probes.m: {words}"):
+        langevin.run(given)

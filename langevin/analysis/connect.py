@@ -53,9 +53,12 @@ def run_file(
         system["time"] = float(time)
     suggested = curves.suggested(first.settings, _end(overrides))
     own = {key.removeprefix("dynamics."): value for key, value in (overrides or {}).items()}
-    known = dynamics_keys(registry.load(name)).for_table(suggested["dynamics"] | own).model_fields
-    # An override may name another optimiser, which has other keys.
-    suggested["dynamics"] = {key: value for key, value in suggested["dynamics"].items() if key in known}
+    kind_of_keys = dynamics_keys(registry.load(name))
+    ours = kind_of_keys.for_table(suggested["dynamics"])
+    if kind_of_keys.for_table(suggested["dynamics"] | own) is not ours:
+        # An override names another optimiser, which has keys of its own.
+        theirs = {"optimiser", *ours.model_fields} - ({*kind_of_keys.model_fields} - {"optimiser"})
+        suggested["dynamics"] = {k: v for k, v in suggested["dynamics"].items() if k not in theirs}
     return {
         "title": f"{NAMES.get(curve, curve)}, {_points(curve, bends)}: {first.settings.title}",
         "system": system,

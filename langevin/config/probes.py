@@ -101,8 +101,11 @@ def _class(said: str, use: Any, folder: Path, faults: list[str]) -> type[Probe] 
     except UserError as error:
         faults.append(str(error))
         return None
-    if not (isinstance(kind, type) and issubclass(kind, Probe)):
+    if not isinstance(kind, type):
         faults.append(f"{key} = {use!r}: {source.file or source.name} has no such class; needed: {_ALLOWED}")
+        return None
+    if not issubclass(kind, Probe):
+        faults.append(f"{key} = {use!r}: class {kind.__name__} must derive from langevin.Probe")
         return None
     if inspect.isabstract(kind):
         missing = ", ".join(sorted(kind.__abstractmethods__))

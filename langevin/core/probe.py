@@ -63,7 +63,7 @@ class Run:
         self._configuration: Configuration | None = None
 
     def configuration(self) -> Configuration:
-        """Return the configuration at a stop, shape (R, dof); it must not be changed.
+        """Return the configuration at a stop, shape (R, dof), as an array that cannot be written to.
 
         Asked for only if someone wants it, and once for all: of a large network it is a copy of every weight.
 
@@ -73,9 +73,12 @@ class Run:
             If the system has none.
         """
         if self._configuration is None:
-            self._configuration = self.system.configuration(self.state)
-        if self._configuration is None:
-            raise UserError("the system has no configuration that could be measured or stored")
+            x = self.system.configuration(self.state)
+            if x is None:
+                raise UserError("the system has no configuration that could be measured or stored")
+            self._configuration = x.view()
+            # It may be the state's own array: what is measured changes nothing.
+            self._configuration.flags.writeable = False
         return self._configuration
 
     def measure(self, stop: Stop) -> None:

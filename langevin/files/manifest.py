@@ -13,7 +13,7 @@ from . import sealing
 from .disk import replacing
 
 #: Raised when the layout of the folder changes, so that an old one is refused, not misread.
-FORMAT = 2
+FORMAT = 3
 
 
 def write(path: Path, notes: Mapping[str, Any]) -> None:

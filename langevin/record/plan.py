@@ -21,6 +21,7 @@ from .recorder import TAKEN
 from .sketches import Sketches
 from .snapshots import Snapshots
 from .two_time import TwoTime
+from .users_probe import UsersProbe
 
 
 def probes(
@@ -74,7 +75,7 @@ def schedule(settings: Settings, time_step: float | None, planned: Sequence[Meas
 def _of_users(settings: Settings, taken: Sequence[str]) -> list[Probe]:
     """Return the probes that a run file names."""
     names = dict.fromkeys(taken, "the system or the schema")
-    own_probes = []
+    own_probes: list[Probe] = []
     for said in settings.probes:
         with trust.building(settings):
             probe = said.probe_class(said.name, said.times, said.keys)
@@ -89,5 +90,5 @@ def _of_users(settings: Settings, taken: Sequence[str]) -> list[Probe]:
             if not variable.isidentifier():
                 raise UserError(f"record.probes.{said.name}: the name {variable!r} is no plain word")
         names |= dict.fromkeys(own, f"record.probes.{said.name}")
-        own_probes.append(probe)
+        own_probes.append(UsersProbe(probe))
     return own_probes

@@ -169,7 +169,7 @@ def preparing(
     named : str
         What the bar calls it.
     heard : callable, optional
-        Called at every report, as `preparation.report` is; it may raise to interrupt the work.
+        Called at every report, as `machine.reports.report` is; it may raise to interrupt the work.
     begun : Saved, optional
         Where an earlier process left a start.
     """
