@@ -223,7 +223,7 @@ def test_a_damaged_folder_of_a_sweep_is_one_line(tmp_path: Path, monkeypatch: py
     shutil.copytree(tmp_path / "kept", paths.sweep)
     member.unlink()
     simulation.execute_resume(paths.result)
-    assert manifest.FORMAT == 2
+    assert manifest.FORMAT == 3
     with simulation.open(paths.result) as found:
         assert found.attrs["status"] == "complete"
 

@@ -53,7 +53,7 @@ def test_points_that_nothing_reached_say_nothing_of_the_others() -> None:
 @pytest.mark.parametrize("name", [n for n in sufficiency.LEAST if n not in NUMBERS_ALONE])
 def test_a_limit_is_read_where_the_quantity_is_shown(name: str) -> None:
     """By its own name, or as that of a variable that figures draw."""
-    files = [*(ROOT / "langevin").rglob("*.py"), *(ROOT / "observables").glob("*.py")]
+    files = [*(ROOT / "langevin").rglob("*.py"), *(ROOT / "observables").rglob("*.py")]
     text = "\n".join(f.read_text() for f in files if f.name != "sufficiency.py")
     used = re.search(rf"(too_few|stated|few|QUANTITY|_mean)\b[^\n]*{re.escape(name)}", text)
     edge = "hessian_{name}" in text and name.startswith("hessian_")
