@@ -14,11 +14,11 @@ from small_nets import built, settings
 from test_restart import assert_same, interrupted
 
 import langevin
+from langevin import plotting
 from langevin.config import run_files
 from langevin.core.ensemble import Ensemble
 from langevin.errors import ConfigError, Diverged, UserError
 from langevin.observables.displacement_response import effective_temperature
-from langevin.plotting import layout
 from langevin.plotting.temperature import EFFECTIVE_TEMPERATURE
 from langevin.sweep import simulation
 from langevin.systems.networks.descent import shared_calls
@@ -323,8 +323,8 @@ def test_the_figure_draws_what_is_known(tmp_path: Path) -> None:
     record = {"response": True, "waiting_times": [0, 6], "lags": [1, 2, 4, 8, 16], "times": [1]}
     for replicas, bands in ((4, 2), (3, 0)):
         found = run(SYSTEMS["compiled, tiny"][0], record, replicas=replicas, learning_rate=0.1)
-        assert EFFECTIVE_TEMPERATURE in layout.quantities(found)
-        left, right = layout.figure(found, EFFECTIVE_TEMPERATURE).axes
+        assert EFFECTIVE_TEMPERATURE in plotting.quantities(found)
+        left, right = plotting.figure(found, EFFECTIVE_TEMPERATURE).axes
         assert len(right.collections) == bands
         assert sum(line.get_linestyle() == ":" for line in right.get_lines()) == 2 + 1
         assert left.get_xlabel().endswith("/2$")
@@ -334,7 +334,7 @@ def test_the_figure_draws_what_is_known(tmp_path: Path) -> None:
         dotted = [line for line in right.get_lines() if line.get_linestyle() == ":"]
         levels = [line.get_ydata()[0] for line in dotted if len(line.get_ydata())]
         np.testing.assert_allclose(levels, expected)
-    assert EFFECTIVE_TEMPERATURE not in layout.quantities(found.drop_vars("integrated_response"))
+    assert EFFECTIVE_TEMPERATURE not in plotting.quantities(found.drop_vars("integrated_response"))
 
 
 def test_a_run_with_a_response_begins_from_a_file(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
 from langevin.errors import ConfigError, Diverged, UserError
 from langevin.systems.particles import KobAndersen, Mixture
-from langevin.systems.particles.kernels import Field, Geometry, Lists
+from langevin.systems.particles.kernels import _QUIET, Field, Geometry, Lists
 from langevin.systems.particles.start import placed, pushed_apart
 from langevin.systems.particles.tile import LANES
 
@@ -122,7 +122,7 @@ def test_the_list_never_misses_a_pair(
         # As long as it holds, and a bit longer.
         x = x + 0.15 * skin * rng.standard_normal(x.size)
         before, row = built.copy(), x.copy()
-        assert lists.advance(row, built, kernels._QUIET, 0, 0.0, nothing, True)
+        assert lists.advance(row, built, _QUIET, 0, 0.0, nothing, True)
         rebuilt += not np.array_equal(before, built)
         force, energy, _ = mixtures.double_loop(x, g)
         largest = max(1.0, float(np.abs(force).max()))
@@ -136,11 +136,11 @@ def test_a_list_that_is_too_old_would_miss_pairs() -> None:
     g = mixtures.geometry("lennard_jones", (80, 20), 6.0, skin=0.1)
     lists, rng = Lists(g), np.random.default_rng(0)
     x = mixtures.spaced(100, 6.0, rng)
-    lists.advance(x.copy(), x.copy(), kernels._QUIET, 0, 0.0, np.zeros((2, 0)), True)
+    lists.advance(x.copy(), x.copy(), _QUIET, 0, 0.0, np.zeros((2, 0)), True)
     counts = lists.work.counts.copy()
     moved = x + 0.5 * rng.standard_normal(x.size)
     fresh = Lists(g)
-    fresh.advance(moved.copy(), moved.copy(), kernels._QUIET, 0, 0.0, np.zeros((2, 0)), True)
+    fresh.advance(moved.copy(), moved.copy(), _QUIET, 0, 0.0, np.zeros((2, 0)), True)
     assert not np.array_equal(counts[: lists.listed[0] * LANES], fresh.work.counts[: lists.listed[0] * LANES])
 
 

@@ -36,7 +36,7 @@ from .exponent_error import Analysis, standard_error
 from .thresholds import heights_of
 
 #: Name of the spreads in `sufficiency.LEAST`.
-SPREAD = "collapse_spread"
+SPREAD, BEST = "collapse_spread", "collapse_exponent"
 #: Scaled lags of the comparison, evenly in ln s.
 _POINTS = 60
 #: Exponents that the smallest spread is looked for among: coarsely, and about the lowest finely. S² is close
@@ -123,7 +123,9 @@ def aging_collapse(
     counted = "replica" in values.dims and accuracy is None
     judge = CollapseJudge(analysis, exponent)
     squares = bootstrap(judge, curves.values, resamples=resamples, seed=seed)
-    reason = reason or (too_few(SPREAD, squares.samples) if counted else "")
+    reason = reason or (
+        (too_few(SPREAD, squares.samples) or too_few(BEST, squares.samples)) if counted else ""
+    )
     table = _tabulate(squares, standard_error(squares, judge, curves.values), confidence, reason)
     return _describe(table, curves, whole, between, reason).assign_attrs(
         method=METHOD, samples=squares.samples, resamples=len(squares.again), confidence=confidence, seed=seed
