@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import gc
 import subprocess
 import sys
 import threading
@@ -123,6 +124,7 @@ def test_a_dataset_that_is_let_go_unclosed_is_closed_under_the_lock(
 
     monkeypatch.setattr(netcdf.Lock, "release", watched)
     del dataset
+    gc.collect()
     assert held
     assert all(held)
     with pytest.raises(UserError, match="no such file"):
