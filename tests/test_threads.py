@@ -106,7 +106,6 @@ def test_runs_in_threads_are_as_if_alone(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "as if alone\n"), done.stderr[-2000:]
 
 
-@pytest.mark.xfail(reason="open since results are opened by kinds: the lock is not seen to be released")
 def test_a_dataset_that_is_let_go_unclosed_is_closed_under_the_lock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

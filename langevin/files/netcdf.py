@@ -87,10 +87,20 @@ LOCK = Lock()
 class _Reading:
     """`LOCK` as xarray holds it while it reads a file; what goes wrong then becomes a line that names it."""
 
-    acquire, release, __enter__ = LOCK.acquire, LOCK.release, LOCK.__enter__
-
     def __init__(self, path: Path) -> None:
         self.path, self.opened = path, False
+
+    def acquire(self, blocking: bool = True) -> bool:
+        """Take the lock; return whether it was taken."""
+        return LOCK.acquire(blocking)
+
+    def release(self) -> None:
+        """Give the lock back."""
+        LOCK.release()
+
+    def __enter__(self) -> None:
+        """Take the lock."""
+        LOCK.acquire()
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         LOCK.release()
