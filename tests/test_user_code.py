@@ -594,8 +594,8 @@ def test_an_import_before_an_edit_is_seen(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_objects_of_a_script_are_those_of_its_file(tmp_path: Path) -> None:
-    text = number(1) + SYSTEM + "import langevin, strangers\n"
-    text += "made = langevin.config.run_files.load(strangers.settings({'system.name': 'script:System'}))\n"
+    text = number(1) + SYSTEM + "import strangers\nfrom langevin.config import run_files\n"
+    text += "made = run_files.load(strangers.settings({'system.name': 'script:System'}))\n"
     text += "assert made.system_class is System, made.system_class\n"
     where = folder(tmp_path / "A", script=text)
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
