@@ -16,7 +16,7 @@ and measures them where they lie.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
+from ..arithmetic import Arithmetic
 from ..data.examples import OnDevice
 from ..kernels.convolution import switchable
 from ..kernels.pointwise import channels_last_pays
@@ -32,6 +33,7 @@ from ..nets.layout import Layout, beside, copies, put
 from ..nets.losses import Loss
 from ..nets.traits import Traits
 from ..schedules import Rates
+from .compiled import compiled
 from .step_rule import Rate, StepRule
 
 #: Examples of a batch that go through the network at once; a larger batch is a sum of such pieces.
@@ -56,6 +58,8 @@ class Problem:
     rule : StepRule
     traits : Traits
         How the network behaves.
+    arithmetic : Arithmetic
+        In which numbers it computes.
     """
 
     layout: Layout
@@ -64,6 +68,7 @@ class Problem:
     batch_size: int
     rule: StepRule
     traits: Traits
+    arithmetic: Arithmetic = Arithmetic()
 
 
 class Stepper:
@@ -86,6 +91,10 @@ class Stepper:
         self._weights: list[Tensor] = []
         self._slots: dict[str, list[Tensor]] = {}
         self._field: list[Tensor] = []
+        self._apply: Callable[..., None] = problem.rule.apply
+        if problem.arithmetic.compiled and problem.arithmetic.device.type == "cuda":
+            # Gradients lie as the convolutions leave them; one kernel brings them to the weights' order.
+            self._apply = compiled(problem.rule.apply, type(problem.rule.optimiser).__name__)
         #: Places of the parameters on which the losses of the last gradient did not depend.
         self.absent = problem.rule.idle
 
@@ -126,7 +135,7 @@ class Stepper:
             if self._field:
                 torch._foreach_sub_(gradients, self._field)
             pushed, moved = bool(self._field), (self._weights, gradients, self._slots)
-            self.problem.rule.apply(*moved, rate, absent=self.absent, pushed=pushed)
+            self._apply(*moved, rate, absent=self.absent, pushed=pushed)
         return losses
 
     def run(self, batches: Tensor, rates: Rates) -> Tensor:
@@ -200,8 +209,12 @@ class Alone(Stepper):
         super().__init__(module, problem)
         self.parameters = [p for p in module.parameters() if p.requires_grad]
         examples = problem.examples
-        fast = examples.device.type == "cpu" and examples.dtype == torch.float32
-        self.channels_last = fast and channels_last_pays(module)
+        arithmetic = problem.arithmetic
+        single = examples.device.type == "cpu" and examples.dtype == torch.float32
+        fast = single and arithmetic.plain
+        innermost = single or arithmetic.channels_innermost
+        self.channels_last = innermost and channels_last_pays(module)
+        self._compiled_mean: Callable[..., Tensor] | None = None
         self._compiled = switchable(module)
         for part in self._compiled:
             part.compiled = fast
@@ -226,11 +239,24 @@ class Alone(Stepper):
 
     def _piece(self, index: Tensor) -> tuple[Tensor, list[Tensor]]:
         inputs, labels = self.gather(index[0])
-        loss = self.problem.loss.mean(self.module(inputs), labels)
+        loss = self._mean(inputs, labels)
         slopes = torch.autograd.grad(loss, self.parameters, allow_unused=True)
         self.absent = frozenset(k for k, g in enumerate(slopes) if g is None)
         pairs = zip(self.parameters, slopes, strict=True)
         return loss.detach()[None], [torch.zeros_like(p) if g is None else g for p, g in pairs]
+
+    def _passed(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean loss of examples that go through the network at once."""
+        return self.problem.loss.mean(self.problem.arithmetic.passed(self.module, inputs), labels)
+
+    def _mean(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        """Return the same, by compiled code where that is wanted, and the batch one of those that descend."""
+        wanted = self.problem.arithmetic.compiled and self.module.training
+        if not wanted or len(inputs) != self.problem.batch_size:
+            return self._passed(inputs, labels)
+        if self._compiled_mean is None:
+            self._compiled_mean = compiled(self._passed, type(self.module).__name__)
+        return self._compiled_mean(inputs, labels)
 
     def losses(self, index: Tensor) -> Tensor:
         """Return what `gradient` does of the losses, shape (1,) on batches (1, n), without the gradient."""
@@ -238,7 +264,7 @@ class Alone(Stepper):
         with torch.no_grad():
             for piece in self._pieces(index):
                 inputs, labels = self.gather(piece[0])
-                loss = self.problem.loss.mean(self.module(inputs), labels)
+                loss = self._passed(inputs, labels)
                 total += loss * (piece.shape[-1] / self.problem.batch_size)
         return total
 
@@ -299,7 +325,8 @@ class Stacked(Stepper):
         self._leaves = [v.data.requires_grad_() for v in self._weights]
 
     def _loss(self, parameters: list[Tensor], inputs: Tensor, labels: Tensor) -> Tensor:
-        return self.problem.loss.mean(self.layout.call(self.module, parameters, inputs), labels)
+        outputs = self.problem.arithmetic.passed(self.layout.call, self.module, parameters, inputs)
+        return self.problem.loss.mean(outputs, labels)
 
     def _piece(self, index: Tensor) -> tuple[Tensor, list[Tensor]]:
         losses = self._losses(self._leaves, *self.examples.gather(index))

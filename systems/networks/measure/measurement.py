@@ -218,7 +218,7 @@ def per_sample(unit: Alone) -> Callable[[Tensor], list[Tensor]]:
     weights = [p.detach() for p in unit.module.parameters() if p.requires_grad]
 
     def loss(weights: list[Tensor], inputs: Tensor, label: Tensor) -> Tensor:
-        outputs = unit.layout.call(unit.module, weights, inputs[None])
+        outputs = unit.problem.arithmetic.passed(unit.layout.call, unit.module, weights, inputs[None])
         return unit.problem.loss.mean(outputs, label[None])
 
     together = vmap(grad(loss), in_dims=(None, 0, 0))
