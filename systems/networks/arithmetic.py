@@ -1,10 +1,11 @@
 r"""In which numbers a network computes, and how torch is told.
 
-Weights, what an optimiser remembers, updates, and all sums over weights are in single precision at least. What
-`dynamics.precision` chooses is how products are taken, those of matrices and convolutions:
+Weights, what an optimiser remembers, updates, and all sums over weights are in single precision at least.
+What `dynamics.precision` chooses is how products are taken, those of matrices and convolutions:
 
 single
-    Of single precision numbers, 24 bits, on every device: torch's own default would take TF32 in convolutions.
+    Of single precision numbers, 24 bits, on every device: torch's own default would round factors in
+    convolutions on a GPU.
 double
     Weights and data, too, are in double precision, 53 bits.
 tf32
@@ -12,14 +13,17 @@ tf32
     such products: there it is single.
 bf16
     Forward and backward factors are rounded to 8 bits (bfloat16), with sums in single precision, by torch's
-    autocast; outputs become single precision before the loss. What is measured is measured as with tf32.
+    autocast; outputs become single precision before the loss. What is measured is measured as with tf32, but
+    for the gradient noise, which is that of the steps.
 
 A step of −α g that is smaller than half a spacing of the weights would be lost if weights were kept in few
-bits: with 8 bits at |w| = 0.1 that is α |g| < 2·10⁻⁴, most of a descent. Here weights have 24 bits throughout,
+bits: with 8 bits at |w| = 0.1 that is α |g| < 2·10⁻⁴, most of a descent. Here weights have 24 bits always,
 and the rounding of factors is noise on the gradient. A factor between 1 and 2 that is rounded to spacings
 2⁻ᵇ is off by 2⁻²ᵇ/12 in the mean square, 2⁻²ᵇ/24 of its own square on average. With three factors for each of
-L layers (activations, weights, gradients), ⟨|g|²⟩ of a batch is more by the order of L 2⁻²ᵇ/8 of itself:
-10⁻⁴ for bfloat16 (b = 7) and L = 18, 2·10⁻⁶ for TF32 (b = 10).
+L layers (activations, weights, gradients), the gradient of a smooth net is off by δ, |δ|² = L 2⁻²ᵇ/8 |g|²:
+2·10⁻⁵ of |g|² for bfloat16 (b = 7) and L = 3. At kinks more happens: a unit within rounding of zero, or a
+window with two sums that agree to rounding, sends its gradient elsewhere, in a part 2⁻ᵇ or so of all cases.
+Such errors have no preferred direction; docs/networks.md says what they come to.
 """
 
 from __future__ import annotations
@@ -74,7 +78,7 @@ class Arithmetic:
         return self.device.type == "cuda" and self.precision in ("tf32", "bf16")
 
     def passed(self, network: Callable[..., Any], *inputs: Any) -> Any:
-        """Return what a network makes of inputs in a step: in the numbers of the weights, however it computed."""
+        """Return what a network makes of inputs in a step: in the numbers of the weights."""
         if self.plain:
             return network(*inputs)
         # Casts are not kept: a captured step must make those of its own weights, each time.
@@ -96,7 +100,7 @@ class Arithmetic:
 
 
 class _Switches:
-    """What torch has once for a process: how products are rounded, and whether algorithms are deterministic."""
+    """What torch has once for a process: how products are rounded, whether the same bits come again."""
 
     def __init__(self) -> None:
         self._free = threading.Condition()

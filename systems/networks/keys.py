@@ -121,8 +121,8 @@ class Descent(DynamicsKeys):
     t_max: float = key("end of the run", example=1000.0, ge=1, unit="steps")
     device: str = key('"auto": the GPU where there is one; or "cpu", "cuda", "cuda:1"', default="auto")
     precision: Literal["single", "double", "tf32", "bf16"] = key(
-        "numbers of the step: weights are single (or double) precision, products exact to that, or of factors "
-        'rounded to 11 bits ("tf32", on a GPU; else single) or to 8 ("bf16")',
+        "numbers of the step: weights are in single or double precision, and products are exact to that, or "
+        'of factors rounded to 11 bits ("tf32": on a GPU, else single) or to 8 ("bf16")',
         default="single",
     )
     compile: bool = key(
