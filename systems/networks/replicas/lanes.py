@@ -50,15 +50,15 @@ class Lanes:
         self._pools: dict[int, Any] = {}
 
     def stream(self, group: int) -> Any:
-        """Return the stream of a group's lane."""
-        return self.streams[group % self.count]
+        """Return the stream of a group's lane; None where there are none."""
+        return self.streams[group % self.count] if self.streams else None
 
     def pool(self, group: int) -> Any:
         """Return the memory of captured steps of a lane: they never run at the same time."""
         lane = group % self.count
-        if lane not in self._pools:
+        if lane not in self._pools and self.streams:
             self._pools[lane] = torch.cuda.graph_pool_handle()
-        return self._pools[lane]
+        return self._pools.get(lane)
 
     def take_turns(self, tasks: Sequence[Generator[None, None, Result]]) -> list[Result]:
         """Return what tasks return, which give commands for a few steps and yield."""
