@@ -127,9 +127,9 @@ def test_torch_is_left_as_it_was() -> None:
     assert switches() == before
     with Arithmetic(torch.device("cpu"), "tf32", deterministic=True).work():
         assert switches() == before
-    with pytest.raises(RuntimeError, match="cannot hold"), Arithmetic(card, "single").work():
-        with Arithmetic(card, "tf32").work():
-            pass
+    inner = Arithmetic(card, "tf32").work()
+    with pytest.raises(RuntimeError, match="cannot hold"), Arithmetic(card, "single").work(), inner:
+        pass
     assert switches() == before
 
 
