@@ -18,6 +18,7 @@ from langevin.core.noise import Noise
 from langevin.errors import Diverged, LangevinError, UserError
 from langevin.sweep import simulation
 from langevin.systems.networks.descent.training import Stepper
+from langevin.systems.networks.replicas import lanes
 
 MLP = {"name": "mlp", "widths": [4]}
 NORMALISED = {"name": "network", "module": "small_nets:Normalised"}
@@ -68,7 +69,7 @@ def test_a_state_stays_as_it_is(system: dict[str, Any], keys: dict[str, Any]) ->
 class Replayed:
     """Stands for a captured step where there is no GPU: it knows the tensors that the unit had at first."""
 
-    def __init__(self, unit: Stepper, index: torch.Tensor, rates: np.ndarray) -> None:
+    def __init__(self, unit: Stepper, index: torch.Tensor, rates: np.ndarray, *lane: object) -> None:
         self.unit, self.addresses = (
             unit,
             [unit.weights.data_ptr(), *(v.data_ptr() for v in unit._slots["velocity"])],
@@ -83,11 +84,14 @@ class Replayed:
 
 @pytest.mark.parametrize("system", [MLP, NORMALISED], ids=["mlp", "batch-norm"])
 def test_captured_steps_keep_their_tensors(system: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("langevin.systems.networks.replicas.steppers.Captured", Replayed)
+    monkeypatch.setattr("langevin.systems.networks.replicas.lanes.Captured", Replayed)
     ends = []
     for capture in (False, True):
         network, noise = built(settings(system, momentum=0.5, backend="torch"))
-        network.units._capture = capture
+        if capture:
+            cpu = torch.device("cpu")
+            network.units._lanes = lanes.Lanes(3, cpu)
+            network.units._captured = lanes.CapturedSteps(network.units._lanes)
         state = network.initial_state(noise)
         for first in (0, 10, 20):
             state = network.advance(state, first, first + 10, noise)

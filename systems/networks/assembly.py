@@ -47,10 +47,13 @@ class Assembly(ABC):
         self.shape, self.classes = tuple(data.train.inputs.shape[1:]), target.numbers
         self.tokens = data.tokens
         self.device = kit.prepare(dynamics.device, dynamics.deterministic)
-        self.dtype = torch.float32 if dynamics.precision == "single" else torch.float64
+        self.arithmetic = kit.Arithmetic(
+            self.device, dynamics.precision, dynamics.deterministic, dynamics.compile
+        )
+        self.dtype = self.arithmetic.dtype
         self.loss = kit.Loss(self.loss_name, target.classes, target)
         self._rows = data.rows
-        with kit.explained():
+        with self.computing():
             self._load(data)
             self.modules = [self.built(k) for k in ensemble.replica]
             self.layout = kit.Layout(self.modules[0])
@@ -70,8 +73,15 @@ class Assembly(ABC):
             groups = kit.grouped(self.modules[0], self.layout, dynamics, idle)
             rule = kit.StepRule(dynamics.rates, dynamics.own_optimiser(), decay, dynamics.temperature, groups)
             self.problem = kit.Problem(
-                self.layout, self.loss, self.train, self.batches.size, rule, self.traits
+                self.layout, self.loss, self.train, self.batches.size, rule, self.traits, self.arithmetic
             )
+            if self.arithmetic.compiled and self.device.type == "cpu" and kit.narrow(self.modules[0]):
+                raise UserError(
+                    "dynamics.compile = true: allowed: false on a CPU for networks with convolutions of one "
+                    "pixel and fewer than 16 channels, in which torch's own code writes past its memory"
+                )
+            if not self.arithmetic.plain:
+                kit.tried_rounded(self.modules[0], self.problem, inputs, labels)
             work, name = self.work * self.batches.size, type(self).__name__
             self.compiled = kit.perceptron.chosen(self.modules[0], self.problem, dynamics, work, name)
             self._choose(data)
@@ -79,7 +89,7 @@ class Assembly(ABC):
                 kit.contract.tried(self)
         if record.layer_angles:
             kit.overlaps.layer_names(self.layout)
-        with kit.explained():
+        with self.computing():
             kit.require_hessian(self)
 
     # What a subclass says.
@@ -201,10 +211,16 @@ class Assembly(ABC):
         return self.chosen.trained[int(self.ensemble.replica[position])].index
 
     @contextmanager
+    def computing(self) -> Iterator[None]:
+        """Compute as the run file says in the block, and say in one line where memory does not suffice."""
+        with kit.explained(), self.arithmetic.work():
+            yield
+
+    @contextmanager
     def watched(self) -> Iterator[None]:
         """Say in one line what torch or a user's code does wrong in the block: no memory, random numbers."""
         own = self.foreign or not self.loss.known
-        with kit.explained(), kit.undrawn(type(self.modules[0]).__name__) if own else nullcontext():
+        with self.computing(), kit.undrawn(type(self.modules[0]).__name__) if own else nullcontext():
             yield
 
     @cached_property

@@ -50,7 +50,7 @@ def prepare(name: str, deterministic: bool) -> torch.device:
     name : str
         "auto" (the GPU where there is one), "cpu", "cuda" or "cuda:1".
     deterministic : bool
-        On a GPU, allow deterministic algorithms only.
+        Whether a GPU is to give the same bits again (`Arithmetic.work` chooses its algorithms).
 
     Raises
     ------
@@ -79,8 +79,6 @@ def prepare(name: str, deterministic: bool) -> torch.device:
         if deterministic:
             # cuBLAS reads it when it starts.
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-            torch.use_deterministic_algorithms(True)
-            torch.backends.cudnn.benchmark = False
     return device
 
 

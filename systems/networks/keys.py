@@ -120,8 +120,14 @@ class Descent(DynamicsKeys):
     )
     t_max: float = key("end of the run", example=1000.0, ge=1, unit="steps")
     device: str = key('"auto": the GPU where there is one; or "cpu", "cuda", "cuda:1"', default="auto")
-    precision: Literal["single", "double"] = key(
-        "floating point numbers of weights and data", default="single"
+    precision: Literal["single", "double", "tf32", "bf16"] = key(
+        "numbers of the step: weights are in single or double precision, and products are exact to that, or "
+        'of factors rounded to 11 bits ("tf32": on a GPU, else single) or to 8 ("bf16")',
+        default="single",
+    )
+    compile: bool = key(
+        "compile the step by torch.compile: a minute or so at the start, kept on disk; needs a C++ compiler",
+        default=False,
     )
     execution: Literal["auto", "sequential", "stacked"] = key(
         "replicas one by one, or many in each call; auto: what is fast for the size of the net",
@@ -188,6 +194,14 @@ class Descent(DynamicsKeys):
     def faults(self) -> Iterator[str]:
         """Yield the faults that several keys together show."""
         yield from self._schedule_faults()
+        if self.backend == "numba" and (self.precision == "bf16" or self.compile):
+            given = 'dynamics.precision = "bf16"' if self.precision == "bf16" else "dynamics.compile = true"
+            yield f'dynamics.backend = "numba": allowed: "auto", "torch" with {given}'
+        if self.compile and self.batches == "persistent":
+            yield (
+                'dynamics.compile = true: allowed: false with dynamics.batches = "persistent", whose batches '
+                "change in size (each would be compiled)"
+            )
         if self.backend == "numba" and self.execution == "stacked":
             given = 'dynamics.execution = "stacked"'
             yield f'{given}: allowed: "auto", "sequential" with dynamics.backend = "numba"'

@@ -5,6 +5,7 @@ from __future__ import annotations
 from langevin.config.build import load_data
 from langevin.observables.landscape import barriers
 
+from .arithmetic import Arithmetic
 from .data import batches, subsets
 from .data.examples import OnDevice
 from .data.identity import TestSets
@@ -16,6 +17,7 @@ from .descent.state import NetworkState, Reference, compare, first_not_finite, r
 from .descent.step_rule import StepRule
 from .descent.training import Problem
 from .devices import explained, name_of, prepare
+from .kernels.pointwise import narrow
 from .measure import layers, measurement, overlaps
 from .measure.curvature import LossHessian, Twin
 from .measure.gauss_newton import GaussNewton
@@ -32,3 +34,4 @@ from .response import measured_response
 from .trials import contract, loss_trial
 from .trials.fit import fitting
 from .trials.hessian_trial import require_hessian
+from .trials.rounded import tried_rounded

@@ -178,7 +178,7 @@ class Network(
 
         Of files that hold nothing beside them, running statistics are computed anew at these weights.
         """
-        with kit.explained():
+        with self.computing():
             known, places = self.companions.recalled, range(self.ensemble.size)
             examples = [None if known else self._learned(position) for position in places]
             return self.landscape.begun(state, x, self.companions.values, examples)
@@ -253,7 +253,7 @@ class Network(
             Whether x was stored with what was recalled: batch-norm has the statistics of the run then.
         """
         label = int(self.ensemble.replica[position])
-        with kit.explained():
+        with self.computing():
             learned = self._learned(position)
             self.landscape.go_to(x, self.companions.values[position], None if stored else learned)
             trained = self.landscape.see(learned)
@@ -278,7 +278,7 @@ class Network(
         if it classifies nothing.
         """
         sample = int(self.ensemble.sample[position])
-        with kit.explained():
+        with self.computing():
             if beside is None:
                 values, learned = self.companions.values[position], self._learned(position)
                 self.landscape.go_to(x, values, learned)

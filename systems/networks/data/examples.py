@@ -13,6 +13,9 @@ from torch import Tensor
 #: Numbers in the inputs of one piece of a long evaluation: it bounds the memory that activations take.
 PIECE = 2**21
 
+#: So many times larger is a piece on a GPU where no gradient is asked for.
+ROOMY = 4
+
 #: Part of a GPU's free memory that the inputs of one set may take; the rest is for the network.
 SHARE = 0.5
 
@@ -83,6 +86,11 @@ class OnDevice:
     def piece(self) -> int:
         """How many examples an evaluation takes at once."""
         return max(1, min(2000, PIECE // max(1, self.outputs, self.inputs[0].numel())))
+
+    @property
+    def evaluated(self) -> int:
+        """How many examples an evaluation without a gradient takes at once: more on a GPU, to fill it."""
+        return max(self.piece, min(2000, ROOMY * self.piece)) if self.device.type == "cuda" else self.piece
 
     @property
     def classes(self) -> NDArray[np.int64]:

@@ -16,15 +16,18 @@ and measures them where they lie.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
+from ..arithmetic import Arithmetic
 from ..data.examples import OnDevice
 from ..kernels.convolution import switchable
 from ..kernels.pointwise import channels_last_pays
@@ -32,7 +35,10 @@ from ..nets.layout import Layout, beside, copies, put
 from ..nets.losses import Loss
 from ..nets.traits import Traits
 from ..schedules import Rates
+from .compiled import compiled
 from .step_rule import Rate, StepRule
+
+Result = TypeVar("Result")
 
 #: Examples of a batch that go through the network at once; a larger batch is a sum of such pieces.
 LARGEST = 4096
@@ -56,6 +62,8 @@ class Problem:
     rule : StepRule
     traits : Traits
         How the network behaves.
+    arithmetic : Arithmetic
+        In which numbers it computes.
     """
 
     layout: Layout
@@ -64,6 +72,7 @@ class Problem:
     batch_size: int
     rule: StepRule
     traits: Traits
+    arithmetic: Arithmetic = Arithmetic()
 
 
 class Stepper:
@@ -86,6 +95,10 @@ class Stepper:
         self._weights: list[Tensor] = []
         self._slots: dict[str, list[Tensor]] = {}
         self._field: list[Tensor] = []
+        self._apply: Callable[..., None] = problem.rule.apply
+        if problem.arithmetic.compiled and problem.arithmetic.device.type == "cuda":
+            # Gradients lie as the convolutions leave them; one kernel brings them to the weights' order.
+            self._apply = compiled(problem.rule.apply, type(problem.rule.optimiser).__name__)
         #: Places of the parameters on which the losses of the last gradient did not depend.
         self.absent = problem.rule.idle
 
@@ -126,7 +139,7 @@ class Stepper:
             if self._field:
                 torch._foreach_sub_(gradients, self._field)
             pushed, moved = bool(self._field), (self._weights, gradients, self._slots)
-            self.problem.rule.apply(*moved, rate, absent=self.absent, pushed=pushed)
+            self._apply(*moved, rate, absent=self.absent, pushed=pushed)
         return losses
 
     def run(self, batches: Tensor, rates: Rates) -> Tensor:
@@ -200,8 +213,15 @@ class Alone(Stepper):
         super().__init__(module, problem)
         self.parameters = [p for p in module.parameters() if p.requires_grad]
         examples = problem.examples
-        fast = examples.device.type == "cpu" and examples.dtype == torch.float32
-        self.channels_last = fast and channels_last_pays(module)
+        arithmetic = problem.arithmetic
+        single = examples.device.type == "cpu" and examples.dtype == torch.float32
+        fast = single and arithmetic.plain
+        innermost = single or arithmetic.channels_innermost
+        self.channels_last = innermost and channels_last_pays(module)
+        self._compiled_mean: Callable[..., Tensor] | None = None
+        #: Whether gradients may be captured in CUDA graphs.
+        self.capturable = False
+        self._captured: CapturedGradient | None = None
         self._compiled = switchable(module)
         for part in self._compiled:
             part.compiled = fast
@@ -226,11 +246,32 @@ class Alone(Stepper):
 
     def _piece(self, index: Tensor) -> tuple[Tensor, list[Tensor]]:
         inputs, labels = self.gather(index[0])
-        loss = self.problem.loss.mean(self.module(inputs), labels)
+        loss = self._mean(inputs, labels)
         slopes = torch.autograd.grad(loss, self.parameters, allow_unused=True)
         self.absent = frozenset(k for k, g in enumerate(slopes) if g is None)
         pairs = zip(self.parameters, slopes, strict=True)
         return loss.detach()[None], [torch.zeros_like(p) if g is None else g for p, g in pairs]
+
+    def of_batch(self, piece: Tensor) -> list[Tensor]:
+        """Return the gradient of a mini-batch, shape (B,); on a GPU the next call overwrites it."""
+        if not self.capturable or not self.couples or len(piece) != self.problem.batch_size:
+            return self.gradient(piece[None])[1]
+        if self._captured is None or not self._captured.serves(self, piece):
+            self._captured = CapturedGradient(self, piece)
+        return self._captured.of(piece)
+
+    def _passed(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean loss of examples that go through the network at once."""
+        return self.problem.loss.mean(self.problem.arithmetic.passed(self.module, inputs), labels)
+
+    def _mean(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        """Return the same, by compiled code where that is wanted, and the batch one of those that descend."""
+        wanted = self.problem.arithmetic.compiled and self.module.training
+        if not wanted or len(inputs) != self.problem.batch_size:
+            return self._passed(inputs, labels)
+        if self._compiled_mean is None:
+            self._compiled_mean = compiled(self._passed, type(self.module).__name__)
+        return self._compiled_mean(inputs, labels)
 
     def losses(self, index: Tensor) -> Tensor:
         """Return what `gradient` does of the losses, shape (1,) on batches (1, n), without the gradient."""
@@ -238,7 +279,7 @@ class Alone(Stepper):
         with torch.no_grad():
             for piece in self._pieces(index):
                 inputs, labels = self.gather(piece[0])
-                loss = self.problem.loss.mean(self.module(inputs), labels)
+                loss = self._passed(inputs, labels)
                 total += loss * (piece.shape[-1] / self.problem.batch_size)
         return total
 
@@ -299,7 +340,8 @@ class Stacked(Stepper):
         self._leaves = [v.data.requires_grad_() for v in self._weights]
 
     def _loss(self, parameters: list[Tensor], inputs: Tensor, labels: Tensor) -> Tensor:
-        return self.problem.loss.mean(self.layout.call(self.module, parameters, inputs), labels)
+        outputs = self.problem.arithmetic.passed(self.layout.call, self.module, parameters, inputs)
+        return self.problem.loss.mean(outputs, labels)
 
     def _piece(self, index: Tensor) -> tuple[Tensor, list[Tensor]]:
         losses = self._losses(self._leaves, *self.examples.gather(index))
@@ -319,28 +361,20 @@ class Captured:
         Any batches of the size of all others.
     rates : ndarray, shape (steps,)
         Any learning rates of the schedule, at least one.
+    stream : torch.cuda.Stream
+        Where it is captured. Libraries keep work space for each stream: what runs at once needs its own.
+    pool
+        Of the memory that it takes.
     """
 
-    def __init__(self, stepper: Stepper, index: Tensor, rates: Rates) -> None:
+    def __init__(self, stepper: Stepper, index: Tensor, rates: Rates, stream: Any, pool: Any) -> None:
         self.stepper, self.index = stepper, index.clone()
         (rate,) = stepper.each(rates[:1])
         self.rate = rate.clone() if isinstance(rate, Tensor) else rate
         slots = [view for views in stepper._slots.values() for view in views]
         changed = [stepper.weights, *slots, *stepper.beside]
-        kept = [t.clone() for t in changed]
-        # Libraries choose algorithms and take memory in their first calls: not while a graph is recorded.
-        aside: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):
-            for _ in range(3):
-                stepper.step(self.index, self.rate)
-        torch.cuda.current_stream().wait_stream(aside)
-        with torch.no_grad():
-            for tensor, value in zip(changed, kept, strict=True):
-                tensor.copy_(value)
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
-            self.losses = stepper.step(self.index, self.rate)
+        step = partial(stepper.step, self.index, self.rate)
+        self.graph, self.losses = captured(step, changed, stream, pool)
 
     def run(self, batches: Tensor, rates: Rates) -> Tensor:
         """Take a step on each of the batches; as `Stepper.run`."""
@@ -353,3 +387,60 @@ class Captured:
             self.graph.replay()
             losses.append(self.losses.clone())
         return torch.stack(losses)
+
+
+class CapturedGradient:
+    """The gradient of a mini-batch as a CUDA graph, at weights that stay where they are.
+
+    Parameters
+    ----------
+    unit : Alone
+        On a GPU.
+    piece : Tensor, shape (B,)
+        Any batch of the size of all others.
+    """
+
+    def __init__(self, unit: Alone, piece: Tensor) -> None:
+        self.index, self.place = piece[None].clone(), unit.weights.data_ptr()
+        stream: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        found = captured(lambda: unit.gradient(self.index)[1], unit.beside, stream, None)
+        self.graph, self.gradients = found
+
+    def serves(self, unit: Alone, piece: Tensor) -> bool:
+        """Return whether the unit's weights are those of the graph, and the batch is of its size."""
+        return unit.weights.data_ptr() == self.place and piece.shape == self.index.shape[1:]
+
+    def of(self, piece: Tensor) -> list[Tensor]:
+        """Return the gradient; the next call overwrites it."""
+        self.index.copy_(piece[None])
+        self.graph.replay()
+        return self.gradients
+
+
+def captured(
+    command: Callable[[], Result], changed: Sequence[Tensor], stream: Any, pool: Any
+) -> tuple[Any, Result]:
+    """Return a CUDA graph of what a command does, and what it returned: the graph writes there.
+
+    Parameters
+    ----------
+    command : callable
+    changed : sequence of Tensor
+        What the command changes; it is left as it was.
+    stream, pool
+        Where it is recorded, and from where it takes memory (None: from its own).
+    """
+    kept = [t.clone() for t in changed]
+    # Libraries choose algorithms and take memory in their first calls: not while a graph is recorded.
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            command()
+    torch.cuda.current_stream().wait_stream(stream)
+    with torch.no_grad():
+        for tensor, value in zip(changed, kept, strict=True):
+            tensor.copy_(value)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, pool=pool, stream=stream):
+        result = command()
+    return graph, result

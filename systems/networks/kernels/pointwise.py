@@ -77,13 +77,18 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
 
 
+def narrow(module: nn.Module) -> bool:
+    """Return whether a module has weights of few channels and a kernel of one pixel."""
+    return any(_pointwise(p.shape) for p in module.parameters())
+
+
 @contextmanager
 def protected(module: nn.Module) -> Iterator[None]:
     """Protect if the module may need it: by its weights, or by what it does in the block.
 
     Weights tell of branches that it does not take now. Those that it makes from others are seen at work.
     """
-    if any(_pointwise(p.shape) for p in module.parameters()):
+    if narrow(module):
         protect()
     with _Watch():  # type: ignore[no-untyped-call]
         yield

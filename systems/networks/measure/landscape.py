@@ -219,7 +219,7 @@ class Landscape:
         parts: list[tuple[Tensor, Tensor, Tensor]] = []
         kept: list[tuple[Tensor, Tensor]] = []
         with self._limited(), self.unit.evaluating(), torch.no_grad():
-            for piece in torch.split(index, examples.piece):
+            for piece in torch.split(index, examples.evaluated):
                 inputs, labels = self.unit.gather(piece, examples)
                 outputs = self.unit.module(inputs)
                 losses = loss.each(outputs, labels) if loss.separable else outputs.new_zeros(0)

@@ -73,8 +73,8 @@ MEASURED = (
 ACCURACIES = tuple(name for name in MEASURED if "accuracy" in name)
 #: Parts of the subset from whose scatter the error of D follows.
 PARTS = 10
-#: Numbers in the per-sample gradients that are held at once.
-HELD = 2**23
+#: Numbers in the per-sample gradients that are held at once, on a CPU and on a GPU.
+HELD = {"cpu": 2**23, "cuda": 2**28}
 # Of operations that torch.func carries out one example after the other. The numbers are right.
 warnings.filterwarnings("ignore", message="There is a performance drop because we have not yet implemented")
 
@@ -100,7 +100,7 @@ def loss_and_accuracy(unit: Alone, examples: OnDevice, subset: Subset) -> NDArra
     # Sums of losses and of right answers, and of their squares.
     total = torch.zeros(4, dtype=torch.float64, device=examples.device)
     with unit.evaluating(), torch.no_grad():
-        for piece in torch.split(subset.index, examples.piece):
+        for piece in torch.split(subset.index, examples.evaluated):
             heed()
             inputs, labels = unit.gather(piece, examples)
             outputs = unit.module(inputs)
@@ -158,10 +158,16 @@ def standard_error(total: Any, squares: Any, n: Any, left_out: Any) -> NDArray[n
 
 def squared(gradients: list[Tensor]) -> float:
     """Return Σ_i g_i²; the sum over the parameters' own sums is in double precision."""
+    if gradients[0].device.type == "cuda":
+        # In a few calls, and one wait.
+        return float(torch.stack(torch._foreach_norm(gradients)).double().square().sum())
     return float(sum(torch.linalg.vector_norm(g).double() ** 2 for g in gradients))
 
 
 def _added(sums: list[Tensor], more: list[Tensor]) -> list[Tensor]:
+    """Return sums with what is to be added, which is only read and may change afterwards."""
+    if not more or more[0].device.type == "cuda":
+        return list(torch._foreach_add(sums, more)) if sums else [g.clone() for g in more]
     return [s + g for s, g in zip(sums, more, strict=True)] if sums else more
 
 
@@ -218,7 +224,7 @@ def per_sample(unit: Alone) -> Callable[[Tensor], list[Tensor]]:
     weights = [p.detach() for p in unit.module.parameters() if p.requires_grad]
 
     def loss(weights: list[Tensor], inputs: Tensor, label: Tensor) -> Tensor:
-        outputs = unit.layout.call(unit.module, weights, inputs[None])
+        outputs = unit.problem.arithmetic.passed(unit.layout.call, unit.module, weights, inputs[None])
         return unit.problem.loss.mean(outputs, label[None])
 
     together = vmap(grad(loss), in_dims=(None, 0, 0))
@@ -241,14 +247,14 @@ def zeros(unit: Alone) -> list[Tensor]:
 def of_batch(unit: Alone, piece: Tensor) -> list[Tensor]:
     """Return the gradient of a mini-batch, from the buffers that the unit has."""
     if not unit.problem.traits.remembers:
-        return unit.gradient(piece[None])[1]
+        return unit.of_batch(piece)
     with unit.scratch_buffers():
-        return unit.gradient(piece[None])[1]
+        return unit.of_batch(piece)
 
 
 def variances(unit: Alone, subset: Subset, squares: Squares) -> tuple[Any, list[Any]]:
     """Return S² of a subset, and those of its parts, by per-sample gradients."""
-    gradients_of, held = per_sample(unit), max(1, HELD // unit.layout.dof)
+    gradients_of, held = per_sample(unit), max(1, HELD[unit.weights.device.type] // unit.layout.dof)
     values, total, totals = [], 0.0, zeros(unit)
     with unit.descending(), unit.plain():
         for part in parts_of(subset.index):

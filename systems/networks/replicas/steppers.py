@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, TypeVar
 
@@ -23,15 +23,13 @@ from ..descent.bends import Bends
 from ..descent.perceptron import Compiled, Shape
 from ..descent.shared_calls import CallPool, call_groups
 from ..descent.state import NetworkState
-from ..descent.training import Alone, Captured, Problem, Stacked, Stepper
+from ..descent.training import Alone, Problem, Stacked, Stepper
 from ..measure import measurement
 from ..measure.layer_noise import layer_noise
 from ..response.kicks import Kicks
+from .lanes import TURN, CapturedSteps, Lanes, Rows, ended
 
 Result = TypeVar("Result")
-
-#: Weights of a group's replicas, and their slots.
-Rows = tuple[Tensor, dict[str, Tensor]]
 
 #: The most steps whose batches are drawn, and whose losses are judged, at once; the most indices among them.
 STEPS, INDICES = 256, 2**20
@@ -97,11 +95,13 @@ class ReplicaSteppers:
         # Uniform along a curve, a step has to know the curve's length.
         fixed = fixed and (bends is None or bends.draws == 1)
         # A graph cannot gather on the host.
-        fixed = fixed and not problem.examples.on_host and not problem.traits.reassigns
+        capturable = capture and self.device.type == "cuda" and not problem.examples.on_host
+        capturable = capturable and not problem.traits.reassigns
+        for probe in self.probes:
+            probe.capturable = capturable
         fixed = fixed and problem.rule.optimiser.kernel_momentum is not None
-        self._capture = capture and fixed and self.device.type == "cuda"
-        self._captured: dict[int, Captured] = {}
-        self._fixed: dict[int, Rows] = {}
+        self._lanes = Lanes(len(self.groups), self.device) if self.device.type == "cuda" else None
+        self._captured = CapturedSteps(self._lanes) if self._lanes and capturable and fixed else None
 
     @property
     def couples(self) -> bool:
@@ -121,16 +121,8 @@ class ReplicaSteppers:
         stepper, group = self.steppers[number], self.groups[number]
         rows = self._rows(number, state)
         with torch.no_grad():
-            if self._capture:
-                # A captured step knows its tensors by their addresses.
-                if number not in self._fixed:
-                    weights, slots = rows
-                    self._fixed[number] = (
-                        weights.clone(),
-                        {name: slot.clone() for name, slot in slots.items()},
-                    )
-                    stepper.bind(*self._fixed[number])
-                _copy(self._fixed[number], rows)
+            if self._captured is not None:
+                self._captured.bind(number, stepper, rows)
             else:
                 stepper.bind(*rows)
             stepper.push(None if field is None else field[self._slice(number)])
@@ -140,8 +132,8 @@ class ReplicaSteppers:
     def _store(self, number: int, state: NetworkState) -> None:
         """Bring what a group's stepper has changed back to the state from which it was loaded."""
         with torch.no_grad():
-            if self._capture:
-                _copy(self._rows(number, state), self._fixed[number])
+            if self._captured is not None:
+                self._captured.store(number, self._rows(number, state))
             for own, saved in zip(self.steppers[number].beside, state.buffers, strict=False):
                 saved[self.groups[number][0]].copy_(own)
 
@@ -182,14 +174,17 @@ class ReplicaSteppers:
             Step and replica's position of the first loss that is not finite; what follows it is not computed.
         """
 
-        def task(number: int) -> tuple[int, int] | None:
+        def task(number: int) -> Generator[None, None, tuple[int, int] | None]:
             self.load(number, state, field)
-            end = self._steps(number, first, last, state, streams)
+            end = yield from self._steps(number, first, last, state, streams)
             self._store(number, state)
             return end
 
-        bad = [end for end in self._carry(task) if end is not None]
-        return min(bad, default=None)
+        if self._lanes is None:
+            ends = self._carry(lambda number: ended(task(number)))
+        else:
+            ends = self._lanes.take_turns([task(number) for number in range(len(self.steppers))])
+        return min((end for end in ends if end is not None), default=None)
 
     def measure(self, state: NetworkState, train: OnDevice, test: OnDevice, chosen: Chosen) -> Array:
         """Return what `measurement.MEASURED` names, shape (numbers, R)."""
@@ -227,13 +222,16 @@ class ReplicaSteppers:
 
     def _steps(
         self, number: int, first: int, last: int, state: NetworkState, streams: Sequence[Any]
-    ) -> tuple[int, int] | None:
-        """Let a loaded stepper take the steps first … last − 1; return what `advance` returns."""
+    ) -> Generator[None, None, tuple[int, int] | None]:
+        """Let a loaded stepper take the steps first … last − 1; return what `advance` returns.
+
+        After a few steps it is another one's turn.
+        """
         group = self.groups[number]
         most = max(1, min(STEPS, INDICES // self.batches.size))
         for start in range(first, last, most):
             stop = min(start + most, last)
-            losses = self._chunk(number, start, stop, state, streams)
+            losses = yield from self._chunk(number, start, stop, state, streams)
             bad = ~torch.isfinite(losses)
             if bool(bad.any()):
                 step, row = bad.nonzero()[0].tolist()
@@ -242,15 +240,20 @@ class ReplicaSteppers:
 
     def _chunk(
         self, number: int, start: int, stop: int, state: NetworkState, streams: Sequence[Any]
-    ) -> Tensor:
+    ) -> Generator[None, None, Tensor]:
         """Take some steps, return their losses, shape (steps, r)."""
         stepper, group = self.steppers[number], self.groups[number]
         losses, step = [], start
+        alone = self._lanes is None or self._lanes.count == 1
         for batches in self._batches(group, start, stop, state.memory, streams):
             rates = self.problem.rule.schedule.between(step, step + len(batches))
-            if self._capture and number not in self._captured:
-                self._captured[number] = Captured(stepper, batches[0], rates)
-            losses.append((self._captured[number] if self._capture else stepper).run(batches, rates))
+            run = stepper.run
+            if self._captured is not None:
+                run = self._captured.of(number, stepper, batches[0], rates)
+            for turn in range(0, len(batches), len(batches) if alone else TURN):
+                part = slice(turn, len(batches) if alone else turn + TURN)
+                losses.append(run(batches[part], rates[part]))
+                yield
             if self.problem.rule.temperature:
                 with torch.no_grad():
                     drawn, rate = self._thermal(group, step, stepper.weights.dtype), float(rates[0])
@@ -306,10 +309,3 @@ class ReplicaSteppers:
             generator.manual_seed(int(stream.integers(2**63)))
             rows.append(torch.randn(dof, generator=generator, dtype=dtype, device=self.device))
         return self.problem.rule.spread(torch.stack(rows))
-
-
-def _copy(target: Rows, source: Rows) -> None:
-    """Copy weights and slots."""
-    target[0].copy_(source[0])
-    for name, slot in target[1].items():
-        slot.copy_(source[1][name])

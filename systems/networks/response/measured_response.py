@@ -238,7 +238,7 @@ def _require_room(dynamics: Descent, record: RecordNetwork, most: int, weights: 
 
     A network has so many numbers `held` for each weight.
     """
-    item = 4 if dynamics.precision == "single" else 8
+    item = 8 if dynamics.precision == "double" else 4
     copies = 2 * most * item * held
     needed = weights * (8 * (1 + most) if record.from_noise(dynamics) else copies)
     if needed <= SMALL:
