@@ -21,7 +21,7 @@ from test_sweep import harmonic
 import langevin
 from langevin.errors import Interrupted
 from langevin.files.paths import Paths
-from langevin.running import progress
+from langevin.machine.duration import spoken
 from langevin.sweep import progress as sweep_progress
 from langevin.sweep.executors import chosen
 from langevin.sweep.executors import processes as executor
@@ -320,7 +320,7 @@ def test_a_long_sweep_says_so(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> N
     # 10⁻⁴ of a member in a second.
     said = [line for line in capsys.readouterr().err.splitlines() if "to go" in line]
     assert said == [
-        f"about {progress.spoken(1e5)} to go for 10 members; Ctrl-C stops it, `langevin resume a.nc` goes on"
+        f"about {spoken(1e5)} to go for 10 members; Ctrl-C stops it, `langevin resume a.nc` goes on"
     ]
 
 
