@@ -328,19 +328,21 @@ class Captured:
         slots = [view for views in stepper._slots.values() for view in views]
         changed = [stepper.weights, *slots, *stepper.beside]
         kept = [t.clone() for t in changed]
-        # Libraries choose algorithms and take memory in their first calls: not while a graph is recorded.
-        aside: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):
-            for _ in range(3):
-                stepper.step(self.index, self.rate)
-        torch.cuda.current_stream().wait_stream(aside)
-        with torch.no_grad():
-            for tensor, value in zip(changed, kept, strict=True):
-                tensor.copy_(value)
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
-            self.losses = stepper.step(self.index, self.rate)
+        # The stream of the graph is that of its GPU, whichever torch takes by itself.
+        with torch.cuda.device(stepper.weights.device):
+            # Libraries choose algorithms and take memory in their first calls: not while a graph is recorded.
+            aside: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            aside.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(aside):
+                for _ in range(3):
+                    stepper.step(self.index, self.rate)
+            torch.cuda.current_stream().wait_stream(aside)
+            with torch.no_grad():
+                for tensor, value in zip(changed, kept, strict=True):
+                    tensor.copy_(value)
+            self.graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self.graph, stream=aside):
+                self.losses = stepper.step(self.index, self.rate)
 
     def run(self, batches: Tensor, rates: Rates) -> Tensor:
         """Take a step on each of the batches; as `Stepper.run`."""
