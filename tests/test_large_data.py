@@ -118,7 +118,7 @@ def test_large_data_are_compared_and_checked_by_parts(tmp_path: Path) -> None:
         base.Data("parts", part, part, 2, one, one, {0: np.arange(3)}, {0: np.arange(3)})
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.gpu
 def test_a_gpu_takes_the_same_steps_with_examples_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
     for share in (1.0, 0.0):

@@ -204,7 +204,7 @@ def test_a_replayed_step_is_told_its_rate(monkeypatch: pytest.MonkeyPatch) -> No
     torch.testing.assert_close(replayed, plain, rtol=1e-12, atol=1e-13)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.gpu
 def test_a_captured_step_takes_the_rate_of_each_step() -> None:
     ends = []
     for capture in (True, False):

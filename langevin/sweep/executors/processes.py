@@ -37,12 +37,12 @@ _START = (
 class LocalProcesses:
     """Jobs side by side in processes of this machine, each with its share of the processors.
 
-    As many processes as processors, or as jobs if these are fewer. GPUs they take in turn
-    (`machine.cards`). A process takes one job after the other,
-    so that what it has imported and compiled serves them all. It is a fresh interpreter, not a fork: torch
-    and numba's threads survive none. It ends when this process ends, however that happens, since its standard
-    input ends then. One that dies takes only the job it had with it. One that is stopped by a signal of its
-    own leaves its job to another one. Those that do not stop when they are asked to are killed after `GRACE`.
+    As many processes as processors, or as jobs if these are fewer; GPUs they take in turn
+    (`machine.cards`). A process takes one job after the other, so that what it has imported and compiled
+    serves them all. It is a fresh interpreter, not a fork: torch and numba's threads survive none. It ends
+    when this process ends, however that happens, since its standard input ends then. One that dies takes only
+    the job it had with it. One that is stopped by a signal of its own leaves its job to another one. Those
+    that do not stop when they are asked to are killed after `GRACE`.
 
     Parameters
     ----------
