@@ -30,6 +30,10 @@ def pytest_configure(config: pytest.Config) -> None:
     # What tests run, nobody's home remembers.
     state = tempfile.TemporaryDirectory(prefix="langevin-state-")
     os.environ["LANGEVIN_STATE"] = state.name
+    # What names no device runs on the CPU, in this process and in those that it starts.
+    os.environ["LANGEVIN_DEVICE"] = "cpu"
+    # cuBLAS reads it when it starts: tests of equal bits may come after others.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     config.add_cleanup(state.cleanup)
     # A suite that runs in the background ignores Ctrl-C, and so would all that it starts.
     for number in (signal.SIGINT, signal.SIGHUP):
@@ -41,6 +45,15 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.setdefault("NUMBA_NUM_THREADS", str(len(found)))
         workers = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
         os.sched_setaffinity(0, found[int(worker.removeprefix("gw")) % len(found) :: workers])
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs a GPU where there is none."""
+    if item.get_closest_marker("gpu") is not None:
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("no GPU here")
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -61,6 +74,12 @@ def z_score(values: Any, expected: float, axis: int = 0) -> np.ndarray:
     values = np.asarray(values, dtype=float)
     error = values.std(axis=axis, ddof=1) / np.sqrt(values.shape[axis])
     return np.asarray((values.mean(axis=axis) - expected) / error)
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest) -> str:
+    """Return a device that a test of networks runs on: both, where there is a GPU."""
+    return str(request.param)
 
 
 #: What keeps the systems of a template small.

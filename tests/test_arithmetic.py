@@ -20,7 +20,7 @@ from langevin.systems.networks.replicas.steppers import ReplicaSteppers
 
 NET = {"name": "small_net", "filters": [3, 4], "hidden": 12}
 NORMALISED = {"name": "network", "module": "small_nets:Normalised"}
-GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+GPU = pytest.mark.gpu
 
 
 def weights_after(steps: int, system: dict[str, Any] = NET, **dynamics: Any) -> tuple[Tensor, Tensor]:

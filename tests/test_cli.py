@@ -213,7 +213,7 @@ def test_a_users_model_is_held_to_its_contract(quench: Path, body: str, code: in
         '[system]\nname = "mine:Mine"\nn = 3\n[dynamics]\ntemperature = 1.0\ndt = 0.1\nt_max = 9.0\n'
         "[ensemble]\nreplicas = 2\n"
     )
-    command = [sys.executable, "-m", "langevin", "run", "quench.toml"]
+    command = [sys.executable, "-m", "langevin", "run", "-q", "quench.toml"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=quench.parent, check=False)
     assert (done.returncode, done.stderr.count("\n")) == (code, 1), done.stderr
     assert words in done.stderr
@@ -259,7 +259,7 @@ def test_the_unforeseen_is_one_line_too(quench: Path) -> None:
     quench.write_text(
         '[system]\nname = "mine:Broken"\nn = 3\n[dynamics]\ntemperature = 1.0\ndt = 0.1\nt_max = 1.0\n'
     )
-    command = [sys.executable, "-m", "langevin", "run", "quench.toml"]
+    command = [sys.executable, "-m", "langevin", "run", "-q", "quench.toml"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=quench.parent, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("langevin: unexpected TypeError")

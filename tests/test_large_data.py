@@ -15,7 +15,6 @@ from langevin.systems.networks.data import base, examples
 from langevin.systems.networks.data.examples import OnDevice
 from langevin.systems.networks.data.sameness import same_data
 from langevin.systems.networks.data.views import Augmented
-from langevin.systems.networks.descent.training import Captured
 from langevin.systems.networks.replicas.steppers import ReplicaSteppers
 
 NET = {"name": "small_net", "filters": [2, 3], "hidden": 6}
@@ -66,8 +65,9 @@ def test_no_step_is_captured_that_gathers_on_the_host(on_host: bool, monkeypatch
     assert torch.equal(moved.weights, plain)
     monkeypatch.setattr(network.train, "device", torch.device("cuda"))
     monkeypatch.setattr(ReplicaSteppers, "load", lambda *given: None)
-    monkeypatch.setattr(Captured, "__init__", lambda *given: None)
-    assert network.make_units()._capture is not on_host
+    units = network.make_units()
+    assert (units._captured is None) is on_host
+    assert all(probe.capturable is not on_host for probe in units.probes)
 
 
 def mapped(folder: Path, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -118,7 +118,7 @@ def test_large_data_are_compared_and_checked_by_parts(tmp_path: Path) -> None:
         base.Data("parts", part, part, 2, one, one, {0: np.arange(3)}, {0: np.arange(3)})
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.gpu
 def test_a_gpu_takes_the_same_steps_with_examples_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
     for share in (1.0, 0.0):

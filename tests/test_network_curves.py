@@ -96,9 +96,9 @@ def by_hand(system: NetworkCurve, steps: int, make: Any = torch.optim.SGD) -> tu
     losses = []
     for step in range(steps):
         index = torch.from_numpy(network.batches.table(0, step, step + 1)[0].astype(np.int64))
-        index = torch.from_numpy(network._rows[0])[index]
+        index = torch.from_numpy(network._rows[0])[index].to(network.device)
         t = source.positions(0, step, step + 1)[0]
-        w = torch.from_numpy(geometry.weights(system.kind, t, bends))[0]
+        w = torch.from_numpy(geometry.weights(system.kind, t, bends))[0].to(network.device)
         phi = w @ torch.cat([system.start, theta.view(bends, -1), system.end])
         parameters = {name: phi[part].view(shape) for name, (part, shape) in shapes.items()}
         inputs, labels = network.train.gather(index)
@@ -108,24 +108,27 @@ def by_hand(system: NetworkCurve, steps: int, make: Any = torch.optim.SGD) -> tu
         (loss + rule.weight_decay / 2 * torch.sum(phi**2)).backward()
         descent.param_groups[0]["lr"] = float(rule.schedule.rates(step))
         descent.step()
-    return theta.detach().numpy(), losses
+    return theta.detach().cpu().numpy(), losses
 
 
 @pytest.mark.parametrize("name", sorted(NETS))
 @pytest.mark.parametrize(("kind", "bends"), [("bezier", 1), ("bezier", 3), ("chain", 2)])
-def test_steps_are_those_of_functional_weights(name: str, kind: str, bends: int, ends: Path) -> None:
+def test_steps_are_those_of_functional_weights(
+    name: str, kind: str, bends: int, device: str, ends: Path
+) -> None:
     """The module's own layers at φ(t), differentiated through φ: weight decay on the curve, momentum."""
-    system, noise = curve_of(ends / f"{name}.nc", system__curve=kind, system__bends=bends)
+    keys = {"system__curve": kind, "system__bends": bends, "dynamics__device": device}
+    system, noise = curve_of(ends / f"{name}.nc", **keys)
     expected, losses = by_hand(system, 12)
     end = system.advance(system.initial_state(noise), 0, 12, noise)
     assert np.ptp(losses) > 1e-3
     # Sums in another order, in double precision.
-    np.testing.assert_allclose(end.weights.numpy(), expected, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(system.configuration(end), expected, rtol=0, atol=1e-10)
 
 
-def test_so_they_are_by_another_optimiser(ends: Path) -> None:
+def test_so_they_are_by_another_optimiser(device: str, ends: Path) -> None:
     """Moments and number of steps of each bend's own; a step of 0.01 for each, whatever the gradient is."""
-    keys = {"dynamics__optimiser": "adam", "dynamics__learning_rate": 0.01}
+    keys = {"dynamics__optimiser": "adam", "dynamics__learning_rate": 0.01, "dynamics__device": device}
     system, noise = curve_of(ends / "perceptron.nc", system__bends=2, **keys)
     expected, _ = by_hand(system, 12, torch.optim.Adam)
     start = system.initial_state(noise)
@@ -134,7 +137,7 @@ def test_so_they_are_by_another_optimiser(ends: Path) -> None:
     )
     end = system.advance(start, 0, 12, noise)
     # A gradient of a rounding's size, where a unit is off, moves a weight by as much over 1e-8.
-    np.testing.assert_allclose(end.weights.numpy(), expected, rtol=0, atol=1e-7)
+    np.testing.assert_allclose(system.configuration(end), expected, rtol=0, atol=1e-7)
 
 
 def test_another_optimiser_than_that_of_the_ends_has_keys_of_its_own(ends: Path) -> None:

@@ -239,7 +239,7 @@ def test_the_callers_random_numbers_are_left_alone() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.gpu
 @pytest.mark.parametrize("system", [MLP, NORMALISED], ids=["mlp", "batch-norm"])
 def test_a_captured_step_is_the_plain_one(system: dict[str, Any]) -> None:
     ends = []
@@ -251,7 +251,7 @@ def test_a_captured_step_is_the_plain_one(system: dict[str, Any]) -> None:
         np.testing.assert_array_equal(ends[1][key], value)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.gpu
 def test_a_gpu_takes_the_same_steps_as_a_cpu() -> None:
     ends = []
     for device in ("cpu", "cuda"):

@@ -38,7 +38,7 @@ def batch(network: Network, position: int, step: int) -> tuple[torch.Tensor, tor
     """Inputs and labels of a replica's batch at a step."""
     replica, sample = (int(a[position]) for a in (network.ensemble.replica, network.ensemble.sample))
     (index,) = network.batches.draw(replica, np.empty(0, np.int8), step, step + 1, None)
-    return network.train.gather(torch.from_numpy(network.units.rows[sample][index]))
+    return network.train.gather(network.train.upload(network.units.rows[sample][index]))
 
 
 # The step.
@@ -52,9 +52,13 @@ def batch(network: Network, position: int, step: int) -> tuple[torch.Tensor, tor
     [{}, {"momentum": 0.9}, {"weight_decay": 0.1}, {"momentum": 0.5, "weight_decay": 0.01}],
     ids=["plain", "momentum", "decay", "both"],
 )
-def test_the_step_is_that_of_torch_optim_sgd(execution: str, backend: str, options: dict[str, float]) -> None:
+def test_the_step_is_that_of_torch_optim_sgd(
+    execution: str, backend: str, options: dict[str, float], device: str
+) -> None:
+    if backend == "numba" and device != "cpu":
+        pytest.skip("compiled for a CPU")
     keys = {"execution": execution, "backend": backend, "learning_rate": 0.1, **options}
-    network, noise = built(settings(MLP, precision="double", **keys))
+    network, noise = built(settings(MLP, precision="double", device=device, **keys))
     end = trained(network, noise, 20)
     for position, replica in enumerate(network.ensemble.replica):
         module = network.built(replica)
@@ -181,14 +185,15 @@ def test_drawn_without_replacement_the_variance_is_another() -> None:
     assert abs(z_score(w**2, second)) > SIGMAS
 
 
-def test_sgld_samples_boltzmann() -> None:
+def test_sgld_samples_boltzmann(device: str) -> None:
     r"""On a parabola of curvature a the stationary variance is T/(a(1 − α a/2)): Boltzmann's as α → 0.
 
     Full batches; 600 replicas, two z-tests at 5 σ: false alarm once in 10⁶. Noise of half the variance fails.
     """
     temperature, rate, a = 0.3, 0.2, FLOW[0].mean()
-    network, noise = on_a_line(600, batches="full", learning_rate=rate, temperature=temperature)
-    w = trained(network, noise, 60).weights.numpy()[:, 1]
+    keys = {"batches": "full", "learning_rate": rate, "temperature": temperature, "device": device}
+    network, noise = on_a_line(600, **keys)
+    w = trained(network, noise, 60).weights.cpu().numpy()[:, 1]
     rest = FLOW[1].mean() / a
     variance = temperature / (a * (1 - rate * a / 2))
     # What is left of the start after 60 steps.
@@ -326,16 +331,19 @@ def naive(network: Network, position: int, state: Any) -> tuple[np.ndarray, np.n
     for i in index:
         inputs, labels = network.train.gather(i[None])
         loss = network.loss.mean(module(inputs), labels)
-        rows.append(network.layout.flat(list(torch.autograd.grad(loss, list(module.parameters())))).numpy())
-    return np.array(rows), index.numpy()
+        slope = network.layout.flat(list(torch.autograd.grad(loss, list(module.parameters()))))
+        rows.append(slope.cpu().numpy())
+    return np.array(rows), index.cpu().numpy()
 
 
 @pytest.mark.parametrize(
     "system", [MLP, {"name": "small_net", "filters": [2, 3], "hidden": 5}], ids=["mlp", "conv"]
 )
-def test_gradient_noise_and_norm_are_those_of_a_loop_over_examples(system: dict[str, Any]) -> None:
+def test_gradient_noise_and_norm_are_those_of_a_loop_over_examples(
+    system: dict[str, Any], device: str
+) -> None:
     data = {"name": "synthetic", "like": "mnist", "train": 64, "test": 32}
-    network, noise = built(settings(system, data, samples=3, precision="double"))
+    network, noise = built(settings(system, data, samples=3, precision="double", device=device))
     state = trained(network, noise, 5)
     noises, norms = network.at_waiting(state), network.measure(state)["gradient_norm"]
     for position in range(3):
@@ -358,8 +366,8 @@ def noise_of(g: np.ndarray) -> float:
     return float(8 / 2 * np.mean([np.mean((a - b) ** 2) for a, b in itertools.combinations(g, 2)]))
 
 
-def test_with_batch_norm_both_come_from_mini_batches() -> None:
-    network, noise = built(settings(NORMALISED, precision="double", replicas=2))
+def test_with_batch_norm_both_come_from_mini_batches(device: str) -> None:
+    network, noise = built(settings(NORMALISED, precision="double", replicas=2, device=device))
     state = trained(network, noise, 5)
     before = [b.clone() for b in state.buffers]
     noises, norms = network.at_waiting(state), network.measure(state)["gradient_norm"]
@@ -376,7 +384,8 @@ def test_with_batch_norm_both_come_from_mini_batches() -> None:
             for index in own:
                 inputs, labels = network.train.gather(index)
                 loss = F.cross_entropy(probe.module(inputs), labels)
-                rows.append(network.layout.flat(list(torch.autograd.grad(loss, probe.parameters))).numpy())
+                slope = network.layout.flat(list(torch.autograd.grad(loss, probe.parameters)))
+                rows.append(slope.cpu().numpy())
             g = np.array(rows)
             sums.append(g.mean(0))
             pairs.append(noise_of(g))
@@ -390,9 +399,10 @@ def test_with_batch_norm_both_come_from_mini_batches() -> None:
         assert square == pytest.approx(sums[0] @ sums[1], rel=1e-8, abs=1e-12)
 
 
-def test_losses_and_accuracies_are_those_of_a_loop() -> None:
+def test_losses_and_accuracies_are_those_of_a_loop(device: str) -> None:
     data = {"name": "synthetic", "train": 64, "test": 32}
-    network, noise = built(settings({"name": "toy", "hidden": 6}, data, precision="double", samples=2))
+    keys: dict[str, Any] = {"precision": "double", "samples": 2, "device": device}
+    network, noise = built(settings({"name": "toy", "hidden": 6}, data, **keys))
     state = trained(network, noise, 5)
     measured = network.measure(state)
     for position in range(network.ensemble.size):
@@ -405,7 +415,7 @@ def test_losses_and_accuracies_are_those_of_a_loop() -> None:
             losses, hits = [], []
             for i in index:
                 inputs, labels = examples.gather(i[None])
-                outputs = module(inputs)[0].detach().numpy()
+                outputs = module(inputs)[0].detach().cpu().numpy()
                 target = np.eye(10)[int(labels[0])]
                 losses.append(np.mean((outputs - target) ** 2))
                 hits.append(outputs.argmax() == int(labels[0]))
@@ -413,8 +423,8 @@ def test_losses_and_accuracies_are_those_of_a_loop() -> None:
             assert measured[names[1]][position] == np.mean(hits)
 
 
-def test_losses_with_batch_norm_are_those_of_the_running_statistics() -> None:
-    network, noise = built(settings(NORMALISED, precision="double", replicas=2))
+def test_losses_with_batch_norm_are_those_of_the_running_statistics(device: str) -> None:
+    network, noise = built(settings(NORMALISED, precision="double", replicas=2, device=device))
     state = trained(network, noise, 20)
     measured = network.measure(state)
     for position in range(2):

@@ -55,8 +55,9 @@ def test_all_optimisers_are_compared() -> None:
 
 @pytest.mark.parametrize("execution", ["sequential", "stacked"])
 @pytest.mark.parametrize("name", OPTIMISERS)
-def test_three_hundred_steps_are_those_of_torch_with_groups(name: str, execution: str) -> None:
+def test_three_hundred_steps_are_those_of_torch_with_groups(name: str, execution: str, device: str) -> None:
     keys, make = OPTIMISERS[name]
+    keys = {**keys, "device": device}
     given = {"optimiser": name, "decay": "weights", "weight_decay": 0.05, "rate_factors": FACTORS, **keys}
     network, noise = tanh(execution, **given)
     assert isinstance(network.units.steppers[0], Stacked) == (execution == "stacked")

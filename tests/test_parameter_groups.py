@@ -235,7 +235,7 @@ def test_rates_that_are_tensors_are_multiplied(monkeypatch: pytest.MonkeyPatch) 
     torch.testing.assert_close(found, plain, rtol=1e-12, atol=1e-13)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.gpu
 @pytest.mark.parametrize("temperature", [0.0, 0.01])
 def test_a_captured_step_has_the_same_groups(temperature: float) -> None:
     ends = []

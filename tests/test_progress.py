@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 from functools import partial
 from pathlib import Path
@@ -20,9 +21,14 @@ from langevin.config import run_files
 from langevin.core.schedule import Grid, Schedule
 from langevin.files import storage
 from langevin.machine import pace
-from langevin.running import progress
-from langevin.running.progress import Forecast, TimeLeft, announcement, spoken
+from langevin.machine.duration import spoken
+from langevin.machine.reports import report
+from langevin.running import progress, session
+from langevin.running.log import Log
+from langevin.running.progress import Forecast, TimeLeft, announcement
+from langevin.sweep import progress as sweep_progress
 from langevin.sweep import simulation
+from langevin.sweep.progress import SweepProgress
 
 HOUR = 3600.0
 
@@ -125,19 +131,20 @@ def test_the_line_is_on_stderr_where_no_terminal_is(
     write_run_file(tmp_path / "walk.toml", given)
     done = CliRunner().invoke(main, ["run", "walk.toml"])
     assert done.exit_code == 0, done.output
-    assert done.stderr.startswith("about ")
-    assert done.stderr.endswith(LINE)
-    assert done.stderr.count("\n") == 1
+    start, announced = done.stderr.splitlines(keepends=True)
+    assert start == "walk: start, t = 0 of 20 (0 %)\n"
+    assert announced.startswith("about ")
+    assert announced.endswith(LINE)
     quiet = CliRunner().invoke(main, ["run", "walk.toml", "--force", "--quiet"])
     assert (quiet.exit_code, quiet.stderr) == (0, "")
 
 
-def test_of_a_short_run_nothing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_a_short_run_its_start_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(progress, "MEASURED", 0.0)
     write_run_file(tmp_path / "walk.toml", {"title": "walk", **walking(), "output": {"figure": False}})
     done = CliRunner().invoke(main, ["run", "walk.toml"])
-    assert (done.exit_code, done.stderr) == (0, "")
+    assert (done.exit_code, done.stderr) == (0, "walk: start, t = 0 of 20 (0 %)\n")
 
 
 def test_a_resumed_run_says_it_again(hasty: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,7 +153,9 @@ def test_a_resumed_run_says_it_again(hasty: None, tmp_path: Path, monkeypatch: p
     interrupted(given, monkeypatch, 3)
     done = CliRunner().invoke(main, ["resume", "walk.nc"])
     assert done.exit_code == 0, done.output
-    assert (done.stderr.count("\n"), done.stderr.endswith(LINE)) == (1, True)
+    start, announced = done.stderr.splitlines(keepends=True)
+    assert re.fullmatch(r"walk: goes on, t = [1-9]\d* of 20 \(\d+ %\)\n", start)
+    assert announced.endswith(LINE)
 
 
 class Terminal(io.StringIO):
@@ -190,6 +199,149 @@ def test_checkpoints_are_no_part_of_the_pace(tmp_path: Path, monkeypatch: pytest
     assert pace.step == pytest.approx(1.0)
     # Of the 20 steps five have been measured; the stops cost nothing.
     assert pace.left <= 15
+
+
+def test_the_clock_of_a_log_strikes_at_growing_intervals() -> None:
+    clock, struck = Clock(), []
+    growing = pace.Growing(clock)
+    for second in range(1, 3000):
+        clock.now += 1.0
+        if growing.strikes():
+            struck.append(second)
+    assert struck == [10, 20, 40, 80, 160, 320, 640, 1240, 1840, 2440]
+    # What it has missed meanwhile it strikes once.
+    clock.now += 3000.0
+    assert [growing.strikes() for _ in range(3)] == [True, False, False]
+    clock.now += 599.0
+    assert not growing.strikes()
+
+
+def test_spectra_at_a_few_stops_are_apart_from_the_many() -> None:
+    """Of 41 stops, those at 0, 1, 100, 10⁴ take 100 s, the first of them 500; the others none."""
+    further = {"hessian_time": Grid((0.0, 1.0, 100.0, 1e4))}
+    schedule = Schedule.build(Grid(per_decade=10.0), Grid(), Grid(), 1e4, 1.0, further)
+    clock, now, kinds = Clock(), 0, []
+    forecast = Forecast(schedule, 1.0, clock)
+    for s in schedule.stops:
+        while now < s.time:
+            clock.now += 0.01
+            now += 1
+            forecast.stretch(float(now), s.index)
+        if "hessian_time" in s.due:
+            clock.now += 100.0 if now > 1 else 500.0
+        forecast.stop()
+        left = forecast.pace()
+        # Sums of a few decimal numbers. Until there is a second one, that which compiled stands for it.
+        spectra = sum(t > now for t in (100, 1e4))
+        each = 100.0 if now >= 100 else 500.0
+        if left is not None:
+            assert left.left == pytest.approx((1e4 - now) * 0.01 + spectra * each, rel=1e-9, abs=1e-6)
+            kinds.append(spectra)
+    assert set(kinds) == {2, 1, 0}
+
+
+@pytest.fixture
+def paced(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """A clock for all that measures times; a step of `Walkers` takes 0.5 s by it, a measurement 1 s."""
+    clock = Clock()
+    advance, measure = walkers.Walkers.advance, walkers.Walkers.measure
+
+    def step(self: Any, state: Any, t0: float, t1: float, noise: Any) -> Any:
+        clock.now += 0.5 * (t1 - t0)
+        return advance(self, state, t0, t1, noise)
+
+    def slow_measure(self: Any, state: Any) -> Any:
+        clock.now += 1.0
+        return measure(self, state)
+
+    monkeypatch.setattr(walkers.Walkers, "advance", step)
+    monkeypatch.setattr(walkers.Walkers, "measure", slow_measure)
+    monkeypatch.setattr(progress, "Forecast", partial(Forecast, clock=clock))
+    monkeypatch.setattr(session, "Log", partial(Log, clock=clock))
+    monkeypatch.setattr(pace, "time", SimpleNamespace(perf_counter=clock))
+    return clock
+
+
+def test_a_log_says_that_a_run_lives_between_two_stops(paced: Clock, capsys: Any) -> None:
+    """Of 5000 steps the last 4000 lie between two stops; each line says how long it will take."""
+    began = paced.now
+    given = {"title": "a\nwalk of σ", **walking(), "dynamics": {"t_max": 5000.0}}
+    given["record"] = {"times": {"per_decade": 1}, "waiting_times": [0.0]}
+    simulation.run(given, progress=True)
+    ended = paced.now
+    start, *lines = capsys.readouterr().err.splitlines()
+    assert start == "a\\nwalk of σ: start, t = 0 of 5000 (0 %)"
+    form = r"a\\nwalk of σ: t = (\S+) of 5000 \((\S+) %\), energy (\S+)(?:, about (\S+) (s|min) left)?"
+    said = [re.fullmatch(form, line) for line in lines]
+    assert all(said)
+    # A stop measures for a second and a step takes half of one, so that times of lines follow from steps.
+    times = [float(match[1]) for match in said]
+    assert len(lines) == 10
+    assert sum(t > 1000 for t in times) >= 4
+    left = [float(m[4]) * {"s": 1, "min": 60}[m[5]] for m in said if m[4]]
+    assert len(left) >= 9
+    stops = [0.0, 1.0, 10.0, 100.0, 1000.0, 5000.0]
+    for t, seconds in zip(times[-len(left) :], left, strict=True):
+        # Two digits are said.
+        assert seconds == pytest.approx((5000 - t) * 0.5 + sum(s >= t for s in stops), rel=0.06)
+    assert ended - began == pytest.approx(5000 * 0.5 + len(stops))
+
+
+def test_a_log_says_how_far_a_start_is(capsys: Any) -> None:
+    clock = Clock()
+    with progress.preparing("oscillators", True, "equilibration", log=Log(True, clock)):
+        for tenth in range(11):
+            report(tenth / 10)
+            clock.now += 4.0
+    assert capsys.readouterr().err.splitlines() == [
+        "oscillators: equilibration 30 %, about 28 s left",
+        "oscillators: equilibration 60 %, about 16 s left",
+    ]
+
+
+def test_a_log_says_how_far_a_sweep_is(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(sweep_progress.time, "monotonic", clock)
+    shown = SweepProgress(4, 1, "walks", Path("a.nc"), True, Log(True, clock))
+    for tenth in range(1, 10):
+        shown.part(1, tenth / 10)
+        clock.now += 6.0
+    shown.end(1)
+    # Members that say nothing.
+    clock.now += 45.0
+    shown.look()
+    shown.look()
+    assert capsys.readouterr().err.splitlines() == [
+        "walks: start, 1 of 4 members",
+        "walks: 1 of 4 members done (32 %), about 2.7 min left",
+        "walks: 1 of 4 members done (37 %), about 2.5 min left",
+        "walks: 1 of 4 members done (47 %), about 2.1 min left",
+        "walks: 2 of 4 members done (50 %), about 2.0 min left",
+    ]
+
+
+def test_members_count_by_the_time_that_they_take(
+    paced: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of the stops of a logarithmic schedule lie in its first per cent, and so does their time."""
+    monkeypatch.setattr(session, "time", SimpleNamespace(monotonic=paced))
+    began, parts = paced.now, []
+    given = {**walking(), "dynamics": {"t_max": 1000.0}}
+    given["record"] = {"times": {"per_decade": 40}, "waiting_times": [0.0]}
+    given["output"] = {"path": str(tmp_path / "a.nc")}
+    simulation.execute(run_files.load(given), watch=lambda part: parts.append((paced.now - began, part)))
+    whole = paced.now - began
+    known = [(passed, part) for passed, part in parts if passed > 30]
+    assert len(known) > 50
+    for passed, part in known:
+        assert part == pytest.approx(passed / whole, abs=0.02)
+
+
+def test_a_terminal_has_no_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    log = Log(True, lambda: 0.0)
+    log.say("walk", "start")
+    assert (log.due, terminal.getvalue()) == (False, "")
 
 
 def test_a_system_without_steps_makes_no_forecast(hasty: None, small: Any, capsys: Any) -> None:

@@ -17,6 +17,7 @@ from langevin.observables import training
 from langevin.systems.networks import schedules
 from langevin.systems.networks.descent.step_rule import StepRule
 from langevin.systems.networks.descent.training import Captured, Stepper
+from langevin.systems.networks.replicas import lanes
 from langevin.systems.networks.network import Network
 from langevin.systems.networks.optimisers import SGD
 from langevin.systems.networks.schedules import RateSchedule
@@ -182,7 +183,7 @@ def test_a_rate_on_the_device_makes_the_same_step() -> None:
 class Recorded(Captured):
     """Stands for a captured step where there is no GPU: it knows index and rate by their place."""
 
-    def __init__(self, stepper: Stepper, index: torch.Tensor, rates: np.ndarray) -> None:
+    def __init__(self, stepper: Stepper, index: torch.Tensor, rates: np.ndarray, *lane: object) -> None:
         (rate,) = stepper.each(rates[:1])
         self.stepper, self.index, self.rate, self.graph = stepper, index.clone(), rate.clone(), self
 
@@ -195,16 +196,17 @@ def test_a_replayed_step_is_told_its_rate(monkeypatch: pytest.MonkeyPatch) -> No
     keys = {"execution": "stacked", "backend": "torch", "precision": "double", "momentum": 0.5, **CYCLE}
     network, noise = built(settings(TINY, **keys))
     plain = network.advance(network.initial_state(noise), 0, 25, noise).weights
-    monkeypatch.setattr("langevin.systems.networks.replicas.steppers.Captured", Recorded)
+    monkeypatch.setattr("langevin.systems.networks.replicas.lanes.Captured", Recorded)
     monkeypatch.setattr(Stepper, "each", lambda unit, rates: list(torch.from_numpy(rates).unbind()))
-    network.units._capture = True
+    network.units._lanes = lanes.Lanes(1, torch.device("cpu"))
+    network.units._captured = lanes.CapturedSteps(network.units._lanes)
     replayed = network.advance(network.initial_state(noise), 0, 25, noise).weights
-    assert network.units._captured
+    assert isinstance(network.units._captured._captured[0], Recorded)
     # Another rounding of α v, for twenty-five steps.
     torch.testing.assert_close(replayed, plain, rtol=1e-12, atol=1e-13)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.gpu
 def test_a_captured_step_takes_the_rate_of_each_step() -> None:
     ends = []
     for capture in (True, False):

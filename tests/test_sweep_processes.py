@@ -13,21 +13,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import xarray as xr
 from idle_tasks import idle
 from test_restart import wait_for, write_run_file
 from test_sweep import harmonic
 
 import langevin
-from langevin.errors import Interrupted
+from langevin.errors import Interrupted, UserError
 from langevin.files.paths import Paths
-from langevin.running import progress
+from langevin.machine import cards
+from langevin.machine.duration import spoken
 from langevin.sweep import progress as sweep_progress
 from langevin.sweep.executors import chosen
 from langevin.sweep.executors import processes as executor
 from langevin.sweep.executors.base import Outcome
 from langevin.sweep.executors.processes import LocalProcesses, shares
 from langevin.sweep.progress import SweepProgress
+from langevin.systems.networks import devices
 
 #: Seconds after which something that should happen at once has not happened.
 PATIENCE = 30.0
@@ -66,6 +69,45 @@ def test_a_process_serves_many_jobs(tmp_path: Path, capfd: pytest.CaptureFixture
     assert len(set(found)) == 1
     assert found[0][0] != os.getpid()
     assert capfd.readouterr().err == "hello\n" * 3
+
+
+def test_processes_take_the_gpus_in_turn(tmp_path: Path) -> None:
+    """Of two GPUs; one that dies is followed by one of its number."""
+    outcomes(tmp_path, 3, *["takes a card"] * 3)
+    assert sorted(card for card, _ in notes(tmp_path)) == [0, 0, 1]
+    outcomes(tmp_path, 1, "dies", "takes a card")
+    assert notes(tmp_path)[1][0] == 0
+    assert cards.mine(2) is None
+
+
+def test_a_network_lies_on_the_gpu_of_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As far as it can be told without one: which device it is brought to, and which is torch's own."""
+    current: list[torch.device] = []
+    for name, said in (("is_available", True), ("device_count", 2), ("_is_in_bad_fork", False)):
+        monkeypatch.setattr(torch.cuda, name, lambda said=said: said)
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    monkeypatch.delenv(devices.VARIABLE, raising=False)
+    assert [str(devices.prepare(name, False)) for name in ("auto", "cuda", "cuda:1")] == [
+        "cuda",
+        "cuda",
+        "cuda:1",
+    ]
+    assert current == []
+    monkeypatch.setattr(cards, "_number", 3)
+    assert [str(devices.prepare(name, False)) for name in ("auto", "cuda", "cuda:0", "cpu")] == [
+        "cuda:1",
+        "cuda:1",
+        "cuda:0",
+        "cpu",
+    ]
+    assert [device.index for device in current] == [1, 1, 0]
+    monkeypatch.setenv(devices.VARIABLE, "cpu")
+    assert [str(devices.prepare(name, False)) for name in ("auto", "cuda")] == ["cpu", "cuda:1"]
+    monkeypatch.setenv(devices.VARIABLE, "gpu")
+    with pytest.raises(
+        UserError, match=r"dynamics.device = 'auto' \(LANGEVIN_DEVICE=gpu\): allowed: \"auto\""
+    ):
+        devices.prepare("auto", False)
 
 
 def test_a_process_that_dies_takes_one_job_with_it(tmp_path: Path) -> None:
@@ -320,7 +362,7 @@ def test_a_long_sweep_says_so(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> N
     # 10⁻⁴ of a member in a second.
     said = [line for line in capsys.readouterr().err.splitlines() if "to go" in line]
     assert said == [
-        f"about {progress.spoken(1e5)} to go for 10 members; Ctrl-C stops it, `langevin resume a.nc` goes on"
+        f"about {spoken(1e5)} to go for 10 members; Ctrl-C stops it, `langevin resume a.nc` goes on"
     ]
 
 

@@ -1,4 +1,4 @@
-"""Durations are read as people and queues write them: seconds, 23h50m, 1-12:00:00."""
+"""Durations are read as people and queues write them: seconds, 23h50m, 1-12:00:00; and said in few digits."""
 
 from __future__ import annotations
 
@@ -15,6 +15,17 @@ _NUMBER = r"\d+(?:\.\d*)?|\.\d+"
 _SPELLED = re.compile(r"\s*".join(rf"(?:({_NUMBER})\s*{unit})?" for unit in _UNITS))
 #: As Slurm has it: days-hours[:minutes[:seconds]], hours:minutes:seconds, minutes:seconds.
 _CLOCK = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?")
+
+#: From how many seconds on a unit is used, its length in seconds, its name.
+_SAID_IN = (
+    (2 * 86400.0, 86400.0, "days"),
+    (3600.0, 3600.0, "h"),
+    (60.0, 60.0, "min"),
+    (1.0, 1.0, "s"),
+    (1e-3, 1e-3, "ms"),
+    (1e-6, 1e-6, "µs"),
+    (0.0, 1e-9, "ns"),
+)
 
 ALLOWED = "seconds, such as 3600, or 90s, 50m, 23h50m, 1d2h, 01:30:00 (hours first), 1-12:00:00 (days first)"
 
@@ -61,3 +72,10 @@ def _spoken(text: str) -> float | None:
         hms = zip(parts, (3600.0, 60.0, 1.0), strict=False)
         return float(days or 0) * 86400.0 + sum(n * size for n, size in hms)
     return None
+
+
+def spoken(seconds: float) -> str:
+    """Return a duration to two digits or so, in the unit that fits."""
+    length, name = next((length, name) for least, length, name in _SAID_IN if seconds >= least)
+    number = seconds / length
+    return f"{number:.{0 if number >= 9.95 else 1}f} {name}"

@@ -1,15 +1,18 @@
-"""The pace of a run says how often it looks up on a long way, and how long a checkpoint is waited for."""
+"""The pace of a run: how often it looks up on a long way, waits for a checkpoint, and says that it lives."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 #: Wall time, in seconds, of one call to `advance`: how soon progress shows and Ctrl-C is heard.
 STRETCH = 0.5
 
 #: Part of its wall time that a run may spend on writing checkpoints.
 CHECKPOINT_SHARE = 0.01
+
+#: Seconds from its start to the first line of a log, and at most from one line to the next.
+SOON, RARE = 10.0, 600.0
 
 
 def rest(interval: float, took: float) -> float:
@@ -29,6 +32,29 @@ def rest(interval: float, took: float) -> float:
         made longer: whoever gives it wants a checkpoint after every stretch, at any price.
     """
     return max(interval, took / CHECKPOINT_SHARE) if interval else 0.0
+
+
+class Growing:
+    """A clock that strikes at growing intervals: each time as much has passed again, at most `RARE` seconds.
+
+    That is after 10, 20, 40, 80, 160, 320, 640 seconds, and from then on every ten minutes.
+
+    Parameters
+    ----------
+    clock : callable
+        Seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._began, self._due = clock, clock(), SOON
+
+    def strikes(self) -> bool:
+        """Return whether it strikes now; what it has missed meanwhile it does not make up for."""
+        passed = self._clock() - self._began
+        if passed < self._due:
+            return False
+        self._due = passed + min(passed, RARE)
+        return True
 
 
 class Pace:

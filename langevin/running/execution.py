@@ -65,7 +65,7 @@ def execute(
     force, resume, threads, wall_time, progress
         As for `run`.
     watch : callable, optional
-        Called about twice a second with the part of the time that is done, from 0 to 1.
+        Called about twice a second with the part of the run that is done, from 0 to 1.
     limit : float, optional
         Bytes that `configurations = "auto"` stores at most (default: `TRAJECTORY_LIMIT` in
         `langevin.record.configurations`).

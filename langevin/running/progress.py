@@ -4,34 +4,28 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from tqdm import tqdm
 
 from langevin.core.probe import Run
 from langevin.core.schedule import Schedule
+from langevin.machine.duration import spoken
 from langevin.machine.reports import Listener, Place, Saved, heard_by
 from langevin.record.recorder import Recorder
+
+from .log import Log, left, percent, reached
 
 BAR = "{desc} {percentage:3.0f}%|{bar}| t = {n:.4g}/{total:.4g} [{elapsed}, {remaining} left{postfix}]"
 
 #: Seconds that the pace is measured for, and seconds left from which on a run is announced as long.
 MEASURED, LONG = 5.0, 3600.0
-
-#: From how many seconds on a unit is used, its length in seconds, its name.
-UNITS = (
-    (2 * 86400.0, 86400.0, "days"),
-    (3600.0, 3600.0, "h"),
-    (60.0, 60.0, "min"),
-    (1.0, 1.0, "s"),
-    (1e-3, 1e-3, "ms"),
-    (1e-6, 1e-6, "µs"),
-    (0.0, 1e-9, "ns"),
-)
 
 
 class TimeLeft(NamedTuple):
@@ -41,11 +35,34 @@ class TimeLeft(NamedTuple):
     step: float
 
 
-class Forecast:
-    """Measures how long steps and stops take, apart, and says once what is left of both.
+#: What is due at a stop: axes of times, and whether there are pairs.
+Kind: TypeAlias = tuple[frozenset[str], bool]
 
-    Stops lie dense at early times of a logarithmic schedule: time per step, measurements included, would
-    promise far too long a run. The first stretch does not count: it may compile.
+
+@dataclass
+class _Cost:
+    """What stops of one kind took, in seconds; the first apart, for it may compile."""
+
+    first: float
+    later: float = 0.0
+    count: int = 0
+
+    def add(self, lapse: float) -> None:
+        self.later += lapse
+        self.count += 1
+
+    @property
+    def mean(self) -> float:
+        return self.later / self.count if self.count else self.first
+
+
+class Forecast:
+    """Measures how long steps and stops of every kind take, apart, and says what is left of all of them.
+
+    Stops lie dense at early times of a logarithmic schedule, and spectra are due at few: time per step,
+    measurements included, would promise far too long a run. The first stretch does not count, nor does the
+    first stop of a kind that comes again: they may compile. Work on a GPU is waited for before either ends,
+    since both leave numbers on the host.
 
     Parameters
     ----------
@@ -59,10 +76,16 @@ class Forecast:
         self, schedule: Schedule, time_step: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.schedule, self.time_step, self.clock = schedule, time_step, clock
+        self._end = round(float(schedule.times[-1]) / time_step)
         self._since = clock()
         self._step: int | None = None
-        self._steps = self._stops = 0
+        self._steps = 0
         self._advancing = self._measuring = 0.0
+        self._kinds = [(frozenset(stop.due), bool(stop.pairs)) for stop in schedule.stops]
+        #: Kind of stops → how many are to come, and what those took that have been.
+        self._ahead = Counter[Kind]()
+        self._costs: dict[Kind, _Cost] = {}
+        self._next = self._stops = 0
         self._said = False
 
     def stretch(self, run_time: float, position: int) -> TimeLeft | None:
@@ -74,29 +97,44 @@ class Forecast:
             The pace, at the first stretch after which it is known; never again.
         """
         lapse, before = self._lapse(), self._step
-        self._step = round(run_time / self.time_step)
+        self._step, self._next = round(run_time / self.time_step), position
         if before is None:
+            self._ahead.update(self._kinds[position:])
             return None
         self._advancing += lapse
         self._steps += self._step - before
-        if self._said or self._advancing + self._measuring < MEASURED:
+        if self._said:
             return None
-        self._said = True
-        step = self._advancing / self._steps
-        steps = round(float(self.schedule.times[-1]) / self.time_step) - self._step
-        stops = len(self.schedule) - position
-        return TimeLeft(steps * step + stops * self._measuring / max(self._stops, 1), step)
+        pace = self.pace()
+        self._said = pace is not None
+        return pace
 
     def stop(self) -> None:
         """Note that all that is due at a stop is done."""
         lapse = self._lapse()
         if self._step is not None:
+            kind = self._kinds[self._next]
             self._measuring += lapse
             self._stops += 1
+            self._ahead[kind] -= 1
+            if kind in self._costs:
+                self._costs[kind].add(lapse)
+            else:
+                self._costs[kind] = _Cost(lapse)
 
     def skip(self) -> None:
         """Leave out the time since the last note."""
         self._lapse()
+
+    def pace(self) -> TimeLeft | None:
+        """Return the pace, and what is left at it; None as long as it is not known."""
+        if not self._steps or self._step is None or self._advancing + self._measuring < MEASURED:
+            return None
+        step = self._advancing / self._steps
+        # Of kinds that have not been yet: as of the others.
+        usual = _Cost(self._measuring / max(self._stops, 1))
+        stops = sum(n * self._costs.get(kind, usual).mean for kind, n in self._ahead.items())
+        return TimeLeft((self._end - self._step) * step + stops, step)
 
     def _lapse(self) -> float:
         before, self._since = self._since, self.clock()
@@ -104,26 +142,38 @@ class Forecast:
 
 
 class Progress:
-    """What one process shows of a run, on stderr: a bar in a terminal, the forecast anywhere.
+    """What one process shows of a run on stderr: a bar in a terminal, else lines; the forecast anywhere.
 
     Parameters
     ----------
     run : Run
     recorder : Recorder
-        Has the energy that the bar shows.
+        Has the energy that is shown.
     title : str
     result : Path or None
         The file that the run writes; None if nothing of it is kept.
     shown : bool
         False: nothing at all.
+    log : Log, optional
+        Where lines are written.
     """
 
-    def __init__(self, run: Run, recorder: Recorder, title: str, result: Path | None, shown: bool) -> None:
-        self.recorder, self.result = recorder, result
+    def __init__(
+        self,
+        run: Run,
+        recorder: Recorder,
+        title: str,
+        result: Path | None,
+        shown: bool,
+        log: Log | None = None,
+    ) -> None:
+        self.recorder, self.title, self.result, self.shown = recorder, title, result, shown
+        self.log = log or Log(False)
         step = run.system.time_step
-        self._forecast = Forecast(run.schedule, step) if shown and step is not None else None
+        self._forecast = None if step is None else Forecast(run.schedule, step)
+        self._end, self._energy = float(run.schedule.times[-1]), ""
         self._bar = tqdm(
-            total=round(float(run.schedule.times[-1]), 9),
+            total=round(self._end, 9),
             initial=run.time,
             # None: only where someone can see it.
             disable=None if shown else True,
@@ -134,12 +184,23 @@ class Progress:
     def stretch(self, run: Run) -> None:
         """Note that a stretch ended."""
         energy = self.recorder.last("energy", run.time) if run.position else None
+        # Where it is due and not yet measured stands the one before.
+        if energy is not None and not np.isnan(mean := np.mean(energy)):
+            self._energy = f"energy {mean:.5g}"
         self._bar.n = run.time
-        self._bar.set_postfix_str("" if energy is None else f"energy {np.mean(energy):.4f}", refresh=False)
+        self._bar.set_postfix_str(self._energy, refresh=False)
         self._bar.update(0)
         pace = self._forecast.stretch(run.time, run.position) if self._forecast else None
-        if pace is not None and pace.left > LONG:
+        if self.shown and pace is not None and pace.left > LONG:
             tqdm.write(announcement(pace, self.result), file=sys.stderr)
+        if self.log.due:
+            self.log.say(self.title, reached(run.time, self._end), self._energy, left(self.left))
+
+    @property
+    def left(self) -> float | None:
+        """Seconds that the run will take from here; None as long as it is not known."""
+        pace = self._forecast.pace() if self._forecast else None
+        return None if pace is None else pace.left
 
     def stop(self) -> None:
         """Note that all that is due at a stop is done."""
@@ -158,20 +219,27 @@ class Progress:
 
 @contextmanager
 def preparing(
-    title: str, shown: bool, named: str = "start", heard: Listener | None = None, begun: Saved | None = None
+    title: str,
+    shown: bool,
+    named: str = "start",
+    heard: Listener | None = None,
+    begun: Saved | None = None,
+    log: Log | None = None,
 ) -> Iterator[None]:
-    """Show, in a terminal, how far something is that takes long: a start, or what is measured at the end.
+    """Show how far something is that takes long: a start, or what is measured at the end.
 
     Parameters
     ----------
     title : str
     shown : bool
     named : str
-        What the bar calls it.
+        What the bar, or a line, calls it.
     heard : callable, optional
         Called at every report, as `machine.reports.report` is; it may raise to interrupt the work.
     begun : Saved, optional
         Where an earlier process left a start.
+    log : Log, optional
+        Where lines are written.
     """
     bar_format = f"{{desc}} {{percentage:3.0f}}%|{{bar}}| {named} [{{elapsed}}, {{remaining}} left]"
     # What that is made at once has no bar: it is drawn after `delay` seconds, and leaves nothing behind.
@@ -183,15 +251,49 @@ def preparing(
         delay=1,
         leave=False,
     )
+    log = log or Log(False)
+    rate = Rate(log.clock)
 
     def show(done: float, place: Callable[[], Place] | None) -> None:
         bar.n = done
         bar.update(0)
+        rate.note(done)
+        if log.due:
+            log.say(title, f"{named} {percent(done)}", left(rate.left(1.0)))
         if heard is not None:
             heard(done, place)
 
     with bar, heard_by(show, begun):
         yield
+
+
+class Rate:
+    """How fast something goes that is known by the part of it that is done.
+
+    Parameters
+    ----------
+    clock : callable
+        Seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._first: tuple[float, float] | None = None
+        self._last = (0.0, 0.0)
+
+    def note(self, done: float) -> None:
+        """Note what is done; what had been at the first note does not count."""
+        self._last = self._clock(), done
+        self._first = self._first or self._last
+
+    def left(self, whole: float) -> float | None:
+        """Return the seconds until all is done; None as long as they are not known."""
+        if self._first is None:
+            return None
+        passed, done = (last - first for last, first in zip(self._last, self._first, strict=True))
+        if passed < MEASURED or done <= 0:
+            return None
+        return max(0.0, whole - self._last[1]) * passed / done
 
 
 def announcement(pace: TimeLeft, result: Path | None) -> str:
@@ -204,10 +306,3 @@ def how_to_stop(result: Path | None) -> str:
     if result is None:
         return "give output.path, or what it has computed is lost when it stops"
     return f"Ctrl-C stops it, `langevin resume {result}` goes on"
-
-
-def spoken(seconds: float) -> str:
-    """Return a duration to two digits or so, in the unit that fits."""
-    length, name = next((length, name) for least, length, name in UNITS if seconds >= least)
-    number = seconds / length
-    return f"{number:.{0 if number >= 9.95 else 1}f} {name}"

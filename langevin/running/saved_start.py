@@ -115,7 +115,8 @@ class Start:
                     self._save(done, place(), about)
 
         try:
-            with preparing(self.settings.title, self.manner.progress, heard=heard, begun=begun):
+            title, manner = self.settings.title, self.manner
+            with preparing(title, manner.progress, heard=heard, begun=begun, log=manner.log):
                 run.state = run.system.initial_state(run.noise)
         except UserError:
             # It would end so again: nobody is to resume it.

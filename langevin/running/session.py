@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from langevin.record.configurations import StoredProbe, constants
 from langevin.record.recorder import AXES, COORDINATES, Recorder
 from langevin.record.references import References
 
+from .log import Log
 from .progress import Progress, preparing
 
 #: How the names of arrays begin that a probe has in a checkpoint.
@@ -44,9 +46,9 @@ class Manner:
     threads : int or None
         Processors to use; None: all.
     progress : bool
-        Show a bar.
+        Show a bar, or lines where no terminal is.
     watch : callable or None
-        Called about twice a second with the part of the time that is done, from 0 to 1.
+        Called about twice a second with the part of the run that is done, from 0 to 1.
     limit : float or None
         Bytes that `configurations = "auto"` stores at most; None: `record.configurations.TRAJECTORY_LIMIT`.
     """
@@ -56,6 +58,11 @@ class Manner:
     progress: bool = False
     watch: Callable[[float], None] | None = None
     limit: float | None = None
+
+    @cached_property
+    def log(self) -> Log:
+        """Lines of this process, where stderr is no terminal."""
+        return Log(self.progress)
 
 
 def going_on(settings: Settings, paths: Paths) -> str:
@@ -110,7 +117,7 @@ class Session:
         self._held: tuple[float, int] | None = None
         self._took, self._lapses = 0.0, (0.0, 0.0)
         result = paths.result if settings.output.path else None
-        self.progress = Progress(run, recorder, settings.title, result, manner.progress)
+        self.progress = Progress(run, recorder, settings.title, result, manner.progress, manner.log)
 
     def carry_out(self) -> Path:
         """Run to the end; leave a result, or a checkpoint if stopped, or both files' reason why not."""
@@ -144,7 +151,7 @@ class Session:
     def _tick(self, run: Run) -> None:
         self.progress.stretch(run)
         if self.manner.watch is not None:
-            self.manner.watch(run.time / float(run.schedule.times[-1]))
+            self.manner.watch(self._part())
         lapses = self._lapses[-1], time.monotonic() - self._ticked
         if self.stop.asked or time.monotonic() >= self.due:
             self._checkpoint()
@@ -155,12 +162,25 @@ class Session:
         self.stop.reserve(min(lapses) + 2 * self._took)
         self.stop.heed()
 
+    def _part(self) -> float:
+        """Return which part of the run is done: of the seconds it takes, or of its time if nobody knows."""
+        left = self.progress.left
+        if left is None:
+            return self.run.time / float(self.run.schedule.times[-1])
+        spent = self._spent()
+        return spent / (spent + left)
+
+    def _spent(self) -> float:
+        """Return the seconds that the run has taken."""
+        return self.wall_before + time.monotonic() - self.began
+
     def _measure_end(self, system: MeasuresAtEnd) -> None:
         """Measure what is measured once; if it is interrupted, it is done again, and nothing else."""
         run = self.run
         self._checkpoint()
         self.progress.close()
-        with self.stop.at_once(), preparing(self.settings.title, self.manner.progress, system.end_name):
+        manner, title = self.manner, self.settings.title
+        with self.stop.at_once(), preparing(title, manner.progress, system.end_name, log=manner.log):
             values = with_dimensions(system.at_end(run.state), self.recorder.dimensions)
             self.recorder.store((), (), values)
 
@@ -179,8 +199,7 @@ class Session:
             coordinates |= probe.coordinates()
             axes |= dict.fromkeys(own)
         dataset = self.recorder.dataset(attributes, coordinates, axes).assign(constants(run))
-        wall = self.wall_before + time.monotonic() - self.began
-        dataset.attrs = {**self.attributes, "wall_time_seconds": round(wall, 3), "status": status}
+        dataset.attrs = {**self.attributes, "wall_time_seconds": round(self._spent(), 3), "status": status}
         return dataset
 
     def _checkpoint(self) -> None:

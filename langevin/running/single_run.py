@@ -31,12 +31,14 @@ from langevin.record.recorder import Recorder
 from langevin.record.references import References
 
 from . import start as beginning
+from .log import reached
 from .saved_start import Start, Unfinished
 from .session import PROBE, Manner, Session
 
 
 def begin(settings: Settings, paths: Paths, manner: Manner, left: Unfinished | None = None) -> Path:
     """Carry out a run from its start, or from what an earlier process has left of that."""
+    manner.log.say(settings.title, "start", reached(0.0, settings.dynamics.t_max))
     start = Start(settings, paths, manner, left)
     with start.telling(), room_explained():
         begins = beginning.read(left.located(settings) if left else settings)
@@ -68,6 +70,8 @@ def carry_on(paths: Paths, manner: Manner) -> Path:
         origin = Origin.of(paths.checkpoint, notes["attributes"].get("code"))
         settings = run_files.load(notes["settings"], folder=Path(notes["folder"]), origin=origin)
         left = Unfinished.read(arrays, notes)
+        if left is None:
+            manner.log.say(settings.title, "goes on", reached(notes["time"], settings.dynamics.t_max))
         session = None if left else _restored(settings, paths, manner, dataset, arrays, notes)
     return session.carry_out() if session else begin(settings, paths, manner, left)
 

@@ -132,7 +132,9 @@ class _Campaign:
         self.began, self.wall_before = time.monotonic(), float(notes["wall_time"])
         done = len(self.results) - len(self.left)
         kept = paths.result if settings.output.path else None
-        self.progress = SweepProgress(len(self.results), done, settings.title, kept, manner.progress)
+        self.progress = SweepProgress(
+            len(self.results), done, settings.title, kept, manner.progress, manner.log
+        )
 
     def carry_out(self) -> Path:
         """Carry all members to their end and make one file of them."""
@@ -160,6 +162,8 @@ class _Campaign:
             raise error.saying(f"{where}; {going_on(self.settings, self.paths)}") from None
 
     def _is_stopped(self) -> bool:
+        # Executors ask a few times a second, members tell nothing before their first step.
+        self.progress.look()
         return self.stop.asked is not None
 
     def _end(self, index: int, outcome: Outcome) -> None:

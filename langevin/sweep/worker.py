@@ -1,8 +1,8 @@
 """A worker is a process that carries out jobs, started by `executors.processes`.
 
-It reads lines of JSON: first what to do and with how many processors, then jobs, and perhaps "stop". When
-they end, whoever started it has ended, and so does it, in the middle of a job if need be: that is what
-checkpoints are for.
+It reads lines of JSON: first what to do, with how many processors and on which GPU, then jobs, and perhaps
+"stop". When they end, whoever started it has ended, and so does it, in the middle of a job if need be: that
+is what checkpoints are for.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 
 from langevin.errors import Interrupted, LangevinError
 from langevin.files.locking import Unlocked
+from langevin.machine import cards
 from langevin.machine.interruption import TIMED_OUT, request
 
 from .executors.base import Job, Task
@@ -82,6 +83,7 @@ def main() -> None:
     threading.Thread(target=_listen, args=(jobs,), daemon=True).start()
     first = jobs.get()
     sys.excepthook = unforeseen
+    cards.share(first["number"])
     module, _, name = first["task"].partition(":")
     task: Task = getattr(importlib.import_module(module), name)
     while True:

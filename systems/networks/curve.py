@@ -244,7 +244,7 @@ class NetworkCurve(Descending, ReadsInputs, SuggestsSettings, MeasuresAtEnd):
             far = [norm(path[0] - end) / math.sqrt(self.network.dof) for end in (image[0, 0], image[0, -1])]
             own = {"arc_length": arc / arc[-1], "distance_from_start": far[0], "distance_from_end": far[1]}
             curve = self._look(points, self.kind, "curve", r, 0)
-            straight = self._look(points[[0, -1]], "chain", "shortest", r, 1)
+            straight = self._look(torch.stack([points[0], points[-1]]), "chain", "shortest", r, 1)
             rows.append({**own, **curve, **straight, "control": points.double().cpu().numpy()})
         return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 

@@ -10,7 +10,10 @@ from contextlib import contextmanager
 import torch
 
 from langevin.errors import LangevinError, UserError
-from langevin.machine import processor
+from langevin.machine import cards, processor
+
+#: Environment variable: what "auto" means, such as "cpu" where the GPU is somebody else's.
+VARIABLE = "LANGEVIN_DEVICE"
 
 
 class _Forked(threading.local):
@@ -48,7 +51,8 @@ def prepare(name: str, deterministic: bool) -> torch.device:
     Parameters
     ----------
     name : str
-        "auto" (the GPU where there is one), "cpu", "cuda" or "cuda:1".
+        "auto" (what `VARIABLE` says, else the GPU where there is one), "cpu", "cuda" or "cuda:1". Of several
+        GPUs, processes that work side by side take one each for "auto" and "cuda".
     deterministic : bool
         Whether a GPU is to give the same bits again (`Arithmetic.work` chooses its algorithms).
 
@@ -57,29 +61,43 @@ def prepare(name: str, deterministic: bool) -> torch.device:
     UserError
         If there is no such device.
     """
-    if name == "auto":
+    key = f"dynamics.device = {name!r}"
+    meant = os.environ.get(VARIABLE, "")
+    if name == "auto" and meant not in ("", "auto"):
+        name, key = meant, f"{key} ({VARIABLE}={meant})"
+    elif name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError:
         device = None
     if device is None or device.type not in ("cpu", "cuda"):
-        raise UserError(f'dynamics.device = {name!r}: allowed: "auto", "cpu", "cuda", "cuda:1", …')
+        raise UserError(f'{key}: allowed: "auto", "cpu", "cuda", "cuda:1", …')
     if device.type == "cuda":
         count = torch.cuda.device_count()
         if (device.index or 0) >= count:
-            raise UserError(
-                f'dynamics.device = {name!r}: this machine has {count} GPUs; allowed: "auto", "cpu"'
-            )
+            raise UserError(f'{key}: this machine has {count} GPUs; allowed: "auto", "cpu"')
         if torch.cuda._is_in_bad_fork():
             raise UserError(
-                f'dynamics.device = {name!r}: allowed: "cpu" in a process that was forked from one that used '
+                f'{key}: allowed: "cpu" in a process that was forked from one that used '
                 'the GPU (multiprocessing: start the processes by "spawn")'
             )
+        device = _taken(device, count)
         if deterministic:
             # cuBLAS reads it when it starts.
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     return device
+
+
+def _taken(device: torch.device, count: int) -> torch.device:
+    """Return the GPU that a process of several takes; one that works alone leaves torch's choice as it is."""
+    own = cards.mine(count)
+    if own is None:
+        return device
+    taken = torch.device("cuda", own if device.index is None else device.index)
+    # Nothing of this process is to lie on another one.
+    torch.cuda.set_device(taken)
+    return taken
 
 
 @contextmanager

@@ -37,11 +37,12 @@ _START = (
 class LocalProcesses:
     """Jobs side by side in processes of this machine, each with its share of the processors.
 
-    As many processes as processors, or as jobs if these are fewer. A process takes one job after the other,
-    so that what it has imported and compiled serves them all. It is a fresh interpreter, not a fork: torch
-    and numba's threads survive none. It ends when this process ends, however that happens, since its standard
-    input ends then. One that dies takes only the job it had with it. One that is stopped by a signal of its
-    own leaves its job to another one. Those that do not stop when they are asked to are killed after `GRACE`.
+    As many processes as processors, or as jobs if these are fewer; GPUs they take in turn
+    (`machine.cards`). A process takes one job after the other, so that what it has imported and compiled
+    serves them all. It is a fresh interpreter, not a fork: torch and numba's threads survive none. It ends
+    when this process ends, however that happens, since its standard input ends then. One that dies takes only
+    the job it had with it. One that is stopped by a signal of its own leaves its job to another one. Those
+    that do not stop when they are asked to are killed after `GRACE`.
 
     Parameters
     ----------
@@ -79,8 +80,8 @@ class _ProcessPool:
     ) -> Generator[tuple[int, Outcome], None, None]:
         """Yield outcomes as they come."""
         try:
-            for share in shares(self.threads, len(self.jobs)):
-                self._hire(share)
+            for number, share in enumerate(shares(self.threads, len(self.jobs))):
+                self._hire(number, share)
             while self.selector.get_map():
                 self._ask(stopped)
                 for key, _ in self.selector.select(POLL):
@@ -98,7 +99,7 @@ class _ProcessPool:
                             yield index, end
                     if worker.ended:
                         if self.waiting:
-                            self._hire(worker.share)
+                            self._hire(worker.number, worker.share)
                     elif worker.index is None and not worker.leaving:
                         worker.take(self.waiting, self.jobs)
         finally:
@@ -106,8 +107,8 @@ class _ProcessPool:
             for worker in self.workers:
                 worker.kill()
 
-    def _hire(self, share: int) -> None:
-        worker = _Worker(self.task, share, self.keep, speaks=not self.workers)
+    def _hire(self, number: int, share: int) -> None:
+        worker = _Worker(self.task, number, share, self.keep, speaks=not self.workers)
         self.workers.append(worker)
         self.selector.register(worker.output, selectors.EVENT_READ, worker)
         worker.take(self.waiting, self.jobs)
@@ -145,8 +146,8 @@ def shares(threads: int, jobs: int) -> list[int]:
 class _Worker:
     """A process that carries out jobs (`langevin.sweep.worker`): it is told, and answers, lines of JSON."""
 
-    def __init__(self, task: Task, share: int, keep: Sequence[int], speaks: bool) -> None:
-        self.share = share
+    def __init__(self, task: Task, number: int, share: int, keep: Sequence[int], speaks: bool) -> None:
+        self.number, self.share = number, share
         self.index: int | None = None
         self.ended = self.leaving = False
         self._rest = b""
@@ -162,7 +163,8 @@ class _Worker:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._input, self.output = self._process.stdin, self._process.stdout
-        self._say({"task": f"{task.__module__}:{task.__qualname__}", "threads": share})
+        name = f"{task.__module__}:{task.__qualname__}"
+        self._say({"task": name, "threads": share, "number": number})
 
     def _say(self, message: Mapping[str, Any]) -> None:
         rest = memoryview(json.dumps(message).encode() + b"\n")

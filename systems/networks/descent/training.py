@@ -402,8 +402,10 @@ class CapturedGradient:
 
     def __init__(self, unit: Alone, piece: Tensor) -> None:
         self.index, self.place = piece[None].clone(), unit.weights.data_ptr()
-        stream: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        found = captured(lambda: unit.gradient(self.index)[1], unit.beside, stream, None)
+        # The stream of the graph is that of its GPU, whichever torch takes by itself.
+        with torch.cuda.device(unit.weights.device):
+            stream: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            found = captured(lambda: unit.gradient(self.index)[1], unit.beside, stream, None)
         self.graph, self.gradients = found
 
     def serves(self, unit: Alone, piece: Tensor) -> bool:

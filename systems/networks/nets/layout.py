@@ -261,7 +261,7 @@ def kept_generators() -> Iterator[None]:
     begun = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     with _GENERATORS:
         _turns[0] += 1
-        yield from _kept([torch.cuda.current_device()] if begun else [])
+        yield from _kept(list(range(torch.cuda.device_count())) if begun else [])
 
 
 def _kept(devices: list[int]) -> Iterator[None]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
 from typing import Any, TypeVar
 
 import torch
@@ -43,11 +44,13 @@ class Lanes:
     def __init__(self, groups: int, device: torch.device) -> None:
         self.count = min(groups, LANES)
         self._device = device
-        self.streams: list[Any] = []
-        if device.type == "cuda":
-            streams: Any = torch.cuda.Stream
-            self.streams = [streams(device) for _ in range(self.count)]
         self._pools: dict[int, Any] = {}
+
+    @cached_property
+    def streams(self) -> list[Any]:
+        """A stream for each lane of a GPU."""
+        stream: Any = torch.cuda.Stream
+        return [stream(self._device) for _ in range(self.count)] if self._device.type == "cuda" else []
 
     def stream(self, group: int) -> Any:
         """Return the stream of a group's lane; None where there are none."""

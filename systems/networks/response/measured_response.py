@@ -82,7 +82,7 @@ from langevin.machine.memory import SMALL
 
 from ..descent.state import NetworkState
 from ..descent.training import Problem
-from ..keys import Descent, RecordNetwork
+from ..keys import Descent
 from .fields import FromField
 from .kicks import FromNoise
 from .windows import Advance, Windows
@@ -151,6 +151,7 @@ class Measured(Protocol):
     record: Any
     ensemble: Ensemble
     problem: Problem
+    device: torch.device
 
     def noise_of(self, state: NetworkState) -> Array:
         """Return the gradient noise D of each replica, shape (R,)."""
@@ -171,7 +172,7 @@ def measuring(network: Measured) -> Response:
     windows = Windows(Schedule.build(*grids, dynamics.t_max, dynamics.time_step))
     slots = sum(each == "weight" for each in network.problem.rule.optimiser.slots.values())
     weights = ensemble.size * network.problem.layout.dof
-    _require_room(dynamics, record, windows.most, weights, 1 + slots)
+    _require_room(network, windows.most, weights, 1 + slots)
     if record.from_noise(dynamics):
         return FromNoise(windows, dynamics.temperature)
 
@@ -233,18 +234,19 @@ def automatic(state: NetworkState, variance: Array, rate: float) -> Array:
     return np.maximum(SHARE * np.sqrt(np.maximum(variance, 0)), LEAST * spacing / rate)
 
 
-def _require_room(dynamics: Descent, record: RecordNetwork, most: int, weights: int, held: int) -> None:
+def _require_room(network: Measured, most: int, weights: int, held: int) -> None:
     """Refuse what does not fit, for each waiting time in progress: two networks, or one vector of sums.
 
     A network has so many numbers `held` for each weight.
     """
+    dynamics, record = network.dynamics, network.record
     item = 8 if dynamics.precision == "double" else 4
     copies = 2 * most * item * held
     needed = weights * (8 * (1 + most) if record.from_noise(dynamics) else copies)
     if needed <= SMALL:
         return
-    on_host = not torch.cuda.is_available() or dynamics.device == "cpu"
-    free = psutil.virtual_memory().available if on_host else torch.cuda.mem_get_info()[0]
+    on_host = network.device.type == "cpu"
+    free = psutil.virtual_memory().available if on_host else torch.cuda.mem_get_info(network.device)[0]
     if needed > free:
         raise UserError(
             f"record.response = true: needs {needed / 1e9:.3g} GB of memory for {most} of "

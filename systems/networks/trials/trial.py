@@ -93,7 +93,8 @@ class Trial:
         sow(0)
         with torch.no_grad():
             for parameter, row in zip(self.parameters, layout.views(self.weights), strict=True):
-                width = MOVED * (row.square().mean().sqrt() + MOVED)
+                # Drawn on the host, whose generator is sown.
+                width = float(MOVED * (row.square().mean().sqrt() + MOVED))
                 row += (width * torch.randn(row.shape)).to(row)
                 parameter.copy_(row)
         #: What the first pass left, in evaluation and in training mode.
