@@ -17,9 +17,9 @@ from langevin.observables import training
 from langevin.systems.networks import schedules
 from langevin.systems.networks.descent.step_rule import StepRule
 from langevin.systems.networks.descent.training import Captured, Stepper
-from langevin.systems.networks.replicas import lanes
 from langevin.systems.networks.network import Network
 from langevin.systems.networks.optimisers import SGD
+from langevin.systems.networks.replicas import lanes
 from langevin.systems.networks.schedules import RateSchedule
 
 TINY = {"name": "mlp", "widths": [4], "activation": "tanh"}
