@@ -1,8 +1,8 @@
 """Langevin steps of replicas of p-spin samples on a device of torch; on a card as a CUDA graph.
 
 Spins are in float64, shape (samples, N, lanes): the lanes of a sample are its replicas, and where another
-sample has more of them, repetitions of its first. A step finds all it needs on the device, noise that was drawn
-some steps ahead included, so that the host never waits between steps.
+sample has more of them, repetitions of its first. A step finds all it needs on the device, noise that was
+drawn some steps ahead included, so that the host never waits between steps.
 """
 
 from __future__ import annotations
