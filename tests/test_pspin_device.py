@@ -6,7 +6,6 @@ import itertools
 import math
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -180,7 +179,7 @@ def test_tf32_is_used_and_rounds_as_it_should() -> None:
     )
     scale = np.sqrt(np.mean(exact**2))
     errors = [np.sqrt(np.mean((found - exact) ** 2)) / scale for found in (single, tf32)]
-    # A factor rounded to 11 bits is off by up to 2⁻¹¹; of random signs, relative to the sum, they do not grow.
+    # A factor rounded to 11 bits is off by up to 2⁻¹¹; of random signs, errors grow as sums do.
     assert errors[0] < 1e-5 < errors[1] < 2e-3
 
 
@@ -300,9 +299,9 @@ def test_a_run_differs_from_that_of_the_kernels_by_its_noise_alone(
         )
         for backend in ("torch", "numba")
     )
-    first = dict(time=0)
+    first, last = {"time": 0}, {"time": -1}
     np.testing.assert_allclose(torch_run["energy"][first], numba_run["energy"][first], rtol=1e-6)
-    assert (torch_run["energy"][dict(time=-1)] != numba_run["energy"][dict(time=-1)]).all()
+    assert (torch_run["energy"][last] != numba_run["energy"][last]).all()
     assert set(torch_run.variables) == set(numba_run.variables)
     assert np.isfinite(torch_run["integrated_response"].isel(lag=0)).all()
 
@@ -360,7 +359,7 @@ def test_devices_that_are_not_there_are_refused(monkeypatch: pytest.MonkeyPatch)
     for device in ("cuda", "cuda:1"):
         with pytest.raises(UserError, match=f"dynamics.device = '{device}': this machine has 0 GPUs"):
             model(3, 12, device)
-    with pytest.raises(UserError, match="dynamics.device = 'tpu': allowed"):
+    with pytest.raises(UserError, match=r"dynamics.device = 'tpu': allowed"):
         model(3, 12, "tpu")
     dynamics = PSpinDynamics(temperature=0.8, dt=0.01, t_max=1.0, device="auto")
     ensemble, parameters = Ensemble.regular(1, 1, 3), PSpin.Parameters(p=3, n=12, couplings="tf32")
@@ -378,7 +377,7 @@ def test_a_card_without_room_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch
         UserError, match=r"system.n = 4096: .* 1 samples need 96.0 GB of the GPU, 79.0 GB are"
     ):
         torch_field._require_room(tiling, 1, torch.float64, card)
-    with pytest.raises(LangevinError, match="reduce system.n"), torch_field.explained():
+    with pytest.raises(LangevinError, match=r"reduce system.n"), torch_field.explained():
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore")
 
 

@@ -1,0 +1,104 @@
+"""Kernels of Triton: each reads a tile of couplings once and makes both of its products.
+
+A program takes some columns of a tile and a run of its prefixes. It writes what they add to the force as rows of
+numbers, one for each lane, to places of its own; `add` sums the rows of every site in a fixed order.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+#: Numbers that describe a program: offset of its tile, the tile's first j and columns, the program's first
+#: column, first and last prefix, first row.
+FIELDS = 7
+
+
+@triton.jit
+def multiply(
+    data, spins, weights, parts, table, size, sites, prefixes, rows, lanes,
+    T: tl.constexpr, COLUMNS: tl.constexpr, LANES: tl.constexpr, PRECISION: tl.constexpr, GRADED: tl.constexpr,
+):  # fmt: skip
+    """Matrix products of one program, for some lanes of a sample.
+
+    Its rows are T for its j, COLUMNS for its columns, and where GRADED one for each prefix.
+    """
+    entry = table + tl.program_id(0) * 7
+    sample = tl.program_id(1).to(tl.int64)
+    offset, first, columns = tl.load(entry), tl.load(entry + 1), tl.load(entry + 2)
+    start, begin, end, row = tl.load(entry + 3), tl.load(entry + 4), tl.load(entry + 5), tl.load(entry + 6)
+    lane = tl.program_id(2) * LANES + tl.arange(0, LANES)
+    inside = lane[None, :] < lanes
+    j, k = tl.arange(0, T), tl.arange(0, COLUMNS)
+    stored = start + k < columns
+    tile = data + sample * size + offset + start + j[:, None] * columns + k[None, :]
+    spins += sample * sites * lanes
+    weights += sample * prefixes * lanes
+    out = parts + (sample * rows + row) * lanes
+    s_j = tl.load(spins + (first + j)[:, None] * lanes + lane[None, :], mask=inside, other=0.0)
+    at = spins + (first + 1 + start + k)[:, None] * lanes + lane[None, :]
+    s_k = tl.load(at, mask=stored[:, None] & inside, other=0.0)
+    f_j = tl.zeros((T, LANES), tl.float32)
+    f_k = tl.zeros((COLUMNS, LANES), tl.float32)
+    for q in range(begin, end):
+        a = tl.load(tile + q * T * columns, mask=stored[None, :], other=0.0)
+        w = tl.load(weights + q * lanes + lane, mask=lane < lanes, other=0.0)
+        y = tl.dot(a, s_k, input_precision=PRECISION)
+        f_k = tl.dot(tl.trans(a), s_j * w[None, :], f_k, input_precision=PRECISION)
+        f_j += y * w[None, :]
+        if GRADED:
+            g = tl.sum(y * s_j, 0)
+            tl.store(out + (T + COLUMNS + q - begin) * lanes + lane, g, mask=lane < lanes)
+    tl.store(out + j[:, None] * lanes + lane[None, :], f_j, mask=inside)
+    tl.store(out + (T + k)[:, None] * lanes + lane[None, :], f_k, mask=inside)
+
+
+@triton.jit
+def multiply_one(
+    data, spins, weights, parts, table, size, sites, prefixes, rows, lanes,
+    T: tl.constexpr, COLUMNS: tl.constexpr, GRADED: tl.constexpr,
+):  # fmt: skip
+    """As `multiply`, for one lane: sums of products that are as fast as the couplings are read."""
+    entry = table + tl.program_id(0) * 7
+    sample = tl.program_id(1).to(tl.int64)
+    offset, first, columns = tl.load(entry), tl.load(entry + 1), tl.load(entry + 2)
+    start, begin, end, row = tl.load(entry + 3), tl.load(entry + 4), tl.load(entry + 5), tl.load(entry + 6)
+    lane = tl.program_id(2)
+    j, k = tl.arange(0, T), tl.arange(0, COLUMNS)
+    stored = start + k < columns
+    tile = data + sample * size + offset + start + j[:, None] * columns + k[None, :]
+    spins += sample * sites * lanes + lane
+    weights += sample * prefixes * lanes + lane
+    out = parts + (sample * rows + row) * lanes + lane
+    s_j = tl.load(spins + (first + j) * lanes)
+    s_k = tl.load(spins + (first + 1 + start + k) * lanes, mask=stored, other=0.0)
+    both = s_j[:, None] * s_k[None, :]
+    # Σ_P π_P A: with s_k it gives f_j, with s_j it gives f_k.
+    weighted = tl.zeros((T, COLUMNS), tl.float32)
+    for q in range(begin, end):
+        a = tl.load(tile + q * T * columns, mask=stored[None, :], other=0.0)
+        weighted += a * tl.load(weights + q * lanes)
+        if GRADED:
+            tl.store(out + (T + COLUMNS + q - begin) * lanes, tl.sum(tl.sum(a * both, 1), 0))
+    tl.store(out + j * lanes, tl.sum(weighted * s_k[None, :], 1))
+    tl.store(out + (T + k) * lanes, tl.sum(weighted * s_j[:, None], 0))
+
+
+@triton.jit
+def add(
+    parts, result, order, bounds, targets, rows, lanes,
+    ROWS: tl.constexpr, LANES: tl.constexpr,
+):  # fmt: skip
+    """Sum the rows of one target, ``order[bounds[target]]`` and so on, for some lanes of a sample."""
+    target, sample = tl.program_id(0), tl.program_id(1).to(tl.int64)
+    lane = tl.program_id(2) * LANES + tl.arange(0, LANES)
+    inside = lane < lanes
+    begin, end = tl.load(bounds + target), tl.load(bounds + target + 1)
+    total = tl.zeros((LANES,), tl.float64)
+    for at in range(begin, end, ROWS):
+        place = at + tl.arange(0, ROWS)
+        row = tl.load(order + place, mask=place < end, other=0).to(tl.int64)
+        where = parts + (sample * rows + row[:, None]) * lanes + lane[None, :]
+        some = tl.load(where, mask=(place < end)[:, None] & inside[None, :], other=0.0)
+        total += tl.sum(some.to(tl.float64), 0)
+    tl.store(result + (sample * targets + target) * lanes + lane, total, mask=inside)
