@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +23,7 @@ from langevin.core.noise import Noise
 from langevin.errors import ConfigError, LangevinError, UserError
 from langevin.machine import processor
 from langevin.running.session import Session
-from langevin.systems.pspin import PSpin, philox, theory, tiles, torch_field, torch_force
+from langevin.systems.pspin import PSpin, philox, theory, tiles, torch_field, torch_force, triton_force
 from langevin.systems.pspin.model import PSpinDynamics
 
 INF = float("inf")
@@ -400,6 +401,81 @@ def test_a_run_on_the_processor_needs_no_torch(tmp_path: Path) -> None:
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=False).returncode == 0
+
+
+# Kernels of Triton, by its interpreter.
+
+INTERPRETED = """
+import sys
+import numpy as np, torch
+from langevin.core.noise import stream
+from langevin.systems.pspin import tiles, triton_force
+from langevin.systems.pspin.couplings import Disorder
+from langevin.systems.pspin.torch_force import TorchForce
+
+few = triton_force.Blocks(columns=16, prefixes=8, lanes=16, warps=4)
+for p, n, lanes, samples in ((2, 20, 3, 1), (3, 21, 1, 2), (3, 21, 19, 1), (4, 7, 1, 1), (4, 7, 2, 2)):
+    tiling = tiles.Tiling(p, n)
+    disorders = [Disorder(p, n, stream(1, "disorder", s)) for s in range(samples)]
+    data = tiles.draw(tiling, disorders, torch.device("cpu"), torch.float32)
+    plain, force = TorchForce(tiling, data), triton_force.TritonForce(tiling, data, several=few, one=few)
+    x = torch.from_numpy(np.random.default_rng(0).standard_normal((samples, n, lanes)))
+    found, expected = force(x), plain(x)
+    # Rounding of some hundred numbers in single precision, each of up to the largest.
+    assert float((found - expected).abs().max() / expected.abs().max()) < 1e-6, (p, n, lanes)
+    assert torch.equal(force(x), found)
+
+tiling = tiles.Tiling(3, 12)
+data = tiles.draw(tiling, [Disorder(3, 12, stream(1, "disorder", 0))], torch.device("cpu"), torch.float32)
+plain = TorchForce(tiling, data)
+assert type(triton_force._checked(plain)).__name__ == "TritonForce"
+assert triton_force.fastest(tiling, data, False).__class__ is TorchForce
+sums = triton_force.TritonForce.sums
+triton_force.TritonForce.sums = lambda *given: [1.001 * part for part in sums(*given)]
+print("spoiled", file=sys.stderr)
+assert triton_force._checked(plain) is plain
+"""
+
+
+def test_kernels_of_triton_give_the_forces_of_torch() -> None:
+    """And are not used where they do not, which one line says."""
+    pytest.importorskip("triton")
+    environment = os.environ | {"TRITON_INTERPRET": "1"}
+    ran = subprocess.run([sys.executable, "-c", INTERPRETED], env=environment, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    said = ran.stderr.partition("spoiled\n")[2].splitlines()
+    assert said == [
+        "langevin: the p-spin kernels of Triton are not used, but products of torch (their forces differ by "
+        "0.001 of the largest)"
+    ]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_kernels_that_cannot_run_are_not_used(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a GPU they cannot, or there is no Triton."""
+    system = model(3, 20, "cpu", couplings="float32")
+    plain = system.field._force
+    assert triton_force._checked(plain) is plain
+    assert capsys.readouterr().err.startswith("langevin: the p-spin kernels of Triton are not used")
+
+
+@on_a_card
+@pytest.mark.parametrize("couplings", ["float32", "tf32"])
+@pytest.mark.parametrize("replicas", [1, 5, 64, 70])
+@pytest.mark.parametrize(("p", "n"), [(2, 100), (3, 96), (3, 1030), (4, 24)])
+def test_kernels_of_triton_are_used_on_a_card(
+    p: int, n: int, replicas: int, couplings: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is said, and forces are right to the rounding of three products with TF32, or of one."""
+    ensemble = Ensemble.regular(replicas, 1, 3, threads=1)
+    x = np.random.default_rng(0).standard_normal((replicas, n))
+    exact, found = (model(p, n, "cuda", ensemble, couplings=c) for c in ("float64", couplings))
+    assert type(found.field._force).__name__ == "TritonForce"
+    expected = exact.force(x)
+    off = np.abs(found.force(x) - expected).max() / np.abs(expected).max()
+    assert off < (1e-5 if couplings == "float32" else 5e-3)
+    np.testing.assert_array_equal(found.field.force(x), found.field.force(x))
+    assert "langevin" not in capsys.readouterr().err
 
 
 # A card.

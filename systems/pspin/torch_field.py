@@ -24,7 +24,7 @@ from langevin.errors import LangevinError, UserError
 from . import philox
 from .couplings import Disorder
 from .tiles import Tiling, draw
-from .torch_force import TorchForce
+from .triton_force import fastest
 
 # Normals drawn ahead, in numbers: enough that the many small operations that draw them cost little.
 _NOISE_BUFFER = 1 << 22
@@ -165,6 +165,7 @@ class TorchField:
             self._lane[m] = s * lanes + np.arange(len(m))
         self._shape = (len(members), n, lanes)
         self._kinds: dict[_Kind, _Steps] = {}
+        self._home = torch.zeros(0, device=device)
 
     def _lanes(self, rows: NDArray[Any]) -> Tensor:
         """Return what belongs to replicas, shape (R, N), on the device, shape (samples, N, lanes)."""
@@ -178,9 +179,15 @@ class TorchField:
         rows = lanes.cpu().numpy().transpose(0, 2, 1).reshape(-1, self.n)
         return np.ascontiguousarray(rows[self._lane])
 
+    @contextmanager
+    def _here(self) -> Iterator[None]:
+        """Let what is launched be launched on the device, which need not be the first of its kind."""
+        with explained(), torch.cuda.device_of(self._home):  # type: ignore[no-untyped-call]
+            yield
+
     def force(self, x: NDArray[Any]) -> Array:
         """Return −∂H/∂σ of configurations, shape (R, N), in float64."""
-        with explained():
+        with self._here():
             return self._rows(self._force(self._lanes(np.asarray(x))))
 
     def steps(
@@ -212,7 +219,7 @@ class TorchField:
         -------
         ndarray, shape (R, N)
         """
-        with explained():
+        with self._here():
             amplitude = math.sqrt(2 * temperature * dt)
             steps = self._of_kind(_Kind(dt, amplitude, accumulated is not None, held is not None))
             steps.x.copy_(self._lanes(np.asarray(x)))
@@ -272,7 +279,8 @@ def field(
     _require_room(tiling, len(disorders), dtype, device)
     with explained():
         data = draw(tiling, disorders, device, dtype)
-    return TorchField(TorchForce(tiling, data, precision == "tf32"), sample, tiling.n, device)
+        force = fastest(tiling, data, precision == "tf32")
+    return TorchField(force, sample, tiling.n, device)
 
 
 def _require_room(tiling: Tiling, samples: int, dtype: torch.dtype, device: torch.device) -> None:

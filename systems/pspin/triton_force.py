@@ -30,73 +30,119 @@ class Blocks:
         Prefixes that a program takes, at most.
     lanes : int
         Lanes that a program takes, at most, a power of two.
-    warps, stages : int
-        Warps of a program, and couplings that are on their way to it.
+    warps : int
+        Warps of a program.
+    stages : int
+        Of one lane: how many prefixes' couplings are on their way to a program.
     """
 
-    columns: int = 128
-    prefixes: int = 64
-    lanes: int = 64
-    warps: int = 4
-    stages: int = 3
+    columns: int
+    prefixes: int
+    lanes: int
+    warps: int
+    stages: int = 1
+
+
+#: Of several lanes, by T. On compute capability 9.0 all stays in registers; twice the columns would not.
+SEVERAL = {t: Blocks(columns=min(64, 2048 // t), prefixes=64, lanes=64, warps=8) for t in (16, 32, 64)}
+#: Of one lane, which reads couplings as fast as it can: 32 kB of them for each prefix at N > 2047.
+ONE = Blocks(columns=128, prefixes=64, lanes=1, warps=8, stages=3)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """The programs of a force.
+
+    Attributes
+    ----------
+    programs : Tensor of int64, shape (programs, fields)
+    rows : int
+        Number of rows that they write.
+    order, bounds : Tensor
+        The rows in the order of their targets, and where those of each target begin and end.
+    """
+
+    programs: Tensor
+    rows: int
+    order: Tensor
+    bounds: Tensor
 
 
 class TritonForce(TorchForce):
     """Forces of the lanes of all samples, from one reading of the couplings.
 
-    For one lane it is a sum of products, in single precision. For more it is matrix products with TF32, of which
-    three stand for one in single precision, unless `tf32`.
+    For one lane it is a sum of products, in single precision. For more it is matrix products with TF32, of
+    which three stand for one in single precision, unless `tf32`.
 
     Parameters
     ----------
     tiling, data, tf32
         As of `TorchForce`; single precision.
-    blocks : Blocks
+    several, one : Blocks
+        For several lanes, and for one.
     """
 
-    def __init__(self, tiling: Tiling, data: Tensor, tf32: bool = False, blocks: Blocks | None = None) -> None:
+    def __init__(
+        self,
+        tiling: Tiling,
+        data: Tensor,
+        tf32: bool = False,
+        several: Blocks | None = None,
+        one: Blocks = ONE,
+    ) -> None:
         super().__init__(tiling, data, tf32)
-        self.blocks = blocks or Blocks()
-        programs, targets = _plan(tiling, self.blocks)
-        self._table = torch.from_numpy(programs).to(data.device)
-        #: Rows that all programs write, and sites and prefixes that these are added to.
-        self._rows, self._targets = len(targets), tiling.n + len(tiling.prefixes) * (tiling.p > 2)
-        order, bounds = _order(targets, self._targets)
-        self._order, self._bounds = (torch.from_numpy(a).to(data.device) for a in (order, bounds))
+        self.several, self.one = several or SEVERAL[tiling.rows], one
+        #: Sites, and behind them prefixes.
+        self._targets = tiling.n + len(tiling.prefixes) * (tiling.p > 2)
+        self._plans: dict[Blocks, _Plan] = {}
 
     def sums(self, s: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Return the sums f of sites and g of prefixes, float64."""
-        from . import triton_kernels as kernels
-
-        samples, lanes = len(s), s.shape[2]
-        s, weights = s.contiguous(), weights.contiguous()
-        parts = s.new_empty((samples, self._rows, lanes))
-        result = torch.empty((samples, self._targets, lanes), dtype=torch.float64, device=s.device)
-        at_once = 1 if lanes == 1 else min(self.blocks.lanes, max(16, 1 << (lanes - 1).bit_length()))
-        across = -(-lanes // at_once)
-        given = (self.data, s, weights, parts, self._table, self.tiling.size, s.shape[1], weights.shape[1])
-        cut: dict[str, Any] = {
-            "T": self.tiling.rows,
-            "COLUMNS": self.blocks.columns,
-            "GRADED": self.tiling.p > 2,
-            "num_warps": self.blocks.warps,
-            "num_stages": self.blocks.stages,
-        }
-        grid = (len(self._table), samples, across)
-        if lanes == 1:
-            kernels.multiply_one[grid](*given, self._rows, lanes, **cut)
-        else:
-            precision = "tf32" if self.tf32 else "tf32x3"
-            kernels.multiply[grid](*given, self._rows, lanes, LANES=at_once, PRECISION=precision, **cut)
-        kernels.add[(self._targets, samples, across)](
-            parts, result, self._order, self._bounds, self._targets, self._rows, lanes,
-            ROWS=512 if lanes == 1 else 32, LANES=at_once,
-        )  # fmt: skip
+        with torch.cuda.device_of(s):  # type: ignore[no-untyped-call]
+            result = self._result(s.contiguous(), weights.contiguous())
         f, g = result[:, : self.tiling.n], result[:, self.tiling.n :]
         return f, g if self.tiling.p > 2 else result.new_zeros(weights.shape)
 
+    def _result(self, s: Tensor, weights: Tensor) -> Tensor:
+        """Return the sums of all targets, shape (samples, targets, lanes), float64."""
+        from . import triton_kernels as kernels
 
-def _plan(tiling: Tiling, blocks: Blocks) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        samples, lanes = len(s), s.shape[2]
+        blocks = self.one if lanes == 1 else self.several
+        plan = self._plan(blocks)
+        parts = s.new_empty((samples, plan.rows, lanes))
+        result = torch.empty((samples, self._targets, lanes), dtype=torch.float64, device=s.device)
+        # A matrix product of Triton has at least 16 columns.
+        at_once = 1 if lanes == 1 else min(blocks.lanes, max(16, 1 << (lanes - 1).bit_length()))
+        across = -(-lanes // at_once)
+        grid, sizes = (len(plan.programs), samples, across), (self.tiling.size, s.shape[1], weights.shape[1])
+        given = (self.data, s, weights, parts, plan.programs, *sizes, plan.rows, lanes)
+        cut: dict[str, Any] = {"T": self.tiling.rows, "COLUMNS": blocks.columns, "GRADED": self.tiling.p > 2}
+        if lanes == 1:
+            kernels.multiply_one[grid](*given, **cut, STAGES=blocks.stages, num_warps=blocks.warps)
+        else:
+            cut |= {"LANES": at_once, "PRECISION": "tf32" if self.tf32 else "tf32x3"}
+            kernels.multiply[grid](*given, **cut, num_warps=blocks.warps)
+        kernels.add[(self._targets, samples, across)](
+            parts, result, plan.order, plan.bounds, self._targets, plan.rows, lanes,
+            ROWS=512 if lanes == 1 else 32, LANES=at_once,
+        )  # fmt: skip
+        return result
+
+    def _plan(self, blocks: Blocks) -> _Plan:
+        if blocks not in self._plans:
+            programs, targets = _programs(self.tiling, blocks)
+            order = np.argsort(targets, kind="stable")
+            bounds = np.searchsorted(targets[order], np.arange(self._targets + 1))
+            arrays = (
+                torch.from_numpy(a).to(self.data.device) for a in (programs, order.astype(np.int32), bounds)
+            )
+            on_device = list(arrays)
+            self._plans[blocks] = _Plan(on_device[0], len(targets), *on_device[1:])
+        return self._plans[blocks]
+
+
+def _programs(tiling: Tiling, blocks: Blocks) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the programs, shape (programs, fields), and the target of every row; -1: of none.
 
     Targets are the sites, and behind them the prefixes.
@@ -117,18 +163,15 @@ def _plan(tiling: Tiling, blocks: Blocks) -> tuple[NDArray[np.int64], NDArray[np
     return np.array(programs, np.int64), np.concatenate(targets)
 
 
-def _order(targets: NDArray[np.int64], count: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Return the rows by their targets, and where those of each target begin and end."""
-    order = np.argsort(targets, kind="stable")
-    bounds = np.searchsorted(targets[order], np.arange(count + 1))
-    return order.astype(np.int32), bounds
-
-
 def fastest(tiling: Tiling, data: Tensor, tf32: bool) -> TorchForce:
-    """Return the forces by kernels of Triton, if they are those of torch; else by torch, and say so."""
+    """Return the forces by the fastest means: on a card in single precision by kernels of Triton."""
     plain = TorchForce(tiling, data, tf32)
-    if data.device.type != "cuda" or data.dtype != torch.float32:
-        return plain
+    by_triton = data.device.type == "cuda" and data.dtype == torch.float32
+    return _checked(plain) if by_triton else plain
+
+
+def _checked(plain: TorchForce) -> TorchForce:
+    """Return the same forces by kernels of Triton, if these are the same; else `plain`, and say so."""
     said = ""
     try:
         from triton.errors import TritonError
@@ -136,20 +179,25 @@ def fastest(tiling: Tiling, data: Tensor, tf32: bool) -> TorchForce:
         said = str(error)
     else:
         try:
-            force = TritonForce(tiling, data, tf32)
+            force = TritonForce(plain.tiling, plain.data, plain.tf32)
             if not (said := _difference(force, plain)):
                 return force
         except (TritonError, RuntimeError, TypeError, ValueError, AttributeError, OSError) as error:
             said = f"{type(error).__name__}: {str(error).strip() or 'no reason given'}".splitlines()[0]
-    print(f"langevin: the p-spin kernels of Triton are not used, but products of torch ({said})", file=sys.stderr)
+    print(
+        f"langevin: the p-spin kernels of Triton are not used, but products of torch ({said})",
+        file=sys.stderr,
+    )
     return plain
 
 
 def _difference(force: TorchForce, plain: TorchForce) -> str:
-    """Return what is wrong with forces of the kernels at some spins of one lane and of several, or nothing."""
+    """Return what is wrong with the kernels' forces on one lane and on several, or nothing."""
     for lanes in (1, 20):
         # The same everywhere, of order 1, and not the same on any two sites.
-        x = torch.arange(len(plain.data) * plain.tiling.n * lanes, dtype=torch.float64, device=plain.data.device)
+        x = torch.arange(
+            len(plain.data) * plain.tiling.n * lanes, dtype=torch.float64, device=plain.data.device
+        )
         x = torch.sin(x * x).view(len(plain.data), -1, lanes)
         expected, found = plain(x), force(x)
         off = float((found - expected).abs().max() / expected.abs().max())

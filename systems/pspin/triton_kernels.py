@@ -1,7 +1,7 @@
 """Kernels of Triton: each reads a tile of couplings once and makes both of its products.
 
-A program takes some columns of a tile and a run of its prefixes. It writes what they add to the force as rows of
-numbers, one for each lane, to places of its own; `add` sums the rows of every site in a fixed order.
+A program takes some columns of a tile and a run of its prefixes. It writes what they add to the force as rows
+of numbers, one for each lane, to places of its own; `add` sums the rows of every site in a fixed order.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ FIELDS = 7
 @triton.jit
 def multiply(
     data, spins, weights, parts, table, size, sites, prefixes, rows, lanes,
-    T: tl.constexpr, COLUMNS: tl.constexpr, LANES: tl.constexpr, PRECISION: tl.constexpr, GRADED: tl.constexpr,
+    T: tl.constexpr, COLUMNS: tl.constexpr, GRADED: tl.constexpr,
+    LANES: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Matrix products of one program, for some lanes of a sample.
 
@@ -27,6 +28,12 @@ def multiply(
     sample = tl.program_id(1).to(tl.int64)
     offset, first, columns = tl.load(entry), tl.load(entry + 1), tl.load(entry + 2)
     start, begin, end, row = tl.load(entry + 3), tl.load(entry + 4), tl.load(entry + 5), tl.load(entry + 6)
+    # Wide loads: so are tiles laid out, and programs cut.
+    offset, columns, start = (
+        tl.multiple_of(offset, 16),
+        tl.multiple_of(columns, 16),
+        tl.multiple_of(start, 16),
+    )
     lane = tl.program_id(2) * LANES + tl.arange(0, LANES)
     inside = lane[None, :] < lanes
     j, k = tl.arange(0, T), tl.arange(0, COLUMNS)
@@ -40,8 +47,11 @@ def multiply(
     s_k = tl.load(at, mask=stored[:, None] & inside, other=0.0)
     f_j = tl.zeros((T, LANES), tl.float32)
     f_k = tl.zeros((COLUMNS, LANES), tl.float32)
+    ahead = tl.load(tile + begin * T * columns, mask=stored[None, :], other=0.0)
     for q in range(begin, end):
-        a = tl.load(tile + q * T * columns, mask=stored[None, :], other=0.0)
+        a = ahead
+        # The next couplings are on their way while these are multiplied.
+        ahead = tl.load(tile + tl.minimum(q + 1, end - 1) * T * columns, mask=stored[None, :], other=0.0)
         w = tl.load(weights + q * lanes + lane, mask=lane < lanes, other=0.0)
         y = tl.dot(a, s_k, input_precision=PRECISION)
         f_k = tl.dot(tl.trans(a), s_j * w[None, :], f_k, input_precision=PRECISION)
@@ -56,13 +66,19 @@ def multiply(
 @triton.jit
 def multiply_one(
     data, spins, weights, parts, table, size, sites, prefixes, rows, lanes,
-    T: tl.constexpr, COLUMNS: tl.constexpr, GRADED: tl.constexpr,
+    T: tl.constexpr, COLUMNS: tl.constexpr, GRADED: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """As `multiply`, for one lane: sums of products that are as fast as the couplings are read."""
     entry = table + tl.program_id(0) * 7
     sample = tl.program_id(1).to(tl.int64)
     offset, first, columns = tl.load(entry), tl.load(entry + 1), tl.load(entry + 2)
     start, begin, end, row = tl.load(entry + 3), tl.load(entry + 4), tl.load(entry + 5), tl.load(entry + 6)
+    # Wide loads: so are tiles laid out, and programs cut.
+    offset, columns, start = (
+        tl.multiple_of(offset, 16),
+        tl.multiple_of(columns, 16),
+        tl.multiple_of(start, 16),
+    )
     lane = tl.program_id(2)
     j, k = tl.arange(0, T), tl.arange(0, COLUMNS)
     stored = start + k < columns
@@ -75,7 +91,7 @@ def multiply_one(
     both = s_j[:, None] * s_k[None, :]
     # Σ_P π_P A: with s_k it gives f_j, with s_j it gives f_k.
     weighted = tl.zeros((T, COLUMNS), tl.float32)
-    for q in range(begin, end):
+    for q in tl.range(begin, end, num_stages=STAGES):
         a = tl.load(tile + q * T * columns, mask=stored[None, :], other=0.0)
         weighted += a * tl.load(weights + q * lanes)
         if GRADED:
