@@ -378,7 +378,7 @@ def test_a_card_without_room_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch
         UserError, match=r"system.n = 4096: .* 1 samples need 96.0 GB of the GPU, 79.0 GB are"
     ):
         torch_field._require_room(tiling, 1, torch.float64, card)
-    with pytest.raises(LangevinError, match=r"reduce system.n"), torch_field.explained():
+    with pytest.raises(LangevinError, match=r"reduce system.n"), torch_field.at(torch.device("cpu")):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore")
 
 

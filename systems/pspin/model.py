@@ -292,7 +292,8 @@ class PSpin(
     ) -> Array:
         from . import philox
 
-        first = 0 if carried is None else int(carried["step"][0])
+        # A run that compiled kernels began, on another machine, has no number of a step.
+        first = int((carried or self.carried(x)).get("step", [0])[0])
         if carried is not None:
             carried["step"] = np.array([first + steps])
         field: Any = self.field

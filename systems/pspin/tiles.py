@@ -155,8 +155,14 @@ def fill(tiling: Tiling, row: Tensor, disorder: Disorder) -> None:
                 continue
             out = np.empty((int(there.sum()), tiling.rows, tile.columns), dtype)
             _spread(values, begins[there], table[there], tiling.n, tile.first, out)
-            index = torch.from_numpy(numbers[there]).to(row.device)
-            matrix.view(-1, tiling.rows, tile.columns)[index] = torch.from_numpy(out).to(row.device)
+            block = matrix.view(-1, tiling.rows, tile.columns)
+            block[_places(numbers[there], row.device)] = torch.from_numpy(out).to(row.device)
+
+
+def _places(numbers: NDArray[np.int64], device: torch.device) -> slice | Tensor:
+    """Return an index for numbers that differ; a slice where they are consecutive, as for p = 2, 3."""
+    consecutive = (np.diff(numbers) == 1).all()
+    return slice(numbers[0], numbers[-1] + 1) if consecutive else torch.from_numpy(numbers).to(device)
 
 
 def draw(tiling: Tiling, disorders: Sequence[Disorder], device: torch.device, dtype: torch.dtype) -> Tensor:

@@ -33,15 +33,27 @@ Array = NDArray[np.float64]
 
 
 @contextmanager
-def explained() -> Iterator[None]:
-    """Turn "out of memory" on a card into one line that says what to reduce."""
+def at(device: torch.device) -> Iterator[None]:
+    """Launch on the device, which need not be the first of its kind; on the processor on one thread of torch.
+
+    There sums of torch may depend on the number of threads. "Out of memory" of a card becomes one line that
+    says what to reduce.
+    """
+    threads = torch.get_num_threads()
+    home = torch.empty(0, device=device)
     try:
-        yield
+        if device.type == "cpu":
+            torch.set_num_threads(1)
+        with torch.cuda.device_of(home):  # type: ignore[no-untyped-call]
+            yield
     except torch.OutOfMemoryError as error:
         said = str(error).splitlines()[0]
         raise LangevinError(
             f"the GPU is out of memory ({said}): reduce system.n, ensemble.samples or ensemble.replicas"
         ) from None
+    finally:
+        if device.type == "cpu":
+            torch.set_num_threads(threads)
 
 
 def _coefficients(mix: Mix | None) -> tuple[float, float]:
@@ -128,7 +140,8 @@ class _Steps:
         for tensor, value in zip((self.x, self.sums, self.place), kept, strict=True):
             tensor.copy_(value)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        # Other threads may use the card meanwhile.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             self._step()
         return graph
 
@@ -165,7 +178,6 @@ class TorchField:
             self._lane[m] = s * lanes + np.arange(len(m))
         self._shape = (len(members), n, lanes)
         self._kinds: dict[_Kind, _Steps] = {}
-        self._home = torch.zeros(0, device=device)
 
     def _lanes(self, rows: NDArray[Any]) -> Tensor:
         """Return what belongs to replicas, shape (R, N), on the device, shape (samples, N, lanes)."""
@@ -179,15 +191,9 @@ class TorchField:
         rows = lanes.cpu().numpy().transpose(0, 2, 1).reshape(-1, self.n)
         return np.ascontiguousarray(rows[self._lane])
 
-    @contextmanager
-    def _here(self) -> Iterator[None]:
-        """Let what is launched be launched on the device, which need not be the first of its kind."""
-        with explained(), torch.cuda.device_of(self._home):  # type: ignore[no-untyped-call]
-            yield
-
     def force(self, x: NDArray[Any]) -> Array:
         """Return −∂H/∂σ of configurations, shape (R, N), in float64."""
-        with self._here():
+        with at(self.device):
             return self._rows(self._force(self._lanes(np.asarray(x))))
 
     def steps(
@@ -219,7 +225,7 @@ class TorchField:
         -------
         ndarray, shape (R, N)
         """
-        with self._here():
+        with at(self.device):
             amplitude = math.sqrt(2 * temperature * dt)
             steps = self._of_kind(_Kind(dt, amplitude, accumulated is not None, held is not None))
             steps.x.copy_(self._lanes(np.asarray(x)))
@@ -277,7 +283,7 @@ def field(
     tiling = Tiling(disorders[0].p, disorders[0].n)
     dtype = torch.float64 if precision == "float64" else torch.float32
     _require_room(tiling, len(disorders), dtype, device)
-    with explained():
+    with at(device):
         data = draw(tiling, disorders, device, dtype)
         force = fastest(tiling, data, precision == "tf32")
     return TorchField(force, sample, tiling.n, device)
