@@ -1,9 +1,10 @@
 """Steps of the p = 3 model on a device of torch: packed couplings against the dense N × N² product.
 
 The forces that a run uses are compared with those of double precision first. Steps are timed in batches, the
-variants one after the other in one process; the fastest batch counts. TFlop/s counts 4 flops for each coupling
-and replica; GB/s counts one reading of the packed couplings, beside a copy of memory in the same process (which
-reads and writes). Random numbers stand for couplings, padding included: nothing is drawn on the host.
+variants one after the other in one process; the fastest batch counts. TFlop/s counts 4 flops for each
+coupling and replica; GB/s counts one reading of the packed couplings, beside a copy of memory in the same
+process (which reads and writes). Random numbers stand for couplings, padding included: nothing is drawn on
+the host.
 
     python benchmarks/pspin_gpu.py [--device cuda|cpu] [--quick] [--blocks]
 

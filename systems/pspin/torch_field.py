@@ -115,15 +115,16 @@ class _Steps:
             self._graph.replay()
 
     def _step(self) -> None:
-        moved = self.x + self.kind.dt * self.force(self.x)
+        # On a card small operations cost what their launch does: as few as there can be.
+        moved = torch.add(self.x, self.force(self.x), alpha=self.kind.dt)
         if self.kind.amplitude > 0:
-            moved += self.kind.amplitude * self.used.index_select(0, self.place)[0]
+            moved.add_(self.used.index_select(0, self.place)[0], alpha=self.kind.amplitude)
             if self.kind.responds:
                 kick = self.kind.amplitude * self.drawn.index_select(0, self.place)[0]
                 self.sums[0] += kick
                 self.sums[1] += self.x * kick
-        moved *= torch.sqrt(moved.shape[1] / (moved * moved).sum(1, keepdim=True))
-        self.x.copy_(moved)
+        radius = torch.linalg.vector_norm(moved, dim=1, keepdim=True)
+        torch.mul(moved, math.sqrt(moved.shape[1]) / radius, out=self.x)
         self.place += 1
 
     def _captured(self) -> torch.cuda.CUDAGraph:
