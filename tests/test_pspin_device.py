@@ -442,6 +442,8 @@ def test_kernels_of_triton_give_the_forces_of_torch() -> None:
     pytest.importorskip("triton")
     environment = os.environ | {"TRITON_INTERPRET": "1"}
     ran = subprocess.run([sys.executable, "-c", INTERPRETED], env=environment, capture_output=True, text=True)
+    if "only 0-dimensional arrays can be converted" in ran.stderr:
+        pytest.skip("the interpreter of this Triton is older than numpy 2.4")
     assert ran.returncode == 0, ran.stderr
     said = ran.stderr.partition("spoiled\n")[2].splitlines()
     assert said == [
