@@ -371,7 +371,9 @@ def test_devices_that_are_not_there_are_refused(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_card_without_room_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (79e9, 80e9))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (49e9, 80e9))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 40e9)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 10e9)
     tiling, card = tiles.Tiling(3, 4096), torch.device("cuda")
     torch_field._require_room(tiling, 1, torch.float32, card)
     with pytest.raises(
@@ -387,7 +389,11 @@ def test_large_couplings_of_a_card_are_not_looked_for_on_the_host() -> None:
     given["system"]["n"] = 100_000
     from langevin.config import run_files
 
+    given["record"]["hessian"] = []
     run_files.load(given)
+    # Of a sample whose spectrum is measured they are drawn there.
+    with pytest.raises(ConfigError, match="couplings of 1 samples need"):
+        run_files.load(given | {"record": given["record"] | {"hessian": [1.0]}})
     given["dynamics"]["device"] = "cpu"
     with pytest.raises(ConfigError, match="GB are free"):
         run_files.load(given)

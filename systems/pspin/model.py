@@ -30,6 +30,7 @@ from langevin.core.capabilities import (
 )
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
+from langevin.core.schedule import Grid
 from langevin.core.schemes import Held
 from langevin.core.system import Array, Attributes, Model
 from langevin.errors import UserError
@@ -146,6 +147,7 @@ class PSpin(
         self.samples, self._position = np.unique(ensemble.sample, return_inverse=True)
         self._known: tuple[Array, Array] | None = None
         self._of_hessian: tuple[int, Couplings] | None = None
+        self._keys: tuple[Noise, Any] | None = None
         # The keys of any Langevin dynamics do: they say nothing of a device.
         device, backend = getattr(dynamics, "device", "cpu"), getattr(dynamics, "backend", "auto")
         #: Where torch computes the forces; None: compiled kernels do.
@@ -191,11 +193,11 @@ class PSpin(
         # Configurations before and after a step, and forces.
         said = f"system.n = {n}, ensemble.replicas = {replicas}"
         room = room_faults(3 * 8 * n * replicas, said)
+        samples = settings.ensemble.samples
         if dynamics.device != "cpu":
-            # Couplings live where only who builds the system looks.
-            yield from room
-        else:
-            yield from list(_memory_faults(p, n, system.couplings, settings.ensemble.samples)) or room
+            # Couplings live where only who builds the system looks; those of one sample here, for spectra.
+            samples = 0 if settings.record.hessian == Grid() else 1
+        yield from list(_memory_faults(p, n, system.couplings, samples)) or room
 
     def _start(self, role_index: int) -> Array:
         """Return the start of a replica (T_i = ∞), or of a sample (planted), by label."""
@@ -296,8 +298,10 @@ class PSpin(
         first = int((carried or self.carried(x)).get("step", [0])[0])
         if carried is not None:
             carried["step"] = np.array([first + steps])
+        if self._keys is None or self._keys[0] is not noise:
+            self._keys = noise, philox.keys(noise)
         field: Any = self.field
-        moved: Array = field.steps(x, first, steps, dt, temperature, philox.keys(noise), accumulated, held)
+        moved: Array = field.steps(x, first, steps, dt, temperature, self._keys[1], accumulated, held)
         return moved
 
     def carried(self, x: Array) -> dict[str, Array]:

@@ -294,6 +294,8 @@ def _require_room(tiling: Tiling, samples: int, dtype: torch.dtype, device: torc
     if device.type != "cuda":
         return
     needed, (free, _) = tiling.size * dtype.itemsize * samples, torch.cuda.mem_get_info(device)
+    # What torch keeps of an earlier run counts as taken, and is not.
+    free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     if needed > free:
         raise UserError(
             f"system.n = {tiling.n}: the couplings of {samples} samples need {needed / 1e9:.1f} GB of the "
