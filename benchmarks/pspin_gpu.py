@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from langevin.systems.pspin import philox, torch_field
 from langevin.systems.pspin.tiles import Tiling
 from langevin.systems.pspin.torch_field import TorchField
 from langevin.systems.pspin.torch_force import TorchForce, products
@@ -75,6 +76,18 @@ def stepper(
     keys = np.arange(2 * replicas).reshape(replicas, 2)
     x = np.random.default_rng(1).standard_normal((replicas, n))
     return lambda count: field.steps(x, 0, count, DT, TEMPERATURE, keys)
+
+
+def repeated(force: Callable[[Tensor], Tensor], x: Tensor) -> Callable[[int], object]:
+    return lambda count: [force(x) for _ in range(count)]
+
+
+def noise(count: int, n: int, replicas: int, device: torch.device) -> None:
+    """Draw the normals of so many steps, as many at a time as a run does."""
+    keys = torch.arange(2 * replicas, device=device).view(1, replicas, 2)
+    at_once = max(1, min(1 << 10, torch_field._NOISE_BUFFER // (n * replicas)))
+    for first in range(0, count, at_once):
+        philox.normals(keys, first, min(at_once, count - first), n)
 
 
 def dense(n: int, replicas: int, device: torch.device) -> Callable[[int], object]:
@@ -150,6 +163,10 @@ def case(device: torch.device, n: int, replicas: int, seconds: float, copied: fl
                 f"{name}, products of torch",
                 milliseconds(stepper(torch_force, n, replicas, device), device, seconds),
             )
+        x = torch.randn((1, n, replicas), dtype=torch.float64, device=device)
+        line(f"{name}, force alone", milliseconds(repeated(force, x), device, seconds / 4))
+    drawn = milliseconds(lambda count: noise(count, n, replicas, device), device, seconds / 4)
+    print(f"{'noise alone':34}{drawn:10.4f}")
     del data, force
     if 4 * n**3 > DENSE:
         print(f"dense trial: {4 * n**3 / 1e9:.0f} GB, not tried")

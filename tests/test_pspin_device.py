@@ -270,9 +270,12 @@ def settings(**dynamics: Any) -> dict[str, Any]:
     }
 
 
-def test_a_stopped_run_resumes_to_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_stopped_run_resumes_to_the_same_bits(
+    device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    given = settings(scheme="leimkuhler_matthews")
+    given = settings(scheme="leimkuhler_matthews", device=device)
     whole = langevin.run(given | {"output": {"path": "whole.nc", "figure": False}}).load()
     ticks, plain = itertools.count(), Session._tick
 
@@ -287,7 +290,8 @@ def test_a_stopped_run_resumes_to_the_same_bits(tmp_path: Path, monkeypatch: pyt
         langevin.run(given)
     resumed = langevin.resume("run.nc")
     xr.testing.assert_identical(resumed.drop_attrs().load(), whole.drop_attrs())
-    assert resumed.attrs["device"] == processor.device()
+    name = processor.device() if device == "cpu" else torch.cuda.get_device_name(0)
+    assert resumed.attrs["device"] == name
 
 
 def test_a_run_differs_from_that_of_the_kernels_by_its_noise_alone(
