@@ -132,7 +132,7 @@ def test_forces_are_those_of_the_dense_tensor() -> None:
 
 
 @pytest.mark.parametrize(
-    ("p", "n", "most"), [(2, 4096, 1.02), (3, 1024, 1.1), (3, 4096, 1.05), (4, 256, 1.31)]
+    ("p", "n", "most"), [(2, 4096, 1.02), (3, 1024, 1.1), (3, 4096, 1.03), (4, 256, 1.31)]
 )
 def test_packing_is_near_the_number_of_couplings(p: int, n: int, most: float) -> None:
     tiling = tiles.Tiling(p, n)
@@ -381,7 +381,7 @@ def test_a_card_without_room_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch
     tiling, card = tiles.Tiling(3, 4096), torch.device("cuda")
     torch_field._require_room(tiling, 1, torch.float32, card)
     with pytest.raises(
-        UserError, match=r"system.n = 4096: .* 1 samples need 96.0 GB of the GPU, 79.0 GB are"
+        UserError, match=r"system.n = 4096: .* 1 samples need 93.8 GB of the GPU, 79.0 GB are"
     ):
         torch_field._require_room(tiling, 1, torch.float64, card)
     with pytest.raises(LangevinError, match=r"reduce system.n"), torch_field.at(torch.device("cpu")):

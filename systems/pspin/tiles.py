@@ -52,7 +52,7 @@ class Tile:
 
 def rows_of_tile(n: int) -> int:
     """Return T: few products where N is large, little padding where it is small."""
-    return int(min(64, max(16, 2 ** ((n // 32).bit_length() - 1)))) if n >= 32 else 16
+    return int(min(32, max(16, 2 ** ((n // 32).bit_length() - 1)))) if n >= 32 else 16
 
 
 @dataclass(frozen=True)

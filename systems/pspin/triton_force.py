@@ -43,10 +43,10 @@ class Blocks:
     stages: int = 1
 
 
-#: Of several lanes, by T. On compute capability 9.0 all stays in registers; twice the columns would not.
-SEVERAL = {t: Blocks(columns=min(64, 2048 // t), prefixes=64, lanes=64, warps=8) for t in (16, 32, 64)}
-#: Of one lane, which reads couplings as fast as it can: 32 kB of them for each prefix at N > 2047.
-ONE = Blocks(columns=128, prefixes=64, lanes=1, warps=8, stages=3)
+#: Of several lanes. Compute capability 9.0 has registers for two such programs, and nearly all stays there.
+SEVERAL = Blocks(columns=64, prefixes=64, lanes=64, warps=4)
+#: Of one lane, which reads couplings as fast as it can: 32 kB of them for each prefix where T = 32.
+ONE = Blocks(columns=256, prefixes=64, lanes=1, warps=8, stages=3)
 
 
 @dataclass(frozen=True)
@@ -87,11 +87,11 @@ class TritonForce(TorchForce):
         tiling: Tiling,
         data: Tensor,
         tf32: bool = False,
-        several: Blocks | None = None,
+        several: Blocks = SEVERAL,
         one: Blocks = ONE,
     ) -> None:
         super().__init__(tiling, data, tf32)
-        self.several, self.one = several or SEVERAL[tiling.rows], one
+        self.several, self.one = several, one
         #: Sites, and behind them prefixes.
         self._targets = tiling.n + len(tiling.prefixes) * (tiling.p > 2)
         self._plans: dict[Blocks, _Plan] = {}
@@ -121,7 +121,7 @@ class TritonForce(TorchForce):
         if lanes == 1:
             kernels.multiply_one[grid](*given, **cut, STAGES=blocks.stages, num_warps=blocks.warps)
         else:
-            cut |= {"LANES": at_once, "PRECISION": "tf32" if self.tf32 else "tf32x3"}
+            cut |= {"LANES": at_once, "SINGLE": not self.tf32}
             kernels.multiply[grid](*given, **cut, num_warps=blocks.warps)
         kernels.add[(self._targets, samples, across)](
             parts, result, plan.order, plan.bounds, self._targets, plan.rows, lanes,

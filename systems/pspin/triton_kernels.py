@@ -15,10 +15,26 @@ FIELDS = 7
 
 
 @triton.jit
+def high(x):
+    """Return x rounded to the digits that TF32 has; x without it is exact."""
+    # A product with TF32 cuts them off: forces would be too small on average.
+    return ((x.to(tl.int32, bitcast=True) + 4096) & -8192).to(tl.float32, bitcast=True)
+
+
+@triton.jit
+def product(a_high, a_low, b_high, b_low, total, SINGLE: tl.constexpr):
+    """Add a b to `total` with TF32, by three products if SINGLE: all but that of the lower digits."""
+    if SINGLE:
+        total = tl.dot(a_low, b_high, total, input_precision="tf32")
+        total = tl.dot(a_high, b_low, total, input_precision="tf32")
+    return tl.dot(a_high, b_high, total, input_precision="tf32")
+
+
+@triton.jit
 def multiply(
     data, spins, weights, parts, table, size, sites, prefixes, rows, lanes,
     T: tl.constexpr, COLUMNS: tl.constexpr, GRADED: tl.constexpr,
-    LANES: tl.constexpr, PRECISION: tl.constexpr,
+    LANES: tl.constexpr, SINGLE: tl.constexpr,
 ):  # fmt: skip
     """Matrix products of one program, for some lanes of a sample.
 
@@ -45,6 +61,8 @@ def multiply(
     s_j = tl.load(spins + (first + j)[:, None] * lanes + lane[None, :], mask=inside, other=0.0)
     at = spins + (first + 1 + start + k)[:, None] * lanes + lane[None, :]
     s_k = tl.load(at, mask=stored[:, None] & inside, other=0.0)
+    k_high = high(s_k)
+    k_low = s_k - k_high
     f_j = tl.zeros((T, LANES), tl.float32)
     f_k = tl.zeros((COLUMNS, LANES), tl.float32)
     ahead = tl.load(tile + begin * T * columns, mask=stored[None, :], other=0.0)
@@ -53,8 +71,11 @@ def multiply(
         # The next couplings are on their way while these are multiplied.
         ahead = tl.load(tile + tl.minimum(q + 1, end - 1) * T * columns, mask=stored[None, :], other=0.0)
         w = tl.load(weights + q * lanes + lane, mask=lane < lanes, other=0.0)
-        y = tl.dot(a, s_k, input_precision=PRECISION)
-        f_k = tl.dot(tl.trans(a), s_j * w[None, :], f_k, input_precision=PRECISION)
+        v = s_j * w[None, :]
+        a_high, v_high = high(a), high(v)
+        a_low, v_low = a - a_high, v - v_high
+        y = product(a_high, a_low, k_high, k_low, tl.zeros((T, LANES), tl.float32), SINGLE)
+        f_k = product(tl.trans(a_high), tl.trans(a_low), v_high, v_low, f_k, SINGLE)
         f_j += y * w[None, :]
         if GRADED:
             g = tl.sum(y * s_j, 0)
