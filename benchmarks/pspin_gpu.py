@@ -131,7 +131,7 @@ def compare(device: torch.device, n: int, replicas: int) -> None:
     exact = TorchForce(tiling, data.double())(x)
     forces: dict[str, Callable[[Tensor], Tensor]] = {}
     for name, tf32 in (("single", False), ("tf32", True)):
-        force = fastest(tiling, data, tf32)
+        force = fastest(tiling, data, tf32, replicas)
         forces[f"{name} ({type(force).__name__})"] = force
         forces[f"{name} (products of torch)"] = TorchForce(tiling, data, tf32)
     print(f"errors of forces, N = {n}, {replicas} replicas: {difference(forces, x, exact)}", flush=True)
@@ -154,7 +154,7 @@ def case(device: torch.device, n: int, replicas: int, seconds: float, copied: fl
     data = couplings(tiling, device, torch.float32)
     times = {}
     for name, tf32 in (("single", False), ("tf32", True)):
-        force = fastest(tiling, data, tf32)
+        force = fastest(tiling, data, tf32, replicas)
         times[name] = milliseconds(stepper(force, n, replicas, device), device, seconds)
         line(f"{name}, as in a run", times[name])
         if type(force) is not TorchForce:

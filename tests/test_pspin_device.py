@@ -438,12 +438,12 @@ for p, n, lanes, samples in ((2, 20, 3, 1), (3, 21, 1, 2), (3, 21, 19, 1), (4, 7
 tiling = tiles.Tiling(3, 12)
 data = tiles.draw(tiling, [Disorder(3, 12, stream(1, "disorder", 0))], torch.device("cpu"), torch.float32)
 plain = TorchForce(tiling, data)
-assert type(triton_force._checked(plain)).__name__ == "TritonForce"
-assert triton_force.fastest(tiling, data, False).__class__ is TorchForce
+assert type(triton_force._checked(plain, 3)).__name__ == "TritonForce"
+assert triton_force.fastest(tiling, data, False, 3).__class__ is TorchForce
 sums = triton_force.TritonForce.sums
 triton_force.TritonForce.sums = lambda *given: [1.001 * part for part in sums(*given)]
 print("spoiled", file=sys.stderr)
-assert triton_force._checked(plain) is plain
+assert triton_force._checked(plain, 3) is plain
 """
 
 
@@ -467,7 +467,7 @@ def test_kernels_that_cannot_run_are_not_used(capsys: pytest.CaptureFixture[str]
     """Without a GPU they cannot, or there is no Triton."""
     system = model(3, 20, "cpu", couplings="float32")
     plain = system.field._force
-    assert triton_force._checked(plain) is plain
+    assert triton_force._checked(plain, 3) is plain
     assert capsys.readouterr().err.startswith("langevin: the p-spin kernels of Triton are not used")
 
 

@@ -163,14 +163,14 @@ def _programs(tiling: Tiling, blocks: Blocks) -> tuple[NDArray[np.int64], NDArra
     return np.array(programs, np.int64), np.concatenate(targets)
 
 
-def fastest(tiling: Tiling, data: Tensor, tf32: bool) -> TorchForce:
-    """Return the forces by the fastest means: on a card in single precision by kernels of Triton."""
+def fastest(tiling: Tiling, data: Tensor, tf32: bool, lanes: int) -> TorchForce:
+    """Return the forces of so many lanes by the fastest means: in single precision on a card by Triton."""
     plain = TorchForce(tiling, data, tf32)
     by_triton = data.device.type == "cuda" and data.dtype == torch.float32
-    return _checked(plain) if by_triton else plain
+    return _checked(plain, lanes) if by_triton else plain
 
 
-def _checked(plain: TorchForce) -> TorchForce:
+def _checked(plain: TorchForce, lanes: int) -> TorchForce:
     """Return the same forces by kernels of Triton, if these are the same; else `plain`, and say so."""
     said = ""
     try:
@@ -180,7 +180,7 @@ def _checked(plain: TorchForce) -> TorchForce:
     else:
         try:
             force = TritonForce(plain.tiling, plain.data, plain.tf32)
-            if not (said := _difference(force, plain)):
+            if not (said := _difference(force, plain, lanes)):
                 return force
         except (TritonError, RuntimeError, TypeError, ValueError, AttributeError, OSError) as error:
             said = f"{type(error).__name__}: {str(error).strip() or 'no reason given'}".splitlines()[0]
@@ -191,16 +191,13 @@ def _checked(plain: TorchForce) -> TorchForce:
     return plain
 
 
-def _difference(force: TorchForce, plain: TorchForce) -> str:
-    """Return what is wrong with the kernels' forces on one lane and on several, or nothing."""
-    for lanes in (1, 20):
-        # The same everywhere, of order 1, and not the same on any two sites.
-        x = torch.arange(
-            len(plain.data) * plain.tiling.n * lanes, dtype=torch.float64, device=plain.data.device
-        )
-        x = torch.sin(x * x).view(len(plain.data), -1, lanes)
-        expected, found = plain(x), force(x)
-        off = float((found - expected).abs().max() / expected.abs().max())
-        if not off <= ROUNDING[plain.tf32]:
-            return f"their forces differ by {off:.1g} of the largest"
-    return ""
+def _difference(force: TorchForce, plain: TorchForce, lanes: int) -> str:
+    """Return what is wrong with the kernels' forces on so many lanes, or nothing."""
+    samples, n = len(plain.data), plain.tiling.n
+    # The same everywhere, of order 1, and not the same on any two sites.
+    x = torch.arange(samples * n * lanes, dtype=torch.float64, device=plain.data.device)
+    x = torch.sin(x * x).view(samples, n, lanes)
+    expected, found = plain(x), force(x)
+    off = float((found - expected).abs().max() / expected.abs().max())
+    # Not a number is no agreement, either.
+    return "" if off <= ROUNDING[plain.tf32] else f"their forces differ by {off:.1g} of the largest"
