@@ -28,7 +28,7 @@ from langevin.systems.pspin import philox, torch_field
 from langevin.systems.pspin.tiles import Tiling
 from langevin.systems.pspin.torch_field import TorchField
 from langevin.systems.pspin.torch_force import TorchForce, products
-from langevin.systems.pspin.triton_force import ONE, TritonForce, fastest
+from langevin.systems.pspin.triton_force import ONE, SEVERAL, TritonForce, fastest
 
 DT, TEMPERATURE = 0.02, 0.5
 #: (N, replicas), and for `--quick`.
@@ -181,6 +181,8 @@ def case(device: torch.device, n: int, replicas: int, seconds: float, copied: fl
 
 def blocks(device: torch.device, seconds: float) -> None:
     """Print steps of the kernels of Triton for several ways to cut the work."""
+    from triton.errors import TritonError
+
     for n, replicas in CASES:
         tiling = Tiling(3, n)
         data = couplings(tiling, device, torch.float32)
@@ -190,15 +192,17 @@ def blocks(device: torch.device, seconds: float) -> None:
                 for c, w, s in itertools.product((128, 256, 512), (4, 8), (2, 3, 4))
             ]
         else:
-            plain = TritonForce(tiling, data).several
             cuts = [
-                replace(plain, columns=c, warps=w, prefixes=q)
+                replace(SEVERAL, columns=c, warps=w, prefixes=q)
                 for c, w, q in itertools.product((32, 64, 128), (4, 8), (32, 64, 128))
             ]
         for cut in cuts:
             force = TritonForce(tiling, data, several=cut, one=cut)
-            each = milliseconds(stepper(force, n, replicas, device), device, seconds)
-            print(f"N = {n}, replicas = {replicas}, {cut}: {each:.4f} ms", flush=True)
+            try:
+                each = milliseconds(stepper(force, n, replicas, device), device, seconds)
+                print(f"N = {n}, replicas = {replicas}, {cut}: {each:.4f} ms", flush=True)
+            except (TritonError, RuntimeError) as error:
+                print(f"N = {n}, replicas = {replicas}, {cut}: {str(error).splitlines()[0]}", flush=True)
         del data, force
 
 

@@ -471,10 +471,17 @@ def test_kernels_that_cannot_run_are_not_used(capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().err.startswith("langevin: the p-spin kernels of Triton are not used")
 
 
+#: Of p, N, replicas, couplings; tiles have twice the rows from N = 1024 on, where drawing takes seconds.
+ON_A_CARD = [
+    *itertools.product((2,), (100, 1100), (1, 5, 64, 70), ("float32", "tf32")),
+    *itertools.product((3,), (96,), (1, 5, 64, 70), ("float32", "tf32")),
+    *itertools.product((4,), (24,), (1, 5, 64, 70), ("float32", "tf32")),
+    *((3, 1030, replicas, "float32") for replicas in (1, 16, 64)),
+]
+
+
 @on_a_card
-@pytest.mark.parametrize("couplings", ["float32", "tf32"])
-@pytest.mark.parametrize("replicas", [1, 5, 64, 70])
-@pytest.mark.parametrize(("p", "n"), [(2, 100), (3, 96), (3, 1030), (4, 24)])
+@pytest.mark.parametrize(("p", "n", "replicas", "couplings"), ON_A_CARD)
 def test_kernels_of_triton_are_used_on_a_card(
     p: int, n: int, replicas: int, couplings: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
