@@ -141,8 +141,8 @@ class _Steps:
         for tensor, value in zip((self.x, self.sums, self.place), kept, strict=True):
             tensor.copy_(value)
         graph = torch.cuda.CUDAGraph()
-        # Other threads may use the card meanwhile.
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        # On a stream of this device, and other threads may use the card meanwhile.
+        with torch.cuda.graph(graph, stream=aside, capture_error_mode="thread_local"):
             self._step()
         return graph
 
