@@ -434,6 +434,10 @@ for p, n, lanes, samples in ((2, 20, 3, 1), (3, 21, 1, 2), (3, 21, 19, 1), (4, 7
     # Rounding of some hundred numbers in single precision, each of up to the largest.
     assert float((found - expected).abs().max() / expected.abs().max()) < 1e-6, (p, n, lanes)
     assert torch.equal(force(x), found)
+    if lanes > 1:
+        rough = triton_force.TritonForce(tiling, data, tf32=True, several=few)(x)
+        # Factors of 11 bits.
+        assert 1e-5 < float((rough - expected).abs().max() / expected.abs().max()) < 2e-3, (p, n, lanes)
 
 tiling = tiles.Tiling(3, 12)
 data = tiles.draw(tiling, [Disorder(3, 12, stream(1, "disorder", 0))], torch.device("cpu"), torch.float32)

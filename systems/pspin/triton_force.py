@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from langevin.machine import notices
 
 from .tiles import Tiling
 from .torch_force import TorchForce
@@ -184,10 +185,7 @@ def _checked(plain: TorchForce, lanes: int) -> TorchForce:
                 return force
         except (TritonError, RuntimeError, TypeError, ValueError, AttributeError, OSError) as error:
             said = f"{type(error).__name__}: {str(error).strip() or 'no reason given'}".splitlines()[0]
-    print(
-        f"langevin: the p-spin kernels of Triton are not used, but products of torch ({said})",
-        file=sys.stderr,
-    )
+    notices.once("triton", f"the p-spin kernels of Triton are not used, but products of torch ({said})")
     return plain
 
 
