@@ -189,7 +189,7 @@ def blocks(device: torch.device, seconds: float) -> None:
         if replicas == 1:
             cuts = [
                 replace(ONE, columns=c, warps=w, stages=s)
-                for c, w, s in itertools.product((128, 256, 512), (4, 8), (2, 3, 4))
+                for c, w, s in itertools.product((64, 128, 256), (4, 8), (2, 3, 4))
             ]
         else:
             cuts = [

@@ -46,8 +46,9 @@ class Blocks:
 
 #: Of several lanes. Compute capability 9.0 has registers for two such programs, and nearly all stays there.
 SEVERAL = Blocks(columns=64, prefixes=64, lanes=64, warps=4)
-#: Of one lane, which reads couplings as fast as it can: 32 kB of them for each prefix where T = 32.
-ONE = Blocks(columns=256, prefixes=64, lanes=1, warps=8, stages=3)
+#: Of one lane, which reads couplings as fast as it can: 16 kB of them for each prefix where T = 32, and room
+#: for four programs, so that some read while others add.
+ONE = Blocks(columns=128, prefixes=64, lanes=1, warps=4, stages=3)
 
 
 @dataclass(frozen=True)

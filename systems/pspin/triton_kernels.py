@@ -116,7 +116,7 @@ def multiply_one(
         a = tl.load(tile + q * T * columns, mask=stored[None, :], other=0.0)
         weighted += a * tl.load(weights + q * lanes)
         if GRADED:
-            tl.store(out + (T + COLUMNS + q - begin) * lanes, tl.sum(tl.sum(a * both, 1), 0))
+            tl.store(out + (T + COLUMNS + q - begin) * lanes, tl.sum(a * both))
     tl.store(out + j * lanes, tl.sum(weighted * s_k[None, :], 1))
     tl.store(out + (T + k) * lanes, tl.sum(weighted * s_j[:, None], 0))
 
