@@ -304,7 +304,7 @@ class Deterministic(Capability, of=["system"]):
     """It has neither noise nor disorder: one replica is all, and more are refused."""
 
 
-class RunsOnDevice(Capability, of=["system"]):
+class RunsOnDevice(Capability, of=BOTH):
     """It may run on something else than the processor, such as a GPU."""
 
     device_name: str

@@ -51,8 +51,15 @@ class Noise:
     def streams(self, role: str = "thermal") -> list[np.random.Generator]:
         """Return the generators of `role`, one per replica, where they now stand."""
         if role not in self._streams:
-            self._streams[role] = [stream(self._seed, role, k, *self._later) for k in self._replica]
+            self._streams[role] = self.beginnings(role)
         return self._streams[role]
+
+    def beginnings(self, role: str) -> list[np.random.Generator]:
+        """Return generators of `role`, one per replica, at their beginning; they do not stand for `streams`.
+
+        What is drawn from them follows from the seed, the labels and the generation alone.
+        """
+        return [stream(self._seed, role, k, *self._later) for k in self._replica]
 
     def normal(self, dof: int, role: str = "thermal") -> NDArray[np.float64]:
         """Draw standard normals, shape (R, dof): row k from the stream of replica k alone."""

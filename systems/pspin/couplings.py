@@ -10,6 +10,7 @@ then take either the columns or the replicas as its vector lanes, with no remain
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations, permutations
@@ -170,19 +171,33 @@ def aligned_zeros(size: int, dtype: np.dtype[Any]) -> NDArray[Any]:
 
 
 @njit(nogil=True, error_model="numpy")
-def _exchange(  # type: ignore[no-untyped-def]  # numba infers the types
-    data, values, table, end, pack, scale, mean, sigma
+def _scaled(  # type: ignore[no-untyped-def]  # numba infers the types
+    values, table, end, scale, mean, sigma
 ):
-    """Copy lexicographic `values` of some blocks into the packed `data` (or back), scaled and shifted."""
+    """Make couplings of lexicographic normals of some blocks: scaled, and shifted where `sigma` is given."""
     count = 0
     shifted = sigma.size > 0
     for b in range(table.shape[0]):
-        start = table[b, 0]
-        j0 = table[b, 1]
         weight = mean
         if shifted:
             for a in range(3, table.shape[1]):
                 weight *= sigma[table[b, a]]
+        for j in range(table[b, 1], table[b, 2]):
+            for k in range(j + 1, end):
+                value = scale * values[count]
+                if shifted:
+                    value += weight * sigma[j] * sigma[k]
+                values[count] = value
+                count += 1
+
+
+@njit(nogil=True, error_model="numpy")
+def _exchange(data, values, table, end, pack):  # type: ignore[no-untyped-def]  # numba infers the types
+    """Copy lexicographic `values` of some blocks into the packed `data`, or back."""
+    count = 0
+    for b in range(table.shape[0]):
+        start = table[b, 0]
+        j0 = table[b, 1]
         while j0 < table[b, 2]:
             rows = (end - 1 - j0) % 8
             if rows == 0:
@@ -192,15 +207,67 @@ def _exchange(  # type: ignore[no-untyped-def]  # numba infers the types
                 for k in range(j + 1, end):
                     at = start + ((k - k0) // 8 * rows + (j - j0)) * 8 + (k - k0) % 8
                     if pack:
-                        value = scale * values[count]
-                        if shifted:
-                            value += weight * sigma[j] * sigma[k]
-                        data[at] = value
+                        data[at] = values[count]
                     else:
                         values[count] = data[at]
                     count += 1
             start += (end - k0) * rows
             j0 += rows
+
+
+@dataclass(frozen=True, eq=False)
+class Disorder:
+    """How the couplings of a sample are drawn, wherever they are stored.
+
+    The normals are drawn in float64 in lexicographic order of i1 < ... < ip, whatever the layout and its
+    precision; comb(n, p) of them are consumed.
+
+    Attributes
+    ----------
+    p, n : int
+        Order of the interaction and number of spins.
+    rng : numpy.random.Generator
+        Source of the normals.
+    planted : ndarray, shape (n,), optional
+        Configuration sigma; every coupling gets the mean beta <J^2> sigma_i1 ... sigma_ip.
+    beta : float
+        Inverse temperature of the planted configuration.
+
+    Raises
+    ------
+    ValueError
+        If the shape of `planted` is wrong.
+    """
+
+    p: int
+    n: int
+    rng: np.random.Generator
+    planted: NDArray[Any] | None = None
+    beta: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the shape of the planted configuration."""
+        if self.planted is not None and np.shape(self.planted) != (self.n,):
+            raise ValueError(f"planted configuration has shape {np.shape(self.planted)}, not ({self.n},)")
+
+    def draw(
+        self, table: NDArray[np.int64], pad: int = 0
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
+        """Yield runs of consecutive blocks with their couplings, float64, in lexicographic order.
+
+        Parameters
+        ----------
+        table : ndarray of int64, shape (blocks, 3 + p - 2)
+            All blocks in lexicographic order, as in `Packing`; the first column is not looked at.
+        pad : int
+            What rows and prefix sites are shifted by.
+        """
+        variance = coupling_variance(self.p, self.n)
+        sigma = np.empty(0) if self.planted is None else np.append(np.zeros(pad), self.planted)
+        for blocks, count in _batches(table, pad, self.n):
+            values = self.rng.standard_normal(count)
+            _scaled(values, blocks, pad + self.n, np.sqrt(variance), self.beta * variance, sigma)
+            yield blocks, values
 
 
 class Couplings:
@@ -242,8 +309,8 @@ class Couplings:
     ) -> Couplings:
         """Draw Gaussian couplings of variance p! / (2 n^(p-1)).
 
-        The normals are drawn in float64 in lexicographic order of i1 < ... < ip, whatever the layout;
-        float32 couplings are the rounded float64 ones, so both dtypes leave `rng` in the same state.
+        They are drawn as `Disorder` says; float32 couplings are the rounded float64 ones, so both dtypes
+        leave `rng` in the same state.
 
         Parameters
         ----------
@@ -268,25 +335,16 @@ class Couplings:
             If p, n, dtype or the shape of `planted` are wrong.
         """
         place = layout(p, n)
-        kind = _checked_dtype(dtype)
-        variance = coupling_variance(p, n)
-        sigma = np.empty(0)
-        if planted is not None:
-            if np.shape(planted) != (n,):
-                raise ValueError(f"planted configuration has shape {np.shape(planted)}, not ({n},)")
-            sigma = np.zeros(place.sites)
-            sigma[place.pad : place.pad + n] = planted
-        data = aligned_zeros(place.size, kind)
-        for blocks, count in _batches(place):
-            values = rng.standard_normal(count)
-            _exchange(data, values, blocks, place.pad + n, True, np.sqrt(variance), beta * variance, sigma)
+        data = aligned_zeros(place.size, _checked_dtype(dtype))
+        for blocks, values in Disorder(p, n, rng, planted, beta).draw(place.table, place.pad):
+            _exchange(data, values, blocks, place.pad + n, True)
         return cls(p, n, data)
 
     def values(self) -> NDArray[np.float64]:
         """Couplings in lexicographic order of i1 < ... < ip, shape (comb(n, p),), float64."""
         place = self.layout
         values = np.empty(comb(self.n, self.p))
-        _exchange(self.data, values, place.table, place.pad + self.n, False, 1.0, 0.0, np.empty(0))
+        _exchange(self.data, values, place.table, place.pad + self.n, False)
         return values
 
     def dense(self) -> NDArray[np.float64]:
@@ -299,16 +357,16 @@ class Couplings:
         return tensor
 
 
-def _batches(place: Packing) -> list[tuple[NDArray[np.int64], int]]:
-    """Runs of consecutive blocks with their number of couplings, small against the packed array."""
-    first, end = place.table[:, 1] - place.pad, place.table[:, 2] - place.pad
-    counts = (end - first) * (2 * place.n - 1 - first - end) // 2
+def _batches(table: NDArray[np.int64], pad: int, n: int) -> list[tuple[NDArray[np.int64], int]]:
+    """Runs of consecutive blocks with their number of couplings, small against all of them."""
+    first, end = table[:, 1] - pad, table[:, 2] - pad
+    counts = (end - first) * (2 * n - 1 - first - end) // 2
     total = np.concatenate(([0], np.cumsum(counts)))
     limit = max(int(counts.max()), min(1 << 17, int(total[-1]) // 16))
     result = []
     b = 0
     while b < len(counts):
         stop = int(np.searchsorted(total, total[b] + limit, side="right")) - 1
-        result.append((place.table[b:stop], int(total[stop] - total[b])))
+        result.append((table[b:stop], int(total[stop] - total[b])))
         b = stop
     return result

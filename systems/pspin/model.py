@@ -19,17 +19,22 @@ from langevin.config.keys import Section, key
 from langevin.config.sections import LangevinDynamics
 from langevin.config.settings import Settings
 from langevin.core.capabilities import (
+    CarriesArrays,
     ChecksSettings,
     DescribesVariables,
     HasConstraint,
     HasHessian,
     HasKernel,
     HasObservables,
+    RunsOnDevice,
 )
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
+from langevin.core.schedule import Grid
 from langevin.core.schemes import Held
 from langevin.core.system import Array, Attributes, Model
+from langevin.errors import UserError
+from langevin.machine import processor
 from langevin.machine.memory import room_faults
 
 from . import theory
@@ -37,20 +42,43 @@ from .curvature import TangentHessian
 from .planting import equilibrium_configuration, uniform_on_sphere
 
 if TYPE_CHECKING:
-    from .couplings import Couplings
+    import torch
+
+    from .couplings import Couplings, Disorder
     from .kernels import ForceField
+    from .torch_field import TorchField
+
+
+class PSpinDynamics(LangevinDynamics):
+    """[dynamics]: on what the steps are computed, too."""
+
+    device: str = key(
+        '"cpu"; "cuda", "cuda:1": a GPU; "auto": the GPU where there is one. A seed means the same couplings '
+        "and starts everywhere, and the same noise with the same backend",
+        default="cpu",
+    )
+    backend: Literal["auto", "numba", "torch"] = key(
+        '"numba": compiled for the processor; "torch": for a GPU, or, slowly, the processor; "auto": numba '
+        "on the processor, torch on a GPU",
+        default="auto",
+    )
+
+
+def _numpy_type(couplings: str) -> np.dtype[Any]:
+    return np.dtype("float32" if couplings == "tf32" else couplings)
 
 
 def _memory_faults(p: int, n: int, couplings: str, samples: int) -> Iterable[str]:
     free = psutil.virtual_memory().available
     # The couplings alone first: the exact size, padding included, takes a table of all blocks. Padding has no
     # more than 16 numbers in a row, which mostly settles it.
-    number = np.dtype(couplings).itemsize * samples
+    dtype = _numpy_type(couplings)
+    number = dtype.itemsize * samples
     needed = math.comb(n, p) * number
     if needed <= free < needed + 16 * math.comb(n, p - 1) * number:
         from .couplings import packed_bytes
 
-        needed = packed_bytes(p, n, couplings) * samples
+        needed = packed_bytes(p, n, dtype) * samples
     if needed > free:
         yield (
             f"system.n = {n}: the {couplings} couplings of {samples} samples need {needed / 1e9:.1f} GB, "
@@ -58,7 +86,34 @@ def _memory_faults(p: int, n: int, couplings: str, samples: int) -> Iterable[str
         )
 
 
-class PSpin(Model, ChecksSettings, HasConstraint, HasKernel, HasHessian, HasObservables, DescribesVariables):
+def _on_torch(device: str, backend: str) -> bool | None:
+    """Return whether torch computes the forces; None: where there is a GPU."""
+    if backend == "auto":
+        return {"cpu": False, "auto": None}.get(device, True)
+    return backend == "torch"
+
+
+def _device_faults(couplings: str, device: str, backend: str) -> Iterable[str]:
+    if backend == "numba" and device not in ("cpu", "auto"):
+        yield f'dynamics.device = {device!r}: allowed: "cpu", "auto" with dynamics.backend = "numba"'
+    if couplings == "tf32" and _on_torch(device, backend) is False:
+        yield (
+            'system.couplings = "tf32": allowed: "float32", "float64" on compiled kernels (TF32 is a GPU\'s: '
+            'dynamics.device = "cuda")'
+        )
+
+
+class PSpin(
+    Model,
+    ChecksSettings,
+    HasConstraint,
+    HasKernel,
+    CarriesArrays,
+    HasHessian,
+    HasObservables,
+    DescribesVariables,
+    RunsOnDevice,
+):
     """Spherical p-spin model, p = 2, 3, 4, finite N.
 
     Replicas of one sample share its couplings. A random start (T_i = ∞) is drawn for each replica; an
@@ -70,10 +125,13 @@ class PSpin(Model, ChecksSettings, HasConstraint, HasKernel, HasHessian, HasObse
 
         p: Literal[2, 3, 4] = key("number of spins in each interaction", example=3)
         n: int = key("number of spins N", example=128, ge=4, le=1_000_000)
-        couplings: Literal["float32", "float64"] = key(
-            "precision of couplings and forces; configurations and results are float64 either way",
+        couplings: Literal["float32", "float64", "tf32"] = key(
+            "precision of couplings and forces; configurations and results are float64 either way; tf32: "
+            "float32 numbers that a GPU multiplies with TF32, faster and with relative errors of 10⁻³",
             default="float32",
         )
+
+    Dynamics = PSpinDynamics
 
     #: A planted start is part of the couplings.
     disorder_keys = ("initial_temperature",)
@@ -81,13 +139,37 @@ class PSpin(Model, ChecksSettings, HasConstraint, HasKernel, HasHessian, HasObse
     def __init__(self, parameters: Any, dynamics: LangevinDynamics, ensemble: Ensemble) -> None:
         self.p: int = parameters.p
         self.n: int = parameters.n
-        self.dtype = np.dtype(parameters.couplings)
+        self.dtype, self._precision = _numpy_type(parameters.couplings), parameters.couplings
         self.temperature = dynamics.temperature
         self.initial_temperature = dynamics.initial_temperature
         self.beta = 1 / dynamics.initial_temperature  # 0 for T_i = ∞; T_i = 0 does not pass `check`
         self.ensemble = ensemble
         self.samples, self._position = np.unique(ensemble.sample, return_inverse=True)
         self._known: tuple[Array, Array] | None = None
+        self._of_hessian: tuple[int, Couplings] | None = None
+        self._keys: tuple[Noise, Any] | None = None
+        # The keys of any Langevin dynamics do: they say nothing of a device.
+        device, backend = getattr(dynamics, "device", "cpu"), getattr(dynamics, "backend", "auto")
+        #: Where torch computes the forces; None: compiled kernels do.
+        self._device = self._placed(device, backend)
+
+    def _placed(self, device: str, backend: str) -> torch.device | None:
+        self.device_name = processor.device()
+        if _on_torch(device, backend) is False:
+            return None
+        from langevin.systems.networks import devices
+
+        placed = devices.prepare(device, deterministic=False)
+        if placed.type == "cpu" and backend == "auto":
+            faults = [
+                *_device_faults(self._precision, "cpu", "numba"),
+                *_memory_faults(self.p, self.n, self._precision, len(self.samples)),
+            ]
+            if faults:
+                raise UserError(f'{faults[0]} (dynamics.device = "auto": there is no GPU)')
+            return None
+        self.device_name = devices.name_of(placed)
+        return placed
 
     @classmethod
     def check(cls, settings: Settings) -> Iterable[str]:
@@ -106,11 +188,16 @@ class PSpin(Model, ChecksSettings, HasConstraint, HasKernel, HasHessian, HasObse
                 f"dynamics.dt = {dynamics.dt:g}: must be below {limit:.4f} for p = {p}, T = "
                 f"{dynamics.temperature:g} (stability, and a kick √(2 T dt) that is small; unit: time)"
             )
-        n, replicas = settings.system.n, settings.ensemble.replicas
-        faults = list(_memory_faults(p, n, settings.system.couplings, settings.ensemble.samples))
+        system, n, replicas = settings.system, settings.system.n, settings.ensemble.replicas
+        yield from _device_faults(system.couplings, dynamics.device, dynamics.backend)
         # Configurations before and after a step, and forces.
         said = f"system.n = {n}, ensemble.replicas = {replicas}"
-        yield from faults or room_faults(3 * 8 * n * replicas, said)
+        room = room_faults(3 * 8 * n * replicas, said)
+        samples = settings.ensemble.samples
+        if dynamics.device != "cpu":
+            # Couplings live where only who builds the system looks; those of one sample here, for spectra.
+            samples = 0 if settings.record.hessian == Grid() else 1
+        yield from list(_memory_faults(p, n, system.couplings, samples)) or room
 
     def _start(self, role_index: int) -> Array:
         """Return the start of a replica (T_i = ∞), or of a sample (planted), by label."""
@@ -120,26 +207,33 @@ class PSpin(Model, ChecksSettings, HasConstraint, HasKernel, HasHessian, HasObse
             self.p, self.n, self.beta, self.ensemble.quenched("plant", role_index)
         )
 
-    @cached_property
-    def couplings(self) -> list[Couplings]:
-        """The quenched couplings, one for each sample of the ensemble."""
+    def _disorder(self, sample: int) -> Disorder:
+        """Return how the couplings of a sample are drawn."""
+        from .couplings import Disorder
+
+        planted = None if self.beta == 0 else self._start(sample)
+        return Disorder(self.p, self.n, self.ensemble.quenched("disorder", sample), planted, self.beta)
+
+    def _drawn(self, sample: int) -> Couplings:
+        """Return the couplings of a sample, in memory of the processor."""
         from .couplings import Couplings
 
-        return [
-            Couplings.draw(
-                self.p,
-                self.n,
-                self.ensemble.quenched("disorder", s),
-                dtype=self.dtype,
-                planted=None if self.beta == 0 else self._start(s),
-                beta=self.beta,
-            )
-            for s in self.samples
-        ]
+        how = self._disorder(sample)
+        return Couplings.draw(self.p, self.n, how.rng, dtype=self.dtype, planted=how.planted, beta=how.beta)
 
     @cached_property
-    def field(self) -> ForceField:
-        """The compiled forces."""
+    def couplings(self) -> list[Couplings]:
+        """The quenched couplings, one for each sample of the ensemble, in memory of the processor."""
+        return [self._drawn(s) for s in self.samples]
+
+    @cached_property
+    def field(self) -> ForceField | TorchField:
+        """The forces: compiled ones, or those of torch."""
+        if self._device is not None:
+            from .torch_field import field
+
+            disorders = [self._disorder(s) for s in self.samples]
+            return field(disorders, self._position, self._device, self._precision)
         from .kernels import ForceField
 
         return ForceField(self.couplings, self._position, self.ensemble.threads)
@@ -174,15 +268,60 @@ class PSpin(Model, ChecksSettings, HasConstraint, HasKernel, HasHessian, HasObse
         noise: Noise,
         accumulated: Array | None = None,
         held: Held | None = None,
+        carried: dict[str, Array] | None = None,
     ) -> Array:
-        """Take many steps in compiled code; equal to the plain step to rounding."""
-        force = self.force(x)
-        self._known = self.field.steps(x, force, steps, dt, temperature, noise.streams(), accumulated, held)
+        """Take many steps in compiled code, or on a device; equal to the plain step to rounding.
+
+        On torch the normals are those of `philox.CountedNoise`.
+        """
+        if self._device is not None:
+            return self._steps_on_device(x, steps, dt, temperature, noise, accumulated, held, carried)
+        field: Any = self.field
+        known = field.steps(x, self.force(x), steps, dt, temperature, noise.streams(), accumulated, held)
+        self._known = known
         return self._known[0]
 
+    def _steps_on_device(
+        self,
+        x: Array,
+        steps: int,
+        dt: float,
+        temperature: float,
+        noise: Noise,
+        accumulated: Array | None,
+        held: Held | None,
+        carried: dict[str, Array] | None,
+    ) -> Array:
+        from . import philox
+
+        # A run that compiled kernels began, on another machine, has no number of a step.
+        first = int((carried or self.carried(x)).get("step", [0])[0])
+        if carried is not None:
+            carried["step"] = np.array([first + steps])
+        if self._keys is None or self._keys[0] is not noise:
+            self._keys = noise, philox.keys(noise)
+        field: Any = self.field
+        moved: Array = field.steps(x, first, steps, dt, temperature, self._keys[1], accumulated, held)
+        return moved
+
+    def carried(self, x: Array) -> dict[str, Array]:
+        """Return the number of the next step, from which noise on torch follows; on kernels nothing."""
+        return {} if self._device is None else {"step": np.zeros(1, np.int64)}
+
     def hessian(self, x: Array, position: int) -> TangentHessian:
-        """Return the Hessian on the sphere of one replica, with N − 1 rows."""
-        couplings = self.couplings[self._position[position]]
+        """Return the Hessian on the sphere of one replica, with N − 1 rows.
+
+        It is computed on the processor, wherever forces are: couplings of one sample are then drawn there.
+        """
+        place = int(self._position[position])
+        if self._device is None:
+            couplings = self.couplings[place]
+        elif self._of_hessian is not None and self._of_hessian[0] == place:
+            couplings = self._of_hessian[1]
+        else:
+            self._of_hessian = None
+            couplings = self._drawn(self.samples[place])
+            self._of_hessian = place, couplings
         return TangentHessian(couplings, x[position], self.ensemble.threads)
 
     def observables(self, x: Array) -> dict[str, Array]:

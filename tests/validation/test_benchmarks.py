@@ -24,6 +24,7 @@ RATIOS = {
     "kob_andersen": r"; over lammps: +(\S+) ",
     "networks": r"%  +(\S+) \(",
     "pspin_force": r"^packed f32 .* (\S+) +\S+$",
+    "pspin_gpu": r", dense over packed: (\S+)$",
     "tiny_nets": r" over \S.*: (\S+)",
 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -27,12 +29,12 @@ SIZES = [
 ]  # fmt: skip
 
 
-def measured(temperature: float, n: int, dt: float, samples: int) -> dict[str, np.ndarray]:
+def measured(temperature: float, n: int, dt: float, samples: int, **dynamics: Any) -> dict[str, np.ndarray]:
     """Mean and standard error of E(t) and C(t, 0) at `TIMES`: shape (2, 3) each."""
     ds = langevin.run(
         {
             "system": {"name": "pspin", "p": 3, "n": n},
-            "dynamics": {"temperature": temperature, "dt": dt, "t_max": 10.0},
+            "dynamics": {"temperature": temperature, "dt": dt, "t_max": 10.0, **dynamics},
             "ensemble": {"replicas": 16 * samples, "samples": samples, "seed": 1},
             "record": {"times": TIMES, "waiting_times": [0.0], "lags": TIMES, "configurations": "never"},
         }
@@ -47,8 +49,8 @@ def measured(temperature: float, n: int, dt: float, samples: int) -> dict[str, n
     }
 
 
-def limit(values: np.ndarray, errors: np.ndarray) -> tuple[float, float, float]:
-    """Weighted fit of y = y_∞ + a/N + b/N² + c dt + d dt² to the runs of `SIZES`.
+def limit(values: np.ndarray, errors: np.ndarray, sizes: Any = SIZES) -> tuple[float, float, float]:
+    """Weighted fit of y = y_∞ + a/N + b/N² + c dt + d dt² to runs of `sizes`, (N, dt, …).
 
     Both expansions stop at second order: the third would be (8/48)³ of the 1/N term's scale and 0.04³.
 
@@ -57,7 +59,7 @@ def limit(values: np.ndarray, errors: np.ndarray) -> tuple[float, float, float]:
     (float, float, float)
         y_∞, its standard error, χ² per degree of freedom.
     """
-    n, dt = (np.array([size[k] for size in SIZES], dtype=float) for k in (0, 1))
+    n, dt = (np.array([size[k] for size in sizes], dtype=float) for k in (0, 1))
     terms = np.stack([np.ones_like(n), 1 / n, 1 / n**2, dt, dt**2], axis=1)
     fit = least_squares(terms, values, errors)
     return float(fit.coefficients[0]), float(fit.errors[0]), float(fit.chi2) / fit.degrees
