@@ -28,19 +28,17 @@ Such errors have no preferred direction; docs/networks.md says what they come to
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-Precision = Literal["single", "double", "tf32", "bf16"]
+from langevin.systems import switches
 
-#: How torch calls products of 24 bits, and of 11.
-PLAIN, ROUNDED = "ieee", "tf32"
+Precision = Literal["single", "double", "tf32", "bf16"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ class Arithmetic:
         Compile loss, gradient and update by `torch.compile`.
     """
 
-    device: torch.device = torch.device("cpu")
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     precision: Precision = "single"
     deterministic: bool = False
     compiled: bool = False
@@ -95,72 +93,5 @@ class Arithmetic:
         if self.device.type != "cuda":
             yield
             return
-        with _switches.set((ROUNDED if self.precision in ("tf32", "bf16") else PLAIN, self.deterministic)):
+        with switches.chosen(self.precision in ("tf32", "bf16"), self.deterministic):
             yield
-
-
-class _Switches:
-    """What torch has once for a process: how products are rounded, whether the same bits come again."""
-
-    def __init__(self) -> None:
-        self._free = threading.Condition()
-        self._inside: list[int] = []
-        self._now: tuple[str, bool] | None = None
-        self._before: Any = None
-
-    @contextmanager
-    def set(self, wanted: tuple[str, bool]) -> Iterator[None]:
-        """Have them so in the block."""
-        with self._free:
-            if self._now != wanted and threading.get_ident() in self._inside:
-                raise RuntimeError(f"a block of {self._now} cannot hold one of {wanted}")
-            self._free.wait_for(lambda: self._now in (None, wanted))
-            if self._now is None:
-                self._now, self._before = wanted, _read()
-                _write(*wanted)
-            self._inside.append(threading.get_ident())
-        try:
-            yield
-        finally:
-            with self._free:
-                self._inside.remove(threading.get_ident())
-                if not self._inside:
-                    _restore(self._before)
-                    self._now = None
-                    self._free.notify_all()
-
-
-_switches = _Switches()
-
-
-def _read() -> tuple[list[str], bool, bool, bool]:
-    return (
-        [place.fp32_precision for place in _places()],
-        torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(),
-        torch.backends.cudnn.benchmark,
-    )
-
-
-def _write(products: str, deterministic: bool) -> None:
-    for place in _places():
-        place.fp32_precision = products
-    if deterministic:
-        torch.use_deterministic_algorithms(True)
-    # The same shapes come again and again: cuDNN tries once which algorithm is the fastest. Which one that is
-    # may differ from process to process, and with it the last bits.
-    torch.backends.cudnn.benchmark = not deterministic
-
-
-def _restore(before: tuple[list[str], bool, bool, bool]) -> None:
-    products, deterministic, only_warns, timed = before
-    for place, value in zip(_places(), products, strict=True):
-        place.fp32_precision = value
-    torch.use_deterministic_algorithms(deterministic, warn_only=only_warns)
-    torch.backends.cudnn.benchmark = timed
-
-
-def _places() -> list[Any]:
-    """Return where torch keeps how products of matrices, convolutions and recurrent layers are rounded."""
-    cudnn: Any = torch.backends.cudnn
-    return [torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn]

@@ -12,30 +12,15 @@ twice. Sums run in an order that depends on shapes alone: the same bits again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from langevin.systems import switches
+
 from .tiles import Tile, Tiling
-
-
-@contextmanager
-def products(tf32: bool) -> Iterator[None]:
-    """Let matrix products in single precision be made with TF32 on a card, or not; as before afterwards."""
-    matmul = torch.backends.cuda.matmul
-    # The older of the two names is refused where somebody has used the newer one.
-    name, values = ("fp32_precision", ("ieee", "tf32"))
-    if not hasattr(matmul, name):
-        name, values = "allow_tf32", (False, True)  # type: ignore[assignment]
-    before = getattr(matmul, name)
-    setattr(matmul, name, values[tf32])
-    try:
-        yield
-    finally:
-        setattr(matmul, name, before)
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:
@@ -75,7 +60,8 @@ class TorchForce:
     def __call__(self, x: Tensor) -> Tensor:
         """Return −∂H/∂σ, float64, of spins in float64; both of shape (samples, N, lanes)."""
         s = self.padded(x)
-        with products(self.tf32):
+        on_card = s.device.type == "cuda"
+        with switches.chosen(self.tf32) if on_card else nullcontext():
             f, g = self.sums(s, self.weights(s))
         return self.finished(x, f, g)
 
