@@ -23,11 +23,11 @@ from langevin.core.noise import Noise
 from langevin.errors import ConfigError, LangevinError, UserError
 from langevin.machine import processor
 from langevin.running.session import Session
-from langevin.systems.pspin import PSpin, philox, theory, tiles, torch_field, torch_force, triton_force
+from langevin.systems.pspin import PSpin, philox, theory, tiles, torch_field, triton_force
 from langevin.systems.pspin.model import PSpinDynamics
 
 INF = float("inf")
-on_a_card = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+on_a_card = pytest.mark.gpu
 #: What torch computes on: each test that has it is run on a GPU, too, where there is one.
 DEVICES = ["cpu", pytest.param("cuda", marks=on_a_card)]
 EPSILON = {"float32": 2.0**-24, "float64": 2.0**-53}

@@ -29,7 +29,7 @@ LARGE = [
 ]  # fmt: skip
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.gpu
 def test_large_systems_on_a_gpu_tend_to_the_cugliandolo_kurchan_solution() -> None:
     """Five z-tests at 4 σ and five χ² tests at p = 10⁻⁵; N = 1024 alone is near the limit, too."""
     runs = [measured(0.5, *size, device="cuda") for size in LARGE]
