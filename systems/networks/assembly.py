@@ -74,6 +74,10 @@ class Assembly(ABC):
             )
             work, name = self.work * self.batches.size, type(self).__name__
             self.compiled = kit.perceptron.chosen(self.modules[0], self.problem, dynamics, work, name)
+            sets = [len(rows) for rows in data.rows.values()]
+            self.on_card = kit.tiny_gpu.chosen(
+                self.modules[0], self.problem, self.batches, dynamics, sets, ensemble.size
+            )
             self._choose(data)
             if self.foreign:
                 kit.contract.tried(self)
@@ -110,8 +114,11 @@ class Assembly(ABC):
         return np.stack([self.batches.start(int(k), stream) for k, stream in pairs])
 
     @cached_property
-    def units(self) -> kit.ReplicaSteppers | kit.TinyReplicas:
+    def units(self) -> kit.ReplicaSteppers | kit.TinyReplicas | kit.TinyOnCard:
         """What takes the steps, and measures."""
+        if self.on_card is not None:
+            shared = self.problem, self.batches, self._rows, self.ensemble
+            return kit.TinyOnCard(self.modules[0], *shared, self.on_card, self.make_units)
         if self.compiled is not None and self._tiny:
             return kit.TinyReplicas(self.problem, self.batches, self._rows, self.ensemble, self.compiled)
         return self.make_units()
@@ -124,7 +131,9 @@ class Assembly(ABC):
     @cached_property
     def probing(self) -> kit.ReplicaSteppers:
         """What measures layer by layer: by torch, whatever takes the steps."""
-        return self.make_units() if self._tiny else cast("kit.ReplicaSteppers", self.units)
+        if self._tiny or self.on_card is not None:
+            return self.make_units()
+        return cast("kit.ReplicaSteppers", self.units)
 
     def make_units(self, bends: kit.Bends | None = None) -> kit.ReplicaSteppers:
         """Return what steps this network's replicas; with `bends`, the bends of curves."""

@@ -25,9 +25,10 @@ from .nets.companions import Companions, differing, stacked
 from .nets.layout import Layout, beside, converted, copies, seeded, transposed, undrawn
 from .nets.losses import Loss, find_loss
 from .nets.traits import by_layers
-from .replicas import tiny
+from .replicas import tiny, tiny_gpu
 from .replicas.steppers import ReplicaSteppers
 from .replicas.tiny import TinyReplicas
+from .replicas.tiny_gpu import TinyOnCard
 from .response import measured_response
 from .trials import contract, loss_trial
 from .trials.fit import fitting

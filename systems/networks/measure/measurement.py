@@ -209,8 +209,8 @@ def noise_of_parts(value: float, parts: NDArray[np.float64], left_out: float) ->
 
 
 def parts_of(index: Tensor) -> tuple[Tensor, ...]:
-    """Return the parts of a subset from whose scatter the error of D follows."""
-    return index.tensor_split(max(1, min(PARTS, len(index) // 2)))
+    """Return the parts of a subset, shape (…, n), from whose scatter the error of D follows."""
+    return index.tensor_split(max(1, min(PARTS, index.shape[-1] // 2)), dim=-1)
 
 
 def per_sample(unit: Alone) -> Callable[[Tensor], list[Tensor]]:

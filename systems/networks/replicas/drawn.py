@@ -40,6 +40,9 @@ class Drawing(Protocol):
     def holding(self, step: int) -> Table:
         """Return a table that has this step."""
 
+    def last(self, step: int) -> int:
+        """Return where the table ends that has this step."""
+
 
 class _Blocks:
     """Tables of blocks, each from a stream of its own for every replica; the last one is kept."""
@@ -55,6 +58,10 @@ class _Blocks:
             self._kept = None
             self._kept = self._draw(step)
         return self._kept
+
+    def last(self, step: int) -> int:
+        """Return where the table ends that has this step."""
+        raise NotImplementedError
 
     def _draw(self, step: int) -> Table:
         raise NotImplementedError
@@ -78,12 +85,21 @@ class DrawnEpochs(_Blocks):
         self._numbers, self._bits, self._places = number_of(batches.examples)
         self._jumps = _words(jumps(batches.epochs, self._numbers), device)
 
+    def _place(self, step: int) -> tuple[int, int, int]:
+        """Return the block that has this step, the first epoch of its table, and how many epochs that has."""
+        block, within = divmod(step, self.batches.batches)
+        epoch = within // self._steps // self._epochs * self._epochs
+        return block, epoch, min(self._epochs, self.batches.epochs - epoch)
+
+    def last(self, step: int) -> int:
+        """Return where the table ends that has this step."""
+        block, epoch, epochs = self._place(step)
+        return block * self.batches.batches + (epoch + epochs) * self._steps
+
     def _draw(self, step: int) -> Table:
         from ..kernels.drawing_triton import shuffle
 
-        block, within = divmod(step, self.batches.batches)
-        epoch = within // self._steps // self._epochs * self._epochs
-        epochs = min(self._epochs, self.batches.epochs - epoch)
+        block, epoch, epochs = self._place(step)
         own = self._jumps[epoch : epoch + epochs]
         count, examples = self.ensemble.size * epochs, self.examples
         order = torch.arange(examples, dtype=torch.int32, device=self.device).repeat(count)
@@ -101,7 +117,7 @@ class DrawnEpochs(_Blocks):
             num_warps=1,
         )
         first = block * self.batches.batches + epoch * self._steps
-        return Table(order, first, first + epochs * self._steps, self._steps, examples, epochs * examples)
+        return Table(order, first, self.last(step), self._steps, examples, epochs * examples)
 
 
 class DrawnIndependent(_Blocks):
@@ -110,6 +126,10 @@ class DrawnIndependent(_Blocks):
     def __init__(self, batches: Independent, device: torch.device) -> None:
         super().__init__(batches.ensemble, device)
         self.batches = batches
+
+    def last(self, step: int) -> int:
+        """Return where the table ends that has this step."""
+        return (step // BLOCK + 1) * BLOCK
 
     def _draw(self, step: int) -> Table:
         from ..kernels.drawing_triton import choose
@@ -122,7 +142,7 @@ class DrawnIndependent(_Blocks):
             choose[(programs,)](
                 table, self._seeds(block), nets, count, examples, 2**32 % examples, LANES=LANES, num_warps=1
             )
-        return Table(table, block * BLOCK, (block + 1) * BLOCK, _NEVER, 0, count)
+        return Table(table, block * BLOCK, self.last(step), _NEVER, 0, count)
 
 
 class DrawnFull:
@@ -134,7 +154,11 @@ class DrawnFull:
 
     def holding(self, step: int) -> Table:
         """Return the one table."""
-        return self._table._replace(first=step, last=step + _NEVER)
+        return self._table._replace(first=step, last=self.last(step))
+
+    def last(self, step: int) -> int:
+        """Return a step that is far away."""
+        return step + _NEVER
 
 
 def drawing(batches: Batches, device: torch.device) -> Drawing:
