@@ -79,7 +79,9 @@ def seeds(seed: int, role: str, *index: NDArray[np.int64] | int) -> NDArray[np.u
         pool = [_mixed(own, mix(word)) for own in pool]
     out = _Hash(_INIT_B, _MULT_B)
     halves = [out(pool[k % _POOL]).astype(np.uint64) for k in range(8)]
-    return np.stack([low | high << np.uint64(32) for low, high in zip(halves[::2], halves[1::2], strict=True)], axis=1)
+    return np.stack(
+        [low | high << np.uint64(32) for low, high in zip(halves[::2], halves[1::2], strict=True)], axis=1
+    )
 
 
 def later(generation: int) -> tuple[int, ...]:

@@ -52,7 +52,10 @@ class Assembly(ABC):
         self._rows = data.rows
         with kit.explained():
             self._load(data)
-            self.modules = [self.built(k) for k in ensemble.replica]
+            self.modules = kit.Built(self.built, ensemble.replica.tolist())
+            if self.foreign or not self.loss.known:
+                # Code of users is tried on all of them, and may draw random numbers now alone.
+                list(self.modules)
             self.layout = kit.Layout(self.modules[0])
             inputs, labels = self.train.gather(torch.zeros(2, dtype=torch.int64, device=self.device))
             self.work, self.loss.classes = kit.fitting(self.modules[0], inputs, target)

@@ -21,7 +21,7 @@ from .measure.curvature import LossHessian, Twin
 from .measure.gauss_newton import GaussNewton
 from .measure.landscape import Landscape
 from .measure.layer_curvature import LayeredHessian
-from .nets.companions import Companions, differing, stacked
+from .nets.companions import Built, Companions, differing, stacked
 from .nets.layout import Layout, beside, converted, copies, seeded, transposed, undrawn
 from .nets.losses import Loss, find_loss
 from .nets.traits import by_layers

@@ -67,7 +67,16 @@ def _number(high, low):
 
 @triton.jit
 def shuffle(
-    order, seeds, jumps, count, epochs, examples, numbers, WIDTH: tl.constexpr, PLACES: tl.constexpr, LANES: tl.constexpr
+    order,
+    seeds,
+    jumps,
+    count,
+    epochs,
+    examples,
+    numbers,
+    WIDTH: tl.constexpr,
+    PLACES: tl.constexpr,
+    LANES: tl.constexpr,
 ):
     """Bring rows of 0 … P − 1 into random orders, an epoch in each lane: as `shuffling.orders`.
 

@@ -82,7 +82,9 @@ def _softmax(h, answer, inside, share, COUNT: tl.constexpr):
 
 
 @triton.jit
-def _back(w, deltas, rows, START: tl.constexpr, INPUTS: tl.constexpr, OUTPUTS: tl.constexpr, TANH: tl.constexpr):
+def _back(
+    w, deltas, rows, START: tl.constexpr, INPUTS: tl.constexpr, OUTPUTS: tl.constexpr, TANH: tl.constexpr
+):
     """Return δ of the layer whose activations are `rows`."""
     earlier = ()
     for i in tl.static_range(INPUTS):
@@ -121,7 +123,9 @@ def _gradient(w, x, answer, inside, share, SIZES: tl.constexpr, STARTS: tl.const
     deltas = _softmax(layers[DEPTH], answer, inside, share, SIZES[DEPTH])
     gradient = ()
     for back in tl.static_range(DEPTH):
-        gradient = _slopes(deltas, layers[DEPTH - 1 - back], SIZES[DEPTH - 1 - back], SIZES[DEPTH - back]) + gradient
+        gradient = (
+            _slopes(deltas, layers[DEPTH - 1 - back], SIZES[DEPTH - 1 - back], SIZES[DEPTH - back]) + gradient
+        )
         if back < DEPTH - 1:
             deltas = _back(
                 w,

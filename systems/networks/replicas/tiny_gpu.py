@@ -58,6 +58,10 @@ def interpreted() -> bool:
     return os.environ.get("TRITON_INTERPRET") == "1"
 
 
+def _has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None
+
+
 def chosen(
     module: nn.Module, problem: Problem, batches: Batches, keys: Descent, sets: Sequence[int], replicas: int
 ) -> Shape | None:
@@ -106,7 +110,7 @@ def _fault(
         f"dynamics.device = {keys.device!r}, which is no GPU here": not (
             examples.device.type == "cuda" or interpreted()
         ),
-        "PyTorch without Triton": importlib.util.find_spec("triton") is None,
+        "PyTorch without Triton": not _has_triton(),
         f'dynamics.precision = "{keys.precision}"': keys.precision != "single",
         f'dynamics.batches = "{keys.batches}"': not batches.fixed,
         f"B = {batches.size}": batches.size > BATCH,
@@ -243,7 +247,10 @@ class TinyOnCard:
             between += np.sum(gradient**2, axis=1) / part.shape[1]
         square, n = np.sum(total**2, axis=1), probed.n
         squares = np.array(
-            [unbiased(s, b, len(probed.parts), n, probed.left_out) for s, b in zip(square, between, strict=True)]
+            [
+                unbiased(s, b, len(probed.parts), n, probed.left_out)
+                for s, b in zip(square, between, strict=True)
+            ]
         )
         if not trained.same_as(probed):
             counted, _ = self._sums(state, train, trained, trained.index)
@@ -262,7 +269,9 @@ class TinyOnCard:
             total, squares = total + gradient, squares + counted[:, 2]
         n, dof = probed.n, self.problem.layout.dof
         value = (squares - np.sum(total**2, axis=1) / n) / (n - 1) / dof
-        scatter = np.array(values).std(axis=0, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else value * np.nan
+        scatter = (
+            np.array(values).std(axis=0, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else value * np.nan
+        )
         return np.stack([value, scatter / dof * np.sqrt(probed.left_out)])
 
     def _stacked(self, name: str, subsets: Mapping[int, Subset]) -> _Stacked:
