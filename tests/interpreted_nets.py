@@ -1,7 +1,7 @@
-"""Kernels of Triton, interpreted on a CPU, against the plain steps: run by `test_tiny_gpu` in a process of its own.
+"""Kernels of Triton, interpreted on a CPU, against the plain steps: `test_tiny_gpu` runs it in a process.
 
-The interpreter is chosen when Triton is imported, for a whole process: TRITON_INTERPRET=1 must be set. Results go to
-the file that is named, weights and measurements by case.
+The interpreter is chosen when Triton is imported, for a whole process: TRITON_INTERPRET=1 must be set.
+Results go to the file that is named, weights and measurements by case.
 """
 
 from __future__ import annotations

@@ -52,8 +52,8 @@ def _mixed(a: NDArray[np.uint32], b: NDArray[np.uint32]) -> NDArray[np.uint32]:
 def seeds(seed: int, role: str, *index: NDArray[np.int64] | int) -> NDArray[np.uint64]:
     """Return with what numbers the bit generators of many streams begin, shape (n, 4): for other machines.
 
-    Row k is what ``SeedSequence(seed, spawn_key=…).generate_state(4, uint64)`` is for the stream of `role` and the
-    labels k, all of them at once: ten thousand streams take as long as a hundred by themselves.
+    Row k is what ``SeedSequence(seed, spawn_key=…).generate_state(4, uint64)`` is for the stream of `role`
+    and the labels k, all of them at once: ten thousand streams take as long as a hundred by themselves.
 
     Parameters
     ----------

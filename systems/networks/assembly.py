@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import cached_property
@@ -52,7 +52,7 @@ class Assembly(ABC):
         self._rows = data.rows
         with kit.explained():
             self._load(data)
-            self.modules = kit.Built(self.built, ensemble.replica.tolist())
+            self.modules: Sequence[nn.Module] = kit.Built(self.built, ensemble.replica.tolist())
             if self.foreign or not self.loss.known:
                 # Code of users is tried on all of them, and may draw random numbers now alone.
                 list(self.modules)

@@ -1,8 +1,8 @@
 """Batches are drawn on a GPU: the very numbers of the CPU's streams.
 
-A stream is numpy's PCG64DXSM: a state s and an odd increment c of 128 bits, s ← a s + c at every number, which is
-made of the s before. n numbers on it is aⁿ s + (aⁿ − 1)/(a − 1) c: each lane begins where its epoch does. Numbers
-of 128 bits are pairs, upper and lower half.
+A stream is numpy's PCG64DXSM: a state s and an odd increment c of 128 bits, s ← a s + c at every number,
+which is made of the s before. n numbers on it is aⁿ s + (aⁿ − 1)/(a − 1) c: each lane begins where its epoch
+does. Numbers of 128 bits are pairs, upper and lower half.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def shuffle(
 
 @triton.jit
 def _accept(table, bits, at, count, examples, least, live):
-    """Write the example that 32 random bits choose to each lane's place, if they do; return the places after."""
+    """Write what 32 random bits choose, if they do, to each lane's place; return the places after."""
     scaled = bits * examples
     fits = live & (at < count) & ((scaled & 0xFFFFFFFF) >= least)
     tl.store(table + at, (scaled >> 32).to(tl.int32), mask=fits)

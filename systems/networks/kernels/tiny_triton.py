@@ -1,9 +1,9 @@
 """Gradient descent of tiny nets on a GPU: a program for each net, which takes many steps.
 
-A warp or a few hold the batch, an example in every lane (and more than one after the other where B is larger):
-each activation is a row of them, as in `tiny_kernels`. All weights are numbers in registers from the first
-step to the last; loops over units and weights are unrolled, for registers have no addresses. What a step reads
-from memory is its batch, what it does not write is anything: so its cost is its arithmetic.
+A warp or a few hold the batch, up to four examples in a lane: each activation is a row of them, as in
+`tiny_kernels`. All weights are numbers in registers from the first step to the last; loops over units and
+weights are unrolled, for registers have no addresses. A step reads its batch and writes nothing: its cost is
+its arithmetic.
 
 Nothing is random and no two programs share a sum: the same weights come out again, whatever nets are beside.
 """

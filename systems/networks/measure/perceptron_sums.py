@@ -1,8 +1,8 @@
-"""What is measured of many fully connected nets at once: sums over examples, by products of batches of matrices.
+"""What is measured of many fully connected nets at once: sums over examples, by products of many matrices.
 
-The gradient of an example's loss has, in a layer with inputs a and outputs' δ, the entries δ_j a_i and δ_j: its
-square is |δ|²(|a|² + 1), summed over layers, and the gradients of single examples need not be there. All is in
-double precision, so that differences of sums mean something.
+The gradient of an example's loss has, in a layer with inputs a and outputs' δ, the entries δ_j a_i and δ_j:
+its square is |δ|²(|a|² + 1), summed over layers, and the gradients of single examples need not be there. All
+is in double precision, so that differences of sums mean something.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def sums(
     squares, gradients = torch.zeros_like(losses[:, 0]), list[Tensor]()
     if descent:
         delta = outputs.softmax(-1)
-        delta.scatter_add_(-1, own, torch.full_like(own, -1, dtype=delta.dtype))
+        delta -= (torch.arange(sizes[-1], device=own.device) == own).double()
         for k in range(len(matrices) - 1, -1, -1):
             before = signals[k]
             slope = delta.transpose(1, 2) @ before
@@ -73,11 +73,11 @@ def sums(
 
 
 def _layers(weights: Tensor, sizes: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
-    """Return matrices, shape (R, outputs, inputs), and biases, shape (R, outputs), as they lie in the vectors."""
+    """Return matrices, shape (R, outputs, inputs), and biases, shape (R, outputs), where they lie."""
     layers, start = [], 0
     for inputs, outputs in pairwise(sizes):
         bias = start + inputs * outputs
-        matrix = weights[:, start:bias].unflatten(1, (outputs, inputs))
+        matrix = weights[:, start:bias].reshape(-1, outputs, inputs)
         layers.append((matrix, weights[:, bias : bias + outputs]))
         start = bias + outputs
     return layers

@@ -225,8 +225,8 @@ def seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
 
 def sow(seed: int) -> None:
     """Set the global generators of torch, numpy and Python to a seed."""
-    # As torch.manual_seed, but for what it keeps, with the stack of calls, for each kind of device that has not
-    # begun: that takes longer than to build a small network, and is never forgotten.
+    # Not torch.manual_seed: it keeps the seed, with the stack of calls, for each kind of device that has not
+    # begun. That takes as long as to build a small network, and is never forgotten.
     torch.default_generator.manual_seed(seed)
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.manual_seed_all(seed)

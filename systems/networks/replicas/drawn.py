@@ -1,4 +1,4 @@
-"""Batches drawn where the nets are, on a GPU: those that `data.batches` draws for the same seed, bit by bit."""
+"""Batches drawn where the nets are, on a GPU: exactly those that `data.batches` draws for the same seed."""
 
 from __future__ import annotations
 
@@ -68,8 +68,10 @@ class _Blocks:
 
     def _seeds(self, block: int) -> Tensor:
         """Return what the streams of a block begin with, shape (R, 4)."""
-        labels = self.ensemble.replica, block, *later(self.ensemble.generation)
-        return _words(seeds(self.ensemble.seed, "batch", *labels), self.device)
+        begun = seeds(
+            self.ensemble.seed, "batch", self.ensemble.replica, block, *later(self.ensemble.generation)
+        )
+        return _words(begun, self.device)
 
 
 class DrawnEpochs(_Blocks):

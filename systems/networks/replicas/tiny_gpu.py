@@ -95,9 +95,10 @@ def chosen(
     if not wanted:
         return None
     raise UserError(
-        f'dynamics.backend = "triton": allowed: "auto", "torch" with {fault}; its kernel knows, on a GPU, fully '
-        f"connected nets with ReLU or tanh of up to {WEIGHTS} weights, cross-entropy, SGD with momentum or without, "
-        f'dynamics.batches = "epochs", "iid", "full" with B ≤ {BATCH}, dynamics.precision = "single"'
+        f'dynamics.backend = "triton": allowed: "auto", "torch" with {fault}; its kernel knows, on a GPU, '
+        f"fully connected nets with ReLU or tanh of up to {WEIGHTS} weights, cross-entropy, SGD with "
+        f'momentum or without, dynamics.batches = "epochs", "iid", "full" with B ≤ {BATCH}, '
+        'dynamics.precision = "single"'
     )
 
 
@@ -165,6 +166,7 @@ class TinyOnCard:
         self._sizes, self._tanh = shape.sizes, shape.activation == "tanh"
         self._probed: dict[str, _Stacked] = {}
         self._tried = False
+        #: What takes the steps if the kernel is of no use.
         self.steppers: ReplicaSteppers | None = None
 
     @cached_property
@@ -186,7 +188,8 @@ class TinyOnCard:
             self._try(state, first, last)
         if self.steppers is not None:
             return self.steppers.advance(state, first, last, streams, field)
-        velocity, before = velocity_of(state.slots, state.weights), None
+        velocity = velocity_of(state.slots, state.weights)
+        before: tuple[Tensor, int] | None = None
         for start, stop in self._kernel.calls(first, last):
             astray = self._kernel.descend(state.weights, velocity, field, start, stop)
             # While this call computes, the host looks at the one before.
@@ -253,8 +256,8 @@ class TinyOnCard:
             ]
         )
         if not trained.same_as(probed):
-            counted, _ = self._sums(state, train, trained, trained.index)
-        held_out, _ = self._sums(state, test, tested, tested.index)
+            counted, _ = self._sums(state, train, trained, trained.places)
+        held_out, _ = self._sums(state, test, tested, tested.places)
         gradient_norm = np.sqrt(square) / n
         return np.stack([*trained.means(counted), *tested.means(held_out), gradient_norm, squares])
 
@@ -283,7 +286,7 @@ class TinyOnCard:
     def _sums(
         self, state: NetworkState, examples: OnDevice, subset: _Stacked, index: Tensor, descent: bool = False
     ) -> tuple[Array, Array]:
-        """Return what `perceptron_sums` counts, shape (R, 4), and the gradients' sums, on a part of a subset."""
+        """Return what `perceptron_sums` counts, shape (R, 4), and gradients' sums, on a part of a subset."""
         room = sum(self._sizes) * index.shape[1]
         pieces = torch.split(torch.arange(len(state.weights), device=self.device), max(1, NUMBERS // room))
         counted, gradients = [], []
@@ -348,7 +351,7 @@ class _Kernel:
     def descend(
         self, weights: Tensor, velocity: Tensor, field: Tensor | None, first: int, last: int
     ) -> Tensor:
-        """Take the steps first … last − 1, of one of the `calls`, in place; return where each net went astray."""
+        """Take the steps of one of the `calls`, in place; return at which of them each net went astray."""
         table = self._drawing.holding(first)
         rates = self.problem.rule.schedule.between(first, last)
         astray = torch.empty(len(weights), dtype=torch.int32, device=self.device)
@@ -390,7 +393,7 @@ def _first(astray: Tensor, start: int) -> tuple[int, int] | None:
 class _Stacked(NamedTuple):
     """Subsets of all replicas, of one size; those that replicas share are there once."""
 
-    index: Tensor
+    places: Tensor
     which: Tensor
     population: int
 
@@ -398,14 +401,14 @@ class _Stacked(NamedTuple):
     def of(cls, subsets: Sequence[Subset]) -> _Stacked:
         places: dict[int, int] = {}
         which = [places.setdefault(id(s), len(places)) for s in subsets]
-        unique = {place: s for place, s in zip(which, subsets, strict=True)}
-        index = torch.stack([unique[place].index for place in range(len(places))])
-        return cls(index, torch.tensor(which, device=index.device), subsets[0].population)
+        unique = dict(zip(which, subsets, strict=True))
+        together = torch.stack([unique[place].index for place in range(len(places))])
+        return cls(together, torch.tensor(which, device=together.device), subsets[0].population)
 
     @property
     def n(self) -> int:
         """Examples of each."""
-        return self.index.shape[1]
+        return self.places.shape[1]
 
     @property
     def left_out(self) -> float:
@@ -415,16 +418,16 @@ class _Stacked(NamedTuple):
     @property
     def scattered(self) -> tuple[Tensor, ...]:
         """Parts from whose scatter errors follow."""
-        return parts_of(self.index)
+        return parts_of(self.places)
 
     @property
     def parts(self) -> tuple[Tensor, ...]:
         """Parts from whose differences the variance of a gradient follows, where it is wanted."""
-        return (self.index,) if self.n >= self.population else self.scattered
+        return (self.places,) if self.n >= self.population else self.scattered
 
     def same_as(self, other: _Stacked) -> bool:
         """Return whether these are the same examples."""
-        return self.index.shape == other.index.shape and torch.equal(self.index, other.index)
+        return self.places.shape == other.places.shape and torch.equal(self.places, other.places)
 
     def means(self, counted: Array) -> tuple[Array, ...]:
         """Return losses and accuracies, and their errors, shape (R,) each."""
