@@ -37,8 +37,8 @@ from .steppers import ReplicaSteppers
 
 #: Replicas from which on they are many.
 MANY = 256
-#: Weights of a net that fit in the registers of a warp, or nearly; examples of a batch.
-WEIGHTS, BATCH = 256, 1024
+#: Numbers of a net, weights and velocities, that fit in registers, or nearly; examples of a batch.
+HELD, BATCH = 200, 1024
 #: Examples of a batch that share a thread.
 EACH = 4
 #: Steps of one call of the kernel, at most.
@@ -96,8 +96,8 @@ def chosen(
         return None
     raise UserError(
         f'dynamics.backend = "triton": allowed: "auto", "torch" with {fault}; its kernel knows, on a GPU, '
-        f"fully connected nets with ReLU or tanh of up to {WEIGHTS} weights, cross-entropy, SGD with "
-        f'momentum or without, dynamics.batches = "epochs", "iid", "full" with B ≤ {BATCH}, '
+        f"fully connected nets with ReLU or tanh of up to {HELD} weights, or {HELD // 2} with momentum, "
+        f'cross-entropy, SGD, dynamics.batches = "epochs", "iid", "full" with B ≤ {BATCH}, '
         'dynamics.precision = "single"'
     )
 
@@ -106,7 +106,7 @@ def _fault(
     shape: Shape | None, problem: Problem, batches: Batches, keys: Descent, sets: Sequence[int]
 ) -> str | None:
     """Return what the kernel does not know, if there is something."""
-    examples, rule = problem.examples, problem.rule
+    examples, rule, dof = problem.examples, problem.rule, problem.layout.dof
     faults = {
         f"dynamics.device = {keys.device!r}, which is no GPU here": not (
             examples.device.type == "cuda" or interpreted()
@@ -122,7 +122,7 @@ def _fault(
         "examples that do not fit on the GPU": examples.on_host,
         "samples that differ in size": len(set(sets)) > 1,
         "this network or loss": shape is None or shape.loss != "cross_entropy" or not problem.traits.compiles,
-        f"{problem.layout.dof} weights": problem.layout.dof > WEIGHTS,
+        f"{dof} weights": dof * (1 + bool(rule.optimiser.slots)) > HELD,
     }
     return next((fault for fault, holds in faults.items() if holds), None)
 
