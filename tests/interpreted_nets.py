@@ -23,6 +23,7 @@ from langevin.systems.networks.replicas.drawn import drawing
 from langevin.systems.networks.replicas.tiny_gpu import TinyOnCard
 
 LJAT = {"name": "ljat", "points": 400, "train": 70, "test": 50}
+IMAGES = {"name": "synthetic", "train": 64, "test": 32}
 #: Net, and [dynamics] and [record] besides.
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "tanh": ({"widths": [3, 2, 3]}, {"batch_size": 37}, {"energy_examples": 40, "gradient_examples": 30}),
@@ -30,6 +31,8 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "logistic": ({"widths": []}, {"batches": "iid", "weight_decay": 1e-3}, {}),
     "full": ({"widths": [2]}, {"batches": "full", "schedule": "cosine", "momentum": 0.5}, {}),
     "chain": ({"widths": [1, 1, 1]}, {"batch_size": 1}, {}),
+    "images": ({"widths": [5, 3]}, {"batch_size": 20, "momentum": 0.9, "weight_decay": 0.1}, {}),
+    "logistic images": ({"widths": []}, {"batch_size": 20}, {}),
 }
 STEPS = (2, 5)
 
@@ -38,7 +41,8 @@ def network_of(case: str, backend: str, **dynamics: Any) -> tuple[Any, Any]:
     """Return a network of two replicas, each in a sample of its own, and its noise."""
     system, own, record = CASES[case]
     keys = {"learning_rate": 0.1, "batch_size": 16, "t_max": 20.0, **own, **dynamics, "backend": backend}
-    return built(settings({"name": "mlp", **system}, LJAT, 2, 2, record=record, **keys))
+    data = IMAGES if "images" in case else LJAT
+    return built(settings({"name": "mlp", **system}, data, 2, 2, record=record, **keys))
 
 
 def course(case: str, backend: str) -> dict[str, Any]:
@@ -53,11 +57,11 @@ def course(case: str, backend: str) -> dict[str, Any]:
     return {"by kernel": own, "weights": state.weights.numpy(), **slots, **measured}
 
 
-def pushed() -> list[Any]:
+def pushed(case: str) -> list[Any]:
     """Return the weights after steps in a field, by the kernel and by the plain steps."""
     ends = []
     for backend in ("triton", "torch"):
-        network, noise = network_of("full", backend)
+        network, noise = network_of(case, backend)
         state = network.initial_state(noise).copy()
         field = torch.linspace(-1, 1, state.weights.numel()).reshape(state.weights.shape)
         network.units.advance(state, 0, 4, network.streams(noise), field)
@@ -109,7 +113,12 @@ def main() -> None:
     sources.BLOCK = drawn.BLOCK = 32
     sources.PLACES, drawn.TABLE = 256, 300
     both = {case: [course(case, backend) for backend in ("triton", "torch")] for case in CASES}
-    found = {"both": both, "pushed": pushed(), "diverged": diverged(), "tables": tables(torch.device("cpu"))}
+    found = {
+        "both": both,
+        "pushed": [pushed(case) for case in ("full", "images")],
+        "diverged": diverged(),
+        "tables": tables(torch.device("cpu")),
+    }
     Path(sys.argv[1]).write_bytes(pickle.dumps(found))
 
 

@@ -41,6 +41,9 @@ MANY = 256
 HELD, BATCH = 200, 1024
 #: Examples of a batch that share a thread.
 EACH = 4
+#: Inputs from which on the first layer's matrix stays in memory; how many units it may have then; inputs that
+#: its products take at once.
+WIDE, UNITS, CHUNK = 33, 32, 32
 #: Steps of one call of the kernel, at most.
 STEPS = 2**12
 #: Numbers in the activations of one piece of a measurement.
@@ -96,7 +99,8 @@ def chosen(
         return None
     raise UserError(
         f'dynamics.backend = "triton": allowed: "auto", "torch" with {fault}; its kernel knows, on a GPU, '
-        f"fully connected nets with ReLU or tanh of up to {HELD} weights, or {HELD // 2} with momentum, "
+        f"fully connected nets with ReLU or tanh of up to {HELD} weights, or {HELD // 2} with momentum (not "
+        f"counted between {WIDE} inputs or more and up to {UNITS} units), "
         f'cross-entropy, SGD, dynamics.batches = "epochs", "iid", "full" with B ≤ {BATCH}, '
         'dynamics.precision = "single"'
     )
@@ -122,9 +126,17 @@ def _fault(
         "examples that do not fit on the GPU": examples.on_host,
         "samples that differ in size": len(set(sets)) > 1,
         "this network or loss": shape is None or shape.loss != "cross_entropy" or not problem.traits.compiles,
-        f"{dof} weights": dof * (1 + bool(rule.optimiser.slots)) > HELD,
+        f"{dof} weights": shape is not None and _held(shape) * (1 + bool(rule.optimiser.slots)) > HELD,
+        "so wide a first layer": shape is not None and shape.sizes[0] >= WIDE and shape.sizes[1] > UNITS,
     }
     return next((fault for fault, holds in faults.items() if holds), None)
+
+
+def _held(shape: Shape) -> int:
+    """Return how many weights of a net the kernel keeps in registers."""
+    inputs, first = shape.sizes[:2]
+    head = inputs * first if inputs >= WIDE else 0
+    return sum((a + 1) * b for a, b in pairwise(shape.sizes)) - head
 
 
 class TinyOnCard:
@@ -312,9 +324,11 @@ class _Kernel:
     """The kernel, what it reads, and how it is started."""
 
     def __init__(self, nets: TinyOnCard) -> None:
-        from ..kernels.tiny_triton import descend
+        from ..kernels.tiny_triton import descend, descend_wide
 
-        self._descend = descend
+        sizes = nets.shape.sizes
+        wide = sizes[0] >= WIDE
+        self._descend = descend_wide if wide else descend
         self.problem, self.batches, examples = nets.problem, nets.batches, nets.problem.examples
         self.device, ensemble = nets.device, nets.ensemble
         self._drawing = drawing(self.batches, self.device)
@@ -326,16 +340,22 @@ class _Kernel:
         self._labels = examples.labels.to(torch.int32)
         # A copy: what is scaled may be scaled in place.
         self._inputs = examples.scaled(examples.inputs.clone()).reshape(len(examples), -1)
-        lengths = [(before + 1) * after for before, after in pairwise(nets.shape.sizes)]
+        starts = tuple(accumulate(((a + 1) * b for a, b in pairwise(sizes)), initial=0))
         lanes = max(32, 1 << (self.batches.size - 1).bit_length())
         self._constants = {
-            "SIZES": nets.shape.sizes,
-            "STARTS": tuple(accumulate(lengths, initial=0)),
+            "SIZES": sizes,
+            "STARTS": starts,
             "B": self.batches.size,
             "LANES": lanes,
             "TANH": nets.shape.activation == "tanh",
-            "num_warps": max(1, lanes // (32 * EACH)),
+            "num_warps": max(4, lanes // 32) if wide else max(1, lanes // (32 * EACH)),
         }
+        if wide:
+            self._constants |= {
+                "BEHIND": tuple(s - sizes[0] * sizes[1] for s in starts),
+                "UNITS": max(16, 1 << (sizes[1] - 1).bit_length()),
+                "CHUNK": CHUNK,
+            }
         momentum = self.problem.rule.optimiser.kernel_momentum or 0.0
         self._rule = momentum, self.problem.rule.weight_decay, 1 / self.problem.batch_size
 
