@@ -42,7 +42,7 @@ def interpreted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_steps_are_those_of_torch(case: str, interpreted: dict[str, Any]) -> None:
     ours, plain = interpreted["both"][case]
     assert ours["by kernel"]
-    # Nine steps in single precision: some ten roundings of 6e-8, of numbers up to 1.
+    # Three steps in single precision: some ten roundings of 6e-8, of numbers up to 1.
     for name in ours.keys() & {"weights", "velocity"}:
         np.testing.assert_allclose(ours[name], plain[name], rtol=1e-6, atol=1e-6, err_msg=name)
     assert ("velocity" in ours) == ("momentum" in interpreted_nets.CASES[case][1])
