@@ -24,15 +24,22 @@ HERE = Path(__file__).resolve().parent
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 
 
+def script(name: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a script of the tests: how Triton is used is chosen once for a process."""
+    pytest.importorskip("triton")
+    command = [sys.executable, str(HERE / name), *arguments]
+    done = subprocess.run(
+        command, env={**os.environ, **environment}, cwd=HERE, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
 @pytest.fixture(scope="module")
 def interpreted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the interpreter and the plain steps find."""
-    pytest.importorskip("triton")
     file = tmp_path_factory.mktemp("interpreted") / "found"
-    environment = {**os.environ, "TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, str(HERE / "interpreted_nets.py"), str(file)]
-    done = subprocess.run(command, env=environment, cwd=HERE, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    done = script("interpreted_nets.py", str(file), TRITON_INTERPRET="1", CUDA_VISIBLE_DEVICES="")
     assert "PyTorch takes the steps" not in done.stderr
     found: dict[str, Any] = pickle.loads(file.read_bytes())
     return found
@@ -71,6 +78,12 @@ def test_batches_are_those_of_a_cpu(interpreted: dict[str, Any]) -> None:
         for ours, known in pairs:
             np.testing.assert_array_equal(ours, known, err_msg=name)
             assert ours.size
+
+
+def test_kernels_compile_for_a_gpu_that_is_not_here(tmp_path: Path) -> None:
+    # Once each: what differs from call to call is not compiled in.
+    said = script("compiled_nets.py", TRITON_CACHE_DIR=str(tmp_path)).stdout.splitlines()
+    assert said == ["descend 1", "descend_wide 1", "shuffle 1", "choose 1"]
 
 
 @pytest.mark.parametrize("seed", [0, 7, 2**40 + 3, 2**130 + 1])

@@ -65,7 +65,7 @@ def _number(high, low):
     return high * low
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("count", "epochs", "examples", "numbers"))
 def shuffle(
     order,
     seeds,
@@ -130,7 +130,7 @@ def _accept(table, bits, at, count, examples, least, live):
     return at + fits.to(tl.int32)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("nets", "count", "examples", "least"))
 def choose(table, seeds, nets, count, examples, least, LANES: tl.constexpr):
     """Draw examples with replacement, a net in each lane: as numpy's `integers` in 32 bits.
 

@@ -18,6 +18,9 @@ from .tiny_rows import DENOMINATOR, NUMERATOR
 N1, N2, N3, N4 = (tl.constexpr(float(n)) for n in NUMERATOR)
 D1, D2, D3, D4 = (tl.constexpr(float(d)) for d in DENOMINATOR)
 
+#: What differs from call to call must not be compiled in.
+NUMBERS = ("steps", "start", "period", "stride", "width", "examples")
+
 
 @triton.jit
 def _tanh(x):
@@ -179,7 +182,7 @@ def _batch(table, rows, labels, n, period, stride, lane, inside, B: tl.constexpr
     return example.to(tl.int64), tl.load(labels + example, mask=inside, other=-1)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=NUMBERS)
 def descend(
     weights,
     velocity,
@@ -336,7 +339,7 @@ def _moved_matrix(
     return spoilt
 
 
-@triton.jit
+@triton.jit(do_not_specialize=NUMBERS)
 def descend_wide(
     weights,
     velocity,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
@@ -197,9 +198,20 @@ class TinyOnCard:
         """
         if not self._tried and first < last:
             self._tried = True
-            self._try(state, first, last)
+            with self._here():
+                self._try(state, first, last)
         if self.steppers is not None:
             return self.steppers.advance(state, first, last, streams, field)
+        with self._here():
+            return self._advance(state, first, last, field)
+
+    def _here(self) -> AbstractContextManager[Any]:
+        """Return a context in which Triton starts kernels where the nets are."""
+        return torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext()
+
+    def _advance(
+        self, state: NetworkState, first: int, last: int, field: Tensor | None
+    ) -> tuple[int, int] | None:
         velocity = velocity_of(state.slots, state.weights)
         before: tuple[Tensor, int] | None = None
         for start, stop in self._kernel.calls(first, last):
@@ -338,8 +350,10 @@ class _Kernel:
         self._rows = torch.from_numpy(np.stack([*nets.rows.values()]).astype(np.int32)).to(self.device)
         assert examples.labels is not None
         self._labels = examples.labels.to(torch.int32)
-        # A copy: what is scaled may be scaled in place.
-        self._inputs = examples.scaled(examples.inputs.clone()).reshape(len(examples), -1)
+        # What is scaled may be scaled in place.
+        own = examples.inputs.dtype == examples.dtype and not examples.identity
+        inputs = examples.scaled(examples.inputs.clone() if own else examples.inputs)
+        self._inputs = inputs.reshape(len(examples), -1)
         starts = tuple(accumulate(((a + 1) * b for a, b in pairwise(sizes)), initial=0))
         lanes = max(32, 1 << (self.batches.size - 1).bit_length())
         self._constants = {
@@ -378,7 +392,7 @@ class _Kernel:
         self._descend[(len(weights),)](
             weights,
             velocity,
-            weights if field is None else field,
+            weights if field is None else field.contiguous(),
             self._inputs,
             self._labels,
             self._rows,
