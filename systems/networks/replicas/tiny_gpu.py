@@ -273,12 +273,7 @@ class TinyOnCard:
             counted, total = counted + one, total + gradient
             between += np.sum(gradient**2, axis=1) / part.shape[1]
         square, n = np.sum(total**2, axis=1), probed.n
-        squares = np.array(
-            [
-                unbiased(s, b, len(probed.parts), n, probed.left_out)
-                for s, b in zip(square, between, strict=True)
-            ]
-        )
+        squares = unbiased(square, between, len(probed.parts), n, probed.left_out)
         if not trained.same_as(probed):
             counted, _ = self._sums(state, train, trained, trained.places)
         held_out, _ = self._sums(state, test, tested, tested.places)
@@ -296,10 +291,12 @@ class TinyOnCard:
             total, squares = total + gradient, squares + counted[:, 2]
         n, dof = probed.n, self.problem.layout.dof
         value = (squares - np.sum(total**2, axis=1) / n) / (n - 1) / dof
-        scatter = (
-            np.array(values).std(axis=0, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else value * np.nan
-        )
-        return np.stack([value, scatter / dof * np.sqrt(probed.left_out)])
+        if probed.left_out == 0:
+            return np.stack([value, np.zeros_like(value)])
+        with np.errstate(over="ignore", invalid="ignore"):
+            scatter = np.std(values, axis=0, ddof=1) if len(values) > 1 else np.full_like(value, np.nan)
+            error = scatter / dof / np.sqrt(len(values)) * np.sqrt(probed.left_out)
+        return np.stack([value, error])
 
     def _stacked(self, name: str, subsets: Mapping[int, Subset]) -> _Stacked:
         """Return the subsets of all replicas together; they stay what they are."""
