@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from itertools import accumulate, pairwise
+from subprocess import SubprocessError
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,13 +54,25 @@ NUMBERS = 2**25
 #: weights, it may be off: rounding is a thousandth of that.
 TRIED, FIRST, OFF, ROUNDED = 8, 5, 1e-2, 1e-6
 
-#: What may go wrong where a kernel is compiled or starts.
-FAULTS = (RuntimeError, OSError, ImportError, AttributeError, TypeError, ValueError, AssertionError, KeyError)
+#: What may go wrong where a kernel is compiled or starts, besides Triton's own errors.
+FAULTS: tuple[type[Exception], ...] = (
+    *(RuntimeError, OSError, SubprocessError, ImportError, AttributeError),
+    *(TypeError, ValueError, AssertionError, LookupError),
+)
 
 
 def interpreted() -> bool:
     """Return whether Triton's kernels are interpreted, on a CPU: for tests."""
     return os.environ.get("TRITON_INTERPRET") == "1"
+
+
+def _faults() -> tuple[type[Exception], ...]:
+    """Return what may go wrong where a kernel is compiled or starts."""
+    try:
+        from triton.runtime.errors import TritonError
+    except ImportError:
+        return FAULTS
+    return *FAULTS, TritonError
 
 
 def _has_triton() -> bool:
@@ -100,8 +113,8 @@ def chosen(
         return None
     raise UserError(
         f'dynamics.backend = "triton": allowed: "auto", "torch" with {fault}; its kernel knows, on a GPU, '
-        f"fully connected nets with ReLU or tanh of up to {HELD} weights, or {HELD // 2} with momentum (not "
-        f"counted between {WIDE} inputs or more and up to {UNITS} units), "
+        f"fully connected nets with ReLU or tanh of up to {HELD} weights, or {HELD // 2} with momentum "
+        f"(those from {WIDE} inputs or more to up to {UNITS} units do not count), "
         f'cross-entropy, SGD, dynamics.batches = "epochs", "iid", "full" with B ≤ {BATCH}, '
         'dynamics.precision = "single"'
     )
@@ -233,7 +246,9 @@ class TinyOnCard:
             (start, stop), *_ = self._kernel.calls(first, last)
             self._kernel.descend(weights, velocity_of(slots, weights), None, start, stop)
             fault = None if self._agrees(state, weights[few], few, start, stop) else "is not the plain step's"
-        except FAULTS as error:
+        except torch.OutOfMemoryError:
+            raise
+        except _faults() as error:
             fault = f"does not start ({' '.join(str(error).split())[:200]})"
         if fault is not None:
             self.steppers = self._make_plain()
