@@ -11,15 +11,21 @@ two threads the same on two threads: network-steps per second, not per core
 The floor of a step is the larger of two: its multiply-adds at the rate of a matrix product that fits in the
 cache, and its tanh and exp at that of long rows. Shown is what part of the rate at this floor is reached.
 
-    python benchmarks/tiny_nets.py [--quick] [--case ljat images campaign]
+Of a GPU the case "card" has ten thousand nets of 72 weights: by the kernel, by stacked calls of torch, what
+it takes to draw batches and to measure, and the floor. Without a GPU the kernel is interpreted with --quick:
+that it runs, no more.
+
+    python benchmarks/tiny_nets.py [--quick] [--case ljat images campaign card]
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,7 +33,18 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 import torch
-from network_contest import Bare, Batches, Contestant, contest, examples, indexed, loaded, spread, verdict
+from network_contest import (
+    Bare,
+    Batches,
+    Contestant,
+    contest,
+    examples,
+    indexed,
+    loaded,
+    spread,
+    synchronise,
+    verdict,
+)
 from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.nn import functional as F
@@ -196,6 +213,100 @@ def speed(name: str, quick: bool) -> None:
         )
 
 
+class CardNets:
+    """Nets on LJAT, each in one of a hundred samples, that take so many steps at a time."""
+
+    def __init__(self, replicas: int, case: Case, backend: str, steps: int) -> None:
+        began = time.perf_counter()
+        made = run_files.load(
+            {
+                "system": {"name": "mlp", "widths": list(case.widths)},
+                "data": {"name": "ljat"},
+                "dynamics": {
+                    "learning_rate": 0.05,
+                    "weight_decay": 2e-4,
+                    "batch_size": case.batch,
+                    "backend": backend,
+                    "execution": "auto" if backend == "triton" else "stacked",
+                    "t_max": 1e6,
+                },
+                "ensemble": {"replicas": replicas, "samples": min(replicas, 100)},
+            }
+        )
+        ensemble = Ensemble.regular(replicas, min(replicas, 100), 1)
+        self.system: Any = build.build(made, ensemble, build.load_data(made, ensemble))
+        self.noise = Noise(1, ensemble.replica)
+        self.state, self.time = self.system.initial_state(self.noise), 0
+        self.net_steps, self.steps, self.drawn = replicas * steps, steps, 0
+        self.start = time.perf_counter() - began
+
+    def __call__(self) -> None:
+        """Take steps."""
+        self.system.move(self.state, self.time, self.time + self.steps, self.noise)
+        self.time += self.steps
+
+    def draw(self) -> None:
+        """Draw the batches of a table."""
+        drawing = self.system.units._kernel._drawing
+        self.drawn = drawing.last(self.drawn)
+        drawing.holding(self.drawn)
+
+    def measure(self) -> None:
+        """Measure what is measured at every time."""
+        self.system.measure(self.state)
+
+    def at_waiting(self) -> None:
+        """Measure what is measured at waiting times."""
+        self.system.at_waiting(self.state)
+
+
+def timed(call: Callable[[], object], rounds: int) -> float:
+    """Return the median of the seconds that a call takes, after one that is not timed."""
+    seconds = []
+    for number in range(rounds + 1):
+        synchronise()
+        began = time.perf_counter()
+        call()
+        synchronise()
+        if number:
+            seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds)
+
+
+def card(quick: bool) -> None:
+    """Time tiny nets in their thousands on a GPU."""
+    on_card, case = torch.cuda.is_available(), CASES["ljat"]
+    if not on_card and not quick:
+        print("card: no GPU here; --quick interprets the kernel")
+        return
+    if not on_card:
+        # Read when Triton is imported.
+        os.environ["TRITON_INTERPRET"] = "1"
+    sizes = (2, *case.widths, case.outputs)
+    counts, steps, rounds = ((1000, 10_000), STRETCH, 5) if on_card else ((2,), 2, 1)
+    print(f"\ncard: {torch.cuda.get_device_name() if on_card else 'interpreted'}, {sizes}, B = {case.batch}")
+    for replicas in counts:
+        own = CardNets(replicas, case, "triton", steps)
+        # Stacked calls draw batches on the host, net after net.
+        stacked = CardNets(replicas, case, "torch", max(2, steps // 20))
+        ours, theirs = (nets.net_steps / timed(nets, rounds) for nets in (own, stacked))
+        print(f"{replicas} nets: kernel {ours:.0f} net-steps/s, stacked calls {theirs:.0f}", end="")
+        print(f" ({ours / theirs:.0f} times), start {own.start:.1f} s", flush=True)
+        if own.system.units.steppers is not None:
+            print("the kernel does not run here; the line on stderr says why")
+            continue
+        drawn = replicas * (own.system.units._kernel._drawing.last(0)) / timed(own.draw, rounds)
+        measured, waited = (1e3 * timed(call, rounds) for call in (own.measure, own.at_waiting))
+        print(f"  batches alone {drawn:.0f} net-steps/s, measure {measured:.1f} ms, noise {waited:.1f} ms")
+        if replicas == 10_000:
+            print("  " + verdict(ours >= 2e7, ">= 20 million net-steps/s"))
+    if on_card:
+        products = 2 * sum(a * b for a, b in pairwise(sizes)) + sum(a * b for a, b in pairwise(sizes[1:]))
+        a = torch.ones(4096, 4096, device="cuda")
+        rate = 4096**3 / timed(lambda: a @ a, rounds) / (case.batch * products)
+        print(f"multiply-adds alone, at the rate of a large product in single precision: {rate:.0f}")
+
+
 def campaign(quick: bool) -> None:
     """Run the three LJAT run files with all measurements; print wall time of each."""
     total = 0.0
@@ -218,7 +329,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    names = [*CASES, "campaign"]
+    names = [*CASES, "campaign", "card"]
     parser.add_argument("--case", nargs="+", choices=names, default=names, metavar="NAME")
     parser.add_argument("--quick", action="store_true", help="shorter turns, fewer nets")
     options = parser.parse_args()
@@ -227,6 +338,8 @@ def main() -> None:
     for name in options.case:
         if name == "campaign":
             campaign(options.quick)
+        elif name == "card":
+            card(options.quick)
         else:
             speed(name, options.quick)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import cached_property
@@ -55,7 +55,10 @@ class Assembly(ABC):
         self._rows = data.rows
         with self.computing():
             self._load(data)
-            self.modules = [self.built(k) for k in ensemble.replica]
+            self.modules: Sequence[nn.Module] = kit.Built(self.built, ensemble.replica.tolist())
+            if self.foreign or not self.loss.known:
+                # Code of users is tried on all of them, and may draw random numbers now alone.
+                list(self.modules)
             self.layout = kit.Layout(self.modules[0])
             inputs, labels = self.train.gather(torch.zeros(2, dtype=torch.int64, device=self.device))
             self.work, self.loss.classes = kit.fitting(self.modules[0], inputs, target)
@@ -75,15 +78,13 @@ class Assembly(ABC):
             self.problem = kit.Problem(
                 self.layout, self.loss, self.train, self.batches.size, rule, self.traits, self.arithmetic
             )
-            if self.arithmetic.compiled and self.device.type == "cpu" and kit.narrow(self.modules[0]):
-                raise UserError(
-                    "dynamics.compile = true: allowed: false on a CPU for networks with convolutions of one "
-                    "pixel and fewer than 16 channels, in which torch's own code writes past its memory"
-                )
-            if not self.arithmetic.plain:
-                kit.tried_rounded(self.modules[0], self.problem, inputs, labels)
+            self._try_arithmetic(inputs, labels)
             work, name = self.work * self.batches.size, type(self).__name__
             self.compiled = kit.perceptron.chosen(self.modules[0], self.problem, dynamics, work, name)
+            sets = [len(rows) for rows in data.rows.values()]
+            self.on_card = kit.tiny_gpu.chosen(
+                self.modules[0], self.problem, self.batches, dynamics, sets, ensemble.size
+            )
             self._choose(data)
             if self.foreign:
                 kit.contract.tried(self)
@@ -120,8 +121,11 @@ class Assembly(ABC):
         return np.stack([self.batches.start(int(k), stream) for k, stream in pairs])
 
     @cached_property
-    def units(self) -> kit.ReplicaSteppers | kit.TinyReplicas:
+    def units(self) -> kit.ReplicaSteppers | kit.TinyReplicas | kit.TinyOnCard:
         """What takes the steps, and measures."""
+        if self.on_card is not None:
+            shared = self.problem, self.batches, self._rows, self.ensemble
+            return kit.TinyOnCard(self.modules[0], *shared, self.on_card, self.make_units)
         if self.compiled is not None and self._tiny:
             return kit.TinyReplicas(self.problem, self.batches, self._rows, self.ensemble, self.compiled)
         return self.make_units()
@@ -134,7 +138,9 @@ class Assembly(ABC):
     @cached_property
     def probing(self) -> kit.ReplicaSteppers:
         """What measures layer by layer: by torch, whatever takes the steps."""
-        return self.make_units() if self._tiny else cast("kit.ReplicaSteppers", self.units)
+        if self._tiny or self.on_card is not None:
+            return self.make_units()
+        return cast("kit.ReplicaSteppers", self.units)
 
     def make_units(self, bends: kit.Bends | None = None) -> kit.ReplicaSteppers:
         """Return what steps this network's replicas; with `bends`, the bends of curves."""
@@ -152,6 +158,16 @@ class Assembly(ABC):
             self._views(),
             bends,
         )
+
+    def _try_arithmetic(self, inputs: Tensor, labels: Tensor) -> None:
+        """Make sure, on a few examples, that the network computes in the numbers of the run."""
+        if self.arithmetic.compiled and self.device.type == "cpu" and kit.narrow(self.modules[0]):
+            raise UserError(
+                "dynamics.compile = true: allowed: false on a CPU for networks with convolutions of one "
+                "pixel and fewer than 16 channels, in which torch's own code writes past its memory"
+            )
+        if not self.arithmetic.plain:
+            kit.tried_rounded(self.modules[0], self.problem, inputs, labels)
 
     def _try_loss(self, data: Data) -> None:
         """Try the loss; one that is no mean over examples has no batches whose size changes."""

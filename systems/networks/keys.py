@@ -133,8 +133,9 @@ class Descent(DynamicsKeys):
         "replicas one by one, or many in each call; auto: what is fast for the size of the net",
         default="auto",
     )
-    backend: Literal["auto", "numba", "torch"] = key(
-        "compiled steps, of fully connected nets on a CPU, or steps of torch; auto: the faster",
+    backend: Literal["auto", "numba", "torch", "triton"] = key(
+        "compiled steps, of fully connected nets on a CPU (numba) or of many tiny ones on a GPU (triton), or "
+        "steps of torch; auto: the fastest",
         default="auto",
     )
     cuda_graph: bool = key("on a GPU, capture the step in a CUDA graph", default=True)
@@ -194,21 +195,22 @@ class Descent(DynamicsKeys):
     def faults(self) -> Iterator[str]:
         """Yield the faults that several keys together show."""
         yield from self._schedule_faults()
-        if self.backend == "numba" and (self.precision == "bf16" or self.compile):
+        compiled = self.backend in ("numba", "triton")
+        if compiled and (self.precision == "bf16" or self.compile):
             given = 'dynamics.precision = "bf16"' if self.precision == "bf16" else "dynamics.compile = true"
-            yield f'dynamics.backend = "numba": allowed: "auto", "torch" with {given}'
+            yield f'dynamics.backend = "{self.backend}": allowed: "auto", "torch" with {given}'
         if self.compile and self.batches == "persistent":
             yield (
                 'dynamics.compile = true: allowed: false with dynamics.batches = "persistent", whose batches '
                 "change in size (each would be compiled)"
             )
-        if self.backend == "numba" and self.execution == "stacked":
+        if compiled and self.execution == "stacked":
             given = 'dynamics.execution = "stacked"'
-            yield f'{given}: allowed: "auto", "sequential" with dynamics.backend = "numba"'
+            yield f'{given}: allowed: "auto", "sequential" with dynamics.backend = "{self.backend}"'
         optimiser, named = self.own_optimiser(), f'dynamics.optimiser = "{self.optimiser}"'
         momentum = optimiser.kernel_momentum
-        if self.backend == "numba" and momentum is None:
-            yield f'dynamics.backend = "numba": allowed: "auto", "torch" with {named}'
+        if compiled and momentum is None:
+            yield f'dynamics.backend = "{self.backend}": allowed: "auto", "torch" with {named}'
         if self.temperature and not optimiser.thermal:
             cause = (f"dynamics.momentum = {momentum:g}", "momentum") if momentum else (named, "its steps")
             yield (

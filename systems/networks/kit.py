@@ -23,13 +23,14 @@ from .measure.curvature import LossHessian, Twin
 from .measure.gauss_newton import GaussNewton
 from .measure.landscape import Landscape
 from .measure.layer_curvature import LayeredHessian
-from .nets.companions import Companions, differing, stacked
+from .nets.companions import Built, Companions, differing, stacked
 from .nets.layout import Layout, beside, converted, copies, seeded, transposed, undrawn
 from .nets.losses import Loss, find_loss
 from .nets.traits import by_layers
-from .replicas import tiny
+from .replicas import tiny, tiny_gpu
 from .replicas.steppers import ReplicaSteppers
 from .replicas.tiny import TinyReplicas
+from .replicas.tiny_gpu import TinyOnCard
 from .response import measured_response
 from .trials import contract, loss_trial
 from .trials.fit import fitting

@@ -167,9 +167,12 @@ class Network(
 
     def initial_state(self, noise: Noise) -> kit.NetworkState:
         """Return the networks as PyTorch initialises them, each replica from its own seed."""
-        modules = [self.built(k) for k in self.ensemble.replica]
-        weights = torch.stack([self.layout.of(m) for m in modules])
-        buffers = kit.stacked([kit.copies(list(kit.beside(m).values())) for m in modules])
+        rows, values = [], []
+        for k in self.ensemble.replica:
+            module = self.built(k)
+            rows.append(self.layout.of(module))
+            values.append(kit.copies(list(kit.beside(module).values())))
+        weights, buffers = torch.stack(rows), kit.stacked(values)
         slots = self.problem.rule.optimiser.start(weights, len(self.layout.blocks))
         return self.response.begin(kit.NetworkState(weights, slots, buffers, self.first_batches(noise)))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from test_pspin_limit import CK, TIMES, limit, measured
 
 pytestmark = pytest.mark.slow

@@ -1,7 +1,8 @@
 r"""How mini-batches are drawn: positions in the replica's training set, from streams of its own.
 
 All draws are made by numpy on the host, so that a seed means the same batches on every device; the examples
-themselves are gathered where the data set lives. With P examples and batches of B:
+themselves are gathered where the data set lives. (Those of many tiny nets on a GPU are drawn there, from the
+same streams and to the same numbers: `replicas.drawn`.) With P examples and batches of B:
 
 epochs
     Without replacement, as the papers say: an epoch is a random order of the P examples, cut into ⌊P/B⌋

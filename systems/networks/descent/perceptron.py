@@ -151,7 +151,8 @@ def chosen(module: nn.Module, problem: Problem, keys: Descent, work: int, name: 
         If they must be compiled, and cannot.
     """
     size, device = problem.batch_size, problem.examples.device.type
-    if keys.backend == "torch" or keys.execution == "stacked" or keys.precision == "bf16" or keys.compile:
+    other = keys.backend in ("torch", "triton") or keys.execution == "stacked"
+    if other or keys.precision == "bf16" or keys.compile:
         return None
     if problem.rule.optimiser.kernel_momentum is None:
         return None

@@ -32,6 +32,14 @@ def _shuffle(uniform, width, places, order):
                 i -= 1
 
 
+def number_of(examples: int) -> tuple[int, int, int]:
+    """Return what an order of P examples takes: random numbers, bits of each, places that each chooses."""
+    bits = max(1, math.ceil(math.log2(examples)))
+    width = min(MANTISSA, PRODUCT - bits)
+    places = max(1, (width - SPARE) // bits)
+    return -(-(examples - 1) // places), width, places
+
+
 def orders(rng: np.random.Generator, count: int, examples: int) -> NDArray[np.int32]:
     """Return random orders of 0 … P − 1, shape (count, P): Fisher and Yates.
 
@@ -45,9 +53,7 @@ def orders(rng: np.random.Generator, count: int, examples: int) -> NDArray[np.in
     examples : int
         P.
     """
-    bits = max(1, math.ceil(math.log2(examples)))
-    width = min(MANTISSA, PRODUCT - bits)
-    places = max(1, (width - SPARE) // bits)
+    numbers, width, places = number_of(examples)
     order = np.empty((count, examples), np.int32)
-    _shuffle(rng.random((count, -(-(examples - 1) // places))), width, places, order)
+    _shuffle(rng.random((count, numbers)), width, places, order)
     return order

@@ -192,7 +192,7 @@ def gradient_norm(unit: Alone, subset: Subset) -> tuple[float, float]:
     return math.sqrt(square) * size / n, size**2 * unbiased(square, between, len(parts), n, subset.left_out)
 
 
-def unbiased(square: float, between: float, parts: int, n: int, left_out: float) -> float:
+def unbiased(square: Any, between: Any, parts: int, n: int, left_out: float) -> Any:
     """Return |G|² from |Σ_p s_p|² and Σ_p |s_p|²/n_p, s_p the sums of gradients over parts of a subset."""
     variance = (between - square / n) / (parts - 1) if parts > 1 else 0.0
     return square / n**2 - variance * left_out / n
@@ -215,8 +215,8 @@ def noise_of_parts(value: float, parts: NDArray[np.float64], left_out: float) ->
 
 
 def parts_of(index: Tensor) -> tuple[Tensor, ...]:
-    """Return the parts of a subset from whose scatter the error of D follows."""
-    return index.tensor_split(max(1, min(PARTS, len(index) // 2)))
+    """Return the parts of a subset, shape (…, n), from whose scatter the error of D follows."""
+    return index.tensor_split(max(1, min(PARTS, index.shape[-1] // 2)), dim=-1)
 
 
 def per_sample(unit: Alone) -> Callable[[Tensor], list[Tensor]]:

@@ -8,7 +8,8 @@ only as long as nobody changes the code, and not at all if that run began from a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import overload
 
 import numpy as np
 import torch
@@ -20,6 +21,40 @@ from langevin.errors import UserError
 
 from .layout import beside, packed, put, unpacked
 from .traits import Traits
+
+
+class Built(Sequence[nn.Module]):
+    """The networks of all replicas as they start, each built when it is first asked for.
+
+    Parameters
+    ----------
+    build : callable
+        Returns the network of the replica with a label.
+    labels : sequence of int
+    """
+
+    def __init__(self, build: Callable[[int], nn.Module], labels: Sequence[int]) -> None:
+        self._build, self._labels = build, labels
+        self._built: dict[int, nn.Module] = {}
+
+    def __len__(self) -> int:
+        """Return the number of replicas."""
+        return len(self._labels)
+
+    @overload
+    def __getitem__(self, at: int) -> nn.Module: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> list[nn.Module]: ...
+
+    def __getitem__(self, at: int | slice) -> nn.Module | list[nn.Module]:
+        """Return the network at a position, or those at several."""
+        places = range(len(self))[at]
+        if isinstance(places, range):
+            return [self[place] for place in places]
+        if places not in self._built:
+            self._built[places] = self._build(int(self._labels[places]))
+        return self._built[places]
 
 
 class Companions:
@@ -36,7 +71,8 @@ class Companions:
         self.modules = modules
         self.names = list(beside(modules[0]))
         self.moving = [name in traits.moving for name in self.names]
-        self.values = [self._kept(module) for module in modules]
+        # Where nothing stands beside the weights there is nothing to build a network for.
+        self.values = [self._kept(m) for m in modules] if self.names else [[] for _ in range(len(modules))]
         #: Whether they come from a file.
         self.recalled = False
 
@@ -49,7 +85,7 @@ class Companions:
 
     def packed(self, buffers: Sequence[Tensor]) -> Beside:
         """Return what a state holds beside its weights, shape (R, …) each, as arrays for a file."""
-        rows = [list(row) for row in zip(*buffers, strict=True)] or [[] for _ in self.modules]
+        rows = [list(row) for row in zip(*buffers, strict=True)] or [[] for _ in self.values]
         fixed, moving = (
             np.stack([packed(self._some(row, moves)) for row in rows]) for moves in (False, True)
         )
@@ -78,7 +114,8 @@ class Companions:
 
     def recall(self, found: Beside) -> None:
         """Take what a file holds, for every replica."""
-        for k, module in enumerate(self.modules):
+        for k in range(len(self.modules) if self.names else 1):
+            module = self.modules[k]
             put(module, self.unpacked(found, k, k))
             self.values[k] = self._kept(module)
         self.recalled = True

@@ -224,8 +224,12 @@ def seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
 
 
 def sow(seed: int) -> None:
-    """Set the global generators of torch's CPU, numpy and Python to a seed."""
-    torch.manual_seed(seed)
+    """Set the global generators of torch, numpy and Python to a seed."""
+    # Not torch.manual_seed: it keeps the seed, with the stack of calls, for each kind of device that has not
+    # begun. That takes as long as to build a small network, and is never forgotten.
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.manual_seed_all(seed)
     np.random.seed(np.random.SeedSequence(seed).generate_state(8))  # noqa: NPY002
     random.seed(seed)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -24,7 +25,7 @@ class OnTrial(Protocol):
 
     ensemble: Ensemble
     record: RecordDescent
-    modules: list[nn.Module]
+    modules: Sequence[nn.Module]
     layout: Layout
     device: torch.device
     dtype: torch.dtype
