@@ -21,7 +21,7 @@ from langevin.errors import UserError
 from langevin.systems.networks.replicas import drawn, tiny_gpu
 
 HERE = Path(__file__).resolve().parent
-GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+GPU = pytest.mark.gpu
 
 
 def script(name: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

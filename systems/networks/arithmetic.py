@@ -93,5 +93,7 @@ class Arithmetic:
         if self.device.type != "cuda":
             yield
             return
-        with switches.chosen(self.precision in ("tf32", "bf16"), self.deterministic):
+        # What asks torch for no device by name is to find this one.
+        here = torch.cuda.device(self.device)
+        with here, switches.chosen(self.precision in ("tf32", "bf16"), self.deterministic):
             yield

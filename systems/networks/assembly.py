@@ -79,8 +79,9 @@ class Assembly(ABC):
                 self.layout, self.loss, self.train, self.batches.size, rule, self.traits, self.arithmetic
             )
             self._try_arithmetic(inputs, labels)
-            work, name = self.work * self.batches.size, type(self).__name__
-            self.compiled = kit.perceptron.chosen(self.modules[0], self.problem, dynamics, work, name)
+            self.compiled = kit.perceptron.chosen(
+                self.modules[0], self.problem, dynamics, self.work * self.batches.size, type(self).__name__
+            )
             sets = [len(rows) for rows in data.rows.values()]
             self.on_card = kit.tiny_gpu.chosen(
                 self.modules[0], self.problem, self.batches, dynamics, sets, ensemble.size
