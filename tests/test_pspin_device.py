@@ -23,8 +23,10 @@ from langevin.core.noise import Noise
 from langevin.errors import ConfigError, LangevinError, UserError
 from langevin.machine import processor
 from langevin.running.session import Session
+from langevin.systems.networks import devices
 from langevin.systems.pspin import PSpin, philox, theory, tiles, torch_field, triton_force
 from langevin.systems.pspin.model import PSpinDynamics
+from langevin.systems.pspin.spread_field import SpreadField
 
 INF = float("inf")
 on_a_card = pytest.mark.gpu
@@ -505,3 +507,24 @@ def test_a_card_gives_the_same_bits_again_and_the_steps_of_the_processor() -> No
     on_cpu = advanced(model(3, 96, "cpu", ensemble), Noise(3, range(8)), 60)
     # Logarithms and cosines may differ in the last bit: 60 steps of rounding.
     np.testing.assert_allclose(once.x, on_cpu.x, rtol=0, atol=1e-11)
+
+
+# Several cards.
+
+
+@pytest.mark.parametrize("scheme", ["euler_maruyama", "leimkuhler_matthews"])
+def test_samples_on_several_cards_are_those_on_one(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To rounding: samples with fewer replicas are no longer filled up to those with more."""
+    ensemble = Ensemble.regular(7, 3, 3, threads=1)
+    ends = []
+    for count in (1, 2):
+        cards = [torch.device("cpu")] * count
+        monkeypatch.setattr(devices, "cards_of", lambda *given, cards=cards: cards)
+        system, noise = model(3, 20, "cpu", ensemble, t_i=0.8), Noise(3, ensemble.replica)
+        assert isinstance(system.field, SpreadField) == (count > 1)
+        ends.append(advanced(system, noise, 4, 3, scheme=scheme))
+    one, two = ends
+    for name in ("x", "accumulated", "held"):
+        if getattr(one, name) is not None:
+            np.testing.assert_allclose(getattr(two, name), getattr(one, name), rtol=1e-12, atol=1e-12)
+    np.testing.assert_array_equal(two.carried["step"], 7)

@@ -122,14 +122,14 @@ class Assembly(ABC):
         return np.stack([self.batches.start(int(k), stream) for k, stream in pairs])
 
     @cached_property
-    def units(self) -> kit.ReplicaSteppers | kit.TinyReplicas | kit.TinyOnCard:
+    def units(self) -> kit.ReplicaSteppers | kit.SpreadReplicas | kit.TinyReplicas | kit.TinyOnCard:
         """What takes the steps, and measures."""
         if self.on_card is not None:
             shared = self.problem, self.batches, self._rows, self.ensemble
             return kit.TinyOnCard(self.modules[0], *shared, self.on_card, self.make_units)
         if self.compiled is not None and self._tiny:
             return kit.TinyReplicas(self.problem, self.batches, self._rows, self.ensemble, self.compiled)
-        return self.make_units()
+        return self._spread()
 
     @property
     def _tiny(self) -> bool:
@@ -137,28 +137,49 @@ class Assembly(ABC):
         return self.compiled is not None and kit.tiny.pays(self.compiled, self.batches, self.problem.rule)
 
     @cached_property
-    def probing(self) -> kit.ReplicaSteppers:
+    def probing(self) -> kit.ReplicaSteppers | kit.SpreadReplicas:
         """What measures layer by layer: by torch, whatever takes the steps."""
         if self._tiny or self.on_card is not None:
             return self.make_units()
-        return cast("kit.ReplicaSteppers", self.units)
+        return cast("kit.ReplicaSteppers | kit.SpreadReplicas", self.units)
 
     def make_units(self, bends: kit.Bends | None = None) -> kit.ReplicaSteppers:
-        """Return what steps this network's replicas; with `bends`, the bends of curves."""
-        stackable = self.compiled is None and bends is None and self._stackable(self.modules[0])
+        """Return what steps this network's replicas on one device; with `bends`, the bends of curves."""
+        return self._steppers(self.modules, self.problem, self.ensemble, bends)
+
+    def _steppers(
+        self,
+        modules: Sequence[nn.Module],
+        problem: kit.Problem,
+        ensemble: Ensemble,
+        bends: kit.Bends | None = None,
+    ) -> kit.ReplicaSteppers:
         return kit.ReplicaSteppers(
-            self.modules,
-            self.problem,
+            modules,
+            problem,
             self.batches,
             self._rows,
-            self.ensemble,
-            self.dynamics.execution if stackable else "sequential",
+            ensemble,
+            self._execution if bends is None else "sequential",
             self.dynamics.cuda_graph and not self.record.response,
             self.work,
             self.compiled,
             self._views(),
             bends,
         )
+
+    @property
+    def _execution(self) -> str:
+        """How replicas share calls: as the run file says, where they may."""
+        stackable = self.compiled is None and self._stackable(self.modules[0])
+        return self.dynamics.execution if stackable else "sequential"
+
+    def _spread(self) -> kit.ReplicaSteppers | kit.SpreadReplicas:
+        """Return what steps the replicas on all GPUs that the run may take."""
+        if self.record.response:
+            return self.make_units()
+        cards = kit.cards_of(self.device, self.dynamics.device)
+        return kit.spread(self.modules, self.problem, self.ensemble, self._execution, cards, self._steppers)
 
     def _try_arithmetic(self, inputs: Tensor, labels: Tensor) -> None:
         """Make sure, on a few examples, that the network computes in the numbers of the run."""

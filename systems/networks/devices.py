@@ -100,6 +100,24 @@ def _taken(device: torch.device, count: int) -> torch.device:
     return taken
 
 
+def cards_of(device: torch.device, name: str) -> list[torch.device]:
+    """Return the devices that the replicas of a run may be spread over, the one that it began on first.
+
+    Parameters
+    ----------
+    device : torch.device
+        As `prepare` returned it.
+    name : str
+        What the run file says: with "auto" and "cuda" all GPUs, unless processes side by side share them.
+    """
+    count = torch.cuda.device_count() if device.type == "cuda" else 0
+    meant = os.environ.get(VARIABLE) or name if name == "auto" else name
+    if meant not in ("auto", "cuda") or count < 2 or cards.mine(count) is not None:
+        return [device]
+    home = torch.cuda.current_device()
+    return [torch.device("cuda", (home + k) % count) for k in range(count)]
+
+
 @contextmanager
 def explained() -> Iterator[None]:
     """Turn "out of memory" into one line that says what to reduce."""

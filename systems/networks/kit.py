@@ -16,7 +16,7 @@ from .descent.parameter_groups import grouped, unused
 from .descent.state import NetworkState, Reference, compare, first_not_finite, restored
 from .descent.step_rule import StepRule
 from .descent.training import Problem
-from .devices import explained, name_of, prepare
+from .devices import cards_of, explained, name_of, prepare
 from .kernels.pointwise import narrow
 from .measure import layers, measurement, overlaps
 from .measure.curvature import LossHessian, Twin
@@ -28,6 +28,7 @@ from .nets.layout import Layout, beside, converted, copies, seeded, transposed, 
 from .nets.losses import Loss, find_loss
 from .nets.traits import by_layers
 from .replicas import tiny, tiny_gpu
+from .replicas.spread import SpreadReplicas, spread
 from .replicas.steppers import ReplicaSteppers
 from .replicas.tiny import TinyReplicas
 from .replicas.tiny_gpu import TinyOnCard

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
     from .couplings import Couplings, Disorder
     from .kernels import ForceField
+    from .spread_field import SpreadField
     from .torch_field import TorchField
 
 
@@ -169,6 +170,7 @@ class PSpin(
                 raise UserError(f'{faults[0]} (dynamics.device = "auto": there is no GPU)')
             return None
         self.device_name = devices.name_of(placed)
+        self._cards = devices.cards_of(placed, device)
         return placed
 
     @classmethod
@@ -227,16 +229,27 @@ class PSpin(
         return [self._drawn(s) for s in self.samples]
 
     @cached_property
-    def field(self) -> ForceField | TorchField:
+    def field(self) -> ForceField | TorchField | SpreadField:
         """The forces: compiled ones, or those of torch."""
         if self._device is not None:
-            from .torch_field import field
-
-            disorders = [self._disorder(s) for s in self.samples]
-            return field(disorders, self._position, self._device, self._precision)
+            return self._field_of_torch()
         from .kernels import ForceField
 
         return ForceField(self.couplings, self._position, self.ensemble.threads)
+
+    def _field_of_torch(self) -> TorchField | SpreadField:
+        """Return the forces of torch; on several cards, where there are, each has some of the samples."""
+        from .spread_field import SpreadField
+        from .torch_field import field
+
+        fields, replicas = [], []
+        cards = self._cards[: len(self.samples)]
+        for card, places in zip(cards, np.array_split(np.arange(len(self.samples)), len(cards)), strict=True):
+            own = np.flatnonzero(np.isin(self._position, places))
+            disorders = [self._disorder(self.samples[s]) for s in places]
+            fields.append(field(disorders, self._position[own] - places[0], card, self._precision))
+            replicas.append(own)
+        return fields[0] if len(fields) == 1 else SpreadField(fields, replicas)
 
     def initial_configuration(self, noise: Noise) -> Array:
         """Return the start, shape (R, N)."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -72,6 +73,16 @@ class OnDevice:
         by_channel = (-1, *[1] * (inputs.ndim - 2))
         self.scale = torch.as_tensor(np.asarray(scale), dtype=dtype, device=device).reshape(by_channel)
         self.shift = torch.as_tensor(np.asarray(shift), dtype=dtype, device=device).reshape(by_channel)
+
+    def brought_to(self, device: torch.device) -> Self:
+        """Return the same examples for another device; what stays on the host is shared."""
+        there = copy.copy(self)
+        there.device = device
+        there.scale, there.shift = self.scale.to(device), self.shift.to(device)
+        if not self.on_host:
+            there.inputs = self.inputs.to(device)
+            there.labels = None if self.labels is None else self.labels.to(device)
+        return there
 
     def __len__(self) -> int:
         """Return the number of examples P."""
