@@ -24,10 +24,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from langevin.systems import switches
 from langevin.systems.pspin import philox, torch_field
 from langevin.systems.pspin.tiles import Tiling
 from langevin.systems.pspin.torch_field import TorchField
-from langevin.systems.pspin.torch_force import TorchForce, products
+from langevin.systems.pspin.torch_force import TorchForce
 from langevin.systems.pspin.triton_force import ONE, SEVERAL, TritonForce, fastest
 
 DT, TEMPERATURE = 0.02, 0.5
@@ -173,7 +174,7 @@ def case(device: torch.device, n: int, replicas: int, seconds: float, copied: fl
         return
     trial = dense(n, replicas, device)
     for name, tf32 in (("single", False), ("tf32", True)):
-        with products(tf32):
+        with switches.chosen(tf32):
             each = milliseconds(trial, device, seconds)
         print(f"{f'dense trial, {name}':34}{each:10.4f}")
         print(f"{name}, dense over packed: {each / times[name]:.2f}", flush=True)

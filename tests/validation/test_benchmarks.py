@@ -22,6 +22,7 @@ RATIOS = {
     "engine_overhead": r"overhead, pair by pair +(\S+) %",
     "hessian": r" (\S+) ×$",
     "kob_andersen": r"; over lammps: +(\S+) ",
+    "network_gpu": r"takes (\S+) times the fastest bare step$",
     "networks": r"%  +(\S+) \(",
     "pspin_force": r"^packed f32 .* (\S+) +\S+$",
     "pspin_gpu": r", dense over packed: (\S+)$",
