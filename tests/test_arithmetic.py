@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from langevin.systems.networks.arithmetic import Arithmetic
 from langevin.systems.networks.replicas import lanes
 from langevin.systems.networks.replicas.lanes import CapturedSteps, Lanes
 from langevin.systems.networks.replicas.steppers import ReplicaSteppers
+from langevin.systems.switches import chosen
 
 NET = {"name": "small_net", "filters": [3, 4], "hidden": 12}
 NORMALISED = {"name": "network", "module": "small_nets:Normalised"}
@@ -108,48 +110,84 @@ def test_an_operation_without_rounded_numbers_is_refused() -> None:
 
 
 def switches() -> tuple[Any, ...]:
+    """What torch is set to; None where the older names cannot say it."""
     backends: Any = torch.backends
-    return (
-        backends.cuda.matmul.fp32_precision,
-        backends.cudnn.conv.fp32_precision,
-        backends.cudnn.benchmark,
-        torch.are_deterministic_algorithms_enabled(),
-    )
+    readers = (torch.get_float32_matmul_precision, lambda: backends.cudnn.allow_tf32)
+    older = []
+    for read in readers:
+        try:
+            older.append(read())
+        except RuntimeError:
+            older.append(None)
+    places = (backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn)
+    newer = [place.fp32_precision for place in places]
+    return *newer, *older, backends.cudnn.benchmark, torch.are_deterministic_algorithms_enabled()
 
 
-def test_torch_is_left_as_it_was() -> None:
-    card, before = torch.device("cuda"), switches()
-    with Arithmetic(card, "single", deterministic=True).work():
-        assert switches() == ("ieee", "ieee", False, True)
-    assert switches() == before
-    with Arithmetic(card, "bf16").work(), Arithmetic(card, "tf32").work():
-        assert switches() == ("tf32", "tf32", True, False)
-    assert switches() == before
+def work(precision: Any, deterministic: bool = False) -> Any:
+    """Return a block as on a GPU, which need not be there."""
+    return chosen(precision in ("tf32", "bf16"), deterministic)
+
+
+def as_before(found: tuple[Any, ...]) -> bool:
+    """Return whether all is as it was found; the older names may say what they could not say then."""
+    return all(then in (None, now) for then, now in zip(found, switches(), strict=True))
+
+
+def by_the_newer_names() -> None:
+    torch.backends.cuda.matmul.fp32_precision = "tf32"
+    torch.backends.cudnn.conv.fp32_precision = "ieee"
+
+
+@pytest.fixture
+def kept() -> Iterator[None]:
+    """Put back what a test sets by any name."""
+    yield
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cuda.matmul.fp32_precision = "none"
+
+
+@pytest.mark.usefixtures("kept")
+@pytest.mark.parametrize(
+    "before",
+    [lambda: None, lambda: torch.set_float32_matmul_precision("medium"), by_the_newer_names],
+    ids=["untouched", "older", "newer"],
+)
+def test_torch_is_left_as_it_was(before: Callable[[], None]) -> None:
+    before()
+    found = switches()
+    # Inside, torch.compile reads the older names: they must be readable.
+    with work("single", deterministic=True):
+        assert switches()[3:] == ("highest", False, False, True)
+    assert as_before(found)
+    with work("bf16"), work("tf32"):
+        assert switches() == ("tf32", "tf32", "tf32", "high", True, True, False)
+    assert as_before(found)
     with Arithmetic(torch.device("cpu"), "tf32", deterministic=True).work():
-        assert switches() == before
-    inner = Arithmetic(card, "tf32").work()
-    with pytest.raises(RuntimeError, match="cannot hold"), Arithmetic(card, "single").work(), inner:
+        assert as_before(found)
+    with pytest.raises(RuntimeError, match="cannot hold"), work("single"), work("tf32"):
         pass
-    assert switches() == before
+    assert as_before(found)
 
 
 def test_threads_of_other_precision_wait() -> None:
     """Without waiting the second would change what the first computes with."""
-    card, seen = torch.device("cuda"), []
+    seen: list[tuple[str, Any]] = []
     inside, leave = threading.Event(), threading.Event()
 
     def first() -> None:
-        with Arithmetic(card, "single").work():
+        with work("single"):
             inside.set()
             leave.wait(10)
-            seen.append(("first", switches()[0]))
+            seen.append(("first", switches()[3]))
 
     def second() -> None:
         inside.wait(10)
-        with Arithmetic(card, "tf32").work():
-            seen.append(("second", switches()[0]))
+        with work("tf32"):
+            seen.append(("second", switches()[3]))
 
-    threads = [threading.Thread(target=work) for work in (first, second)]
+    threads = [threading.Thread(target=task) for task in (first, second)]
     for thread in threads:
         thread.start()
     inside.wait(10)
@@ -158,7 +196,7 @@ def test_threads_of_other_precision_wait() -> None:
     leave.set()
     for thread in threads:
         thread.join(10)
-    assert seen == [("first", "ieee"), ("second", "tf32")]
+    assert seen == [("first", "highest"), ("second", "high")]
 
 
 # Lanes, and the memory of captured steps.
