@@ -67,7 +67,7 @@ def test_no_step_is_captured_that_gathers_on_the_host(on_host: bool, monkeypatch
     monkeypatch.setattr(ReplicaSteppers, "load", lambda *given: None)
     units = network.make_units()
     assert (units._captured is None) is on_host
-    assert all(probe.capturable is not on_host for probe in units.probes)
+    assert all((probe.lane is None) is on_host for probe in units.probes)
 
 
 def mapped(folder: Path, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -219,8 +219,8 @@ class Alone(Stepper):
         innermost = single or arithmetic.channels_innermost
         self.channels_last = innermost and channels_last_pays(module)
         self._compiled_mean: Callable[..., Tensor] | None = None
-        #: Whether gradients may be captured in CUDA graphs.
-        self.capturable = False
+        #: Stream and memory for gradients that are captured in CUDA graphs; None: none is.
+        self.lane: Callable[[], tuple[Any, Any]] | None = None
         self._captured: CapturedGradient | None = None
         self._compiled = switchable(module)
         for part in self._compiled:
@@ -254,10 +254,10 @@ class Alone(Stepper):
 
     def of_batch(self, piece: Tensor) -> list[Tensor]:
         """Return the gradient of a mini-batch, shape (B,); on a GPU the next call overwrites it."""
-        if not self.capturable or not self.couples or len(piece) != self.problem.batch_size:
+        if self.lane is None or not self.couples or len(piece) != self.problem.batch_size:
             return self.gradient(piece[None])[1]
         if self._captured is None or not self._captured.serves(self, piece):
-            self._captured = CapturedGradient(self, piece)
+            self._captured = CapturedGradient(self, piece, *self.lane())
         return self._captured.of(piece)
 
     def _passed(self, inputs: Tensor, labels: Tensor) -> Tensor:
@@ -398,14 +398,15 @@ class CapturedGradient:
         On a GPU.
     piece : Tensor, shape (B,)
         Any batch of the size of all others.
+    stream, pool
+        As of `Captured`, with which it shares them: the two never run at the same time.
     """
 
-    def __init__(self, unit: Alone, piece: Tensor) -> None:
+    def __init__(self, unit: Alone, piece: Tensor, stream: Any, pool: Any) -> None:
         self.index, self.place = piece[None].clone(), unit.weights.data_ptr()
         # The stream of the graph is that of its GPU, whichever torch takes by itself.
         with torch.cuda.device(unit.weights.device):
-            stream: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-            found = captured(lambda: unit.gradient(self.index)[1], unit.beside, stream, None)
+            found = captured(lambda: unit.gradient(self.index)[1], unit.beside, stream, pool)
         self.graph, self.gradients = found
 
     def serves(self, unit: Alone, piece: Tensor) -> bool:
@@ -430,7 +431,7 @@ def captured(
     changed : sequence of Tensor
         What the command changes; it is left as it was.
     stream, pool
-        Where it is recorded, and from where it takes memory (None: from its own).
+        Where it is recorded, and from where it takes memory.
     """
     kept = [t.clone() for t in changed]
     # Libraries choose algorithms and take memory in their first calls: not while a graph is recorded.

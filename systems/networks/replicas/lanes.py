@@ -63,6 +63,10 @@ class Lanes:
             self._pools[lane] = torch.cuda.graph_pool_handle()
         return self._pools.get(lane)
 
+    def of(self, group: int) -> tuple[Any, Any]:
+        """Return stream and memory of a group's lane."""
+        return self.stream(group), self.pool(group)
+
     def take_turns(self, tasks: Sequence[Generator[None, None, Result]]) -> list[Result]:
         """Return what tasks return, which give commands for a few steps and yield."""
         results: dict[int, Result] = {}
@@ -140,8 +144,7 @@ class CapturedSteps:
     def of(self, number: int, stepper: Stepper, index: Tensor, rates: Rates) -> Callable[..., Tensor]:
         """Return what takes a group's steps; it is captured at the first call, as `Captured`."""
         if number not in self._captured:
-            lane = self._lanes.stream(number), self._lanes.pool(number)
-            self._captured[number] = Captured(stepper, index, rates, *lane)
+            self._captured[number] = Captured(stepper, index, rates, *self._lanes.of(number))
         return self._captured[number].run
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -97,10 +98,11 @@ class ReplicaSteppers:
         # A graph cannot gather on the host.
         capturable = capture and self.device.type == "cuda" and not problem.examples.on_host
         capturable = capturable and not problem.traits.reassigns
-        for probe in self.probes:
-            probe.capturable = capturable
         fixed = fixed and problem.rule.optimiser.kernel_momentum is not None
         self._lanes = Lanes(len(self.groups), self.device) if self.device.type == "cuda" else None
+        if self._lanes and capturable:
+            for number, probe in enumerate(self.probes):
+                probe.lane = partial(self._lanes.of, number)
         self._captured = CapturedSteps(self._lanes) if self._lanes and capturable and fixed else None
 
     @property
