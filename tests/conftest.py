@@ -6,7 +6,7 @@ import os
 import signal
 import tempfile
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,17 @@ def z_score(values: Any, expected: float, axis: int = 0) -> np.ndarray:
     values = np.asarray(values, dtype=float)
     error = values.std(axis=axis, ddof=1) / np.sqrt(values.shape[axis])
     return np.asarray((values.mean(axis=axis) - expected) / error)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Let torch compute on one thread: sums run in one order, and small nets gain nothing from more."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])

@@ -202,6 +202,7 @@ def test_threads_of_other_precision_wait() -> None:
 # Lanes, and the memory of captured steps.
 
 
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("options", [{}, {"temperature": 0.01}, {"batches": "persistent"}], ids=str)
 def test_replicas_that_take_turns_are_those_that_do_not(
     options: dict[str, Any], monkeypatch: pytest.MonkeyPatch

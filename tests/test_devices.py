@@ -26,6 +26,8 @@ from langevin.systems.networks import devices, kit
 from langevin.systems.networks.curve import NetworkCurve
 from langevin.systems.networks.network import Network
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 IMAGES = {"name": "synthetic", "train": 24, "test": 20, "like": "cifar10"}
 LETTERS = {"name": "characters", "train": 24, "test": 20, "length": 3, "letters": 3, "order": 1}
 CONVOLUTION = {"name": "small_net", "filters": [2, 3], "hidden": 6}

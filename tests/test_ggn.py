@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import curved_nets
@@ -20,17 +19,10 @@ from langevin.errors import ConfigError
 from langevin.observables.landscape import spectra
 from langevin.systems.networks.measure import curvature
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CLOUD = small_data(curved_nets.FEATURES)
 KINDS = ["tanh", "relu, three layers", "squared error", "sigmoid outputs", "not in closed form", "batch-norm"]
-
-
-@pytest.fixture(autouse=True)
-def single_thread() -> Iterator[None]:
-    """Nets this small gain nothing from threads, and the tests run side by side."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def by_hand(net: Any, state: Any, position: int) -> tuple[np.ndarray, np.ndarray]:

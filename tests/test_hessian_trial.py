@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,8 @@ import langevin
 from langevin.errors import UserError
 from langevin.systems.networks.nets.differentiable import twice_differentiable
 from langevin.systems.networks.trials import hessian_trial
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 CLOUD = small_data(curved_nets.FEATURES)
 
@@ -37,15 +38,6 @@ RIGHT: dict[str, dict[str, Any]] = {
     "tied": {},
     **{name: {"function": "hidden", "act": name} for name in curved_nets.ALLOWED},
 }
-
-
-@pytest.fixture(autouse=True)
-def single_thread() -> Iterator[None]:
-    """Nets this small gain nothing from threads, and the tests run side by side."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def named(name: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,8 @@ from langevin.systems.networks.data.base import Data, Examples
 from langevin.systems.networks.measure import perceptron_hessian
 from langevin.systems.networks.measure.curvature import LossHessian
 from langevin.systems.networks.network import Network
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 IMAGES = {"name": "synthetic", "like": "cifar10", "train": 24, "test": 8}
 
@@ -73,15 +74,6 @@ def softplus(shape: tuple[int, ...], classes: int) -> nn.Module:
     """An activation that the closed form does not know."""
     size = int(np.prod(shape))
     return nn.Sequential(nn.Flatten(), nn.Linear(size, 3), nn.Softplus(), nn.Linear(3, classes))
-
-
-@pytest.fixture(autouse=True)
-def single_thread() -> Iterator[None]:
-    """Nets this small gain nothing from threads, and the tests run side by side."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def trained(

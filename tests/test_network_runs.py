@@ -82,6 +82,7 @@ class Replayed:
         return self.unit.run(batches, rates)
 
 
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("system", [MLP, NORMALISED], ids=["mlp", "batch-norm"])
 def test_captured_steps_keep_their_tensors(system: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("langevin.systems.networks.replicas.lanes.Captured", Replayed)

@@ -329,7 +329,7 @@ class Answering(Silent, MeasuresResponse):
 def test_where_there_is_no_response_it_is_refused(tmp_path: Path, small: Maker) -> None:
     (tmp_path / "own_systems.py").write_text(OWN)
     cold = small("pspin", record__response=True, dynamics__temperature=0.0)
-    silent = {**small("pspin", record__response=True), "system": {"name": "own_systems:Silent"}}
+    silent = {**small("harmonic", record__response=True), "system": {"name": "own_systems:Silent"}}
     for given, words in ((cold, ["dynamics.temperature = 0", "> 0"]), (silent, ["own_systems:Silent"])):
         with pytest.raises(ConfigError) as caught:
             run_files.load(given, folder=tmp_path)

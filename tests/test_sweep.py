@@ -350,7 +350,7 @@ def test_the_command_line(sweep: Path) -> None:
     assert "valid (harmonic, 4 members: 2 dynamics.temperature × 2 system.n; 4 replicas in all)" in told
     done = command("run", sweep, "--set", "sweep.system.n=[4, 8, 16]")
     assert done.exit_code == 0, done.output
-    rows = done.output.splitlines()
+    rows = done.stdout.splitlines()
     assert rows[0].split() == ["temperature", "n", "t", "energy"]
     assert [row.split()[:3] for row in rows[1:7]] == [
         [t, n, "2"] for t in ("0.5", "1") for n in ("4", "8", "16")
@@ -492,6 +492,7 @@ def test_a_member_that_diverges_leaves_the_others(sweep: Path) -> None:
     done = command(
         "run",
         sweep,
+        "-q",
         "--set",
         "sweep.dynamics.dt=[0.1, 3.0]",
         "--set",

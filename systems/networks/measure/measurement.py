@@ -73,8 +73,8 @@ MEASURED = (
 ACCURACIES = tuple(name for name in MEASURED if "accuracy" in name)
 #: Parts of the subset from whose scatter the error of D follows.
 PARTS = 10
-#: Numbers in the per-sample gradients that are held at once, on a CPU and on a GPU.
-HELD = {"cpu": 2**23, "cuda": 2**28}
+#: Numbers in the per-sample gradients that are held at once; on a GPU.
+HELD, HELD_THERE = 2**23, 2**28
 # Of operations that torch.func carries out one example after the other. The numbers are right.
 warnings.filterwarnings("ignore", message="There is a performance drop because we have not yet implemented")
 
@@ -254,7 +254,8 @@ def of_batch(unit: Alone, piece: Tensor) -> list[Tensor]:
 
 def variances(unit: Alone, subset: Subset, squares: Squares) -> tuple[Any, list[Any]]:
     """Return S² of a subset, and those of its parts, by per-sample gradients."""
-    gradients_of, held = per_sample(unit), max(1, HELD[unit.weights.device.type] // unit.layout.dof)
+    room = HELD_THERE if unit.weights.device.type == "cuda" else HELD
+    gradients_of, held = per_sample(unit), max(1, room // unit.layout.dof)
     values, total, totals = [], 0.0, zeros(unit)
     with unit.descending(), unit.plain():
         for part in parts_of(subset.index):
