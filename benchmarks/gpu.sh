@@ -27,11 +27,11 @@ part() { # title, most seconds, command …
 export OMP_NUM_THREADS=1 PYTHONUNBUFFERED=1
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader || echo "no nvidia-smi here"
 python -c "import torch; print('torch', torch.__version__, 'CUDA', torch.version.cuda)"
-part "tests that need a GPU" 150 pytest -q -n 8 --no-header -m "gpu and not slow" tests
-part "ResNet-18" 150 python benchmarks/network_gpu.py
-part "p-spin" 80 python benchmarks/pspin_gpu.py
-part "tiny nets" 60 python benchmarks/tiny_nets.py --case card
-part "sizes up to N = 1024 against the limit" 60 pytest -q --no-header -m slow tests/validation/test_pspin_device_limit.py
+part "tests that need a GPU" 130 pytest -q -n 8 --no-header -m "gpu and not slow" tests
+part "ResNet-18" 180 python benchmarks/network_gpu.py
+part "p-spin" 75 python benchmarks/pspin_gpu.py
+part "tiny nets" 50 python benchmarks/tiny_nets.py --case card
+part "sizes up to N = 1024 against the limit" 45 pytest -q --no-header -m slow tests/validation/test_pspin_device_limit.py
 part "the whole suite" 600 pytest -q -n 14 --no-header tests
 
 printf '\n== summary\n'

@@ -182,7 +182,12 @@ def flops(width: int) -> int:
 
 
 def bare_ways(width: int, compiled: bool) -> dict[str, Callable[[int], None]]:
-    """Return the bare steps by what they are called."""
+    """Return the bare steps by what they are called: those that are compiled, or the others."""
+    if compiled:
+        return {
+            "compiled, graph, TF32, channels innermost": BareStep(width, "tf32", True, True, True),
+            "compiled, graph, bf16, channels innermost": BareStep(width, "bf16", True, True, True),
+        }
     ways: dict[str, Callable[[int], None]] = {
         "eager, single": BareStep(width, "single", False),
         "eager, bf16, channels innermost": BareStep(width, "bf16", True),
@@ -196,50 +201,39 @@ def bare_ways(width: int, compiled: bool) -> dict[str, Callable[[int], None]]:
         }
         large = BareStep(width, "bf16", True, graph=True, batch=8 * BATCH)
         ways["the same, B = 512, for 64 images"] = lambda steps: large(max(1, steps // 8))
-    if ON_GPU and compiled:
-        ways["compiled, graph, TF32, channels innermost"] = BareStep(width, "tf32", True, True, True)
-        ways["compiled, graph, bf16, channels innermost"] = BareStep(width, "bf16", True, True, True)
     return ways
 
 
 def compare(width: int, steps: int, rounds: int, count: int, compiled: bool) -> None:
-    """Print the tables."""
-    name = torch.cuda.get_device_name() if ON_GPU else "no GPU"
-    print(f"ResNet-18 of width {width}, B = {BATCH}, on: {name}", flush=True)
+    """Print the table of steps that are compiled, or of those that are not, and what goes with it."""
     precisions = ("single", "tf32", "bf16") if ON_GPU else ("single", "bf16")
     ways = bare_ways(width, compiled)
-    ours: dict[tuple[str, bool], OnEngine] = {}
-    for precision in precisions:
-        for compiles in (False, True) if compiled and ON_GPU and precision != "single" else (False,):
-            began = time.perf_counter()
-            made = OnEngine(width, 1, count, precision=precision, compile=compiles)
-            ours[precision, compiles] = made
-            label = f"langevin, {precision}{', compiled' * compiles}"
-            ways[label] = made
-            print(f"  {label}: ready after {time.perf_counter() - began:.1f} s", flush=True)
+    for precision in precisions[compiled:]:
+        began = time.perf_counter()
+        made = OnEngine(width, 1, count, precision=precision, compile=compiled)
+        ways[f"langevin, {precision}{', compiled' * compiled}"] = made
+        print(f"  langevin, {precision}: ready after {time.perf_counter() - began:.1f} s", flush=True)
     table = turns(ways, steps, rounds)
-    work, size = flops(width), 8192 if ON_GPU else 512
-    floors = {precision: 1e3 * work / product_rate(precision, size) for precision in precisions}
     for label, spent in table.items():
-        print(f"  {label:45s} {spent:8.3f} ms")
-    for precision, floor in floors.items():
-        print(f"  {'floor, ' + precision + ': flops at the rate of products':45s} {floor:8.3f} ms")
+        print(f"  {label:45s} {spent:8.3f} ms", flush=True)
     for precision in ("tf32", "bf16"):
         bare = [
-            v for n, v in table.items() if precision in n.lower() and "langevin" not in n and "512" not in n
+            v for n, v in table.items() if precision in n.lower() and n[:8] != "langevin" and "512" not in n
         ]
         mine = [v for n, v in table.items() if n.startswith(f"langevin, {precision}")]
         if bare and mine:
             print(f"  {precision}: the engine takes {min(mine) / min(bare):.3f} times the fastest bare step")
-    costs(
-        width,
-        count,
-        rounds,
-        steps,
-        precisions[-1],
-        compiled and ON_GPU,
-        min(table[n] for n in table if "langevin" in n),
-    )
+    costs(width, count, rounds, steps, precisions[-1], compiled, table[label])
+
+
+def floors(width: int, precisions: tuple[str, ...]) -> None:
+    """Print how long a step takes at the rate of large products."""
+    work, size = flops(width), 8192 if ON_GPU else 512
+    for precision in precisions:
+        floor = 1e3 * work / product_rate(precision, size)
+        print(
+            f"  {'floor, ' + precision + ': flops at the rate of products':45s} {floor:8.3f} ms", flush=True
+        )
 
 
 def costs(
@@ -247,13 +241,12 @@ def costs(
 ) -> None:
     """Print what two replicas cost together, what measurements cost, and how much memory there is in use."""
     if ON_GPU:
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
     pair = OnEngine(width, 2, count, precision=precision, compile=compiled)
     together = turns({"two": pair}, steps, rounds)["two"]
     gain = 2 * alone / together
-    print(f"  two replicas, {precision}: {together:.3f} ms for both, {gain:.2f} times the throughput of one")
+    said = f"two replicas, {precision}: {together:.3f} ms for both"
+    print(f"  {said}, {gain:.2f} times the throughput of one", flush=True)
     if ON_GPU:
         held = (torch.cuda.memory_allocated() - before) / (8 * pair.system.dof)
         print(f"  memory held by two replicas, data included: {held:.2f} copies of their weights")
@@ -284,7 +277,13 @@ def main() -> None:
     options = parser.parse_args()
     width = 16 if options.quick else options.width
     steps, rounds = (2, 2) if options.quick else (options.steps, 5)
-    compare(width, steps, rounds, 200 if options.quick else 20_000, not options.quick)
+    count = 200 if options.quick else 20_000
+    name = torch.cuda.get_device_name() if ON_GPU else "no GPU"
+    print(f"ResNet-18 of width {width}, B = {BATCH}, on: {name}", flush=True)
+    floors(width, ("single", "tf32", "bf16") if ON_GPU else ("single", "bf16"))
+    compare(width, steps, rounds, count, compiled=False)
+    if ON_GPU and not options.quick:
+        compare(width, steps, rounds, count, compiled=True)
 
 
 if __name__ == "__main__":
