@@ -6,7 +6,8 @@ back: what a GPU refuses is refused here. Outside they look as if on the device 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -55,6 +56,31 @@ class SecondDevice(TorchDispatchMode):
         return carried(func, args, kwargs or {})
 
 
+#: Names of operations that wait for the host or copy from it, where somebody listens.
+_crossings: list[str] | None = None
+
+
+@contextmanager
+def crossings() -> Iterator[list[str]]:
+    """Collect what crosses between host and device in the block: a captured step may do nothing of it."""
+    global _crossings
+    _crossings = []
+    try:
+        yield _crossings
+    finally:
+        _crossings = None
+
+
+def _listen(func: Any, tensors: Sequence[torch.Tensor], asked: Any) -> None:
+    places = {isinstance(t, There) for t in tensors}
+    if asked is not None:
+        places.add(torch.device(asked).type == HERE.type)
+    reads = func is torch.ops.aten._local_scalar_dense.default and True in places
+    crosses = func._overloadpacket in BETWEEN and len(places) == 2
+    if _crossings is not None and (crosses or reads):
+        _crossings.append(str(func))
+
+
 def carried(func: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
     """Carry out an operation of torch on whichever device it is."""
     tensors = [t for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)]
@@ -66,6 +92,7 @@ def carried(func: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
     ):
         raise RuntimeError(f"{func}: Expected all tensors to be on the same device")
     asked = kwargs.get("device")
+    _listen(func, tensors, asked)
     if asked is not None:
         there = torch.device(asked).type == HERE.type
         kwargs = {**kwargs, "device": torch.device("cpu")}

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import every_system, learns
-from second_device import HERE, SecondDevice
+from second_device import HERE, SecondDevice, crossings
 from small_nets import built, settings
 
 import langevin
@@ -100,6 +100,28 @@ def test_networks_do_the_same_there(case: str, elsewhere: Callable[[], None]) ->
     elsewhere()
     found = observed(case, layers=True, layer_angles=True)
     assert_close(found, expected)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case != "sizes change"])
+def test_a_step_asks_nothing_of_the_host(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it could not be captured: not one number is read, nothing is copied."""
+    system, data, dynamics = CASES[case]
+    for module in (devices, kit):
+        monkeypatch.setattr(module, "prepare", lambda name, deterministic: HERE)
+    with SecondDevice():
+        keys = {"backend": "torch", "precision": "double", **dynamics}
+        network, noise = built(settings(system, data, replicas=2, **keys))
+        units = network.make_units()
+        units.load(0, network.initial_state(noise))
+        index = torch.zeros((len(units.groups[0]), 8), dtype=torch.int64, device=HERE)
+        with crossings() as crossed:
+            units.steppers[0].step(index, 0.1)
+        assert crossed == []
+        with crossings() as crossed:
+            assert np.isfinite(float(units.steppers[0].weights.sum()))
+            units.steppers[0].weights.cpu()
+            torch.ones(3).to(HERE)
+        assert len(crossed) == 3, "control"
 
 
 @pytest.mark.parametrize("curve", ["bezier", "chain", "band"])
