@@ -26,7 +26,7 @@ RATIOS = {
     "networks": r"%  +(\S+) \(",
     "pspin_force": r"^packed f32 .* (\S+) +\S+$",
     "pspin_gpu": r", dense over packed: (\S+)$",
-    "tiny_nets": r" over \S.*: (\S+)",
+    "tiny_nets": r" over \w+: +(\S+) \(",
 }
 
 

@@ -24,14 +24,20 @@ ENERGY, OVERLAP, RATIO = -0.886693, 0.638824, 0.565376  # T = 0.5
 RUNS = Path(__file__).parents[2] / "runs"
 
 
-@pytest.fixture(scope="module")
-def descent() -> xr.Dataset:
-    return langevin.run(RUNS / "ck_gradient_descent.toml", {"output.path": "", "output.figure": False})
+def run(name: str, folder: Path) -> xr.Dataset:
+    """Run a file; in a folder of its own, since others do so at the same time."""
+    overrides = {"output.path": str(folder / f"{name}.nc"), "output.figure": False}
+    return langevin.run(RUNS / f"{name}.toml", overrides)
 
 
 @pytest.fixture(scope="module")
-def quench() -> xr.Dataset:
-    return langevin.run(RUNS / "ck.toml", {"output.path": "", "output.figure": False})
+def descent(tmp_path_factory: pytest.TempPathFactory) -> xr.Dataset:
+    return run("ck_gradient_descent", tmp_path_factory.mktemp("descent"))
+
+
+@pytest.fixture(scope="module")
+def quench(tmp_path_factory: pytest.TempPathFactory) -> xr.Dataset:
+    return run("ck", tmp_path_factory.mktemp("quench"))
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.5])
