@@ -172,6 +172,19 @@ def test_the_netcdf_library_is_asked_why_it_failed(room: int, tmp_path: Path) ->
     assert not list(tmp_path.glob(".*"))
 
 
+def test_a_seal_that_has_no_room_is_not_left_out(tmp_path: Path) -> None:
+    """A disk that fills up within the seal takes a part of it, and says nothing, as often as it is asked."""
+    sealed = tmp_path / "sealed.nc"
+    sealed.write_bytes(bytes(1000))
+    program = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1500, 1500)); from pathlib import Path; "
+        f"from langevin.files import sealing; sealing.seal(Path({str(sealed)!r}))"
+    )
+    done = subprocess.run([sys.executable, "-B", "-c", program], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "File too large" in done.stderr
+
+
 def test_a_folder_that_goes_during_the_run_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

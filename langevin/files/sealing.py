@@ -65,11 +65,10 @@ def seal(path: Path, most: float = LIMIT) -> None:
             return
         record = _record(file.fileno(), size)
         file.seek(size)
-        padded = record + bytes(SEAL - 2 * len(record)) + record
-        if file.write(padded) != SEAL:
-            # Only a full disk writes a part; the rest then says so.
-            file.seek(size)
-            file.write(padded)
+        rest = memoryview(record + bytes(SEAL - 2 * len(record)) + record)
+        while rest:
+            # A full disk takes a part first; the next one then says so.
+            rest = rest[file.write(rest) :]
 
 
 def verify(path: Path) -> bool:
