@@ -745,7 +745,8 @@ class Noted(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
             self.count = self.count + 1
-        found: Tensor = x * self.scale + 0.01 * self.count
+        # Not the same for all units: layer-norm would take it away again.
+        found: Tensor = self.scale * (x + 0.01 * self.count)
         return found
 
 
