@@ -122,6 +122,8 @@ def inherit() -> None:
     """Change a process of a sweep as the one that started it."""
     told = json.loads(os.environ[VARIABLE])
     counted = told.pop("counted")
+    # By its standard input it is told what to do.
+    told["listens"] = True
     undergo(Conditions(**told), Path(counted) if counted else None)
 
 
