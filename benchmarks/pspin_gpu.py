@@ -40,6 +40,7 @@ DENSE = 3e10
 
 
 def waited(device: torch.device) -> None:
+    """Wait for a GPU."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -80,6 +81,7 @@ def stepper(
 
 
 def repeated(force: Callable[[Tensor], Tensor], x: Tensor) -> Callable[[int], object]:
+    """Return what computes a force so many times."""
     return lambda count: [force(x) for _ in range(count)]
 
 
@@ -117,6 +119,7 @@ def copy_speed(device: torch.device, size: int, seconds: float) -> float:
 
 
 def difference(forces: dict[str, Callable[[Tensor], Tensor]], x: Tensor, exact: Tensor) -> str:
+    """Say by what part of its size, rms, each force differs from the exact one."""
     scale = exact.square().mean().sqrt()
     return ", ".join(
         f"{name} {float((force(x) - exact).square().mean().sqrt() / scale):.1e}"
@@ -208,6 +211,7 @@ def blocks(device: torch.device, seconds: float) -> None:
 
 
 def main() -> None:
+    """Time what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--quick", action="store_true", help="small sizes, short measurements")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -44,7 +45,7 @@ class Drawing(Protocol):
         """Return where the table ends that has this step."""
 
 
-class _Blocks:
+class _Blocks(ABC):
     """Tables of blocks, each from a stream of its own for every replica; the last one is kept."""
 
     def __init__(self, ensemble: Ensemble, device: torch.device) -> None:
@@ -59,12 +60,13 @@ class _Blocks:
             self._kept = self._draw(step)
         return self._kept
 
+    @abstractmethod
     def last(self, step: int) -> int:
         """Return where the table ends that has this step."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _draw(self, step: int) -> Table:
-        raise NotImplementedError
+        """Return the table that has this step."""
 
     def _seeds(self, block: int) -> Tensor:
         """Return what the streams of a block begin with, shape (R, 4)."""
