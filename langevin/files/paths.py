@@ -37,6 +37,11 @@ class Paths:
         return self.checkpoint.with_suffix(".references")
 
     @property
+    def claim(self) -> Path:
+        """Where a worker says that it works on these files, for those of other hosts."""
+        return self.result.with_name(self.result.name.removesuffix(".nc") + ".claim")
+
+    @property
     def sweep(self) -> Path:
         """Folder of a sweep's members while it goes on."""
         return self.result.with_name(self.result.name.removesuffix(".nc") + ".sweep")

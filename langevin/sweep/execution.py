@@ -32,7 +32,7 @@ from langevin.running.saved_start import is_start
 from langevin.running.session import LOST, Manner, going_on
 
 from . import combine, member
-from .executors.base import Executor, Outcome
+from .executors.base import Abandoned, Executor, Outcome
 from .progress import SweepProgress
 
 
@@ -150,6 +150,8 @@ class _Campaign:
             with closing(ends):
                 for index, outcome in ends:
                     self._end(index, outcome)
+        except Abandoned as error:
+            raise Abandoned(f"{error}; {going_on(self.settings, self.paths)}") from None
         finally:
             self.progress.close()
             self._take_time()

@@ -14,17 +14,23 @@ import queue
 import signal
 import sys
 import threading
+import time
 import types
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from langevin.errors import Interrupted, LangevinError
 from langevin.files.locking import Unlocked
 from langevin.machine import cards
-from langevin.machine.interruption import TIMED_OUT, request
+from langevin.machine.interruption import SIGNALS, TIMED_OUT, request
 
 from .executors.base import Job, Task
+
+
+#: Seconds in which a process whose starter has ended may write its checkpoint.
+FINISH = 60.0
 
 
 class _Voice:
@@ -35,18 +41,26 @@ class _Voice:
         os.dup2(2, 1)
 
     def say(self, message: Mapping[str, Any]) -> None:
-        os.write(self._file, json.dumps(message).encode() + b"\n")
+        # Where nobody listens any more, `_listen` ends this process.
+        with suppress(BrokenPipeError):
+            os.write(self._file, json.dumps(message).encode() + b"\n")
 
 
 def _listen(jobs: queue.SimpleQueue[Any]) -> None:
     """Hand on what comes in; the end of it is the end of this process."""
+    finishes = False
     for line in os.fdopen(0, "rb", closefd=False):
         message = json.loads(line)
         if "stop" in message:
             # A run under way notes it and writes its checkpoint; otherwise it ends this process.
             request()
-        else:
-            jobs.put(message)
+            continue
+        finishes = message.get("finishes", finishes)
+        jobs.put(message)
+    if finishes:
+        jobs.put({})
+        request()
+        time.sleep(FINISH)
     os._exit(0)
 
 
@@ -71,6 +85,8 @@ def main() -> None:
     warnings.simplefilter("ignore", Unlocked)
     # Ctrl-C reaches every process of the terminal; when to stop says the one that started this.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Whoever started this may not want to hear the others; this process has something to save.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, set(SIGNALS))
 
     def unforeseen(
         kind: type[BaseException], error: BaseException, traceback: types.TracebackType | None
@@ -86,8 +102,8 @@ def main() -> None:
     cards.share(first["number"])
     module, _, name = first["task"].partition(":")
     task: Task = getattr(importlib.import_module(module), name)
-    while True:
-        end = _carry_out(task, jobs.get()["job"], first["threads"], voice)
+    while (job := jobs.get().get("job")) is not None:
+        end = _carry_out(task, job, first["threads"], voice)
         voice.say(end)
         if end.get("leaving"):
             os._exit(0)

@@ -94,7 +94,7 @@ def undergo(conditions: Conditions, counted: Path | None = None) -> None:
     Where `counted` is given, a byte is added to that file at every moment at which the process could die.
     """
     from langevin.machine import pace
-    from langevin.sweep.executors import processes as executor
+    from langevin.sweep.executors import worker_process as executor
 
     pace.STRETCH = conditions.stretch
     moments = _Moments(conditions, counted)

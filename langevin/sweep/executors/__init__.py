@@ -14,6 +14,7 @@ from .base import Executor
 EXECUTORS = {
     "processes": "langevin.sweep.executors.processes:LocalProcesses",
     "in_process": "langevin.sweep.executors.in_process:InProcess",
+    "dask": "langevin.sweep.executors.cluster.executor:DaskExecutor",
 }
 GROUP = "langevin.executors"
 

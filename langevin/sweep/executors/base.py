@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
+from langevin.errors import LangevinError
+
 #: What a task is given: only what JSON can hold, so that it may cross to any process.
 Job: TypeAlias = Mapping[str, Any]
 #: A function of a module: job, number of processors, and whom to tell which part is done.
@@ -18,15 +20,20 @@ class Outcome(NamedTuple):
 
     Attributes
     ----------
-    kind : "done", "failed", "stopped" or "signalled"
-        "signalled": its process was stopped by a signal, and nobody here had asked for it; an executor tries
-        it again, and yields no such outcome.
+    kind : "done", "failed", "stopped", "signalled" or "lost"
+        "signalled": its process was stopped by a signal, and nobody here had asked for it; "lost": it was
+        killed, or where it ran is gone. An executor tries these again, or takes them for failed; it yields
+        neither.
     why : str
         What went wrong with a job that failed; of one that was stopped what follows "stopped".
     """
 
-    kind: Literal["done", "failed", "stopped", "signalled"]
+    kind: Literal["done", "failed", "stopped", "signalled", "lost"]
     why: str = ""
+
+
+class Abandoned(LangevinError):
+    """What carries out the jobs is gone, or cannot serve; no job is lost by it."""
 
 
 class Executor(Protocol):
@@ -54,4 +61,9 @@ class Executor(Protocol):
         stopped : callable
             From when on it returns true, no further job begins, and those under way are asked to stop. Jobs
             that did not begin are not yielded.
+
+        Raises
+        ------
+        Abandoned
+            If it cannot go on. Jobs under way have been asked to write their checkpoints.
         """

@@ -1,0 +1,1 @@
+"""Members of a sweep are carried to other machines by Dask."""

@@ -1,0 +1,281 @@
+"""Schedulers of Dask and their workers: one that runs already, one in this process, jobs of a queue."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import shutil
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from langevin.errors import UserError
+from langevin.machine.interruption import SIGNALS
+
+from ..base import Abandoned
+from . import keys, outpost
+from .keys import ClusterKeys
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+#: Environment variable with the address of a scheduler, as Dask itself reads it.
+ADDRESS = "DASK_SCHEDULER_ADDRESS"
+
+#: Seconds in which a scheduler must answer, and in which workers that are told to leave have left.
+ANSWER, FAREWELL = 10.0, 20.0
+
+#: Seconds before a walltime at which a worker leaves: this part of it, in these limits.
+_MARGIN, _LEAST, _MOST = 0.1, 20.0, 300.0
+
+#: What matters for members that take minutes to days, in a scheduler of ours.
+SCHEDULER = {
+    # How often a member may lose its worker is counted here (`retries`), where it is known whether it had
+    # begun and came further; Dask counts what only waited on a lost worker, too.
+    "distributed.scheduler.allowed-failures": 0,
+    # Half a second is the default: for twenty members it would ask the queue for two jobs, not twenty.
+    "distributed.scheduler.unknown-task-duration": "1h",
+    # No member waits on a worker that is busy for hours while another one is idle.
+    "distributed.scheduler.worker-saturation": 1.0,
+    # Results are files: there is nothing to keep balanced.
+    "distributed.scheduler.active-memory-manager.start": False,
+}
+
+#: The same in workers of ours. Members have processes of their own: a worker only waits for them, and its
+#: profile, taken a hundred times a second, would show that.
+WORKER = {
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.system-monitor.interval": "5s",
+    "logging.distributed": "critical",
+}
+
+
+def of_the_user() -> tuple[str, ClusterKeys | None]:
+    """Return the address of the scheduler, or the cluster, that the user's surroundings name, if they do."""
+    address = os.environ.get(ADDRESS, "")
+    return address, None if address else keys.of_the_user()
+
+
+def require() -> None:
+    """Make sure that Dask is installed."""
+    try:
+        import distributed  # noqa: F401
+    except ImportError as error:
+        raise UserError(f"executor = 'dask' needs {error.name}: pip install 'langevin-engine[cluster]'") from None
+
+
+@contextmanager
+def joined(address: str) -> Iterator[Client]:
+    """Yield a client of a scheduler that runs.
+
+    Raises
+    ------
+    UserError
+        If nobody listens there, or it has another version.
+    """
+    require()
+    with _ours():
+        try:
+            client = _client(address)
+        except (OSError, ValueError, RuntimeError, TimeoutError) as error:
+            raise UserError(_unreachable(address, error)) from None
+        with _closing(client):
+            _require_same_version(client, address)
+            yield client
+
+
+def _unreachable(address: str, error: Exception) -> str:
+    said = " ".join(str(error).split())[:200]
+    if isinstance(error, ValueError):
+        return f"scheduler = {address!r}: no address ({said}); allowed: tcp://host:8786"
+    return f"scheduler = {address!r}: no scheduler of Dask answers there ({said or type(error).__name__})"
+
+
+def _require_same_version(client: Client, address: str) -> None:
+    import distributed
+
+    versions = client.get_versions()
+    theirs = versions["scheduler"]["packages"]["distributed"]
+    if theirs != distributed.__version__:
+        raise UserError(
+            f"scheduler = {address!r}: it has distributed {theirs}, this process {distributed.__version__}; "
+            "allowed: the same"
+        )
+
+
+@contextmanager
+def embedded(count: int, threads: int) -> Iterator[Client]:
+    """Yield a client of a scheduler in this process, with workers that are processes of this machine.
+
+    Parameters
+    ----------
+    count : int
+        Workers; each carries out one member at a time.
+    threads : int
+        Processors in all.
+    """
+    require()
+    with _ours():
+        from distributed import Scheduler
+        from distributed.deploy.spec import SpecCluster
+
+        from .local_worker import LocalWorker
+
+        workers = {
+            k: {
+                "cls": LocalWorker,
+                "options": {"processors": threads // count + (k < threads % count), "environment": _named(WORKER)},
+            }
+            for k in range(count)
+        }
+        scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard": False}}
+        with deaf():
+            cluster = SpecCluster(workers=workers, scheduler=scheduler, silence_logs=logging.CRITICAL)
+        with ExitStack() as stack:
+            stack.callback(cluster.close, timeout=FAREWELL)
+            yield stack.enter_context(_closing(_client(cluster)))
+
+
+@contextmanager
+def deaf() -> Iterator[None]:
+    """Inside, threads and processes begin that hear no signals of the terminal: this process does, for all."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {*SIGNALS} - {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def queued(cluster: ClusterKeys) -> Iterator[Client]:
+    """Yield a client of a scheduler in this process, whose workers are jobs of a queue.
+
+    Jobs are submitted as members wait, up to `maximum_jobs`, and cancelled at the end.
+
+    Raises
+    ------
+    UserError
+        If there is no such queue here, or it takes no such keys.
+    Abandoned
+        If it refuses jobs.
+    """
+    require()
+    kind = keys.queue_class(cluster.queue_system)
+    command = shlex.split(kind.job_cls.submit_command)[0]
+    if shutil.which(command) is None:
+        raise UserError(f'cluster.queue_system = "{cluster.queue_system}": there is no {command} on this machine')
+    refused: list[str] = []
+    with _ours():
+        try:
+            with deaf():
+                built = kind(job_cls=_watched(kind.job_cls, refused), **_options(cluster))
+        except (TypeError, ValueError, OSError, RuntimeError) as error:
+            said = " ".join(str(error).split())
+            raise UserError(f"cluster: {kind.__name__} says: {said[:500]}") from None
+        with ExitStack() as stack:
+            stack.callback(built.close, timeout=FAREWELL)
+            client = stack.enter_context(_closing(_client(built)))
+            built.adapt(minimum_jobs=0, maximum_jobs=cluster.maximum_jobs, interval="2s", wait_count=15)
+            client.refused = refused  # type: ignore[attr-defined]
+            yield client
+
+
+def require_jobs(client: Client) -> None:
+    """Raise `Abandoned` if the queue has refused a job and none runs."""
+    refused = getattr(client, "refused", None)
+    if refused and not client.scheduler_info(-1)["workers"]:
+        raise Abandoned(f"the queue refuses jobs: {refused[-1]}")
+
+
+def _watched(job: type[Any], refused: list[str]) -> type[Any]:
+    """Return a class of jobs that notes why the queue refuses one: Dask's scaling keeps it for itself."""
+
+    class Watched(job):  # type: ignore[misc]
+        async def _submit_job(self, script_filename: str) -> Any:
+            try:
+                said = await super()._submit_job(script_filename)
+            except (RuntimeError, OSError) as error:
+                text = str(error)
+                refused.append(" ".join(text.partition("stderr:")[2].split() or text.split())[:500])
+                raise
+            refused.clear()
+            return said
+
+    Watched.__name__ = job.__name__
+    return Watched
+
+
+def _options(cluster: ClusterKeys) -> dict[str, Any]:
+    """Return what the class of the queue is given: what the user says, and what members need besides."""
+    options = dict(cluster.options)
+    cores, processes = int(cluster.option("cores")), int(cluster.option("processes") or 1)
+    options.setdefault("processes", processes)
+    # It is written into a script of the shell.
+    options.setdefault("python", shlex.quote(sys.executable))
+    each = max(cluster.threads_per_member, cores // processes)
+    arguments = [
+        *("--nthreads", str(each // cluster.threads_per_member), "--resources", f"processors={each}"),
+        # Members have processes of their own: what Dask measures and limits is not theirs.
+        *("--memory-limit", "0", "--no-dashboard"),
+        *_lifetime(cluster.walltime),
+    ]
+    options["worker_extra_args"] = [*arguments, *(cluster.option("worker_extra_args") or [])]
+    exports = [f"export {name}={shlex.quote(value)}" for name, value in _named(WORKER).items()]
+    options["job_script_prologue"] = [*exports, *(cluster.option("job_script_prologue") or [])]
+    options["scheduler_options"] = {"dashboard": False, **(cluster.option("scheduler_options") or {})}
+    options["silence_logs"] = logging.CRITICAL
+    return options
+
+
+def _lifetime(walltime: float | None) -> list[str]:
+    """Return arguments by which a worker leaves before the queue ends its job, not all at once."""
+    if walltime is None:
+        return []
+    margin = min(max(_MARGIN * walltime, _LEAST), _MOST, walltime / 2)
+    # Half of the margin for the last checkpoint, half to leave one after the other.
+    return ["--lifetime", f"{walltime - 0.75 * margin:g}s", "--lifetime-stagger", f"{margin / 4:g}s"]
+
+
+def _client(where: Any) -> Client:
+    import cloudpickle
+    from distributed import Client
+
+    # Workers that have no langevin, or another one, can say so only if they need none for it.
+    cloudpickle.register_pickle_by_value(outpost)
+    return Client(where, timeout=ANSWER, set_as_default=False)
+
+
+@contextmanager
+def _closing(client: Client) -> Iterator[Client]:
+    try:
+        yield client
+    finally:
+        client.close(timeout=ANSWER)
+
+
+@contextmanager
+def _ours() -> Iterator[None]:
+    """Inside, Dask is set as members need it, and keeps to itself what is said here in other words."""
+    import dask
+
+    loggers = [logging.getLogger(name) for name in ("distributed", "tornado")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        with dask.config.set({**SCHEDULER, **WORKER}):
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _named(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Return settings of Dask as variables of an environment."""
+    return {
+        "DASK_" + name.upper().replace(".", "__").replace("-", "_"): str(value)
+        for name, value in settings.items()
+    }

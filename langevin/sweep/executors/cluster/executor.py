@@ -1,0 +1,312 @@
+"""Members run in workers of Dask: of this machine, of a scheduler that runs, or in jobs of a queue."""
+
+from __future__ import annotations
+
+import os
+import queue
+import sys
+import time
+import uuid
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from langevin.code.own import own_sources
+from langevin.core.ensemble import available_threads
+from langevin.version import __version__
+
+from ..base import Abandoned, Job, Outcome, Report, Task
+from ..processes import POLL
+from ..worker_process import GRACE, called
+from . import clusters, outpost, relay
+from .keys import ClusterKeys
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+#: Jobs that are with the scheduler at once for each processor it may come to have: so many that no worker
+#: waits for this process, and that neither fills with what is done years later.
+AHEAD = 4
+
+#: Seconds without the scheduler after which it is taken for gone.
+PATIENCE = 15.0
+
+#: A job that is this much further than at the last loss has not been lost in vain.
+PROGRESS = 1e-3
+
+
+class DaskExecutor:
+    """Jobs in workers of Dask.
+
+    Without a scheduler and a cluster its workers are processes of this machine, as many as `LocalProcesses`
+    has. The result is the same to the bit wherever jobs are done. The folder of the result must be seen by
+    all workers under the same name.
+
+    A job whose worker is lost is done again by another, from its last checkpoint. When it has been lost more
+    than `ClusterKeys.retries` times without having come further, it has failed.
+
+    Parameters
+    ----------
+    threads : int, optional
+        Processors of this machine to use in all, if the workers are here (default: all).
+    keep : sequence of int
+        Not needed: workers claim the members that they work on (`langevin.files.claims`).
+    scheduler : str
+        Address of a scheduler that runs: tcp://host:8786.
+    cluster : ClusterKeys, optional
+        The queue whose jobs are workers.
+    """
+
+    def __init__(
+        self,
+        threads: int | None = None,
+        keep: Sequence[int] = (),
+        *,
+        scheduler: str = "",
+        cluster: ClusterKeys | None = None,
+    ) -> None:
+        self.threads = threads or available_threads()
+        self.scheduler, self.cluster = scheduler, cluster
+        if not (scheduler or cluster):
+            self.scheduler, self.cluster = clusters.of_the_user()
+
+    def map(
+        self, task: Task, jobs: Sequence[Job], report: Report, stopped: Callable[[], bool]
+    ) -> Generator[tuple[int, Outcome], None, None]:
+        """Yield outcomes as they come; see `Executor.map`.
+
+        Raises
+        ------
+        UserError
+            If nobody listens at the address, or versions differ.
+        Abandoned
+            If the scheduler is gone, or a worker cannot serve.
+        """
+        if not jobs:
+            return
+        retries = self.cluster.retries if self.cluster else ClusterKeys.model_fields["retries"].default
+        with self._connected(len(jobs)) as (client, capacity, path), _visible(jobs) as seen:
+            carrier = _Carrier(client, task, jobs, retries, capacity, seen, path)
+            yield from carrier.carry_out(report, stopped)
+            self.threads = max(self.threads if path else 1, carrier.most_threads)
+
+    @contextmanager
+    def _connected(self, jobs: int) -> Iterator[tuple[Client, int, list[str] | None]]:
+        """Yield a client, how many jobs may once be done at a time, and the module path of the workers."""
+        if self.scheduler:
+            with clusters.joined(self.scheduler) as client:
+                yield client, 0, None
+        elif self.cluster:
+            with clusters.queued(self.cluster) as client:
+                yield client, self.cluster.capacity, None
+        else:
+            count = max(1, min(self.threads, jobs))
+            with clusters.embedded(count, self.threads) as client:
+                yield client, count, sys.path
+
+
+@contextmanager
+def _visible(jobs: Sequence[Job]) -> Iterator[tuple[str, str]]:
+    """Yield a file in the folder of the results, by which workers know that they see it, and what it says."""
+    token = uuid.uuid4().hex
+    path = Path(jobs[0]["result"]).resolve().parent / f".seen-{token}"
+    path.write_text(token)
+    try:
+        yield str(path), token
+    finally:
+        path.unlink(missing_ok=True)
+
+
+class _Carrier:
+    """The jobs of one `DaskExecutor.map`."""
+
+    def __init__(
+        self,
+        client: Client,
+        task: Task,
+        jobs: Sequence[Job],
+        retries: int,
+        capacity: int,
+        seen: tuple[str, str],
+        path: Sequence[str] | None,
+    ) -> None:
+        self.client, self.jobs, self.retries, self.capacity = client, jobs, retries, capacity
+        self.token = seen[1]
+        self.topic = f"langevin-{self.token}"
+        self.orders = {
+            "task": called(task),
+            "token": self.token,
+            "topic": self.topic,
+            "seen": seen,
+            "path": None if path is None else list(path),
+            "version": __version__,
+            "sources": own_sources(),
+        }
+        self.waiting = deque(range(len(jobs)))
+        #: Jobs that the scheduler has.
+        self.futures: dict[int, Future] = {}
+        #: Jobs that have begun there.
+        self.begun: set[int] = set()
+        #: What comes from threads of the client: an event, or the index of a job that has ended.
+        self.said: queue.SimpleQueue[dict[str, Any] | tuple[int, Future]] = queue.SimpleQueue()
+        self.parts: dict[int, float] = {}
+        #: How far a job was when it was lost, and how often it was since it had come that far.
+        self.reached: dict[int, float] = {}
+        self.losses: Counter[int] = Counter()
+        self.asked: float | None = None
+        self.connected = time.monotonic()
+        self.most_threads = 0
+
+    def carry_out(
+        self, report: Report, stopped: Callable[[], bool]
+    ) -> Generator[tuple[int, Outcome], None, None]:
+        """Yield outcomes as they come."""
+        self.client.subscribe_topic(self.topic, self._hear)
+        try:
+            self._submit()
+            while self.futures:
+                self._ask(stopped)
+                for said in self._new():
+                    if isinstance(said, dict):
+                        self._note(said, report)
+                        continue
+                    index, future = said
+                    # A queue may send its signal to all: then this process has heard it, too.
+                    self._ask(stopped)
+                    if (end := self._judged(index, future)) is not None:
+                        yield index, end
+                    self._submit()
+                self._require_scheduler()
+        finally:
+            self._leave()
+
+    # To the scheduler.
+
+    def _submit(self) -> None:
+        """Hand jobs to the scheduler, as far ahead as is good."""
+        if self.asked is not None or not self.waiting:
+            return
+        self.most_threads = max(self.most_threads, self._threads())
+        room = max(2, AHEAD * max(self.capacity, self.most_threads)) - len(self.futures)
+        for _ in range(min(room, len(self.waiting))):
+            index = self.waiting.popleft()
+            self.begun.discard(index)
+            # A name for each try: of one that is known already the scheduler would give the old answer.
+            key = f"langevin-member-{self.token}-{index}-{uuid.uuid4().hex[:8]}"
+            orders = {**self.orders, "index": index}
+            future = self.client.submit(outpost.at_worker, dict(self.jobs[index]), orders, key=key)
+            self.futures[index] = future
+            future.add_done_callback(lambda future, index=index: self.said.put((index, future)))
+
+    def _threads(self) -> int:
+        """Return how many jobs the workers do at a time."""
+        return sum(worker["nthreads"] for worker in self.client.scheduler_info(-1)["workers"].values())
+
+    def _ask(self, stopped: Callable[[], bool]) -> None:
+        """Ask all to stop, once, if that is wanted; after `GRACE` wait no longer."""
+        if self.asked is None and stopped():
+            self.asked = time.monotonic()
+            self.waiting.clear()
+            self._withdraw()
+        late = self.asked is not None and time.monotonic() > self.asked + GRACE
+        # A queue may have sent its signal to workers, too: then nobody is there to answer.
+        if late or (self.asked is not None and not self._threads()):
+            self.client.cancel(list(self.futures.values()), force=True)
+            self.futures.clear()
+
+    def _withdraw(self) -> None:
+        """Take back what has not begun; ask for the rest to stop."""
+        idle = [index for index in self.futures if index not in self.begun]
+        # First: what begins meanwhile, stops.
+        self.client.run(relay.halt, self.token, on_error="ignore")
+        for index in idle:
+            self.futures.pop(index).cancel()
+
+    def _leave(self) -> None:
+        """Leave nothing behind, neither tasks nor processes."""
+        self.client.unsubscribe_topic(self.topic)
+        if self.client.status != "running":
+            return
+        if self.futures:
+            self.client.run(relay.halt, self.token, on_error="ignore")
+            self.client.cancel(list(self.futures.values()), force=True)
+        self.client.run(relay.dismiss, self.token, on_error="ignore")
+
+    def _require_scheduler(self) -> None:
+        if self.client.status == "running":
+            self.connected = time.monotonic()
+            clusters.require_jobs(self.client)
+        elif self.client.status == "closed" or time.monotonic() > self.connected + PATIENCE:
+            self._lose()
+
+    def _lose(self) -> None:
+        address = self.client.scheduler.address if self.client.scheduler else "of Dask"
+        raise Abandoned(f"the scheduler {address} is gone; its workers write checkpoints and leave")
+
+    # From the scheduler.
+
+    def _hear(self, event: tuple[float, Any]) -> None:
+        self.said.put(event[1])
+
+    def _new(self) -> Iterator[dict[str, Any] | tuple[int, Future]]:
+        """Yield what has been said, and wait a moment for it."""
+        try:
+            yield self.said.get(timeout=POLL)
+            while True:
+                yield self.said.get_nowait()
+        except queue.Empty:
+            return
+
+    def _note(self, event: dict[str, Any], report: Report) -> None:
+        index = event["index"]
+        if index not in self.futures:
+            return
+        self.begun.add(index)
+        if "at" in event:
+            self.parts[index] = max(event["at"], self.parts.get(index, 0.0))
+            report(index, event["at"])
+
+    def _judged(self, index: int, future: Future) -> Outcome | None:
+        """Return the outcome of a job; None if it is to be tried again, or has none."""
+        if self.futures.get(index) is not future:
+            return None
+        del self.futures[index]
+        if future.status == "cancelled":
+            # Not by this process: the scheduler knows it no more.
+            self._lose()
+        kind, why = self._end(index, future)
+        if kind == "unfit":
+            raise Abandoned(why)
+        if kind in ("done", "failed"):
+            self.parts.pop(index, None)
+            return Outcome(kind, why)
+        if kind == "stopped" or self.asked is not None:
+            return Outcome("stopped", why)
+        if kind != "leaving" and self._is_lost(index):
+            return Outcome("failed", f"{why}, {self.losses[index]} times without coming further")
+        self.waiting.appendleft(index)
+        return None
+
+    def _end(self, index: int, future: Future) -> tuple[str, str]:
+        """Return kind and reason, as the worker said them, or the scheduler says them of the worker."""
+        from distributed.scheduler import KilledWorker
+
+        if future.status == "finished":
+            kind, why = future.result()
+            return kind, f"its process was stopped {why}" if kind == "signalled" else why
+        error = future.exception()
+        if isinstance(error, KilledWorker):
+            # What only waited there has lost nothing.
+            lost = index in self.begun
+            return ("lost", f"its worker {error.last_worker.address} was lost") if lost else ("leaving", "")
+        return "failed", f"unexpected {type(error).__name__}: {error}"
+
+    def _is_lost(self, index: int) -> bool:
+        """Note that a job was lost; return whether it was too often."""
+        part = self.parts.get(index, 0.0)
+        if part > self.reached.get(index, 0.0) + PROGRESS:
+            self.reached[index], self.losses[index] = part, 0
+        self.losses[index] += 1
+        return self.losses[index] > self.retries

@@ -1,0 +1,63 @@
+"""A worker of Dask is a process of this machine, started as a job of a queue would start it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from distributed.deploy.spec import ProcessInterface
+
+#: Seconds for a worker to leave, and to find its scheduler.
+LEAVE, FIND = 10.0, 60.0
+
+
+class LocalWorker(ProcessInterface):
+    """A worker in a fresh interpreter.
+
+    Dask's own cluster of processes imports the main module of its caller once more in each, which a script
+    without a guard does not survive, and a notebook does not have.
+
+    Parameters
+    ----------
+    scheduler : str
+        Address.
+    name : int
+    processors : int
+        That the member uses which it carries out.
+    environment : mapping
+        Variables besides those of this process.
+    """
+
+    def __init__(self, scheduler: str, name: int, processors: int, environment: Mapping[str, str]) -> None:
+        self._command = [
+            *(sys.executable, "-P", "-m", "distributed.cli.dask_worker", scheduler),
+            *("--name", str(name), "--nthreads", "1", "--resources", f"processors={processors}"),
+            *("--memory-limit", "0", "--no-dashboard", "--death-timeout", f"{FIND:g}"),
+        ]
+        self._environment = {**os.environ, **environment}
+        self._process: subprocess.Popen[bytes] | None = None
+        super().__init__(scheduler=scheduler, name=name)
+
+    async def start(self) -> None:
+        """Start it; the scheduler hears of it when it is there."""
+        self._process = subprocess.Popen(
+            self._command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=self._environment
+        )
+        await super().start()
+
+    async def close(self, **further: Any) -> None:
+        """End it, with what it has started."""
+        if self._process is not None:
+            self._process.terminate()
+            loop = asyncio.get_running_loop()
+            with suppress(subprocess.TimeoutExpired):
+                await loop.run_in_executor(None, self._process.wait, LEAVE)
+            if self._process.poll() is None:
+                self._process.kill()
+                await loop.run_in_executor(None, self._process.wait)
+        await super().close()
