@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from langevin.errors import UserError
+
 if TYPE_CHECKING:
     from langevin.config.settings import Settings
+    from langevin.sweep.executors.base import Executor
 
 #: A path that a command takes.
 FILE = click.Path(path_type=Path)
@@ -37,10 +40,49 @@ at_option = click.option(
 )
 
 
-executor_option = click.option(
-    "--executor",
-    help="What carries out the members of a sweep: processes (default), in_process, or another's.",
-)
+
+def executor_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --executor, --scheduler and --cluster to a command."""
+    for option in (
+        click.option(
+            "--cluster",
+            type=FILE,
+            metavar="FILE",
+            help="Carry out members in jobs of a queue, as the table [cluster] of this file says.",
+        ),
+        click.option(
+            "--scheduler",
+            metavar="ADDRESS",
+            help="Carry out members in workers of this scheduler of Dask, such as tcp://host:8786.",
+        ),
+        click.option(
+            "--executor",
+            help="What carries out the members of a sweep: processes (default), in_process, dask, or another's.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def executor_of(
+    name: str | None, scheduler: str | None, cluster: Path | None, threads: int | None
+) -> str | Executor | None:
+    """Return what --executor, --scheduler and --cluster name together."""
+    if scheduler is None and cluster is None:
+        return name
+    given = "--scheduler" if scheduler is not None else "--cluster"
+    if scheduler is not None and cluster is not None:
+        raise UserError("--scheduler joins workers that are there, --cluster asks a queue for them: give one")
+    if name not in (None, "dask"):
+        raise UserError(f"--executor {name}: allowed with {given}: dask")
+    from langevin.sweep.executors.cluster import keys
+    from langevin.sweep.executors.cluster.executor import DaskExecutor
+
+    if scheduler is not None:
+        return DaskExecutor(threads, scheduler=scheduler)
+    assert cluster is not None
+    return DaskExecutor(threads, cluster=keys.read(cluster))
+
 
 
 def running_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -9,7 +9,8 @@ import click
 
 from .options import (
     conclude,
-    executor_option,
+    executor_of,
+    executor_options,
     overrides,
     overrides_option,
     remark,
@@ -29,7 +30,7 @@ from .options import (
     help="Go on with an unfinished run of these settings; leave a complete one alone.",
 )
 @wall_time_option
-@executor_option
+@executor_options
 @running_options
 @trust_option
 def run(
@@ -39,6 +40,8 @@ def run(
     resume: bool,
     wall_time: str | None,
     executor: str | None,
+    scheduler: str | None,
+    cluster: Path | None,
     threads: int | None,
     quiet: bool,
 ) -> None:
@@ -58,7 +61,7 @@ def run(
             click.echo(f"{paths.result} is complete")
         return
     remark(settings, quiet)
-    carrier = simulation.RunOrSweep(executor)
+    carrier = simulation.RunOrSweep(executor_of(executor, scheduler, cluster, threads))
     how: Any = {"threads": threads, "wall_time": wall_time, "progress": not quiet, "carrier": carrier}
     path = simulation.execute(settings, force=force, resume=resume, **how)
     conclude(path, quiet)
@@ -67,14 +70,22 @@ def run(
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @wall_time_option
-@executor_option
+@executor_options
 @running_options
 @trust_option
-def resume(file: Path, wall_time: str | None, executor: str | None, threads: int | None, quiet: bool) -> None:
+def resume(
+    file: Path,
+    wall_time: str | None,
+    executor: str | None,
+    scheduler: str | None,
+    cluster: Path | None,
+    threads: int | None,
+    quiet: bool,
+) -> None:
     """Continue a stopped or killed run. FILE: the result it was to write, or its checkpoint."""
     from langevin.sweep import simulation
 
-    carrier = simulation.RunOrSweep(executor)
+    carrier = simulation.RunOrSweep(executor_of(executor, scheduler, cluster, threads))
     how: Any = {"threads": threads, "wall_time": wall_time, "progress": not quiet, "carrier": carrier}
     path = simulation.execute_resume(file, **how)
     conclude(path, quiet)

@@ -59,13 +59,9 @@ def reach(path: Path) -> Literal["hosts", "host"]:
 
     By the kind of the file system and the options with which it is mounted. "host", too, where nobody knows.
     """
-    try:
-        lines = Path("/proc/self/mountinfo").read_text().splitlines()
-    except OSError:
-        return "host"
     where = os.path.realpath(path)
     best, kind, options = "", "", set[str]()
-    for line in lines:
+    for line in _mounts():
         before, _, after = line.partition(" - ")
         fields, further = before.split(), after.split()
         point = fields[4].encode().decode("unicode_escape")
@@ -77,6 +73,14 @@ def reach(path: Path) -> Literal["hosts", "host"]:
     if kind in _ASKED:
         return "hosts" if _ASKED[kind] in options else "host"
     return "hosts" if kind in _CARRIERS and not _CARRIERS[kind] & options else "host"
+
+
+def _mounts() -> list[str]:
+    """Return what is mounted, as Linux says it; nothing elsewhere."""
+    try:
+        return Path("/proc/self/mountinfo").read_text().splitlines()
+    except OSError:
+        return []
 
 
 def host() -> str:

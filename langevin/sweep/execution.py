@@ -151,7 +151,7 @@ class _Campaign:
                 for index, outcome in ends:
                     self._end(index, outcome)
         except Abandoned as error:
-            raise Abandoned(f"{error}; {going_on(self.settings, self.paths)}") from None
+            raise type(error)(f"{error}; {going_on(self.settings, self.paths)}") from None
         finally:
             self.progress.close()
             self._take_time()

@@ -8,7 +8,7 @@ from importlib.metadata import entry_points
 from langevin.core.ensemble import available_threads
 from langevin.errors import UserError
 
-from .base import Executor
+from .base import Checks, Executor
 
 #: One line for each executor: its name, and its class.
 EXECUTORS = {
@@ -39,11 +39,18 @@ def chosen(executor: str | Executor | None, threads: int | None, lock: int) -> E
     Raises
     ------
     UserError
-        If there is none of that name.
+        If there is none of that name, or it cannot serve.
     """
-    if executor is not None and not isinstance(executor, str):
+    built = _built(executor or "processes", threads, lock)
+    if isinstance(built, Checks):
+        built.check()
+    return built
+
+
+def _built(executor: str | Executor, threads: int | None, lock: int) -> Executor:
+    if not isinstance(executor, str):
         return executor
-    name = executor or "processes"
+    name = executor
     if name not in (known := named()):
         raise UserError(f"executor = {name!r}: no such executor; allowed: {', '.join(sorted(known))}")
     module, _, kind = known[name].partition(":")

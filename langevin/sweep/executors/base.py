@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from langevin.errors import LangevinError
 
@@ -33,7 +33,21 @@ class Outcome(NamedTuple):
 
 
 class Abandoned(LangevinError):
-    """What carries out the jobs is gone, or cannot serve; no job is lost by it."""
+    """What carries out the jobs is gone; no job is lost by it."""
+
+
+class Unfit(Abandoned):
+    """What was to carry out the jobs cannot serve, as it was set up (exit code 2)."""
+
+    exit_code = 2
+
+
+@runtime_checkable
+class Checks(Protocol):
+    """An executor that knows before anything is written whether it can serve."""
+
+    def check(self) -> None:
+        """Raise `UserError` if it cannot."""
 
 
 class Executor(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import shlex
@@ -12,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from langevin.errors import UserError
+from langevin.errors import UserError, shortened
 from langevin.machine.interruption import SIGNALS
 
 from ..base import Abandoned
@@ -27,6 +28,12 @@ ADDRESS = "DASK_SCHEDULER_ADDRESS"
 
 #: Seconds in which a scheduler must answer, and in which workers that are told to leave have left.
 ANSWER, FAREWELL = 10.0, 20.0
+
+#: Seconds after which a job that the queue has refused is submitted again.
+AGAIN = 30.0
+
+#: Whose loggers are silenced.
+_LOGGERS = {"distributed", "tornado", "asyncio"}
 
 #: Seconds before a walltime at which a worker leaves: this part of it, in these limits.
 _MARGIN, _LEAST, _MOST = 0.1, 20.0, 300.0
@@ -77,21 +84,32 @@ def joined(address: str) -> Iterator[Client]:
         If nobody listens there, or it has another version.
     """
     require()
+    _require_address(address)
     with _ours():
         try:
             client = _client(address)
-        except (OSError, ValueError, RuntimeError, TimeoutError) as error:
-            raise UserError(_unreachable(address, error)) from None
+        except (OSError, ValueError, RuntimeError) as error:
+            said = " ".join(str(error).split()) or type(error).__name__
+            raise UserError(
+                f"scheduler = {address!r}: no scheduler of Dask answers there ({shortened(said)})"
+            ) from None
         with _closing(client):
             _require_same_version(client, address)
             yield client
 
 
-def _unreachable(address: str, error: Exception) -> str:
-    said = " ".join(str(error).split())[:200]
-    if isinstance(error, ValueError):
-        return f"scheduler = {address!r}: no address ({said}); allowed: tcp://host:8786"
-    return f"scheduler = {address!r}: no scheduler of Dask answers there ({said or type(error).__name__})"
+def _require_address(address: str) -> None:
+    # A client that has begun with what is no address does not end well.
+    from distributed.comm import get_address_host_port
+    from distributed.comm.registry import get_backend
+
+    try:
+        get_backend(address.partition("://")[0] if "://" in address else "tcp")
+        get_address_host_port(address, strict=False)
+    except ValueError as error:
+        raise UserError(
+            f"scheduler = {shortened(address)!r}: no address ({error}); allowed: tcp://host:8786"
+        ) from None
 
 
 def _require_same_version(client: Client, address: str) -> None:
@@ -124,8 +142,9 @@ def embedded(count: int, threads: int) -> Iterator[Client]:
 
         from .local_worker import LocalWorker
 
+        # Words: the scheduler is asked for them by the names that they give themselves.
         workers = {
-            k: {
+            f"local-{k}": {
                 "cls": LocalWorker,
                 "options": {"processors": threads // count + (k < threads % count), "environment": _named(WORKER)},
             }
@@ -136,7 +155,9 @@ def embedded(count: int, threads: int) -> Iterator[Client]:
             cluster = SpecCluster(workers=workers, scheduler=scheduler, silence_logs=logging.CRITICAL)
         with ExitStack() as stack:
             stack.callback(cluster.close, timeout=FAREWELL)
-            yield stack.enter_context(_closing(_client(cluster)))
+            client = stack.enter_context(_closing(_client(cluster)))
+            stack.callback(_send_home, client)
+            yield client
 
 
 @contextmanager
@@ -149,6 +170,37 @@ def deaf() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def check(cluster: ClusterKeys) -> None:
+    """Make sure that there is such a queue here, and that it takes these keys.
+
+    Raises
+    ------
+    UserError
+    """
+    require()
+    kind = keys.queue_class(cluster.queue_system)
+    command = shlex.split(kind.job_cls.submit_command)[0]
+    if shutil.which(command) is None:
+        raise UserError(
+            f'cluster.queue_system = "{cluster.queue_system}": there is no {command} on this machine'
+        )
+    options = _options(cluster)
+    for name in ("scheduler_options", "silence_logs", "shared_temp_directory", "n_workers"):
+        options.pop(name, None)
+    with _said_of(kind):
+        kind.job_cls("tcp://127.0.0.1:8786", name="check", **options).job_script()
+
+
+@contextmanager
+def _said_of(kind: type[Any]) -> Iterator[None]:
+    """Inside, what the class of a queue refuses is a mistake of the user's."""
+    try:
+        yield
+    except (AssertionError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"cluster: {kind.__name__} says: {shortened(said)}") from None
+
+
 @contextmanager
 def queued(cluster: ClusterKeys) -> Iterator[Client]:
     """Yield a client of a scheduler in this process, whose workers are jobs of a queue.
@@ -158,23 +210,14 @@ def queued(cluster: ClusterKeys) -> Iterator[Client]:
     Raises
     ------
     UserError
-        If there is no such queue here, or it takes no such keys.
-    Abandoned
-        If it refuses jobs.
+        As `check`.
     """
     require()
     kind = keys.queue_class(cluster.queue_system)
-    command = shlex.split(kind.job_cls.submit_command)[0]
-    if shutil.which(command) is None:
-        raise UserError(f'cluster.queue_system = "{cluster.queue_system}": there is no {command} on this machine')
     refused: list[str] = []
     with _ours():
-        try:
-            with deaf():
-                built = kind(job_cls=_watched(kind.job_cls, refused), **_options(cluster))
-        except (TypeError, ValueError, OSError, RuntimeError) as error:
-            said = " ".join(str(error).split())
-            raise UserError(f"cluster: {kind.__name__} says: {said[:500]}") from None
+        with _said_of(kind), deaf():
+            built = kind(job_cls=_watched(kind.job_cls, refused), **_options(cluster))
         with ExitStack() as stack:
             stack.callback(built.close, timeout=FAREWELL)
             client = stack.enter_context(_closing(_client(built)))
@@ -192,17 +235,29 @@ def require_jobs(client: Client) -> None:
 
 def _watched(job: type[Any], refused: list[str]) -> type[Any]:
     """Return a class of jobs that notes why the queue refuses one: Dask's scaling keeps it for itself."""
+    from distributed.core import Status
+
+
+    accepted = False
 
     class Watched(job):  # type: ignore[misc]
         async def _submit_job(self, script_filename: str) -> Any:
-            try:
-                said = await super()._submit_job(script_filename)
-            except (RuntimeError, OSError) as error:
-                text = str(error)
-                refused.append(" ".join(text.partition("stderr:")[2].split() or text.split())[:500])
-                raise
-            refused.clear()
-            return said
+            nonlocal accepted
+            while True:
+                try:
+                    said = await super()._submit_job(script_filename)
+                except (RuntimeError, OSError) as error:
+                    text = str(error)
+                    refused.append(shortened(" ".join(text.partition("stderr:")[2].split() or text.split())))
+                    if not accepted:
+                        self.status = Status.failed
+                        raise
+                    # A queue that has taken jobs before is busy, or at a limit.
+                    await asyncio.sleep(AGAIN)
+                    continue
+                accepted = True
+                refused.clear()
+                return said
 
     Watched.__name__ = job.__name__
     return Watched
@@ -248,6 +303,12 @@ def _client(where: Any) -> Client:
     return Client(where, timeout=ANSWER, set_as_default=False)
 
 
+def _send_home(client: Client) -> None:
+    """Let workers leave in good order, before anybody ends them."""
+    if client.status == "running":
+        client.retire_workers(close_workers=True)
+
+
 @contextmanager
 def _closing(client: Client) -> Iterator[Client]:
     try:
@@ -260,8 +321,10 @@ def _closing(client: Client) -> Iterator[Client]:
 def _ours() -> Iterator[None]:
     """Inside, Dask is set as members need it, and keeps to itself what is said here in other words."""
     import dask
+    import distributed  # noqa: F401 -- it names its loggers, and sets the level of some
 
-    loggers = [logging.getLogger(name) for name in ("distributed", "tornado")]
+    names = [name for name in logging.root.manager.loggerDict if name.split(".")[0] in _LOGGERS]
+    loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from langevin.code.own import own_sources
 from langevin.core.ensemble import available_threads
+from langevin.errors import UserError
 from langevin.version import __version__
 
-from ..base import Abandoned, Job, Outcome, Report, Task
+from ..base import Abandoned, Job, Outcome, Report, Task, Unfit
 from ..processes import POLL
 from ..worker_process import GRACE, called
 from . import clusters, outpost, relay
@@ -72,6 +73,25 @@ class DaskExecutor:
         if not (scheduler or cluster):
             self.scheduler, self.cluster = clusters.of_the_user()
 
+    def check(self) -> None:
+        """Make sure that the workers that are there, or the queue, can serve.
+
+        Raises
+        ------
+        UserError
+            If nobody listens at the address, versions differ, or the queue's keys are not taken.
+        """
+        if self.scheduler:
+            with clusters.joined(self.scheduler) as client:
+                said = client.run(outpost.unfit, __version__, own_sources(), on_error="return")
+                why = next((str(one) for one in said.values() if one), None)
+                if why is not None:
+                    raise UserError(f"scheduler = {self.scheduler!r}: {why}")
+        elif self.cluster:
+            clusters.check(self.cluster)
+        else:
+            clusters.require()
+
     def map(
         self, task: Task, jobs: Sequence[Job], report: Report, stopped: Callable[[], bool]
     ) -> Generator[tuple[int, Outcome], None, None]:
@@ -80,9 +100,11 @@ class DaskExecutor:
         Raises
         ------
         UserError
-            If nobody listens at the address, or versions differ.
+            As `check`.
+        Unfit
+            If a worker cannot serve.
         Abandoned
-            If the scheduler is gone, or a worker cannot serve.
+            If the scheduler is gone, or the queue refuses jobs.
         """
         if not jobs:
             return
@@ -278,7 +300,7 @@ class _Carrier:
             self._lose()
         kind, why = self._end(index, future)
         if kind == "unfit":
-            raise Abandoned(why)
+            raise Unfit(why)
         if kind in ("done", "failed"):
             self.parts.pop(index, None)
             return Outcome(kind, why)

@@ -37,7 +37,7 @@ _NOT_KEYS = {
 }
 
 
-class ClusterKeys(Section):
+class DeclaredKeys(Section):
     """[cluster], without the keys of the queue."""
 
     queue_system: Queue = key("whose jobs are the workers", example="slurm")
@@ -48,6 +48,11 @@ class ClusterKeys(Section):
         ge=0,
     )
     threads_per_member: int = key("processors of a job that each member uses", default=1, ge=1)
+
+
+class ClusterKeys(DeclaredKeys):
+    """[cluster], with the keys of the queue as `options`."""
+
     options: dict[str, Any] = key("keys of the queue's class", default={})
 
     @property
@@ -119,7 +124,7 @@ def parsed(given: Any, source: str) -> ClusterKeys:
         further = tuple(allowed)
     else:
         further = ()
-    keys = section("cluster", _Declared, table, faults, further)
+    keys = section("cluster", DeclaredKeys, table, faults, further)
     if keys is None:
         raise ConfigError(faults, source)
     keys = ClusterKeys(**keys.model_dump(), options=options)
@@ -127,12 +132,6 @@ def parsed(given: Any, source: str) -> ClusterKeys:
     if faults:
         raise ConfigError(faults, source)
     return keys
-
-
-class _Declared(Section):
-    """What a user may write besides the keys of the queue."""
-
-    __annotations__ = {k: v for k, v in ClusterKeys.__annotations__.items() if k != "options"}
 
 
 def _option_faults(keys: ClusterKeys) -> list[str]:

@@ -26,17 +26,17 @@ class LocalWorker(ProcessInterface):
     ----------
     scheduler : str
         Address.
-    name : int
+    name : str
     processors : int
         That the member uses which it carries out.
     environment : mapping
         Variables besides those of this process.
     """
 
-    def __init__(self, scheduler: str, name: int, processors: int, environment: Mapping[str, str]) -> None:
+    def __init__(self, scheduler: str, name: str, processors: int, environment: Mapping[str, str]) -> None:
         self._command = [
             *(sys.executable, "-P", "-m", "distributed.cli.dask_worker", scheduler),
-            *("--name", str(name), "--nthreads", "1", "--resources", f"processors={processors}"),
+            *("--name", name, "--nthreads", "1", "--resources", f"processors={processors}"),
             *("--memory-limit", "0", "--no-dashboard", "--death-timeout", f"{FIND:g}"),
         ]
         self._environment = {**os.environ, **environment}
@@ -51,13 +51,17 @@ class LocalWorker(ProcessInterface):
         await super().start()
 
     async def close(self, **further: Any) -> None:
-        """End it, with what it has started."""
+        """See it end, with what it has started: the scheduler has told it to."""
         if self._process is not None:
-            self._process.terminate()
-            loop = asyncio.get_running_loop()
-            with suppress(subprocess.TimeoutExpired):
-                await loop.run_in_executor(None, self._process.wait, LEAVE)
-            if self._process.poll() is None:
-                self._process.kill()
-                await loop.run_in_executor(None, self._process.wait)
+            for insist in (None, self._process.terminate, self._process.kill):
+                if insist is not None:
+                    insist()
+                if await asyncio.get_running_loop().run_in_executor(None, self._has_ended):
+                    break
         await super().close()
+
+    def _has_ended(self) -> bool:
+        assert self._process is not None
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(LEAVE)
+        return self._process.poll() is not None
