@@ -155,7 +155,7 @@ def test_what_was_half_written_is_nobodys(path: Path) -> None:
 
 
 def test_a_folder_that_is_gone_is_said(tmp_path: Path) -> None:
-    with pytest.raises(claims.StorageError, match="cannot claim .*No such file"):
+    with pytest.raises(claims.StorageError, match=r"cannot claim .*No such file"):
         Claim(tmp_path / "gone" / "member-0000.claim").take(lambda: True)
 
 

@@ -40,7 +40,6 @@ at_option = click.option(
 )
 
 
-
 def executor_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add --executor, --scheduler and --cluster to a command."""
     for option in (
@@ -57,7 +56,7 @@ def executor_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option(
             "--executor",
-            help="What carries out the members of a sweep: processes (default), in_process, dask, or another's.",
+            help="What carries out members of a sweep: processes (default), in_process, dask, or another's.",
         ),
     ):
         command = option(command)
@@ -82,7 +81,6 @@ def executor_of(
         return DaskExecutor(threads, scheduler=scheduler)
     assert cluster is not None
     return DaskExecutor(threads, cluster=keys.read(cluster))
-
 
 
 def running_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -88,7 +88,7 @@ def host() -> str:
     own = [socket.gethostname()]
     for name in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/ipc"):
         with suppress(OSError):
-            own.append(os.readlink(name) if "/ns/" in name else Path(name).read_text().strip())
+            own.append(str(Path(name).readlink()) if "/ns/" in name else Path(name).read_text().strip())
     return " ".join(own)
 
 

@@ -36,6 +36,9 @@ SIGNALS = tuple(
 #: Exit status of a run that its wall time has ended, that of timeout(1).
 TIMED_OUT = 124
 
+#: Seconds in which two signals that end a job are one.
+TWICE = 1.0
+
 #: Part of the wall time that may be kept for the last checkpoint.
 _MOST_RESERVED = 0.5
 
@@ -141,10 +144,17 @@ class Interruption:
 
         def heard(number: int, frame: FrameType | None) -> None:
             self.note(by(number))
-            # A second one acts at once; but whoever closes a terminal sends two of these.
-            if number != getattr(signal, "SIGHUP", None):
+            now = time.monotonic()
+            # A second one acts at once; but whoever closes a terminal sends two of these, and of a step of
+            # Slurm both the daemon and srun pass on the one that ends its job.
+            twice = number == signal.SIGTERM and now < first.setdefault(number, now) + TWICE
+            if number != getattr(signal, "SIGHUP", None) and not twice:
                 signal.signal(number, before[signal.Signals(number)])
+                if number == signal.SIGTERM:
+                    signal.raise_signal(number)
             self._raise()
+
+        first: dict[int, float] = {}
 
         before = {number: signal.getsignal(number) for number in _taken()}
         set_ = [number for number in before if _set(number, heard)]

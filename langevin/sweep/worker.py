@@ -28,7 +28,6 @@ from langevin.machine.interruption import SIGNALS, TIMED_OUT, request
 
 from .executors.base import Job, Task
 
-
 #: Seconds in which a process whose starter has ended may write its checkpoint.
 FINISH = 60.0
 

@@ -9,11 +9,13 @@ import shlex
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langevin.errors import UserError, shortened
+from langevin.machine import notices
 from langevin.machine.interruption import SIGNALS
 
 from ..base import Abandoned
@@ -29,8 +31,14 @@ ADDRESS = "DASK_SCHEDULER_ADDRESS"
 #: Seconds in which a scheduler must answer, and in which workers that are told to leave have left.
 ANSWER, FAREWELL = 10.0, 20.0
 
+#: Seconds without any job after which it is said.
+WAITED = 60.0
+
 #: Seconds after which a job that the queue has refused is submitted again.
 AGAIN = 30.0
+
+#: Python, as a shell reads it.
+_PYTHON = shlex.quote(sys.executable)
 
 #: Whose loggers are silenced.
 _LOGGERS = {"distributed", "tornado", "asyncio"}
@@ -49,6 +57,8 @@ SCHEDULER = {
     "distributed.scheduler.worker-saturation": 1.0,
     # Results are files: there is nothing to keep balanced.
     "distributed.scheduler.active-memory-manager.start": False,
+    # A job that has ended is replaced after so long; the default is 15 s.
+    "distributed.deploy.lost-worker-timeout": "3s",
 }
 
 #: The same in workers of ours. Members have processes of their own: a worker only waits for them, and its
@@ -71,7 +81,9 @@ def require() -> None:
     try:
         import distributed  # noqa: F401
     except ImportError as error:
-        raise UserError(f"executor = 'dask' needs {error.name}: pip install 'langevin-engine[cluster]'") from None
+        raise UserError(
+            f"executor = 'dask' needs {error.name}: pip install 'langevin-engine[cluster]'"
+        ) from None
 
 
 @contextmanager
@@ -143,12 +155,13 @@ def embedded(count: int, threads: int) -> Iterator[Client]:
         from .local_worker import LocalWorker
 
         # Words: the scheduler is asked for them by the names that they give themselves.
+        shares = [threads // count + (k < threads % count) for k in range(count)]
         workers = {
             f"local-{k}": {
                 "cls": LocalWorker,
-                "options": {"processors": threads // count + (k < threads % count), "environment": _named(WORKER)},
+                "options": {"processors": share, "environment": _named(WORKER)},
             }
-            for k in range(count)
+            for k, share in enumerate(shares)
         }
         scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard": False}}
         with deaf():
@@ -162,7 +175,7 @@ def embedded(count: int, threads: int) -> Iterator[Client]:
 
 @contextmanager
 def deaf() -> Iterator[None]:
-    """Inside, threads and processes begin that hear no signals of the terminal: this process does, for all."""
+    """Inside, threads and processes begin that hear no signals of the terminal: this one does, for all."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {*SIGNALS} - {signal.SIGTERM})
     try:
         yield
@@ -202,8 +215,8 @@ def _said_of(kind: type[Any]) -> Iterator[None]:
 
 
 @contextmanager
-def queued(cluster: ClusterKeys) -> Iterator[Client]:
-    """Yield a client of a scheduler in this process, whose workers are jobs of a queue.
+def queued(cluster: ClusterKeys) -> Iterator[tuple[Client, Jobs]]:
+    """Yield a client of a scheduler in this process, whose workers are jobs of a queue, and these.
 
     Jobs are submitted as members wait, up to `maximum_jobs`, and cancelled at the end.
 
@@ -222,21 +235,39 @@ def queued(cluster: ClusterKeys) -> Iterator[Client]:
             stack.callback(built.close, timeout=FAREWELL)
             client = stack.enter_context(_closing(_client(built)))
             built.adapt(minimum_jobs=0, maximum_jobs=cluster.maximum_jobs, interval="2s", wait_count=15)
-            client.refused = refused  # type: ignore[attr-defined]
-            yield client
+            yield client, Jobs(cluster.queue_system, refused, time.monotonic())
 
 
-def require_jobs(client: Client) -> None:
-    """Raise `Abandoned` if the queue has refused a job and none runs."""
-    refused = getattr(client, "refused", None)
-    if refused and not client.scheduler_info(-1)["workers"]:
-        raise Abandoned(f"the queue refuses jobs: {refused[-1]}")
+class Jobs(NamedTuple):
+    """What is known of the jobs of a queue.
+
+    Attributes
+    ----------
+    queue_system : str
+    refused : list of str
+        Why jobs were refused since the last one was taken.
+    since : float
+        When this process began to ask for them.
+    """
+
+    queue_system: str
+    refused: list[str]
+    since: float
+
+    def require(self, client: Client) -> None:
+        """Raise `Abandoned` if the queue has refused a job and none runs; say if none begins."""
+        if client.scheduler_info(-1)["workers"]:
+            return
+        if self.refused:
+            raise Abandoned(f"the queue refuses jobs: {self.refused[-1]}")
+        if time.monotonic() > self.since + WAITED:
+            command = keys.ASKED_BY[self.queue_system]
+            notices.once("queue", f"no job of {self.queue_system} has begun yet; `{command}` says why")
 
 
 def _watched(job: type[Any], refused: list[str]) -> type[Any]:
     """Return a class of jobs that notes why the queue refuses one: Dask's scaling keeps it for itself."""
     from distributed.core import Status
-
 
     accepted = False
 
@@ -266,13 +297,13 @@ def _watched(job: type[Any], refused: list[str]) -> type[Any]:
 def _options(cluster: ClusterKeys) -> dict[str, Any]:
     """Return what the class of the queue is given: what the user says, and what members need besides."""
     options = dict(cluster.options)
-    cores, processes = int(cluster.option("cores")), int(cluster.option("processes") or 1)
-    options.setdefault("processes", processes)
-    # It is written into a script of the shell.
-    options.setdefault("python", shlex.quote(sys.executable))
-    each = max(cluster.threads_per_member, cores // processes)
+    cores = int(cluster.option("cores"))
+    # One worker, since members have processes of their own, without a nanny: at the SIGTERM of a queue the
+    # worker of a nanny dies at once, while this one, alone, has as long as the queue gives it. It replaces the
+    # shell, with which the job would end at that signal. It is written into a script of the shell.
+    options |= {"processes": 1, "nanny": False, "python": f"exec {cluster.option('python') or _PYTHON}"}
     arguments = [
-        *("--nthreads", str(each // cluster.threads_per_member), "--resources", f"processors={each}"),
+        *("--nthreads", str(cores // cluster.threads_per_member), "--resources", f"processors={cores}"),
         # Members have processes of their own: what Dask measures and limits is not theirs.
         *("--memory-limit", "0", "--no-dashboard"),
         *_lifetime(cluster.walltime),
@@ -280,17 +311,23 @@ def _options(cluster: ClusterKeys) -> dict[str, Any]:
     options["worker_extra_args"] = [*arguments, *(cluster.option("worker_extra_args") or [])]
     exports = [f"export {name}={shlex.quote(value)}" for name, value in _named(WORKER).items()]
     options["job_script_prologue"] = [*exports, *(cluster.option("job_script_prologue") or [])]
+    if cluster.queue_system == "slurm":
+        # What a job lost is done by another one; the queue must not begin it again besides.
+        options["job_extra_directives"] = ["--no-requeue", *(cluster.option("job_extra_directives") or [])]
     options["scheduler_options"] = {"dashboard": False, **(cluster.option("scheduler_options") or {})}
     options["silence_logs"] = logging.CRITICAL
     return options
 
 
 def _lifetime(walltime: float | None) -> list[str]:
-    """Return arguments by which a worker leaves before the queue ends its job, not all at once."""
+    """Return arguments by which a worker leaves before the queue ends its job, not all at once.
+
+    Dask waits for no task then. So a member is told when its worker will leave, and has written its
+    checkpoint before (`relay`).
+    """
     if walltime is None:
         return []
     margin = min(max(_MARGIN * walltime, _LEAST), _MOST, walltime / 2)
-    # Half of the margin for the last checkpoint, half to leave one after the other.
     return ["--lifetime", f"{walltime - 0.75 * margin:g}s", "--lifetime-stagger", f"{margin / 4:g}s"]
 
 

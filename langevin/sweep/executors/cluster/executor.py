@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import queue
 import sys
 import time
@@ -11,7 +10,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langevin.code.own import own_sources
 from langevin.core.ensemble import available_threads
@@ -109,24 +108,45 @@ class DaskExecutor:
         if not jobs:
             return
         retries = self.cluster.retries if self.cluster else ClusterKeys.model_fields["retries"].default
-        with self._connected(len(jobs)) as (client, capacity, path), _visible(jobs) as seen:
-            carrier = _Carrier(client, task, jobs, retries, capacity, seen, path)
+        with self._connected(len(jobs)) as workers, _visible(jobs) as seen:
+            carrier = _Carrier(workers, task, jobs, retries, seen)
             yield from carrier.carry_out(report, stopped)
-            self.threads = max(self.threads if path else 1, carrier.most_threads)
+            if workers.path is None:
+                self.threads = max(1, carrier.most_threads)
 
     @contextmanager
-    def _connected(self, jobs: int) -> Iterator[tuple[Client, int, list[str] | None]]:
-        """Yield a client, how many jobs may once be done at a time, and the module path of the workers."""
+    def _connected(self, jobs: int) -> Iterator[_Workers]:
         if self.scheduler:
             with clusters.joined(self.scheduler) as client:
-                yield client, 0, None
+                yield _Workers(client)
         elif self.cluster:
-            with clusters.queued(self.cluster) as client:
-                yield client, self.cluster.capacity, None
+            with clusters.queued(self.cluster) as (client, queue_jobs):
+                yield _Workers(client, self.cluster.capacity, queue_jobs)
         else:
             count = max(1, min(self.threads, jobs))
             with clusters.embedded(count, self.threads) as client:
-                yield client, count, sys.path
+                yield _Workers(client, count, path=list(sys.path))
+
+
+class _Workers(NamedTuple):
+    """Where jobs are carried out.
+
+    Attributes
+    ----------
+    client : Client
+        Of their scheduler.
+    capacity : int
+        How many jobs may once be done at a time, as far as that is known.
+    queue : Jobs or None
+        Jobs of a queue that they are.
+    path : list of str or None
+        Their module path; None: their own.
+    """
+
+    client: Client
+    capacity: int = 0
+    queue: clusters.Jobs | None = None
+    path: list[str] | None = None
 
 
 @contextmanager
@@ -146,15 +166,13 @@ class _Carrier:
 
     def __init__(
         self,
-        client: Client,
+        workers: _Workers,
         task: Task,
         jobs: Sequence[Job],
         retries: int,
-        capacity: int,
         seen: tuple[str, str],
-        path: Sequence[str] | None,
     ) -> None:
-        self.client, self.jobs, self.retries, self.capacity = client, jobs, retries, capacity
+        self.workers, self.client, self.jobs, self.retries = workers, workers.client, jobs, retries
         self.token = seen[1]
         self.topic = f"langevin-{self.token}"
         self.orders = {
@@ -162,7 +180,7 @@ class _Carrier:
             "token": self.token,
             "topic": self.topic,
             "seen": seen,
-            "path": None if path is None else list(path),
+            "path": workers.path,
             "version": __version__,
             "sources": own_sources(),
         }
@@ -211,7 +229,7 @@ class _Carrier:
         if self.asked is not None or not self.waiting:
             return
         self.most_threads = max(self.most_threads, self._threads())
-        room = max(2, AHEAD * max(self.capacity, self.most_threads)) - len(self.futures)
+        room = max(2, AHEAD * max(self.workers.capacity, self.most_threads)) - len(self.futures)
         for _ in range(min(room, len(self.waiting))):
             index = self.waiting.popleft()
             self.begun.discard(index)
@@ -259,7 +277,8 @@ class _Carrier:
     def _require_scheduler(self) -> None:
         if self.client.status == "running":
             self.connected = time.monotonic()
-            clusters.require_jobs(self.client)
+            if self.workers.queue is not None:
+                self.workers.queue.require(self.client)
         elif self.client.status == "closed" or time.monotonic() > self.connected + PATIENCE:
             self._lose()
 

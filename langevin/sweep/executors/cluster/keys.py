@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from langevin.config import toml_text
-from langevin.config.keys import Section, key, section
+from langevin.config.keys import Section, key, section, shown
 from langevin.errors import ConfigError, UserError
 from langevin.machine.duration import seconds
 
@@ -25,6 +25,17 @@ VARIABLE = "LANGEVIN_CONFIG"
 
 Queue = Literal["slurm", "pbs", "sge", "lsf", "htcondor", "oar", "moab"]
 
+#: By which command of a queue a user asks for the state of jobs.
+ASKED_BY = {
+    "slurm": "squeue --me",
+    "pbs": "qstat",
+    "sge": "qstat",
+    "lsf": "bjobs -p",
+    "htcondor": "condor_q -better-analyze",
+    "oar": "oarstat",
+    "moab": "showq",
+}
+
 #: Classes of dask-jobqueue whose names are not that of the queue in capitals.
 _CLASSES = {"htcondor": "HTCondorCluster", "moab": "MoabCluster"}
 
@@ -32,7 +43,15 @@ _CLASSES = {"htcondor": "HTCondorCluster", "moab": "MoabCluster"}
 #: that have been replaced.
 _NOT_KEYS = {
     *("self", "scheduler", "name", "job_cls", "loop", "asynchronous", "scheduler_cls", "security", "host"),
-    *("n_workers", "nanny", "worker_command", "silence_logs", "dashboard_address", "config_name"),
+    *(
+        "n_workers",
+        "nanny",
+        "processes",
+        "worker_command",
+        "silence_logs",
+        "dashboard_address",
+        "config_name",
+    ),
     *("extra", "job_extra", "env_extra", "header_skip", "kwargs", "job_kwargs", "base_class_kwargs"),
 }
 
@@ -144,6 +163,12 @@ def _option_faults(keys: ClusterKeys) -> list[str]:
         faults.append(
             f"cluster.cores = {cores!r}: allowed: an integer ≥ threads_per_member = {keys.threads_per_member}"
         )
+    for name in ("worker_extra_args", "job_extra_directives", "job_script_prologue", "job_directives_skip"):
+        value = keys.options.get(name, [])
+        # The class of the queue would take a word letter by letter.
+        words = isinstance(value, list) and all(isinstance(word, str) for word in value)
+        if not words and not (keys.queue_system == "htcondor" and isinstance(value, dict)):
+            faults.append(f"cluster.{name} = {shown(value)}: allowed: a list of strings")
     try:
         _ = keys.walltime
     except UserError as error:
@@ -155,7 +180,7 @@ def read(path: Path) -> ClusterKeys:
     """Return the table [cluster] of a file."""
     given = toml_text.parse(toml_text.read(path), path)
     if "cluster" not in given:
-        raise UserError(f"{path}: no table [cluster] in it; needed: [cluster] with queue_system = \"slurm\"")
+        raise UserError(f'{path}: no table [cluster] in it; needed: [cluster] with queue_system = "slurm"')
     if others := [name for name in given if name != "cluster"]:
         raise UserError(f"{path}: {others[0]}: allowed: [cluster] alone")
     return parsed(given["cluster"], str(path))

@@ -1,17 +1,17 @@
-"""A worker of Dask carries out a job: in a process of its own, as `processes` does, and relays what that says.
+"""A worker of Dask carries out a job: in a process of its own, as `processes` does; it relays what that says.
 
 The process computes, hears signals and writes checkpoints; the thread of the worker that waits for it hears
 the scheduler. So the bits are those of any other executor, a worker that goes on talking is never taken for
 dead because of a long step, and memory that a job needs is not the worker's.
 
 The thread asks the process to stop where the sweep is stopped (`halt`), the job is not wanted any more (the
-client has gone), or the worker closes: at the end of its lifetime, by a signal, or since the scheduler has
-gone. Should the worker be killed, the process hears it by the end of its input, and writes its checkpoint, too.
+client has gone), or the worker closes: by a signal, or since the scheduler has gone. Of the end of the
+worker's lifetime a job is told before, and has written its checkpoint then. Should the worker be killed, the
+process hears it by the end of its input, and writes its checkpoint, too.
 """
 
 from __future__ import annotations
 
-import os
 import select
 import threading
 import time
@@ -19,6 +19,8 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import psutil
 
 from langevin.code.own import own_sources
 from langevin.errors import StorageError
@@ -44,6 +46,9 @@ IDLE, VISIBLE = 60.0, 10.0
 
 #: Seconds after a signal to a process in which its worker leaves, if it got the signal, too.
 SIGNALLED = 3.0
+
+#: Seconds before the end of a worker in which nothing is done any more.
+LEAVE = 5.0
 
 #: What Dask's nanny sets for its workers, whose tasks are threads; a job here has a process of its own.
 _OF_THE_NANNY = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -110,7 +115,7 @@ def carry(job: Job, orders: Mapping[str, Any]) -> tuple[str, str]:
     wanted = _Wanted(worker, token)
     claim = Claim(Paths(Path(job["result"])).claim)
     try:
-        if not claim.take(lambda: not wanted.still):
+        if not claim.take(lambda: not wanted.still) or not wanted.lasts():
             return wanted.end, ""
     except StorageError as error:
         return "failed", str(error)
@@ -147,6 +152,11 @@ class _Wanted:
     def __init__(self, worker: Worker, token: str) -> None:
         self.worker, self.token = worker, token
         self.key = worker.get_current_task()
+        #: When a job must have left this worker, by the clock on the wall; None: it stays.
+        self.until: float | None = None
+        if worker.lifetime:
+            # Dask, too, counts from its start; of its own stagger it knows alone.
+            self.until = psutil.Process().create_time() + float(worker.lifetime) - LEAVE
 
     @property
     def still(self) -> bool:
@@ -154,13 +164,24 @@ class _Wanted:
 
     @property
     def end(self) -> str:
-        """How it ends: "stopped" with its sweep, "leaving" with this worker or the client; empty: it goes on."""
+        """How it ends: "stopped" with its sweep, "leaving" with worker or client; empty: it goes on."""
         if self.token in _halted:
             return "stopped"
         task = self.worker.state.tasks.get(self.key)
         # A task that is not wanted any more is "cancelled", or forgotten.
         wanted = task is not None and task.state == "executing"
         return "" if wanted and self.worker.status.name not in _LEAVING else "leaving"
+
+    def lasts(self) -> bool:
+        """Return whether there is time for anything here; wait for the end of this worker if not.
+
+        A job that is given back before that might come again at once.
+        """
+        if self.until is None or time.time() < self.until - LEAVE:
+            return self.still
+        while self.still:
+            time.sleep(POLL)
+        return False
 
 
 class _Attempt:
@@ -178,7 +199,7 @@ class _Attempt:
         self._log(began=True)
         process = _hire(self.worker, self.orders)
         end: tuple[str, str] | None = None
-        process.begin(self.orders["index"], self.job)
+        process.begin(self.orders["index"], self._limited())
         while end is None:
             self._look(process)
             if select.select([process.output], [], [], POLL)[0]:
@@ -190,8 +211,21 @@ class _Attempt:
         if end[0] == "signalled" and self.asked is None:
             # A queue may send its signal to all processes of a job: then this worker leaves, too.
             self._wait_for_the_worker()
+        if end[0] == "stopped" and self._ends_here:
+            self.wanted.lasts()
+            return "leaving", ""
         # Of a job that was asked to stop the one who asked knows why.
         return (self.wanted.end or end[0], end[1]) if end[0] in ("signalled", "lost") else end
+
+    @property
+    def _ends_here(self) -> bool:
+        """Whether the end of this worker comes before that of the sweep."""
+        until, own = self.job.get("until"), self.wanted.until
+        return own is not None and (until is None or own < until)
+
+    def _limited(self) -> Job:
+        """Return the job, which must have left this worker before its end."""
+        return {**self.job, "until": self.wanted.until} if self._ends_here else self.job
 
     def _wait_for_the_worker(self) -> None:
         deadline = time.monotonic() + SIGNALLED
@@ -251,7 +285,7 @@ def _hire(worker: Worker, orders: Mapping[str, Any]) -> WorkerProcess:
 
 
 def _number(worker: Worker) -> int:
-    """Return the number of this worker among those of its host, by its name, such as 1 or "SLURMCluster-3-1"."""
+    """Return the number of this worker among those of its host, by its name, such as "local-1"."""
     last = str(worker.name).rpartition("-")[2]
     return int(last) if last.isdecimal() else 0
 
