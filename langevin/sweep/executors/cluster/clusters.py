@@ -271,7 +271,7 @@ def _watched(job: type[Any], refused: list[str]) -> type[Any]:
 
     accepted = False
 
-    class Watched(job):  # type: ignore[misc]
+    class Watched(job):
         async def _submit_job(self, script_filename: str) -> Any:
             nonlocal accepted
             while True:
@@ -299,8 +299,8 @@ def _options(cluster: ClusterKeys) -> dict[str, Any]:
     options = dict(cluster.options)
     cores = int(cluster.option("cores"))
     # One worker, since members have processes of their own, without a nanny: at the SIGTERM of a queue the
-    # worker of a nanny dies at once, while this one, alone, has as long as the queue gives it. It replaces the
-    # shell, with which the job would end at that signal. It is written into a script of the shell.
+    # worker of a nanny dies at once, while this one, alone, has as long as the queue gives it. It replaces
+    # the shell, with which the job would end at that signal. It is written into a script of the shell.
     options |= {"processes": 1, "nanny": False, "python": f"exec {cluster.option('python') or _PYTHON}"}
     arguments = [
         *("--nthreads", str(cores // cluster.threads_per_member), "--resources", f"processors={cores}"),

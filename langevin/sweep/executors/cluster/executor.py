@@ -311,7 +311,7 @@ class _Carrier:
 
     def _judged(self, index: int, future: Future) -> Outcome | None:
         """Return the outcome of a job; None if it is to be tried again, or has none."""
-        if self.futures.get(index) is not future:
+        if index not in self.futures or self.futures[index] is not future:
             return None
         del self.futures[index]
         if future.status == "cancelled":
@@ -322,7 +322,7 @@ class _Carrier:
             raise Unfit(why)
         if kind in ("done", "failed"):
             self.parts.pop(index, None)
-            return Outcome(kind, why)
+            return Outcome("done" if kind == "done" else "failed", why)
         if kind == "stopped" or self.asked is not None:
             return Outcome("stopped", why)
         if kind != "leaving" and self._is_lost(index):

@@ -138,7 +138,7 @@ def parsed(given: Any, source: str) -> ClusterKeys:
     system = table.get("queue_system") if isinstance(table, dict) else None
     options: dict[str, Any] = {}
     if isinstance(table, dict) and system in get_args(Queue):
-        allowed = queue_keys(system)
+        allowed = queue_keys(str(system))
         options = {name: table.pop(name) for name in list(table) if name in allowed}
         further = tuple(allowed)
     else:
