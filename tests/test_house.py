@@ -107,5 +107,5 @@ def test_an_executor_from_outside_carries_a_sweep(tmp_path: Path) -> None:
     assert executor.order == [2, 1, 0]
     other = langevin.run(given, executor="in_process").drop_vars("wall_time_seconds")
     assert swept.drop_vars("wall_time_seconds").equals(other)
-    with pytest.raises(UserError, match=r"executor = 'slurm': no such executor; allowed: in_"):
+    with pytest.raises(UserError, match=r"executor = 'slurm': no such executor; allowed: dask, in_"):
         langevin.run(given, executor="slurm")

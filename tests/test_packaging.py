@@ -94,7 +94,7 @@ def test_every_dependency_is_pinned() -> None:
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
     needed = setup["options"]["install_requires"] + setup["options.extras_require"]["test"]
-    names = {line.partition(">=")[0].lower() for line in needed.splitlines() if line}
+    names = {line.partition(">=")[0].partition("[")[0].lower() for line in needed.splitlines() if line}
     # Builds of torch for GPUs bring the one version of Triton that they work with.
     names.remove("triton")
     pins = (ROOT / "constraints.txt").read_text().splitlines()
