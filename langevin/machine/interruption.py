@@ -33,6 +33,10 @@ SIGNALS = tuple(
     if hasattr(signal, name)
 )
 
+#: Seconds in which a second SIGTERM is the same wish: in a job of Slurm it comes from the queue, and passed on by
+#: srun.
+_ECHO = 1.0
+
 #: Exit status of a run that its wall time has ended, that of timeout(1).
 TIMED_OUT = 124
 
@@ -139,10 +143,17 @@ class Interruption:
     def handlers(self) -> Iterator[None]:
         """Inside, signals are heard, as far as they are nobody else's (`_taken`)."""
 
+        terminated: list[float] = []
+
         def heard(number: int, frame: FrameType | None) -> None:
             self.note(by(number))
+            if number == signal.SIGTERM:
+                terminated.append(time.monotonic())
+                if terminated[-1] > terminated[0] + _ECHO:
+                    signal.signal(number, before[signal.SIGTERM])
+                    os.kill(os.getpid(), number)
             # A second one acts at once; but whoever closes a terminal sends two of these.
-            if number != getattr(signal, "SIGHUP", None):
+            elif number != getattr(signal, "SIGHUP", None):
                 signal.signal(number, before[signal.Signals(number)])
             self._raise()
 
