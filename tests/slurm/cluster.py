@@ -74,10 +74,10 @@ NODE = (
     "NodeName={name} NodeHostname=localhost NodeAddr=127.0.0.1 Port={port}"
     " CPUs={cores} Sockets=1 CoresPerSocket={cores} ThreadsPerCore=1 RealMemory={memory} State=UNKNOWN\n"
 )
-#: Jobs of "urgent" take the places of others, which have `KILL_WAIT` to leave, and are requeued.
+#: Jobs of "urgent" take the places of others, which are requeued.
 PARTITIONS = """\
-PartitionName=short Nodes=ALL Default=YES MaxTime=2 PriorityTier=1 GraceTime={kill_wait} State=UP
-PartitionName=long Nodes=ALL MaxTime=60 PriorityTier=1 GraceTime={kill_wait} State=UP
+PartitionName=short Nodes=ALL Default=YES MaxTime=2 PriorityTier=1 State=UP
+PartitionName=long Nodes=ALL MaxTime=60 PriorityTier=1 State=UP
 PartitionName=urgent Nodes=ALL MaxTime=60 PriorityTier=2 PreemptMode=OFF State=UP
 """
 
@@ -149,7 +149,7 @@ def _configure(folder: Path, nodes: int, cores: int, memory: int, kill_wait: int
         text += NODE.format(name=name, port=own, cores=cores, memory=memory)
         (folder / "spool" / name).mkdir(parents=True, exist_ok=True)
     (folder / "state").mkdir(exist_ok=True)
-    (folder / "slurm.conf").write_text(text + PARTITIONS.format(kill_wait=kill_wait))
+    (folder / "slurm.conf").write_text(text + PARTITIONS)
     key = folder / "munge.key"
     key.write_bytes(os.urandom(128))
     key.chmod(0o400)
@@ -208,13 +208,13 @@ def _wait(ready: Callable[[], bool], folder: Path, processes: Mapping[str, subpr
 
 
 def _last_words(folder: Path, name: str) -> str:
-    """Return the last error of a daemon."""
+    """Return the last errors of a daemon."""
     text = "\n".join(
         path.read_text(errors="replace") for path in sorted(folder.glob(f"{name}.*")) if path.suffix != ".pid"
     )
     lines = [line for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if "error" in line.lower() or "fatal" in line.lower()]
-    return f"{name}: {(errors or lines or ['said nothing'])[-1].strip()}"
+    return " ".join(errors[-2:] or lines[-1:] or [f"{name}: said nothing"])
 
 
 def _idle(environment: Mapping[str, str]) -> int:
