@@ -33,8 +33,8 @@ SIGNALS = tuple(
     if hasattr(signal, name)
 )
 
-#: Seconds in which a second SIGTERM is the same wish: in a job of Slurm it comes from the queue, and passed on by
-#: srun.
+#: Seconds in which a second SIGTERM is the same wish: in a job of Slurm one comes from the queue, one from
+#: srun, which passes on what it has heard.
 _ECHO = 1.0
 
 #: Exit status of a run that its wall time has ended, that of timeout(1).

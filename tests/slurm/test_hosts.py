@@ -71,7 +71,7 @@ def test_what_crosses_the_network_is_counted(network: tuple[Host, Host, Host]) -
 def needs_dask() -> None:
     pytest.importorskip("distributed")
     help_ = subprocess.run(
-        [sys.executable, "-m", "langevin", "run", "--help"], capture_output=True, text=True, check=True
+        [sys.executable, "-P", "-m", "langevin", "run", "--help"], capture_output=True, text=True, check=True
     )
     if "--scheduler" not in help_.stdout:
         pytest.skip("langevin run has no --scheduler")
@@ -94,7 +94,11 @@ def daemons(network: tuple[Host, Host, Host], folder: Path, hidden: list[Path]) 
         for host, words, unseen in commands:
             processes.append(
                 host.start(
-                    *(sys.executable, "-m", *words), hidden=unseen, env=environment(), stdout=log, stderr=log
+                    *(sys.executable, "-P", "-m", *words),
+                    hidden=unseen,
+                    env=environment(),
+                    stdout=log,
+                    stderr=log,
                 )
             )
         try:
