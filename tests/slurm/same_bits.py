@@ -6,8 +6,8 @@ from pathlib import Path
 
 import xarray as xr
 
-#: What differs from one computation to the next: when, with which commands, how fast, in which file.
-ASIDE = {"history", "wall_time_seconds", "commit"}
+#: What differs from one computation to the next: when, with which commands, how fast, on how many processors.
+ASIDE = {"history", "wall_time_seconds", "commit", "threads"}
 
 
 def differences(one: Path, other: Path) -> list[str]:
