@@ -258,6 +258,30 @@ def test_an_array_of_members(slurm: Environment, tmp_path: Path) -> None:
         assert differences(tmp_path / name, there / name) == []
 
 
+def test_a_sweep_in_a_storm(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
+    """Two dozen of the campaign's members: workers are killed, a job is requeued, and none is lost."""
+    if (reason := missing()) is not None:
+        pytest.skip(reason)
+    known = subprocess.run(
+        [sys.executable, "-P", "-m", "langevin", "run", "--help"], capture_output=True, text=True, check=True
+    )
+    if "--cluster" not in known.stdout:
+        pytest.skip("langevin run has no --cluster")
+    driver = [sys.executable, str(Path(__file__).with_name("slurm_campaign.py"))]
+    storm = ["--slurm", "--members", "24", "--kill-every", "12", "--requeue-every", "25"]
+    command = ["langevin", "run", "{sweep}", "--executor", "dask", "--cluster", "{cluster}", "--quiet"]
+    done = subprocess.run(
+        [*driver, *storm, "--folder", str(tmp_path), "--", *command],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = done.stdout.splitlines()[-1]
+    assert '"lost": 0, "different": []' in said
+    record_property("campaign", f"sweep in a storm: {said}")
+
+
 def test_nothing_is_left_of_a_cluster(tmp_path: Path) -> None:
     """Two side by side; a job that hears nothing, and one that waits, when the first one ends by an error."""
     if (reason := missing()) is not None:
