@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -153,3 +153,31 @@ def test_a_folder_that_workers_do_not_see(network: tuple[Host, Host, Host], tmp_
         time.sleep(5)
         done = run(network[0], sweep, "--executor", "dask", "--scheduler", address, "--resume")
     assert done.returncode == 0, done.stderr
+
+
+def test_a_cable_that_is_pulled(network: tuple[Host, Host, Host], tmp_path: Path) -> None:
+    """A host goes on computing that nobody hears: its member waits until it has left it, and is not torn."""
+    needs_dask()
+    sweep, result = write_sweep(tmp_path / "sweep", 2, 2500.0)
+    path, whole = write_sweep(tmp_path / "whole", 2, 2500.0)
+    assert run(network[0], path, "--threads", "2").returncode == 0
+    held: list[str] = []
+    with daemons(network, tmp_path, []) as address:
+        time.sleep(5)
+        command = network[0].command(
+            *(sys.executable, "-m", "langevin", "run", sweep.name, "--quiet"),
+            *("--executor", "dask", "--scheduler", address),
+        )
+        with subprocess.Popen(command, cwd=sweep.parent, env=environment()) as client:
+            while client.poll() is None:
+                time.sleep(0.2)
+                for claim in result.with_suffix(".sweep").glob("*.claim"):
+                    with suppress(OSError):
+                        held.append(f"{claim.stem} {'node1' if 'node1' in claim.read_text() else 'node2'}")
+                if [*result.with_suffix(".sweep").glob("member-*.checkpoint.nc")]:
+                    network[1].cut()
+            assert client.returncode == 0
+    moved = {one.split()[0] for one in held if "node1" in one}
+    assert len(moved) == 1
+    assert f"{moved.pop()} node2" in held
+    assert differences(result, whole) == []
