@@ -293,6 +293,8 @@ def main() -> None:
         print(call(environment, "sinfo"), end="", flush=True)
         with suppress(KeyboardInterrupt):
             signal.pause()
+        # Its jobs have a moment to leave.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 if __name__ == "__main__":
