@@ -78,6 +78,23 @@ def test_a_second_one_acts_at_once() -> None:
         assert stop.asked == Request("by SIGHUP", 129)
 
 
+def test_srun_passes_on_what_the_queue_has_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the time limit of Slurm SIGTERM comes twice at once; a later one is meant."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with listening() as stop:
+            send(signal.SIGTERM)
+            send(signal.SIGTERM)
+            assert stop.asked == Request("by SIGTERM", 143)
+            now = time.monotonic()
+            monkeypatch.setattr(time, "monotonic", lambda: now + 2.0)
+            with pytest.raises(KeyboardInterrupt) as caught:
+                send(signal.SIGTERM)
+        assert not isinstance(caught.value, Interrupted)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def test_no_exception_swallows_it() -> None:
     assert issubclass(Interrupted, KeyboardInterrupt)
     assert not issubclass(Interrupted, Exception)

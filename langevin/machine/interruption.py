@@ -33,11 +33,12 @@ SIGNALS = tuple(
     if hasattr(signal, name)
 )
 
+#: Seconds in which a second SIGTERM is the same wish: in a job of Slurm one comes from the queue, one from
+#: srun, which passes on what it has heard.
+_ECHO = 1.0
+
 #: Exit status of a run that its wall time has ended, that of timeout(1).
 TIMED_OUT = 124
-
-#: Seconds in which two signals that end a job are one.
-TWICE = 1.0
 
 #: Part of the wall time that may be kept for the last checkpoint.
 _MOST_RESERVED = 0.5
@@ -142,19 +143,19 @@ class Interruption:
     def handlers(self) -> Iterator[None]:
         """Inside, signals are heard, as far as they are nobody else's (`_taken`)."""
 
+        terminated: list[float] = []
+
         def heard(number: int, frame: FrameType | None) -> None:
             self.note(by(number))
-            now = time.monotonic()
-            # A second one acts at once; but whoever closes a terminal sends two of these, and of a step of
-            # Slurm both the daemon and srun pass on the one that ends its job.
-            twice = number == signal.SIGTERM and now < first.setdefault(number, now) + TWICE
-            if number != getattr(signal, "SIGHUP", None) and not twice:
+            if number == signal.SIGTERM:
+                terminated.append(time.monotonic())
+                if terminated[-1] > terminated[0] + _ECHO:
+                    signal.signal(number, before[signal.SIGTERM])
+                    os.kill(os.getpid(), number)
+            # A second one acts at once; but whoever closes a terminal sends two of these.
+            elif number != getattr(signal, "SIGHUP", None):
                 signal.signal(number, before[signal.Signals(number)])
-                if number == signal.SIGTERM:
-                    signal.raise_signal(number)
             self._raise()
-
-        first: dict[int, float] = {}
 
         before = {number: signal.getsignal(number) for number in _taken()}
         set_ = [number for number in before if _set(number, heard)]
