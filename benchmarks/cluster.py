@@ -137,7 +137,9 @@ def main() -> None:
     starts = [first_member(DaskExecutor(threads)) for _ in range(given.repeat)]
     print(f"first member under way after {statistics.median(starts):.2f} s")
     hand, each, grown = queued(given.queued, threads)
-    print(f"{given.queued} members that are done: {hand:.3f} s of the client to hand over a hundred, ", end="")
+    print(
+        f"{given.queued} members that are done: {hand:.3f} s of the client to hand over a hundred, ", end=""
+    )
     print(f"{1e3 * each:.1f} ms each in all, client grown by {grown:.1f} MB")
 
 

@@ -19,7 +19,7 @@ from langevin.machine import notices
 from langevin.machine.interruption import SIGNALS
 
 from ..base import Abandoned
-from . import keys, outpost
+from . import keys
 from .keys import ClusterKeys
 
 if TYPE_CHECKING:
@@ -332,11 +332,8 @@ def _lifetime(walltime: float | None) -> list[str]:
 
 
 def _client(where: Any) -> Client:
-    import cloudpickle
     from distributed import Client
 
-    # Workers that have no langevin, or another one, can say so only if they need none for it.
-    cloudpickle.register_pickle_by_value(outpost)
     return Client(where, timeout=ANSWER, set_as_default=False)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import runpy
 import sys
 import time
 import uuid
@@ -25,6 +26,10 @@ from .keys import ClusterKeys
 
 if TYPE_CHECKING:
     from distributed import Client, Future
+
+#: The functions of `outpost` as those of a script, which every process of Dask takes by value, with all that they
+#: are: a worker that has no langevin can say so only if it needs none for it.
+_SENT = runpy.run_path(outpost.__file__, run_name="__main__")
 
 #: Jobs that are with the scheduler at once for each processor it may come to have: so many that no worker
 #: waits for this process, and that neither fills with what is done years later.
@@ -82,7 +87,7 @@ class DaskExecutor:
         """
         if self.scheduler:
             with clusters.joined(self.scheduler) as client:
-                said = client.run(outpost.unfit, __version__, own_sources(), on_error="return")
+                said = client.run(_SENT["unfit"], __version__, own_sources(), on_error="return")
                 why = next((str(one) for one in said.values() if one), None)
                 if why is not None:
                     raise UserError(f"scheduler = {self.scheduler!r}: {why}")
@@ -236,7 +241,7 @@ class _Carrier:
             # A name for each try: of one that is known already the scheduler would give the old answer.
             key = f"langevin-member-{self.token}-{index}-{uuid.uuid4().hex[:8]}"
             orders = {**self.orders, "index": index}
-            future = self.client.submit(outpost.at_worker, dict(self.jobs[index]), orders, key=key)
+            future = self.client.submit(_SENT["at_worker"], dict(self.jobs[index]), orders, key=key)
             self.futures[index] = future
             future.add_done_callback(lambda future, index=index: self.said.put((index, future)))
 
