@@ -39,7 +39,14 @@ at_option = click.option(
 
 executor_option = click.option(
     "--executor",
-    help="What carries out the members of a sweep: processes (default), in_process, or another's.",
+    help="What carries out the members of a sweep, or shards: processes (default), in_process, or another's.",
+)
+
+shards_option = click.option(
+    "--shards",
+    type=click.IntRange(min=1),
+    help="Cut the replicas into so many parts, each a job (of a sweep: of every member); the result is that "
+    "of one run. In place of ensemble.shards.",
 )
 
 
@@ -75,11 +82,12 @@ def trust_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(carried_out)
 
 
-def overrides(assignments: tuple[str, ...]) -> dict[str, Any]:
-    """Return what --set was given: "section.key" → value."""
+def overrides(assignments: tuple[str, ...], shards: int | None = None) -> dict[str, Any]:
+    """Return what --set, and --shards, were given: "section.key" → value."""
     from langevin.config.toml_text import parse_assignment
 
-    return dict(parse_assignment(a) for a in assignments)
+    further = {} if shards is None else {"ensemble.shards": shards}
+    return dict(parse_assignment(a) for a in assignments) | further
 
 
 def remark(settings: Settings, quiet: bool) -> None:

@@ -14,6 +14,7 @@ from .options import (
     overrides_option,
     remark,
     running_options,
+    shards_option,
     trust_option,
     wall_time_option,
 )
@@ -30,6 +31,7 @@ from .options import (
 )
 @wall_time_option
 @executor_option
+@shards_option
 @running_options
 @trust_option
 def run(
@@ -39,6 +41,7 @@ def run(
     resume: bool,
     wall_time: str | None,
     executor: str | None,
+    shards: int | None,
     threads: int | None,
     quiet: bool,
 ) -> None:
@@ -48,7 +51,7 @@ def run(
     from langevin.running import unfinished
     from langevin.sweep import simulation
 
-    settings = run_files.load(run_file, overrides(assignments))
+    settings = run_files.load(run_file, overrides(assignments, shards))
     paths = Paths(Path(settings.output.path))
     if resume and not force and unfinished.standing(settings, paths) == "complete":
         if settings.output.figure and not paths.figure.exists():

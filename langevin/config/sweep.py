@@ -180,6 +180,8 @@ def _key_faults(dotted: str, values: Any) -> Iterator[str]:
             f"sweep.{dotted}: unknown section {shortened(section)}; nearest: {near}.{shortened(key)}; "
             f"allowed: {', '.join(SWEPT)}"
         )
+    elif (section, key) == ("ensemble", "shards"):
+        yield f"sweep.{dotted}: cannot be swept (results do not depend on it); allowed: shards in [ensemble]"
     if group and not group.isidentifier():
         yield f"sweep.{dotted}: the name of a group must be a plain word"
     if not isinstance(values, list):

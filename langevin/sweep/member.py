@@ -1,10 +1,10 @@
-"""A member of a sweep is an ordinary run, with its files in the folder of the sweep."""
+"""A member of a sweep is an ordinary run, with its files in the folder of the sweep; so is a shard of a run."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from langevin.code import trust
 from langevin.code.user_code import Origin, changes
 from langevin.config import run_files
 from langevin.config.settings import Settings
+from langevin.config.shards import Shard
 from langevin.errors import Diverged, UserError
 from langevin.files.destinations import refuse_links
 from langevin.files.paths import Paths
@@ -29,9 +30,14 @@ def path(folder: Path, number: int) -> Path:
 
 
 def job(
-    settings: Settings, result: Path, limit: float, working: Path, left: float | None = None
+    settings: Settings,
+    result: Path,
+    limit: float,
+    working: Path,
+    left: float | None = None,
+    shard: Shard | None = None,
 ) -> dict[str, Any]:
-    """Return what a process needs to know to carry out a member.
+    """Return what a process needs to know to carry out a member, or a shard of it or of a run.
 
     Parameters
     ----------
@@ -44,6 +50,8 @@ def job(
         The working directory in which the sweep began: from there paths of the run file lead.
     left : float, optional
         Seconds until the sweep has to stop.
+    shard : Shard, optional
+        Only these of its replicas.
 
     Whose settings they are, of which code, and whether they are trusted, crosses to the process, too.
     """
@@ -61,6 +69,7 @@ def job(
         "code": {code.target: dict(code.hashes) for code in settings.code if code.hashes},
         "origin": None if settings.origin is None else asdict(settings.origin),
         "trust": trust.is_given(),
+        "shard": None if shard is None else [shard.number, shard.count],
     }
 
 
@@ -85,6 +94,8 @@ def carry_out(job: Job, threads: int, report: Callable[[float], None]) -> None:
             else:
                 settings = run_files.load(job["settings"], folder=Path(job["folder"]), origin=origin)
                 _require_unchanged(settings, job["code"])
+                if job["shard"] is not None:
+                    settings = replace(settings, shard=Shard(*job["shard"]))
                 execution.execute(settings, paths.result, **how)
     except Diverged:
         # Only where the run could say so in its file.

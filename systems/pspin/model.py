@@ -94,6 +94,15 @@ def _on_torch(device: str, backend: str) -> bool | None:
     return backend == "torch"
 
 
+def _uncut(device: str, backend: str) -> str:
+    """Say why a run is not cut into shards where torch computes the forces."""
+    return (
+        f'ensemble.shards: must be 1 with dynamics.device = "{device}", dynamics.backend = "{backend}" (torch '
+        "multiplies all samples at once, and rounds by how many there are); allowed: "
+        'dynamics.backend = "numba", or members of [sweep] with an ensemble.seed each'
+    )
+
+
 def _device_faults(couplings: str, device: str, backend: str) -> Iterable[str]:
     if backend == "numba" and device not in ("cpu", "auto"):
         yield f'dynamics.device = {device!r}: allowed: "cpu", "auto" with dynamics.backend = "numba"'
@@ -160,6 +169,8 @@ class PSpin(
             return None
         from langevin.systems.networks import devices
 
+        if self.ensemble.run is not None:
+            raise UserError(_uncut(device, backend))
         placed = devices.prepare(device, deterministic=False)
         if placed.type == "cpu" and backend == "auto":
             faults = [
@@ -192,6 +203,8 @@ class PSpin(
             )
         system, n, replicas = settings.system, settings.system.n, settings.ensemble.replicas
         yield from _device_faults(system.couplings, dynamics.device, dynamics.backend)
+        if settings.ensemble.shards > 1 and _on_torch(dynamics.device, dynamics.backend) is not False:
+            yield _uncut(dynamics.device, dynamics.backend)
         # Configurations before and after a step, and forces.
         said = f"system.n = {n}, ensemble.replicas = {replicas}"
         room = room_faults(3 * 8 * n * replicas, said)
@@ -347,11 +360,14 @@ class PSpin(
 
     @cached_property
     def _partners(self) -> np.ndarray[Any, np.dtype[np.intp]] | None:
+        # Of a shard, too, it is asked whether there are partners everywhere in the run.
+        if np.unique(self.ensemble.whole.sample, return_counts=True)[1].min() == 1:
+            return None
         partner = np.arange(self.ensemble.size)
         for s in range(len(self.samples)):
             members = np.flatnonzero(self._position == s)
             partner[members] = np.roll(members, -1)
-        return None if (partner == np.arange(partner.size)).any() else partner
+        return partner
 
     def attributes(self) -> Attributes:
         """Name the observables; give the limits N, t → ∞ known in closed form, which figures draw."""
