@@ -14,7 +14,22 @@ from langevin.core.system import DataSet, Model, System
 from .keys import StartKeys, toml
 from .probes import ProbeSettings
 from .sections import EnsembleKeys, OutputKeys, RecordKeys
-from .shards import Shard
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One of the parts that a run is cut into.
+
+    Attributes
+    ----------
+    number : int
+        From 0.
+    count : int
+        How many there are.
+    """
+
+    number: int
+    count: int
 
 
 @dataclass(frozen=True)

@@ -7,48 +7,32 @@ would. Only replicas that meet stay together: those of a quenched sample, or wha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from langevin.core.capabilities import Deterministic, KeepsTogether
 from langevin.core.ensemble import Ensemble
+from langevin.machine import memory
 
-if TYPE_CHECKING:
-    from .settings import Settings
-
+from .settings import Settings
 
 #: Replicas up to which groups of them are looked for.
-MOST = 10**8
-
-
-@dataclass(frozen=True)
-class Shard:
-    """One of the parts that a run is cut into.
-
-    Attributes
-    ----------
-    number : int
-        From 0.
-    count : int
-        How many there are.
-    """
-
-    number: int
-    count: int
+MOST = 10**7
 
 
 def faults(settings: Settings) -> Iterable[str]:
     """Yield that a run cannot be cut into so many shards."""
     keys, kind = settings.ensemble, settings.system_class
-    # So many replicas are refused for the memory that they need.
-    if keys.shards == 1 or keys.replicas > MOST:
+    if keys.shards == 1:
         return
     said = f"ensemble.shards = {keys.shards}"
-    if issubclass(kind, Deterministic):
+    if keys.replicas > MOST:
+        yield f"{said}: must be 1 with ensemble.replicas = {keys.replicas} > {MOST}"
+    elif issubclass(kind, Deterministic):
         yield f"{said}: must be 1 (all replicas of this system are the same: there is nothing to share out)"
     elif keys.samples <= keys.replicas and keys.shards > (most := largest_count(settings)):
         if most == keys.replicas:
@@ -56,7 +40,7 @@ def faults(settings: Settings) -> Iterable[str]:
         elif most == keys.samples:
             yield f"{said}: must be ≤ ensemble.samples = {most} (the replicas of a sample stay together)"
         else:
-            yield f"{said}: must be ≤ {most}, the groups of replicas that {settings.system_name} keeps together"
+            yield f"{said}: must be ≤ {most}, the groups of replicas that stay together"
 
 
 def largest_count(settings: Settings) -> int:
@@ -75,9 +59,60 @@ def cut(settings: Settings) -> list[NDArray[np.int64]]:
 
 def largest(settings: Settings, count: int) -> tuple[int, int]:
     """Return the most replicas, and the most samples, of one of `count` shards."""
+    samples = settings.ensemble.samples
+    if count == 1:
+        return settings.ensemble.replicas, samples
+    groups = next(labels for labels in _together(settings) if len(np.unique(labels)) >= count)
+    sizes = [int(part.sum()) for part in np.array_split(np.unique(groups, return_counts=True)[1], count)]
+    by_sample = np.array_equal(groups, np.arange(len(groups)) % samples)
+    return max(sizes), -(-samples // count) if by_sample else min(samples, max(sizes))
+
+
+def fewest(settings: Settings, needed: Callable[[int, int], float], free: float) -> int | None:
+    """Return how many shards a run needs at least, for the largest one to fit into memory.
+
+    Parameters
+    ----------
+    settings : Settings
+    needed : callable
+        Bytes that so many replicas, of so many samples, need.
+    free : float
+        Bytes that are free.
+
+    Returns
+    -------
+    int or None
+        None: it cannot be cut into parts that fit.
+    """
     keys = settings.ensemble
-    own = cut(_with(settings, count))
-    return max(map(len, own)), max(len(np.unique(places % keys.samples)) for places in own)
+    if not keys.samples <= keys.replicas <= MOST:
+        return None
+    most = largest_count(settings)
+    if needed(*largest(settings, most)) > free:
+        return None
+    # It needs less the more there are.
+    return bisect_left(range(most + 1), True, lo=1, key=lambda k: needed(*largest(settings, k)) <= free)
+
+
+def room_faults(settings: Settings, needed: Callable[[int, int], float], said: str) -> Iterable[str]:
+    """Yield that there is no room for what a run, or its largest shard, keeps in memory.
+
+    Parameters
+    ----------
+    settings : Settings
+    needed : callable
+        Bytes that so many replicas, of so many samples, need.
+    said : str
+        The keys that it follows from, with their values.
+    """
+    keys = settings.ensemble
+    own = keys.replicas, keys.samples
+    if keys.shards > 1:
+        if next(iter(faults(settings)), None):
+            return
+        own = largest(settings, keys.shards)
+        said += f", ensemble.shards = {keys.shards}"
+    yield from memory.room_faults(needed(*own), said, lambda free: fewest(settings, needed, free))
 
 
 def whole(settings: Settings) -> Ensemble:
@@ -104,7 +139,3 @@ def _together(settings: Settings) -> Sequence[NDArray[np.int64]]:
     # Of itself: a class derived from one without disorder may add some.
     disordered = vars(kind).get("quenched_disorder", True)
     return [sample] if disordered else [sample, replica]
-
-
-def _with(settings: Settings, count: int) -> Settings:
-    return replace(settings, ensemble=settings.ensemble.model_copy(update={"shards": count}))

@@ -20,6 +20,7 @@ from langevin.core.probe import Probe, Run, Taken
 from langevin.core.schedule import Stop
 from langevin.core.system import Array, Attributes, Curvature, State, System
 from langevin.errors import Diverged, UserError
+from langevin.machine.memory import or_shards, shards_by_replica
 
 from .configurations import degrees_of_freedom
 
@@ -130,12 +131,14 @@ class Spectra(Probe):
         if (count := keys.hessian_vectors) > rows:
             raise UserError(f"record.hessian_vectors = {count}: allowed: up to {rows}, the Hessian's rows")
         # In the recorder, and once more where they are written.
-        stored = 2 * 8 * dof * count * times * self.ensemble.size
+        each = 2 * 8 * dof * count * times
+        stored = each * self.ensemble.size
         if stored > free:
+            shards = shards_by_replica(each, free, self.ensemble.whole.size)
             raise UserError(
                 f"record.hessian_vectors = {count}: of {dof} numbers at {times} times and of "
                 f"{self.ensemble.size} replicas they need {stored / 1e9:.1f} GB, {free / 1e9:.1f} GB are "
-                "free; take less"
+                f"free; take less{or_shards(shards)}"
             )
         exact = dof <= keys.hessian_exact
         # The matrix, one while it is made, a copy that is overwritten; or the basis of a probe.

@@ -15,7 +15,7 @@ from langevin.code import trust
 from langevin.code.user_code import Origin
 from langevin.config import run_files, shards
 from langevin.config.build import build, load_data
-from langevin.config.settings import Settings
+from langevin.config.settings import Settings, Shard
 from langevin.core.capabilities import HasFurtherDimensions, LoadsReferences, ReadsInputs
 from langevin.core.noise import Noise
 from langevin.core.probe import Run
@@ -40,7 +40,7 @@ def begin(settings: Settings, paths: Paths, manner: Manner, left: Unfinished | N
     """Carry out a run from its start, or from what an earlier process has left of that."""
     manner.log.say(settings.title, "start", reached(0.0, settings.dynamics.t_max))
     start = Start(settings, paths, manner, left)
-    with start.telling(), room_explained():
+    with start.telling(), room_explained(lambda: settings.ensemble.replicas if settings.shard is None else 1):
         begins = beginning.read(left.located(settings) if left else settings)
         run, recorder, data = _prepare(settings, manner, begins.generation if begins else 0)
         # What building it has imported, too.
@@ -70,7 +70,7 @@ def carry_on(paths: Paths, manner: Manner) -> Path:
         origin = Origin.of(paths.checkpoint, notes["attributes"].get("code"))
         settings = run_files.load(notes["settings"], folder=Path(notes["folder"]), origin=origin)
         if "shard" in notes:
-            settings = replace(settings, shard=shards.Shard(*notes["shard"]))
+            settings = replace(settings, shard=Shard(*notes["shard"]))
         left = Unfinished.read(arrays, notes)
         if left is None:
             manner.log.say(settings.title, "goes on", reached(notes["time"], settings.dynamics.t_max))

@@ -75,7 +75,7 @@ def start(settings: Settings, paths: Paths, executor: Executor, manner: Manner) 
 
 
 def prepare(settings: Settings, paths: Paths, manner: Manner, action: str) -> dict[str, Any]:
-    """Make the folder of a sweep, in which nothing is computed yet; parameters and errors are those of `start`.
+    """Make the folder of a sweep, in which nothing is computed yet; errors are those of `start`.
 
     Parameters
     ----------
@@ -122,7 +122,10 @@ def prepare(settings: Settings, paths: Paths, manner: Manner, action: str) -> di
 
 
 def resume(paths: Paths, executor: Executor, manner: Manner) -> Path:
-    """Carry on a sweep, or a run in shards; members and shards that failed are tried again. Parameters and errors are those of `start`."""
+    """Carry on a sweep, or a run in shards; what failed is tried again.
+
+    Parameters and errors are those of `start`.
+    """
     settings, notes = reopened(paths, manner)
     notes["code"] = user_code.recorded(settings.code)
     notes["history"] += f"\n{provenance.history_line('resume')}, {provenance.versions()}"

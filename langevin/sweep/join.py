@@ -171,7 +171,7 @@ class _Join:
     def _pieces(
         self, name: str, dims: tuple[str, ...], kind: Any
     ) -> Iterator[tuple[tuple[slice, ...], NDArray[Any]]]:
-        """Yield where pieces of a variable go, and these: boxes along its first dimension and the replicas."""
+        """Yield where pieces of a variable go, and these: boxes of its first dimension and of replicas."""
         having = [(positions, d[name].variable) for positions, d in self.present if name in d]
         sizes = [self.sizes[dim] for dim in dims]
         if "replica" not in dims:
@@ -197,7 +197,7 @@ class _Join:
 
 
 def _slabs(sizes: Sequence[int], axis: int) -> Iterator[tuple[slice, ...]]:
-    """Yield boxes of up to `combine.PIECE` bytes: cut along the first dimension, and along `axis` if need be."""
+    """Yield boxes of up to `combine.PIECE` bytes: cut along the first dimension, then along `axis`."""
     most = max(1, combine.PIECE // 8)
     rest = int(np.prod(sizes[1:], dtype=np.int64))
     rows = max(1, most // max(1, rest))

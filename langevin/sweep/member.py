@@ -1,4 +1,4 @@
-"""A member of a sweep is an ordinary run, with its files in the folder of the sweep; so is a shard of a run."""
+"""A member of a sweep, or a shard, is an ordinary run, with its files in the folder of the sweep."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from typing import Any
 from langevin.code import trust
 from langevin.code.user_code import Origin, changes
 from langevin.config import run_files
-from langevin.config.settings import Settings
-from langevin.config.shards import Shard
+from langevin.config.settings import Settings, Shard
 from langevin.errors import Diverged, UserError
 from langevin.files.destinations import refuse_links
 from langevin.files.paths import Paths

@@ -59,8 +59,8 @@ def run(
         Run the code, too, that files name which the run reads, such as ends of curves, even if this user has
         not run it before; `source` may name code in any case.
     executor : str or Executor
-        What carries out the members of a sweep, or shards: "processes" of this machine (default), "in_process", one
-        that another package has registered, or an object (`langevin.sweep.executors`).
+        What carries out the members of a sweep, or shards: "processes" of this machine (default),
+        "in_process", one that another package has registered, or an object (`langevin.sweep.executors`).
 
     Returns
     -------

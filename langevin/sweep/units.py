@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from langevin.config import shards
-from langevin.config.settings import Settings
-from langevin.config.shards import Shard
+from langevin.config.settings import Settings, Shard
 
 from . import member
 

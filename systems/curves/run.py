@@ -102,7 +102,7 @@ class ModelCurve(
 
     @classmethod
     def together(cls, settings: Settings) -> list[NDArray[np.int64]]:
-        """Keep the replicas of a sample together: forces of some models round by how many share their disorder."""
+        """Keep the replicas of a sample together: some models round by how many share their disorder."""
         return [np.arange(settings.ensemble.replicas) % settings.ensemble.samples]
 
     @staticmethod

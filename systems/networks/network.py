@@ -155,6 +155,9 @@ class Network(
         self.dof = self.layout.dof
         self.device_name = kit.name_of(self.device)
         self.response = kit.measured_response.measuring(self)
+        if ensemble.run is not None:
+            # A shard that tears calls apart is refused before anything is computed.
+            kit.groups_of(ensemble, self.dof, self._execution, self.device.type)
 
     @classmethod
     def check(cls, settings: Any) -> Iterable[str]:

@@ -73,8 +73,8 @@ def groups_of(ensemble: Ensemble, dof: int, execution: str, device: str) -> list
         if inside and len(inside) < len(group):
             allowed = f"up to {len(groups)} shards, or " if device == "cpu" and len(groups) > 1 else ""
             raise UserError(
-                f"ensemble.shards: {len(group)} replicas of this network share a call, and in parts they round "
-                f'otherwise; allowed: {allowed}dynamics.execution = "sequential"'
+                f"ensemble.shards: {len(group)} replicas of this network share a call, and in parts they "
+                f'round otherwise; allowed: {allowed}dynamics.execution = "sequential"'
             )
         if inside:
             own.append(range(inside[0], inside[-1] + 1))
