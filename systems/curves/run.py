@@ -33,6 +33,7 @@ from langevin.errors import UserError
 from langevin.machine.later import callables
 from langevin.results.configurations import StoredRun
 
+from . import geometry
 from .band import Band
 from .ends import CurveKeys, Ends, RecordModelCurve
 from .model import Curve
@@ -99,6 +100,7 @@ class ModelCurve(
         else:
             kind, loss = parameters.curve, parameters.loss
             self.curve = Curve(model, start, end, bends=bends, kind=kind, loss=loss, kick=parameters.kick)
+        self.curve.rows = geometry.Rows.of(ensemble)
 
     @classmethod
     def together(cls, settings: Settings) -> list[NDArray[np.int64]]:
