@@ -126,7 +126,7 @@ def ensemble(settings: Settings, threads: int | None = None, generation: int = 0
     keys = settings.ensemble
     every = Ensemble.regular(keys.replicas, keys.samples, keys.seed, threads, generation)
     shard = settings.shard
-    return every if shard is None else every.shard(cut(settings)[shard.number])
+    return every if shard is None or shard.count == 1 else every.shard(cut(settings)[shard.number])
 
 
 def _together(settings: Settings) -> Sequence[NDArray[np.int64]]:

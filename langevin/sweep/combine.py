@@ -95,7 +95,8 @@ def opened(path: Path) -> xr.Dataset:
 
 
 def _status(ends: Sequence[str]) -> str:
-    counts = {word: sum(end.startswith(word) for end in ends) for word in ("diverged", "failed") if ends}
+    words = ("diverged", "failed", "unfinished", "missing")
+    counts = {word: sum(end.startswith(word) for end in ends) for word in words if ends}
     said = " and ".join(f"{count} of {len(ends)} members {word}" for word, count in counts.items() if count)
     return f"incomplete: {said}" if said else "complete"
 

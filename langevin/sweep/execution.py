@@ -37,6 +37,7 @@ from langevin.running.unfinished import attributes
 
 from . import combine, join, member
 from .executors.base import Executor, Outcome
+from .executors.in_process import InProcess
 from .progress import SweepProgress
 from .units import Layout, Unit, label, members_of
 
@@ -99,6 +100,7 @@ def prepare(settings: Settings, paths: Paths, manner: Manner, action: str) -> di
         "working": str(Path.cwd()),
         "history": provenance.history_line(action),
         "wall_time": 0.0,
+        "units": Layout.of(settings, paths.sweep).noted(),
     }
     with interruptible(
         manner.stop, lambda: f" before the {_called(settings)} began: it begins anew when it is run again"
@@ -157,6 +159,45 @@ def _called(settings: Settings) -> str:
     return "run" if settings.sweep is None else "sweep"
 
 
+def combine_only(paths: Paths, manner: Manner) -> Path:
+    """Make the file of a sweep, or of a run in shards, of what is there; nothing is computed.
+
+    The folder stays as long as anything is left. Errors are those of `start`.
+    """
+    settings, notes = reopened(paths, manner)
+    notes["history"] += f"\n{provenance.history_line('combine')}, {provenance.versions()}"
+    campaign = Campaign(settings, paths, InProcess(notes.get("threads", 1)), notes, manner)
+    for number in campaign.left:
+        unit = campaign.units[number]
+        why = failure(unit).read_text().strip() if failure(unit).exists() else ""
+        (campaign.failed if why else campaign.unended)[number] = why or _state(unit)
+    notes["wall_time"] = notes["wall_time"] or campaign.spent()
+    with interruptible(manner.stop, lambda: f"; `langevin combine {paths.result}` begins anew"):
+        return campaign.finish(keeps=True)
+
+
+def left(layout: Layout) -> list[int]:
+    """Return the numbers of the units that have not ended."""
+    return [number for number, unit in enumerate(layout) if not has_ended(layout, unit)]
+
+
+def has_ended(layout: Layout, unit: Unit) -> bool:
+    """Return whether a unit has left its result, or has gone into that of its member."""
+    return unit.result.exists() or (layout.sweeping and layout.member(unit.member).exists())
+
+
+def failure(unit: Unit) -> Path:
+    """Return the file that says why a unit failed, of one that a queue carried out."""
+    return unit.result.with_suffix(".failed")
+
+
+def _state(unit: Unit) -> str:
+    checkpoint = Paths(unit.result).checkpoint
+    if not checkpoint.exists():
+        return "not begun"
+    return str(attributes(checkpoint).get("status", "")).replace("unfinished: ", "at ")
+
+
 class Campaign:
     """One process's share of a sweep, or of a run in shards.
 
@@ -180,13 +221,14 @@ class Campaign:
         self.layout = Layout.of(settings, paths.sweep.resolve())
         self.units = list(self.layout)
         #: Units that have not ended, by number.
-        self.left = [number for number, unit in enumerate(self.units) if not self._ended(unit)]
+        self.left = left(self.layout)
         self.failed: dict[int, str] = {}
+        #: Those that nobody carries out now, and how far they are: `combine_only`.
+        self.unended: dict[int, str] = {}
         self.began, self.wall_before = time.monotonic(), float(notes["wall_time"])
 
     def _ended(self, unit: Unit) -> bool:
-        """Return whether a unit has left its result, or has gone into that of its member."""
-        return unit.result.exists() or (self.layout.sweeping and self.layout.member(unit.member).exists())
+        return has_ended(self.layout, unit)
 
     def carry_out(self) -> Path:
         """Carry all units to their end and make one file of them."""
@@ -244,22 +286,33 @@ class Campaign:
             progress.end(index)
             self._take_time()
 
+    def spent(self) -> float:
+        """Return the seconds that all that has ended took, one after the other."""
+        files = {
+            unit.result if unit.result.exists() else self.layout.member(unit.member) for unit in self.units
+        }
+        return round(sum(float(attributes(f)["wall_time_seconds"]) for f in files if f.exists()), 3)
+
     def _take_time(self) -> None:
         self.notes["wall_time"] = round(self.wall_before + time.monotonic() - self.began, 3)
         manifest.write(self.paths.manifest, self.notes)
 
-    def finish(self) -> Path:
-        """Make one file of what units have left; say what became of those that did not come to their end."""
+    def finish(self, keeps: bool = False) -> Path:
+        """Make one file of what units have left; say what became of those that did not come to their end.
+
+        With `keeps` the folder stays where nothing has been measured.
+        """
         if not any(self._ended(unit) or self._file(unit) for unit in self.units):
-            number, why = next(iter(self.failed.items()))
-            # Nothing is lost, and nothing there to resume.
-            self.paths.discard()
             word = self.layout.word.removesuffix("s")
+            number, why = next(iter({**self.failed, **self.unended}.items()))
+            if not keeps:
+                # Nothing is lost, and nothing there to resume.
+                self.paths.discard()
             raise LangevinError(f"no {word} has measured anything; {self._label(number)}: {why}")
         diverged = self._combined() if self.layout.sweeping else self._joined_run()
-        if not self.failed:
+        if not (self.failed or self.unended):
             self.paths.discard()
-        if self.failed or diverged:
+        if self.failed or self.unended or diverged:
             raise self._complaint(diverged)
         return self.paths.result
 
@@ -359,7 +412,8 @@ class Campaign:
         # Members diverge as a whole, and fail by their shards.
         counts = len(self.members), "members"
         parts = []
-        for name, reasons in (("diverged", diverged), ("failed", failed)):
+        unended = {self._label(number): why for number, why in self.unended.items()}
+        for name, reasons in (("diverged", diverged), ("failed", failed), ("left", unended)):
             if reasons:
                 count, word = (
                     counts
@@ -375,6 +429,7 @@ class Campaign:
                 parts.append(f"{len(reasons)} of {count} {word} {name}: {which}: {what}{more}")
         kept = bool(self.settings.output.path)
         line = "; ".join(parts) + f"; {f'the others are in {self.paths.result}' if kept else LOST}"
-        if not self.failed:
+        if not (self.failed or self.unended):
             return Diverged(line)
-        return LangevinError(line + f"; `langevin resume {self.paths.result}` tries again" * kept)
+        again = "goes on" if self.unended else "tries again"
+        return LangevinError(line + f"; `langevin resume {self.paths.result}` {again}" * kept)

@@ -79,13 +79,17 @@ def write(parts: Sequence[Part], whole: Ensemble, attributes: Mapping[str, Any],
 
 
 def _status(parts: Sequence[Part], datasets: Sequence[xr.Dataset | None]) -> str:
-    failed = sum(bool(part.failed) or d is None for part, d in zip(parts, datasets, strict=True))
-    if failed:
-        return f"incomplete: {failed} of {len(parts)} shards failed"
-    ends = [str(d.attrs["status"]) for d in datasets if d is not None]
+    ends = [
+        "failed" if part.failed else "missing" if d is None else str(d.attrs["status"])
+        for part, d in zip(parts, datasets, strict=True)
+    ]
+    counts = {w: sum(end.startswith(w) for end in ends) for w in ("failed", "unfinished", "missing")}
+    said = " and ".join(f"{n} of {len(parts)} shards {word}" for word, n in counts.items() if n)
+    if said:
+        return f"incomplete: {said}"
     diverged = [end for end in ends if end != "complete"]
-    if not diverged:
-        return "complete"
+    if not diverged or len(parts) == 1:
+        return ends[0] if len(parts) == 1 else "complete"
     return f"{diverged[0]} ({len(diverged)} of {len(parts)} shards)"
 
 

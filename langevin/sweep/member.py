@@ -54,25 +54,45 @@ def job(
 
     Whose settings they are, of which code, and whether they are trusted, crosses to the process, too.
     """
-    output = {**settings.given.get("output", {}), "path": str(result), "figure": False}
-    given = {**settings.given, "output": output}
-    if settings.start is not None:
-        given["start"] = {**given["start"], "file": str(working / settings.start.file)}
+    until = None if left is None else time.time() + left
+    code = {code.target: dict(code.hashes) for code in settings.code if code.hashes}
+    made = job_of(settings.given, settings.folder, result, limit, working, until, shard, settings.origin)
+    return {**made, "code": code}
+
+
+def job_of(
+    given: Mapping[str, Any],
+    folder: Path,
+    result: Path,
+    limit: float,
+    working: Path,
+    until: float | None,
+    shard: Shard | None,
+    origin: Origin | None,
+) -> dict[str, Any]:
+    """Return the job of settings that are valid, as they were given; `until` is by the clock on the wall.
+
+    Of code that is to be the same nothing is noted: an `origin` knows it.
+    """
+    output = {**given.get("output", {}), "path": str(result), "figure": False}
+    given = {**given, "output": output}
+    if "start" in given:
+        given["start"] = {**given["start"], "file": str(working / given["start"]["file"])}
     return {
         "result": str(result),
         "settings": given,
-        "folder": str(settings.folder.resolve()),
+        "folder": str(folder.resolve()),
         "limit": limit,
         # By the clock on the wall: members may run anywhere.
-        "until": None if left is None else time.time() + left,
-        "code": {code.target: dict(code.hashes) for code in settings.code if code.hashes},
-        "origin": None if settings.origin is None else asdict(settings.origin),
+        "until": until,
+        "code": {},
+        "origin": None if origin is None else asdict(origin),
         "trust": trust.is_given(),
         "shard": None if shard is None else [shard.number, shard.count],
     }
 
 
-def carry_out(job: Job, threads: int, report: Callable[[float], None]) -> None:
+def carry_out(job: Job, threads: int, report: Callable[[float], None], progress: bool = False) -> None:
     """Carry a member to its end, from where it stands; nothing is done of one that has ended.
 
     A member that diverges has ended, too: its file says so, and holds what was measured until then.
@@ -84,6 +104,7 @@ def carry_out(job: Job, threads: int, report: Callable[[float], None]) -> None:
     # However little time is left, it is more than none.
     left = None if job["until"] is None else max(job["until"] - time.time(), LEAST)
     how: Any = {"threads": threads, "watch": report, "limit": job["limit"], "wall_time": left}
+    how["progress"] = progress
     origin = None if job["origin"] is None else Origin(**job["origin"])
     try:
         # What members run, the sweep has remembered.

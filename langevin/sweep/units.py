@@ -6,10 +6,10 @@ other: number = member × shards + shard.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from langevin.config import shards
 from langevin.config.settings import Settings, Shard
@@ -69,7 +69,19 @@ class Layout:
     @property
     def word(self) -> str:
         """What units are called."""
-        return "members" if self.sweeping and self.shards == 1 else "shards"
+        if self.shards == 1:
+            return "members" if self.sweeping else "runs"
+        return "shards"
+
+    def noted(self) -> dict[str, Any]:
+        """Return what a manifest notes of it."""
+        return {"members": self.members, "shards": self.shards, "sweep": self.sweeping}
+
+    @classmethod
+    def read(cls, notes: Mapping[str, Any], folder: Path) -> Layout:
+        """Return the layout that a manifest notes."""
+        noted = notes["units"]
+        return cls(folder, noted["members"], noted["shards"], noted["sweep"])
 
     def __getitem__(self, number: int) -> Unit:
         """Return the unit of this number."""
@@ -102,9 +114,9 @@ def members_of(settings: Settings) -> Sequence[Settings]:
 def label(settings: Settings, unit: Unit) -> str:
     """Return what tells a unit from the others, as a message says it."""
     said = [settings.sweep.label(unit.member)] if settings.sweep is not None else []
-    if unit.shard is not None:
+    if unit.shard is not None and unit.shard.count > 1:
         said.append(_shard_label(members_of(settings)[unit.member], unit.shard))
-    return ", ".join(said)
+    return ", ".join(said) or "the run"
 
 
 def _shard_label(settings: Settings, shard: Shard) -> str:
