@@ -113,14 +113,8 @@ def _request(
     from langevin.sweep import slurm
 
     seconds(margin, "--margin")
-    named = {
-        "time": limit,
-        "partition": partition,
-        "account": account,
-        "mem": mem,
-        "gres": gres,
-        "gpus": gpus,
-    }
+    named = {"time": limit, "partition": partition, "account": account}
+    named |= {"mem": mem, "gres": gres, "gpus": gpus}
     directives = {name: value for name, value in named.items() if value is not None}
     for one in further:
         name, _, value = one.removeprefix("--").partition("=")

@@ -179,7 +179,7 @@ fi
 {_command("member", paths)} {numbers} --threads {request.cpus} "${{limit[@]}}"
 code=$?
 
-# {TIMED_OUT}: its time is over, and a checkpoint is written. After another end, such as scancel, it does not go on.
+# {TIMED_OUT}: its time is over, and it has a checkpoint. After another end, such as scancel, it stays.
 if [ "$code" -eq {TIMED_OUT} ]; then
   scontrol requeue "$task"
 fi
@@ -207,15 +207,9 @@ def _head(paths: Paths, title: str, log: str, directives: Mapping[str, str], req
     name = "".join(c for c in title if c.isprintable())[:LONGEST_NAME] or "langevin"
     log_path = f"{str(paths.queue.absolute()).replace('%', '%%')}/{log}"
     own = {"job-name": name, **directives, "chdir": str(Path.cwd()), "output": log_path}
-    lines = [
-        "#!/bin/bash",
-        "# Written by `langevin submit`.",
-        "#SBATCH --requeue",
-        "#SBATCH --open-mode=append",
-    ]
-    lines += [
-        f"#SBATCH --{key}={_quoted(value)}" if value else f"#SBATCH --{key}" for key, value in own.items()
-    ]
+    said = [f"{key}={_quoted(value)}" if value else key for key, value in own.items()]
+    asked = [f"#SBATCH --{one}" for one in ("requeue", "open-mode=append", *said)]
+    lines = ["#!/bin/bash", "# Written by `langevin submit`.", *asked]
     return "\n".join([*lines, "", *request.prologue, *([""] if request.prologue else [])])
 
 
@@ -267,7 +261,7 @@ def require() -> None:
     """Refuse machines on which there is no Slurm."""
     if shutil.which("sbatch") is None:
         raise UserError(
-            "there is no sbatch here: submit where Slurm is, or look at the script with --dry-run"
+            "there is no sbatch here: submit where Slurm is; --dry-run prints the script anywhere"
         )
 
 

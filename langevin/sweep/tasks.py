@@ -1,4 +1,4 @@
-"""Tasks of a queue carry out units of a folder, by number; nothing is validated but what a task carries out."""
+"""Tasks of a queue carry out units of a folder, by number; nothing else of it is validated."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from langevin.record import configurations
 
 from . import member
 from .execution import failure, has_ended, read_notes
+from .executors.base import Job
 from .units import Layout, Unit
 
 #: Seconds for which a task waits for another process that works on its unit, and between two looks: a queue
@@ -73,25 +74,27 @@ def carry_out(
         raise UserError(f"{paths.manifest} was written by another version; `langevin resume {paths.result}`")
     layout = Layout.read(notes, paths.sweep.resolve())
     failed: dict[int, str] = {}
-    for place, number in enumerate(numbers(wanted, len(layout))):
+    fresh = True
+    for number in numbers(wanted, len(layout)):
         unit = layout[number]
         if has_ended(layout, unit):
             continue
         failure(unit).unlink(missing_ok=True)
         try:
-            _carry_out(_job(notes, unit, paths, layout, until), unit, threads, progress, fresh=place == 0)
+            _carry_out(_job(notes, unit, paths, layout, until), unit, threads, progress, fresh)
         except Taken:
             raise
         except LangevinError as error:
             failed[number] = one_line(str(error))
             failure(unit).write_text(failed[number] + "\n")
+        fresh = False
     if failed:
         number, why = next(iter(failed.items()))
         more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
         raise LangevinError(f"{layout.word.removesuffix('s')} {number} failed: {why}{more}")
 
 
-def _job(notes: dict[str, Any], unit: Unit, paths: Paths, layout: Layout, until: float | None) -> member.Job:
+def _job(notes: dict[str, Any], unit: Unit, paths: Paths, layout: Layout, until: float | None) -> Job:
     """Return the job of a unit, as the process that has validated all of them makes it."""
     given = sweep.member(notes["settings"], unit.member) if layout.sweeping else notes["settings"]
     origin = Origin.of(paths.manifest, notes.get("code"))
@@ -101,7 +104,7 @@ def _job(notes: dict[str, Any], unit: Unit, paths: Paths, layout: Layout, until:
     )
 
 
-def _carry_out(job: member.Job, unit: Unit, threads: int, progress: bool, fresh: bool) -> None:
+def _carry_out(job: Job, unit: Unit, threads: int, progress: bool, fresh: bool) -> None:
     """Carry out a job; if it stops at the wall time it must have come farther, or it would for ever."""
     checkpoint, before = Paths(unit.result).checkpoint, _written(unit)
     ends = time.monotonic() + PATIENCE

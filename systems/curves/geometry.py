@@ -119,12 +119,12 @@ class Rows(NamedTuple):
     Attributes
     ----------
     position : ndarray of int
-    count : int
-        Of the replicas of the run.
+    replicas : int
+        Of the run.
     """
 
     position: NDArray[np.int64]
-    count: int
+    replicas: int
 
     @classmethod
     def of(cls, ensemble: Ensemble) -> Rows | None:
@@ -141,7 +141,7 @@ def integrals(values: Array, h: Array, rows: Rows | None = None) -> Array:
     """
     if rows is None:
         return values @ h
-    every = np.zeros((rows.count, len(h)))
+    every = np.zeros((rows.replicas, len(h)))
     every[rows.position] = values
     return (every @ h)[rows.position]
 
