@@ -176,7 +176,7 @@ def combine(file: Path, quiet: bool) -> None:
     from langevin.files.paths import Paths
     from langevin.machine.interruption import listening
     from langevin.running.session import Manner
-    from langevin.sweep import execution
+    from langevin.sweep import execution, tasks
 
     paths = Paths(file)
     if not paths.sweeping:
@@ -184,6 +184,12 @@ def combine(file: Path, quiet: bool) -> None:
             raise UserError(f"nothing to combine: there is no {paths.sweep}")
         click.echo(f"{file} is complete")
         return
-    with listening(None) as stop, paths.locked():
-        path = execution.combine_only(paths, Manner(stop))
+
+    def combined() -> Path:
+        with paths.locked():
+            return execution.combine_only(paths, Manner(stop))
+
+    with listening(None) as stop:
+        # Whoever submitted it, or combines, too, may still hold the files.
+        path = tasks.patiently(combined)
     conclude(path, quiet)

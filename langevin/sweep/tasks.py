@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from langevin.code.user_code import Origin
 from langevin.config import sweep
@@ -19,6 +19,8 @@ from . import member
 from .execution import failure, has_ended, read_notes
 from .executors.base import Job
 from .units import Layout, Unit
+
+Result = TypeVar("Result")
 
 #: Seconds for which a task waits for another process that works on its unit, and between two looks: a queue
 #: may give it away while whoever had it still writes its checkpoint.
@@ -107,21 +109,26 @@ def _job(notes: dict[str, Any], unit: Unit, paths: Paths, layout: Layout, until:
 def _carry_out(job: Job, unit: Unit, threads: int, progress: bool, fresh: bool) -> None:
     """Carry out a job; if it stops at the wall time it must have come farther, or it would for ever."""
     checkpoint, before = Paths(unit.result).checkpoint, _written(unit)
+    try:
+        patiently(lambda: member.carry_out(job, threads, lambda part: None, progress))
+    except Interrupted as error:
+        if error.exit_code == TIMED_OUT and fresh and _written(unit) == before:
+            raise LangevinError(
+                f"stopped {error.how}, before it could write {checkpoint.name}: it needs a longer one"
+            ) from None
+        raise
+
+
+def patiently(task: Callable[[], Result]) -> Result:
+    """Return task(), which waits as long as another process has the files; not for ever."""
     ends = time.monotonic() + PATIENCE
     while True:
         try:
-            member.carry_out(job, threads, lambda part: None, progress)
-            return
+            return task()
         except Taken:
             if time.monotonic() > ends:
                 raise
             time.sleep(LOOK)
-        except Interrupted as error:
-            if error.exit_code == TIMED_OUT and fresh and _written(unit) == before:
-                raise LangevinError(
-                    f"{error.how}, before it could write {checkpoint.name}: it needs a longer one"
-                ) from None
-            raise
 
 
 def _written(unit: Unit) -> int | None:
