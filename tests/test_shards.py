@@ -160,6 +160,16 @@ def test_replicas_that_share_calls_stay_together(small: Maker, tmp_path: Path, o
     assert sorted(p.name for p in tmp_path.iterdir()) == ["cut.nc", "one.nc"]
 
 
+def test_data_are_those_of_all_samples(small: Maker, tmp_path: Path, one_thread: None) -> None:
+    """A shard, too, that has replicas of one sample alone: the file says which data the run learned from."""
+    given = small("mlp", dynamics__t_max=2)
+    given["record"] |= {"waiting_times": [0], "lags": [1]}
+    single, joined = both(given, tmp_path, 4)
+    assert len(np.unique(single["sample"])) == 2
+    assert "data_hash" in single.attrs
+    assert_same(single, joined)
+
+
 def test_the_default_trajectory_is_that_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What "auto" stores is decided by all replicas: a shard alone would have room for them."""
     monkeypatch.setattr("langevin.record.configurations.TRAJECTORY_LIMIT", 400)
