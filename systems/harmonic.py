@@ -21,11 +21,11 @@ import numpy as np
 from langevin.config.keys import Section, key
 from langevin.config.sections import LangevinDynamics
 from langevin.config.settings import Settings
+from langevin.config.shards import room_faults
 from langevin.core.capabilities import ChecksSettings, DescribesVariables, HasHessian
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
 from langevin.core.system import Array, Attributes, Model
-from langevin.machine.memory import room_faults
 
 #: Arrays of the size of all configurations that a run has at once, at least: before, after, and the noise.
 COPIES = 3
@@ -75,7 +75,8 @@ class Harmonic(Model, ChecksSettings, DescribesVariables, HasHessian):
     def check(cls, settings: Settings) -> Iterable[str]:
         """Yield that the oscillators do not fit in memory."""
         n, replicas = settings.system.n, settings.ensemble.replicas
-        yield from room_faults(COPIES * 8 * n * replicas, f"system.n = {n}, ensemble.replicas = {replicas}")
+        said = f"system.n = {n}, ensemble.replicas = {replicas}"
+        yield from room_faults(settings, lambda replicas, _: COPIES * 8 * n * replicas, said)
 
     def initial_configuration(self, noise: Noise) -> Array:
         """Draw x from the Boltzmann distribution at the initial temperature, shape (R, N)."""

@@ -18,11 +18,15 @@ from langevin.version import __version__
 
 from .data import data
 from .landscape import connect, ensemble, plane
+from .queues import combine, member, submit
 from .results import compare, export, info, plot
 from .runs import init, resume, run, systems, validate
 
 #: A further command is a function in a file of this folder, and its name here.
-COMMANDS = (run, resume, plot, compare, info, export, validate, systems, init, data, connect, ensemble, plane)
+COMMANDS = (
+    *(run, resume, submit, member, combine),
+    *(plot, compare, info, export, validate, systems, init, data, connect, ensemble, plane),
+)
 
 
 class Group(click.Group):

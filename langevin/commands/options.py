@@ -47,16 +47,16 @@ def executor_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--cluster",
             type=FILE,
             metavar="FILE",
-            help="Carry out members in jobs of a queue, as the table [cluster] of this file says.",
+            help="Carry out members or shards in jobs of a queue, as the table [cluster] of this file says.",
         ),
         click.option(
             "--scheduler",
             metavar="ADDRESS",
-            help="Carry out members in workers of this scheduler of Dask, such as tcp://host:8786.",
+            help="Carry out members or shards in workers of this scheduler of Dask, such as tcp://host:8786.",
         ),
         click.option(
             "--executor",
-            help="What carries out members of a sweep: processes (default), in_process, dask, or another's.",
+            help="What carries out members or shards: processes (default), in_process, dask, or another's.",
         ),
     ):
         command = option(command)
@@ -81,6 +81,14 @@ def executor_of(
         return DaskExecutor(threads, scheduler=scheduler)
     assert cluster is not None
     return DaskExecutor(threads, cluster=keys.read(cluster))
+
+
+shards_option = click.option(
+    "--shards",
+    type=click.IntRange(min=1),
+    help="Cut the replicas into so many parts, each a job (of a sweep: of every member); the result is that "
+    "of one run. In place of ensemble.shards.",
+)
 
 
 def running_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -115,11 +123,12 @@ def trust_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(carried_out)
 
 
-def overrides(assignments: tuple[str, ...]) -> dict[str, Any]:
-    """Return what --set was given: "section.key" → value."""
+def overrides(assignments: tuple[str, ...], shards: int | None = None) -> dict[str, Any]:
+    """Return what --set, and --shards, were given: "section.key" → value."""
     from langevin.config.toml_text import parse_assignment
 
-    return dict(parse_assignment(a) for a in assignments)
+    further = {} if shards is None else {"ensemble.shards": shards}
+    return dict(parse_assignment(a) for a in assignments) | further
 
 
 def remark(settings: Settings, quiet: bool) -> None:

@@ -15,6 +15,7 @@ from .options import (
     overrides_option,
     remark,
     running_options,
+    shards_option,
     trust_option,
     wall_time_option,
 )
@@ -31,6 +32,7 @@ from .options import (
 )
 @wall_time_option
 @executor_options
+@shards_option
 @running_options
 @trust_option
 def run(
@@ -42,6 +44,7 @@ def run(
     executor: str | None,
     scheduler: str | None,
     cluster: Path | None,
+    shards: int | None,
     threads: int | None,
     quiet: bool,
 ) -> None:
@@ -51,7 +54,7 @@ def run(
     from langevin.running import unfinished
     from langevin.sweep import simulation
 
-    settings = run_files.load(run_file, overrides(assignments))
+    settings = run_files.load(run_file, overrides(assignments, shards))
     paths = Paths(Path(settings.output.path))
     if resume and not force and unfinished.standing(settings, paths) == "complete":
         if settings.output.figure and not paths.figure.exists():

@@ -17,12 +17,15 @@ from .settings import Settings
 
 
 def load_data(settings: Settings, ensemble: Ensemble) -> LoadedData | None:
-    """Load what [data] names, for every quenched sample of the ensemble; None for a system without data."""
+    """Load what [data] names, for every quenched sample of the run; None for a system without data.
+
+    A shard, too, loads those of all samples: what is said of the data in its file is then that of the run.
+    """
     if settings.data_class is None:
         return None
     with trust.building(settings):
         try:
-            data: LoadedData = settings.data_class(settings.data).load(ensemble)
+            data: LoadedData = settings.data_class(settings.data).load(ensemble.whole)
         except LangevinError:
             raise
         except FOREIGN as error:

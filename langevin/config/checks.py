@@ -18,6 +18,7 @@ from langevin.core.dynamics import as_system
 from langevin.core.schedule import Grid
 from langevin.core.system import Model, Named, System
 
+from . import shards
 from .keys import toml
 from .time_checks import time_faults
 
@@ -32,6 +33,8 @@ def cross_faults(settings: Settings) -> Iterable[str]:
         yield f"ensemble.samples = {ensemble.samples}: must be ≤ ensemble.replicas = {ensemble.replicas}"
     if ensemble is not None and ensemble.replicas > 1 and issubclass(kind, Deterministic):
         yield f"ensemble.replicas = {ensemble.replicas}: must be 1 (all replicas of this system are the same)"
+    if ensemble is not None and dynamics is not None:
+        yield from shards.faults(settings)
     data_class = settings.data_class
     if data_class is not None and settings.data is not None and ensemble is not None:
         yield from data_class.check(settings) if issubclass(data_class, ChecksSettings) else ()

@@ -47,6 +47,11 @@ class EnsembleKeys(Section):
         "quenched samples that the replicas are dealt over in turn", default=1, example=4, ge=1
     )
     seed: int = key("seed of every random number of the run", default=0, example=1, ge=0)
+    shards: int = key(
+        "parts that the replicas are computed in, anywhere and in any order: the result is that of one run",
+        default=1,
+        ge=1,
+    )
 
 
 class RecordKeys(HessianKeys, SnapshotKeys, MeasuringKeys):

@@ -17,6 +17,22 @@ from .sections import EnsembleKeys, OutputKeys, RecordKeys
 
 
 @dataclass(frozen=True)
+class Shard:
+    """One of the parts that a run is cut into.
+
+    Attributes
+    ----------
+    number : int
+        From 0.
+    count : int
+        How many there are.
+    """
+
+    number: int
+    count: int
+
+
+@dataclass(frozen=True)
 class Settings:
     """A validated run file.
 
@@ -46,6 +62,8 @@ class Settings:
         Code of the user's that they name, imported.
     origin : Origin or None
         The file that they were read from; None: from the user's own run file or call.
+    shard : Shard or None
+        Of which part of the replicas these settings are carried out; None: of all.
     """
 
     title: str
@@ -67,13 +85,19 @@ class Settings:
     probes: tuple[ProbeSettings, ...] = ()
     code: tuple[Code, ...] = ()
     origin: Origin | None = None
+    shard: Shard | None = None
 
     @property
     def size(self) -> str:
         """What is to run, in a few words."""
         if self.sweep is not None:
             return self.sweep.size
-        return f"{self.system_name}, {self.ensemble.replicas} replicas" + self.dealt
+        return f"{self.system_name}, {self.ensemble.replicas} replicas" + self.dealt + self.cut
+
+    @property
+    def cut(self) -> str:
+        """Into how many shards the run is cut; empty if it is not."""
+        return f" in {self.ensemble.shards} shards" if self.ensemble.shards > 1 else ""
 
     @property
     def dealt(self) -> str:
@@ -83,6 +107,12 @@ class Settings:
         if not over:
             return ""
         return f" dealt unevenly over {samples} samples: {over} of {fewest + 1}, {samples - over} of {fewest}"
+
+    @property
+    def noted(self) -> dict[str, Any]:
+        """What a checkpoint notes of them, as JSON can hold it."""
+        shard = {} if self.shard is None else {"shard": [self.shard.number, self.shard.count]}
+        return {"settings": self.given, "folder": str(self.folder.resolve()), **shard}
 
     def as_json(self) -> str:
         """Return what was given as JSON (with `Infinity`, which Python reads back)."""
@@ -142,7 +172,9 @@ class Sweep:
         systems = ", ".join(dict.fromkeys(member.system_name for member in self.members))
         replicas = sum(member.ensemble.replicas for member in self.members)
         along = " × ".join(f"{len(axis)} {axis.group or axis.keys[0]}" for axis in self.axes)
-        return f"{systems}, {len(self.members)} members: {along}; {replicas} replicas in all"
+        shards = sum(member.ensemble.shards for member in self.members)
+        cut = f" in {shards} shards" if shards > len(self.members) else ""
+        return f"{systems}, {len(self.members)} members: {along}; {replicas} replicas in all{cut}"
 
     def index(self, member: int) -> tuple[int, ...]:
         """Return the place of a member along every axis."""

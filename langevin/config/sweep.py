@@ -81,6 +81,22 @@ def validate(
     return replace(valid[0], given=given, sweep=Sweep(tuple(axes), valid), code=code)
 
 
+def member(given: Mapping[str, Any], number: int) -> dict[str, Any]:
+    """Return the tables of one member of a valid run file with [sweep], the others left out.
+
+    Parameters
+    ----------
+    given : mapping
+        As of `Settings`.
+    number : int
+        Of the member.
+    """
+    base = {name: value for name, value in given.items() if name != "sweep"}
+    axes = _axes(given["sweep"], [])
+    rows = itertools.product(*(axis.rows for axis in axes))
+    return _with(base, axes, next(itertools.islice(rows, number, None)))
+
+
 def _named(member: Settings) -> tuple[tuple[str, str], ...]:
     probes = ((f"record.probes.{probe.name}.use", probe.use) for probe in member.probes)
     return ("system.name", member.system_name), ("data.name", member.data_name), *probes
@@ -180,6 +196,8 @@ def _key_faults(dotted: str, values: Any) -> Iterator[str]:
             f"sweep.{dotted}: unknown section {shortened(section)}; nearest: {near}.{shortened(key)}; "
             f"allowed: {', '.join(SWEPT)}"
         )
+    elif (section, key) == ("ensemble", "shards"):
+        yield f"sweep.{dotted}: cannot be swept (results do not depend on it); allowed: shards in [ensemble]"
     if group and not group.isidentifier():
         yield f"sweep.{dotted}: the name of a group must be a plain word"
     if not isinstance(values, list):

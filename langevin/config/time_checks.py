@@ -11,7 +11,8 @@ import numpy as np
 
 from langevin.core.schedule import Grid, clock_of
 from langevin.core.times import LEAST_LAG, MOST_STEPS, SAME, is_whole, tidy
-from langevin.machine.memory import room_faults
+
+from . import shards
 
 if TYPE_CHECKING:
     from .settings import Settings
@@ -124,9 +125,10 @@ def _pair_faults(settings: Settings, grids: dict[str, Grid], step: float | None)
     pairs = int(np.searchsorted(lags, end - waiting, side="right").sum())
     stops = min(pairs + times.size + waiting.size, end + 1 if step else math.inf)
     replicas = ensemble.replicas
-    values = replicas * (AT_LEAST * waiting.size * lags.size + times.size)
-    yield from room_faults(
-        8 * values + ENTRY * (pairs + stops),
+    values = AT_LEAST * waiting.size * lags.size + times.size
+    yield from shards.room_faults(
+        settings,
+        lambda replicas, _: 8 * replicas * values + ENTRY * (pairs + stops),
         f"ensemble.replicas = {replicas}, {waiting.size} record.waiting_times × {lags.size} record.lags, "
         f"{stops} times",
     )

@@ -304,6 +304,20 @@ class Deterministic(Capability, of=["system"]):
     """It has neither noise nor disorder: one replica is all, and more are refused."""
 
 
+class KeepsTogether(Capability, of=RUN_FILES):
+    """It says which replicas stay together when a run is cut into shards, and else leave other bits."""
+
+    @classmethod
+    @abstractmethod
+    def together(cls, settings: Any) -> Sequence[NDArray[Any]]:
+        """Return labels of groups that stay together, one or more ways to group, coarse ones first.
+
+        Each is an array of int, shape (R,). The first that has as many groups as there are to be shards is
+        taken. Without this capability replicas of a quenched sample stay together, unless the class says that
+        it has no `quenched_disorder`.
+        """
+
+
 class RunsOnDevice(Capability, of=BOTH):
     """It may run on something else than the processor, such as a GPU."""
 

@@ -38,6 +38,8 @@ class Ensemble:
     generation : int
         How many runs lie between this one and a start of its own. What drives the dynamics is drawn anew in
         every generation: noise that has acted on a configuration already is not independent of it.
+    run : Ensemble, optional
+        All replicas of the run, where these are those of a shard: see `whole`.
     """
 
     replica: NDArray[np.int64]
@@ -45,6 +47,7 @@ class Ensemble:
     seed: int
     threads: int = field(default_factory=available_threads)
     generation: int = 0
+    run: Ensemble | None = field(default=None, repr=False)
 
     @classmethod
     def regular(
@@ -69,6 +72,18 @@ class Ensemble:
     def driving(self, role: str, *index: int) -> np.random.Generator:
         """Return the stream of a role of the dynamics that follows from its labels, such as a batch's."""
         return stream(self.seed, role, *index, *later(self.generation))
+
+    @property
+    def whole(self) -> Ensemble:
+        """All replicas of the run that these are part of.
+
+        What depends on how many replicas a run has must ask it here: a shard leaves the same numbers then.
+        """
+        return self if self.run is None else self.run
+
+    def shard(self, keep: NDArray[np.int64]) -> Ensemble:
+        """Return the `subset` at positions `keep` as a part of this run, which it knows as `whole`."""
+        return replace(self.subset(keep), run=self.whole)
 
     def subset(self, keep: NDArray[np.int64]) -> Ensemble:
         """Return the ensemble of the replicas at positions `keep`, with their labels and streams."""

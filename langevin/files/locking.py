@@ -8,7 +8,7 @@ import os
 import warnings
 from pathlib import Path
 
-from langevin.errors import LangevinWarning, StorageError
+from langevin.errors import LangevinWarning, StorageError, UserError
 
 #: What a file system says that has no locks, or a sandbox that has no such call. Nobody holds one there: that
 #: would be EWOULDBLOCK.
@@ -18,6 +18,10 @@ LACKING = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL, errno.EPE
 SWITCH = "HDF5_USE_FILE_LOCKING"
 
 UNLOCKABLE = f"HDF5 cannot lock files on this file system; set {SWITCH}=FALSE before Python starts"
+
+
+class Taken(UserError):
+    """Another process works on a result."""
 
 
 class Unlocked(LangevinWarning):

@@ -57,6 +57,11 @@ class Paths:
         return self.manifest.exists()
 
     @property
+    def queue(self) -> Path:
+        """Folder of the scripts by which a queue carries out a sweep, and of its logs."""
+        return self.result.with_name(self.result.name.removesuffix(".nc") + ".slurm")
+
+    @property
     def figure(self) -> Path:
         """Where the figure is drawn when the run ends."""
         return self.result.with_suffix(".png")
@@ -110,7 +115,7 @@ class Paths:
             handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             if not locking.take(handle, path, self.result):
-                raise UserError(f"another process is working on {self.result}")
+                raise locking.Taken(f"another process is working on {self.result}")
             try:
                 yield handle
             finally:

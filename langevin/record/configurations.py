@@ -91,7 +91,7 @@ class Configurations(ConfigurationProbe):
         """Decide whether configurations are stored."""
         if self.kept == "never" or not (dof := degrees_of_freedom(run)):
             return
-        if self.kept == "always" or len(run.schedule) * run.ensemble.size * dof * 8 <= self.limit:
+        if self.kept == "always" or len(run.schedule) * run.ensemble.whole.size * dof * 8 <= self.limit:
             self.plan(run, dof)
 
 

@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from langevin.config import shards
 from langevin.config.keys import HessianKeys
+from langevin.config.settings import Settings
 from langevin.core.answers import HasBlocks, HasDisplacements, HasGradient
 from langevin.core.capabilities import HasGaussNewton, HasHessian
 from langevin.core.ensemble import Ensemble
@@ -20,6 +22,7 @@ from langevin.core.probe import Probe, Run, Taken
 from langevin.core.schedule import Stop
 from langevin.core.system import Array, Attributes, Curvature, State, System
 from langevin.errors import Diverged, UserError
+from langevin.machine.memory import or_shards
 
 from .configurations import degrees_of_freedom
 
@@ -100,13 +103,17 @@ class Spectra(Probe):
         When, and how: up to which size exactly, else with how many steps and probes.
     ensemble : Ensemble
     system : System
+    settings : Settings, optional
+        Of the run, which may be cut into shards where it has no room.
     """
 
     keys: HessianKeys
 
-    def __init__(self, keys: HessianKeys, ensemble: Ensemble, system: System) -> None:
+    def __init__(
+        self, keys: HessianKeys, ensemble: Ensemble, system: System, settings: Settings | None = None
+    ) -> None:
         super().__init__("hessian", keys.hessian, keys)
-        self.ensemble, self.system = ensemble, system
+        self.ensemble, self.system, self.settings = ensemble, system, settings
 
     def prepare(self, run: Run) -> None:
         """Make sure, before the first step, that the spectra fit into the memory."""
@@ -130,12 +137,15 @@ class Spectra(Probe):
         if (count := keys.hessian_vectors) > rows:
             raise UserError(f"record.hessian_vectors = {count}: allowed: up to {rows}, the Hessian's rows")
         # In the recorder, and once more where they are written.
-        stored = 2 * 8 * dof * count * times * self.ensemble.size
+        each = 2 * 8 * dof * count * times
+        stored = each * self.ensemble.size
         if stored > free:
+            of, settings = (lambda replicas, _: each * replicas), self.settings
+            parts = None if settings is None else shards.fewest(settings, of, free)
             raise UserError(
                 f"record.hessian_vectors = {count}: of {dof} numbers at {times} times and of "
                 f"{self.ensemble.size} replicas they need {stored / 1e9:.1f} GB, {free / 1e9:.1f} GB are "
-                "free; take less"
+                f"free; take less{or_shards(parts)}"
             )
         exact = dof <= keys.hessian_exact
         # The matrix, one while it is made, a copy that is overwritten; or the basis of a probe.

@@ -49,7 +49,7 @@ def probes(
     if isinstance(system, MeasuresAtWaiting):
         planned.append(AtWaiting(system, record.waiting_times, dimensions))
     if record.hessian != Grid():
-        planned.append(Spectra(record, ensemble, system))
+        planned.append(Spectra(record, ensemble, system, settings))
     known = [name for probe in planned for name in probe.attributes()]
     planned += _of_users(settings, [*TAKEN, *system.attributes(), *known])
     planned.append(Configurations(record.configurations, limit))

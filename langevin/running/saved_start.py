@@ -130,8 +130,7 @@ class Start:
             # An unfinished run, which --force gives up.
             self.paths.discard()
         notes = {
-            "settings": self.settings.given,
-            "folder": str(self.settings.folder.resolve()),
+            **self.settings.noted,
             "working": str(self.unfinished.working if self.unfinished else Path.cwd()),
             "start": [plain(g.bit_generator.state) for g in place.generators],
             "attributes": dict(about),

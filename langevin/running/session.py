@@ -210,8 +210,7 @@ class Session:
         self.references.write(run.references)
         dataset = self._dataset(status=f"unfinished: t = {run.time:g}")
         notes = {
-            "settings": self.settings.given,
-            "folder": str(self.settings.folder.resolve()),
+            **self.settings.noted,
             "noise": run.noise.state_dict(),
             "time": run.time,
             "position": run.position,

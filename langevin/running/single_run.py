@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,10 @@ from numpy.typing import NDArray
 
 from langevin.code import trust
 from langevin.code.user_code import Origin
-from langevin.config import run_files
+from langevin.config import run_files, shards
 from langevin.config.build import build, load_data
-from langevin.config.settings import Settings
+from langevin.config.settings import Settings, Shard
 from langevin.core.capabilities import HasFurtherDimensions, LoadsReferences, ReadsInputs
-from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
 from langevin.core.probe import Run
 from langevin.core.system import LoadedData, System
@@ -40,7 +40,7 @@ def begin(settings: Settings, paths: Paths, manner: Manner, left: Unfinished | N
     """Carry out a run from its start, or from what an earlier process has left of that."""
     manner.log.say(settings.title, "start", reached(0.0, settings.dynamics.t_max))
     start = Start(settings, paths, manner, left)
-    with start.telling(), room_explained():
+    with start.telling(), room_explained(lambda: settings.ensemble.replicas if settings.shard is None else 1):
         begins = beginning.read(left.located(settings) if left else settings)
         run, recorder, data = _prepare(settings, manner, begins.generation if begins else 0)
         # What building it has imported, too.
@@ -69,6 +69,8 @@ def carry_on(paths: Paths, manner: Manner) -> Path:
         dataset, arrays, notes = storage.read_checkpoint(paths.checkpoint)
         origin = Origin.of(paths.checkpoint, notes["attributes"].get("code"))
         settings = run_files.load(notes["settings"], folder=Path(notes["folder"]), origin=origin)
+        if "shard" in notes:
+            settings = replace(settings, shard=Shard(*notes["shard"]))
         left = Unfinished.read(arrays, notes)
         if left is None:
             manner.log.say(settings.title, "goes on", reached(notes["time"], settings.dynamics.t_max))
@@ -125,14 +127,13 @@ def _require_same(
 
 
 def _prepare(settings: Settings, manner: Manner, generation: int) -> tuple[Run, Recorder, LoadedData | None]:
-    keys = settings.ensemble
-    ensemble = Ensemble.regular(keys.replicas, keys.samples, keys.seed, manner.threads, generation)
+    ensemble = shards.ensemble(settings, manner.threads, generation)
     data = load_data(settings, ensemble)
     system = build(settings, ensemble, data)
     dimensions = system.dimensions() if isinstance(system, HasFurtherDimensions) else {}
     probes = plan.probes(settings, system, ensemble, dimensions, manner.limit)
     schedule = plan.schedule(settings, system.time_step, probes)
-    noise = Noise(keys.seed, ensemble.replica, generation)
+    noise = Noise(ensemble.seed, ensemble.replica, generation)
     recorder = Recorder(schedule, ensemble, dimensions)
     return Run(system, ensemble, schedule, probes, recorder, noise, state=None), recorder, data
 

@@ -14,10 +14,10 @@ from pydantic import ValidationError
 
 from langevin.code import trust
 from langevin.code.user_code import Origin, changes
+from langevin.config import shards
 from langevin.config.keys import shown, toml
 from langevin.config.settings import Settings
 from langevin.core.capabilities import BeginsFromConfiguration, LearnsFromData, StandsBeside
-from langevin.core.ensemble import Ensemble
 from langevin.core.probe import Run
 from langevin.core.system import Array, Beside
 from langevin.errors import UserError
@@ -105,7 +105,7 @@ def read(settings: Settings) -> Beginning | None:
         if wrong is not None:
             raise UserError(f"{said}: {wrong}")
         labels = dataset["replica"].to_numpy().tolist()
-        own = _ensemble(settings).replica.tolist()
+        own = shards.ensemble(settings).replica.tolist()
         generation = int(dataset.attrs.get(GENERATION, 0)) + 1
         spent = float(dataset.attrs.get(SPENT, 0.0)) + time
         beside = configurations.beside(dataset, time)
@@ -117,11 +117,6 @@ def read(settings: Settings) -> Beginning | None:
 def generation(attributes: Mapping[str, Any]) -> int:
     """Return what the attributes of an unfinished run say of its generation."""
     return int(attributes.get(GENERATION, 0))
-
-
-def _ensemble(settings: Settings) -> Ensemble:
-    keys = settings.ensemble
-    return Ensemble.regular(keys.replicas, keys.samples, keys.seed)
 
 
 def _faults(settings: Settings, dataset: xr.Dataset) -> Iterator[str]:
@@ -182,7 +177,7 @@ def _code_faults(settings: Settings, dataset: xr.Dataset) -> Iterator[str]:
 
 
 def _replica_faults(settings: Settings, dataset: xr.Dataset) -> Iterator[str]:
-    ensemble, labels = _ensemble(settings), dataset["replica"].to_numpy()
+    ensemble, labels = shards.ensemble(settings).whole, dataset["replica"].to_numpy()
     missing = np.setdiff1d(ensemble.replica, labels)
     if missing.size:
         yield (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -45,7 +45,8 @@ def standing(settings: Settings, paths: Paths) -> Standing:
     if not paths.result.exists():
         return "nothing"
     said = attributes(paths.result)
-    _require_same(settings, _settings(said), said.get("code"), paths.result)
+    # Of a result it does not show in how many shards it was computed.
+    _require_same(settings, _settings(said), said.get("code"), paths.result, but=("ensemble.shards",))
     status = str(said.get("status", ""))
     if status != "complete":
         raise Diverged(f"{paths.result} has ended ({status}), and would again; --force begins anew")
@@ -68,12 +69,12 @@ def _settings(said: Mapping[str, Any]) -> Any:
         return None
 
 
-def _require_same(settings: Settings, given: Any, code: Any, file: Path) -> None:
+def _require_same(settings: Settings, given: Any, code: Any, file: Path, but: Collection[str] = ()) -> None:
     if not isinstance(given, dict):
         raise UserError(f"{file} is no run's: it does not say from which settings it was made")
     # The file may be somebody else's, and so may the code that it names.
     there = run_files.load(given, folder=settings.folder, origin=Origin.of(file, code))
-    differing = next(_differences(there, settings), None)
+    differing = next((d for d in _differences(there, settings) if d[0] not in but), None)
     if differing is not None:
         key, (its, here) = differing[0], map(shortened, differing[1:])
         raise UserError(

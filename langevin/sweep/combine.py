@@ -67,8 +67,8 @@ def write(
     list of str
         The status of every member, as the file says it.
     """
-    with ExitStack() as opened:
-        datasets = [None if f is None else opened.enter_context(_member(f)) for f in files]
+    with ExitStack() as stack:
+        datasets = [None if f is None else stack.enter_context(opened(f)) for f in files]
         union = _Union(sweep, datasets)
         ends = [
             f"failed: {failed[n]}" if n in failed else str(d.attrs["status"]) if d is not None else "missing"
@@ -85,17 +85,18 @@ def write(
     return ends
 
 
-def _member(path: Path) -> xr.Dataset:
-    """Open a member's file; one that is damaged is named, with what can be done."""
+def opened(path: Path) -> xr.Dataset:
+    """Return the file of a member or a shard, opened; one that is damaged is named, with what can be done."""
     try:
         return netcdf.open_dataset(path)
     except (StorageError, OSError, RuntimeError, ValueError) as error:
         said = str(error) if isinstance(error, StorageError) else f"{path} cannot be read: {error}"
-        raise StorageError(f"{said}; without this file, resuming computes the member again") from error
+        raise StorageError(f"{said}; without this file, resuming computes it again") from error
 
 
 def _status(ends: Sequence[str]) -> str:
-    counts = {word: sum(end.startswith(word) for end in ends) for word in ("diverged", "failed") if ends}
+    words = ("diverged", "failed", "unfinished", "missing")
+    counts = {word: sum(end.startswith(word) for end in ends) for word in words if ends}
     said = " and ".join(f"{count} of {len(ends)} members {word}" for word, count in counts.items() if count)
     return f"incomplete: {said}" if said else "complete"
 

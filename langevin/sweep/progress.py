@@ -1,4 +1,4 @@
-"""One bar, or lines, for all members show on stderr how far a sweep is."""
+"""One bar, or lines, for all members or shards show on stderr how far a sweep is."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ BAR = "{desc} {percentage:3.0f}%|{bar}| [{elapsed}, {remaining} left{postfix}]"
 
 
 class SweepProgress:
-    """A bar, or lines in a log, that count members, parts of those under way included.
+    """A bar, or lines in a log, that count jobs, parts of those under way included.
 
     Parameters
     ----------
-    members : int
-        Members of the sweep.
+    jobs : int
+        Members of the sweep, or shards.
     done : int
         Those that had ended before.
     title : str
@@ -31,39 +31,43 @@ class SweepProgress:
         False: nothing at all.
     log : Log, optional
         Where lines are written.
+    word : str
+        What the jobs are.
     """
 
     def __init__(
         self,
-        members: int,
+        jobs: int,
         done: int,
         title: str,
         result: Path | None,
         shown: bool,
         log: Log | None = None,
+        word: str = "members",
     ) -> None:
-        self.members, self.ended, self.title, self.result = members, done, title, result
+        self.jobs, self.ended, self.title, self.result = jobs, done, title, result
+        self.word = word
         self.shown, self.log = shown, log or Log(False)
         self._parts: dict[int, float] = {}
         self._rate = Rate(lambda: time.monotonic())
         self._said = False
         # None: only where someone can see it.
         disable = None if shown else True
-        self._bar = tqdm(total=members, initial=done, disable=disable, bar_format=BAR, desc=title[:40])
+        self._bar = tqdm(total=jobs, initial=done, disable=disable, bar_format=BAR, desc=title[:40])
         self._show()
-        self.log.say(title, "start", self._members)
+        self.log.say(title, "start", self._count)
 
     @property
     def position(self) -> float:
-        """Members that are done, with the parts of the others."""
+        """Jobs that are done, with the parts of the others."""
         return self.ended + sum(self._parts.values())
 
     @property
-    def _members(self) -> str:
-        return f"{self.ended} of {self.members} members"
+    def _count(self) -> str:
+        return f"{self.ended} of {self.jobs} {self.word}"
 
     def part(self, index: int, part: float) -> None:
-        """Note which part of a member is done."""
+        """Note which part of a job is done."""
         self._parts[index] = part
         self._show()
         # Processes start and compile before they first report.
@@ -72,32 +76,32 @@ class SweepProgress:
         self.look()
 
     def end(self, index: int) -> None:
-        """Note that a member has ended."""
+        """Note that a job has ended."""
         self._parts.pop(index, None)
         self.ended += 1
         self._show()
         self._rate.note(self.position)
 
     def look(self) -> None:
-        """Write a line where one is due, whether members have reported or not."""
+        """Write a line where one is due, whether jobs have reported or not."""
         if self.log.due:
-            part = percent(self.position / self.members)
-            self.log.say(self.title, f"{self._members} done ({part})", left(self._rate.left(self.members)))
+            part = percent(self.position / self.jobs)
+            self.log.say(self.title, f"{self._count} done ({part})", left(self._rate.left(self.jobs)))
 
     def _show(self) -> None:
         self._bar.n = self.position
-        self._bar.set_postfix_str(self._members, refresh=False)
+        self._bar.set_postfix_str(self._count, refresh=False)
         self._bar.update(0)
 
     def _announce(self) -> None:
         """Say once that a sweep is long."""
-        remaining = self._rate.left(self.members)
+        remaining = self._rate.left(self.jobs)
         if self._said or not self.shown or remaining is None:
             return
         self._said = True
         if remaining > LONG:
             how = how_to_stop(self.result)
-            tqdm.write(f"about {spoken(remaining)} to go for {self.members} members; {how}", file=sys.stderr)
+            tqdm.write(f"about {spoken(remaining)} to go for {self.jobs} {self.word}; {how}", file=sys.stderr)
 
     def close(self) -> None:
         """Leave the bar as it is."""

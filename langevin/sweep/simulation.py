@@ -59,8 +59,8 @@ def run(
         Run the code, too, that files name which the run reads, such as ends of curves, even if this user has
         not run it before; `source` may name code in any case.
     executor : str or Executor
-        What carries out the members of a sweep: "processes" of this machine (default), "in_process", one
-        that another package has registered, or an object (`langevin.sweep.executors`).
+        What carries out the members of a sweep, or shards: "processes" of this machine (default),
+        "in_process", one that another package has registered, or an object (`langevin.sweep.executors`).
 
     Returns
     -------
@@ -122,12 +122,12 @@ def resume(
 
 
 class RunOrSweep(SingleRun):
-    """The carrier of one run, or of every member of a sweep.
+    """The carrier of one run, of its shards, or of every member of a sweep.
 
     Parameters
     ----------
     executor : str, Executor or None
-        What carries out members, as for `langevin.sweep.executors.chosen`.
+        What carries out members and shards, as for `langevin.sweep.executors.chosen`.
     """
 
     def __init__(self, executor: str | Executor | None = None) -> None:
@@ -135,7 +135,7 @@ class RunOrSweep(SingleRun):
 
     def begin(self, settings: Settings, paths: Paths, manner: Manner, lock: int) -> Path:
         """Carry out a run or a sweep from its start and return the path of the result."""
-        if settings.sweep is None:
+        if settings.sweep is None and settings.ensemble.shards == 1:
             return super().begin(settings, paths, manner, lock)
         executor = chosen(self.executor, manner.threads, lock)
         paths.discard()

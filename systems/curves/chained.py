@@ -48,6 +48,8 @@ class Chained(Model, HasConstraint, HasObservables, DescribesVariables):
     kick : float
         Root mean square length of the random displacement of each bend at the start, over the distance of
         the ends.
+    rows : geometry.Rows or None
+        Where these replicas stand among those of their run, if they are a shard of it.
     """
 
     #: Made from arrays; `run.ModelCurve` is what run files name.
@@ -60,6 +62,7 @@ class Chained(Model, HasConstraint, HasObservables, DescribesVariables):
     kind: Kind
     space: ConfigurationSpace
     kick: float
+    rows: geometry.Rows | None = None
 
     def control(self, x: Array) -> Array:
         """Return the control points, ends included, shape (R, bends + 2, dof), of x, shape (R, bends·dof)."""

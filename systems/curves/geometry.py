@@ -14,10 +14,12 @@ arXiv:1802.10026, section 3. What is said of t holds for any array library: netw
 from __future__ import annotations
 
 import math
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
+from langevin.core.ensemble import Ensemble
 from langevin.core.system import Array
 from langevin.errors import UserError
 from langevin.results.curves import bernstein, piece
@@ -111,8 +113,41 @@ def quadrature(panels: int, nodes: int) -> tuple[Array, Array]:
     return t.ravel(), np.tile(h / (2 * panels), panels)
 
 
-def length(kind: Kind, control: Array, space: ConfigurationSpace = FLAT) -> Array:
-    """Return the lengths of curves, shape (R,), in units of the coordinates.
+class Rows(NamedTuple):
+    """Where the replicas of a shard stand among all of the run.
+
+    Attributes
+    ----------
+    position : ndarray of int
+    replicas : int
+        Of the run.
+    """
+
+    position: NDArray[np.int64]
+    replicas: int
+
+    @classmethod
+    def of(cls, ensemble: Ensemble) -> Rows | None:
+        """Return where these replicas stand; None if they are all."""
+        if ensemble.run is None:
+            return None
+        return cls(np.searchsorted(ensemble.run.replica, ensemble.replica), ensemble.run.size)
+
+
+def integrals(values: Array, h: Array, rows: Rows | None = None) -> Array:
+    """Return Σ_t values h of every replica, shape (R,).
+
+    How BLAS sums a row depends on its place and the number of rows: those of a shard take their places.
+    """
+    if rows is None:
+        return values @ h
+    every = np.zeros((rows.replicas, len(h)))
+    every[rows.position] = values
+    return (every @ h)[rows.position]
+
+
+def length(kind: Kind, control: Array, space: ConfigurationSpace = FLAT, rows: Rows | None = None) -> Array:
+    """Return the lengths of curves, shape (R,), in units of the coordinates; of a shard with its `rows`.
 
     The chain's is the sum over its pieces, exactly; the Bezier curve's a quadrature of |φ'| with relative
     error below 1e-8 unless the curve nearly turns back in a cusp.
@@ -120,7 +155,7 @@ def length(kind: Kind, control: Array, space: ConfigurationSpace = FLAT) -> Arra
     if kind == "chain":
         return np.sum(space.distance(control[:, :-1], control[:, 1:]), axis=1)
     t, h = quadrature(PANELS, NODES)
-    return speed(kind, t, control, space) @ h
+    return integrals(speed(kind, t, control, space), h, rows)
 
 
 def arc_lengths(kind: Kind, t: Array, control: Array, space: ConfigurationSpace = FLAT) -> Array:

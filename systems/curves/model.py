@@ -160,7 +160,10 @@ class Curve(Chained):
         mean = np.full(t.shape, 1 / self.draws)
         if self.loss == "uniform_length":
             speeds = geometry.speed(self.kind, self._t, control, self.space)
-            mean *= geometry.speed(self.kind, t, control, self.space) / (speeds @ self._h)[:, None]
+            mean *= (
+                geometry.speed(self.kind, t, control, self.space)
+                / geometry.integrals(speeds, self._h, self.rows)[:, None]
+            )
         # n² m_i m_j is ρ_i ρ_j, and n(n − 1) the number of pairs of different draws.
         return _Sampling(t, mean, self.draws / max(self.draws - 1, 1))
 
@@ -199,7 +202,7 @@ class Curve(Chained):
 
     def observables(self, x: Array) -> dict[str, Array]:
         """Return the highest energy at nodes of the quadrature, and the length over the shortest way's."""
-        length = geometry.length(self.kind, self.control(x), self.space)
+        length = geometry.length(self.kind, self.control(x), self.space, self.rows)
         return {
             "highest_energy": self._energies(x).max(axis=1),
             "length_ratio": length / self.space.distance(self.start, self.end),

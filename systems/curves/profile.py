@@ -96,6 +96,7 @@ def profile(
     straight = curve.space.geodesic(curve.start, curve.end, t)
     straight[:, 0], straight[:, -1] = curve.start, curve.end
     energy, shortest = along(curve.model, path), along(curve.model, straight)
+    rows = None if ensemble is None else geometry.Rows.of(ensemble)
     lengths = geometry.arc_lengths(curve.kind, t, control, curve.space)
     height, place, refinement = barrier(energy)
     measured: dict[str, Any] = {
@@ -108,7 +109,7 @@ def profile(
         "barrier_position": place,
         "barrier_refinement": refinement,
         "shortest_barrier": barrier(shortest)[0],
-        "length_ratio": geometry.length(curve.kind, control, curve.space)
+        "length_ratio": geometry.length(curve.kind, control, curve.space, rows)
         / curve.space.distance(curve.start, curve.end),
     }
     return _dataset(measured, t, ensemble, curve.space)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from langevin.config.sections import LangevinDynamics
 from langevin.config.settings import Settings
@@ -18,6 +19,7 @@ from langevin.core.capabilities import (
     HasFurtherDimensions,
     HasObservables,
     HasRecordKeys,
+    KeepsTogether,
     MeasuresAtEnd,
     ReadsInputs,
     SuggestsSettings,
@@ -31,6 +33,7 @@ from langevin.errors import UserError
 from langevin.machine.later import callables
 from langevin.results.configurations import StoredRun
 
+from . import geometry
 from .band import Band
 from .ends import CurveKeys, Ends, RecordModelCurve
 from .model import Curve
@@ -67,6 +70,7 @@ class ModelCurve(
     MeasuresAtEnd,
     HasFurtherDimensions,
     HasCoordinates,
+    KeepsTogether,
 ):
     """A curve between two stored configurations of a model (p-spin or your own): its bends descend."""
 
@@ -96,6 +100,12 @@ class ModelCurve(
         else:
             kind, loss = parameters.curve, parameters.loss
             self.curve = Curve(model, start, end, bends=bends, kind=kind, loss=loss, kick=parameters.kick)
+        self.curve.rows = geometry.Rows.of(ensemble)
+
+    @classmethod
+    def together(cls, settings: Settings) -> list[NDArray[np.int64]]:
+        """Keep the replicas of a sample together: some models round by how many share their disorder."""
+        return [np.arange(settings.ensemble.replicas) % settings.ensemble.samples]
 
     @staticmethod
     def suggested(settings: Settings, t_max: float | None = None) -> dict[str, Any]:

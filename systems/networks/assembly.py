@@ -84,7 +84,7 @@ class Assembly(ABC):
             )
             sets = [len(rows) for rows in data.rows.values()]
             self.on_card = kit.tiny_gpu.chosen(
-                self.modules[0], self.problem, self.batches, dynamics, sets, ensemble.size
+                self.modules[0], self.problem, self.batches, dynamics, sets, ensemble.whole.size
             )
             self._choose(data)
             if self.foreign:

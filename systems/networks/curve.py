@@ -222,7 +222,9 @@ class NetworkCurve(Descending, ReadsInputs, SuggestsSettings, MeasuresAtEnd):
                 wrong = () if tested.wrong is None else (tested.wrong.mean(),)
                 nodes[:, r, n] = trained.loss, tested.loss, *wrong
         mean = dict(zip(names, np.sum(nodes * h, axis=2), strict=True))
-        ratio = geometry.length(self.kind, images) / norm(images[:, -1] - images[:, 0])
+        ratio = geometry.length(self.kind, images, rows=geometry.Rows.of(self.ensemble)) / norm(
+            images[:, -1] - images[:, 0]
+        )
         return {**mean, "highest_energy": nodes[0].max(axis=1), "length_ratio": ratio}
 
     def compare(self, reference: kit.Reference, state: kit.NetworkState) -> dict[str, Array]:

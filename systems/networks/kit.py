@@ -13,6 +13,7 @@ from .data.views import Augmented, Views
 from .descent import perceptron
 from .descent.bends import Bends
 from .descent.parameter_groups import grouped, unused
+from .descent.shared_calls import groups_of
 from .descent.state import NetworkState, Reference, compare, first_not_finite, restored
 from .descent.step_rule import StepRule
 from .descent.training import Problem

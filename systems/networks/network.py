@@ -29,6 +29,7 @@ from langevin.core.capabilities import (
     HasParts,
     HasRecordKeys,
     JoinedByCurves,
+    KeepsTogether,
     LearnsFromData,
     LoadsReferences,
     MeasuresAtWaiting,
@@ -47,6 +48,7 @@ from langevin.machine.later import later
 
 from .assembly import Assembly
 from .data.base import Data
+from .descent.stacks import stack_size
 from .keys import Descent, RecordDescent, RecordNetwork
 from .measure.measured import measured_attributes, step_attributes
 from .schedules import scaled_times
@@ -137,6 +139,7 @@ class Network(
     HasGaussNewton,
     HasParts,
     Classifies,
+    KeepsTogether,
 ):
     """Base of all network systems; a subclass says how the module is built and which loss it descends."""
 
@@ -152,6 +155,9 @@ class Network(
         self.dof = self.layout.dof
         self.device_name = kit.name_of(self.device)
         self.response = kit.measured_response.measuring(self)
+        if ensemble.run is not None:
+            # A shard that tears calls apart is refused before anything is computed.
+            kit.groups_of(ensemble, self.dof, self._execution, self.device.type)
 
     @classmethod
     def check(cls, settings: Any) -> Iterable[str]:
@@ -162,6 +168,14 @@ class Network(
                 kit.find_loss(settings.system.loss, settings.folder)
             except UserError as error:
                 yield str(error)
+
+    @classmethod
+    def together(cls, settings: Any) -> list[NDArray[np.int64]]:
+        """Keep replicas together that may share calls on a processor; where they do not, none need to."""
+        replica, dynamics = np.arange(settings.ensemble.replicas), settings.dynamics
+        if dynamics.execution == "sequential" or dynamics.device not in ("cpu", "auto"):
+            return [replica]
+        return [replica // stack_size(len(replica)), replica]
 
     # The system.
 

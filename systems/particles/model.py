@@ -24,6 +24,7 @@ import numpy as np
 
 from langevin.config.keys import shown, toml
 from langevin.config.settings import Settings
+from langevin.config.shards import room_faults
 from langevin.core.capabilities import (
     CarriesArrays,
     ChecksSettings,
@@ -42,7 +43,6 @@ from langevin.core.schemes import Held
 from langevin.core.system import Array, Attributes, Coordinates, Model
 from langevin.core.times import MOST_STEPS
 from langevin.machine.later import later
-from langevin.machine.memory import room_faults
 
 from .sections import (
     CUTOFFS,
@@ -161,7 +161,8 @@ class Mixture(
             )
         replicas = settings.ensemble.replicas
         # Positions before and after a step, where lists were built, and forces.
-        yield from room_faults(4 * 24.0 * p.n * replicas, f"system.n = {p.n}, ensemble.replicas = {replicas}")
+        said = f"system.n = {p.n}, ensemble.replicas = {replicas}"
+        yield from room_faults(settings, lambda replicas, _: 4 * 24.0 * p.n * replicas, said)
         if np.isinf(dynamics.initial_temperature) and p.potential != "harmonic" and p.start == "random":
             yield (
                 "dynamics.initial_temperature = inf: a random start overlaps, and the forces of "

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import psutil
 
+from langevin.config import shards
 from langevin.config.keys import Section, key
 from langevin.config.sections import LangevinDynamics
 from langevin.config.settings import Settings
@@ -35,7 +36,7 @@ from langevin.core.schemes import Held
 from langevin.core.system import Array, Attributes, Model
 from langevin.errors import UserError
 from langevin.machine import processor
-from langevin.machine.memory import room_faults
+from langevin.machine.memory import or_shards
 
 from . import theory
 from .curvature import TangentHessian
@@ -69,7 +70,9 @@ def _numpy_type(couplings: str) -> np.dtype[Any]:
     return np.dtype("float32" if couplings == "tf32" else couplings)
 
 
-def _memory_faults(p: int, n: int, couplings: str, samples: int) -> Iterable[str]:
+def _memory_faults(
+    p: int, n: int, couplings: str, samples: int, settings: Settings | None = None
+) -> Iterable[str]:
     free = psutil.virtual_memory().available
     # The couplings alone first: the exact size, padding included, takes a table of all blocks. Padding has no
     # more than 16 numbers in a row, which mostly settles it.
@@ -81,9 +84,14 @@ def _memory_faults(p: int, n: int, couplings: str, samples: int) -> Iterable[str
 
         needed = packed_bytes(p, n, dtype) * samples
     if needed > free:
+        # On a GPU one run has all samples.
+        cut = settings is not None and settings.dynamics.device == "cpu"
+        each = needed / max(samples, 1)
+        count = shards.fewest(settings, lambda _, samples: each * samples, free) if settings and cut else None
         yield (
             f"system.n = {n}: the {couplings} couplings of {samples} samples need {needed / 1e9:.1f} GB, "
             f"{free / 1e9:.1f} GB are free; take a smaller n or fewer ensemble.samples"
+            f"{or_shards(count)}"
         )
 
 
@@ -92,6 +100,15 @@ def _on_torch(device: str, backend: str) -> bool | None:
     if backend == "auto":
         return {"cpu": False, "auto": None}.get(device, True)
     return backend == "torch"
+
+
+def _uncut(device: str, backend: str) -> str:
+    """Say why a run is not cut into shards where torch computes the forces."""
+    return (
+        f'ensemble.shards: must be 1 with dynamics.device = "{device}", dynamics.backend = "{backend}" '
+        "(torch multiplies all samples at once, and rounds by how many there are); allowed: "
+        'dynamics.backend = "numba", or members of [sweep] with an ensemble.seed each'
+    )
 
 
 def _device_faults(couplings: str, device: str, backend: str) -> Iterable[str]:
@@ -160,6 +177,8 @@ class PSpin(
             return None
         from langevin.systems.networks import devices
 
+        if self.ensemble.run is not None:
+            raise UserError(_uncut(device, backend))
         placed = devices.prepare(device, deterministic=False)
         if placed.type == "cpu" and backend == "auto":
             faults = [
@@ -192,14 +211,18 @@ class PSpin(
             )
         system, n, replicas = settings.system, settings.system.n, settings.ensemble.replicas
         yield from _device_faults(system.couplings, dynamics.device, dynamics.backend)
+        if settings.ensemble.shards > 1 and _on_torch(dynamics.device, dynamics.backend) is not False:
+            yield _uncut(dynamics.device, dynamics.backend)
         # Configurations before and after a step, and forces.
         said = f"system.n = {n}, ensemble.replicas = {replicas}"
-        room = room_faults(3 * 8 * n * replicas, said)
-        samples = settings.ensemble.samples
+        room = shards.room_faults(settings, lambda replicas, _: 3 * 8 * n * replicas, said)
+        if next(iter(shards.faults(settings)), None):
+            return
+        samples = shards.largest(settings, settings.ensemble.shards)[1]
         if dynamics.device != "cpu":
             # Couplings live where only who builds the system looks; those of one sample here, for spectra.
             samples = 0 if settings.record.hessian == Grid() else 1
-        yield from list(_memory_faults(p, n, system.couplings, samples)) or room
+        yield from list(_memory_faults(p, n, system.couplings, samples, settings)) or room
 
     def _start(self, role_index: int) -> Array:
         """Return the start of a replica (T_i = ∞), or of a sample (planted), by label."""
@@ -347,11 +370,14 @@ class PSpin(
 
     @cached_property
     def _partners(self) -> np.ndarray[Any, np.dtype[np.intp]] | None:
+        # Of a shard, too, it is asked whether there are partners everywhere in the run.
+        if np.unique(self.ensemble.whole.sample, return_counts=True)[1].min() == 1:
+            return None
         partner = np.arange(self.ensemble.size)
         for s in range(len(self.samples)):
             members = np.flatnonzero(self._position == s)
             partner[members] = np.roll(members, -1)
-        return None if (partner == np.arange(partner.size)).any() else partner
+        return partner
 
     def attributes(self) -> Attributes:
         """Name the observables; give the limits N, t → ∞ known in closed form, which figures draw."""

@@ -15,15 +15,17 @@ from typing import TypeVar
 
 import torch
 
+from langevin.core.ensemble import Ensemble
+from langevin.errors import UserError
 from langevin.machine.interruption import carried
 from langevin.systems.threads import Pool
+
+from .stacks import STACK, stack_size
 
 Result = TypeVar("Result")
 
 #: On a CPU, replicas of nets with up to this many weights are stacked: operations are mostly overhead then.
 SMALL = 6000
-#: Replicas in a stack on a CPU: enough to hide the overhead, few enough to occupy every processor.
-STACK = 16
 #: On a GPU stacks hold up to this many weights together.
 STACK_WEIGHTS = 10**7
 #: Multiplications of a step, forward, from which on a stepper uses all threads that no other needs.
@@ -48,10 +50,35 @@ def call_groups(replicas: int, dof: int, execution: str, device: str) -> list[ra
         execution = "stacked" if _stacking_pays(replicas, dof, device) else "sequential"
     size = 1
     if execution == "stacked":
-        size = STACK if device == "cpu" else max(1, STACK_WEIGHTS // dof)
-        # Even groups: twenty replicas make two stacks of ten, not sixteen and four.
-        size = -(-replicas // -(-replicas // size))
+        size = stack_size(replicas, STACK if device == "cpu" else max(1, STACK_WEIGHTS // dof))
     return [range(start, min(start + size, replicas)) for start in range(0, replicas, size)]
+
+
+def groups_of(ensemble: Ensemble, dof: int, execution: str, device: str) -> list[range]:
+    """Return the positions of the replicas that share each call: of a shard the groups that the run has.
+
+    Raises
+    ------
+    UserError
+        If a shard has some of the replicas of a group: alone they would leave other bits.
+    """
+    groups = call_groups(ensemble.whole.size, dof, execution, device)
+    if ensemble.run is None:
+        return groups
+    place = {label: position for position, label in enumerate(ensemble.replica.tolist())}
+    labels = ensemble.run.replica
+    own = []
+    for group in groups:
+        inside = [place[k] for k in labels[group.start : group.stop].tolist() if k in place]
+        if inside and len(inside) < len(group):
+            allowed = f"up to {len(groups)} shards, or " if device == "cpu" and len(groups) > 1 else ""
+            raise UserError(
+                f"ensemble.shards: {len(group)} replicas of this network share a call, and in parts they "
+                f'round otherwise; allowed: {allowed}dynamics.execution = "sequential"'
+            )
+        if inside:
+            own.append(range(inside[0], inside[-1] + 1))
+    return own
 
 
 def _stacking_pays(replicas: int, dof: int, device: str) -> bool:

@@ -23,7 +23,7 @@ from langevin.machine.interruption import carried
 
 from ..data.examples import OnDevice
 from ..data.subsets import Chosen, Subset
-from ..descent.shared_calls import call_groups
+from ..descent.shared_calls import groups_of
 from ..descent.state import NetworkState
 from ..descent.training import Problem
 from .steppers import ReplicaSteppers
@@ -197,7 +197,7 @@ def spread(
         The first is where the state is.
     make : callable
     """
-    groups = call_groups(ensemble.size, problem.layout.dof, execution, cards[0].type)
+    groups = groups_of(ensemble, problem.layout.dof, execution, cards[0].type)
     cards = cards[: len(groups)]
     if len(cards) == 1:
         return make(modules, problem, ensemble)

@@ -22,7 +22,7 @@ from ..data.subsets import Chosen
 from ..data.views import Views
 from ..descent.bends import Bends
 from ..descent.perceptron import Compiled, Shape
-from ..descent.shared_calls import CallPool, call_groups
+from ..descent.shared_calls import CallPool, groups_of
 from ..descent.state import NetworkState
 from ..descent.training import Alone, Problem, Stacked, Stepper
 from ..measure import measurement
@@ -79,7 +79,7 @@ class ReplicaSteppers:
         self.problem, self.batches, self.rows, self.ensemble = problem, batches, rows, ensemble
         dof = problem.layout.dof
         self.device = problem.examples.device
-        self.groups = call_groups(len(modules), dof, execution, self.device.type)
+        self.groups = groups_of(ensemble, dof, execution, self.device.type)
         self.steppers: list[Stepper] = []
         self.probes: list[Alone] = []
         self._compiled = shape is not None

@@ -78,8 +78,9 @@ from langevin.core.ensemble import Ensemble
 from langevin.core.schedule import Schedule
 from langevin.core.system import Array, Attributes
 from langevin.errors import UserError
-from langevin.machine.memory import SMALL
+from langevin.machine.memory import SMALL, or_shards, shards_by_replica
 
+from ..descent.stacks import stack_size
 from ..descent.state import NetworkState
 from ..descent.training import Problem
 from ..keys import Descent
@@ -248,8 +249,19 @@ def _require_room(network: Measured, most: int, weights: int, held: int) -> None
     on_host = network.device.type == "cpu"
     free = psutil.virtual_memory().available if on_host else torch.cuda.mem_get_info(network.device)[0]
     if needed > free:
+        shards = (
+            _shards(needed / network.ensemble.size, free, network.ensemble.whole.size) if on_host else None
+        )
         raise UserError(
             f"record.response = true: needs {needed / 1e9:.3g} GB of memory for {most} of "
             f"record.waiting_times in progress at once, {free / 1e9:.3g} GB are free; allowed: fewer of "
-            "them, or shorter record.lags"
+            f"them, or shorter record.lags{or_shards(shards)}"
         )
+
+
+def _shards(each: float, free: float, replicas: int) -> int | None:
+    """Return how many shards fit, of whole stacks if that can be: so runs are cut (`Network.together`)."""
+    stack = stack_size(replicas)
+    return shards_by_replica(each * stack, free, -(-replicas // stack)) or shards_by_replica(
+        each, free, replicas
+    )
