@@ -22,7 +22,7 @@ from langevin.running.session import Manner
 
 from . import execution
 from .executors import chosen
-from .executors.base import Executor
+from .executors.base import Executor, Remote
 
 
 def run(
@@ -135,9 +135,12 @@ class RunOrSweep(SingleRun):
 
     def begin(self, settings: Settings, paths: Paths, manner: Manner, lock: int) -> Path:
         """Carry out a run or a sweep from its start and return the path of the result."""
-        if settings.sweep is None and settings.ensemble.shards == 1:
+        alone = settings.sweep is None and settings.ensemble.shards == 1
+        if alone and self.executor is None:
             return super().begin(settings, paths, manner, lock)
         executor = chosen(self.executor, manner.threads, lock)
+        if alone and not isinstance(executor, Remote):
+            return super().begin(settings, paths, manner, lock)
         paths.discard()
         return execution.start(settings, paths, executor, manner)
 

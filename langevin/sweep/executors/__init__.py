@@ -8,7 +8,7 @@ from importlib.metadata import entry_points
 from langevin.core.ensemble import available_threads
 from langevin.errors import UserError
 
-from .base import Checks, Executor
+from .base import Executor, Remote
 
 #: One line for each executor: its name, and its class.
 EXECUTORS = {
@@ -42,7 +42,7 @@ def chosen(executor: str | Executor | None, threads: int | None, lock: int) -> E
         If there is none of that name, or it cannot serve.
     """
     built = _built(executor or "processes", threads, lock)
-    if isinstance(built, Checks):
+    if isinstance(built, Remote):
         built.check()
     return built
 

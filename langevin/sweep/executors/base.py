@@ -43,11 +43,11 @@ class Unfit(Abandoned):
 
 
 @runtime_checkable
-class Checks(Protocol):
-    """An executor that knows before anything is written whether it can serve."""
+class Remote(Protocol):
+    """An executor whose jobs may be done elsewhere: it carries a single run as one job, too."""
 
     def check(self) -> None:
-        """Raise `UserError` if it cannot."""
+        """Raise `UserError` if it cannot serve; called before anything is written."""
 
 
 class Executor(Protocol):

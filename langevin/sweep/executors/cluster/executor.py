@@ -27,8 +27,8 @@ from .keys import ClusterKeys
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-#: The functions of `outpost` as those of a script, which every process of Dask takes by value, with all that they
-#: are: a worker that has no langevin can say so only if it needs none for it.
+#: The functions of `outpost` as those of a script, which every process of Dask takes by value: a worker that
+#: has no langevin can say so only if it needs none for it.
 _SENT = runpy.run_path(outpost.__file__, run_name="__main__")
 
 #: Jobs that are with the scheduler at once for each processor it may come to have: so many that no worker
