@@ -91,7 +91,7 @@ def assert_same(single: xr.Dataset, joined: xr.Dataset) -> None:
 
 
 #: Networks whose second derivatives are torch's, as those of any other: they are tried on the others alone.
-SLOW_SPECTRA = ("network", "resnet158", "small_net")
+SLOW_SPECTRA = ("fully_connected", "network", "resnet158", "small_net")
 
 
 def everything(name: str, given: dict[str, Any]) -> dict[str, Any]:
@@ -120,8 +120,11 @@ def test_every_system_is_cut_to_the_bits_of_the_single_run(
             run_files.load({**given, "ensemble": {**given["ensemble"], "shards": 2}})
         return
     if "execution" in given["dynamics"]:
-        given["dynamics"] |= {"execution": "sequential", "t_max": 4}
-        given["record"] |= {"waiting_times": [0, 2], "lags": [1]}
+        given["dynamics"] |= {"execution": "sequential", "t_max": 2}
+        given["record"] |= {"waiting_times": [0], "lags": [1]}
+    if name in ("kob_andersen", "particles"):
+        given["dynamics"] |= {"t_max": 0.02}
+        given["record"] |= {"waiting_times": [0, 0.01], "lags": [0.01]}
     assert_same(*both(everything(name, given), tmp_path, 2))
 
 
