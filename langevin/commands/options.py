@@ -75,6 +75,29 @@ def trust_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(carried_out)
 
 
+def together(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a command work together with those that torchrun has started with it, if it has."""
+
+    @functools.wraps(command)
+    def carried_out(*arguments: Any, **keywords: Any) -> Any:
+        from langevin.machine import world
+
+        with world.joined():
+            return command(*arguments, **keywords)
+
+    return carried_out
+
+
+def carrier(executor: str | None) -> Any:
+    """Return what carries out runs: in this process, or leading those of torchrun."""
+    from langevin.machine import world
+    from langevin.running.together import Leader
+    from langevin.sweep import simulation
+
+    processes = world.current()
+    return simulation.RunOrSweep(executor) if processes is None else Leader(processes)
+
+
 def overrides(assignments: tuple[str, ...]) -> dict[str, Any]:
     """Return what --set was given: "section.key" → value."""
     from langevin.config.toml_text import parse_assignment

@@ -1,0 +1,124 @@
+r"""Batch-norm over a batch that several processes share.
+
+Each has its part of the examples, and each channel's number, mean and sum of squared deviations of it; those
+of the whole batch follow from all parts without cancellation (Chan, Golub and LeVeque, Am. Stat. 37, 242
+(1983)),
+
+    n = Σ_r n_r,    μ = Σ_r n_r μ_r/n,    S = Σ_r [S_r + n_r (μ_r − μ)²],    σ² = S/n.
+
+With x̂ = (x − μ)/√(σ² + ε), y = γ x̂ + β and g = ∂L/∂y, L the loss of the whole batch,
+
+    ∂L/∂x = γ/√(σ² + ε) [g − Σ g/n − x̂ Σ g x̂/n],
+
+where sums run over the examples of all processes; those of a process alone are its part of ∂L/∂γ and ∂L/∂β.
+Sums over processes are taken in the order of their numbers, so that all have the same bits.
+
+torch.nn.SyncBatchNorm does this on GPUs alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from langevin.machine.world import World
+
+#: The layers of torch that normalise by their batch in the way above.
+NORMS = nn.modules.batchnorm._BatchNorm
+
+
+def norms_of(module: nn.Module) -> list[nn.Module]:
+    """Return the batch-norm layers whose passes are torch's own."""
+    layers = [m for m in module.modules() if isinstance(m, NORMS)]
+    return [m for m in layers if type(m).forward is NORMS.forward]
+
+
+@contextmanager
+def joint(norms: list[nn.Module], world: World) -> Iterator[None]:
+    """Let layers normalise, in training mode, by the batch of all processes in the block."""
+    for norm in norms:
+        norm.forward = partial(_passed, norm, world)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for norm in norms:
+            del norm.forward
+
+
+def _passed(norm: Any, world: World, x: Tensor) -> Tensor:
+    """Return what a layer makes of this process's part of a batch."""
+    if not norm.training:
+        passed: Tensor = NORMS.forward(norm, x)
+        return passed
+    norm._check_input_dim(x)
+    outputs, mean, squares, count = _Joint.apply(x, norm.weight, norm.bias, norm.eps, world)
+    if norm.track_running_stats:
+        with torch.no_grad():
+            _follow(norm, mean, squares / (count - 1))
+    normalised: Tensor = outputs
+    return normalised
+
+
+def _follow(norm: Any, mean: Tensor, variance: Tensor) -> None:
+    """Let running statistics follow those of a batch, as torch does; the variance is without bias."""
+    if norm.num_batches_tracked is not None:
+        norm.num_batches_tracked.add_(1)
+    momentum = 1.0 / float(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
+    if norm.running_mean is not None:
+        norm.running_mean.lerp_(mean.to(norm.running_mean), momentum)
+        norm.running_var.lerp_(variance.to(norm.running_var), momentum)
+
+
+class _Joint(torch.autograd.Function):
+    """Normalised examples, shape (n, C, …); with them means and sums of squares, (C,), and the number."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, world: World
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return the outputs, and what running statistics follow from."""
+        own = x if weight is None else x.to(weight.dtype)
+        dims = [d for d in range(own.ndim) if d != 1]
+        size = own.numel() // own.shape[1]
+        if size:
+            variance, mean = torch.var_mean(own, dims, correction=0)
+        else:
+            variance = mean = own.new_zeros(own.shape[1])
+        rows = world.rows(torch.cat([own.new_tensor([size]), mean, variance * size]))
+        sizes, means, squares = rows[:, :1], *rows[:, 1:].chunk(2, dim=1)
+        count = sizes.sum()
+        # A GPU is not waited for where this process alone has enough.
+        if size < 2 and not bool(count > 1):
+            raise ValueError(f"batch-norm needs more than one value per channel; there is {int(count)}")
+        mean = (sizes * means).sum(0) / count
+        square = (squares + sizes * (means - mean) ** 2).sum(0)
+        variance = square / count
+        outputs = F.batch_norm(own, mean, variance, weight, bias, False, 0.0, eps)
+        ctx.save_for_backward(own, weight, mean, variance, count)
+        ctx.eps, ctx.world, ctx.kind = eps, world, x.dtype
+        ctx.mark_non_differentiable(mean, square, count)
+        return outputs.to(x.dtype), mean, square, count
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Any) -> Any:
+        """Return the gradient of the loss of the whole batch with respect to this part of it."""
+        x, weight, mean, variance, count = ctx.saved_tensors
+        slope = slopes[0].to(x.dtype)
+        shape = [1, -1] + [1] * (x.ndim - 2)
+        inverse = torch.rsqrt(variance + ctx.eps)
+        moved = (x - mean.view(shape)).mul_(inverse.view(shape))
+        dims = [d for d in range(x.ndim) if d != 1]
+        own = torch.stack([slope.sum(dims), (slope * moved).sum(dims)])
+        whole = ctx.world.rows(own).sum(0) / count
+        factor = inverse if weight is None else inverse * weight
+        inputs = None
+        if ctx.needs_input_grad[0]:
+            moved.mul_(whole[1].view(shape)).add_(whole[0].view(shape))
+            inputs = ((slope - moved) * factor.view(shape)).to(ctx.kind)
+        return inputs, None if weight is None else own[1], None if weight is None else own[0], None, None
