@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -18,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from langevin.errors import LangevinError, Lost, one_line
+from langevin.errors import LangevinError, Lost, one_line, shortened
 
 from . import cards, interruption
 from .interruption import Interruption, Request
@@ -223,10 +224,11 @@ class World:
         try:
             yield
         except RuntimeError as error:
-            said = one_line(str(error)).split(". This may indicate")[0]
+            # Without the place in torch's source, and without its advice.
+            said = re.sub(r"^\[\S+\] ", "", one_line(str(error))).split(". ")[0]
             raise Lost(
-                f"one of the {self.size} processes was lost ({said[:200]}); the run goes on from its last "
-                "checkpoint with `langevin resume`, or `langevin run --resume`"
+                f"one of the {self.size} processes was lost ({shortened(said)}); the run goes on from its "
+                "last checkpoint with `langevin resume`, or `langevin run --resume`"
             ) from None
 
 

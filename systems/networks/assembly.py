@@ -43,18 +43,14 @@ class Assembly(ABC):
         self, parameters: Any, dynamics: Descent, ensemble: Ensemble, data: Data, record: RecordDescent
     ) -> None:
         self.parameters, self.dynamics, self.ensemble, self.record = parameters, dynamics, ensemble, record
-        #: The processes that share every batch; None: this one works alone.
-        self.world = world.current()
-        if self.world is not None:
-            require_shared(self.world, dynamics, record, ensemble)
         if getattr(parameters, "target", "labels") == "inputs":
             data = data.unlabelled()
         target = Target.of(data)
         self.shape, self.classes = tuple(data.train.inputs.shape[1:]), target.numbers
         self.tokens = data.tokens
-        self.device = kit.prepare(dynamics.device, dynamics.deterministic)
-        if self.world is not None:
-            kit.meet(self.world, self.device)
+        #: The processes that share every batch; None: this one works alone.
+        self.world = world.current()
+        self.device = self._prepared()
         self.arithmetic = kit.Arithmetic(
             self.device, dynamics.precision, dynamics.deterministic, dynamics.compile
         )
@@ -75,8 +71,6 @@ class Assembly(ABC):
             self._try_loss(data)
             # A loss of the whole batch couples its examples, too.
             self.traits = replace(own, couples=own.couples or not self.loss.separable)
-            if self.world is not None:
-                require_batch(self.world, self.batches.size, self.traits.couples, self.batches.fixed)
             if self.foreign or not self.loss.known:
                 self.traits = kit.contract.with_forms(self, self.traits)
             self.companions = kit.Companions(self.modules, self.traits)
@@ -91,10 +85,7 @@ class Assembly(ABC):
             self._try_arithmetic(inputs, labels)
             self._choose_kernels(data)
             self._choose(data)
-            if self.foreign:
-                kit.contract.tried(self)
-            if self.world is not None:
-                kit.tried_division(self, self.world)
+            self._try_measurements()
         if record.layer_angles:
             kit.overlaps.layer_names(self.layout)
         with self.computing():
@@ -117,6 +108,24 @@ class Assembly(ABC):
         """The network that Hessians are taken of."""
 
     # Preparation.
+
+    def _prepared(self) -> torch.device:
+        """Return the device of the run, made ready; with processes that share batches, that of this one."""
+        keys = self.dynamics
+        if self.world is None:
+            return kit.prepare(keys.device, keys.deterministic)
+        require_shared(self.world, keys, self.record, self.ensemble)
+        device = kit.prepare(keys.device, keys.deterministic)
+        kit.meet(self.world, device)
+        return device
+
+    def _try_measurements(self) -> None:
+        """Make sure that foreign modules are measured, and that processes may share the batches."""
+        if self.foreign:
+            kit.contract.tried(self)
+        if self.world is not None:
+            require_batch(self.world, self.batches.size, self.traits.couples, self.batches.fixed)
+            kit.tried_division(self, self.world)
 
     def streams(self, noise: Noise) -> list[Any]:
         """Return the streams of batches that depend on those before; none for the others."""

@@ -39,8 +39,8 @@ def require_batch(world: World, size: int, couples: bool, fixed: bool) -> None:
         )
     if couples and not fixed:
         raise UserError(
-            f'{begins}: dynamics.batches = "persistent": allowed: "epochs", "iid", "full" with batch-norm, or '
-            "a loss of the whole batch (a batch may leave a process without an example)"
+            f'{begins}: dynamics.batches = "persistent": allowed: "epochs", "iid", "full" with batch-norm, '
+            "or a loss of the whole batch (a batch may leave a process without an example)"
         )
 
 

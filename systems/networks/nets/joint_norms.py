@@ -43,7 +43,7 @@ def norms_of(module: nn.Module) -> list[nn.Module]:
 def joint(norms: list[nn.Module], world: World) -> Iterator[None]:
     """Let layers normalise, in training mode, by the batch of all processes in the block."""
     for norm in norms:
-        norm.forward = partial(_passed, norm, world)  # type: ignore[method-assign]
+        norm.forward = partial(_passed, norm, world)
     try:
         yield
     finally:
@@ -57,7 +57,8 @@ def _passed(norm: Any, world: World, x: Tensor) -> Tensor:
         passed: Tensor = NORMS.forward(norm, x)
         return passed
     norm._check_input_dim(x)
-    outputs, mean, squares, count = _Joint.apply(x, norm.weight, norm.bias, norm.eps, world)
+    normalise: Any = _Joint.apply
+    outputs, mean, squares, count = normalise(x, norm.weight, norm.bias, norm.eps, world)
     if norm.track_running_stats:
         with torch.no_grad():
             _follow(norm, mean, squares / (count - 1))

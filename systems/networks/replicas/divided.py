@@ -62,7 +62,7 @@ class Divided(Alone):
         places = absent or (frozenset() if known else frozenset(range(len(slopes))))
         present = loss.new_tensor([k not in places for k in range(len(slopes))])
         flat = self.world.add(torch.cat([self.layout.flat(slopes), loss, present]))
-        total, loss, present = flat.split([self.layout.dof, 1, len(slopes)])
+        total, loss, present = torch.split(flat, [self.layout.dof, 1, len(slopes)])
         if known and not places:
             # Where a part has a gradient, the whole has it.
             self.absent = frozenset()
@@ -114,7 +114,7 @@ class Divided(Alone):
         own = np.asarray(square + 0 * squares(sums), dtype=np.float64)
         head = torch.from_numpy(own.reshape(-1)).to(sums[0])
         flat = self.world.add(torch.cat([head, *(t.reshape(-1) for t in sums)]))
-        first, *parts = flat.split([len(head), *(t.numel() for t in sums)])
+        first, *parts = torch.split(flat, [len(head), *(t.numel() for t in sums)])
         total = first.cpu().numpy().reshape(own.shape)
         return total if own.ndim else float(total), [
             part.view(t.shape) for part, t in zip(parts, sums, strict=True)

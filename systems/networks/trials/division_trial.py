@@ -25,9 +25,9 @@ from .trial import Trial, attempting
 if TYPE_CHECKING:
     from .on_trial import OnTrial
 
-#: Part of their size by which two gradients may differ. Roundings of double precision leave 10⁻¹³ of nets with
-#: a hundred layers, those of single precision 10⁻⁵, and 10⁻³ where a unit within rounding of the kink of ReLU
-#: passes to the other side. What mixes examples leaves a part of the order of 1.
+#: Part of their size by which two gradients may differ. Roundings of double precision leave 10⁻¹³ of nets
+#: with a hundred layers, those of single precision 10⁻⁵, and 10⁻³ where a unit within rounding of the kink of
+#: ReLU passes to the other side. What mixes examples leaves a part of the order of 1.
 APART = {torch.float64: 1e-9}
 COARSE = 1e-2
 
@@ -53,11 +53,11 @@ def tried_division(system: OnTrial, world: World) -> None:
         differs = next((what for what in world.gathered(differ[0] if differ else "") if what), "")
         words = world.gathered(_mixing(whole, shared, index[0])) if differs else []
     if differs:
-        said = next(
-            (f"{layer} mixes" for layer in words if layer), f"{differs} is not that of parts: it mixes"
-        )
+        layer = next((layer for layer in words if layer), "")
+        said = f"{layer} mixes" if layer else f"{differs} is not that of parts: it mixes"
         raise UserError(
-            f"torchrun, {world.size} processes: system: {name}: {said}; start it without torchrun"
+            f"torchrun, {world.size} processes: system: {name}: {said} the examples of a batch, which "
+            "processes share; start it without torchrun"
         )
 
 
@@ -89,28 +89,38 @@ def _mixing(whole: Alone, shared: Divided, index: Tensor) -> str:
         of_whole = _outputs(whole.module, whole.gather(index)[0])
         with joint(norms_of(shared.module), shared.world):
             of_part = _outputs(shared.module, shared.gather(index[own])[0])
-    for (layer, a), (_, b) in zip(of_whole, of_part, strict=False):
-        if a.shape[1:] == b.shape[1:] and len(a) == len(index) and not _same(a[own], b):
+
+    def rows_differ(a: Tensor, b: Tensor) -> bool:
+        alike = (
+            a.ndim and a.shape[1:] == b.shape[1:] and (len(a), len(b)) == (len(index), own.stop - own.start)
+        )
+        return bool(alike) and not _same(a[own], b)
+
+    for (layer, given, a), (_, taken, b) in zip(of_whole, of_part, strict=False):
+        # Who is given other inputs is not to blame.
+        if rows_differ(a, b) and not any(rows_differ(*pair) for pair in zip(given, taken, strict=False)):
             return layer
     return ""
 
 
-def _outputs(module: nn.Module, inputs: Tensor) -> Sequence[tuple[str, Tensor]]:
-    """Return what each layer gives, in the order in which they have computed it."""
-    given: list[tuple[str, Tensor]] = []
+def _outputs(module: nn.Module, inputs: Tensor) -> Sequence[tuple[str, list[Tensor], Tensor]]:
+    """Return what each layer is given and gives, in the order in which they have computed it."""
+    passes: list[tuple[str, list[Tensor], Tensor]] = []
 
     def keep(words: str) -> Any:
-        def hook(_: nn.Module, __: Any, output: Any) -> None:
-            if isinstance(output, Tensor) and output.ndim:
-                given.append((words, output.detach()))
+        def hook(_: nn.Module, given: Any, output: Any) -> None:
+            if isinstance(output, Tensor):
+                # Copies: a layer that comes may work in place.
+                tensors = [t.detach().clone() for t in given if isinstance(t, Tensor)]
+                passes.append((words, tensors, output.detach().clone()))
 
         return hook
 
     layers = [(n, m) for n, m in module.named_modules() if not isinstance(m, torch.jit.ScriptModule)]
-    hooks = [m.register_forward_hook(keep(f"{n or 'it'} ({type(m).__name__})")) for n, m in layers]
+    hooks = [m.register_forward_hook(keep(f"{n} ({type(m).__name__})" if n else "it")) for n, m in layers]
     try:
         module(inputs)
     finally:
         for hook in hooks:
             hook.remove()
-    return given
+    return passes
