@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -55,21 +54,25 @@ def module(name: str, loss: str = "cross_entropy", **further: Any) -> dict[str, 
 def carried(folder: Path, cases: dict[str, Any], size: int) -> dict[str, Any]:
     """Let so many processes carry out cases, and return what they said."""
     (folder / "cases.json").write_text(json.dumps(cases))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE)}
-    command = [sys.executable, str(HERE / "parallel_child.py"), str(folder)]
-    children = [
-        subprocess.Popen(
-            [*command, str(rank), str(size), port], env=environment, stderr=subprocess.PIPE, text=True
-        )
-        for rank in range(size)
-    ]
-    errors = [child.communicate(timeout=600)[1] for child in children]
-    assert [child.returncode for child in children] == [0] * size, errors
+    ran = subprocess.run(
+        [*torchrun(size), str(HERE / "parallel_child.py"), str(folder)],
+        env=environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=900,
+    )
+    assert ran.returncode == 0, ran.stderr
     said: dict[str, Any] = json.loads((folder / "said.json").read_text())
-    return said
+    return {**said, "stdout": ran.stdout, "stderr": ran.stderr}
+
+
+def torchrun(size: int, *options: str) -> list[str]:
+    """Return the command that starts so many processes; it finds a free port by itself."""
+    started = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    return [*started, "--nproc-per-node", str(size), *options]
 
 
 def apart(one: Path, other: Path) -> dict[str, float]:

@@ -1,10 +1,11 @@
 """One of several processes that share the batches of one network: carries out what a folder asks for.
 
-    python tests/parallel_child.py FOLDER RANK SIZE PORT
+    torchrun --standalone --nproc-per-node 2 tests/parallel_child.py FOLDER
 
 FOLDER/cases.json holds run files by name. A case ends in FOLDER/NAME.nc, or in a line of FOLDER/said.json.
 One whose name begins with "stopped" is stopped on the way, by a signal to the last process, copied as it
-stands to FOLDER/apart, and resumed; "resumed" goes on from a checkpoint that is there.
+stands to FOLDER/apart, and resumed; "resumed" goes on from a checkpoint that is there. In the end the command
+itself carries out FOLDER/command.toml.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from langevin.commands.cli import main as command
 from langevin.config import run_files
 from langevin.errors import Interrupted, UserError
 from langevin.machine import world
@@ -81,7 +83,7 @@ def normalised(processes: world.World) -> list[float]:
                 outputs = norms[1](part)
         (expected.sin() * weights).sum().backward()
         (outputs.sin() * weights[own]).sum().backward()
-        pairs = [(expected[own], outputs), (whole.grad[own], part.grad)]
+        pairs = [(expected[own].detach(), outputs.detach()), (whole.grad[own], part.grad)]
         for a, b in zip(norms[0].parameters(), norms[1].parameters(), strict=True):
             pairs.append((a.grad, processes.add(b.grad)))
         pairs += zip(norms[0].buffers(), norms[1].buffers(), strict=True)
@@ -89,11 +91,8 @@ def normalised(processes: world.World) -> list[float]:
     return largest
 
 
-def main(folder: Path, rank: str, size: str, port: str) -> None:
+def main(folder: Path) -> None:
     """Carry out all cases, in the same order in all processes."""
-    environment = {world.MARK: "test", "RANK": rank, world.SIZE: size, "LOCAL_RANK": rank}
-    environment |= {"LOCAL_WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    os.environ |= environment
     said: dict[str, Any] = {}
     cases = json.loads((folder / "cases.json").read_text())
     with world.joined() as processes:
@@ -115,10 +114,14 @@ def main(folder: Path, rank: str, size: str, port: str) -> None:
                     for file in folder.glob(f"{name}.*"):
                         shutil.copy(file, folder / "apart")
                 resumed(processes, path)
-        processes.told = True
+        if (run_file := folder / "command.toml").exists():
+            command(
+                ["run", str(run_file), "--set", f"output.path={str(folder / 'command.nc')!r}"],
+                standalone_mode=False,
+            )
         if processes.leads:
             (folder / "said.json").write_text(json.dumps(said))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), *sys.argv[2:])
+    main(Path(sys.argv[1]))
