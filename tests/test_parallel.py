@@ -81,7 +81,7 @@ def said(folder: Path) -> dict[str, Any]:
         "response": case(MLP, {"response": True}),
         "pspin": {
             "system": {"name": "pspin", "n": 20, "p": 3},
-            "dynamics": {"temperature": 1.0, "t_max": 1.0, "dt": 0.1},
+            "dynamics": {"temperature": 1.0, "t_max": 1.0, "dt": 0.05},
         },
         "sweep": {**PLAIN, "sweep": {"dynamics.momentum": [0.1, 0.2]}},
     }

@@ -12,6 +12,7 @@ import json
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import timedelta
@@ -19,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from langevin.errors import LangevinError, Lost, one_line, shortened
+from langevin.errors import Diverged, Interrupted, LangevinError, Lost, one_line, shortened
 
 from . import cards, interruption
 from .interruption import Interruption, Request
@@ -33,11 +34,17 @@ Value = TypeVar("Value")
 #: What torchrun alone sets; and how many processes there are, which others set, too.
 MARK, SIZE = "TORCHELASTIC_RUN_ID", "WORLD_SIZE"
 
+#: How often it has started them anew.
+ATTEMPT = "TORCHELASTIC_RESTART_COUNT"
+
 #: How long a process waits for another that lives and says nothing, such as one that writes a checkpoint.
 PATIENCE = timedelta(minutes=30)
 
-#: Where the first process that fails says why.
-_FAILED = "langevin/failed"
+#: Where the first process that fails says why; and the leading one, that it has come to its end.
+_FAILED, _LEFT = "failed", "left"
+
+#: Seconds that a process which fails alone gives the leading one to hear of it.
+HEARD = 10.0
 
 
 class World:
@@ -88,7 +95,11 @@ class World:
         import torch.distributed as dist
 
         with self._alive():
-            dist.init_process_group("gloo", rank=self.rank, world_size=self.size, timeout=PATIENCE)
+            place = dist.rendezvous("env://", self.rank, self.size, timeout=PATIENCE)  # type: ignore[no-untyped-call]
+            store, _, _ = next(place)
+            # After a restart torchrun's store may hold what those before have left.
+            own = dist.PrefixStore(f"langevin/{os.environ.get(ATTEMPT, '0')}", store)
+            dist.init_process_group("gloo", store=own, rank=self.rank, world_size=self.size, timeout=PATIENCE)
 
     def end(self) -> None:
         """Leave the others."""
@@ -207,6 +218,29 @@ class World:
         with suppress(RuntimeError, ValueError):
             _get_default_store().compare_set(_FAILED, "", json.dumps(said))
 
+    def leave(self, agreed: bool) -> None:
+        """Leave the others, where this process has failed: the leading one last.
+
+        torchrun ends all others when the first one has left, by force half a minute later: the leading one
+        may have a checkpoint to write.
+
+        Parameters
+        ----------
+        agreed : bool
+            Whether all have stopped for the same reason, and know it.
+        """
+        from torch.distributed.distributed_c10d import _get_default_store
+
+        with suppress(RuntimeError, ValueError):
+            store = _get_default_store()
+            if self.leads:
+                store.set(_LEFT, "1")
+            # Whoever waits for this process hears of it by this.
+            self.end()
+            until = time.monotonic() + (PATIENCE.total_seconds() if agreed else HEARD)
+            while not self.leads and time.monotonic() < until and not store.check([_LEFT]):
+                time.sleep(0.1)
+
     def explained(self, lost: Lost) -> Lost:
         """Return the error that a process was lost, with what it said before, if it has said anything."""
         from torch.distributed.distributed_c10d import _get_default_store
@@ -267,9 +301,12 @@ def joined(environment: Mapping[str, str] | None = None) -> Iterator[World | Non
         if world.leads and not world.told:
             world.order(None)
     except Lost as lost:
-        raise world.explained(lost) from None
+        error = world.explained(lost)
+        world.leave(agreed=False)
+        raise error from None
     except BaseException as error:
         world.tell(error)
+        world.leave(agreed=isinstance(error, Interrupted | Diverged))
         raise
     finally:
         _current = None
