@@ -156,7 +156,7 @@ def _require_same_data(attributes: Mapping[str, Any], world: World) -> None:
 def _prepare(settings: Settings, manner: Manner, generation: int) -> tuple[Run, Recorder, LoadedData | None]:
     keys = settings.ensemble
     ensemble = Ensemble.regular(keys.replicas, keys.samples, keys.seed, manner.threads, generation)
-    data = load_data(settings, ensemble)
+    data = _loaded(settings, ensemble, manner)
     system = build(settings, ensemble, data)
     dimensions = system.dimensions() if isinstance(system, HasFurtherDimensions) else {}
     probes = plan.probes(settings, system, ensemble, dimensions, manner.limit)
@@ -164,6 +164,18 @@ def _prepare(settings: Settings, manner: Manner, generation: int) -> tuple[Run, 
     noise = Noise(keys.seed, ensemble.replica, generation)
     recorder = Recorder(schedule, ensemble, dimensions)
     return Run(system, ensemble, schedule, probes, recorder, noise, state=None), recorder, data
+
+
+def _loaded(settings: Settings, ensemble: Ensemble, manner: Manner) -> LoadedData | None:
+    """Return the data; of several processes the leading one loads them first, and may have to fetch them."""
+    if manner.world is None:
+        return load_data(settings, ensemble)
+    if manner.follows:
+        manner.world.said()
+    data = load_data(settings, ensemble)
+    if manner.world.leads:
+        manner.world.said()
+    return data
 
 
 def _make_ready(run: Run, arrays: Mapping[str, NDArray[Any]] | None = None) -> None:
