@@ -93,12 +93,14 @@ class World:
     def begin(self) -> None:
         """Meet the others."""
         import torch.distributed as dist
+        from torch.distributed import distributed_c10d as c10d
+        from torch.distributed.rendezvous import rendezvous
 
+        meeting: Callable[..., Any] = rendezvous
         with self._alive():
-            place = dist.rendezvous("env://", self.rank, self.size, timeout=PATIENCE)  # type: ignore[no-untyped-call]
-            store, _, _ = next(place)
+            store, _, _ = next(meeting("env://", self.rank, self.size, timeout=PATIENCE))
             # After a restart torchrun's store may hold what those before have left.
-            own = dist.PrefixStore(f"langevin/{os.environ.get(ATTEMPT, '0')}", store)
+            own = c10d.PrefixStore(f"langevin/{os.environ.get(ATTEMPT, '0')}", store)
             dist.init_process_group("gloo", store=own, rank=self.rank, world_size=self.size, timeout=PATIENCE)
 
     def end(self) -> None:

@@ -87,11 +87,11 @@ class _Joint(torch.autograd.Function):
         own = x if weight is None else x.to(weight.dtype)
         dims = [d for d in range(own.ndim) if d != 1]
         size = own.numel() // own.shape[1]
-        if size:
-            variance, mean = torch.var_mean(own, dims, correction=0)
-        else:
-            variance = mean = own.new_zeros(own.shape[1])
-        rows = world.rows(torch.cat([own.new_tensor([size]), mean, variance * size]))
+        shape = [1, -1] + [1] * (own.ndim - 2)
+        # Two passes are faster than torch.var_mean, and as exact.
+        mean = own.sum(dims) / max(1, size)
+        squares = (own - mean.view(shape)).square_().sum(dims)
+        rows = world.rows(torch.cat([own.new_tensor([size]), mean, squares]))
         sizes, means, squares = rows[:, :1], *rows[:, 1:].chunk(2, dim=1)
         count = sizes.sum()
         # A GPU is not waited for where this process alone has enough.
@@ -110,16 +110,17 @@ class _Joint(torch.autograd.Function):
     def backward(ctx: Any, *slopes: Any) -> Any:
         """Return the gradient of the loss of the whole batch with respect to this part of it."""
         x, weight, mean, variance, count = ctx.saved_tensors
-        slope = slopes[0].to(x.dtype)
-        shape = [1, -1] + [1] * (x.ndim - 2)
+        slope, shape = slopes[0].to(x.dtype), [1, -1] + [1] * (x.ndim - 2)
         inverse = torch.rsqrt(variance + ctx.eps)
-        moved = (x - mean.view(shape)).mul_(inverse.view(shape))
-        dims = [d for d in range(x.ndim) if d != 1]
-        own = torch.stack([slope.sum(dims), (slope * moved).sum(dims)])
-        whole = ctx.world.rows(own).sum(0) / count
         factor = inverse if weight is None else inverse * weight
-        inputs = None
-        if ctx.needs_input_grad[0]:
-            moved.mul_(whole[1].view(shape)).add_(whole[0].view(shape))
-            inputs = ((slope - moved) * factor.view(shape)).to(ctx.kind)
-        return inputs, None if weight is None else own[1], None if weight is None else own[0], None, None
+        if len(x):
+            # With given statistics: γ g/√(σ² + ε), and the sums of g x̂ and g over this part.
+            fixed = (slope, x, weight, mean, variance, None, None, False, ctx.eps, [True, True, True])
+            inputs, products, sums = torch.ops.aten.native_batch_norm_backward(*fixed)
+        else:
+            inputs, products, sums = torch.zeros_like(x), torch.zeros_like(mean), torch.zeros_like(mean)
+        of_sums, of_products = ctx.world.rows(torch.stack([sums, products])).sum(0) / count
+        inputs.addcmul_(x - mean.view(shape), (-factor * inverse * of_products).view(shape))
+        inputs.sub_((factor * of_sums).view(shape))
+        own = (products, sums) if weight is not None else (None, None)
+        return inputs.to(ctx.kind), *own, None, None
