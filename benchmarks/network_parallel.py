@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from network_contest import examples
@@ -75,14 +76,21 @@ def bare(arguments: argparse.Namespace, processes: world.World) -> Callable[[int
     return take
 
 
-def timed(processes: world.World, take: Callable[[int], None], steps: int, together: bool) -> float:
-    """Return the seconds of a step; without `together` the leading process takes it, and the other waits."""
+class Step(NamedTuple):
+    """What a step takes: seconds, and seconds of processors, of both processes together."""
+
+    lapse: float
+    work: float
+
+
+def timed(processes: world.World, take: Callable[[int], None], steps: int, together: bool) -> Step:
+    """Return what a step takes; without `together` the leading process takes it, and the other waits."""
     processes.gathered(0)
-    began = time.perf_counter()
+    began, worked = time.perf_counter(), time.process_time()
     if together or processes.leads:
         take(steps)
-    lapse = (time.perf_counter() - began) / steps
-    return processes.said(lapse)
+    lapse, work = time.perf_counter() - began, time.process_time() - worked
+    return Step(processes.said(lapse) / steps, sum(processes.gathered(work)) / steps)
 
 
 def contest(arguments: argparse.Namespace) -> None:
@@ -109,28 +117,35 @@ def contest(arguments: argparse.Namespace) -> None:
             "torch's DistributedDataParallel": (torchs, True),
             "the sum of a step's bytes alone": (sums, True),
         }
-        rounds: dict[str, list[float]] = {name: [] for name in ways}
+        rounds: dict[str, list[Step]] = {name: [] for name in ways}
         for turn in range(arguments.rounds + 1):
             for name, (take, together) in ways.items():
-                lapse = timed(processes, take, arguments.steps, together)
+                step = timed(processes, take, arguments.steps, together)
                 if turn:
                     # The first compiles, and fills caches.
-                    rounds[name].append(lapse)
+                    rounds[name].append(step)
         report(arguments, rounds, summed)
 
 
-def report(arguments: argparse.Namespace, rounds: dict[str, list[float]], summed: int) -> None:
+def report(arguments: argparse.Namespace, rounds: dict[str, list[Step]], summed: int) -> None:
     """Print times, ratios and the floor; the leading process alone is heard."""
     print(f"ResNet-18, width {arguments.width}, B = {arguments.batch}; {summed / 1e6:.2f} MB summed a step")
-    for name, lapses in rounds.items():
-        print(f"{name:34}{1e3 * statistics.median(lapses):9.1f} ms")
+    print(f"{'milliseconds a step':34}{'time':>10}{'of processors':>16}")
+    for name, steps in rounds.items():
+        time_, work = (1e3 * statistics.median(column) for column in zip(*steps, strict=True))
+        print(f"{name:34}{time_:10.1f}{work:16.1f}")
     one, two, pair, ddp, sums = rounds.values()
     for name, others in (("one thread", one), ("two threads", two), ("DistributedDataParallel", ddp)):
-        ratios = [a / b for a, b in zip(pair, others, strict=True)]
-        spread = f"({min(ratios):.3f}–{max(ratios):.3f})"
-        print(f"two processes over {name}: {statistics.median(ratios):.3f} {spread}")
-    floor = [p / (o / 2 + s) for p, o, s in zip(pair, one, sums, strict=True)]
+        pairs = list(zip(pair, others, strict=True))
+        print(f"two processes over {name}: {ratio([a.lapse / b.lapse for a, b in pairs])}")
+        print(f"  of the time of processors: {ratio([a.work / b.work for a, b in pairs])}")
+    floor = [p.lapse / (o.lapse / 2 + s.lapse) for p, o, s in zip(pair, one, sums, strict=True)]
     print(f"two processes over the floor: {statistics.median(floor):.3f}")
+
+
+def ratio(ratios: list[float]) -> str:
+    """Return the median of ratios, and the smallest and the largest."""
+    return f"{statistics.median(ratios):.3f} ({min(ratios):.3f} … {max(ratios):.3f})"
 
 
 def main() -> None:
