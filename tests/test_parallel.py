@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import xarray as xr
 from parallel_cases import ROUNDING, apart, carried, case, module, same_bits
 
 from langevin.config import run_files
-from langevin.errors import Interrupted, LangevinError
+from langevin.errors import Interrupted, LangevinError, UserError
 from langevin.machine import world
 from langevin.machine.interruption import request
 from langevin.running import execution
+from langevin.systems.networks.devices import meet
 
 MLP = {"name": "mlp", "widths": [6, 5]}
 PLAIN = case(MLP, momentum=0.9, weight_decay=0.01, schedule="piecewise_linear")
@@ -149,6 +151,20 @@ def test_a_process_works_alone_where_torchrun_does_not_say_otherwise() -> None:
     assert world.World.of({world.MARK: "none", "WORLD_SIZE": "1"}) is None
     with pytest.raises(LangevinError, match="RANK, LOCAL_RANK"):
         world.World.of({world.MARK: "none", "WORLD_SIZE": "2"})
+
+
+class Elsewhere(world.World):
+    """A process whose only other one is not like it."""
+
+    def gathered(self, value: Any) -> list[Any]:
+        return [value, "cuda, GPU-1" if isinstance(value, str) else value + 1]
+
+
+def test_processes_are_of_one_kind() -> None:
+    with pytest.raises(UserError, match='have cpu and cuda; allowed: "cpu", or a GPU for each'):
+        meet(Elsewhere(0, 2), torch.device("cpu"))
+    with pytest.raises(LangevinError, match="the weights are no longer the same in all 2 processes"):
+        Elsewhere(0, 2).require_same(torch.ones(3), "the weights")
 
 
 def test_parts_are_all_there_once() -> None:

@@ -109,22 +109,23 @@ def meet(world: World, device: torch.device) -> None:
     UserError
         If their devices are not of one kind.
     """
-    own = device.type, torch.cuda.device_count() if device.type == "cuda" else 0
+    own = device.type
+    if device.type == "cuda":
+        # Of which each process may see others, or all.
+        own = f"cuda, {torch.cuda.get_device_properties(device).uuid}"
     every = world.gathered(own)
-    kinds = sorted({kind for kind, _ in every})
+    kinds = sorted({one.partition(",")[0] for one in every})
     if len(kinds) > 1:
         raise UserError(
             f'dynamics.device: the processes have {" and ".join(kinds)}; allowed: "cpu", or a GPU for each'
         )
     if device.type != "cuda":
         return
-    if all(count >= world.local_size for count in world.gathered(own[1])):
+    if len(set(every)) == world.size:
         world.use_cards()
     else:
-        notices.once(
-            "gradients",
-            f"{world.local_size} processes share {own[1]} GPUs: gradients travel by the processor's memory",
-        )
+        words = f"{world.size} processes share {len(set(every))} GPUs"
+        notices.once("gradients", f"{words}: gradients travel by the processor's memory")
 
 
 def cards_of(device: torch.device, name: str) -> list[torch.device]:

@@ -91,7 +91,7 @@ class _Joint(torch.autograd.Function):
         # Two passes are faster than torch.var_mean, and as exact.
         mean = own.sum(dims) / max(1, size)
         squares = (own - mean.view(shape)).square_().sum(dims)
-        rows = world.rows(torch.cat([own.new_tensor([size]), mean, squares]))
+        rows = world.rows(torch.cat([mean.new_full((1,), size), mean, squares]))
         sizes, means, squares = rows[:, :1], *rows[:, 1:].chunk(2, dim=1)
         count = sizes.sum()
         # A GPU is not waited for where this process alone has enough.

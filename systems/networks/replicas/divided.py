@@ -60,7 +60,9 @@ class Divided(Alone):
             torch._foreach_add_([slopes[k] for k in there], [g for g in gradients if g is not None])
         known = absent is not None
         places = absent or (frozenset() if known else frozenset(range(len(slopes))))
-        present = loss.new_tensor([k not in places for k in range(len(slopes))])
+        present = loss.new_ones(len(slopes))
+        if places:
+            present = loss.new_tensor([k not in places for k in range(len(slopes))])
         flat = self.world.add(torch.cat([self.layout.flat(slopes), loss, present]))
         total, loss, present = torch.split(flat, [self.layout.dof, 1, len(slopes)])
         if known and not places:
