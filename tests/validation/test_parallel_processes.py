@@ -135,3 +135,34 @@ def test_faults_are_said_once(tmp_path: Path) -> None:
     out, error = agent.communicate(timeout=120)
     assert out == "" and error.count("langevin: ") == 1
     assert "there.nc exists; overwrite it with --force" in error and "exitcode  : 2" in error
+
+
+ALONE = """
+import sys
+from langevin.errors import LangevinError, UserError
+from langevin.machine import world
+try:
+    with world.joined() as processes:
+        if processes.rank == 1:
+            failed = UserError("this process alone cannot"), ZeroDivisionError("1/0")
+            raise failed[sys.argv[1] == "unforeseen"]
+        processes.gathered(0)
+except LangevinError as error:
+    print(f"{error} ({error.exit_code})", flush=True)
+    sys.exit(error.exit_code)
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ("said", "process 1: this process alone cannot (2)\n"),
+        ("unforeseen", "process 1: unexpected ZeroDivisionError: 1/0 (1)\n"),
+    ],
+)
+def test_the_leading_process_says_what_another_has_failed_of(how: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "alone.py").write_text(ALONE)
+    ran = subprocess.run(
+        [*torchrun(2), "alone.py", how], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert ran.stdout == words, ran.stderr
