@@ -70,7 +70,7 @@ def said(folder: Path) -> dict[str, Any]:
     images = {"name": "synthetic", "like": "cifar10", "train": 22, "test": 2}
     replicas = case(MLP)
     replicas["ensemble"]["replicas"] = 3
-    # Stopped here by one process, where it has come far.
+    # Stopped by one process, after its first stretch.
     with pytest.raises(Interrupted):
         execution.execute(run_files.load(PLAIN), folder / "resumed.nc", watch=lambda _: request())
     refused = {

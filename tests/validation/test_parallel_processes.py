@@ -115,7 +115,7 @@ def test_a_process_that_is_killed_and_a_signal_to_torchrun(tmp_path: Path) -> No
         assert agent.returncode == 0, error
         assert out.count("result  ") == 1 and "goes on, t = " in error
         if victim:
-            assert error.count("langevin: one of the 2 processes was lost (Connection closed by peer") == 1
+            assert error.count("langevin: one of the 2 processes was lost (") == 1
         same_bits(tmp_path / "whole.nc", path)
     agent = started(tmp_path, "run", "net.toml", "--set", "output.path='stopped.nc'")
     wait_for(tmp_path / "stopped.checkpoint.nc", agent)
