@@ -69,6 +69,21 @@ class StorageError(LangevinError):
     """A file could not be written or read back: disk full, permission, damage."""
 
 
+class Lost(LangevinError):
+    """A process that carries the run together with this one has ended.
+
+    Parameters
+    ----------
+    message : str
+    exit_code : int
+        That of the other process, if it has said why it ends.
+    """
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
 class Interrupted(KeyboardInterrupt):
     """A run was asked to stop: by Ctrl-C, by another signal, or because its wall time is over.
 

@@ -123,6 +123,36 @@ def trust_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(carried_out)
 
 
+def together(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a command work together with those that torchrun has started with it, if it has."""
+
+    @functools.wraps(command)
+    def carried_out(*arguments: Any, **keywords: Any) -> Any:
+        from langevin.machine import world
+
+        with world.joined():
+            return command(*arguments, **keywords)
+
+    return carried_out
+
+
+def carrier(executor: str | None, scheduler: str | None, cluster: Path | None, threads: int | None) -> Any:
+    """Return what carries out runs: in this process, or leading those of torchrun."""
+    from langevin.machine import world
+    from langevin.running.together import Leader
+    from langevin.sweep import simulation
+
+    processes = world.current()
+    chosen = executor_of(executor, scheduler, cluster, threads)
+    if processes is None:
+        return simulation.RunOrSweep(chosen)
+    if chosen not in (None, "in_process"):
+        raise UserError(
+            "torchrun: its processes carry one run; allowed: no --executor, --scheduler, --cluster"
+        )
+    return Leader(processes)
+
+
 def overrides(assignments: tuple[str, ...], shards: int | None = None) -> dict[str, Any]:
     """Return what --set, and --shards, were given: "section.key" → value."""
     from langevin.config.toml_text import parse_assignment

@@ -8,14 +8,15 @@ from typing import Any
 import click
 
 from .options import (
+    carrier,
     conclude,
-    executor_of,
     executor_options,
     overrides,
     overrides_option,
     remark,
     running_options,
     shards_option,
+    together,
     trust_option,
     wall_time_option,
 )
@@ -35,6 +36,7 @@ from .options import (
 @shards_option
 @running_options
 @trust_option
+@together
 def run(
     run_file: Path,
     assignments: tuple[str, ...],
@@ -51,10 +53,15 @@ def run(
     """Run the simulation that RUN_FILE describes; with [sweep] in it, every member of the sweep."""
     from langevin.config import run_files
     from langevin.files.paths import Paths
+    from langevin.machine import world
     from langevin.running import unfinished
+    from langevin.running.together import follow
     from langevin.sweep import simulation
 
     settings = run_files.load(run_file, overrides(assignments, shards))
+    if world.following():
+        follow(settings, threads)
+        return
     paths = Paths(Path(settings.output.path))
     if resume and not force and unfinished.standing(settings, paths) == "complete":
         if settings.output.figure and not paths.figure.exists():
@@ -64,8 +71,8 @@ def run(
             click.echo(f"{paths.result} is complete")
         return
     remark(settings, quiet)
-    carrier = simulation.RunOrSweep(executor_of(executor, scheduler, cluster, threads))
-    how: Any = {"threads": threads, "wall_time": wall_time, "progress": not quiet, "carrier": carrier}
+    how: Any = {"threads": threads, "wall_time": wall_time, "progress": not quiet}
+    how["carrier"] = carrier(executor, scheduler, cluster, threads)
     path = simulation.execute(settings, force=force, resume=resume, **how)
     conclude(path, quiet)
 
@@ -76,6 +83,7 @@ def run(
 @executor_options
 @running_options
 @trust_option
+@together
 def resume(
     file: Path,
     wall_time: str | None,
@@ -86,10 +94,15 @@ def resume(
     quiet: bool,
 ) -> None:
     """Continue a stopped or killed run. FILE: the result it was to write, or its checkpoint."""
+    from langevin.machine import world
+    from langevin.running.together import follow
     from langevin.sweep import simulation
 
-    carrier = simulation.RunOrSweep(executor_of(executor, scheduler, cluster, threads))
-    how: Any = {"threads": threads, "wall_time": wall_time, "progress": not quiet, "carrier": carrier}
+    if world.following():
+        follow(threads=threads)
+        return
+    how: Any = {"threads": threads, "wall_time": wall_time, "progress": not quiet}
+    how["carrier"] = carrier(executor, scheduler, cluster, threads)
     path = simulation.execute_resume(file, **how)
     conclude(path, quiet)
 

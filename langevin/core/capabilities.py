@@ -318,6 +318,13 @@ class KeepsTogether(Capability, of=RUN_FILES):
         """
 
 
+class SharesBatches(Capability, of=["system"]):
+    """One run of it may be carried by several processes, which share every batch (`langevin.machine.world`).
+
+    Whatever it computes is the same in all of them, and they ask each other in the same order.
+    """
+
+
 class RunsOnDevice(Capability, of=BOTH):
     """It may run on something else than the processor, such as a GPU."""
 

@@ -16,6 +16,7 @@ def run(
     tick: Callable[[Run], None],
     passed: Callable[[], None],
     measuring: Callable[[], AbstractContextManager[None]] = nullcontext,
+    pace: Pace | None = None,
 ) -> None:
     """Carry a run to its end.
 
@@ -30,8 +31,11 @@ def run(
     measuring : callable
         Returns a context in which is measured. It may be left by an exception at any time: what is due at a
         stop is then measured again, from its beginning, when the run goes on.
+    pace : Pace, optional
+        What cuts the way into stretches (default: the clock of this process).
     """
-    pace, system = Pace(run.system.time_step), run.system
+    system = run.system
+    pace = Pace(system.time_step) if pace is None else pace
     move = system.move if isinstance(system, MovesInPlace) else system.advance
     for stop in run.schedule.since(run.position):
         for end in pace.stretches(run.time, stop.time):

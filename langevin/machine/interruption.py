@@ -78,6 +78,9 @@ class Interruption:
         After which time it is: seconds, or as `langevin.machine.duration` reads it.
     """
 
+    #: Whether a second signal is noted, too, in place of acting at once.
+    patient = False
+
     def __init__(self, wall_time: float | str | None = None) -> None:
         self._request: Request | None = None
         self._prompt = False
@@ -91,6 +94,10 @@ class Interruption:
     @property
     def asked(self) -> Request | None:
         """Who has asked, if somebody has."""
+        return self._heard()
+
+    def _heard(self) -> Request | None:
+        """Return who has asked this process."""
         if self._request is None and (left := self.left) is not None and left <= 0:
             self._request = self._over
         return self._request
@@ -122,6 +129,10 @@ class Interruption:
         if self.asked is not None:
             raise self.asked.interrupted()
 
+    def agree(self) -> None:
+        """Agree with other processes of the run upon whether somebody has asked; alone, nothing is done."""
+        return
+
     @contextmanager
     def at_once(self) -> Iterator[None]:
         """Inside, a signal raises `Interrupted` wherever the program is; as does one that came before."""
@@ -147,13 +158,13 @@ class Interruption:
 
         def heard(number: int, frame: FrameType | None) -> None:
             self.note(by(number))
-            if number == signal.SIGTERM:
+            if number == signal.SIGTERM and not self.patient:
                 terminated.append(time.monotonic())
                 if terminated[-1] > terminated[0] + _ECHO:
                     signal.signal(number, before[signal.SIGTERM])
                     os.kill(os.getpid(), number)
             # A second one acts at once; but whoever closes a terminal sends two of these.
-            elif number != getattr(signal, "SIGHUP", None):
+            elif not self.patient and number != getattr(signal, "SIGHUP", None):
                 signal.signal(number, before[signal.Signals(number)])
             self._raise()
 
@@ -211,11 +222,13 @@ _listening: Interruption | None = None
 
 
 @contextmanager
-def listening(wall_time: float | str | None = None) -> Iterator[Interruption]:
+def listening(
+    wall_time: float | str | None = None, kind: Callable[[float | str | None], Interruption] = Interruption
+) -> Iterator[Interruption]:
     """Listen to signals, and to the clock; only the main thread hears signals.
 
     Inside of another `listening`, as a run of a sweep in this process is, the outer one is what listens, and
-    has the wall time.
+    has the wall time. What listens is made by `kind`, of the wall time.
 
     Yields
     ------
@@ -231,7 +244,7 @@ def listening(wall_time: float | str | None = None) -> Iterator[Interruption]:
     if outer is not None:
         yield outer
         return
-    stop = Interruption(wall_time)
+    stop = kind(wall_time)
     token = _current.set(stop)
     try:
         if threading.current_thread() is not threading.main_thread():

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from langevin.code import trust
 from langevin.config.settings import Settings
 from langevin.errors import UserError
 from langevin.files.destinations import refuse_links
 from langevin.files.paths import Paths
-from langevin.machine.interruption import listening
+from langevin.machine import world
+from langevin.machine.interruption import Interruption
 
 from . import single_run, unfinished
 from .session import Manner
@@ -75,8 +77,8 @@ def execute(
     if force and resume:
         raise UserError("resume goes on where a run was, force begins anew: give one of them")
     paths = Paths(path or Path(settings.output.path))
-    with listening(wall_time) as stop:
-        manner = Manner(stop, threads, progress, watch, limit)
+    with world.listening(wall_time) as stop:
+        manner = manner_of(stop, threads, progress, watch, limit)
         if not resume:
             paths.check(force, settings.output.figure)
         trust.remember(settings.code)
@@ -102,10 +104,18 @@ def execute_resume(
     carrier: Carrier = _SINGLE,
 ) -> Path:
     """Carry on a run from its checkpoint; parameters and result are those of `execute`."""
-    with listening(wall_time) as stop:
+    with world.listening(wall_time) as stop:
         paths = _find_unfinished(Path(path))
         with paths.locked() as lock:
-            return carrier.carry_on(paths, Manner(stop, threads, progress, watch, limit), lock)
+            return carrier.carry_on(paths, manner_of(stop, threads, progress, watch, limit), lock)
+
+
+def manner_of(stop: Interruption, threads: int | None, *further: Any) -> Manner:
+    """Return how this process carries out runs: in a world, with its share of the processors."""
+    together = world.current()
+    if threads is None and together is not None:
+        threads = together.threads
+    return replace(Manner(stop, threads, *further), world=together)
 
 
 def _find_unfinished(path: Path) -> Paths:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import xarray as xr
 
@@ -18,15 +18,19 @@ from langevin.core.probe import Run, with_dimensions
 from langevin.errors import Diverged, Interrupted, one_line
 from langevin.files import storage
 from langevin.files.paths import Paths
-from langevin.files.raw_records import Trajectory
+from langevin.files.raw_records import Stored, Trajectory
 from langevin.machine import pace
 from langevin.machine.interruption import Interruption
+from langevin.machine.pace import Pace
+from langevin.machine.world import CommonPace, World
 from langevin.record.configurations import StoredProbe, constants
 from langevin.record.recorder import AXES, COORDINATES, Recorder
 from langevin.record.references import References
 
 from .log import Log
 from .progress import Progress, preparing
+
+Value = TypeVar("Value")
 
 #: How the names of arrays begin that a probe has in a checkpoint.
 PROBE = "probe."
@@ -51,6 +55,8 @@ class Manner:
         Called about twice a second with the part of the run that is done, from 0 to 1.
     limit : float or None
         Bytes that `configurations = "auto"` stores at most; None: `record.configurations.TRAJECTORY_LIMIT`.
+    world : World or None
+        The processes that carry them together; None: this one alone.
     """
 
     stop: Interruption
@@ -58,6 +64,20 @@ class Manner:
     progress: bool = False
     watch: Callable[[float], None] | None = None
     limit: float | None = None
+    world: World | None = None
+
+    @property
+    def follows(self) -> bool:
+        """Whether another process leads this one, and has the files."""
+        return self.world is not None and not self.world.leads
+
+    def shared(self, task: Callable[[], Value]) -> Value:
+        """Return what a task returns that one process of those that work together carries out."""
+        return task() if self.world is None else self.world.shared(task)
+
+    def pace(self, time_step: float | None) -> Pace:
+        """Return the pace of a run."""
+        return Pace(time_step) if self.world is None else CommonPace(self.world, time_step)
 
     @cached_property
     def log(self) -> Log:
@@ -109,15 +129,21 @@ class Session:
         self.began = self.due = self._ticked = time.monotonic()
         self.wall_before = wall_before
         stored = [s for probe in run.probes if isinstance(probe, StoredProbe) for s in probe.stored]
-        self.trajectories = [Trajectory(paths.raw(s.name), s, run.ensemble.size) for s in stored]
-        recorder.raw = {trajectory.stored.name: trajectory for trajectory in self.trajectories}
-        for trajectory in self.trajectories:
-            trajectory.require(run.position, (checksums or {}).get(trajectory.stored.name, ""))
+        self.trajectories = self._opened(stored, checksums or {})
         #: Time and position that the last checkpoint holds, and how long it took to write.
         self._held: tuple[float, int] | None = None
         self._took, self._lapses = 0.0, (0.0, 0.0)
         result = paths.result if settings.output.path else None
         self.progress = Progress(run, recorder, settings.title, result, manner.progress, manner.log)
+
+    def _opened(self, stored: Sequence[Stored], checksums: Mapping[str, str]) -> list[Trajectory]:
+        """Return the files of what is stored as the run goes on, and let the recorder write there."""
+        run = self.run
+        trajectories = [Trajectory(self.paths.raw(s.name), s, run.ensemble.size) for s in stored]
+        self.recorder.raw = {trajectory.stored.name: trajectory for trajectory in trajectories}
+        for trajectory in trajectories:
+            trajectory.require(run.position, checksums.get(trajectory.stored.name, ""))
+        return trajectories
 
     def carry_out(self) -> Path:
         """Run to the end; leave a result, or a checkpoint if stopped, or both files' reason why not."""
@@ -138,7 +164,8 @@ class Session:
         # The next one soon: from then on it can be opened and plotted.
         self.due = min(self.due, self.began + pace.STRETCH)
         try:
-            engine.run(self.run, self._tick, self.progress.stop, self.stop.at_once)
+            common = self.manner.pace(self.run.system.time_step)
+            engine.run(self.run, self._tick, self.progress.stop, self.stop.at_once, common)
             if isinstance(self.run.system, MeasuresAtEnd):
                 self._measure_end(self.run.system)
         except Diverged as error:
@@ -153,6 +180,7 @@ class Session:
         if self.manner.watch is not None:
             self.manner.watch(self._part())
         lapses = self._lapses[-1], time.monotonic() - self._ticked
+        self.stop.agree()
         if self.stop.asked or time.monotonic() >= self.due:
             self._checkpoint()
             self.progress.skip()

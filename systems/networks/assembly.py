@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
 from langevin.errors import UserError
+from langevin.machine import world
 from langevin.machine.later import later
 
 from .data.base import Data
 from .keys import Descent, RecordDescent
 from .nets.targets import Target
+from .shared_batches import require_batch, require_shared
 
 if TYPE_CHECKING:
     import torch
@@ -46,7 +48,9 @@ class Assembly(ABC):
         target = Target.of(data)
         self.shape, self.classes = tuple(data.train.inputs.shape[1:]), target.numbers
         self.tokens = data.tokens
-        self.device = kit.prepare(dynamics.device, dynamics.deterministic)
+        #: The processes that share every batch; None: this one works alone.
+        self.world = world.current()
+        self.device = self._prepared()
         self.arithmetic = kit.Arithmetic(
             self.device, dynamics.precision, dynamics.deterministic, dynamics.compile
         )
@@ -79,16 +83,9 @@ class Assembly(ABC):
                 self.layout, self.loss, self.train, self.batches.size, rule, self.traits, self.arithmetic
             )
             self._try_arithmetic(inputs, labels)
-            self.compiled = kit.perceptron.chosen(
-                self.modules[0], self.problem, dynamics, self.work * self.batches.size, type(self).__name__
-            )
-            sets = [len(rows) for rows in data.rows.values()]
-            self.on_card = kit.tiny_gpu.chosen(
-                self.modules[0], self.problem, self.batches, dynamics, sets, ensemble.whole.size
-            )
+            self._choose_kernels(data)
             self._choose(data)
-            if self.foreign:
-                kit.contract.tried(self)
+            self._try_measurements()
         if record.layer_angles:
             kit.overlaps.layer_names(self.layout)
         with self.computing():
@@ -111,6 +108,24 @@ class Assembly(ABC):
         """The network that Hessians are taken of."""
 
     # Preparation.
+
+    def _prepared(self) -> torch.device:
+        """Return the device of the run, made ready; with processes that share batches, that of this one."""
+        keys = self.dynamics
+        if self.world is None:
+            return kit.prepare(keys.device, keys.deterministic)
+        require_shared(self.world, keys, self.record, self.ensemble)
+        device = kit.prepare(keys.device, keys.deterministic)
+        kit.meet(self.world, device)
+        return device
+
+    def _try_measurements(self) -> None:
+        """Make sure that foreign modules are measured, and that processes may share the batches."""
+        if self.foreign:
+            kit.contract.tried(self)
+        if self.world is not None:
+            require_batch(self.world, self.batches.size, self.traits.couples, self.batches.fixed)
+            kit.tried_division(self, self.world)
 
     def streams(self, noise: Noise) -> list[Any]:
         """Return the streams of batches that depend on those before; none for the others."""
@@ -161,11 +176,12 @@ class Assembly(ABC):
             self._rows,
             ensemble,
             self._execution if bends is None else "sequential",
-            self.dynamics.cuda_graph and not self.record.response,
+            self.dynamics.cuda_graph and not self.record.response and self.world is None,
             self.work,
             self.compiled,
             self._views(),
             bends,
+            self.world,
         )
 
     @property
@@ -176,7 +192,7 @@ class Assembly(ABC):
 
     def _spread(self) -> kit.ReplicaSteppers | kit.SpreadReplicas:
         """Return what steps the replicas on all GPUs that the run may take."""
-        if self.record.response:
+        if self.record.response or self.world is not None:
             return self.make_units()
         cards = kit.cards_of(self.device, self.dynamics.device)
         return kit.spread(self.modules, self.problem, self.ensemble, self._execution, cards, self._steppers)
@@ -202,6 +218,19 @@ class Assembly(ABC):
                 f"system.loss = {self.loss.name!r}, which is no mean over the examples of a batch: its force "
                 "is known for batches of one size"
             )
+
+    def _choose_kernels(self, data: Data) -> None:
+        """Choose compiled steps, where there are any; processes that share batches take those of torch."""
+        module, problem, keys = self.modules[0], self.problem, self.dynamics
+        self.compiled: kit.perceptron.Shape | None = None
+        self.on_card: kit.perceptron.Shape | None = None
+        if self.world is not None:
+            return
+        work, sets = self.work * self.batches.size, [len(rows) for rows in data.rows.values()]
+        self.compiled = kit.perceptron.chosen(module, problem, keys, work, type(self).__name__)
+        self.on_card = kit.tiny_gpu.chosen(
+            module, problem, self.batches, keys, sets, self.ensemble.whole.size
+        )
 
     @property
     def one_rate(self) -> bool:

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 import torch
 
 from langevin.errors import LangevinError, UserError
-from langevin.machine import cards, processor
+from langevin.machine import cards, notices, processor
+from langevin.machine.world import World
 
 #: Environment variable: what "auto" means, such as "cpu" where the GPU is somebody else's.
 VARIABLE = "LANGEVIN_DEVICE"
@@ -98,6 +99,33 @@ def _taken(device: torch.device, count: int) -> torch.device:
     # Nothing of this process is to lie on another one.
     torch.cuda.set_device(taken)
     return taken
+
+
+def meet(world: World, device: torch.device) -> None:
+    """Let processes that share batches send each other what lies on their devices.
+
+    Raises
+    ------
+    UserError
+        If their devices are not of one kind.
+    """
+    own = device.type
+    if device.type == "cuda":
+        # Of which each process may see others, or all.
+        own = f"cuda, {torch.cuda.get_device_properties(device).uuid}"
+    every = world.gathered(own)
+    kinds = sorted({one.partition(",")[0] for one in every})
+    if len(kinds) > 1:
+        raise UserError(
+            f'dynamics.device: the processes have {" and ".join(kinds)}; allowed: "cpu", or a GPU for each'
+        )
+    if device.type != "cuda":
+        return
+    if len(set(every)) == world.size:
+        world.use_cards()
+    else:
+        words = f"{world.size} processes share {len(set(every))} GPUs"
+        notices.once("gradients", f"{words}: gradients travel by the processor's memory")
 
 
 def cards_of(device: torch.device, name: str) -> list[torch.device]:

@@ -17,7 +17,7 @@ from .descent.shared_calls import groups_of
 from .descent.state import NetworkState, Reference, compare, first_not_finite, restored
 from .descent.step_rule import StepRule
 from .descent.training import Problem
-from .devices import cards_of, explained, name_of, prepare
+from .devices import cards_of, explained, meet, name_of, prepare
 from .kernels.pointwise import narrow
 from .measure import layers, measurement, overlaps
 from .measure.curvature import LossHessian, Twin
@@ -35,6 +35,7 @@ from .replicas.tiny import TinyReplicas
 from .replicas.tiny_gpu import TinyOnCard
 from .response import measured_response
 from .trials import contract, loss_trial
+from .trials.division_trial import tried_division
 from .trials.fit import fitting
 from .trials.hessian_trial import require_hessian
 from .trials.rounded import tried_rounded

@@ -36,6 +36,7 @@ from langevin.core.capabilities import (
     MeasuresResponse,
     MovesInPlace,
     RunsOnDevice,
+    SharesBatches,
     StandsBeside,
     Verifies,
 )
@@ -140,6 +141,7 @@ class Network(
     HasParts,
     Classifies,
     KeepsTogether,
+    SharesBatches,
 ):
     """Base of all network systems; a subclass says how the module is built and which loss it descends."""
 
@@ -154,6 +156,8 @@ class Network(
         super().__init__(parameters, dynamics, ensemble, data, record)
         self.dof = self.layout.dof
         self.device_name = kit.name_of(self.device)
+        if self.world is not None and self.device.type == "cuda":
+            self.device_name = f"{self.world.size} × {self.device_name}"
         self.response = kit.measured_response.measuring(self)
         if ensemble.run is not None:
             # A shard that tears calls apart is refused before anything is computed.
@@ -222,6 +226,8 @@ class Network(
             bad = self.response.advance(take, state, first, last, self.streams(noise))
             if bad is not None:
                 raise self._diverged("of replica", *bad)
+            if self.world is not None:
+                self.world.require_same(state.weights, "the weights")
             unfit = kit.first_not_finite(state.weights)
             if unfit is not None:
                 raise self._diverged("of replica", last, unfit)
@@ -343,7 +349,8 @@ class Network(
     def twin(self) -> kit.Twin:
         """The network that Hessians are taken of."""
         module = self.built(int(self.ensemble.replica[0]))
-        return kit.Twin(module, self.layout, self.loss, self.train, self.work, self.ensemble.threads)
+        shared = self.work, self.ensemble.threads, self.world
+        return kit.Twin(module, self.layout, self.loss, self.train, *shared)
 
     def compare(self, reference: kit.Reference, state: kit.NetworkState) -> dict[str, Array]:
         """Return msd Δ = (1/M) Σ (w_i − w_i')², correlation (1/M) Σ w_i w_i', shape (R,), and `overlaps`."""

@@ -23,6 +23,7 @@ RATIOS = {
     "hessian": r" (\S+) ×$",
     "kob_andersen": r"; over lammps: +(\S+) ",
     "network_gpu": r"takes (\S+) times the fastest bare step$",
+    "network_parallel": r"over one thread: (\S+) ",
     "networks": r"%  +(\S+) \(",
     "pspin_force": r"^packed f32 .* (\S+) +\S+$",
     "pspin_gpu": r", dense over packed: (\S+)$",

@@ -283,6 +283,25 @@ class Alone(Stepper):
                 total += loss * (piece.shape[-1] / self.problem.batch_size)
         return total
 
+    # Of many examples; processes that share batches have their parts of them (`replicas.divided`).
+
+    @property
+    def by_itself(self) -> Alone:
+        """What has gradients of examples that are this process's alone."""
+        return self
+
+    def shares(self, index: Tensor, size: int) -> Sequence[Tensor]:
+        """Return this process's examples of some, in pieces of no more than so many."""
+        return torch.split(index, size)
+
+    def summed(self, total: Tensor) -> Tensor:
+        """Return a sum over examples, of which each process has its part."""
+        return total
+
+    def added(self, square: Any, sums: list[Tensor], squares: Callable[[list[Tensor]], Any]) -> Any:
+        """Return sums of squares, and of gradients, over examples of which each process has its part."""
+        return square, sums
+
     @contextmanager
     def evaluating(self) -> Iterator[None]:
         """Switch the module to evaluation mode: batch-norm with its running statistics."""

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from langevin.core.system import Array
+from langevin.machine.world import World
 
 from ..data.examples import OnDevice
 from ..descent.perceptron import Shape, shape_of
@@ -57,16 +58,25 @@ class Twin:
     work : int
         Multiplications for one example, roughly.
     threads : int
+    world : World, optional
+        The processes that share the examples; None: this one has all.
     """
 
     def __init__(
-        self, module: nn.Module, layout: Layout, loss: Loss, examples: OnDevice, work: int, threads: int
+        self,
+        module: nn.Module,
+        layout: Layout,
+        loss: Loss,
+        examples: OnDevice,
+        work: int,
+        threads: int,
+        world: World | None = None,
     ) -> None:
         # Compiled layers are for single precision: none of them stands in the way.
         self.module = converted(module, examples.device, torch.float64)
         self.module.eval()
         self.layout, self.loss, self.examples, self.work, self.threads = layout, loss, examples, work, threads
-        self.beside = list(beside(module))
+        self.world, self.beside = world, list(beside(module))
         #: None as long as nobody has seen that the closed form is this module's.
         self.closed: Shape | None = None
         self.unseen = shape_of(module, loss)
@@ -146,10 +156,21 @@ class Point:
         return self.twin.loss.mean(self.outputs(leaf, inputs), labels) * (len(piece) / len(self.index))
 
     def pieces(self) -> tuple[Tensor, ...]:
-        """Return the examples in parts that go through the network at once; all, if parts do not add up."""
+        """Return the examples in parts that go through the network at once; all, if parts do not add up.
+
+        Of processes that share examples each has its own part (`summed`).
+        """
         if not self.twin.additive:
             return (self.index,)
-        return torch.split(self.index, self.twin.examples.piece)
+        world, own = self.twin.world, self.index
+        if world is not None:
+            own = own[world.part(len(own))]
+        return torch.split(own, self.twin.examples.piece) if len(own) else ()
+
+    def summed(self, total: Tensor) -> Tensor:
+        """Return a sum over all examples, from that over `pieces`."""
+        world = self.twin.world
+        return total if world is None or not self.twin.additive else world.add(total)
 
     def gradient(self) -> Array:
         """Return the gradient of the mean loss, shape (M,)."""
@@ -158,7 +179,7 @@ class Point:
             for piece in self.pieces():
                 leaf = self.weights.clone().requires_grad_()
                 total += torch.autograd.grad(self.loss(leaf, piece), leaf, materialize_grads=True)[0]
-        return total.cpu().numpy()
+        return self.summed(total).cpu().numpy()
 
     def together(self, piece: Tensor) -> int:
         """Return for how many vectors derivatives are taken at once."""
@@ -172,7 +193,7 @@ class Point:
         with self.twin.limited(len(self.index)):
             for piece in self.pieces():
                 self._add(total, rows, piece)
-        return total.cpu().numpy().T
+        return self.summed(total).cpu().numpy().T
 
     def _add(self, total: Tensor, rows: Tensor, piece: Tensor) -> None:
         """Add the share of some examples to the products, shape (k, M)."""

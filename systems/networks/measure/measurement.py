@@ -100,7 +100,9 @@ def loss_and_accuracy(unit: Alone, examples: OnDevice, subset: Subset) -> NDArra
     # Sums of losses and of right answers, and of their squares.
     total = torch.zeros(4, dtype=torch.float64, device=examples.device)
     with unit.evaluating(), torch.no_grad():
-        for piece in torch.split(subset.index, examples.evaluated):
+        # A loss of the whole subset needs all outputs.
+        pieces = unit.shares if loss.separable else torch.split
+        for piece in pieces(subset.index, examples.evaluated):
             heed()
             inputs, labels = unit.gather(piece, examples)
             outputs = unit.module(inputs)
@@ -115,6 +117,7 @@ def loss_and_accuracy(unit: Alone, examples: OnDevice, subset: Subset) -> NDArra
                 part = right(outputs, labels)
                 total[1] += part.sum()
                 total[3] += (part**2).sum()
+        total = unit.summed(total) if loss.separable else total
         n, left_out = len(subset), subset.left_out
         mean, accuracy, *squares = total.cpu().numpy()
         errors = [
@@ -232,7 +235,7 @@ def per_sample(unit: Alone) -> Callable[[Tensor], list[Tensor]]:
     def each(piece: Tensor) -> list[Tensor]:
         if unit.problem.traits.vectorises:
             return list(together(weights, *unit.examples.gather(piece)))
-        rows = [of_batch(unit, example) for example in torch.split(piece, 1)]
+        rows = [of_batch(unit.by_itself, example) for example in torch.split(piece, 1)]
         # The unit divides by B.
         return [torch.stack(same) * unit.problem.batch_size for same in zip(*rows, strict=True)]
 
@@ -260,12 +263,13 @@ def variances(unit: Alone, subset: Subset, squares: Squares) -> tuple[Any, list[
     with unit.descending(), unit.plain():
         for part in parts_of(subset.index):
             square, sums = 0.0, zeros(unit)
-            for piece in torch.split(part, held):
+            for piece in unit.shares(part, held):
                 heed()
                 gradients = gradients_of(piece)
                 square = square + squares(gradients)
                 for own, g in zip(sums, gradients, strict=True):
                     own += g.sum(0)
+            square, sums = unit.added(square, sums, squares)
             values.append(_variance(square, squares(sums), len(part)))
             total, totals = total + square, _added(totals, sums)
     return _variance(total, squares(totals), len(subset)), values

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from langevin.core.ensemble import Ensemble
 from langevin.core.system import Array
+from langevin.machine.world import World
 from langevin.systems.threads import single_blas
 
 from ..data.batches import Batches
@@ -28,6 +29,7 @@ from ..descent.training import Alone, Problem, Stacked, Stepper
 from ..measure import measurement
 from ..measure.layer_noise import layer_noise
 from ..response.kicks import Kicks
+from .divided import Divided
 from .lanes import TURN, CapturedSteps, Lanes, Rows, ended
 
 Result = TypeVar("Result")
@@ -59,6 +61,8 @@ class ReplicaSteppers:
         Of the examples of every batch, if they are `Augmented`.
     bends : Bends or None
         Of curves, if it is these that move.
+    world : World or None
+        Processes that share every batch.
     """
 
     def __init__(
@@ -74,6 +78,7 @@ class ReplicaSteppers:
         shape: Shape | None = None,
         views: Views | None = None,
         bends: Bends | None = None,
+        world: World | None = None,
     ) -> None:
         self.views, self.bends = views, bends
         self.problem, self.batches, self.rows, self.ensemble = problem, batches, rows, ensemble
@@ -86,6 +91,8 @@ class ReplicaSteppers:
         for group in self.groups:
             first = modules[group[0]]
             alone = Compiled(first, problem, shape) if shape else Alone(first, problem)
+            if world is not None:
+                alone = Divided(first, problem, world)
             self.probes.append(alone)
             if bends is not None:
                 self.steppers.append(bends.stepper(alone, group[0]))

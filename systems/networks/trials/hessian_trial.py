@@ -76,7 +76,11 @@ def require_hessian(network: OnTrial) -> None:
         return
     name = type(network.modules[0]).__name__
     try:
-        tried(_twin(network), *_start(network), gauss_newton=record.ggn)
+        twin = _twin(network)
+        # A few examples are not shared with other processes.
+        world, twin.world = twin.world, None
+        tried(twin, *_start(network), gauss_newton=record.ggn)
+        twin.world = world
     except _Refused as seen:
         raise UserError(
             f"record.hessian = {shortened(toml(record.hessian.as_given()))}: allowed: [] with this network "
