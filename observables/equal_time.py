@@ -46,9 +46,13 @@ def equal_time(correlation: xr.DataArray, msd: xr.DataArray) -> xr.Dataset:
     total = (ordered(msd, "lag") + 2 * correlation).transpose(..., "lag")
     lag = total["lag"].to_numpy()
     if pieces.is_chunked(total):
-        of_dask = {"dask": "parallelized", "output_dtypes": [np.float64]}
         at_waiting = xr.apply_ufunc(
-            _at_waiting, total.chunk(lag=-1).variable, lag, input_core_dims=[["lag"], ["lag"]], **of_dask
+            _at_waiting,
+            total.chunk(lag=-1).variable,
+            lag,
+            input_core_dims=[["lag"], ["lag"]],
+            dask="parallelized",
+            output_dtypes=[np.float64],
         ).data
     else:
         at_waiting = _at_waiting(total.to_numpy(), lag)

@@ -30,8 +30,8 @@ def at_observation_time(values: xr.DataArray, observation_time: float) -> xr.Dat
     -------
     DataArray
         Dimensions of `values` without waiting_time: lag = t − t_w, ascending, for each waiting time before t
-        with a value there, which stands as the coordinate waiting_time(lag). Of Dask if the values are, with the
-        same bits; which have a value there is computed.
+        with a value there, which stands as the coordinate waiting_time(lag). Of Dask if the values are, with
+        the same bits; which have a value there is computed.
 
     Raises
     ------

@@ -11,7 +11,7 @@ import numpy as np
 from . import pieces
 from .statistics import Array
 
-#: A waiting time: its place in the result, where it is stored, and the place and the store of its later times.
+#: A waiting time: its place in the result, where it is stored, and the place and that of its later times.
 Row = tuple[int, int, list[tuple[int, int]]]
 #: A pair: which of the references, and which time of the block.
 Job = tuple[int, int]
@@ -25,8 +25,8 @@ def over_blocks(
     """Return a function of pairs of times, lazily.
 
     The configurations at some waiting times, of `pieces.HELD` bytes, are held, and the times after them go by
-    in blocks of `pieces.BLOCK` bytes, one in each thread. Then the next waiting times are held. A task reads its
-    block itself, so that none is kept for another task: all of them would be.
+    in blocks of `pieces.BLOCK` bytes, one in each thread. Then the next waiting times are held. A task reads
+    its block itself, so that none is kept for another task: all of them would be.
 
     Parameters
     ----------
@@ -43,8 +43,7 @@ def over_blocks(
     dask Array
         NaN where there is no pair.
     """
-    import dask.array as da
-
+    da = pieces.dask("dask.array")
     rows = [row for row in grid if row[2]]
     columns = []
     for part in pieces.along(x, 1, pieces.nbytes(x.shape[2:], x.dtype.itemsize)):
@@ -57,10 +56,11 @@ def over_blocks(
     return da.concatenate(columns, axis=0)
 
 
-def _column(x: Any, rows: Sequence[Row], pair: Callable[[Array, Array], Array], shape: tuple[int, ...]) -> Any:
+def _column(
+    x: Any, rows: Sequence[Row], pair: Callable[[Array, Array], Array], shape: tuple[int, ...]
+) -> Any:
     """Return the result of some replicas, as something that Dask computes later."""
-    from dask import delayed
-
+    delayed = pieces.dask().delayed
     frame = pieces.nbytes(x.shape[1:], x.dtype.itemsize)
     blocks = pieces.along(x, 0, frame)
     together = max(1, pieces.HELD // max(frame, 1))

@@ -214,13 +214,11 @@ def _of_sample(x: xr.DataArray, members: Any, first: Any, second: Any) -> Any:
 
 def _of_blocks(x: Any, first: Any, second: Any) -> Any:
     """Return the overlaps of pairs of the rows of a Dask array, summed over blocks of degrees of freedom."""
-    import dask.array as da
-    from dask import delayed
-
+    delayed = pieces.dask().delayed
     blocks = pieces.along(x, 1, pieces.nbytes(x.shape[:1], x.dtype.itemsize))
     parts = [delayed(_products)(pieces.source(x[:, block]), first, second) for block in blocks]
     mean = delayed(sum)(parts) / x.shape[1]
-    return da.from_delayed(mean, first.shape, dtype=np.float64)
+    return pieces.dask("dask.array").from_delayed(mean, first.shape, dtype=np.float64)
 
 
 def _products(source: Any, first: Any, second: Any) -> Array:

@@ -123,8 +123,8 @@ def over_pairs(
     ----------
     stored : DataArray
         Dimensions replica, one of times (`time_axis`) and one more; may be lazy: two times are held at once,
-        of some replicas if all have more than `pieces.HELD` bytes. Times in any order. Of Dask, the result is,
-        too, with the same bits: waiting times of `pieces.HELD` bytes are held together, and the rest goes by.
+        of some replicas if all have more than `pieces.HELD` bytes. Times in any order. Of Dask, the result
+        is, too, with the same bits: `pieces.HELD` bytes of waiting times are held, and the rest goes by.
     waiting_times, lags : array_like, shape (waiting_time,) and (lag,)
     pair : callable
         Two arrays of shape (R, size), at t_w and at t_w + t → shape (R, …).

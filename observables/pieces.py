@@ -8,7 +8,9 @@ Dask is imported in functions alone that were given one of its arrays.
 
 from __future__ import annotations
 
+import importlib
 import math
+import sys
 from collections.abc import Hashable, Iterator, Sequence
 from typing import Any
 
@@ -20,6 +22,11 @@ from numpy.typing import NDArray
 HELD = 2**26
 #: Bytes of a block of a Dask array: as many threads as there are each hold some.
 BLOCK = 2**25
+
+
+def dask(module: str = "dask") -> Any:
+    """Return a module of Dask."""
+    return importlib.import_module(module)
 
 
 def is_chunked(values: xr.DataArray) -> bool:
@@ -97,9 +104,7 @@ def computed(values: Sequence[xr.DataArray]) -> list[xr.DataArray]:
     """Return small arrays computed: those of Dask together, so that what they have in common is read once."""
     if not any(map(is_chunked, values)):
         return list(values)
-    import dask
-
-    return list(dask.compute(*values))
+    return list(dask().compute(*values))
 
 
 def nbytes(shape: Sequence[int], itemsize: int = 8) -> int:
@@ -108,7 +113,7 @@ def nbytes(shape: Sequence[int], itemsize: int = 8) -> int:
 
 
 def along(data: Any, axis: int, each: int) -> list[slice]:
-    """Return slices of a Dask array along an axis, of whole chunks and `BLOCK` bytes, or of less than a chunk.
+    """Return slices of a Dask array along an axis, of `BLOCK` bytes: of whole chunks, or within one.
 
     Chunks of a file are small, and several make a slice; larger ones are cut.
 
@@ -120,7 +125,8 @@ def along(data: Any, axis: int, each: int) -> list[slice]:
         Bytes of one value of this axis that are held together.
     """
     most = max(1, BLOCK // max(each, 1))
-    cuts, start = [], 0
+    cuts: list[slice] = []
+    start = 0
     for size in data.chunks[axis]:
         end = start + size
         if cuts and end - cuts[-1].start <= most:
@@ -143,10 +149,8 @@ class Source:
     """
 
     def __init__(self, part: Any) -> None:
-        import dask
-
         # Without the tasks of the other parts.
-        (self._part,) = dask.optimize(part)
+        (self._part,) = dask().optimize(part)
 
     def read(self) -> NDArray[Any]:
         """Return the part."""
@@ -155,12 +159,9 @@ class Source:
 
 def source(part: Any) -> Any:
     """Return what `read` makes an array of in a task: a `Source`, or what a cluster has in memory already."""
-    import sys
-
     if "distributed" in sys.modules:
-        from distributed import Future
-
-        if any(isinstance(task, Future) for task in dict(part.__dask_graph__()).values()):
+        future = sys.modules["distributed"].Future
+        if any(isinstance(task, future) for task in dict(part.__dask_graph__()).values()):
             return part.rechunk(-1).to_delayed().item()
     return Source(part)
 

@@ -73,7 +73,8 @@ def average(values: xr.DataArray) -> Estimate:
     if len(cuts) > 1 and not pieces.is_chunked(values):
         parts = [_average(values.isel({dim: cut})) for cut in cuts]
         known = [fewest for _, _, fewest in parts if fewest]
-        mean, error = (xr.concat([part[k] for part in parts], str(dim)) for k in (0, 1))
+        mean = xr.concat([mean for mean, _, _ in parts], str(dim))
+        error = xr.concat([error for _, error, _ in parts], str(dim))
         fewest = min(known, default=0)
     else:
         mean, error, fewest = _average(values)
@@ -151,8 +152,8 @@ def jackknife(function: Callable[..., Any], *values: xr.DataArray) -> tuple[Arra
     -------
     ndarray, ndarray
         Value and error; the error is NaN where there is a single independent value. Samples are those of
-        `average`: replicas of one sample count once. Values that are large (`pieces.is_large`) are read twice,
-        some samples at a time: the same to rounding.
+        `average`: replicas of one sample count once. Values that are large (`pieces.is_large`) are read
+        twice, some samples at a time: the same to rounding. Averages are held whole.
     """
     alone = [independent(v if "replica" in v.dims else v.expand_dims("replica")) for v in values]
     rows = [v.transpose(dim, ...) for v, dim in alone]
@@ -269,8 +270,8 @@ def bootstrap(
         With dimension replica, or without. Samples are those of `average`: replicas of one sample count once.
     resamples : int
     seed : int
-        The same seed, the same resamples. Values that are large (`pieces.is_large`) are read some samples at a
-        time, again for every 2²² numbers of resampled averages: the same to rounding.
+        The same seed, the same resamples. Values that are large (`pieces.is_large`) are read some samples at
+        a time, again for every 2²² numbers of resampled averages: the same to rounding.
     """
     alone, dim = independent(values if "replica" in values.dims else values.expand_dims("replica"))
     rows = pieces.Rows(alone.transpose(dim, ...))

@@ -1,4 +1,4 @@
-"""Results are written in the formats of others: which one, the ending of the output says (`langevin export`)."""
+"""Results are written in the formats of others; the ending of the output says which (`langevin export`)."""
 
 from __future__ import annotations
 

@@ -104,7 +104,9 @@ def compare(files: tuple[Path, ...], output: Path | None, csv: Path | None, **gi
 @click.option("--every", type=int, help="Of a .gsd, the first of each so many stored times.  [default: 1]")
 @at_option
 @force_option
-def export(file: Path, output: Path | None, at: tuple[str, ...], force: bool, **of_frames: int | None) -> None:
+def export(
+    file: Path, output: Path | None, at: tuple[str, ...], force: bool, **of_frames: int | None
+) -> None:
     """Write a result FILE as Zarr, or stored configurations of particles in it as GSD.
 
     \b

@@ -124,9 +124,8 @@ def replacing(path: Path) -> Iterator[Path]:
 def replacing_folder(path: Path) -> Iterator[Path]:
     """Give a folder to write to; at the end it becomes `path`, or nothing is left of it.
 
-    What was there is moved aside first, for no system call replaces a folder that is not empty. A process that
-    is killed between the two renamings leaves the old one as `.name.replaced`, whole, and the new one as
-    `.name.partial`.
+    What was there is moved aside first, for a folder that is not empty is never replaced by a renaming. A
+    process that is killed between the two renamings leaves the old one whole, as `.name.replaced`.
     """
     target = Path(os.path.realpath(path))
     aside, before = (target.with_name(f".{target.name}.{what}") for what in ("partial", "replaced"))

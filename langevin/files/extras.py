@@ -1,4 +1,4 @@
-"""Packages that most users do not need are extras: whoever needs one that is not there is told what to install."""
+"""Packages that most users do not need are extras: who needs one that is missing is told what to install."""
 
 from __future__ import annotations
 
@@ -24,4 +24,6 @@ def require_package(package: str, what: str, extra: str) -> None:
         If it is not installed.
     """
     if importlib.util.find_spec(package) is None:
-        raise UserError(f'{what}: needs {package}, which is not installed: pip install "langevin-engine[{extra}]"')
+        raise UserError(
+            f'{what}: needs {package}, which is not installed: pip install "langevin-engine[{extra}]"'
+        )

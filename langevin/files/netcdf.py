@@ -181,7 +181,7 @@ def blocks(dataset: xr.Dataset) -> dict[str, int]:
     """Return the chunks of Dask's arrays: `BLOCK` bytes or less, made of whole chunks of the file.
 
     The chunks of a file are small, for checksums and caches; a graph of them would take longer than the work.
-    One division of each dimension serves all variables. The outermost dimension, such as a time, is cut first.
+    One division of each dimension serves all variables. The outermost one, such as a time, is cut first.
     """
     cut: dict[str, int] = {}
     for variable in sorted(dataset.variables.values(), key=lambda v: -v.nbytes):

@@ -1,17 +1,18 @@
-"""Results are exported as Zarr folders, for object stores and for many readers at once, and opened from there.
+"""Results are exported as Zarr folders, for object stores and many readers at once, and opened from there.
 
-netCDF stays what runs write. A folder `name.zarr` has the same variables, dimensions, attributes and values, in
-Zarr format 3. Inner chunks are those of the netCDF file, up to 1 MB; up to `SHARD` bytes of them lie in one
-object, a shard, whose index says where each begins: few objects, and small parts can be read of each. Every
-chunk has a checksum (crc32c), as has every index. All shards are written, also where all is NaN: one that is
-missing is damage, which Zarr itself reads as NaN.
+netCDF stays what runs write. A folder `name.zarr` has the same variables, dimensions, attributes and values,
+in Zarr format 3. Inner chunks are those of the netCDF file, up to 1 MB; up to `SHARD` bytes of them lie in
+one object, a shard, whose index says where each begins: few objects, and small parts can be read of each.
+Every chunk has a checksum (crc32c), as has every index. All shards are written, also where all is NaN: one
+that is missing is damage, which Zarr itself reads as NaN.
 
-Metadata of all variables stand in the folder's own `zarr.json`, too ("consolidated"): an object store is asked
-once, not once for each variable. Nothing is added to a folder later, so that they cannot grow old.
+Metadata of all variables stand in the folder's own `zarr.json`, too ("consolidated"): an object store is
+asked once, not once for each variable. Nothing is added to a folder later, so that they cannot grow old.
 """
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import json
 import math
@@ -22,7 +23,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
 from langevin.errors import StorageError, UserError, first_line
@@ -37,8 +37,14 @@ ENDING = ".zarr"
 #: Bytes of a shard before it is compressed: it is written as a whole.
 SHARD = 2**25
 
+_ZARR_STORE: Any = xr.backends.ZarrStore
+
 #: What the package raises where it cannot read.
 _UNREADABLE = (OSError, RuntimeError, ValueError)
+
+
+def _library() -> Any:
+    return importlib.import_module("zarr")
 
 
 def check(path: Path) -> None:
@@ -94,9 +100,7 @@ def write(dataset: xr.Dataset, path: Path, done: Callable[[int], object] = lambd
 
 def _consolidate(folder: Path, dataset: xr.Dataset) -> None:
     """Put the metadata of all variables into one file, in the order of the dataset."""
-    import zarr
-
-    zarr.consolidate_metadata(str(folder), zarr_format=3)
+    _library().consolidate_metadata(str(folder), zarr_format=3)
     path = folder / "zarr.json"
     about = json.loads(path.read_text())
     arrays = about["consolidated_metadata"]["metadata"]
@@ -115,9 +119,7 @@ def _created(dataset: xr.Dataset, aside: Path) -> dict[Hashable, Any]:
 
     xarray makes the metadata, of a dataset that is as small as can be; then the arrays get their sizes.
     """
-    import zarr
-    from zarr.codecs import Crc32cCodec, ZstdCodec
-
+    zarr, codecs = _library(), importlib.import_module("zarr.codecs")
     small = dataset.isel({dim: slice(0, 1) for dim in dataset.dims}).compute().drop_encoding()
     small = small.map(_words, keep_attrs=True).assign_coords({n: _words(c) for n, c in _free(small).items()})
     stored = zarr.storage.MemoryStore()
@@ -137,7 +139,7 @@ def _created(dataset: xr.Dataset, aside: Path) -> dict[Hashable, Any]:
             fill_value=of_one.fill_value,
             attributes=dict(of_one.attrs),
             dimension_names=of_one.metadata.dimension_names,
-            compressors=(ZstdCodec(level=3), Crc32cCodec()),
+            compressors=(codecs.ZstdCodec(level=3), codecs.Crc32cCodec()),
             config={"write_empty_chunks": True},
         )
     return arrays
@@ -161,9 +163,7 @@ def _layout(
     shape, itemsize = variable.shape, max(variable.dtype.itemsize, 1)
     stored = variable.encoding.get("preferred_chunks") or {}
     if set(stored) >= set(variable.dims) and all(isinstance(size, int) for size in stored.values()):
-        chunks = tuple(
-            max(1, min(stored[dim], size)) for dim, size in zip(variable.dims, shape, strict=True)
-        )
+        chunks = tuple(max(1, min(stored[dim], size)) for dim, size in zip(variable.dims, shape, strict=True))
     else:
         chunks = tuple(max(1, size) for size in netcdf.chunks(shape, itemsize))
     shards = list(chunks)
@@ -220,14 +220,14 @@ def open_dataset(path: Path, chunks: Any = None) -> xr.Dataset:
 
 def _require_whole(path: Path) -> None:
     """Make sure that every array has all of its shards."""
-    import zarr
-
-    for name, array in zarr.open_group(str(path), mode="r", zarr_format=3).arrays():
+    for name, array in _library().open_group(str(path), mode="r", zarr_format=3).arrays():
         shape, shards = array.shape, array.shards or array.chunks
         expected = math.prod(-(-size // shard) for size, shard in zip(shape, shards, strict=True))
         there = sum(len(files) for _, _, files in os.walk(path / name)) - (path / name / "zarr.json").exists()
         if there < expected:
-            raise StorageError(f"{path} is damaged: {expected - there} of {expected} parts of {name} are missing")
+            raise StorageError(
+                f"{path} is damaged: {expected - there} of {expected} parts of {name} are missing"
+            )
 
 
 def _store(path: Path) -> Any:
@@ -236,7 +236,7 @@ def _store(path: Path) -> Any:
     class Store(xr.backends.ZarrStore):
         def open_store_variable(self, name: str) -> xr.Variable:
             """Return a variable whose values are read through `_Guarded`."""
-            variable = super().open_store_variable(name)
+            variable: Any = _ZARR_STORE.open_store_variable(self, name)
             variable._data.array = _Guarded(variable._data.array, path, name)
             return variable
 

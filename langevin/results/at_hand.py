@@ -9,9 +9,9 @@ if TYPE_CHECKING:
 
 
 def at_hand(dataset: xr.Dataset) -> xr.Dataset:
-    """Return a dataset whose small variables are in memory, if they were arrays of Dask; the others stay so.
+    """Return a dataset whose small variables are in memory, if they were arrays of Dask; large ones stay so.
 
-    Summaries and figures ask for many single numbers, each of which would be computed from the file on its own.
+    Summaries and figures ask for many single numbers, each of which would be computed from the file alone.
     """
     # Imported here: whoever checks a run file reads no results.
     from langevin.observables.pieces import HELD

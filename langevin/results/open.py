@@ -41,7 +41,7 @@ def open_result(path: str | Path, chunks: Any = None) -> xr.Dataset:
     Raises
     ------
     UserError
-        If it is not there or not a netCDF file of this schema; if Dask is not installed and `chunks` are given.
+        If it is not there or not a result of this schema; if `chunks` are given, and Dask is not installed.
     StorageError
         If it is damaged; also from reading what is damaged later.
     """

@@ -107,7 +107,7 @@ def principal(points: Array) -> tuple[Plane, Array]:
     Parameters
     ----------
     points : ndarray, shape (T, M)
-        At least three. Or a Dask array, of which some columns are read at a time, twice: the same to rounding.
+        At least three. Or a Dask array, of which some columns are read at a time: the same to rounding.
 
     Returns
     -------

@@ -53,7 +53,7 @@ class _Stored:
         dims = ("replica", "hessian_time", ...)
         #: An array with dimensions and coordinates of the spectra.
         self.like = eigenvalues(dataset).transpose(*dims)
-        self.like = self.like.isel({dim: 0 for dim in self.like.dims[2:]}, drop=True)
+        self.like = self.like.isel(dict.fromkeys(self.like.dims[2:], 0), drop=True)
 
     def __iter__(self) -> Iterator[tuple[Array, Array, xr.DataArray]]:
         """Iterate over the parts."""
@@ -123,7 +123,8 @@ def summary(dataset: xr.Dataset, zero: float = ZERO) -> xr.Dataset:
         On (replica, hessian_time), NaN where the run has not been: `lowest`, `highest` (of Ritz values the
         extreme ones, which lie inside of the spectrum), `negative_fraction`, and, where the number M of rows
         is known, `negative` (their number, the index of the point in the landscape), `trace_per_row` and
-        `trace_per_row_error`. Spectra that are large (`pieces.is_large`) are read in pieces, with the same bits.
+        `trace_per_row_error`. Spectra that are large (`pieces.is_large`) are read in pieces, with the same
+        bits.
     """
     cuts = _cuts(dataset)
     if len(cuts) > 1:
@@ -232,8 +233,8 @@ def subspace_overlap(dataset: xr.Dataset, count: int | None = None) -> xr.DataAr
     DataArray
         tr P P'/k on (replica, hessian_time, other_time), P and P' the projections onto the two spaces: 1 of
         equal spaces, 0 of orthogonal ones (Gur-Ari et al. 2018, arXiv:1812.04754, eq. 3). NaN where the run
-        has not been. Attribute `random`: its mean for independent random spaces, k/M. Of vectors that are large
-        (`pieces.is_large`) some degrees of freedom are read at a time: the same to rounding.
+        has not been. Attribute `random`: its mean for independent random spaces, k/M. Of vectors that are
+        large (`pieces.is_large`) some degrees of freedom are read at a time: the same to rounding.
 
     Raises
     ------
