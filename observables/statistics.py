@@ -128,8 +128,36 @@ def independent(values: xr.DataArray) -> tuple[xr.DataArray, str]:
     """Return the values that are independent of each other, and the dimension that counts them."""
     # Where every replica has a sample of its own there is nothing to group, which is slow.
     if "sample" in values.coords and 1 < np.unique(values["sample"]).size < values.sizes["replica"]:
+        if pieces.is_chunked(values) and len(values.chunksizes["replica"]) == 1:
+            return _sample_means(values), "sample"
         return values.groupby("sample").mean("replica"), "sample"
     return values, "replica"
+
+
+def _sample_means(values: xr.DataArray) -> xr.DataArray:
+    """Return the mean of each sample, of a Dask array that holds all replicas in each chunk.
+
+    A task for each chunk: `groupby` makes one for each sample of each.
+    """
+    labels = values["sample"].to_numpy()
+    samples = np.unique(labels)
+
+    def means(block: Array) -> Array:
+        groups = [block[..., labels == label] for label in samples]
+        return np.stack([_ratio(np.nansum(g, -1), (~np.isnan(g)).sum(-1)) for g in groups], axis=-1)
+
+    of_samples: xr.DataArray = xr.apply_ufunc(
+        means,
+        values,
+        input_core_dims=[["replica"]],
+        output_core_dims=[["sample"]],
+        dask="parallelized",
+        output_dtypes=[np.float64],
+        dask_gufunc_kwargs={"output_sizes": {"sample": samples.size}},
+        keep_attrs=True,
+    )
+    dims = ["sample" if dim == "replica" else dim for dim in values.dims]
+    return of_samples.assign_coords(sample=samples).transpose(*dims)
 
 
 def jackknife(function: Callable[..., Any], *values: xr.DataArray) -> tuple[Array, Array]:

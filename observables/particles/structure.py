@@ -25,7 +25,7 @@ def positions(configuration: Array, box: float) -> tuple[Array, NDArray[np.int64
 def positions(configuration: xr.DataArray, box: float) -> tuple[xr.DataArray, xr.DataArray]: ...
 
 
-def positions(configuration: Any, box: float) -> tuple[Any, Any]:
+def positions(configuration: Array | xr.DataArray, box: float) -> tuple[Any, Any]:
     """Return positions inside the box, and how many boxes away the particles are.
 
     Parameters
@@ -58,10 +58,15 @@ def positions(configuration: Any, box: float) -> tuple[Any, Any]:
 
 
 def _whole(values: xr.DataArray, dim: str) -> xr.DataArray:
-    """Return values whose chunks, if they have any, hold a dimension whole, and no more than a block."""
-    if not pieces.is_chunked(values):
+    """Return values whose chunks, if they have any, hold a dimension whole, without becoming large by that."""
+    if not pieces.is_chunked(values) or len(values.chunksizes[dim]) == 1:
         return values
-    return values.chunk({d: -1 if d == dim else "auto" for d in values.dims})
+    sizes = {d: values.sizes[d] if d == dim else max(c, default=1) for d, c in values.chunksizes.items()}
+    for other in values.dims:
+        if other != dim:
+            room = pieces.BLOCK * sizes[other] // pieces.nbytes(list(sizes.values()), values.dtype.itemsize)
+            sizes[other] = max(1, min(sizes[other], room))
+    return values.chunk(sizes)
 
 
 def _wrapped(configuration: Array, box: float) -> tuple[Array, NDArray[np.int64]]:
@@ -84,7 +89,7 @@ def pair_correlation(mixture: BoxedMixture, x: Array, edges: Any) -> Array: ...
 def pair_correlation(mixture: BoxedMixture, x: xr.DataArray, edges: Any) -> xr.DataArray: ...
 
 
-def pair_correlation(mixture: BoxedMixture, x: Any, edges: Any) -> Any:
+def pair_correlation(mixture: BoxedMixture, x: Array | xr.DataArray, edges: Any) -> Array | xr.DataArray:
     """Return the pair correlation functions g_ab(r), averaged over shells.
 
     Parameters

@@ -1,0 +1,434 @@
+"""Observables of Dask arrays: the values of arrays in memory, few blocks in memory, and nothing read too early."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+import pytest
+import xarray as xr
+from click.testing import CliRunner
+
+import langevin
+from langevin import observables
+from langevin.commands.cli import main
+from langevin.errors import StorageError, UserError
+from langevin.files import netcdf
+from langevin.observables import (
+    displacement_response,
+    equal_time,
+    fixed_time,
+    overlaps,
+    pairs,
+    particles,
+    pieces,
+    plateau,
+    relaxation,
+    response,
+    sketch,
+    statistics,
+    two_time,
+)
+from langevin.observables.aging import (
+    aging_collapse,
+    aging_exponent,
+    crossings,
+    exponent_by_threshold,
+    exponent_error,
+    relaxation_times,
+)
+from langevin.observables.landscape import barriers, planes, spectra
+from langevin.observables.training import noise_collapse, regimes
+from langevin.results import summary
+
+REPLICAS, TIMES, DOF = 24, 16, 30
+#: Functions and classes that need no case, and why.
+EXCEPTIONS = {
+    "aging.crossings.AgingCurves": "made by the functions of aging",
+    "landscape.barriers.MeanBarrier": "a result",
+    "landscape.barriers.barrier_in_words": "words of mean_barrier",
+    "landscape.spectra.has_spectrum": "reads no values",
+    "landscape.spectra.is_exact": "reads no values",
+    "landscape.spectra.eigenvalues": "reads no values",
+    "landscape.spectra.rows": "reads no values",
+    "landscape.spectra.gauss_newton": "renames",
+    "pairs.time_axis": "reads no values",
+    "pairs.require_dimensions": "reads no values",
+    "pairs.check_same_axes": "reads coordinates",
+    "pairs.check_coordinates": "reads coordinates",
+    "particles.motion.are_in": "reads no values",
+    "pieces.is_chunked": "reads no values",
+    "pieces.is_large": "reads no values",
+    "pieces.in_pieces": "reads no values",
+    "pieces.Rows": "reads the rows of jackknife and bootstrap",
+    "pieces.computed": "computes",
+    "statistics.Estimate": "a result",
+    "statistics.tabulate": "makes a table of numbers that are computed",
+    "training.corners.of_collapse": "a part of regimes, of averages",
+    "training.regimes.time_in_words": "words of regimes",
+    "training.regimes.is_number": "words of regimes",
+}
+
+TW, LAGS = [0.0, 1.0, 2.0, 5.0], [1.0, 2.0, 3.0, 8.0, 30.0]
+MIXTURE = particles.BoxedMixture(4.0, ("A", "B"), (7, 3), (2.0, 5.0))
+
+
+class Blocks:
+    """Blocks of arrays: how many bytes of them were read, and were alive at the same time."""
+
+    def __init__(self) -> None:
+        self.read = self.alive = self.most = 0
+
+    def _gone(self, size: int) -> None:
+        self.alive -= size
+
+    def block(self, values: np.ndarray, places: Any) -> np.ndarray:
+        part = np.array(values[places])
+        self.read += part.nbytes
+        self.alive += part.nbytes
+        self.most = max(self.most, self.alive)
+        weakref.finalize(part, self._gone, part.nbytes)
+        return part
+
+    def lazy(self, values: xr.DataArray, axis: str, size: int) -> xr.DataArray:
+        """Return values as a Dask array whose chunks along an axis are counted."""
+        sizes = tuple(size if dim == axis else -1 for dim in values.dims)
+        chunks = da.core.normalize_chunks(sizes, values.shape)
+        data, name = values.to_numpy(), f"counted-{dask.base.tokenize(values)}-{id(self)}"
+        graph = {
+            (name, *index): (self.block, data, place)
+            for index, place in zip(
+                np.ndindex(*map(len, chunks)), da.core.slices_from_chunks(chunks), strict=True
+            )
+        }
+        return values.copy(data=da.Array(graph, name, chunks, data.dtype))
+
+
+def run() -> xr.Dataset:
+    """Return a result with everything in it that functions of observables look at."""
+    rng, r = np.random.default_rng(1), ("replica",)
+    tw = np.array([1.0, 2.0, 4.0, 8.0, 16.0, 32.0])
+    lag = np.concatenate([[0.5], np.logspace(0, 2, 20)])
+    t = np.logspace(-1, 4, 60)
+    clean = np.log1p((lag / tw[:, None] ** 0.6) ** 0.8) * 0.2
+    noise = 1 + 0.03 * rng.standard_normal((REPLICAS, 6, 21))
+    msd = clean * noise
+    msd[:, -1, -2:] = np.nan
+    walk = rng.standard_normal((TIMES, REPLICAS, DOF)).cumsum(0) * 0.3
+    energy = np.interp(np.log(t), np.log([1, 300]), [1.0, 0.02]) * (
+        1 + 0.02 * rng.standard_normal((REPLICAS, 60))
+    )
+    vectors = np.linalg.qr(rng.standard_normal((REPLICAS, 5, DOF, 3)))[0].swapaxes(-1, -2)
+    again = rng.random((REPLICAS, 10))
+    about = {"units": "1"}
+    pair = (*r, "waiting_time", "lag")
+    return xr.Dataset(
+        {
+            "configuration": (("configuration_time", *r, "dof"), walk, about),
+            "sketch": (
+                ("configuration_time", *r, "sketch_component"),
+                walk[..., :8],
+                {"degrees_of_freedom": 30},
+            ),
+            "msd": (pair, msd, about),
+            "correlation": (pair, 1 - msd / 2, {**about, "dof": DOF}),
+            "integrated_response": (pair, msd / 2 * (1 - 0.3 * msd), {"conjugate": "correlation"}),
+            "energy": ((*r, "time"), energy),
+            "gradient_noise": (
+                (*r, "waiting_time"),
+                1 / tw * noise[..., 0],
+                {"learning_rate": 0.1, "batch_size": 9},
+            ),
+            "hessian_eigenvalue": (
+                (*r, "hessian_time", "mode"),
+                np.sort(rng.standard_normal((REPLICAS, 5, DOF))),
+            ),
+            "hessian_vector": ((*r, "hessian_time", "eigenvector", "dof"), vectors),
+            "barrier": (r, 1 + again[:, 0]),
+            "barrier_resampled": ((*r, "resample"), 1 + again),
+            "barrier_bias": (r, 0 * again[:, 0]),
+        },
+        {
+            "configuration_time": np.arange(float(TIMES)),
+            "replica": np.arange(REPLICAS),
+            "sample": ("replica", np.arange(REPLICAS) // 2),
+            "time": t,
+            "waiting_time": tw,
+            "lag": lag,
+            "hessian_time": np.arange(5.0),
+        },
+    )
+
+
+def moved(ds: xr.Dataset) -> xr.DataArray:
+    return ds["configuration"].assign_attrs(MIXTURE.attributes())
+
+
+def mean_of(numbers: Any) -> Any:
+    return numbers[..., 1:3] / numbers[..., :2]
+
+
+def late(ds: xr.Dataset) -> xr.Dataset:
+    """Return equal-time correlations, χ and C at lags that all waiting times have."""
+    return ds[["msd", "correlation", "integrated_response"]].isel(lag=slice(0, 18))
+
+
+#: Of what an argument is Dask's, and its chunks: the axis that is cut, and values in a chunk.
+TRAJECTORY = ("configuration", "configuration_time", 1)
+CURVES = ("msd correlation integrated_response gradient_noise energy", "replica", 4)
+SPECTRA = ("hessian_eigenvalue", "hessian_time", 1)
+#: What a function must leave uncomputed, and how its values agree.
+LAZY, SAME, CLOSE = "lazy", "same bits", "to rounding"
+
+#: Minima are found to this part: what is minimised is flat there.
+FITTED = {"relaxation.power_law": 1e-5}
+
+Case = tuple[Callable[[xr.Dataset], Any], tuple[str, str, int], str, str]
+#: Function → what is called, its Dask arrays, whether it is lazy, and how the values agree.
+CASES: dict[str, Case] = {
+    "two_time.msd": (lambda ds: two_time.msd(ds.configuration, TW, LAGS), TRAJECTORY, LAZY, SAME),
+    "two_time.correlation": (
+        lambda ds: two_time.correlation(ds.configuration, TW, LAGS),
+        TRAJECTORY,
+        LAZY,
+        SAME,
+    ),
+    "particles.motion.two_time": (
+        lambda ds: [
+            particles.two_time(moved(ds), TW, LAGS, n) for n in ("msd", "self_overlap", "self_scattering")
+        ],
+        TRAJECTORY,
+        LAZY,
+        SAME,
+    ),
+    "pairs.over_pairs": (
+        lambda ds: pairs.over_pairs(
+            ds.configuration, TW, LAGS, lambda a, b: a[:, :2] * b[:, :2], "p", {"k": [0, 1]}
+        ),
+        TRAJECTORY,
+        LAZY,
+        SAME,
+    ),
+    "sketch.msd": (lambda ds: sketch.msd(ds, TW, LAGS), ("sketch", "configuration_time", 1), LAZY, SAME),
+    "particles.structure.positions": (
+        lambda ds: particles.positions(moved(ds), 4.0),
+        TRAJECTORY,
+        LAZY,
+        SAME,
+    ),
+    "particles.structure.pair_correlation": (
+        lambda ds: particles.pair_correlation(MIXTURE, moved(ds), [0.5, 1.0, 2.0]),
+        TRAJECTORY,
+        LAZY,
+        SAME,
+    ),
+    "overlaps.overlaps": (
+        lambda ds: overlaps.overlaps(ds.configuration[3]),
+        ("configuration", "dof", 5),
+        LAZY,
+        CLOSE,
+    ),
+    "pairs.ordered": (
+        lambda ds: pairs.ordered(ds.configuration[::-1], "configuration_time"),
+        TRAJECTORY,
+        LAZY,
+        SAME,
+    ),
+    "pairs.positive_lags": (lambda ds: pairs.positive_lags(ds.msd), CURVES, LAZY, SAME),
+    "pairs.lag_last": (lambda ds: pairs.lag_last(ds.msd, ds.correlation), CURVES, LAZY, SAME),
+    "equal_time.equal_time": (lambda ds: equal_time.equal_time(ds.correlation, ds.msd), CURVES, LAZY, SAME),
+    "fixed_time.at_observation_time": (
+        lambda ds: fixed_time.at_observation_time(ds.msd, 40.0),
+        CURVES,
+        "",
+        SAME,
+    ),
+    "statistics.replica_mean": (
+        lambda ds: statistics.replica_mean(ds.configuration),
+        TRAJECTORY,
+        LAZY,
+        CLOSE,
+    ),
+    "statistics.independent": (
+        lambda ds: statistics.independent(ds.configuration)[0],
+        TRAJECTORY,
+        LAZY,
+        CLOSE,
+    ),
+    # The attribute `samples` is counted.
+    "statistics.average": (lambda ds: statistics.average(ds.configuration), TRAJECTORY, "", CLOSE),
+    "statistics.sample_count": (lambda ds: statistics.sample_count(ds.configuration), TRAJECTORY, "", SAME),
+    "statistics.jackknife": (lambda ds: statistics.jackknife(mean_of, ds.msd), CURVES, "", CLOSE),
+    "statistics.bootstrap": (
+        lambda ds: statistics.bootstrap(mean_of, ds.msd, resamples=20),
+        CURVES,
+        "",
+        CLOSE,
+    ),
+    "overlaps.dynamical_susceptibility": (
+        lambda ds: overlaps.dynamical_susceptibility(ds.correlation),
+        ("correlation", "lag", 3),
+        "",
+        SAME,
+    ),
+    "overlaps.overlap_distribution": (
+        lambda ds: overlaps.overlap_distribution(overlaps.overlaps(ds.configuration[3])),
+        ("configuration", "dof", 5),
+        "",
+        CLOSE,
+    ),
+    "aging.exponent.relaxation_times": (
+        lambda ds: relaxation_times(ds.msd, 0.1, resamples=20),
+        CURVES,
+        "",
+        CLOSE,
+    ),
+    "aging.exponent.aging_exponent": (lambda ds: aging_exponent(ds.msd, resamples=20), CURVES, "", CLOSE),
+    "aging.exponent_error.standard_error": (
+        lambda ds: exponent_error.standard_error(
+            statistics.bootstrap(mean_of, ds.msd, resamples=20), mean_of, ds.msd
+        ),
+        CURVES,
+        "",
+        CLOSE,
+    ),
+    "aging.rescaling.aging_collapse": (lambda ds: aging_collapse(ds.msd, resamples=20), CURVES, "", CLOSE),
+    "aging.thresholds.exponent_by_threshold": (
+        lambda ds: exponent_by_threshold(ds.msd, resamples=20, points=5),
+        CURVES,
+        "",
+        CLOSE,
+    ),
+    "displacement_response.effective_temperature": (
+        lambda ds: displacement_response.effective_temperature(
+            ds.msd, ds.integrated_response.assign_attrs(conjugate="msd")
+        ),
+        CURVES,
+        "",
+        CLOSE,
+    ),
+    "response.fdt_ratio": (
+        lambda ds: response.fdt_ratio(ds.correlation, ds.integrated_response, 1.0, width=0.2),
+        CURVES,
+        "",
+        CLOSE,
+    ),
+    "response.aging_line": (
+        lambda ds: response.aging_line(
+            late(ds).correlation, late(ds).integrated_response, 1.0, between=(0.5, 0.95)
+        ),
+        CURVES,
+        "",
+        CLOSE,
+    ),
+    "response.fdt_ratio_at": (
+        lambda ds: response.fdt_ratio_at(ds.correlation, ds.integrated_response, 1.0, 40.0, width=0.2),
+        CURVES,
+        "",
+        CLOSE,
+    ),
+    "plateau.plateau": (lambda ds: plateau.plateau(ds.correlation), CURVES, "", CLOSE),
+    "relaxation.local_exponent": (lambda ds: relaxation.local_exponent(ds.energy, 0.0), CURVES, "", CLOSE),
+    "relaxation.power_law": (lambda ds: relaxation.power_law(ds.energy, start=1.0), CURVES, "", CLOSE),
+    "training.regimes.regimes": (lambda ds: regimes(ds.energy), CURVES, "", CLOSE),
+    "training.noise_collapse.msd_over_noise": (
+        lambda ds: noise_collapse.msd_over_noise(ds),
+        CURVES,
+        "",
+        CLOSE,
+    ),
+    "training.noise_collapse.collapse": (lambda ds: noise_collapse.collapse(ds, t2=3.0), CURVES, "", CLOSE),
+    "landscape.spectra.summary": (lambda ds: spectra.summary(ds), SPECTRA, "", SAME),
+    "landscape.spectra.spectral_density": (lambda ds: spectra.spectral_density(ds), SPECTRA, "", SAME),
+    "landscape.spectra.subspace_overlap": (
+        lambda ds: spectra.subspace_overlap(ds, 2),
+        ("hessian_vector", "dof", 5),
+        "",
+        CLOSE,
+    ),
+    "landscape.barriers.mean_barrier": (
+        lambda ds: barriers.mean_barrier(ds),
+        ("barrier barrier_resampled barrier_bias", "replica", 4),
+        "",
+        CLOSE,
+    ),
+}
+
+
+def public() -> Iterator[str]:
+    """Yield the functions and classes of observables that take a dataset or an array of xarray."""
+    for found in pkgutil.walk_packages(observables.__path__, observables.__name__ + "."):
+        module = importlib.import_module(found.name)
+        for name, thing in vars(module).items():
+            own = getattr(thing, "__module__", None) == found.name and not name.startswith("_")
+            if not own or not (inspect.isfunction(thing) or inspect.isclass(thing)):
+                continue
+            if inspect.isclass(thing) and issubclass(thing, Exception):
+                continue
+            taken = [str(p.annotation) for p in inspect.signature(thing).parameters.values()]
+            if any("DataArray" in t or "Dataset" in t for t in taken):
+                yield f"{found.name.removeprefix(observables.__name__ + '.')}.{name}"
+
+
+def test_every_function_that_takes_data_has_a_case() -> None:
+    assert set(public()) == set(CASES) | set(EXCEPTIONS)
+    assert not set(CASES) & set(EXCEPTIONS)
+
+
+@pytest.fixture(scope="module")
+def whole() -> xr.Dataset:
+    return run()
+
+
+def parts(value: Any) -> list[Any]:
+    """Return the arrays that a result consists of."""
+    if isinstance(value, xr.Dataset):
+        return [value[name] for name in value.data_vars]
+    if isinstance(value, list | tuple):
+        return [part for one in value for part in parts(one)]
+    return [value]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_lazily_it_is_the_same(name: str, whole: xr.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    function, (names, axis, size), lazy, agree = CASES[name]
+    expected = parts(function(whole))
+    blocks = Blocks()
+    chosen = [n for n in names.split() if axis in whole[n].dims]
+    of_dask = whole.assign({n: blocks.lazy(whole[n], axis, size) for n in chosen})
+    total = sum(whole[n].nbytes for n in chosen)
+    one = max(whole[n].nbytes // whole[n].sizes[axis] * size for n in chosen)
+    # A few blocks are large: two of them are held.
+    monkeypatch.setattr(pieces, "HELD", 2 * one)
+    monkeypatch.setattr(pieces, "BLOCK", one)
+    with dask.config.set(scheduler="synchronous"):
+        given = function(of_dask)
+        if lazy:
+            assert blocks.read == 0, f"{blocks.read} of {total} bytes were read by the call"
+        got = parts(given)
+        if lazy:
+            assert all(pieces.is_chunked(part) for part in got)
+        got = [part.compute() if isinstance(part, xr.DataArray) else part for part in got]
+    assert blocks.read > 0
+    # Those held, one that is read, and what a sum of two arrays needs of each.
+    assert blocks.most <= max(6 * one, 2 * one * len(chosen)) < max(total, 7 * one), (
+        blocks.most / one,
+        total / one,
+    )
+    for a, b in zip(got, expected, strict=True):
+        if isinstance(a, xr.DataArray) and agree == SAME:
+            xr.testing.assert_identical(a, b)
+        elif isinstance(a, xr.DataArray):
+            # Sums in another order: some 10⁻¹⁶ each, and fits of them.
+            xr.testing.assert_allclose(a, b, rtol=FITTED.get(name, 1e-9), atol=1e-12)
+            assert a.attrs.keys() == b.attrs.keys()
+        else:
+            np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
