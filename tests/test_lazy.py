@@ -1,8 +1,9 @@
-"""Observables of Dask arrays: the values of arrays in memory, few blocks in memory, and nothing read too early."""
+"""Observables of Dask arrays: the values of arrays in memory, of few blocks at a time, none read too early."""
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 import pkgutil
 import weakref
@@ -12,14 +13,14 @@ from typing import Any
 
 import dask
 import dask.array as da
+import large_results
 import numpy as np
 import pytest
 import xarray as xr
-from click.testing import CliRunner
 
 import langevin
 from langevin import observables
-from langevin.commands.cli import main
+from langevin.core.capabilities import HasLandscape
 from langevin.errors import StorageError, UserError
 from langevin.files import netcdf
 from langevin.observables import (
@@ -40,14 +41,14 @@ from langevin.observables import (
 from langevin.observables.aging import (
     aging_collapse,
     aging_exponent,
-    crossings,
     exponent_by_threshold,
     exponent_error,
     relaxation_times,
 )
 from langevin.observables.landscape import barriers, planes, spectra
 from langevin.observables.training import noise_collapse, regimes
-from langevin.results import summary
+from langevin.results import configurations, summary
+from langevin.results.rebuild import rebuilt
 
 REPLICAS, TIMES, DOF = 24, 16, 30
 #: Functions and classes that need no case, and why.
@@ -432,3 +433,192 @@ def test_lazily_it_is_the_same(name: str, whole: xr.Dataset, monkeypatch: pytest
             assert a.attrs.keys() == b.attrs.keys()
         else:
             np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+
+
+# What is in a file, without Dask.
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory, whole: xr.Dataset) -> Path:
+    path = tmp_path_factory.mktemp("lazy") / "run.nc"
+    netcdf.write(whole.drop_vars("configuration"), path)
+    # In chunks of a time, as runs store them.
+    configuration = whole["configuration"]
+    with netcdf.Addition(path) as file:
+        about = {**configuration.attrs, "coordinates": "sample"}
+        file.add("configuration", np.float64, dict(configuration.sizes), about, fill=np.nan, single=1)
+        file.put("configuration", ..., configuration.to_numpy())
+    return path
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_of_a_file_it_is_the_same(
+    name: str, whole: xr.Dataset, stored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    function, (names, axis, size), _, agree = CASES[name]
+    chosen = [n for n in names.split() if axis in whole[n].dims]
+    one = max(whole[n].nbytes // whole[n].sizes[axis] * size for n in chosen)
+    expected = parts(function(whole))
+    monkeypatch.setattr(pieces, "HELD", one)
+    with langevin.open(stored) as found:
+        got = parts(function(found))
+        for a, b in zip(got, expected, strict=True):
+            if isinstance(a, xr.DataArray) and agree == SAME:
+                xr.testing.assert_identical(a, b)
+            elif isinstance(a, xr.DataArray):
+                xr.testing.assert_allclose(a, b, rtol=FITTED.get(name, 1e-9), atol=1e-12)
+            else:
+                np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+
+
+def test_a_configuration_that_is_large_is_read_by_replicas(
+    whole: xr.Dataset, stored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pieces, "HELD", 5 * DOF * 8)
+    read: list[tuple[int, ...]] = []
+    with langevin.open(stored) as found:
+        wrapper = type(found["configuration"].variable._data.array.array.array)
+        before = wrapper._getitem
+        monkeypatch.setattr(
+            wrapper, "_getitem", lambda self, key: (v := before(self, key), read.append(v.shape))[0]
+        )
+        got = two_time.msd(found["configuration"], TW, LAGS)
+    # A time, of five replicas at most.
+    assert read and all(shape[0] <= 5 for shape in read if shape[-1:] == (DOF,))
+    xr.testing.assert_identical(got, two_time.msd(whole["configuration"], TW, LAGS))
+
+
+# Arrays without names.
+
+
+def test_planes_of_dask_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = np.random.default_rng(3).standard_normal((12, 200)).cumsum(0)
+    blocks = Blocks()
+    lazy = blocks.lazy(xr.DataArray(points, dims=("t", "x")), "x", 10).data
+    monkeypatch.setattr(pieces, "BLOCK", 12 * 10 * 8)
+    with dask.config.set(scheduler="synchronous"):
+        plane, explained = planes.principal(lazy)
+        assert blocks.most <= 4 * 12 * 10 * 8
+        along, distance = plane.coordinates(lazy)
+    expected, ratios = planes.principal(points)
+    np.testing.assert_allclose(plane.basis, expected.basis, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(explained, ratios, rtol=1e-12)
+    np.testing.assert_allclose(along, expected.coordinates(points)[0], rtol=0, atol=1e-10)
+    assert isinstance(plane.basis, np.ndarray) and isinstance(distance, np.ndarray)
+
+
+# Results.
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("results")
+    given: dict[str, Any] = {
+        "system": {"name": "harmonic", "n": 8},
+        "dynamics": {"temperature": 0.5, "dt": 0.1, "t_max": 2.0},
+        "ensemble": {"replicas": 4, "samples": 2},
+        "record": {"waiting_times": [0.0, 0.5, 1.0], "lags": [0.1, 0.5, 1.0], "configurations": "always"},
+    }
+    paths = {name: folder / f"{name}.nc" for name in ("run", "sweep")}
+    swept = {"sweep": {"system.n": [6, 8]}}
+    for name, path in paths.items():
+        further = swept if name == "sweep" else {}
+        langevin.run({**given, **further, "output": {"path": str(path), "figure": False}}).close()
+    return paths
+
+
+@pytest.mark.parametrize("name", ["run", "sweep"])
+def test_a_result_on_dask_arrays_is_as_any_other(
+    name: str, results: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As if the small result were large: most stays with Dask.
+    monkeypatch.setattr(pieces, "HELD", 300)
+    with langevin.open(results[name]) as plain, langevin.open(results[name], chunks={}) as lazy:
+        assert all(pieces.is_chunked(v) for v in lazy.data_vars.values())
+        xr.testing.assert_identical(plain, lazy.compute())
+        assert summary.contents(lazy) == summary.contents(plain)
+        for (labels, a), (other, b) in zip(langevin.members(lazy), langevin.members(plain), strict=True):
+            assert labels == other and a.attrs == b.attrs
+            xr.testing.assert_identical(a.compute(), b.load())
+        langevin.plot(lazy, output=tmp_path / "a.png")
+        langevin.plot(plain, output=tmp_path / "b.png")
+    drawn = [(tmp_path / f"{n}.png").read_bytes() for n in "ab"]
+    assert drawn[0] == drawn[1]
+
+
+def test_comparisons_and_configurations_on_dask_arrays(results: dict[str, Path]) -> None:
+    path = results["run"]
+    with langevin.open(path) as plain, langevin.open(path, chunks={}) as lazy:
+        (one,), (two,) = langevin.compare(plain, plain), langevin.compare(lazy, lazy)
+        assert one.summary("msd") == two.summary("msd") and one.table() == two.table()
+        for a, b in zip(configurations.configuration(lazy), configurations.configuration(plain), strict=True):
+            np.testing.assert_array_equal(a, b)
+        run = configurations.read(path)
+        system, _ = rebuilt(run)
+        assert isinstance(system, HasLandscape)
+        # The energy of the file, of the configuration that Dask reads: to rounding of another order of sums.
+        at = {"configuration_time": run.time, "time": run.time}
+        x = lazy["configuration"].sel(configuration_time=at["configuration_time"]).to_numpy()
+        np.testing.assert_allclose(
+            system.evaluate(x)["energy"], lazy["energy"].sel(time=at["time"]), rtol=1e-12
+        )
+
+
+def test_blocks_of_a_file_are_of_whole_chunks(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = REPLICAS * DOF * 8
+    # Less than a chunk of the file is never asked for: its checksum is of the whole of it.
+    for held, times in ((3.5 * frame, 3), (frame / 2, 1)):
+        monkeypatch.setattr(netcdf, "BLOCK", int(held))
+        with langevin.open(stored, chunks={}) as found:
+            assert found["configuration"].data.chunksize == (times, REPLICAS, DOF)
+    with langevin.open(stored, chunks={"configuration_time": 5}) as found:
+        assert found["configuration"].chunksizes["configuration_time"][0] == 5
+    with langevin.open(stored) as found:
+        assert found["configuration"].chunks is None
+
+
+def test_without_dask_chunks_are_refused(results: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    there = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "dask" else there(name))
+    with pytest.raises(UserError, match=r'chunks: needs dask.*pip install "langevin-engine\[cluster\]"$'):
+        langevin.open(results["run"], chunks={})
+    langevin.open(results["run"]).close()
+
+
+def test_damage_shows_when_dask_reads_it(stored: Path, tmp_path: Path) -> None:
+    path = tmp_path / "hurt.nc"
+    data = bytearray(stored.read_bytes())
+    with langevin.open(stored) as found:
+        place = data.find(found["configuration"][7, 3].to_numpy().tobytes())
+    assert place > 0
+    data[place + 5] ^= 1
+    path.write_bytes(data)
+    with langevin.open(path, chunks={"configuration_time": 4}) as found:
+        found["configuration"][0].compute()
+        with pytest.raises(StorageError, match=r"hurt\.nc is damaged"):
+            two_time.msd(found["configuration"], [0.0], [7.0]).compute()
+
+
+# Memory.
+
+#: Of the trajectory of the default suite; `pieces.HELD` and `pieces.BLOCK` there.
+SIZE, HELD, BLOCK = 200e6, 2**23, 2**22
+
+
+@pytest.mark.parametrize("chunks", [{}, None])
+def test_memory_stays_bounded(chunks: Any, large: Path) -> None:
+    said = large_results.analysed(large, chunks, HELD, BLOCK, every=5)
+    for name, expected in large_results.directly(large, every=5).items():
+        # Sums of 10⁵ numbers in another order.
+        np.testing.assert_allclose(said[name][: len(expected)], expected, rtol=1e-9, err_msg=name)
+    # What is held, blocks and temporaries of two threads, and what allocators keep: a third of the file.
+    assert said["grown"] < SIZE / 3
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    path = tmp_path_factory.mktemp("large") / "large.nc"
+    dof = 60_000
+    large_results.write(path, int(SIZE / (8 * large_results.REPLICAS * dof)), dof)
+    yield path
+    path.unlink()

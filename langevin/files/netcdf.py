@@ -12,6 +12,7 @@ import math
 import os
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -174,7 +175,10 @@ def in_blocks(opened: Callable[..., xr.Dataset], chunks: Any) -> xr.Dataset:
         return opened(chunks=chunks)
     with opened() as dataset:
         wanted = blocks(dataset)
-    return opened(chunks=wanted)
+    with warnings.catch_warnings():
+        # Chunks of small variables, which are in the caches when their next part is read.
+        warnings.filterwarnings("ignore", "The specified chunks separate the stored chunks", UserWarning)
+        return opened(chunks=wanted)
 
 
 def blocks(dataset: xr.Dataset) -> dict[str, int]:
