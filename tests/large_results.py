@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -68,7 +69,7 @@ def write(path: Path, times: int, dof: int) -> None:
 
 #: Analyses a result, and says numbers and by how many bytes memory has grown.
 _ANALYSIS = """
-import json, resource, sys
+import json, sys
 import numpy as np
 import xarray as xr
 import dask
@@ -81,7 +82,9 @@ import langevin.files.netcdf as netcdf
 netcdf.BLOCK = block
 
 def grown():
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - start
+    # Of this process alone: what getrusage says begins with that of the process that started it.
+    lines = open("/proc/self/status").read().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) - start
 
 start = 0
 dask.config.set(scheduler="threads", num_workers=2)
@@ -96,9 +99,10 @@ two_time.msd(few.chunk(), [0.0], [0.0]).compute()
 particles.pair_correlation(particles.BoxedMixture(2.0, ("A",), (10,)), few[0].values, edges)
 start = grown()
 
-said = {}
+said, grew = {}, {}
 def put(name, value):
     said[name] = np.asarray(value).ravel()[:24].tolist()
+    grew[name] = grown()
 
 put("displacement", two_time.msd(plain, waiting, lags))
 put("overlap", two_time.correlation(plain, waiting, lags))
@@ -110,7 +114,7 @@ put("mean", averaged.mean.mean("dof"))
 put("error", averaged.error.mean("dof"))
 put("pairs", overlaps.overlaps(plain[3]))
 put("structure", particles.pair_correlation(mixture, x[:: 10 * every, :1], edges))
-print(json.dumps({"grown": grown(), "peak": grown() + start, **said}))
+print(json.dumps({"grown": grown(), "peak": grown() + start, "grew": grew, **said}))
 """
 
 
@@ -128,7 +132,12 @@ def analysed(path: Path, chunks: Any, held: int, block: int, every: int = 1) -> 
     """
     given = json.dumps([str(path), chunks, held, block, WAITING, LAGS, every])
     done = subprocess.run(
-        [sys.executable, "-c", _ANALYSIS, given], capture_output=True, text=True, check=False
+        [sys.executable, "-c", _ANALYSIS, given],
+        capture_output=True,
+        text=True,
+        check=False,
+        # Each thread of the library of linear algebra has room of its own.
+        env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
     said: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

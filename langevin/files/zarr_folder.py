@@ -121,7 +121,7 @@ def _created(dataset: xr.Dataset, aside: Path) -> dict[Hashable, Any]:
     """
     zarr, codecs = _library(), importlib.import_module("zarr.codecs")
     small = dataset.isel({dim: slice(0, 1) for dim in dataset.dims}).compute().drop_encoding()
-    small = small.map(_words, keep_attrs=True).assign_coords({n: _words(c) for n, c in _free(small).items()})
+    small = small.map(_words, keep_attrs=True).assign_coords({n: _words(c) for n, c in small.coords.items()})
     stored = zarr.storage.MemoryStore()
     small.to_zarr(stored, mode="w", zarr_format=3, consolidated=False)
     template = zarr.open_group(stored, mode="r", zarr_format=3)
@@ -143,11 +143,6 @@ def _created(dataset: xr.Dataset, aside: Path) -> dict[Hashable, Any]:
             config={"write_empty_chunks": True},
         )
     return arrays
-
-
-def _free(dataset: xr.Dataset) -> dict[Hashable, xr.DataArray]:
-    """Return the coordinates that are no index, which may hold words."""
-    return {name: c for name, c in dataset.coords.items() if name not in dataset.indexes}
 
 
 def _words(values: Any) -> Any:
@@ -240,7 +235,8 @@ def _store(path: Path) -> Any:
             variable._data.array = _Guarded(variable._data.array, path, name)
             return variable
 
-    return Store.open_group(str(path), mode="r", zarr_format=3, consolidated=None)
+    consolidated = "consolidated_metadata" in json.loads((path / "zarr.json").read_text())
+    return Store.open_group(str(path), mode="r", zarr_format=3, consolidated=consolidated)
 
 
 class _Guarded(xr.backends.BackendArray):

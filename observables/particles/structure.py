@@ -58,7 +58,7 @@ def positions(configuration: Array | xr.DataArray, box: float) -> tuple[Any, Any
 
 
 def _whole(values: xr.DataArray, dim: str) -> xr.DataArray:
-    """Return values whose chunks, if they have any, hold a dimension whole, without becoming large by that."""
+    """Return values whose chunks, if they have any, hold a dimension whole, and are not large by that."""
     if not pieces.is_chunked(values) or len(values.chunksizes[dim]) == 1:
         return values
     sizes = {d: values.sizes[d] if d == dim else max(c, default=1) for d, c in values.chunksizes.items()}
