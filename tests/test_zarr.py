@@ -291,7 +291,10 @@ def test_force_replaces_and_a_failure_does_not(
     with monkeypatch.context() as patch:
         patch.setattr(zarr.Array, "__setitem__", full)
         code, text = said("export", results("sweep"), "-o", exported, "--force")
-    assert (code, text) == (1, f"langevin: cannot write {exported}: No space left on device\n")
+    assert (code, text) == (
+        1,
+        f"langevin: cannot write {exported}: no space left on the file system of {folder}\n",
+    )
     assert {p: p.read_bytes() for p in exported.rglob("*") if p.is_file()} == before
     assert [p.name for p in folder.iterdir()] == ["run.zarr"]
     assert said("export", results("sweep"), "-o", exported, "--force")[0] == 0
