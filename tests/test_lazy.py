@@ -540,10 +540,10 @@ def test_a_result_on_dask_arrays_is_as_any_other(
         for (labels, a), (other, b) in zip(langevin.members(lazy), langevin.members(plain), strict=True):
             assert labels == other and a.attrs == b.attrs
             xr.testing.assert_identical(a.compute(), b.load())
-        langevin.plot(lazy, output=tmp_path / "a.png")
-        langevin.plot(plain, output=tmp_path / "b.png")
-    drawn = [(tmp_path / f"{n}.png").read_bytes() for n in "ab"]
-    assert drawn[0] == drawn[1]
+        if name == "run":
+            langevin.plot(lazy, output=tmp_path / "a.png")
+            langevin.plot(plain, output=tmp_path / "b.png")
+            assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
 def test_comparisons_and_configurations_on_dask_arrays(results: dict[str, Path]) -> None:
@@ -605,7 +605,7 @@ def test_damage_shows_when_dask_reads_it(stored: Path, tmp_path: Path) -> None:
 SIZE, HELD, BLOCK = 200e6, 2**23, 2**22
 
 
-@pytest.mark.parametrize("chunks", [{}, None])
+@pytest.mark.parametrize("chunks", [{}, pytest.param(None, marks=pytest.mark.slow)])
 def test_memory_stays_bounded(chunks: Any, large: Path) -> None:
     said = large_results.analysed(large, chunks, HELD, BLOCK, every=5)
     for name, expected in large_results.directly(large, every=5).items():

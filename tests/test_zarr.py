@@ -225,21 +225,6 @@ def test_variables_of_all_kinds(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["a.zarr"]
 
 
-def test_without_dask(run: Path, tmp_path: Path) -> None:
-    script = (
-        "import sys\nsys.modules['dask'] = None\nsys.modules['dask.array'] = None\n"
-        "from langevin.commands.cli import main\n"
-        f"main(['export', {str(run)!r}, '-o', 'run.zarr'], standalone_mode=False)\n"
-        "import langevin\nlangevin.open('run.zarr').load()\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    with xr.open_zarr(tmp_path / "run.zarr", chunks=None) as found, xr.open_dataset(run) as expected:
-        xr.testing.assert_identical(found, expected)
-
-
 def test_refusals(run: Path, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = tmp_path / "other.zarr"
     other.mkdir()
@@ -318,24 +303,31 @@ def test_a_signal_leaves_nothing(run: Path, tmp_path: Path, monkeypatch: pytest.
     assert not list(tmp_path.iterdir())
 
 
-def test_a_killed_export_leaves_the_old_one(run: Path, exported: Path) -> None:
+def test_without_dask_and_killed(run: Path, exported: Path) -> None:
     script = (
-        "import os, signal, zarr\nfrom langevin.commands.cli import main\n"
+        "import os, signal, sys\nsys.modules['dask'] = sys.modules['dask.array'] = None\n"
+        "import zarr\nfrom langevin.commands.cli import main\n"
         "plain, count = zarr.Array.__setitem__, iter(range(1000))\n"
         "def killed(*given):\n"
         "    if next(count) == 5:\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
         "    return plain(*given)\n"
+        f"main(['export', {str(run)!r}, '-o', 'other.zarr'], standalone_mode=False)\n"
         "zarr.Array.__setitem__ = killed\n"
-        f"main(['export', {str(run)!r}, '-o', {str(exported)!r}, '--force'])\n"
+        f"main(['export', {str(run)!r}, '-o', 'run.zarr', '--force'], standalone_mode=False)\n"
     )
     before = {p: p.read_bytes() for p in exported.rglob("*") if p.is_file()}
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
-    assert done.returncode == -signal.SIGKILL
+    given = {"cwd": exported.parent, "capture_output": True, "check": False}
+    done = subprocess.run([sys.executable, "-c", script], **given)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    with xr.open_zarr(exported.with_name("other.zarr")) as found, xr.open_dataset(run) as expected:
+        xr.testing.assert_identical(found, expected)
+    # The old one is as it was.
     assert {p: p.read_bytes() for p in exported.rglob("*") if p.is_file()} == before
-    assert {p.name for p in exported.parent.iterdir()} == {"run.zarr", ".run.zarr.partial"}
+    names = {p.name for p in exported.parent.iterdir()}
+    assert names == {"run.zarr", "other.zarr", ".run.zarr.partial"}
     assert said("export", run, "-o", exported, "--force")[0] == 0
-    assert {p.name for p in exported.parent.iterdir()} == {"run.zarr"}
+    assert not exported.with_name(".run.zarr.partial").exists()
 
 
 def values(path: Path) -> dict[str, Any]:
@@ -347,8 +339,7 @@ def values(path: Path) -> dict[str, Any]:
 def test_damage_is_told_in_one_line(exported: Path, tmp_path: Path) -> None:
     rng, expected = random.Random(1), values(exported)
     shards = sorted(p for p in exported.rglob("*") if p.is_file() and p.name != "zarr.json")
-    seen = 0
-    for k in range(40):
+    for k in range(24):
         path = tmp_path / f"{k}.zarr"
         shutil.copytree(exported, path)
         hurt = path / rng.choice(shards).relative_to(exported)
@@ -361,8 +352,6 @@ def test_damage_is_told_in_one_line(exported: Path, tmp_path: Path) -> None:
         with pytest.raises(StorageError) as raised:
             values(path)
         assert "\n" not in str(raised.value) and f"{path} is damaged" in str(raised.value)
-        seen += 1
-    assert seen == 40
     np.testing.assert_equal(values(exported), expected)
 
 
