@@ -293,6 +293,16 @@ def test_force_replaces_and_a_failure_does_not(
     assert [p.name for p in folder.iterdir()] == ["run.zarr"]
 
 
+def test_killed_between_two_renamings_the_old_one_comes_back(exported: Path) -> None:
+    before = {p.name: p.read_bytes() for p in exported.iterdir() if p.is_file()}
+    exported.rename(exported.with_name(".run.zarr.replaced"))
+    exported.with_name(".run.zarr.partial").mkdir()
+    with pytest.raises(StorageError), disk.replacing_folder(exported) as aside:
+        raise OSError(28, f"No space left on device: {aside}")
+    assert {p.name: p.read_bytes() for p in exported.iterdir() if p.is_file()} == before
+    assert [p.name for p in exported.parent.iterdir()] == ["run.zarr"]
+
+
 def test_a_signal_leaves_nothing(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     count = iter(range(1000))
     plain = zarr.Array.__setitem__
