@@ -26,7 +26,7 @@ from test_restart import interrupted
 import langevin
 from langevin.commands.cli import main
 from langevin.errors import LangevinError, StorageError, UserError
-from langevin.files import zarr_folder
+from langevin.files import disk, zarr_folder
 from langevin.results import summary
 
 GIVEN: dict[str, Any] = {

@@ -125,8 +125,8 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     """Give a folder to write to; at the end it becomes `path`, or nothing is left of it.
 
     What was there is moved aside first, for a folder that is not empty is never replaced by a renaming. A
-    process that is killed between the two renamings leaves the old one whole, as `.name.replaced`; the next one
-    puts it back first.
+    process that is killed between the two renamings leaves the old one whole, as `.name.replaced`; the next
+    one puts it back first.
     """
     target = Path(os.path.realpath(path))
     aside, before = (target.with_name(f".{target.name}.{what}") for what in ("partial", "replaced"))
