@@ -2,8 +2,8 @@
 
 Rooms and modules stand in this order, and import only from those before them:
 
-1. `statistics` (averages and their errors), `sufficiency` (how many samples an error needs), `pairs` (values
-   at pairs of times);
+1. `pieces` (arrays larger than memory), `statistics` (averages and their errors), `sufficiency` (how many
+   samples an error needs), then `pairs` (values at pairs of times; `lazy_pairs`, of Dask's arrays);
 2. `fits` (slopes, ratios, extrapolations, curves side by side);
 3. `aging`, `training`, `landscape` and `particles`, none of which knows another;
 4. modules of one question each: `two_time` and `sketch` (msd and correlation of stored configurations),

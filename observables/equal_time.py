@@ -17,7 +17,9 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from . import pieces
 from .pairs import check_same_axes, ordered
+from .statistics import Array
 
 #: How much longer than the first lag the second one is, at least, that the line to lag 0 goes through.
 _LONGER = 2.0
@@ -42,7 +44,26 @@ def equal_time(correlation: xr.DataArray, msd: xr.DataArray) -> xr.Dataset:
     check_same_axes(correlation, msd, ("correlation", "msd"))
     given, correlation = correlation["lag"], ordered(correlation, "lag")
     total = (ordered(msd, "lag") + 2 * correlation).transpose(..., "lag")
-    values, lag = total.to_numpy(), total["lag"].to_numpy()
+    lag = total["lag"].to_numpy()
+    if pieces.is_chunked(total):
+        at_waiting = xr.apply_ufunc(
+            _at_waiting,
+            total.chunk(lag=-1).variable,
+            lag,
+            input_core_dims=[["lag"], ["lag"]],
+            dask="parallelized",
+            output_dtypes=[np.float64],
+        ).data
+    else:
+        at_waiting = _at_waiting(total.to_numpy(), lag)
+    start = total.isel(lag=0, drop=True).copy(data=at_waiting)
+    about = {"long_name": "correlation at equal times", "units": correlation.attrs.get("units", "1")}
+    end = (total - start).sel(lag=given)
+    return xr.Dataset({"at_waiting": start.assign_attrs(about), "at_end": end.assign_attrs(about)})
+
+
+def _at_waiting(values: Array, lag: Array) -> Array:
+    """Return half of the limit at short lags of values whose last axis is the lag."""
     known = np.isfinite(values)
     first = np.argmax(known, axis=-1)
     further = known & (lag >= _LONGER * lag[first][..., None])
@@ -50,7 +71,4 @@ def equal_time(correlation: xr.DataArray, msd: xr.DataArray) -> xr.Dataset:
     near, far = (np.take_along_axis(values, k[..., None], -1)[..., 0] for k in (first, second))
     reach = lag[second] - lag[first]
     share = np.divide(lag[first], reach, out=np.zeros(reach.shape), where=reach > 0)
-    start = total.isel(lag=0, drop=True).copy(data=(near - (far - near) * share) / 2)
-    about = {"long_name": "correlation at equal times", "units": correlation.attrs.get("units", "1")}
-    end = (total - start).sel(lag=given)
-    return xr.Dataset({"at_waiting": start.assign_attrs(about), "at_end": end.assign_attrs(about)})
+    return np.asarray((near - (far - near) * share) / 2)

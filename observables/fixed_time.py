@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import compress
+
 import numpy as np
 import xarray as xr
 
 from .pairs import StoredTimes, ordered
+from .pieces import computed
 
 #: Waiting times with a value at the observation time, at least: a slope needs them.
 PAIRS = 3
@@ -27,7 +30,8 @@ def at_observation_time(values: xr.DataArray, observation_time: float) -> xr.Dat
     -------
     DataArray
         Dimensions of `values` without waiting_time: lag = t − t_w, ascending, for each waiting time before t
-        with a value there, which stands as the coordinate waiting_time(lag).
+        with a value there, which stands as the coordinate waiting_time(lag). Of Dask if the values are, with
+        the same bits; which have a value there is computed.
 
     Raises
     ------
@@ -56,9 +60,10 @@ def at_observation_time(values: xr.DataArray, observation_time: float) -> xr.Dat
             value = (1 - share) * before + share * after
         else:
             continue
-        if bool(value.notnull().any()):
-            taken.append(value)
-            times.append(float(waiting[i]))
+        taken.append(value)
+        times.append(float(waiting[i]))
+    known = [bool(k) for k in computed([value.notnull().any() for value in taken])]
+    taken, times = list(compress(taken, known)), list(compress(times, known))
     if len(taken) < PAIRS:
         raise ValueError(
             f"observation_time = {observation_time:g}: {len(taken)} waiting times have a pair (t_w, "

@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from . import pieces
 from .statistics import Array, average, interval, jackknife_error, tabulate
 
 _ABOUT = {
@@ -63,7 +64,8 @@ def dynamical_susceptibility(
         `<name>_error`; of a single sample over its replicas), chi4 and chi4_thermal also with the ends
         of their intervals: variances are positive and skew, so that Student's interval is that of
         their logarithm. Where there is one sample, chi4 is the thermal part, and chi4_disorder NaN; where
-        every sample has one replica, the two parts are NaN.
+        every sample has one replica, the two parts are NaN. A correlation that is large (`pieces.is_large`)
+        is taken in pieces, with the same bits.
 
     References
     ----------
@@ -74,6 +76,13 @@ def dynamical_susceptibility(
     size = correlation.attrs.get("dof") if size is None else size
     if size is None or not size >= 1:
         raise ValueError(f"size = {size}: needed: N ≥ 1, degrees of freedom (or the attribute dof)")
+    dim, cuts = pieces.in_pieces(correlation, ("replica",))
+    if len(cuts) > 1:
+        tables = [
+            dynamical_susceptibility(correlation.isel({dim: cut}).compute(), size, confidence=confidence)
+            for cut in cuts
+        ]
+        return xr.concat(tables, str(dim), combine_attrs="override", data_vars="all")
     mean, variance, replicas = _by_sample(correlation)
     count, samples = len(mean), int(np.unique(_labels(correlation)).size)
     like = correlation.isel(replica=0, drop=True)
@@ -160,7 +169,9 @@ def overlaps(configuration: xr.DataArray) -> xr.DataArray:
     Returns
     -------
     DataArray
-        Dimension pair, with the coordinates sample, first and second (replica labels).
+        Dimension pair, with the coordinates sample, first and second (replica labels). Of Dask if the
+        configuration is: degrees of freedom are summed in blocks, the same to rounding. Of a file one sample
+        is read at a time.
 
     Raises
     ------
@@ -169,16 +180,17 @@ def overlaps(configuration: xr.DataArray) -> xr.DataArray:
     """
     if set(configuration.dims) != {"replica", "dof"}:
         raise ValueError(f"dimensions {configuration.dims}: needed: replica and dof, at one time")
-    x = configuration.transpose("replica", "dof").to_numpy()
+    x = configuration.transpose("replica", "dof")
+    if not (pieces.is_chunked(x) or pieces.is_large(x)):
+        x = x.compute()
     labels = _labels(configuration)
     names = configuration["replica"].to_numpy()
-    values: list[Array] = []
+    values: list[Any] = []
     coordinates: dict[str, list[Any]] = {"sample": [], "first": [], "second": []}
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         first, second = np.triu_indices(members.size, 1)
-        gram = x[members] @ x[members].T / x.shape[1]
-        values.append(gram[first, second])
+        values.append(_of_sample(x, members, first, second))
         coordinates["sample"].append(np.full(first.size, label))
         coordinates["first"].append(names[members[first]])
         coordinates["second"].append(names[members[second]])
@@ -189,6 +201,30 @@ def overlaps(configuration: xr.DataArray) -> xr.DataArray:
     unit = configuration.attrs.get("units", "1")
     about = {"long_name": "overlap of two replicas of a sample", "units": unit}
     return xr.DataArray(of_pairs, along, ("pair",), "overlap", about)
+
+
+def _of_sample(x: xr.DataArray, members: Any, first: Any, second: Any) -> Any:
+    """Return the overlaps of pairs of some rows of x, shape (R, dof); of Dask if x is."""
+    if pieces.is_chunked(x):
+        return _of_blocks(x.data[members], first, second)
+    rows = x[members].to_numpy() if pieces.is_large(x) else x.to_numpy()[members]
+    # A copy: of one and the same array the library would make another product, with other bits.
+    return (rows @ rows.copy().T / x.shape[1])[first, second]
+
+
+def _of_blocks(x: Any, first: Any, second: Any) -> Any:
+    """Return the overlaps of pairs of the rows of a Dask array, summed over blocks of degrees of freedom."""
+    delayed = pieces.dask().delayed
+    blocks = pieces.along(x, 1, pieces.nbytes(x.shape[:1], x.dtype.itemsize))
+    parts = [delayed(_products)(pieces.source(x[:, block]), first, second) for block in blocks]
+    mean = delayed(sum)(parts) / x.shape[1]
+    return pieces.dask("dask.array").from_delayed(mean, first.shape, dtype=np.float64)
+
+
+def _products(source: Any, first: Any, second: Any) -> Array:
+    """Return Σ x_i^a x_i^b of pairs over some degrees of freedom."""
+    rows = pieces.read(source)
+    return np.asarray((rows @ rows.T)[first, second])
 
 
 def overlap_distribution(pairs: xr.DataArray, *, bins: int | Any = 40) -> xr.Dataset:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from . import pieces
 from .statistics import Array
 
 #: A time given is a time stored if the two differ by no more than this part of the time. It lets decimals be
@@ -121,8 +122,9 @@ def over_pairs(
     Parameters
     ----------
     stored : DataArray
-        Dimensions replica, one of times (`time_axis`) and one more; may be lazy: one time is read at a
-        time. Times in any order.
+        Dimensions replica, one of times (`time_axis`) and one more; may be lazy: two times are held at once,
+        of some replicas if all have more than `pieces.HELD` bytes. Times in any order. Of Dask, the result
+        is, too, with the same bits: `pieces.HELD` bytes of waiting times are held, and the rest goes by.
     waiting_times, lags : array_like, shape (waiting_time,) and (lag,)
     pair : callable
         Two arrays of shape (R, size), at t_w and at t_w + t → shape (R, …).
@@ -147,18 +149,54 @@ def over_pairs(
     further = {} if further is None else further
     times = StoredTimes(x[axis].to_numpy(), axis)
     waiting, lag = np.asarray(waiting_times, dtype=float), np.asarray(lags, dtype=float)
-    out = np.full((x.sizes["replica"], waiting.size, lag.size, *map(len, further.values())), np.nan)
-    for i, start in enumerate(waiting):
-        first = times.index(start)
-        if first is None:
-            continue
-        reference = x[first].to_numpy()
-        for j, t in enumerate(lag):
-            last = times.index(start + t, abs(t))
-            if last is not None:
-                out[:, i, j] = pair(reference, x[last].to_numpy())
+    grid = PairGrid(times, waiting, lag)
+    shape = (x.sizes["replica"], waiting.size, lag.size, *map(len, further.values()))
+    if pieces.is_chunked(x):
+        from .lazy_pairs import over_blocks
+
+        out = over_blocks(x.data, grid, pair, shape)
+    else:
+        out = np.full(shape, np.nan)
+        for part in _replicas(x):
+            for i, first, later in grid:
+                reference = x[first, part].to_numpy()
+                for j, last in later:
+                    out[part, i, j] = pair(reference, x[last, part].to_numpy())
     coordinates = {"replica": x["replica"], "waiting_time": waiting, "lag": lag, **further}
     return xr.DataArray(out, coordinates, ("replica", "waiting_time", "lag", *further), name)
+
+
+class PairGrid:
+    """Which stored times are t_w and t_w + t: iterates over waiting times, with all their later times.
+
+    Yields
+    ------
+    int
+        Place of the waiting time among those that are asked for.
+    int
+        Where it is stored.
+    list of (int, int)
+        Place of each lag, and where t_w + t is stored; only lags with one.
+    """
+
+    def __init__(self, times: StoredTimes, waiting: Array, lag: Array) -> None:
+        self._times, self._waiting, self._lag = times, waiting, lag
+
+    def __iter__(self) -> Iterator[tuple[int, int, list[tuple[int, int]]]]:
+        """Iterate over the waiting times that are stored."""
+        for i, start in enumerate(self._waiting):
+            first = self._times.index(start)
+            if first is None:
+                continue
+            places = [self._times.index(start + t, abs(t)) for t in self._lag]
+            yield i, first, [(j, last) for j, last in enumerate(places) if last is not None]
+
+
+def _replicas(x: xr.DataArray) -> list[slice]:
+    """Return parts of the replicas whose configurations at one time are read together."""
+    if not x.size or not pieces.is_large(x[0]):
+        return [slice(None)]
+    return pieces.slices(x.sizes["replica"], x[0, 0].nbytes)
 
 
 def index_of(times: Array, t: float) -> int | None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from . import pieces
 from .pairs import over_pairs, time_axis
 from .statistics import Array
 
@@ -23,8 +24,8 @@ def msd(sketch: xr.Dataset | xr.DataArray, waiting_times: Any, lags: Any) -> xr.
     Parameters
     ----------
     sketch : Dataset or DataArray
-        A result, or its variable `sketch`, dimensions configuration_time, replica, sketch_component. It is
-        loaded whole.
+        A result, or its variable `sketch`, dimensions configuration_time, replica, sketch_component. Up to
+        `pieces.HELD` bytes of a file it is loaded whole; of Dask, the result is, too.
     waiting_times, lags : array_like, shape (waiting_time,) and (lag,)
 
     Returns
@@ -44,7 +45,8 @@ def msd(sketch: xr.Dataset | xr.DataArray, waiting_times: Any, lags: Any) -> xr.
     def pair(a: Array, b: Array) -> Array:
         return np.asarray(np.sum((a - b) ** 2, axis=1) / dof)
 
-    estimate = over_pairs(stored.compute(), waiting_times, lags, pair, "msd")
+    whole = not (pieces.is_chunked(stored) or pieces.is_large(stored))
+    estimate = over_pairs(stored.compute() if whole else stored, waiting_times, lags, pair, "msd")
     estimate.attrs = {
         "long_name": "mean square displacement per degree of freedom, estimated from sketches",
         "units": "1",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
+
+from . import pieces
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -63,22 +66,57 @@ def average(values: xr.DataArray) -> Estimate:
     Estimate
         The attribute `samples` of the error is the number n of independent values, the smallest of all
         points that have any (values may be NaN); its interval is that of Student's distribution with n − 1
-        degrees of freedom (`interval`).
+        degrees of freedom (`interval`). Of Dask, mean and error are, too, to rounding; for `samples` alone
+        all values are looked at once, in pieces. Values in a file are averaged piece by piece.
     """
+    dim, cuts = pieces.in_pieces(values, ("replica",))
+    if len(cuts) > 1 and not pieces.is_chunked(values):
+        parts = [_average(values.isel({dim: cut})) for cut in cuts]
+        known = [fewest for _, _, fewest in parts if fewest]
+        mean = xr.concat([mean for mean, _, _ in parts], str(dim))
+        error = xr.concat([error for _, error, _ in parts], str(dim))
+        fewest = min(known, default=0)
+    else:
+        mean, error, fewest = _average(values)
+    return Estimate(mean, error.assign_attrs(samples=fewest or _units(values)))
+
+
+def _average(values: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray, int]:
+    """Return mean, error and the smallest number of independent values at a point; 0: no point has any."""
     alone, dim = independent(values)
-    mean, known = alone.mean(dim, keep_attrs=True), alone.count(dim)
-    # Points that nothing has reached have no samples at all, and say nothing of the others.
-    counts = known.to_numpy()[known.to_numpy() > 0]
-    samples = int(counts.min()) if counts.size else alone.sizes[dim]
+    mean = alone.mean(dim, keep_attrs=True)
     if alone.sizes[dim] == 1:
-        return Estimate(mean, xr.full_like(mean, np.nan).assign_attrs(samples=1))
+        return mean, xr.full_like(mean, np.nan), 1
+    known = alone.count(dim)
     error = alone.std(dim, ddof=1) / np.sqrt(known.where(known > 1))
-    return Estimate(mean, error.assign_attrs(samples=samples))
+    return mean, error, _fewest(known)
+
+
+def _fewest(known: xr.DataArray) -> int:
+    """Return the smallest count but 0; 0 if there is no other."""
+    # Points that nothing has reached have no samples at all, and say nothing of the others.
+    if pieces.is_chunked(known):
+        least = float(known.where(known > 0).min())
+        return int(least) if np.isfinite(least) else 0
+    counts = known.to_numpy()[known.to_numpy() > 0]
+    return int(counts.min()) if counts.size else 0
+
+
+def _units(values: xr.DataArray) -> int:
+    """Return how many independent values there may be at a point."""
+    alone, dim = independent(values.isel({d: 0 for d in values.dims if d != "replica" and values.sizes[d]}))
+    return alone.sizes[dim]
 
 
 def replica_mean(values: xr.DataArray) -> xr.DataArray:
     """Return the average over replicas; the values themselves where there is no dimension replica."""
-    return average(values).mean if "replica" in values.dims else values
+    if "replica" not in values.dims:
+        return values
+    if pieces.is_chunked(values):
+        # Without the counting, which reads everything.
+        alone, dim = independent(values)
+        return alone.mean(dim, keep_attrs=True)
+    return average(values).mean
 
 
 def sample_count(values: xr.DataArray) -> int:
@@ -90,8 +128,36 @@ def independent(values: xr.DataArray) -> tuple[xr.DataArray, str]:
     """Return the values that are independent of each other, and the dimension that counts them."""
     # Where every replica has a sample of its own there is nothing to group, which is slow.
     if "sample" in values.coords and 1 < np.unique(values["sample"]).size < values.sizes["replica"]:
+        if pieces.is_chunked(values) and len(values.chunksizes["replica"]) == 1:
+            return _sample_means(values), "sample"
         return values.groupby("sample").mean("replica"), "sample"
     return values, "replica"
+
+
+def _sample_means(values: xr.DataArray) -> xr.DataArray:
+    """Return the mean of each sample, of a Dask array that holds all replicas in each chunk.
+
+    A task for each chunk: `groupby` makes one for each sample of each.
+    """
+    labels = values["sample"].to_numpy()
+    samples = np.unique(labels)
+
+    def means(block: Array) -> Array:
+        groups = [block[..., labels == label] for label in samples]
+        return np.stack([_ratio(np.nansum(g, -1), (~np.isnan(g)).sum(-1)) for g in groups], axis=-1)
+
+    of_samples: xr.DataArray = xr.apply_ufunc(
+        means,
+        values,
+        input_core_dims=[["replica"]],
+        output_core_dims=[["sample"]],
+        dask="parallelized",
+        output_dtypes=[np.float64],
+        dask_gufunc_kwargs={"output_sizes": {"sample": samples.size}},
+        keep_attrs=True,
+    )
+    dims = ["sample" if dim == "replica" else dim for dim in values.dims]
+    return of_samples.assign_coords(sample=samples).transpose(*dims)
 
 
 def jackknife(function: Callable[..., Any], *values: xr.DataArray) -> tuple[Array, Array]:
@@ -114,26 +180,30 @@ def jackknife(function: Callable[..., Any], *values: xr.DataArray) -> tuple[Arra
     -------
     ndarray, ndarray
         Value and error; the error is NaN where there is a single independent value. Samples are those of
-        `average`: replicas of one sample count once.
+        `average`: replicas of one sample count once. Values that are large (`pieces.is_large`) are read
+        twice, some samples at a time: the same to rounding. Averages are held whole.
     """
     alone = [independent(v if "replica" in v.dims else v.expand_dims("replica")) for v in values]
-    arrays = [v.transpose(dim, ...).to_numpy() for v, dim in alone]
-    counts = {a.shape[0] for a in arrays}
+    rows = [v.transpose(dim, ...) for v, dim in alone]
+    counts = {row.shape[0] for row in rows}
     if len(counts) > 1:
         raise ValueError(f"independent samples: {sorted(counts)}; needed: the same number in all arguments")
-    n = counts.pop()
-    known = [np.isfinite(a).sum(0) for a in arrays]
-    total = [np.nansum(a, 0) for a in arrays]
+    n, stored = counts.pop(), pieces.Rows(*rows)
+    blocks = iter(stored)
+    sums = [(np.isfinite(a).sum(0), np.nansum(a, 0)) for a in next(blocks)]
+    for arrays in blocks:
+        more = ((np.isfinite(a).sum(0), np.nansum(a, 0)) for a in arrays)
+        sums = [(c + further, t + rest) for (c, t), (further, rest) in zip(sums, more, strict=True)]
 
-    def without(k: int) -> Array:
-        parts = zip(arrays, total, known, strict=True)
-        rest = (_ratio(t - np.nan_to_num(a[k]), c - np.isfinite(a[k])) for a, t, c in parts)
+    def without(arrays: Sequence[Array], k: int) -> Array:
+        parts = zip(arrays, sums, strict=True)
+        rest = (_ratio(t - np.nan_to_num(a[k]), c - np.isfinite(a[k])) for a, (c, t) in parts)
         return np.asarray(function(*rest))
 
-    value = np.asarray(function(*(_ratio(t, c) for t, c in zip(total, known, strict=True))), dtype=float)
+    value = np.asarray(function(*(_ratio(t, c) for c, t in sums)), dtype=float)
     if n == 1:
         return value, np.full_like(value, np.nan)
-    left_out = np.array([without(k) for k in range(n)])
+    left_out = np.array([without(arrays, k) for arrays in stored for k in range(len(arrays[0]))])
     return value, jackknife_error(left_out)
 
 
@@ -228,28 +298,58 @@ def bootstrap(
         With dimension replica, or without. Samples are those of `average`: replicas of one sample count once.
     resamples : int
     seed : int
-        The same seed, the same resamples.
+        The same seed, the same resamples. Values that are large (`pieces.is_large`) are read some samples at
+        a time, again for every 2²² numbers of resampled averages: the same to rounding.
     """
     alone, dim = independent(values if "replica" in values.dims else values.expand_dims("replica"))
-    array = np.asarray(alone.transpose(dim, ...).to_numpy(), dtype=float)
-    n, shape = array.shape[0], array.shape[1:]
-    flat = array.reshape(n, -1)
-    known = np.isfinite(flat)
-    filled = np.where(known, flat, 0.0)
-    alike = bool((known == known[0]).all())
-
-    def averages(weight: Array) -> Array:
-        count = np.outer(weight.sum(1), known[0]) if alike else weight @ known
-        return _ratio(weight @ filled, count).reshape(-1, *shape)
-
+    rows = pieces.Rows(alone.transpose(dim, ...))
+    n, shape = alone.sizes[dim], alone.transpose(dim, ...).shape[1:]
+    averages = _Averages(rows, shape)
     value = np.asarray(function(averages(np.ones((1, n)))))
     if n == 1:
         return Resampled(value[0], np.empty((0, *value.shape[1:])), n)
     rng = np.random.default_rng(seed)
     weight = rng.multinomial(n, np.full(n, 1 / n), size=resamples).astype(float)
-    at_once = max(1, _HELD // max(flat.shape[1], 1))
+    at_once = max(1, _HELD // max(math.prod(shape), 1))
     again = [function(averages(weight[k : k + at_once])) for k in range(0, resamples, at_once)]
     return Resampled(value[0], np.concatenate(again), n)
+
+
+class _Averages:
+    """Averages of weighted rows: takes weights, shape (any number, n), and returns (any number, …).
+
+    Parameters
+    ----------
+    rows : pieces.Rows
+        Of one array.
+    shape : tuple of int
+        Of a row.
+    """
+
+    def __init__(self, rows: pieces.Rows, shape: tuple[int, ...]) -> None:
+        self._rows, self._shape = rows, shape
+        self._held = self._filled(rows.whole[0]) if rows.whole is not None else None
+        self._alike = self._held is not None and bool((self._held[0] == self._held[0][0]).all())
+
+    def _filled(self, array: Any) -> tuple[Mask, Array]:
+        """Return where rows are known, and the rows with 0 elsewhere, shape (rows, points)."""
+        flat = np.asarray(array, dtype=float).reshape(len(array), -1)
+        known = np.isfinite(flat)
+        return known, np.where(known, flat, 0.0)
+
+    def __call__(self, weight: Array) -> Array:
+        """Return the averages."""
+        if self._held is not None:
+            known, filled = self._held
+            count = np.outer(weight.sum(1), known[0]) if self._alike else weight @ known
+            return _ratio(weight @ filled, count).reshape(-1, *self._shape)
+        points = math.prod(self._shape)
+        total, counted = np.zeros((len(weight), points)), np.zeros((len(weight), points))
+        for block, (array,) in zip(self._rows.blocks, self._rows, strict=True):
+            known, filled = self._filled(array)
+            total += weight[:, block] @ filled
+            counted += weight[:, block] @ known
+        return _ratio(total, counted).reshape(-1, *self._shape)
 
 
 def _ratio(total: Array, count: Any) -> Array:

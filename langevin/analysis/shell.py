@@ -17,9 +17,10 @@ from tqdm import tqdm
 
 from langevin import plotting
 from langevin.errors import UserError
-from langevin.files import storage
+from langevin.files import storage, zarr_folder
 from langevin.files.destinations import check_output
 from langevin.machine.interruption import interruptible, listening
+from langevin.results.at_hand import at_hand
 from langevin.results.open import open_result
 
 Product = TypeVar("Product")
@@ -40,12 +41,15 @@ class Output:
         Writes the product of the command to a path.
     check : callable
         Raises `UserError` if the path has an ending that cannot be written.
+    what : {"a file", "a folder"}
+        What it is.
     """
 
     name: str
     path: Path
     write: Callable[[Any, Path], object]
     check: Callable[[Path], None] = lambda path: None
+    what: str = "a file"
 
 
 def result(path: Path) -> Output:
@@ -85,7 +89,7 @@ def check_outputs(outputs: Sequence[Output], inputs: Sequence[Source], force: bo
     seen: dict[Path, str] = {}
     for output in outputs:
         output.check(output.path)
-        check_output(output.path, paths, force)
+        check_output(output.path, paths, force, output.what)
         other = seen.setdefault(output.path.resolve(), output.name)
         if other != output.name:
             raise UserError(f"{output.path}: {other} and {output.name} cannot be one file")
@@ -104,7 +108,7 @@ def check_inputs(command: str, sources: Sequence[Source], least: int = 1) -> Non
         raise UserError(f"{command} needs {number} or more; given: {len(sources)}")
     seen: set[Path] = set()
     for path in (Path(source) for source in sources if not isinstance(source, xr.Dataset)):
-        if path.is_dir():
+        if path.is_dir() and path.suffix != zarr_folder.ENDING:
             raise UserError(f"{path} is a folder; give result files")
         if path.resolve() in seen:
             raise UserError(f"{path}: the same file twice")
@@ -116,7 +120,7 @@ def reading(sources: Sequence[Source]) -> Iterator[list[xr.Dataset]]:
     """Give the datasets of files, opened lazily; those that were opened before stay open."""
     with ExitStack() as opened:
         yield [
-            source if isinstance(source, xr.Dataset) else opened.enter_context(open_result(source))
+            at_hand(source if isinstance(source, xr.Dataset) else opened.enter_context(open_result(source)))
             for source in sources
         ]
 

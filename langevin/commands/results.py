@@ -97,27 +97,23 @@ def compare(files: tuple[Path, ...], output: Path | None, csv: Path | None, **gi
 
 @click.command()
 @click.argument("file", type=FILE)
-@click.option("--output", "-o", type=FILE, help="File to write (.gsd); default: FILE with .gsd.")
-@click.option("--replica", default=0, help="Label of the replica.")
-@click.option("--every", default=1, help="Write the first of each so many stored times.")
+@click.option(
+    "--output", "-o", type=FILE, help="What to write: a .gsd, or a folder .zarr; default: FILE with .gsd."
+)
+@click.option("--replica", type=int, help="Label of the replica of a .gsd.  [default: 0]")
+@click.option("--every", type=int, help="Of a .gsd, the first of each so many stored times.  [default: 1]")
 @at_option
 @force_option
 def export(
-    file: Path, output: Path | None, replica: int, every: int, at: tuple[str, ...], force: bool
+    file: Path, output: Path | None, at: tuple[str, ...], force: bool, **of_frames: int | None
 ) -> None:
-    """Write stored configurations of particles in FILE as GSD, which OVITO and HOOMD-blue open."""
-    from langevin.analysis import shell
-    from langevin.results import export as exporting
-    from langevin.results.members import select
+    """Write a result FILE as Zarr, or stored configurations of particles in it as GSD.
 
-    path = output or file.with_suffix(".gsd")
-    frames: list[int] = []
-    written = shell.Output(
-        "frames",
-        path,
-        lambda dataset, to: frames.append(exporting.save(dataset, to, replica=replica, every=every)),
-        shell.ending(*exporting.ENDINGS),
-    )
-    with shell.reading([file]) as (dataset,):
-        shell.carry_out(lambda: select(dataset, at), [written], [file], force)
-    click.echo(f"{path} ({frames[0]} frames)")
+    \b
+    .zarr  a folder of Zarr format 3 with all that is in FILE, for object stores and parallel reading;
+           xarray.open_zarr and langevin.open read it
+    .gsd   a trajectory that OVITO and HOOMD-blue open
+    """
+    from langevin.analysis import exporting
+
+    click.echo(exporting.export(file, output or file.with_suffix(".gsd"), at, force, of_frames))

@@ -11,8 +11,8 @@ from .paths import Paths, require_writable
 from .raw_records import STORED
 
 
-def check_output(path: Path, inputs: Sequence[Path], force: bool) -> None:
-    """Make sure that a command may write here; with `force` it may replace what is there.
+def check_output(path: Path, inputs: Sequence[Path], force: bool, what: str = "a file") -> None:
+    """Make sure that a command may write a file here, or a folder; with `force` it may replace what is there.
 
     Raises
     ------
@@ -20,7 +20,7 @@ def check_output(path: Path, inputs: Sequence[Path], force: bool) -> None:
         If the path is no file's or one of the files that are read, its folder is missing or may not be
         written to, or something would be overwritten.
     """
-    require_writable(path, str(path))
+    require_writable(path, str(path), what=what)
     if path.resolve() in {given.resolve() for given in inputs}:
         raise UserError(f"{path} is one of the files to read")
     if path.exists() and not force:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -117,6 +118,49 @@ def replacing(path: Path) -> Iterator[Path]:
             with suppress(OSError):
                 aside.unlink(missing_ok=True)
         sync_folder(target.parent)
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Give a folder to write to; at the end it becomes `path`, or nothing is left of it.
+
+    What was there is moved aside first, for a folder that is not empty is never replaced by a renaming. A
+    process that is killed between the two renamings leaves the old one whole, as `.name.replaced`; the next
+    one puts it back first.
+    """
+    target = Path(os.path.realpath(path))
+    aside, before = (target.with_name(f".{target.name}.{what}") for what in ("partial", "replaced"))
+    with explained(path):
+        try:
+            if before.exists() and not target.exists():
+                # A process was killed between its renamings.
+                before.replace(target)
+            for left in (aside, before):
+                remove(left)
+            aside.mkdir()
+            yield aside
+            for folder, _, files in os.walk(aside):
+                for name in files:
+                    with (Path(folder) / name).open("rb+") as file:
+                        os.fsync(file.fileno())
+                sync_folder(Path(folder))
+            if target.exists():
+                target.replace(before)
+            aside.replace(target)
+        finally:
+            # If this cannot be done either, the first failure is the one to hear of.
+            with suppress(OSError):
+                remove(aside)
+        sync_folder(target.parent)
+        remove(before)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all that is in it; nothing if it is not there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -12,7 +12,9 @@ import math
 import os
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,9 @@ from . import locking, sealing
 
 #: Bytes of a chunk at most: it is read as a whole, for its checksum, and fits into caches.
 CHUNK = 1_000_000
+
+#: Bytes of a block of Dask: a thread holds one or two of them.
+BLOCK = 2**25
 
 _LOCKS: tuple[Any, Any] = (HDF5_LOCK, NETCDFC_LOCK)
 _STORE: Any = xr.backends.NetCDF4DataStore
@@ -126,8 +131,14 @@ def _library() -> Any:
     return netCDF4
 
 
-def open_dataset(path: Path) -> xr.Dataset:
+def open_dataset(path: Path, chunks: Any = None) -> xr.Dataset:
     """Open a file lazily, after a look at its seal unless it is very large.
+
+    Parameters
+    ----------
+    path : Path
+    chunks : optional
+        As `xarray.open_dataset` takes it, for arrays of Dask; {}: those of `blocks`.
 
     Raises
     ------
@@ -142,13 +153,51 @@ def open_dataset(path: Path) -> xr.Dataset:
     with LOCK:
         _library()
         try:
-            dataset = xr.open_dataset(path, engine="netcdf4", lock=guard)
+            dataset = in_blocks(partial(xr.open_dataset, path, engine="netcdf4", lock=guard), chunks)
         except (OSError, RuntimeError) as error:
             if not locking.serves(path):
                 raise RuntimeError(locking.UNLOCKABLE) from error
             raise
     guard.opened = True
     return dataset
+
+
+def in_blocks(opened: Callable[..., xr.Dataset], chunks: Any) -> xr.Dataset:
+    """Open with these chunks; {}: with those of `blocks`.
+
+    Parameters
+    ----------
+    opened : callable
+        `xarray.open_dataset` of a file, which takes `chunks`.
+    chunks
+    """
+    if not isinstance(chunks, Mapping) or chunks:
+        return opened(chunks=chunks)
+    with opened() as dataset:
+        wanted = blocks(dataset)
+    with warnings.catch_warnings():
+        # Chunks of small variables, which are in the caches when their next part is read.
+        warnings.filterwarnings("ignore", "The specified chunks separate the stored chunks", UserWarning)
+        return opened(chunks=wanted)
+
+
+def blocks(dataset: xr.Dataset) -> dict[str, int]:
+    """Return the chunks of Dask's arrays: `BLOCK` bytes or less, made of whole chunks of the file.
+
+    The chunks of a file are small, for checksums and caches; a graph of them would take longer than the work.
+    One division of each dimension serves all variables. The outermost one, such as a time, is cut first.
+    """
+    cut: dict[str, int] = {}
+    for variable in sorted(dataset.variables.values(), key=lambda v: -v.nbytes):
+        stored = variable.encoding.get("preferred_chunks", {})
+        sizes = {str(dim): cut.get(str(dim), size) for dim, size in variable.sizes.items()}
+        for dim, size in sizes.items():
+            room = BLOCK * size // max(variable.dtype.itemsize * math.prod(sizes.values()), 1)
+            if room >= size:
+                break
+            step = min(int(stored.get(dim, 1)), size)
+            sizes[dim] = cut[dim] = max(step, room // step * step)
+    return {str(dim): cut.get(str(dim), -1) for dim in dataset.dims}
 
 
 def group(path: Path, name: str) -> dict[str, NDArray[Any]]:

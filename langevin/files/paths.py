@@ -139,8 +139,14 @@ class Paths:
                 path.unlink(missing_ok=True)
 
 
-def require_writable(path: Path, said: str, longest: str | None = None) -> None:
-    """Make sure that a file may be written here, whether or not there is one.
+#: Examples in messages.
+_SUCH_AS = {"a file": "pspin.nc", "a folder": "pspin.zarr"}
+#: Ends of the longest names that stand beside them for a while (`disk`).
+_ASIDE = {"a file": "partial", "a folder": "replaced"}
+
+
+def require_writable(path: Path, said: str, longest: str | None = None, what: str = "a file") -> None:
+    """Make sure that a file, or a folder, may be written here, whether or not there is one.
 
     Parameters
     ----------
@@ -149,6 +155,7 @@ def require_writable(path: Path, said: str, longest: str | None = None) -> None:
         What messages call it.
     longest : str, optional
         The longest name of a file that will stand beside it (default: that of the file before it is renamed).
+    what : {"a file", "a folder"}
 
     Raises
     ------
@@ -158,12 +165,12 @@ def require_writable(path: Path, said: str, longest: str | None = None) -> None:
     try:
         path.name.encode()
         there = disk.kind(path)
-        if there not in (None, "a file"):
-            raise UserError(f"{said} is {there}; give a file, such as pspin.nc")
+        if there not in (None, what):
+            raise UserError(f"{said} is {there}; give {what}, such as {_SUCH_AS[what]}")
         if disk.kind(path.parent) != "a folder":
             raise UserError(f"{said}: there is no folder {path.parent}")
         most = os.pathconf(path.parent, "PC_NAME_MAX")
-        if (over := len(os.fsencode(longest or f".{path.name}.partial")) - most) > 0:
+        if (over := len(os.fsencode(longest or f".{path.name}.{_ASIDE[what]}")) - most) > 0:
             allowed = len(os.fsencode(path.name)) - over
             raise UserError(
                 f"{said}: the name is too long, with the files beside it; allowed: {allowed} bytes"

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from langevin.errors import UserError
 from langevin.files.disk import replacing
+from langevin.results.at_hand import at_hand
 from langevin.results.kinds import kind_of
 from langevin.results.members import text
 
@@ -45,6 +46,7 @@ def figure(
     UserError
         If there is nothing of that name to draw, or it takes no such option.
     """
+    dataset = at_hand(dataset)
     drawing = chosen(dataset, quantity)
     given = {name: v for name, v in {"threshold": threshold, **options}.items() if v is not None}
     _check_options(dataset, drawing, given)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from langevin.errors import UserError
 
+from .at_hand import at_hand
 from .members import sweep_dims
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class ResultKind:
     def lines(self, dataset: xr.Dataset) -> Iterable[str]:
         """Return the lines of the summary of a dataset."""
         module, _, function = self.summary.partition(":")
-        lines: Iterable[str] = getattr(importlib.import_module(module), function)(dataset)
+        lines: Iterable[str] = getattr(importlib.import_module(module), function)(at_hand(dataset))
         return lines
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from langevin.errors import UserError
 from langevin.files import disk
+from langevin.files.extras import require_package
 from langevin.files.paths import Paths
 from langevin.machine.later import later
 
@@ -15,13 +16,22 @@ from .kinds import recognised
 if TYPE_CHECKING:
     import xarray as xr
 
-    from langevin.files import netcdf
+    from langevin.files import netcdf, zarr_folder
 else:
-    netcdf = later("langevin.files.netcdf")
+    netcdf, zarr_folder = map(later, ("langevin.files.netcdf", "langevin.files.zarr_folder"))
 
 
-def open_result(path: str | Path) -> xr.Dataset:
-    """Open a result file, or a checkpoint, lazily.
+def open_result(path: str | Path, chunks: Any = None) -> xr.Dataset:
+    """Open a result file, a checkpoint, or a result that was exported as Zarr, lazily.
+
+    Parameters
+    ----------
+    path : path
+        A file, or a folder whose name ends in .zarr.
+    chunks : optional
+        As `xarray.open_dataset` takes it: arrays are then those of Dask. {} gives blocks of 32 MB or less, of
+        whole chunks of the file, outermost dimensions (times) cut first; "auto", or a mapping of dimensions
+        to sizes, is passed on. The default, None, has no use of Dask: arrays are read when they are used.
 
     Returns
     -------
@@ -31,23 +41,31 @@ def open_result(path: str | Path) -> xr.Dataset:
     Raises
     ------
     UserError
-        If it is not there or not a netCDF file of this schema.
+        If it is not there or not a result of this schema; if `chunks` are given, and Dask is not installed.
     StorageError
         If it is damaged; also from reading what is damaged later.
     """
     path = Path(path)
+    if chunks is not None:
+        require_package("dask", "chunks", "cluster")
     _require_there(path)
-    disk.require_readable(path)
-    try:
-        dataset = netcdf.open_dataset(path)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise UserError(f"{path}: not a netCDF file that can be read: {error}") from None
+    dataset = _opened(path, chunks)
     if recognised(dataset) is None:
         dataset.close()
         if str(dataset.attrs.get("status", "")).startswith("unfinished"):
             raise UserError(f"{path}: its run has measured nothing yet")
         raise UserError(f"{path}: not a result of langevin (no energy(replica, time) in it)")
     return dataset
+
+
+def _opened(path: Path, chunks: Any) -> xr.Dataset:
+    if path.suffix == zarr_folder.ENDING and disk.kind(path) == "a folder":
+        return zarr_folder.open_dataset(path, chunks)
+    disk.require_readable(path)
+    try:
+        return netcdf.open_dataset(path, chunks)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UserError(f"{path}: not a netCDF file that can be read: {error}") from None
 
 
 def _require_there(path: Path) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .. import pieces
 from ..statistics import Array
 
 #: Below this part of their distance from A, points are taken for equal, or for points of one line: double
@@ -48,6 +49,7 @@ class Plane:
         Parameters
         ----------
         points : ndarray, shape (T, M)
+            Or a Dask array: one point is read at a time.
 
         Returns
         -------
@@ -59,7 +61,7 @@ class Plane:
         along, distance = np.empty((len(points), 2)), np.empty(len(points))
         for k, point in enumerate(points):
             # One after the other: differences of all of them would be a second trajectory in memory.
-            away = point - self.origin
+            away = np.asarray(point) - self.origin
             along[k] = self.basis @ away
             distance[k] = np.linalg.norm(away - along[k] @ self.basis)
         return along, distance
@@ -105,7 +107,7 @@ def principal(points: Array) -> tuple[Plane, Array]:
     Parameters
     ----------
     points : ndarray, shape (T, M)
-        At least three.
+        At least three. Or a Dask array, of which some columns are read at a time: the same to rounding.
 
     Returns
     -------
@@ -121,20 +123,29 @@ def principal(points: Array) -> tuple[Plane, Array]:
     """
     if len(points) < 3:
         raise ValueError(f"{len(points)} points; principal components of a plane need at least 3")
-    mean = points.mean(axis=0)
-    x = points - mean
-    squares, vectors = np.linalg.eigh(x @ x.T)
+    in_memory = isinstance(points, np.ndarray)
+    columns = [slice(None)] if in_memory else pieces.along(points, 1, pieces.nbytes(points.shape[:1]))
+    mean, gram = np.empty(points.shape[1]), np.zeros((len(points),) * 2)
+    for part in columns:
+        block = np.asarray(points[:, part])
+        mean[part] = block.mean(axis=0)
+        x = block - mean[part]
+        gram += x @ x.T
+    squares, vectors = np.linalg.eigh(gram)
     squares, vectors = np.clip(squares[::-1], 0, None), vectors[:, ::-1]
     # The Gram matrix has squares: half of its digits count.
     if squares[1] <= 1e-14 * squares[0]:
         raise ValueError("all points lie on one line; a plane needs three of a triangle")
-    basis = np.empty((2, points.shape[1]))
-    for k in range(2):
-        direction = vectors[:, k] @ x
+    directions, basis = np.empty((2, *mean.shape)), np.empty((2, *mean.shape))
+    for part in columns:
+        x = np.asarray(points[:, part]) - mean[part]
+        for k in range(2):
+            directions[k, part] = vectors[:, k] @ x
+    for k, direction in enumerate(directions):
         for before in basis[:k]:
             direction -= (direction @ before) * before
         direction /= np.linalg.norm(direction)
-        basis[k] = direction if direction @ (points[-1] - points[0]) >= 0 else -direction
+        basis[k] = direction if direction @ np.asarray(points[-1] - points[0]) >= 0 else -direction
     count = min(len(points) - 1, points.shape[1], SAID)
     return Plane(mean, basis), squares[:count] / squares.sum()
 

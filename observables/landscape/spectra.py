@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import xarray as xr
 
+from .. import pieces
 from ..statistics import Array
 from .hessian import density
 
@@ -28,6 +31,61 @@ def is_exact(dataset: xr.Dataset) -> bool:
 def eigenvalues(dataset: xr.Dataset) -> xr.DataArray:
     """Return the eigenvalues of a file, or the Ritz values where it has these."""
     return dataset["hessian_eigenvalue" if is_exact(dataset) else "ritz_value"]
+
+
+def _cuts(dataset: xr.Dataset) -> list[slice]:
+    """Return the times whose spectra are read together."""
+    if not has_spectrum(dataset):
+        return [slice(None)]
+    values = eigenvalues(dataset)
+    if not pieces.is_large(values):
+        return [slice(None)]
+    times = values.sizes["hessian_time"]
+    return pieces.slices(times, values.nbytes / max(times, 1))
+
+
+class _Stored:
+    """The spectra of a dataset, as `_parts` returns them: iterates over the times that are read together."""
+
+    def __init__(self, dataset: xr.Dataset) -> None:
+        self._dataset, self._cuts = dataset, _cuts(dataset)
+        self._read = [_parts(dataset)] if len(self._cuts) == 1 else []
+        dims = ("replica", "hessian_time", ...)
+        #: An array with dimensions and coordinates of the spectra.
+        self.like = eigenvalues(dataset).transpose(*dims)
+        self.like = self.like.isel(dict.fromkeys(self.like.dims[2:], 0), drop=True)
+
+    def __iter__(self) -> Iterator[tuple[Array, Array, xr.DataArray]]:
+        """Iterate over the parts."""
+        if self._read:
+            return iter(self._read)
+        return (_parts(self._dataset.isel(hessian_time=cut)) for cut in self._cuts)
+
+    def ends(self) -> tuple[float, float]:
+        """Return the lowest and the highest value."""
+        ends = np.array([_ends(values) for values, _, _ in self])
+        return float(np.nanmin(ends[:, 0])), float(np.nanmax(ends[:, 1]))
+
+
+def _ends(values: Array) -> tuple[float, float]:
+    """Return lowest and highest value, NaN where there is none."""
+    known = values[np.isfinite(values)]
+    return (float(known.min()), float(known.max())) if known.size else (np.nan, np.nan)
+
+
+def _broadened(part: tuple[Array, Array, xr.DataArray], at: Array, width: float) -> Array:
+    """Return densities, shape (replica, hessian_time, points); NaN where the run has not been."""
+    values, weights, like = part
+    densities = np.stack([density(v, w, at, width) for v, w in zip(values, weights, strict=True)])
+    densities[~like.notnull().to_numpy()] = np.nan
+    return densities
+
+
+def _of_dof(vectors: xr.DataArray) -> list[slice]:
+    """Return the degrees of freedom that are read together."""
+    if not pieces.is_large(vectors):
+        return [slice(None)]
+    return pieces.slices(vectors.sizes["dof"], vectors.nbytes / vectors.sizes["dof"])
 
 
 def _parts(dataset: xr.Dataset) -> tuple[Array, Array, xr.DataArray]:
@@ -65,8 +123,13 @@ def summary(dataset: xr.Dataset, zero: float = ZERO) -> xr.Dataset:
         On (replica, hessian_time), NaN where the run has not been: `lowest`, `highest` (of Ritz values the
         extreme ones, which lie inside of the spectrum), `negative_fraction`, and, where the number M of rows
         is known, `negative` (their number, the index of the point in the landscape), `trace_per_row` and
-        `trace_per_row_error`.
+        `trace_per_row_error`. Spectra that are large (`pieces.is_large`) are read in pieces, with the same
+        bits.
     """
+    cuts = _cuts(dataset)
+    if len(cuts) > 1:
+        tables = [summary(dataset.isel(hessian_time=cut).compute(), zero) for cut in cuts]
+        return xr.concat(tables, "hessian_time", data_vars="all", combine_attrs="override")
     values, weights, like = _parts(dataset)
     reached = like.notnull().to_numpy()
     known = np.isfinite(values)
@@ -121,15 +184,16 @@ def spectral_density(
     Returns
     -------
     DataArray
-        On (replica, hessian_time, eigenvalue), its integral 1; attribute `width`.
+        On (replica, hessian_time, eigenvalue), its integral 1; attribute `width`. Spectra that are large
+        (`pieces.is_large`) are read in pieces, with the same bits.
     """
-    values, weights, like = _parts(dataset)
-    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    stored = _Stored(dataset)
+    low, high = stored.ends()
     span = max(high - low, 1e-3 * max(abs(low), abs(high)), np.finfo(float).tiny)
     width = WIDTH * span if width is None else width
     at = np.linspace(low - 5 * width, high + 5 * width, POINTS) if at is None else np.asarray(at, dtype=float)
-    densities = np.stack([density(v, w, at, width) for v, w in zip(values, weights, strict=True)])
-    densities[~like.notnull().to_numpy()] = np.nan
+    densities = np.concatenate([_broadened(part, at, width) for part in stored], axis=1)
+    like = stored.like
     about = {"long_name": "density of eigenvalues of the Hessian", "units": "1", "width": width}
     coordinates = {**like.coords, "eigenvalue": at}
     return xr.DataArray(densities, coordinates, (*like.dims, "eigenvalue"), "density", about)
@@ -169,7 +233,8 @@ def subspace_overlap(dataset: xr.Dataset, count: int | None = None) -> xr.DataAr
     DataArray
         tr P P'/k on (replica, hessian_time, other_time), P and P' the projections onto the two spaces: 1 of
         equal spaces, 0 of orthogonal ones (Gur-Ari et al. 2018, arXiv:1812.04754, eq. 3). NaN where the run
-        has not been. Attribute `random`: its mean for independent random spaces, k/M.
+        has not been. Attribute `random`: its mean for independent random spaces, k/M. Of vectors that are
+        large (`pieces.is_large`) some degrees of freedom are read at a time: the same to rounding.
 
     Raises
     ------
@@ -184,8 +249,10 @@ def subspace_overlap(dataset: xr.Dataset, count: int | None = None) -> xr.DataAr
     count = stored if count is None else count
     if not 1 <= count <= stored:
         raise ValueError(f"count = {count}: allowed: from 1 to {stored}, the eigenvectors in the file")
-    v = vectors.to_numpy()[:, :, :count]
-    products = np.einsum("rakn,rbln->rabkl", v, v, optimize=True)
+    products = np.zeros(())
+    for cut in _of_dof(vectors):
+        v = vectors[..., cut].to_numpy()[:, :, :count]
+        products = products + np.einsum("rakn,rbln->rabkl", v, v, optimize=True)
     words = "overlap of the spaces of the stiffest directions"
     about = {"long_name": words, "units": "1", "random": count / dof}
     coordinates = {name: vectors[name] for name in ("replica", "hessian_time") if name in vectors.coords}
