@@ -2,8 +2,8 @@
 
 Members are quenches of the 3-spin model on one processor each, timed first, so that each takes `--seconds`.
 The same sweep is carried out by one process, by one for each processor, and by Dask's workers on this
-machine, in turn; the floor is the time of a member times their number over processors. Members that are done already
-show what a member costs where nothing is computed, and what the client's memory does.
+machine, in turn; the floor is the time of a member times their number over processors. Members that are done
+already show what a member costs where nothing is computed, and what the client's memory does.
 
     python benchmarks/cluster.py [--quick] [--seconds 10] [--members 4] [--repeat 3] [--queued 1000]
 """

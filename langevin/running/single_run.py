@@ -17,6 +17,7 @@ from langevin.config import run_files, shards
 from langevin.config.build import build, load_data
 from langevin.config.settings import Settings, Shard
 from langevin.core.capabilities import HasFurtherDimensions, LoadsReferences, ReadsInputs
+from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
 from langevin.core.probe import Run
 from langevin.core.system import LoadedData, System
