@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langevin.errors import UserError, shortened
+from langevin.files.extras import require_package
 from langevin.machine import notices
 from langevin.machine.interruption import SIGNALS
 
@@ -78,12 +79,7 @@ def of_the_user() -> tuple[str, ClusterKeys | None]:
 
 def require() -> None:
     """Make sure that Dask is installed."""
-    try:
-        import distributed  # noqa: F401
-    except ImportError as error:
-        raise UserError(
-            f"executor = 'dask' needs {error.name}: pip install 'langevin-engine[cluster]'"
-        ) from None
+    require_package("distributed", "executor = 'dask'", "cluster")
 
 
 @contextmanager

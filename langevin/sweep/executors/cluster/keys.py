@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from langevin.config import toml_text
 from langevin.config.keys import Section, key, section, shown
 from langevin.errors import ConfigError, UserError
+from langevin.files.extras import require_package
 from langevin.machine.duration import seconds
 
 if TYPE_CHECKING:
@@ -101,12 +102,9 @@ class ClusterKeys(DeclaredKeys):
 
 def queue_class(queue_system: str) -> type[JobQueueCluster]:
     """Return the class of dask-jobqueue for a queue."""
-    try:
-        import dask_jobqueue
-    except ImportError as error:
-        raise UserError(
-            f"[cluster] needs dask-jobqueue ({error}): pip install 'langevin-engine[cluster]'"
-        ) from None
+    require_package("dask_jobqueue", "[cluster]", "cluster")
+    import dask_jobqueue
+
     kind: type[JobQueueCluster] = getattr(
         dask_jobqueue, _CLASSES.get(queue_system, f"{queue_system.upper()}Cluster")
     )
