@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +63,25 @@ def alone(given: dict[str, Any], path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("parallel")
+    """One folder for all workers of pytest."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "parallel"
+    shared.mkdir(exist_ok=True)
+    return shared
 
 
 @pytest.fixture(scope="module")
 def said(folder: Path) -> dict[str, Any]:
-    """What two processes said of everything that they were asked for."""
+    """What two processes said of everything that they were asked for: once, for all workers."""
+    heard = folder / "heard.json"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not heard.exists():
+            heard.write_text(json.dumps(asked(folder)))
+        return dict(json.loads(heard.read_text()))
+
+
+def asked(folder: Path) -> dict[str, Any]:
     tiny = {"data": {"name": "tiny_images:TinyImages"}}
     images = {"name": "synthetic", "like": "cifar10", "train": 22, "test": 2}
     replicas = case(MLP)
