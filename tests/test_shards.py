@@ -16,7 +16,7 @@ import psutil
 import pytest
 import torch
 import xarray as xr
-from conftest import every_system
+from conftest import every_system, learns
 from test_restart import wait_for
 
 import langevin
@@ -90,8 +90,8 @@ def assert_same(single: xr.Dataset, joined: xr.Dataset) -> None:
     assert {**told, "output": {}} == {**known, "output": {}}
 
 
-#: Networks whose second derivatives are torch's, as those of any other: they are tried on the others alone.
-SLOW_SPECTRA = ("fully_connected", "network", "resnet158", "small_net")
+#: Networks whose spectra are measured: those of the others are torch's, too, and take longer.
+SPECTRA = ("mlp", "toy")
 
 
 def everything(name: str, given: dict[str, Any]) -> dict[str, Any]:
@@ -101,9 +101,9 @@ def everything(name: str, given: dict[str, Any]) -> dict[str, Any]:
     record = given["record"]
     if kind.dof != 0:
         record |= {"configurations": "always", "sketch": 4, "snapshots": [0.0, end]}
-    if issubclass(kind, HasHessian) and name not in SLOW_SPECTRA:
+    if issubclass(kind, HasHessian) and (name in SPECTRA or not learns(name)):
         record |= {"hessian": [end], "hessian_exact": 0, "hessian_steps": 3, "hessian_probes": 2}
-    if issubclass(kind, HasGaussNewton) and name not in SLOW_SPECTRA:
+    if issubclass(kind, HasGaussNewton) and (name in SPECTRA or not learns(name)):
         record |= {"ggn": True, "layers": True, "layer_angles": True}
     if issubclass(kind, MeasuresResponse) and given["dynamics"].get("temperature", 1) > 0:
         record |= {"response": True}
