@@ -192,3 +192,30 @@ def test_how_far_locks_reach(place: str, expected: str, monkeypatch: pytest.Monk
 def test_hosts_are_told_apart() -> None:
     assert claims.host() == claims.host()
     assert os.uname().nodename in claims.host()
+
+
+#: Claims, and beats until another process has taken over.
+BEATING = """
+import sys, time
+from pathlib import Path
+from langevin.files import claims
+claims.BEAT = 0.05
+claim = claims.Claim(Path(sys.argv[1]))
+assert claim.take(lambda: True)
+with claim.beating():
+    print("mine", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_process_that_is_taken_over_from_ends_at_once(path: Path) -> None:
+    holder = subprocess.Popen(
+        [sys.executable, "-c", BEATING, str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None and holder.stdout.readline() == "mine\n"
+    of_another_host(path, 7)
+    _, errors = holder.communicate(timeout=30)
+    assert holder.returncode == claims.LOST
+    assert errors == f"langevin: {path} was taken over by another host\n"
+    # The other's claim stands.
+    assert json.loads(path.read_text())["holder"] == "other"

@@ -19,7 +19,7 @@ from langevin.commands.cli import main
 from langevin.errors import Interrupted, LangevinError, UserError
 from langevin.files import manifest
 from langevin.files.paths import Paths
-from langevin.sweep import tasks
+from langevin.sweep import patience, tasks
 
 #: Notes its arguments and keeps the script.
 SBATCH = """#!/bin/bash
@@ -237,7 +237,7 @@ def test_a_single_run_goes_on_when_its_time_is_over(queue: Queue, capfd: pytest.
     Path("a.toml").write_text(text)
     queue.say("left", "0:01")
     submit("--margin", "0.01s")
-    assert "job 101: 1 tasks for 1 runs" in capfd.readouterr().out
+    assert "job 101: 1 task for 1 run" in capfd.readouterr().out
     assert queue.run("array.sh.101") == [(0, 124), (0, 0)]
     assert queue.noted("requeued") == ["101_0"]
     langevin_says("combine", "a.nc", "-q")
@@ -337,8 +337,8 @@ def test_failures_are_told_by_whoever_combines(queue: Queue, monkeypatch: pytest
 def test_two_tasks_do_not_work_on_one_member(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
     """It waits for a while, and has not failed then: the other one has it."""
     submit()
-    monkeypatch.setattr(tasks, "PATIENCE", 0.05)
-    monkeypatch.setattr(tasks, "LOOK", 0.01)
+    monkeypatch.setattr(patience, "PATIENCE", 0.05)
+    monkeypatch.setattr(patience, "LOOK", 0.01)
     with (
         Paths(Path("a.sweep/member-0000.nc").resolve()).locked(),
         pytest.raises(UserError, match="another process is working on"),

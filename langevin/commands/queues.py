@@ -176,7 +176,7 @@ def combine(file: Path, quiet: bool) -> None:
     from langevin.files.paths import Paths
     from langevin.machine.interruption import listening
     from langevin.running.session import Manner
-    from langevin.sweep import execution, tasks
+    from langevin.sweep import execution, patience
 
     paths = Paths(file)
     if not paths.sweeping:
@@ -191,5 +191,5 @@ def combine(file: Path, quiet: bool) -> None:
 
     with listening(None) as stop:
         # Whoever submitted it, or combines, too, may still hold the files.
-        path = tasks.patiently(combined)
+        path = patience.patiently(combined)
     conclude(path, quiet)

@@ -19,10 +19,12 @@ import fcntl
 import json
 import os
 import socket
+import sys
+import threading
 import time
 import uuid
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,6 +38,9 @@ BEAT, STALE = 10.0, 60.0
 #: Seconds after which whoever claimed a file without a lock looks whether nobody else did. Longer than a
 #: client of NFS trusts what it knows of a file that it opens anew.
 SETTLE = 5.0
+
+#: Exit code of a process whose claim another one has taken over.
+LOST = 75
 
 #: Seconds between two looks of one who waits.
 _LOOK = 0.2
@@ -195,6 +200,30 @@ class Claim:
             return False
         self._write()
         return True
+
+    @contextmanager
+    def beating(self) -> Iterator[None]:
+        """Inside, a thread of this process beats; should another process take over, this one ends at once.
+
+        What it would write is in the other one's way.
+        """
+        over = threading.Event()
+
+        def go_on() -> None:
+            while not over.wait(min(1.0, BEAT)):
+                if not self.beat():
+                    with suppress(OSError, ValueError):
+                        print(f"langevin: {self.path} was taken over by another host", file=sys.stderr)
+                    os._exit(LOST)
+
+        thread = threading.Thread(target=go_on, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+            self.release()
 
     def _write(self) -> None:
         assert self._handle is not None

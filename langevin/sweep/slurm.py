@@ -142,7 +142,7 @@ class Submission(SingleRun):
         number = sbatch(array)
         with explained(paths.queue):
             combine.write_text(combine_script(paths, title, self.request, number))
-        what = f"{len(indices)} tasks for {len(layout)} {layout.word}"
+        what = f"{_counted(len(indices), 'tasks')} for {_counted(len(layout), layout.word)}"
         self.said.append(f"job {number}: {what}, logs in {paths.queue}")
         try:
             last = sbatch(combine, f"--dependency=afterany:{number.partition(';')[0]}")
@@ -255,6 +255,10 @@ def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str] | None:
         return subprocess.run(command, capture_output=True, text=True, check=False, env=kept)
     except OSError:
         return None
+
+
+def _counted(count: int, word: str) -> str:
+    return f"{count} {word if count != 1 else word.removesuffix('s')}"
 
 
 def require() -> None:

@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from langevin.code.user_code import Origin
 from langevin.config import sweep
 from langevin.errors import Interrupted, LangevinError, UserError, one_line
+from langevin.files.claims import Claim
 from langevin.files.locking import Taken
 from langevin.files.paths import Paths
 from langevin.machine.interruption import TIMED_OUT
 from langevin.record import configurations
 
-from . import member
+from . import member, patience
 from .execution import failure, has_ended, read_notes
 from .executors.base import Job
 from .units import Layout, Unit
-
-Result = TypeVar("Result")
-
-#: Seconds for which a task waits for another process that works on its unit, and between two looks: a queue
-#: may give it away while whoever had it still writes its checkpoint.
-PATIENCE, LOOK = 120.0, 1.0
 
 
 def numbers(said: Sequence[str], count: int) -> list[int]:
@@ -108,27 +103,20 @@ def _job(notes: dict[str, Any], unit: Unit, paths: Paths, layout: Layout, until:
 
 def _carry_out(job: Job, unit: Unit, threads: int, progress: bool, fresh: bool) -> None:
     """Carry out a job; if it stops at the wall time it must have come farther, or it would for ever."""
-    checkpoint, before = Paths(unit.result).checkpoint, _written(unit)
+    paths = Paths(unit.result)
+    checkpoint, before = paths.checkpoint, _written(unit)
+    claim, ends = Claim(paths.claim), time.monotonic() + patience.PATIENCE
+    if not claim.take(lambda: time.monotonic() > ends):
+        raise Taken(f"another process is working on {unit.result}")
     try:
-        patiently(lambda: member.carry_out(job, threads, lambda part: None, progress))
+        with claim.beating():
+            patience.patiently(lambda: member.carry_out(job, threads, lambda part: None, progress))
     except Interrupted as error:
         if error.exit_code == TIMED_OUT and fresh and _written(unit) == before:
             raise LangevinError(
                 f"stopped {error.how}, before it could write {checkpoint.name}: it needs a longer one"
             ) from None
         raise
-
-
-def patiently(task: Callable[[], Result]) -> Result:
-    """Return task(), which waits as long as another process has the files; not for ever."""
-    ends = time.monotonic() + PATIENCE
-    while True:
-        try:
-            return task()
-        except Taken:
-            if time.monotonic() > ends:
-                raise
-            time.sleep(LOOK)
 
 
 def _written(unit: Unit) -> int | None:

@@ -27,6 +27,7 @@ from langevin.machine import cards
 from langevin.machine.interruption import SIGNALS, TIMED_OUT, request
 
 from .executors.base import Job, Task
+from .patience import patiently
 
 #: Seconds in which a process whose starter has ended may write its checkpoint.
 FINISH = 60.0
@@ -63,9 +64,13 @@ def _listen(jobs: queue.SimpleQueue[Any]) -> None:
     os._exit(0)
 
 
-def _carry_out(task: Task, job: Job, threads: int, voice: _Voice) -> Mapping[str, Any]:
-    try:
+def _carry_out(task: Task, job: Job, threads: int, voice: _Voice, waits: bool) -> Mapping[str, Any]:
+    def carried() -> None:
         task(job, threads, lambda part: voice.say({"at": part}))
+
+    try:
+        # Of a worker that was killed a process may be left that still writes its checkpoint.
+        patiently(carried) if waits else carried()
     except Interrupted as error:
         # Whoever stopped this process wants it to leave, whether all are to stop or this one alone.
         kind = "stopped" if error.exit_code == TIMED_OUT else "signalled"
@@ -102,7 +107,7 @@ def main() -> None:
     module, _, name = first["task"].partition(":")
     task: Task = getattr(importlib.import_module(module), name)
     while (job := jobs.get().get("job")) is not None:
-        end = _carry_out(task, job, first["threads"], voice)
+        end = _carry_out(task, job, first["threads"], voice, first["finishes"])
         voice.say(end)
         if end.get("leaving"):
             os._exit(0)
