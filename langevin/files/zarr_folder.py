@@ -184,7 +184,7 @@ def _regions(
     yield from itertools.product(*along)
 
 
-def open_dataset(path: Path, chunks: Any = None) -> xr.Dataset:
+def open_folder(path: Path, chunks: Any = None) -> xr.Dataset:
     """Open a Zarr folder lazily, after a look whether all shards are there.
 
     Parameters

@@ -60,7 +60,7 @@ def open_result(path: str | Path, chunks: Any = None) -> xr.Dataset:
 
 def _opened(path: Path, chunks: Any) -> xr.Dataset:
     if path.suffix == zarr_folder.ENDING and disk.kind(path) == "a folder":
-        return zarr_folder.open_dataset(path, chunks)
+        return zarr_folder.open_folder(path, chunks)
     disk.require_readable(path)
     try:
         return netcdf.open_dataset(path, chunks)
