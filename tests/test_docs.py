@@ -22,6 +22,7 @@ from langevin.core.ensemble import Ensemble
 from langevin.plotting import registry
 from langevin.results import kinds
 from langevin.running import start
+from langevin.sweep.executors.cluster import keys as cluster_keys
 
 DOCUMENTS = sorted(p.relative_to(ROOT).as_posix() for p in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 RUN_FILES = sorted(p.relative_to(ROOT).as_posix() for p in ROOT.glob("runs/**/*.toml"))
@@ -138,6 +139,9 @@ def test_run_files_in_documents_validate(
     leave_modules(document, tmp_path)
     for block in blocks(document, "toml"):
         given = tomllib.loads(block)
+        if "cluster" in given:
+            assert cluster_keys.parsed(given["cluster"], document).capacity > 1
+            continue
         system = given["system"]
         # Of curves the ends must be there.
         for seed, end in enumerate(filter(None, (system.get("start"), system.get("end")))):

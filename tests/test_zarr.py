@@ -221,7 +221,7 @@ def test_variables_of_all_kinds(tmp_path: Path) -> None:
         {"title": "all kinds"},
     )
     zarr_folder.write(dataset, tmp_path / "a.zarr")
-    with xr.open_zarr(tmp_path / "a.zarr") as found, zarr_folder.open_dataset(tmp_path / "a.zarr") as again:
+    with xr.open_zarr(tmp_path / "a.zarr") as found, zarr_folder.open_folder(tmp_path / "a.zarr") as again:
         xr.testing.assert_identical(found, dataset)
         xr.testing.assert_identical(again, dataset)
     dates = dataset.assign(when=("a", np.array(["2020-01-01", "2021-01-01"], "datetime64[ns]")))
