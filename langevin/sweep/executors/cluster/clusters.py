@@ -38,6 +38,9 @@ WAITED = 60.0
 #: Seconds after which a job that the queue has refused is submitted again.
 AGAIN = 30.0
 
+#: A scheduler shows nothing of itself, unless a user wants it to; its server of HTTP takes a free port.
+_HTTP = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
+
 #: Python, as a shell reads it.
 _PYTHON = shlex.quote(sys.executable)
 
@@ -159,7 +162,7 @@ def embedded(count: int, threads: int) -> Iterator[Client]:
             }
             for k, share in enumerate(shares)
         }
-        scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard": False}}
+        scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, **_HTTP}}
         with deaf():
             cluster = SpecCluster(workers=workers, scheduler=scheduler, silence_logs=logging.CRITICAL)
         with ExitStack() as stack:
@@ -310,7 +313,7 @@ def _options(cluster: ClusterKeys) -> dict[str, Any]:
     if cluster.queue_system == "slurm":
         # What a job lost is done by another one; the queue must not begin it again besides.
         options["job_extra_directives"] = ["--no-requeue", *(cluster.option("job_extra_directives") or [])]
-    options["scheduler_options"] = {"dashboard": False, **(cluster.option("scheduler_options") or {})}
+    options["scheduler_options"] = {**_HTTP, **(cluster.option("scheduler_options") or {})}
     options["silence_logs"] = logging.CRITICAL
     return options
 
