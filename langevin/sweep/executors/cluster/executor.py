@@ -76,6 +76,9 @@ class DaskExecutor:
         self.scheduler, self.cluster = scheduler, cluster
         if not (scheduler or cluster):
             self.scheduler, self.cluster = clusters.of_the_user()
+        usual: int = ClusterKeys.model_fields["retries"].default
+        #: How often a job is begun again that was lost without having come further.
+        self.retries = self.cluster.retries if self.cluster else usual
 
     def check(self) -> None:
         """Make sure that the workers that are there, or the queue, can serve.
@@ -112,9 +115,8 @@ class DaskExecutor:
         """
         if not jobs:
             return
-        retries = self.cluster.retries if self.cluster else ClusterKeys.model_fields["retries"].default
         with self._connected(len(jobs)) as workers, _visible(jobs) as seen:
-            carrier = _Carrier(workers, task, jobs, retries, seen)
+            carrier = _Carrier(workers, task, jobs, self.retries, seen)
             yield from carrier.carry_out(report, stopped)
             if workers.path is None:
                 self.threads = max(1, carrier.most_threads)
