@@ -244,7 +244,7 @@ class Jobs(NamedTuple):
     ----------
     queue_system : str
     refused : list of str
-        Why jobs were refused since the last one was taken.
+        Why the queue refused jobs, as long as it has taken none.
     since : float
         When this process began to ask for them.
     """
@@ -254,11 +254,11 @@ class Jobs(NamedTuple):
     since: float
 
     def require(self, client: Client) -> None:
-        """Raise `Abandoned` if the queue has refused a job and none runs; say if none begins."""
+        """Raise `Abandoned` if the queue takes no job; say if none begins."""
         if client.scheduler_info(-1)["workers"]:
             return
         if self.refused:
-            raise Abandoned(f"the queue refuses jobs: {self.refused[-1]}")
+            raise Abandoned(f"the queue refuses jobs: {shortened(self.refused[-1])}")
         if time.monotonic() > self.since + WAITED:
             command = keys.ASKED_BY[self.queue_system]
             notices.once("queue", f"no job of {self.queue_system} has begun yet; `{command}` says why")
@@ -277,16 +277,15 @@ def _watched(job: type[Any], refused: list[str]) -> type[Any]:
                 try:
                     said = await super()._submit_job(script_filename)
                 except (RuntimeError, OSError) as error:
-                    text = str(error)
-                    refused.append(shortened(" ".join(text.partition("stderr:")[2].split() or text.split())))
                     if not accepted:
+                        text = str(error)
+                        refused.append(" ".join(text.partition("stderr:")[2].split() or text.split()))
                         self.status = Status.failed
                         raise
                     # A queue that has taken jobs before is busy, or at a limit.
                     await asyncio.sleep(AGAIN)
                     continue
                 accepted = True
-                refused.clear()
                 return said
 
     Watched.__name__ = job.__name__
