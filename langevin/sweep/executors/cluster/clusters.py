@@ -12,7 +12,8 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from langevin.errors import UserError, shortened
 from langevin.files.extras import require_package
@@ -237,7 +238,8 @@ def queued(cluster: ClusterKeys) -> Iterator[tuple[Client, Jobs]]:
             yield client, Jobs(cluster.queue_system, refused, time.monotonic())
 
 
-class Jobs(NamedTuple):
+@dataclass
+class Jobs:
     """What is known of the jobs of a queue.
 
     Attributes
@@ -246,7 +248,7 @@ class Jobs(NamedTuple):
     refused : list of str
         Why the queue refused jobs, as long as it has taken none.
     since : float
-        When this process began to ask for them.
+        When one was last there, or this process began to ask for them.
     """
 
     queue_system: str
@@ -256,12 +258,13 @@ class Jobs(NamedTuple):
     def require(self, client: Client) -> None:
         """Raise `Abandoned` if the queue takes no job; say if none begins."""
         if client.scheduler_info(-1)["workers"]:
+            self.since = time.monotonic()
             return
         if self.refused:
             raise Abandoned(f"the queue refuses jobs: {shortened(self.refused[-1])}")
         if time.monotonic() > self.since + WAITED:
             command = keys.ASKED_BY[self.queue_system]
-            notices.once("queue", f"no job of {self.queue_system} has begun yet; `{command}` says why")
+            notices.once("queue", f"no job of {self.queue_system} begins; `{command}` says why")
 
 
 def _watched(job: type[Any], refused: list[str]) -> type[Any]:
