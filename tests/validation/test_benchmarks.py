@@ -16,6 +16,7 @@ pytestmark = pytest.mark.slow
 #: Name of a benchmark → a line of its output that holds a ratio, in parentheses.
 RATIOS = {
     "channels": r"\d ms +(\S+)  (?:inner|outer)most$",
+    "cluster": r"Dask / processes: (\S+) ",
     "convolution": r": ratio (\S+)$",
     "cugliandolo_kurchan": r"finest over coarsest tolerance: (\S+)$",
     "curves": r" (\S+) times the plain step",
