@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,10 @@ def test_a_signal_to_all_leaves_checkpoints(number: int, whole: Path, tmp_path: 
     time.sleep(0.4)
     below = psutil.Process(process.pid).children(recursive=True)
     os.killpg(process.pid, number)
+    # The signal of a queue reaches workers, too; that of a terminal does not.
+    for one in below if number == signal.SIGTERM else ():
+        with suppress(psutil.NoSuchProcess):
+            one.send_signal(number)
     _, errors = process.communicate()
     assert process.returncode == 128 + number
     assert errors.count("\n") == 1, errors
@@ -145,6 +150,19 @@ def test_a_signal_to_all_leaves_checkpoints(number: int, whole: Path, tmp_path: 
             assert float(left.attrs["status"].rpartition("= ")[2]) > 0
     assert run("resume", "stopped.nc", cwd=tmp_path).wait() == 0
     assert_same(whole, paths.result)
+
+
+def test_an_early_signal_of_the_terminal_is_answered_by_one_line(tmp_path: Path) -> None:
+    """While workers import what they need they have no other answer to Ctrl-C than a traceback."""
+    write_sweep(tmp_path / "run.toml", lasting("early.nc"))
+    process = run("run", "run.toml", "--executor", "dask", cwd=tmp_path)
+    wait_until(lambda: bool(workers_of(process.pid)))
+    below = psutil.Process(process.pid).children(recursive=True)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate()
+    assert (process.returncode, errors.count("\n")) == (130, 1), errors
+    psutil.wait_procs(below, PATIENCE)
+    assert not any(p.is_running() for p in below)
 
 
 def test_a_killed_client_leaves_nobody_behind_and_loses_nothing(whole: Path, tmp_path: Path) -> None:
