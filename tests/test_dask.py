@@ -24,9 +24,10 @@ from test_sweep_processes import PATIENCE, assert_same, jobs, lasting, notes, wr
 import langevin
 from langevin.errors import Interrupted, UserError
 from langevin.files.paths import Paths
+from langevin.machine import notices
 from langevin.sweep.executors.base import Abandoned, Outcome, Unfit
+from langevin.sweep.executors.cluster import clusters, keys, relay
 from langevin.sweep.executors.cluster import executor as dask_executor
-from langevin.sweep.executors.cluster import keys, relay
 from langevin.sweep.executors.cluster.executor import DaskExecutor
 
 pytest.importorskip("distributed", reason="the extra [cluster] is not installed")
@@ -326,6 +327,60 @@ def test_a_client_that_is_killed_stops_its_members(scheduler: Any, worker: Any, 
     assert one.poll() is None
 
 
+def test_a_scheduler_without_workers_is_said(
+    scheduler: Any,
+    worker: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    address, _ = scheduler
+    monkeypatch.setattr(clusters, "WAITED", 1.0)
+    monkeypatch.setattr(notices, "_said", set())
+
+    def started(key: str, text: str) -> None:
+        once(key, text)
+        if len(begun) == 0:
+            begun.append(worker(address))
+
+    begun: list[Any] = []
+    once = notices.once
+    monkeypatch.setattr(notices, "once", started)
+    assert outcomes(DaskExecutor(scheduler=address), tmp_path, "well")[0].kind == "done"
+    said = f"langevin: the scheduler {address} has no workers; `dask worker {address}` starts one\n"
+    assert capsys.readouterr().err == said
+
+
+def test_a_worker_that_stands_still_is_not_waited_for(
+    scheduler: Any, worker: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither at the start nor when all are to stop."""
+    address, _ = scheduler
+    worker(address)
+    monkeypatch.setattr(clusters, "ANSWER", 2.0)
+    monkeypatch.setattr(dask_executor, "GRACE", 2.0)
+    below: list[psutil.Process] = []
+
+    def stopped() -> bool:
+        if note.exists() and not below:
+            below.extend(psutil.Process().children(recursive=True))
+            for process in below:
+                if "spawn_main" in " ".join(process.cmdline()):
+                    process.suspend()
+        return bool(below)
+
+    executor = DaskExecutor(scheduler=address)
+    given = placed(tmp_path, "lasts")
+    note = Path(given[0]["note"])
+    try:
+        assert list(executor.map(idle, given, lambda index, part: None, stopped)) == []
+        executor.check()
+    finally:
+        for process in below:
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
+
+
 def test_workers_without_langevin_or_with_another(scheduler: Any, worker: Any, tmp_path: Path) -> None:
     address, _ = scheduler
     other = tmp_path / "other" / "langevin"
@@ -446,8 +501,6 @@ def test_the_configuration_of_a_user(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_jobs_leave_before_their_walltime() -> None:
-    from langevin.sweep.executors.cluster import clusters
-
     assert clusters._lifetime(None) == []
     for walltime in (60.0, 120.0, 3600.0, 86400.0):
         _, life, _, stagger = clusters._lifetime(walltime)
