@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from langevin.errors import StorageError
 from langevin.files import claims
 from langevin.files.claims import Claim
 
@@ -219,3 +220,36 @@ def test_a_process_that_is_taken_over_from_ends_at_once(path: Path) -> None:
     assert errors == f"langevin: {path} was taken over by another host\n"
     # The other's claim stands.
     assert json.loads(path.read_text())["holder"] == "other"
+
+
+def full(handle: int, text: bytes, place: int) -> int:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_who_cannot_write_a_claim_leaves_it_to_others(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that lives on would keep the lock, and the member would never be carried out again."""
+    first = Claim(path)
+    with monkeypatch.context() as patched:
+        patched.setattr(claims.os, "pwrite", full)
+        with pytest.raises(StorageError, match=r"cannot claim .*: No space left on device"):
+            first.take(lambda: True)
+    assert Claim(path).take(lambda: True)
+
+
+def test_a_claim_outlives_a_disk_that_is_full_for_a_while(
+    path: Path, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = Claim(path)
+    assert mine.take(lambda: True)
+    monkeypatch.setattr(claims.os, "pwrite", full)
+    time.sleep(claims.BEAT)
+    assert mine.beat()
+    # As long as nobody else takes it for given up.
+    time.sleep(claims.STALE / 2)
+    assert not mine.beat()
+
+
+def test_the_names_of_mounts_are_read_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    line = "36 35 0:42 / /übung\\040a rw,relatime shared:1 - nfs4 server:/home rw,vers=4.2"
+    monkeypatch.setattr(claims, "_mounts", lambda: ["1 0 0:1 / / rw - ext4 /dev/sda rw", line])
+    assert claims.reach(Path("/übung a/file")) == "hosts"

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,10 @@ from test_sweep_processes import PATIENCE, assert_same, jobs, lasting, notes, wr
 import langevin
 from langevin.errors import Interrupted, UserError
 from langevin.files.paths import Paths
+from langevin.machine import notices
 from langevin.sweep.executors.base import Abandoned, Outcome, Unfit
+from langevin.sweep.executors.cluster import clusters, keys, relay
 from langevin.sweep.executors.cluster import executor as dask_executor
-from langevin.sweep.executors.cluster import keys, relay
 from langevin.sweep.executors.cluster.executor import DaskExecutor
 
 pytest.importorskip("distributed", reason="the extra [cluster] is not installed")
@@ -136,6 +138,10 @@ def test_a_signal_to_all_leaves_checkpoints(number: int, whole: Path, tmp_path: 
     time.sleep(0.4)
     below = psutil.Process(process.pid).children(recursive=True)
     os.killpg(process.pid, number)
+    # The signal of a queue reaches workers, too; that of a terminal does not.
+    for one in below if number == signal.SIGTERM else ():
+        with suppress(psutil.NoSuchProcess):
+            one.send_signal(number)
     _, errors = process.communicate()
     assert process.returncode == 128 + number
     assert errors.count("\n") == 1, errors
@@ -147,6 +153,19 @@ def test_a_signal_to_all_leaves_checkpoints(number: int, whole: Path, tmp_path: 
             assert float(left.attrs["status"].rpartition("= ")[2]) > 0
     assert run("resume", "stopped.nc", cwd=tmp_path).wait() == 0
     assert_same(whole, paths.result)
+
+
+def test_an_early_signal_of_the_terminal_is_answered_by_one_line(tmp_path: Path) -> None:
+    """While workers import what they need they have no other answer to Ctrl-C than a traceback."""
+    write_sweep(tmp_path / "run.toml", lasting("early.nc"))
+    process = run("run", "run.toml", "--executor", "dask", cwd=tmp_path)
+    wait_until(lambda: bool(workers_of(process.pid)))
+    below = psutil.Process(process.pid).children(recursive=True)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate()
+    assert (process.returncode, errors.count("\n")) == (130, 1), errors
+    psutil.wait_procs(below, PATIENCE)
+    assert not any(p.is_running() for p in below)
 
 
 def test_a_killed_client_leaves_nobody_behind_and_loses_nothing(whole: Path, tmp_path: Path) -> None:
@@ -310,6 +329,60 @@ def test_a_client_that_is_killed_stops_its_members(scheduler: Any, worker: Any, 
     assert one.poll() is None
 
 
+def test_a_scheduler_without_workers_is_said(
+    scheduler: Any,
+    worker: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    address, _ = scheduler
+    monkeypatch.setattr(clusters, "WAITED", 1.0)
+    monkeypatch.setattr(notices, "_said", set())
+
+    def started(key: str, text: str) -> None:
+        once(key, text)
+        if len(begun) == 0:
+            begun.append(worker(address))
+
+    begun: list[Any] = []
+    once = notices.once
+    monkeypatch.setattr(notices, "once", started)
+    assert outcomes(DaskExecutor(scheduler=address), tmp_path, "well")[0].kind == "done"
+    said = f"langevin: the scheduler {address} has no workers; `dask worker {address}` starts one\n"
+    assert capsys.readouterr().err == said
+
+
+def test_a_worker_that_stands_still_is_not_waited_for(
+    scheduler: Any, worker: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither at the start nor when all are to stop."""
+    address, _ = scheduler
+    worker(address)
+    monkeypatch.setattr(clusters, "ANSWER", 2.0)
+    monkeypatch.setattr(dask_executor, "GRACE", 2.0)
+    below: list[psutil.Process] = []
+
+    def stopped() -> bool:
+        if note.exists() and not below:
+            below.extend(psutil.Process().children(recursive=True))
+            for process in below:
+                if "spawn_main" in " ".join(process.cmdline()):
+                    process.suspend()
+        return bool(below)
+
+    executor = DaskExecutor(scheduler=address)
+    given = placed(tmp_path, "lasts")
+    note = Path(given[0]["note"])
+    try:
+        assert list(executor.map(idle, given, lambda index, part: None, stopped)) == []
+        executor.check()
+    finally:
+        for process in below:
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
+
+
 def test_workers_without_langevin_or_with_another(scheduler: Any, worker: Any, tmp_path: Path) -> None:
     address, _ = scheduler
     other = tmp_path / "other" / "langevin"
@@ -430,8 +503,6 @@ def test_the_configuration_of_a_user(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_jobs_leave_before_their_walltime() -> None:
-    from langevin.sweep.executors.cluster import clusters
-
     assert clusters._lifetime(None) == []
     for walltime in (60.0, 120.0, 3600.0, 86400.0):
         _, life, _, stagger = clusters._lifetime(walltime)

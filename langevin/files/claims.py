@@ -69,7 +69,8 @@ def reach(path: Path) -> Literal["hosts", "host"]:
     for line in _mounts():
         before, _, after = line.partition(" - ")
         fields, further = before.split(), after.split()
-        point = fields[4].encode().decode("unicode_escape")
+        # Blanks are written as \040; what is not ASCII stands as it is.
+        point = os.fsdecode(os.fsencode(fields[4]).decode("unicode_escape").encode("latin-1"))
         inside = where == point or where.startswith(point.rstrip("/") + "/")
         # Of two on one point the later one lies on top.
         if inside and len(point) >= len(best):
@@ -83,7 +84,7 @@ def reach(path: Path) -> Literal["hosts", "host"]:
 def _mounts() -> list[str]:
     """Return what is mounted, as Linux says it; nothing elsewhere."""
     try:
-        return Path("/proc/self/mountinfo").read_text().splitlines()
+        return os.fsdecode(Path("/proc/self/mountinfo").read_bytes()).splitlines()
     except OSError:
         return []
 
@@ -139,26 +140,26 @@ class Claim:
                     return False
                 time.sleep(_LOOK)
         except OSError as error:
+            # Else this process would hold the lock, without a claim, as long as it lives.
+            self._drop()
             raise StorageError(f"cannot claim {self.path}: {error.strerror}") from error
         return True
 
     def _try(self) -> bool:
-        handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+        self._handle = handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._locked = True
         except BlockingIOError:
-            os.close(handle)
+            self._drop()
             return False
         except OSError as error:
             if error.errno not in LACKING:
-                os.close(handle)
                 raise
             self._locked = False
         if not self._free(handle):
-            os.close(handle)
+            self._drop()
             return False
-        self._handle = handle
         self._write()
         if not self._locked:
             time.sleep(SETTLE)
@@ -192,13 +193,19 @@ class Claim:
     def beat(self) -> bool:
         """Say, where it is due, that this process goes on; return False if another one has taken over.
 
-        After a long sleep, such as that of a laptop, it may have.
+        After a long sleep, such as that of a laptop, it may have. False, too, if nothing could be written,
+        as on a full disk, for so long that another one soon may.
         """
         if time.monotonic() - self._beaten < BEAT:
             return True
         if not self.held:
             return False
-        self._write()
+        before = self._beaten
+        try:
+            self._write()
+        except OSError:
+            self._beaten = before
+            return time.monotonic() - before < STALE / 2
         return True
 
     @contextmanager

@@ -9,15 +9,12 @@ import shlex
 import shutil
 import signal
 import sys
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langevin.errors import UserError, shortened
 from langevin.files.extras import require_package
-from langevin.machine import notices
 from langevin.machine.interruption import SIGNALS
 
 from ..base import Abandoned
@@ -33,14 +30,11 @@ ADDRESS = "DASK_SCHEDULER_ADDRESS"
 #: Seconds in which a scheduler must answer, and in which workers that are told to leave have left.
 ANSWER, FAREWELL = 10.0, 20.0
 
-#: Seconds without any job after which it is said.
+#: Seconds without any worker after which it is said.
 WAITED = 60.0
 
 #: Seconds after which a job that the queue has refused is submitted again.
 AGAIN = 30.0
-
-#: A scheduler shows nothing of itself, unless a user wants it to; its server of HTTP takes a free port.
-_HTTP = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
 
 #: Python, as a shell reads it.
 _PYTHON = shlex.quote(sys.executable)
@@ -65,6 +59,9 @@ SCHEDULER = {
     # A job that has ended is replaced after so long; the default is 15 s.
     "distributed.deploy.lost-worker-timeout": "3s",
 }
+
+#: No page, and no warning where another scheduler has the port that Dask's would have.
+_UNSEEN = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
 
 #: The same in workers of ours. Members have processes of their own: a worker only waits for them, and its
 #: profile, taken a hundred times a second, would show that.
@@ -127,8 +124,9 @@ def _require_address(address: str) -> None:
 def _require_same_version(client: Client, address: str) -> None:
     import distributed
 
-    versions = client.get_versions()
-    theirs = versions["scheduler"]["packages"]["distributed"]
+    # Of the scheduler alone: a worker that stands still would not answer.
+    versions = client.sync(client.scheduler.versions, packages=[])
+    theirs = versions["packages"]["distributed"]
     if theirs != distributed.__version__:
         raise UserError(
             f"scheduler = {address!r}: it has distributed {theirs}, this process {distributed.__version__}; "
@@ -163,7 +161,7 @@ def embedded(count: int, threads: int) -> Iterator[Client]:
             }
             for k, share in enumerate(shares)
         }
-        scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, **_HTTP}}
+        scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, **_UNSEEN}}
         with deaf():
             cluster = SpecCluster(workers=workers, scheduler=scheduler, silence_logs=logging.CRITICAL)
         with ExitStack() as stack:
@@ -235,11 +233,10 @@ def queued(cluster: ClusterKeys) -> Iterator[tuple[Client, Jobs]]:
             stack.callback(built.close, timeout=FAREWELL)
             client = stack.enter_context(_closing(_client(built)))
             built.adapt(minimum_jobs=0, maximum_jobs=cluster.maximum_jobs, interval="2s", wait_count=15)
-            yield client, Jobs(cluster.queue_system, refused, time.monotonic())
+            yield client, Jobs(cluster.queue_system, refused)
 
 
-@dataclass
-class Jobs:
+class Jobs(NamedTuple):
     """What is known of the jobs of a queue.
 
     Attributes
@@ -247,24 +244,42 @@ class Jobs:
     queue_system : str
     refused : list of str
         Why the queue refused jobs, as long as it has taken none.
-    since : float
-        When one was last there, or this process began to ask for them.
     """
 
     queue_system: str
     refused: list[str]
-    since: float
 
-    def require(self, client: Client) -> None:
-        """Raise `Abandoned` if the queue takes no job; say if none begins."""
-        if client.scheduler_info(-1)["workers"]:
-            self.since = time.monotonic()
-            return
+    def require(self) -> None:
+        """Raise `Abandoned` if the queue has refused a job."""
         if self.refused:
             raise Abandoned(f"the queue refuses jobs: {shortened(self.refused[-1])}")
-        if time.monotonic() > self.since + WAITED:
-            command = keys.ASKED_BY[self.queue_system]
-            notices.once("queue", f"no job of {self.queue_system} begins; `{command}` says why")
+
+    @property
+    def lacking(self) -> str:
+        """What is said where no job has begun, or none is left."""
+        return f"no job of {self.queue_system} runs; `{keys.ASKED_BY[self.queue_system]}` says why"
+
+
+def tell(client: Client, function: Callable[..., Any], *arguments: Any) -> list[Any]:
+    """Have all workers call a function; return what they answer, or which error it was.
+
+    Nothing, if one of them does not answer, as a host that stands still: it is not waited for.
+    """
+    try:
+        said = client.sync(client._run, function, *arguments, on_error="return", callback_timeout=ANSWER)
+    except (OSError, TimeoutError):
+        return []
+    return list(said.values())
+
+
+def threads(client: Client) -> int:
+    """Return how many jobs the workers do at a time; 0, too, if the scheduler does not answer."""
+    try:
+        return int(
+            client.sync(client.scheduler.identity, n_workers=0, callback_timeout=ANSWER)["total_threads"]
+        )
+    except (OSError, TimeoutError):
+        return 0
 
 
 def _watched(job: type[Any], refused: list[str]) -> type[Any]:
@@ -315,7 +330,7 @@ def _options(cluster: ClusterKeys) -> dict[str, Any]:
     if cluster.queue_system == "slurm":
         # What a job lost is done by another one; the queue must not begin it again besides.
         options["job_extra_directives"] = ["--no-requeue", *(cluster.option("job_extra_directives") or [])]
-    options["scheduler_options"] = {**_HTTP, **(cluster.option("scheduler_options") or {})}
+    options["scheduler_options"] = {**_UNSEEN, **(cluster.option("scheduler_options") or {})}
     options["silence_logs"] = logging.CRITICAL
     return options
 

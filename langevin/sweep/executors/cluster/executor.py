@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from langevin.code.own import own_sources
 from langevin.core.ensemble import available_threads
 from langevin.errors import UserError
+from langevin.machine import notices
 from langevin.version import __version__
 
 from ..base import Abandoned, Job, Outcome, Report, Task, Unfit
@@ -37,6 +38,9 @@ AHEAD = 4
 
 #: Seconds without the scheduler after which it is taken for gone.
 PATIENCE = 15.0
+
+#: Seconds between two looks at whether there are workers.
+LOOK = 1.0
 
 #: A job that is this much further than at the last loss has not been lost in vain.
 PROGRESS = 1e-3
@@ -90,8 +94,9 @@ class DaskExecutor:
         """
         if self.scheduler:
             with clusters.joined(self.scheduler) as client:
-                said = client.run(_SENT["unfit"], __version__, own_sources(), on_error="return")
-                why = next((str(one) for one in said.values() if one), None)
+                # One that does not answer yet is asked again when it has a job.
+                said = clusters.tell(client, _SENT["unfit"], __version__, own_sources())
+                why = next((str(one) for one in said if one), None)
                 if why is not None:
                     raise UserError(f"scheduler = {self.scheduler!r}: {why}")
         elif self.cluster:
@@ -203,7 +208,7 @@ class _Carrier:
         self.reached: dict[int, float] = {}
         self.losses: Counter[int] = Counter()
         self.asked: float | None = None
-        self.connected = time.monotonic()
+        self.connected = self.served = self.looked = time.monotonic()
         self.most_threads = 0
 
     def carry_out(
@@ -249,7 +254,7 @@ class _Carrier:
 
     def _threads(self) -> int:
         """Return how many jobs the workers do at a time."""
-        return sum(worker["nthreads"] for worker in self.client.scheduler_info(-1)["workers"].values())
+        return clusters.threads(self.client)
 
     def _ask(self, stopped: Callable[[], bool]) -> None:
         """Ask all to stop, once, if that is wanted; after `GRACE` wait no longer."""
@@ -267,7 +272,7 @@ class _Carrier:
         """Take back what has not begun; ask for the rest to stop."""
         idle = [index for index in self.futures if index not in self.begun]
         # First: what begins meanwhile, stops.
-        self.client.run(relay.halt, self.token, on_error="ignore")
+        clusters.tell(self.client, relay.halt, self.token)
         for index in idle:
             self.futures.pop(index).cancel()
 
@@ -277,17 +282,33 @@ class _Carrier:
         if self.client.status != "running":
             return
         if self.futures:
-            self.client.run(relay.halt, self.token, on_error="ignore")
+            clusters.tell(self.client, relay.halt, self.token)
             self.client.cancel(list(self.futures.values()), force=True)
-        self.client.run(relay.dismiss, self.token, on_error="ignore")
+        clusters.tell(self.client, relay.dismiss, self.token)
 
     def _require_scheduler(self) -> None:
         if self.client.status == "running":
             self.connected = time.monotonic()
-            if self.workers.queue is not None:
-                self.workers.queue.require(self.client)
+            if self.connected > self.looked + LOOK:
+                self.looked = self.connected
+                self._require_workers()
         elif self.client.status == "closed" or time.monotonic() > self.connected + PATIENCE:
             self._lose()
+
+    def _require_workers(self) -> None:
+        """Say if nobody works for a minute; raise `Abandoned` where nobody will."""
+        if self._threads():
+            self.served = time.monotonic()
+            return
+        if self.workers.queue is not None:
+            self.workers.queue.require()
+        if time.monotonic() < self.served + clusters.WAITED:
+            return
+        if self.workers.path is not None:
+            raise Abandoned("no worker of this machine is left")
+        address = self.client.scheduler.address
+        lacking = f"the scheduler {address} has no workers; `dask worker {address}` starts one"
+        notices.once("workers", self.workers.queue.lacking if self.workers.queue else lacking)
 
     def _lose(self) -> None:
         address = self.client.scheduler.address if self.client.scheduler else "of Dask"

@@ -46,7 +46,13 @@ class LocalWorker(ProcessInterface):
     async def start(self) -> None:
         """Start it; the scheduler hears of it when it is there."""
         self._process = subprocess.Popen(
-            self._command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=self._environment
+            self._command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            env=self._environment,
+            # Ctrl-C goes to the group of the terminal. A blocked signal would not stay blocked:
+            # multiprocessing, by which a nanny starts its worker, unblocks it.
+            start_new_session=True,
         )
         await super().start()
 
