@@ -6,14 +6,17 @@ import asyncio
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 from distributed.deploy.spec import ProcessInterface
 
 #: Seconds for a worker to leave, and to find its scheduler.
 LEAVE, FIND = 10.0, 60.0
+
+#: Seconds between two looks at whether it has left.
+LOOK = 0.05
 
 
 class LocalWorker(ProcessInterface):
@@ -62,12 +65,18 @@ class LocalWorker(ProcessInterface):
             for insist in (None, self._process.terminate, self._process.kill):
                 if insist is not None:
                     insist()
-                if await asyncio.get_running_loop().run_in_executor(None, self._has_ended):
+                if await self._has_ended():
                     break
         await super().close()
 
-    def _has_ended(self) -> bool:
+    async def _has_ended(self) -> bool:
+        """Return whether it ends in time.
+
+        It is looked at, not waited for in a thread: those of the loop are few, and the scheduler needs them
+        for the farewell.
+        """
         assert self._process is not None
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(LEAVE)
+        until = time.monotonic() + LEAVE
+        while self._process.poll() is None and time.monotonic() < until:
+            await asyncio.sleep(LOOK)
         return self._process.poll() is not None
