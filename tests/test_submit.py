@@ -368,6 +368,7 @@ def test_a_task_does_not_validate_the_others(queue: Queue, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["--time", "tomorrow"], "--time tomorrow: allowed: as sbatch takes it: minutes"),
         (("--sbatch", "array=1"), "--sbatch array: is set by langevin"),
         (("--sbatch", "Q-O=1"), "--sbatch 'Q-O': must be a long option of sbatch"),
         (("--sbatch", "qos=a\nb"), "--sbatch qos: its value must be one line"),

@@ -38,6 +38,9 @@ OURS = ("array", "dependency", "chdir", "output", "error", "open-mode", "requeue
 #: its memory, would change what is asked for.
 _KEPT = ("SLURM_CONF", "SLURM_CLUSTERS")
 
+#: A limit of time, as sbatch takes it.
+_LIMIT = r"\d+(:\d+){0,2}|\d+-\d+(:\d+){0,2}"
+
 #: What the time that is left looks like: minutes:seconds, hours:minutes:seconds, days-hours:minutes:seconds.
 _LEFT = "^([0-9]+-)?([0-9]+:)?[0-9]+:[0-9]+$"
 
@@ -81,6 +84,11 @@ class Request:
                 raise UserError(f"--sbatch {name}: is set by langevin; allowed: other options of sbatch")
             if not re.fullmatch(r"[a-z][a-z0-9-]*", name):
                 raise UserError(f"--sbatch {name!r}: must be a long option of sbatch, such as qos=long")
+            if name == "time" and not re.fullmatch(_LIMIT, value):
+                raise UserError(
+                    f"--time {value}: allowed: as sbatch takes it: minutes, such as 90, 30:00 (minutes first), "
+                    "2:00:00 (hours first), 1-12 or 1-12:00:00 (days first)"
+                )
             if re.search(r"[\x00-\x1f]", value):
                 raise UserError(f"--sbatch {name}: its value must be one line")
 
