@@ -53,7 +53,7 @@ def t_max_of(wanted: float) -> float:
     t = 200.0
     seconds(1, t, LocalProcesses(1))
     short, long = seconds(1, t, LocalProcesses(1)), seconds(1, 3 * t, LocalProcesses(1))
-    return t * max(1.0, 1 + 2 * (wanted - short) / (long - short))
+    return float(round(t * max(1.0, 1 + 2 * (wanted - short) / (long - short))))
 
 
 def first_member(executor: Executor) -> float:
