@@ -64,15 +64,23 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def command_of(process: psutil.Process) -> str:
+    """Return the command line of a process; nothing of one that has ended."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
 def workers_of(process: int) -> list[psutil.Process]:
-    """Return the workers of Dask below a process: neither their nannies nor the members' processes."""
+    """Return the workers of Dask below a process, without the processes of members."""
     below = psutil.Process(process).children(recursive=True)
-    return [p for p in below if "multiprocessing.spawn" in " ".join(p.cmdline())]
+    return [p for p in below if "distributed.cli.dask_worker" in command_of(p)]
 
 
 def members_below(process: int) -> list[psutil.Process]:
     below = psutil.Process(process).children(recursive=True)
-    return [p for p in below if "langevin.sweep.worker" in " ".join(p.cmdline())]
+    return [p for p in below if "langevin.sweep.worker" in command_of(p)]
 
 
 def wait_until(true: Callable[[], bool]) -> None:
@@ -367,7 +375,7 @@ def test_a_worker_that_stands_still_is_not_waited_for(
         if note.exists() and not below:
             below.extend(psutil.Process().children(recursive=True))
             for process in below:
-                if "spawn_main" in " ".join(process.cmdline()):
+                if "spawn_main" in command_of(process):
                     process.suspend()
         return bool(below)
 

@@ -86,8 +86,8 @@ class Request:
                 raise UserError(f"--sbatch {name!r}: must be a long option of sbatch, such as qos=long")
             if name == "time" and not re.fullmatch(_LIMIT, value):
                 raise UserError(
-                    f"--time {value}: allowed: as sbatch takes it: minutes, such as 90, 30:00 (minutes first), "
-                    "2:00:00 (hours first), 1-12 or 1-12:00:00 (days first)"
+                    f"--time {value}: allowed: as sbatch takes it: minutes, such as 90, 30:00 (minutes "
+                    "first), 2:00:00 (hours first), 1-12 or 1-12:00:00 (days first)"
                 )
             if re.search(r"[\x00-\x1f]", value):
                 raise UserError(f"--sbatch {name}: its value must be one line")

@@ -15,8 +15,8 @@ from distributed.deploy.spec import ProcessInterface
 #: Seconds for a worker to leave, and to find its scheduler.
 LEAVE, FIND = 10.0, 60.0
 
-#: Seconds between two looks at whether it has left.
-LOOK = 0.05
+#: Seconds between two looks at whether it has left, and at whether it is there.
+LOOK, WATCH = 0.05, 0.5
 
 
 class LocalWorker(ProcessInterface):
@@ -40,7 +40,7 @@ class LocalWorker(ProcessInterface):
         self._command = [
             *(sys.executable, "-P", "-m", "distributed.cli.dask_worker", scheduler),
             *("--name", name, "--nthreads", "1", "--resources", f"processors={processors}"),
-            *("--memory-limit", "0", "--no-dashboard", "--death-timeout", f"{FIND:g}"),
+            *("--memory-limit", "0", "--no-dashboard", "--no-nanny", "--death-timeout", f"{FIND:g}"),
         ]
         self._environment = {**os.environ, **environment}
         self._process: subprocess.Popen[bytes] | None = None
@@ -48,23 +48,34 @@ class LocalWorker(ProcessInterface):
 
     async def start(self) -> None:
         """Start it; the scheduler hears of it when it is there."""
-        self._process = subprocess.Popen(
+        self._process = self._begun()
+        self._watch = asyncio.create_task(self._replace())
+        await super().start()
+
+    def _begun(self) -> subprocess.Popen[bytes]:
+        # Ctrl-C goes to the group of the terminal, and is for the process that started all.
+        return subprocess.Popen(
             self._command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             env=self._environment,
-            # Ctrl-C goes to the group of the terminal. A blocked signal would not stay blocked:
-            # multiprocessing, by which a nanny starts its worker, unblocks it.
             start_new_session=True,
         )
-        await super().start()
+
+    async def _replace(self) -> None:
+        """Start another one where it is killed; one that ends by itself would do so again."""
+        assert self._process is not None
+        while self._process.poll() is None or self._process.returncode < 0:
+            await asyncio.sleep(WATCH)
+            if self._process.poll() is not None and self._process.returncode < 0:
+                self._process = self._begun()
 
     async def close(self, **further: Any) -> None:
-        """See it end, with what it has started: the scheduler has told it to."""
+        """End it, with what it has started."""
         if self._process is not None:
-            for insist in (None, self._process.terminate, self._process.kill):
-                if insist is not None:
-                    insist()
+            self._watch.cancel()
+            for insist in (self._process.terminate, self._process.kill):
+                insist()
                 if await self._has_ended():
                     break
         await super().close()
