@@ -235,16 +235,18 @@ def _queue(environment: Mapping[str, str]) -> str:
 
 
 @contextmanager
-def surroundings(given: argparse.Namespace, folder: Path) -> Iterator[dict[str, str]]:
+def surroundings(given: argparse.Namespace) -> Iterator[dict[str, str]]:
     """Yield the environment of the commands, with a Slurm if one is wanted."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     if not given.slurm:
         yield environment
         return
-    slurm = folder / "slurm"
-    slurm.mkdir()
-    with cluster(slurm, nodes=given.nodes, cores=2 // given.nodes) as own:
+    # Beside the sweep, paths of sockets might be too long.
+    with (
+        tempfile.TemporaryDirectory(prefix="slurm-") as slurm,
+        cluster(Path(slurm), nodes=given.nodes, cores=2 // given.nodes) as own,
+    ):
         yield {
             **own,
             "OMP_NUM_THREADS": "1",
@@ -282,7 +284,7 @@ def main() -> int:
         sweep, result = write_sweep(folder.resolve(), given.members, given.t_max)
         names = {"sweep": sweep, "result": result, "cluster": folder.resolve() / "slurm.toml"}
         names["cluster"].write_text(CLUSTER.format(folder=folder.resolve()))
-        environment = stack.enter_context(surroundings(given, folder))
+        environment = stack.enter_context(surroundings(given))
         command, again = (text.format(**names) for text in (shlex.join(given.command), given.again))
         tally = carried_out(command, again, result, environment, given)
         path, whole = write_sweep((given.whole or folder / "whole").resolve(), given.members, given.t_max)

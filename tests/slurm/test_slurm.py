@@ -11,6 +11,7 @@ import getpass
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -282,11 +283,18 @@ def test_a_sweep_in_a_storm(tmp_path: Path, record_property: Callable[[str, obje
     record_property("campaign", f"sweep in a storm: {said}")
 
 
-def test_nothing_is_left_of_a_cluster(tmp_path: Path) -> None:
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A folder whose path leaves room for the names of sockets."""
+    with tempfile.TemporaryDirectory(prefix="sl-") as folder:
+        yield Path(folder)
+
+
+def test_nothing_is_left_of_a_cluster(short: Path) -> None:
     """Two side by side; a job that hears nothing, and one that waits, when the first one ends by an error."""
     if (reason := missing()) is not None:
         pytest.skip(reason)
-    folders = [tmp_path / "a", tmp_path / "b"]
+    folders = [short / "a", short / "b"]
     for folder in folders:
         folder.mkdir()
     with cluster(folders[1], nodes=2, cores=1) as other:
@@ -319,17 +327,17 @@ def left(folder: Path) -> list[str]:
     return found
 
 
-def test_a_cluster_that_cannot_start_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_that_cannot_start_says_why(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if (reason := missing()) is not None:
         pytest.skip(reason)
     monkeypatch.setattr("cluster.DAEMONS", (*DAEMONS, "slurm-no-such"))
     with (
         pytest.raises(NoSlurm, match=r"^slurm-no-such: not installed \(apt-get install slurmctld"),
-        cluster(tmp_path),
+        cluster(short),
     ):
         pytest.fail("it has started")
     monkeypatch.undo()
     monkeypatch.setattr(getpass, "getuser", lambda: "nobody-at-all")
-    with pytest.raises(NoSlurm, match=r"slurmctld: .*nobody-at-all.* fatal: "), cluster(tmp_path):
+    with pytest.raises(NoSlurm, match=r"slurmctld: .*nobody-at-all.* fatal: "), cluster(short):
         pytest.fail("it has started")
-    assert left(tmp_path) == []
+    assert left(short) == []
