@@ -165,7 +165,7 @@ MOUNTS = """\
 30 22 0:40 / /home rw,relatime shared:1 - nfs4 server:/home rw,vers=4.2,local_lock=none,addr=10.0.0.1
 31 22 0:41 / /old rw - nfs server:/old rw,vers=3,nolock,local_lock=all
 32 22 0:42 / /scratch rw - lustre 10.0.0.2@tcp:/fs rw,flock,lazystatfs
-33 22 0:43 / /work rw - lustre 10.0.0.2@tcp:/fs2 rw,localflock
+33 22 0:43 / /project rw - lustre 10.0.0.2@tcp:/fs2 rw,localflock
 34 22 0:44 / /with\\040blank rw - ceph 10.0.0.3:/ rw
 35 30 0:45 / /home/tmp rw - tmpfs tmpfs rw
 """
@@ -180,7 +180,7 @@ MOUNTS = """\
         ("/home/tmp/a", "host"),
         ("/old/a", "host"),
         ("/scratch/a", "hosts"),
-        ("/work/a", "host"),
+        ("/project/a", "host"),
         ("/with blank/a", "hosts"),
     ],
 )
