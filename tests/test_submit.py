@@ -404,6 +404,16 @@ def test_what_the_queue_refuses_leaves_nothing(queue: Queue, monkeypatch: pytest
         submit("--force")
 
 
+def test_the_folder_of_tasks_that_wait_stays(queue: Queue, capfd: pytest.CaptureFixture[str]) -> None:
+    """The array is taken, and the script of the job after it cannot be written."""
+    Path("a.slurm/combine.sh").mkdir(parents=True)
+    submit()
+    assert Path("a.sweep/sweep.json").exists()
+    job, last = capfd.readouterr().out.splitlines()
+    assert job == "job 101: 3 tasks for 3 members, logs in a.slurm"
+    assert last.startswith("no job makes one file of them (") and "`langevin combine a.nc`" in last
+
+
 def test_folders_in_the_way(queue: Queue) -> None:
     Path("a.sweep").mkdir()
     with pytest.raises(UserError, match=r"a\.sweep is in the way: members are kept there"):

@@ -122,8 +122,9 @@ class Submission(SingleRun):
         try:
             self._submit(paths, settings.title, indices, layout)
         except BaseException:
-            # Nothing has begun: the same command is to be possible again.
-            paths.discard()
+            if not self.said:
+                # Nothing has begun: the same command is to be possible again.
+                paths.discard()
             raise
         return paths.result
 
@@ -148,11 +149,11 @@ class Submission(SingleRun):
             array, combine = paths.queue / "array.sh", paths.queue / "combine.sh"
             array.write_text(array_script(paths, title, indices, self.request))
         number = sbatch(array)
-        with explained(paths.queue):
-            combine.write_text(combine_script(paths, title, self.request, number))
         what = f"{_counted(len(indices), 'tasks')} for {_counted(len(layout), layout.word)}"
         self.said.append(f"job {number}: {what}, logs in {paths.queue}")
         try:
+            with explained(paths.queue):
+                combine.write_text(combine_script(paths, title, self.request, number))
             last = sbatch(combine, f"--dependency=afterany:{number.partition(';')[0]}")
         except LangevinError as error:
             self.said.append(f"no job makes one file of them ({error}): `langevin combine {paths.result}`")
