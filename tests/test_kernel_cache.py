@@ -39,6 +39,42 @@ def add(x, y):
 """
 
 
+#: Kernels with objects, random numbers, linear algebra, errors; and one that needs what a registry brings.
+MANY = """
+import sys
+import numba
+import numpy as np
+from langevin.machine.kernel_cache import njit
+
+@njit(error_model="numpy")
+def objects(a, generator, word):
+    if a[0, 0] < 0:
+        raise ValueError("negative")
+    known = {word: hash(word)}
+    return np.linalg.inv(a)[0, 0] + generator.standard_normal() + (known[word] % 7)
+
+@njit(**{"parallel": True})
+def shared(a):
+    total = 0.0
+    for i in numba.prange(len(a)):
+        total += a[i]
+    return total
+
+def registries():
+    return "numba.typed.typedlist" in sys.modules
+
+values = [objects(2 * np.eye(3), np.random.default_rng(1), "word")]
+try:
+    objects(-np.eye(3), np.random.default_rng(1), "word")
+except ValueError as error:
+    values.append(str(error))
+before = registries()
+values.append(shared(np.ones(10)))
+hits = sum(sum(k.stats.cache_hits.values()) for k in (objects, shared))
+print(repr((values, hits, before, registries())))
+"""
+
+
 @pytest.fixture
 def ask(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -83,6 +119,20 @@ def test_a_kernel_is_kept(ask: Callable[..., Any], tmp_path: Path) -> None:
     assert ask() == (False, "")
     assert ask() == (True, "")
     assert len(files(tmp_path)) == 1
+
+
+def test_a_kernel_from_the_disk_loads_registries_only_if_it_needs_them(tmp_path: Path) -> None:
+    (tmp_path / "many.py").write_text(MANY)
+    given = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONHASHSEED": "1"}
+    answers = []
+    for _ in range(2):
+        made = subprocess.run([sys.executable, "many.py"], cwd=tmp_path, env=given, capture_output=True)
+        assert made.returncode == 0, made.stderr
+        answers.append(ast.literal_eval(made.stdout.decode()))
+    (first, hits, compiled, _), (second, again, loaded, at_last) = answers
+    assert (hits, again) == (0, 2)
+    assert first == second
+    assert (compiled, loaded, at_last) == (True, False, True)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,9 @@ a folder (NUMBA_CACHE_DIR, beside the source, the user's cache), and differs in 
   line says so;
 - every signature and processor has a file of its own, so that no index is shared. The file is written aside
   and renamed. It begins with a digest of its contents and of all that they depend on: versions, processor,
-  types and sources. A file that does not fit is as good as none, and nothing of it is read any further.
+  types and sources. A file that does not fit is as good as none, and nothing of it is read any further;
+- what numba knows of Python and numpy (its registries, a fifth of a second) is loaded when something is
+  compiled. A kernel from the disk needs machine code's symbols alone, and its file names them.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ import llvmlite.binding as llvm
 import numba
 from numba.core import caching as numba_caching
 from numba.core.registry import CPUDispatcher
+from numba.core.runtime import rtsys
 from numba.core.serialize import dumps as numba_dumps
 
 from langevin.code import loading
@@ -40,6 +43,8 @@ caching: Any = numba_caching
 dumps: Any = numba_dumps
 
 _DIGEST = hashlib.sha256().digest_size
+#: What a file holds: symbols, and what numba keeps. Of another kind, it has another name.
+_FORMAT = "symbols, kernel"
 
 
 def njit(*signatures: Any, **options: Any) -> Callable[[Callable[..., Any]], Any]:
@@ -152,7 +157,7 @@ class _Files:
 
     def _of(self, key: Any) -> tuple[Path, bytes]:
         """Return the file for a key, and all that its contents depend on."""
-        kind = repr((key, _machine())).encode()
+        kind = repr((_FORMAT, key, _machine())).encode()
         path = self._folder / f"{self._name}-{hashlib.sha256(kind).hexdigest()[:16]}.kernel"
         return path, kind + self._sources
 
@@ -188,6 +193,13 @@ class _Files:
                 path.unlink()
 
 
+def _symbols(library: Any) -> list[str]:
+    """Return the names that machine code has from outside."""
+    module = library._final_module
+    used = [*module.functions, *module.global_variables]
+    return [one.name for one in used if one.is_declaration and not one.name.startswith("llvm.")]
+
+
 class _Cache(caching.FunctionCache):  # type: ignore[misc]
     """Numba's cache of a function, with files of our own."""
 
@@ -196,6 +208,26 @@ class _Cache(caching.FunctionCache):  # type: ignore[misc]
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
         self._cache_file = _Files(self._cache_path, self._impl.filename_base, function)
+
+    def load_overload(self, signature: Any, target: Any) -> Any:
+        """Return what was compiled before; None where there is nothing that fits."""
+        if not self._enabled:
+            return None
+        rtsys.initialize(target)
+        kept = self._cache_file.load(self._index_key(signature, target.codegen()))
+        if kept is None:
+            return None
+        symbols, data = kept
+        if not all(map(llvm.address_of_symbol, symbols)):
+            # Some come with the registries.
+            target.refresh()
+        return self._impl.rebuild(target, data)
+
+    def _save_overload(self, signature: Any, data: Any) -> None:
+        if self._enabled and self._impl.check_cachable(data):
+            self._impl.locator.ensure_cache_path()
+            kept = _symbols(data.library), self._impl.reduce(data)
+            self._cache_file.save(self._index_key(signature, data.codegen), kept)
 
     def save_overload(self, signature: Any, data: Any) -> None:
         """Save what was compiled; a run goes on without."""
