@@ -112,3 +112,30 @@ def test_with_pairs_alone_both_temperatures_are_those_of_the_continuous_transiti
         assert any_model.dynamic_temperature(f) == any_model.static_temperature(f) == a**0.5
     assert pure.dynamic_temperature(2) == pure.static_temperature(2) == 1.0
     assert pure.asymptotic_energy(2, 1e-12) == pytest.approx(-1.0, rel=1e-12)
+
+
+@pytest.mark.parametrize("p", [3, 4, 7, 12])
+def test_the_overlap_at_which_states_appear_is_that_of_pure_models(p: int) -> None:
+    assert any_model.dynamic_overlap(Covariance.pure(p)) == pytest.approx((p - 2) / (p - 1), rel=ROUNDING)
+
+
+def test_the_mixed_model_of_the_literature() -> None:
+    # Equal terms with p = 3 and 4, f = (q³ + q⁴)/2, known to six digits.
+    f = Covariance.parse({3: 1.0, 4: 1.0})
+    assert any_model.dynamic_temperature(f) == pytest.approx(0.805166, abs=5e-7)
+    assert any_model.dynamic_overlap(f) == pytest.approx(0.590230, abs=5e-7)
+    assert any_model.static_temperature(f) == pytest.approx(0.762139, abs=5e-7)
+    # f(1) = 1, f'(1) = 7/2, f''(1) = 9.
+    assert any_model.threshold_energy(f) == pytest.approx(-(3.5 + 9 / 3.5 - 1) / 3, rel=ROUNDING)
+    # Where states appear they are marginal: f''(q_d)(1 − q_d)² = T_d².
+    q = any_model.dynamic_overlap(f)
+    assert float(f.derivative(2, q)) * (1 - q) ** 2 == pytest.approx(
+        any_model.dynamic_temperature(f) ** 2, rel=1e-12
+    )
+
+
+def test_the_overlap_of_a_continuous_transition_is_nothing() -> None:
+    assert any_model.dynamic_overlap(Covariance.parse({2: 1.0, 3: 0.5})) == 0.0
+    assert any_model.dynamic_overlap(Covariance.pure(2)) == 0.0
+    # Enough of p = 3, and states appear with an overlap.
+    assert any_model.dynamic_overlap(Covariance.parse({2: 1.0, 3: 1.4})) > 0.2

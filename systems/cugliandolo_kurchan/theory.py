@@ -23,19 +23,13 @@ Franz & Ricci-Tersenghi 2020); limits of mixed models are therefore not drawn.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from langevin.core.system import Array
-from langevin.machine.later import callables
+from langevin.systems.roots import brentq
 
 from .covariance import Covariance
-
-if TYPE_CHECKING:
-    from scipy.optimize import brentq, minimize_scalar
-else:
-    brentq, minimize_scalar = callables("scipy.optimize", "brentq", "minimize_scalar")
 
 #: Of ln ε, where the search for T_K begins.
 _LOWEST = -40.0
@@ -52,20 +46,30 @@ def _metastable_square(f: Covariance, q: Array | float, gap: Array | float) -> A
     return np.asarray(sum(parts) * gap)
 
 
-def _overlap_at_dynamic(f: Covariance) -> float:
-    # The maximum may be at q = 0 (terms with p = 2): look at a grid first, then close in.
+def dynamic_overlap(f: Covariance) -> float:
+    """Return q_d, the overlap of the states that appear at T_d: where f'(q)(1 − q)/q is largest; 0 for p = 2.
+
+    There its derivative Σ a_p p [(p − 2) q^{p−3} (1 − q) − q^{p−2}] changes sign.
+    """
+    terms = [(p, a * p) for p, a in zip(f.powers, f.weights, strict=True)]
+
+    def slope(q: float) -> float:
+        rising = math.fsum(a * (p - 2) * q ** (p - 3) for p, a in terms if p > 2)
+        return rising * (1 - q) - math.fsum(a * q ** (p - 2) for p, a in terms)
+
+    # There may be several maxima, and one at q = 0 (terms with p = 2): look at a grid first, then close in.
     grid = np.linspace(0, 1, 2001)
     best = int(np.argmax(_metastable_square(f, grid, 1 - grid)))
-    low, high = grid[max(best - 1, 0)], grid[min(best + 1, grid.size - 1)]
-    q = float(minimize_scalar(lambda q: -float(_metastable_square(f, q, 1 - q)), bounds=(low, high),
-                              method="bounded", options={"xatol": 1e-13}).x)  # fmt: skip
-    # The search never looks at the ends themselves.
+    low, high = float(grid[max(best - 1, 0)]), float(grid[min(best + 1, grid.size - 1)])
+    if slope(low) <= 0:
+        return low
+    q = brentq(slope, low, high, xtol=1e-15)
     return 0.0 if _metastable_square(f, 0.0, 1.0) >= _metastable_square(f, q, 1 - q) else q
 
 
 def dynamic_temperature(f: Covariance) -> float:
-    """Return T_d."""
-    q = _overlap_at_dynamic(f)
+    """Return T_d, also called T_MCT: below it equilibrium states trap the dynamics."""
+    q = dynamic_overlap(f)
     return math.sqrt(_metastable_square(f, q, 1 - q))
 
 
@@ -79,7 +83,7 @@ def static_temperature(f: Covariance) -> float:
         q = -math.expm1(log)
         return _entropy(q, log) - float(f.derivative(0, q) / _metastable_square(f, q, gap))
 
-    low = _overlap_at_dynamic(f)
+    low = dynamic_overlap(f)
     if low < 1e-3 or excess(math.log1p(-low)) <= 0:
         return dynamic_temperature(f)
     log = brentq(excess, _LOWEST, math.log1p(-low), xtol=1e-15)
@@ -142,11 +146,16 @@ def equilibrium_energy(f: Covariance, temperature: float) -> float:
     return -float(f.derivative(0, 1.0)) / temperature
 
 
+def threshold_energy(f: Covariance) -> float:
+    """Return E_th: of gradient descent from T_i = ∞, if it forgets its start."""
+    zeroth, first, second = (float(f.derivative(k, 1.0)) for k in range(3))
+    return -(first + zeroth * _curvature_excess(f, 1.0)) / math.sqrt(second)
+
+
 def asymptotic_energy(f: Covariance, temperature: float) -> float:
     """Return lim E(t) of a quench from T_i = ∞ to T ≥ 0."""
-    zeroth, first, second = (float(f.derivative(k, 1.0)) for k in range(3))
-    if temperature < _NOTHING * math.sqrt(second):
-        return -(first + zeroth * _curvature_excess(f, 1.0)) / math.sqrt(second)
+    if temperature < _NOTHING * math.sqrt(float(f.derivative(2, 1.0))):
+        return threshold_energy(f)
     if temperature >= dynamic_temperature(f):
         return equilibrium_energy(f, temperature)
     gap = overlap_gap(f, temperature)

@@ -18,14 +18,8 @@ numbers near 1 would be left, with an error of 10⁻¹⁶/T in the energy.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
-from langevin.machine.later import callables
-
-if TYPE_CHECKING:
-    from scipy.optimize import brentq
-else:
-    (brentq,) = callables("scipy.optimize", "brentq")
+from langevin.systems.roots import brentq
 
 #: Of ln ε, by which roots are bracketed; all of them lie above, for any p that fits in memory.
 _LOWEST = -40.0
