@@ -173,15 +173,19 @@ def conclude(path: Path, quiet: bool) -> None:
     """Draw the figure, if the run file wants it, and print the summary of a finished run."""
     import json
 
-    from langevin.results import summary
-    from langevin.results.open import open_result
+    from langevin.machine.ahead import uncollected
+
+    with uncollected():
+        from langevin.results import summary
+        from langevin.results.open import open_result
 
     with open_result(path) as dataset:
         written = [f"result  {path}"]
         if json.loads(dataset.attrs["settings"]).get("output", {}).get("figure", True):
-            from langevin import plotting
+            with uncollected():
+                from langevin import plotting
 
-            # The run's own figure: it was asked before the run whether it may be replaced.
-            written.append(f"figure  {plotting.save(dataset, path.with_suffix('.png'))}")
+                # The run's own figure: it was asked before the run whether it may be replaced.
+                written.append(f"figure  {plotting.save(dataset, path.with_suffix('.png'))}")
         if not quiet:
             click.echo("\n".join([summary.results(dataset), *written]))

@@ -51,12 +51,15 @@ def run(
     quiet: bool,
 ) -> None:
     """Run the simulation that RUN_FILE describes; with [sweep] in it, every member of the sweep."""
-    from langevin.config import run_files
-    from langevin.files.paths import Paths
-    from langevin.machine import world
-    from langevin.running import unfinished
-    from langevin.running.together import follow
-    from langevin.sweep import simulation
+    from langevin.machine.ahead import LoadingAhead, uncollected
+
+    with uncollected():
+        from langevin.config import run_files
+        from langevin.files.paths import Paths
+        from langevin.machine import world
+        from langevin.running import unfinished
+        from langevin.running.together import follow
+        from langevin.sweep import simulation
 
     settings = run_files.load(run_file, overrides(assignments, shards))
     if world.following():
@@ -73,6 +76,8 @@ def run(
     remark(settings, quiet)
     how: Any = {"threads": threads, "wall_time": wall_time, "progress": not quiet}
     how["carrier"] = carrier(executor, scheduler, cluster, threads)
+    if settings.sweep is None and settings.output.figure:
+        how["watch"] = LoadingAhead("langevin.plotting", "langevin.results.summary")
     path = simulation.execute(settings, force=force, resume=resume, **how)
     conclude(path, quiet)
 

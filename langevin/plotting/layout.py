@@ -8,7 +8,9 @@ from typing import Any
 
 import matplotlib
 import xarray as xr
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.image import imsave
 
 from langevin.errors import UserError
 from langevin.files.disk import replacing
@@ -82,8 +84,25 @@ def write(drawn: Figure, path: Path) -> Path:
     """
     check_format(path)
     with replacing(path) as aside:
-        drawn.savefig(aside, format=path.suffix.lstrip("."))
+        if path.suffix == ".png":
+            _write_png(drawn, aside)
+        else:
+            drawn.savefig(aside, format=path.suffix.lstrip("."))
     return path
+
+
+def _write_png(drawn: Figure, path: Path) -> None:
+    """Write the pixels that `savefig` writes: it draws a figure twice, once to lay it out."""
+    canvas, dpi = drawn.canvas, drawn.dpi
+    chosen = matplotlib.rcParams["savefig.dpi"]
+    try:
+        drawn.dpi = dpi if chosen == "figure" else chosen
+        pixels = FigureCanvasAgg(drawn)
+        pixels.draw()
+        imsave(path, pixels.buffer_rgba(), format="png", origin="upper", dpi=drawn.dpi)
+    finally:
+        drawn.dpi = dpi
+        drawn.set_canvas(canvas)
 
 
 def save(

@@ -1,0 +1,50 @@
+"""What a command needs at its end is loaded while kernels compute, and loading is not held up by the collector."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Let no garbage be collected: modules are made of objects that stay, and looking through them takes
+    a tenth of the time that large libraries take to load.
+    """  # noqa: D205
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+class LoadingAhead:
+    """Loads modules in a thread, from its first call on; to be the `watch` of a run.
+
+    By then the run has loaded what it needs itself. Compiled kernels leave the interpreter to the thread.
+
+    Parameters
+    ----------
+    modules : str
+        Their names.
+    """
+
+    def __init__(self, *modules: str) -> None:
+        self._modules = modules
+        self._begun = False
+
+    def __call__(self, part: float) -> None:
+        """Begin, if that has not been."""
+        if not self._begun:
+            self._begun = True
+            # Of a run that ends sooner nobody waits for it.
+            threading.Thread(target=self._load, daemon=True, name="loading ahead").start()
+
+    def _load(self) -> None:
+        for module in self._modules:
+            importlib.import_module(module)
