@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 import sys
 from functools import partial
@@ -10,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import walkers
 from click.testing import CliRunner
@@ -23,7 +25,8 @@ from langevin.files import storage
 from langevin.machine import pace
 from langevin.machine.duration import spoken
 from langevin.machine.reports import report
-from langevin.running import progress, session
+from langevin.running import decades, progress, session
+from langevin.running.decades import DecadeForecast, decade
 from langevin.running.log import Log
 from langevin.running.progress import Forecast, TimeLeft, announcement
 from langevin.sweep import progress as sweep_progress
@@ -344,9 +347,60 @@ def test_a_terminal_has_no_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (log.due, terminal.getvalue()) == (False, "")
 
 
-def test_a_system_without_steps_makes_no_forecast(hasty: None, small: Any, capsys: Any) -> None:
-    simulation.run(small("cugliandolo_kurchan"), progress=True)
-    assert "to go" not in capsys.readouterr().err
+def left_by_decades(seconds_of: Any, t_max: float = 1e7) -> list[tuple[float, float]]:
+    """Return times and what is said to be left: up to λ = ln(1 + t) the run takes seconds_of(λ)."""
+    clock, lost = Clock(), 100.0
+    forecast, said = DecadeForecast(math.log1p, t_max, clock), []
+    for t in np.geomspace(1e-2, t_max, 400).tolist():
+        clock.now = lost + seconds_of(math.log1p(t))
+        forecast.stretch(t, 0)
+        # A checkpoint, which must not count.
+        lost += 50.0
+        clock.now += 50.0
+        forecast.skip()
+        if pace := forecast.pace():
+            said.append((t, pace.left))
+    return said
+
+
+@pytest.mark.parametrize(
+    ("seconds_of", "within"),
+    [
+        # Equal decades: only grid points stand for "a decade before", at most a 1/45 of one off.
+        (lambda x: 10 * x, 0.03),
+        # Each decade is dearer than the one before, as memory grows: forecast from two of them.
+        (lambda x: x**2, 0.05),
+        (lambda x: x**3 / 10, 0.4),
+    ],
+    ids=["constant", "linear", "quadratic"],
+)
+def test_a_forecast_by_decades_goes_by_the_logarithm_of_time(seconds_of: Any, within: float) -> None:
+    said = [(t, left) for t, left in left_by_decades(seconds_of) if 1e3 < t < 1e6]
+    assert len(said) > 100
+    for t, left in said:
+        assert left == pytest.approx(seconds_of(math.log1p(1e7)) - seconds_of(math.log1p(t)), rel=within)
+
+
+def test_decades_are_counted_from_one() -> None:
+    said = [decade(t, 1e7) for t in (0.5, 1.0, 3e4, 9.99e6, 1e7)]
+    assert said == ["", *(f"decade {k} of 7" for k in (1, 5, 7, 7))]
+    assert [decade(30.0, 50.0), decade(3.0, 10.0)] == ["decade 2 of 2", ""]
+
+
+def test_a_system_with_a_clock_says_its_decade(
+    small: Any, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decades, "MEASURED", 0.0)
+    monkeypatch.setattr(progress, "LONG", 0.0)
+    monkeypatch.setattr(Log, "due", property(lambda self: True))
+    simulation.run(small("cugliandolo_kurchan", dynamics__t_max=20.0), progress=True)
+    start, *lines = capsys.readouterr().err.splitlines()
+    assert start.endswith("start, t = 0 of 20 (0 %)")
+    assert sum("to go; " in line for line in lines) == 1
+    assert any(re.search(r"t = 1\d(\.\d+)? of 20 \(decade 2 of 2\), energy -\S+, about", s) for s in lines)
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    simulation.run(small("cugliandolo_kurchan", dynamics__t_max=20.0), progress=True)
+    assert re.search(r"100%\|\S+\| t = 20, decade 2 of 2 \[", terminal.getvalue())
 
 
 def test_the_first_stretch_is_one_step(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -181,6 +181,14 @@ class ComparesAtLag(Capability, of=["system"]):
         """Return what `compare` returns, for this lag."""
 
 
+class HasClock(Capability, of=["system"]):
+    """It has no step, and its cost goes by a clock such as ln t: so do progress and forecasts."""
+
+    @abstractmethod
+    def progress_clock(self, t: float) -> float:
+        """Return the clock, which grows as ln t at late times; 0 at t = 0."""
+
+
 class MeasuresResponse(Capability, of=["system"]):
     """Its `compare` returns "integrated_response" where `record.response` is true; else that is refused."""
 

@@ -1,4 +1,4 @@
-"""What a command needs at its end is loaded while kernels compute, and loading is not held up by the collector."""
+"""What a command needs at its end is loaded while kernels compute; the collector holds up no loading."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 def uncollected() -> Iterator[None]:
     """Let no garbage be collected: modules are made of objects that stay, and looking through them takes
     a tenth of the time that large libraries take to load.
-    """  # noqa: D205
+    """
     enabled = gc.isenabled()
     gc.disable()
     try:

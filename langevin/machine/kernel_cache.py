@@ -31,7 +31,7 @@ import llvmlite.binding as llvm
 import numba
 from numba.core import caching as numba_caching
 from numba.core.registry import CPUDispatcher
-from numba.core.runtime import rtsys
+from numba.core.runtime.nrt import rtsys
 from numba.core.serialize import dumps as numba_dumps
 
 from langevin.code import loading

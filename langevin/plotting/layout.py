@@ -97,7 +97,7 @@ def _write_png(drawn: Figure, path: Path) -> None:
     chosen = matplotlib.rcParams["savefig.dpi"]
     try:
         drawn.dpi = dpi if chosen == "figure" else chosen
-        pixels = FigureCanvasAgg(drawn)
+        pixels: Any = FigureCanvasAgg(drawn)
         pixels.draw()
         imsave(path, pixels.buffer_rgba(), format="png", origin="upper", dpi=drawn.dpi)
     finally:

@@ -50,9 +50,9 @@ class Log:
                 print(visible(line), file=sys.stderr, flush=True)
 
 
-def reached(now: float, end: float) -> str:
-    """Say which time of how long a run is reached."""
-    return f"t = {now:.4g} of {end:.4g} ({percent(now / end)})"
+def reached(now: float, end: float, where: str = "") -> str:
+    """Say which time of how long a run is reached: `where`, or how many per cent that is."""
+    return f"t = {now:.4g} of {end:.4g} ({where or percent(now / end)})"
 
 
 def percent(part: float) -> str:

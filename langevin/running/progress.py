@@ -9,30 +9,27 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from tqdm import tqdm
 
+from langevin.core.capabilities import HasClock
 from langevin.core.probe import Run
 from langevin.core.schedule import Schedule
 from langevin.machine.duration import spoken
 from langevin.machine.reports import Listener, Place, Saved, heard_by
 from langevin.record.recorder import Recorder
 
+from .decades import DecadeForecast, TimeLeft, decade
 from .log import Log, left, percent, reached
 
 BAR = "{desc} {percentage:3.0f}%|{bar}| t = {n:.4g}/{total:.4g} [{elapsed}, {remaining} left{postfix}]"
+#: Of a run whose cost goes by the logarithm of time.
+DECADE_BAR = "{desc} {percentage:3.0f}%|{bar}| {unit} [{elapsed}{postfix}]"
 
 #: Seconds that the pace is measured for, and seconds left from which on a run is announced as long.
 MEASURED, LONG = 5.0, 3600.0
-
-
-class TimeLeft(NamedTuple):
-    """Seconds left, and seconds for one step."""
-
-    left: float
-    step: float
 
 
 #: What is due at a stop: axes of times, and whether there are pairs.
@@ -169,15 +166,23 @@ class Progress:
     ) -> None:
         self.recorder, self.title, self.result, self.shown = recorder, title, result, shown
         self.log = log or Log(False)
-        step = run.system.time_step
-        self._forecast = None if step is None else Forecast(run.schedule, step)
         self._end, self._energy = float(run.schedule.times[-1]), ""
+        system, step = run.system, run.system.time_step
+        #: Time → the clock that the run's cost goes by.
+        self._clock: Callable[[float], float] = float
+        self._forecast: Forecast | DecadeForecast | None = None
+        self._by_decades = step is None and isinstance(system, HasClock)
+        if step is not None:
+            self._forecast = Forecast(run.schedule, step)
+        elif isinstance(system, HasClock):
+            self._clock = system.progress_clock
+            self._forecast = DecadeForecast(self._clock, self._end)
         self._bar = tqdm(
-            total=round(self._end, 9),
-            initial=run.time,
+            total=round(self._clock(self._end), 9),
+            initial=self._clock(run.time),
             # None: only where someone can see it.
             disable=None if shown else True,
-            bar_format=BAR,
+            bar_format=DECADE_BAR if self._by_decades else BAR,
             desc=title[:40],
         )
 
@@ -187,14 +192,26 @@ class Progress:
         # Where it is due and not yet measured stands the one before.
         if energy is not None and not np.isnan(mean := np.mean(energy)):
             self._energy = f"energy {mean:.5g}"
-        self._bar.n = run.time
-        self._bar.set_postfix_str(self._energy, refresh=False)
-        self._bar.update(0)
         pace = self._forecast.stretch(run.time, run.position) if self._forecast else None
+        self._draw(run.time)
         if self.shown and pace is not None and pace.left > LONG:
             tqdm.write(announcement(pace, self.result), file=sys.stderr)
         if self.log.due:
-            self.log.say(self.title, reached(run.time, self._end), self._energy, left(self.left))
+            where = decade(run.time, self._end) if self._by_decades else ""
+            self.log.say(self.title, reached(run.time, self._end, where), self._energy, left(self.left))
+
+    def _draw(self, now: float) -> None:
+        said = [self._energy]
+        if self._by_decades:
+            said.insert(0, left(self.left))
+            self._bar.unit = ", ".join(filter(None, [f"t = {now:.2g}", decade(now, self._end)]))
+        self._bar.n = self._clock(now)
+        self._bar.set_postfix_str(", ".join(filter(None, said)), refresh=False)
+        self._bar.update(0)
+
+    def part(self, now: float) -> float:
+        """Return which part of the way a time is, by the clock that the cost goes by."""
+        return self._clock(now) / self._clock(self._end)
 
     @property
     def left(self) -> float | None:
@@ -298,7 +315,8 @@ class Rate:
 
 def announcement(pace: TimeLeft, result: Path | None) -> str:
     """Return the line that says how long a run will take, and how to stop it."""
-    return f"about {spoken(pace.left)} to go ({spoken(pace.step)} per step); {how_to_stop(result)}"
+    step = "" if pace.step is None else f" ({spoken(pace.step)} per step)"
+    return f"about {spoken(pace.left)} to go{step}; {how_to_stop(result)}"
 
 
 def how_to_stop(result: Path | None) -> str:

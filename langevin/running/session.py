@@ -194,7 +194,7 @@ class Session:
         """Return which part of the run is done: of the seconds it takes, or of its time if nobody knows."""
         left = self.progress.left
         if left is None:
-            return self.run.time / float(self.run.schedule.times[-1])
+            return self.progress.part(self.run.time)
         spent = self._spent()
         return spent / (spent + left)
 

@@ -14,6 +14,7 @@ replica.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,7 +27,13 @@ from pydantic import BeforeValidator
 
 from langevin.config.keys import DynamicsKeys, Section, key
 from langevin.config.settings import Settings
-from langevin.core.capabilities import ChecksSettings, ComparesAtLag, Deterministic, MeasuresResponse
+from langevin.core.capabilities import (
+    ChecksSettings,
+    ComparesAtLag,
+    Deterministic,
+    HasClock,
+    MeasuresResponse,
+)
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
 from langevin.core.system import Array, Attributes, System
@@ -43,7 +50,7 @@ class Reached:
     sizes: tuple[int, ...]
 
 
-class CugliandoloKurchan(System, ChecksSettings, Deterministic, MeasuresResponse, ComparesAtLag):
+class CugliandoloKurchan(System, ChecksSettings, Deterministic, MeasuresResponse, ComparesAtLag, HasClock):
     """Spherical p-spin model, N → ∞: correlation, response and energy from closed equations.
 
     Two solvers: "long-time" steps implicitly in ln t, with errors controlled by `tolerance`, to t = 10⁷ in
@@ -144,6 +151,10 @@ class CugliandoloKurchan(System, ChecksSettings, Deterministic, MeasuresResponse
     def advance(self, state: Reached, t0: float, t1: float, noise: Noise) -> Reached:
         """Return the state at t1. Slices and rows are only ever added: earlier states stay valid."""
         return self._at(t1)
+
+    def progress_clock(self, t: float) -> float:
+        """Return ln(1 + t): slices of the long-time solver lie about evenly in it."""
+        return math.log1p(t)
 
     def _at(self, t: float) -> Reached:
         return Reached(t, tuple(solver.reach(t) for solver in self.solvers))
