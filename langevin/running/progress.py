@@ -184,6 +184,7 @@ class Progress:
             disable=None if shown else True,
             bar_format=DECADE_BAR if self._by_decades else BAR,
             desc=title[:40],
+            unit=self._reached(run.time),
         )
 
     def stretch(self, run: Run) -> None:
@@ -203,11 +204,15 @@ class Progress:
     def _draw(self, now: float) -> None:
         said = [self._energy]
         if self._by_decades:
-            said.insert(0, left(self.left))
-            self._bar.unit = ", ".join(filter(None, [f"t = {now:.2g}", decade(now, self._end)]))
+            # Of less than a second nothing is said.
+            said.insert(0, left(self.left) if (self.left or 0.0) >= 1 else "")
+            self._bar.unit = self._reached(now)
         self._bar.n = self._clock(now)
         self._bar.set_postfix_str(", ".join(filter(None, said)), refresh=False)
         self._bar.update(0)
+
+    def _reached(self, now: float) -> str:
+        return ", ".join(filter(None, [f"t = {now:.2g}", decade(now, self._end)]))
 
     def part(self, now: float) -> float:
         """Return which part of the way a time is, by the clock that the cost goes by."""
