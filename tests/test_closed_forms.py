@@ -8,6 +8,8 @@ import pytest
 
 from langevin.systems.cugliandolo_kurchan import theory as any_model
 from langevin.systems.cugliandolo_kurchan.covariance import Covariance
+from langevin.systems.cugliandolo_kurchan.longtime import LongTime
+from langevin.systems.cugliandolo_kurchan.stepping import Equations
 from langevin.systems.pspin import theory as pure
 
 #: Relative error allowed: some ten operations, each off by 1e-16, times powers up to 100.
@@ -139,3 +141,27 @@ def test_the_overlap_of_a_continuous_transition_is_nothing() -> None:
     assert any_model.dynamic_overlap(Covariance.pure(2)) == 0.0
     # Enough of p = 3, and states appear with an overlap.
     assert any_model.dynamic_overlap(Covariance.parse({2: 1.0, 3: 1.4})) > 0.2
+
+
+@pytest.mark.parametrize("p", [3, 4, 7])
+def test_minima_of_a_pure_model_are_stable_up_to_the_threshold(p: int) -> None:
+    f = Covariance.pure(p)
+    assert any_model.marginal_start(f) == pytest.approx(any_model.dynamic_temperature(f), rel=ROUNDING)
+    # At the marginal end T_i is a maximum over r: the root is as good as the square root of rounding.
+    edge = any_model.followed_state(f, any_model.marginal_start(f) * (1 - 1e-12))
+    assert edge.energy == pytest.approx(any_model.threshold_energy(f), abs=1e-9)
+    assert edge.marginality == pytest.approx(1.0, abs=1e-4)
+
+
+def test_gradient_descent_follows_a_state_to_its_minimum() -> None:
+    # f = (q³ + q⁴)/2, from below T_SF = 0.79827 (r² = 1 − f'(1)/f''(1) = 11/18, χ = 1/3).
+    f, r = Covariance.parse({3: 1.0, 4: 1.0}), (11 / 18) ** 0.5
+    assert any_model.marginal_start(f) == pytest.approx((1.5 * r + 2 * r**2) / 3, rel=ROUNDING)
+    solver = LongTime(Equations(f, 0.0, 1 / 0.775), 1e-6)
+    size = solver.reach(300.0)
+    state = any_model.followed_state(f, 0.775)
+    # The gap of the minimum, √f''(1)(1 − √marginality)² /χ…, is about 0.1: e^(−30) is left at t = 300.
+    assert solver.one_time(300.0, size)[0] == pytest.approx(state.energy, abs=1e-6)
+    assert solver.two_time(300.0, 0.0, size)[0] == pytest.approx(state.overlap, abs=1e-6)
+    with pytest.raises(ValueError, match="no stable minimum"):
+        any_model.followed_state(f, 0.8)

@@ -229,6 +229,10 @@ class CugliandoloKurchan(System, ChecksSettings, Deterministic, MeasuresResponse
             limit = theory.equilibrium_energy if equilibrium else theory.asymptotic_energy
             own["energy"]["asymptote"] = limit(f, temperature)
             own["energy"]["asymptote_meaning"] = "E(t → ∞), closed form"
+        elif self._may_forget:
+            own["energy"]["threshold"] = theory.asymptotic_energy(f, temperature)
+            own["energy"]["threshold_meaning"] = "E(t → ∞) if the start is forgotten, closed form"
+            own["energy"]["dynamic_temperature"] = theory.dynamic_temperature(f)
         if aging and temperature > 0:
             q = theory.edwards_anderson(f, temperature)
             for name, plateau, meaning in (("msd", 2 * (1 - q), "2(1 − q_EA)"), ("correlation", q, "q_EA")):
@@ -237,6 +241,14 @@ class CugliandoloKurchan(System, ChecksSettings, Deterministic, MeasuresResponse
         for name in ("energy", "mu", "msd", "correlation", "response", "integrated_response"):
             own[f"{name}_error"] = {"long_name": f"estimated numerical error of {name}", "units": "1"}
         return own
+
+    @property
+    def _may_forget(self) -> bool:
+        """Whether the run is a quench below T_d from above, whose start may be forgotten, or not."""
+        f = self.covariance
+        if min(f.powers) == 2:
+            return False
+        return self.temperature < theory.dynamic_temperature(f) <= self.initial_temperature
 
     def state_dict(self, state: Reached) -> dict[str, NDArray[Any]]:
         """Return the slices or rows up to the state's time."""

@@ -16,6 +16,12 @@ of numbers near each other is written as a sum of positive terms:
 
     q f''(q) − f'(q) = Σ a_p p(p − 2) q^{p−1},    f(1) − f(q) = Σ a_p [1 − (1 − ε)^p].
 
+- gradient descent from equilibrium at T_i, of a state that it does not leave, ends in a minimum at overlap r
+  with the start. Given the start, H is a random function plus −f(q)/T_i (docs/cugliandolo_kurchan.md), and
+  the lowest energy at overlap r is that of a replica-symmetric ground state,
+  −f(r)/T_i − √(f'(1)(1 − r²)). It is stationary where f'(r)/T_i = r √(f'(1)/(1 − r²)), and a stable minimum
+  while f''(1) χ² < 1, χ = √((1 − r²)/f'(1)) its susceptibility.
+
 For mixed f the aging part assumes that memory of the start is lost, which is exact for pure p only (Folena,
 Franz & Ricci-Tersenghi 2020); limits of mixed models are therefore not drawn.
 """
@@ -23,6 +29,7 @@ Franz & Ricci-Tersenghi 2020); limits of mixed models are therefore not drawn.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -164,3 +171,54 @@ def asymptotic_energy(f: Covariance, temperature: float) -> float:
     lost = math.fsum(-a * math.expm1(logs[p]) for p, a in weighted)
     kept = math.fsum(a * math.exp(logs[p]) for p, a in weighted)
     return -(lost + fdt_ratio(f, temperature) * kept) / temperature
+
+
+class FollowedState(NamedTuple):
+    """The minimum below an equilibrium state.
+
+    Attributes
+    ----------
+    overlap : float
+        C(t → ∞, 0) of gradient descent.
+    energy : float
+    marginality : float
+        f''(1) χ²: 1 where the minimum has directions without curvature.
+    """
+
+    overlap: float
+    energy: float
+    marginality: float
+
+
+def marginal_start(f: Covariance) -> float:
+    """Return T_SF, below which the minimum of a start in equilibrium at T_i is stable; T_d for pure models.
+
+    f''(1) χ² = 1 gives r² = 1 − f'(1)/f''(1), and T_SF = f'(r) χ/r. For terms with p > 2 only.
+    """
+    first, second = (float(f.derivative(k, 1.0)) for k in (1, 2))
+    r = math.sqrt(1 - first / second)
+    return float(f.derivative(1, r)) / (r * math.sqrt(second))
+
+
+def followed_state(f: Covariance, temperature: float) -> FollowedState:
+    """Return where gradient descent ends that starts in equilibrium at T_i; T_K < T_i ≤ T_SF.
+
+    Raises
+    ------
+    ValueError
+        If T_i lies above: there the minimum is not stable, and descent ages.
+    """
+    first, second = (float(f.derivative(k, 1.0)) for k in (1, 2))
+    if not 0 < temperature <= marginal_start(f):
+        raise ValueError(f"temperature = {temperature:g}: no stable minimum; needed: 0 < T_i ≤ T_SF")
+    least = math.sqrt(1 - first / second)
+
+    def pull(gap: float) -> float:
+        r = 1 - gap
+        return float(f.derivative(1, r)) * math.sqrt(gap * (1 + r) / first) / r - temperature
+
+    # The root of the stable minimum lies between r of T_SF and 1.
+    gap = brentq(pull, 0.0, 1 - least, xtol=1e-16)
+    r, chi = 1 - gap, math.sqrt(gap * (2 - gap) / first)
+    energy = -float(f.derivative(0, r)) / temperature - first * chi
+    return FollowedState(r, energy, second * chi**2)
