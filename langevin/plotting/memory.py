@@ -140,7 +140,7 @@ def _draw_correlations(ax: Axes, starts: list[Start], colours: Mapping[int, Any]
 
 def _draw_limits(ax: Axes, starts: list[Start], name: str, words: str) -> None:
     """Draw limits with errors; where there is no error, the last value as an open circle."""
-    last = {"energy": "time", "correlation": "lag"}[name]
+    last, open_circles = {"energy": "time", "correlation": "lag"}[name], False
     for start in starts:
         limit = getattr(start, name)
         value, error = float(limit["limit"]), float(limit["limit_error"])
@@ -150,7 +150,9 @@ def _draw_limits(ax: Axes, starts: list[Start], name: str, words: str) -> None:
             ax.errorbar(start.inverse, value, [[below], [error]], color=BLUE, fmt="o", ms=3.5, capsize=2)
             continue
         course = start.member[name] if last == "time" else start.member[name].sel(waiting_time=0.0)
-        ax.plot(start.inverse, float(course.dropna(last)[-1]), "o", ms=4, mfc="none", color=GREY)
+        label = "_" if open_circles else "last value: no limit yet"
+        ax.plot(start.inverse, float(course.dropna(last)[-1]), "o", ms=4, mfc="none", color=GREY, label=label)
+        open_circles = True
     about = starts[0].member["energy"].attrs
     if name == "energy" and "threshold" in about:
         label = f"$E_{{th}} = {about['threshold']:.6f}$"
