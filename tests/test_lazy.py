@@ -24,6 +24,7 @@ from langevin.core.capabilities import HasLandscape
 from langevin.errors import StorageError, UserError
 from langevin.files import netcdf
 from langevin.observables import (
+    asymptote,
     displacement_response,
     equal_time,
     fixed_time,
@@ -345,6 +346,12 @@ CASES: dict[str, Case] = {
         CLOSE,
     ),
     "plateau.plateau": (lambda ds: plateau.plateau(ds.correlation), CURVES, "", CLOSE),
+    "asymptote.asymptote": (
+        lambda ds: asymptote.asymptote(ds.energy.isel(replica=0), decades=0.5),
+        CURVES,
+        "",
+        CLOSE,
+    ),
     "relaxation.local_exponent": (lambda ds: relaxation.local_exponent(ds.energy, 0.0), CURVES, "", CLOSE),
     "relaxation.power_law": (lambda ds: relaxation.power_law(ds.energy, start=1.0), CURVES, "", CLOSE),
     "training.regimes.regimes": (lambda ds: regimes(ds.energy), CURVES, "", CLOSE),
