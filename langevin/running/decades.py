@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from bisect import bisect_right
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -84,8 +85,8 @@ class DecadeForecast:
 
     def _before(self, note: Note) -> Note:
         """Return the note of a decade before; the first, if there is none."""
-        earlier = [one for one in self._notes if one.clock <= note.clock - math.log(10)]
-        return earlier[-1] if earlier else self._notes[0]
+        later = bisect_right(self._notes, note.clock - math.log(10), key=lambda one: one.clock)
+        return self._notes[max(later - 1, 0)]
 
     def _lapse(self) -> float:
         now = self._seconds()

@@ -202,6 +202,8 @@ class Progress:
             self.log.say(self.title, reached(run.time, self._end, where), self._energy, left(self.left))
 
     def _draw(self, now: float) -> None:
+        if self._bar.disable:
+            return
         said = [self._energy]
         if self._by_decades:
             # Of less than a second nothing is said.
