@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from test_plotting import assert_inside_and_apart
 
 import langevin
 from langevin import plotting
@@ -84,6 +85,14 @@ def test_at_a_temperature_the_ratio_stands_beside_them(results: dict[float, xr.D
     assert len(shown) == 2
     # Aging: between an effective temperature of infinity and the theorem.
     assert all(0 < x < 1 for x in shown)
+
+
+def test_twenty_starts_stay_inside_and_apart(results: dict[float, xr.Dataset]) -> None:
+    starts = [*np.linspace(0.81, 4, 19).tolist(), float("inf")]
+    many = results[0.4].isel(initial_temperature=[0] * 20).assign_coords(initial_temperature=starts)
+    drawn = plotting.figure(many)
+    assert len(drawn.axes) == 6
+    assert_inside_and_apart(drawn)
 
 
 def test_other_sweeps_are_drawn_as_before(results: dict[float, xr.Dataset]) -> None:

@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
+from matplotlib.image import imread
 from training_course import ALPHA, BATCH, T1, T2, training
 from two_step import Q, T, X, two_lines, two_step
 
@@ -93,6 +94,17 @@ def assert_inside_and_apart(made: Figure) -> None:
 
 def test_labels_stay_inside_and_apart(quench: xr.Dataset) -> None:
     assert_inside_and_apart(plotting.figure(quench))
+
+
+def test_a_png_has_the_pixels_that_savefig_writes(quench: xr.Dataset, tmp_path: Path) -> None:
+    one, other = (plotting.figure(quench) for _ in range(2))
+    canvas = one.canvas
+    # Twice: what has been laid out is laid out anew.
+    for _ in range(2):
+        plotting.write(one, tmp_path / "one.png")
+        assert (one.canvas, one.dpi) == (canvas, other.dpi)
+        other.savefig(tmp_path / "other.png")
+        np.testing.assert_array_equal(*(imread(tmp_path / name) for name in ("one.png", "other.png")))
 
 
 def test_other_quantities_and_unknown_ones(quench: xr.Dataset, tmp_path: Path) -> None:
