@@ -54,4 +54,4 @@ def install() -> None:
     names = ("_cached_duck_array_modules", "DuckArrayModule")
     if all(hasattr(pycompat, name) for name in names) and _is_collection is not None:
         setattr(pycompat, names[0], _Known(_KNOWN, dask=_NotYet()))
-        utils.is_dask_collection = _is_dask_collection
+        setattr(utils, "is_dask_collection", _is_dask_collection)  # noqa: B010
