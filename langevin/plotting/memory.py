@@ -140,7 +140,9 @@ def _draw_correlations(ax: Axes, starts: list[Start], colours: Mapping[int, Any]
 
 def _draw_limits(ax: Axes, starts: list[Start], name: str, words: str) -> None:
     """Draw limits with errors; where there is no error, the last value as an open circle."""
-    last, open_circles = {"energy": "time", "correlation": "lag"}[name], False
+    last = {"energy": "time", "correlation": "lag"}[name]
+    shown: list[float] = []
+    errors: list[float] = []
     for start in starts:
         limit = getattr(start, name)
         value, error = float(limit["limit"]), float(limit["limit_error"])
@@ -148,17 +150,24 @@ def _draw_limits(ax: Axes, starts: list[Start], name: str, words: str) -> None:
             # A correlation that tends to nothing is known from above only.
             below = min(error, value) if name == "correlation" else error
             ax.errorbar(start.inverse, value, [[below], [error]], color=BLUE, fmt="o", ms=3.5, capsize=2)
+            shown.append(value)
+            errors.append(error)
             continue
         course = start.member[name] if last == "time" else start.member[name].sel(waiting_time=0.0)
-        label = "_" if open_circles else "last value: no limit yet"
-        ax.plot(start.inverse, float(course.dropna(last)[-1]), "o", ms=4, mfc="none", color=GREY, label=label)
-        open_circles = True
+        label = "_" if len(shown) > len(errors) else "last value: no limit yet"
+        shown.append(float(course.dropna(last)[-1]))
+        ax.plot(start.inverse, shown[-1], "o", ms=4, mfc="none", color=GREY, label=label)
     about = starts[0].member["energy"].attrs
     if name == "energy" and "threshold" in about:
         label = f"$E_{{th}} = {about['threshold']:.6f}$"
         ax.axhline(about["threshold"], color=VERMILION, ls="--", lw=1, label=label)
+        shown.append(float(about["threshold"]))
     elif name == "correlation":
         ax.axhline(0, color=GREY, ls=":", lw=1)
+    # Errors larger than most say that nothing is known; they must not set the scale.
+    room = max(0.2 * float(np.ptp(shown)), 2 * float(np.median(errors)) if errors else 0.0)
+    if room > 0:
+        ax.set_ylim(min(shown) - room, max(shown) + room)
     _finish(ax, starts, words)
 
 
