@@ -38,8 +38,6 @@ figure = {figure}
 """
 
 LIBRARIES = "import click, matplotlib.figure, netCDF4, numba, numpy, pydantic, scipy.linalg, tqdm, xarray"
-#: Xarray loads it where it is installed.
-DASK = "\ntry:\n    import dask.array\nexcept ImportError:\n    pass"
 SOLUTION = """
 import time
 from langevin.systems.cugliandolo_kurchan.companion import Companion
@@ -79,7 +77,7 @@ def main() -> None:
     rows = {
         "Python": [*python, "pass"],
         "numpy, matplotlib": [*python, "import numpy, matplotlib.figure"],
-        "the libraries": [*python, LIBRARIES + DASK],
+        "the libraries": [*python, LIBRARIES],
         "the solution, and its error": [*python, SOLUTION.format(t_max=t_max)],
         "the command, no figure": run("false"),
         "the command": run("true"),
