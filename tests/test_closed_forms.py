@@ -160,7 +160,7 @@ def test_gradient_descent_follows_a_state_to_its_minimum() -> None:
     solver = LongTime(Equations(f, 0.0, 1 / 0.775), 1e-6)
     size = solver.reach(300.0)
     state = any_model.followed_state(f, 0.775)
-    # The gap of the minimum, √f''(1)(1 − √marginality)² /χ…, is about 0.1: e^(−30) is left at t = 300.
+    # The minimum has a gap: by t = 300 less than the tolerance is left of the approach.
     assert solver.one_time(300.0, size)[0] == pytest.approx(state.energy, abs=1e-6)
     assert solver.two_time(300.0, 0.0, size)[0] == pytest.approx(state.overlap, abs=1e-6)
     with pytest.raises(ValueError, match="no stable minimum"):
