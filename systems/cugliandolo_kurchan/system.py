@@ -130,10 +130,9 @@ class CugliandoloKurchan(System, ChecksSettings, Deterministic, MeasuresResponse
         from .stepping import Equations
 
         crew = Pool(allowed(self.threads))
-        bath, protocol = self.temperature, None
-        if isinstance(bath, Protocol):
-            # The solver puts T(t) in the place of the temperature here.
-            bath, protocol = bath.at(0.0), bath
+        protocol = self.temperature if isinstance(self.temperature, Protocol) else None
+        # The solver puts T(t) of a protocol in the place of the temperature here.
+        bath = self.temperature.at(0.0) if isinstance(self.temperature, Protocol) else self.temperature
         problem = Equations(self.covariance, bath, self.beta)
         if self.time_step is None:
             from .companion import Companion
