@@ -12,16 +12,18 @@ by a step of one force, with projection onto the model's constraint:
 step before (Leimkuhler-Matthews): the scheme says which (`langevin.core.schemes`), and how accurate it is.
 SGD is this step with T = 0, dt the learning rate and f the minibatch force.
 
-*A protocol T(t)* (`langevin.core.protocol`). The kick of step n is k_n = √(2 T_n dt) ξ_{n+1}, T_n the mean of
-T(t) over the step: exactly ∫ √(2T) dW of the step in law, so that the noise adds no error, and both schemes
-keep their orders. That holds for Leimkuhler-Matthews where each half of its noise keeps the temperature of
-the step that drew it: with y_n = x_n − k_{n−1}/2 the scheme is
+*A protocol T(t)* (`langevin.core.protocol`). The kick of step n is k_n = √(2 T_n dt) ξ_{n+1}. Euler-Maruyama
+takes as T_n the mean of T(t) over the step: k_n is ∫ √(2T) dW of the step in law, and the noise adds no error
+to the scheme's. Leimkuhler-Matthews gives half of k_n to step n and half to the next one, so that the middle
+of the kick is t_{n+1}: T_n is the mean from t_n + dt/2 to t_{n+1} + dt/2. With y_n = x_n − k_{n−1}/2 it is
 
     y_{n+1} = y_n + k_{n−1} + dt f(y_n + k_{n−1}/2),
 
-the force in the middle of one kick, whatever the variances of the kicks. At a jump, then, the step after it
-moves x by half a kick of the old temperature and half a kick of the new. Jumps lie between steps; a change
-of slope may lie inside one.
+the force in the middle of one kick, whatever the variances of the kicks. An oscillator in a slow ramp T(t) =
+T_0 + rt has ⟨x²⟩ = T/k − r/(2k²). With the mean over the step itself it would be that of the time t − dt/2,
+off by r dt/(2k); centred, nothing of order dt is left, as in the stationary state. A jump lies between two
+steps; Leimkuhler-Matthews has one kick there, of the mean of both temperatures. A change of slope may lie
+inside a step.
 """
 
 from __future__ import annotations
@@ -274,7 +276,7 @@ class Langevin(System, BeginsFromConfiguration, HasLandscape, MeasuresResponse):
         state = LangevinState(x, ceiling, accumulated, held, self._carried(x))
         if self.protocol is None:
             return state
-        unit = next(iter(self.protocol.legs(0, 1, self.dt))).temperature
+        unit = self.protocol.at(0.0)
         if held is not None and unit == 0:
             held = np.zeros_like(held)
         return replace(state, held=held, unit=unit, bath=self.protocol.at(0.0))
@@ -298,7 +300,8 @@ class Langevin(System, BeginsFromConfiguration, HasLandscape, MeasuresResponse):
         """Return the steps first … last − 1 by their temperatures."""
         if self.protocol is None:
             return [Leg(first, last, self._highest)]
-        return self.protocol.legs(first, last, self.dt)
+        # A kick that two steps share has its middle at the end of the first.
+        return self.protocol.legs(first, last, self.dt, 0.5 if self.scheme.holds else 0.0)
 
     def _in_units(self, state: LangevinState, temperature: float) -> LangevinState:
         """Return a state whose held normals and sums are in units of a temperature; at T = 0, as it is."""

@@ -10,7 +10,8 @@ of mean 0 and variance
 
 whatever the course of T inside the step. So a step that uses the mean ⟨T⟩ over itself (`Protocol.mean`, in
 closed form) draws its noise exactly, at kinks inside a step, too, and no term of order dt comes from the
-protocol. The value at the beginning of the step would be off by dt T'/2.
+protocol. The value at the beginning of the step would be off by dt T'/2. A scheme that spreads a kick over
+two steps centres it on the end of the first (`langevin.core.dynamics`): its mean is over dt/2 to 3dt/2.
 """
 
 from __future__ import annotations
@@ -168,19 +169,19 @@ class Protocol:
         """Return the protocol with time counted in steps: breaks that mean a step are whole numbers."""
         return _counted(self, dt)
 
-    def legs(self, first: int, last: int, dt: float) -> Iterator[Leg]:
-        """Yield the steps first … last − 1 with their temperatures, each the mean over the step.
+    def legs(self, first: int, last: int, dt: float, late: float = 0.0) -> Iterator[Leg]:
+        """Yield the steps first … last − 1 with their temperatures: for each the mean over its time.
 
-        Neighbouring steps of one constant stretch are one leg; every step of a ramp is a leg of its own. How
-        steps are grouped never changes a temperature.
+        The time of step n is from n + late to n + 1 + late, in steps. Neighbouring steps of one constant
+        stretch are one leg; every step of a ramp is a leg of its own. How steps are grouped never changes a
+        temperature.
         """
         counted, n = self.counted(dt), first
         while n < last:
-            stretch = counted.stretch(n)
-            end = n + 1
-            if stretch.constant and stretch.end >= end:
-                end = last if stretch.end >= last else math.floor(stretch.end)
-            yield Leg(n, end, counted.mean(n, end) if end == n + 1 else stretch.first)
+            stretch, end = counted.stretch(n + late), n + 1
+            if stretch.constant and stretch.end >= end + late:
+                end = last if stretch.end >= last + late else math.floor(stretch.end - late)
+            yield Leg(n, end, counted.mean(n + late, end + late) if end == n + 1 else stretch.first)
             n = end
 
 

@@ -85,6 +85,9 @@ def _numeric_axis(dataset: xr.Dataset) -> str | None:
     return max(sizes, key=lambda name: sizes[name]) if sizes else None
 
 
+#: Last over first of swept numbers from which on their axis is logarithmic.
+DECADES = 100.0
+
 Members = list[tuple[dict[str, Any], xr.Dataset]]
 
 
@@ -146,5 +149,8 @@ def _draw_final(ax: Axes, dataset: xr.Dataset, own: Members, axis: str, colours:
         for value, last, error, i in points:
             ax.errorbar(value, last, error if np.isfinite(error) else None, color=colours[i], fmt="o", ms=4)
     ax.set(xlabel=axis.replace("_", " "), ylabel="final energy")
+    swept = dataset[axis].to_numpy()
+    if swept.min() > 0 and swept.max() >= DECADES * swept.min():
+        ax.set_xscale("log")
     if any(lines) and len(lines) <= NAMED // 2:
         ax.legend(loc="best")

@@ -316,7 +316,7 @@ class RecordNetwork(RecordDescent):
             return
         coldest, hottest = bounds(dynamics.temperature, dynamics.t_max)
         if self.response_from == "noise" and not coldest:
-            reached = "where T(t) reaches 0" if hottest else "at dynamics.temperature = 0"
+            reached = "where dynamics.temperature reaches 0" if hottest else "at dynamics.temperature = 0"
             yield (
                 f'record.response_from = "noise": allowed: "auto", "field" {reached} (it is '
                 "measured from the thermal noise)"
