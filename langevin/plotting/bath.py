@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -41,29 +43,42 @@ def draw_bath(ax: Axes, dataset: xr.Dataset) -> None:
 
     Called when all curves, limits and scales of a panel are there; nothing happens for one temperature.
     """
-    bath = bath_of(dataset)
-    if bath is None:
+    draw_baths(ax, [dataset], [GREEN])
+
+
+def draw_baths(ax: Axes, members: Sequence[xr.Dataset], colours: Sequence[Any]) -> None:
+    """Draw T(t) of several runs, each in its colour, as `draw_bath` does."""
+    baths = [bath_of(member) for member in members]
+    if all(bath is None for bath in baths):
         return
     low, high = ax.get_ylim()
     if ax.get_yscale() == "log":
         ax.set_ylim(high * (low / high) ** (1 / (1 - STRIP)), high)
     else:
         ax.set_ylim(high - (high - low) / (1 - STRIP), high)
-    known = dataset["time"].to_numpy()
-    first = known[known > 0][0] if ax.get_xscale() == "log" else known[0]
-    time, temperature = _course(bath, float(first), float(known[-1]), ax.get_xscale() == "log")
-    right = ax.twinx()
-    right.plot(time, temperature, color=GREEN, lw=1.1)
-    least, most = float(min(temperature)), float(max(temperature))
+    right, values = ax.twinx(), []
+    for bath, member, colour in zip(baths, members, colours, strict=True):
+        if bath is not None:
+            time, temperature = _course(bath, member["time"].to_numpy(), ax.get_xscale() == "log")
+            right.plot(time, temperature, color=colour, lw=1.1)
+            values += bath.bounds(float(member["time"][-1]))
+    _finish(
+        ax, right, sorted(set(values)), members[0]["temperature"].attrs.get("units", "1"), len(members) == 1
+    )
+
+
+def _finish(ax: Axes, right: Axes, values: list[float], units: str, alone: bool) -> None:
+    """Set limits, ticks and labels of a panel with a strip."""
+    least, most = values[0], values[-1]
     room = (most - least or max(most, 1.0)) / FILLED
     bottom = least - 0.5 * (1 - FILLED) * room
     right.set_ylim(bottom, bottom + room / STRIP)
     right.set_yticks(sorted({least, most}))
     right.yaxis.set_major_formatter(FuncFormatter(lambda t, _: f"{t:.3g}"))
-    right.tick_params(axis="y", colors=GREEN, labelsize=7.5)
-    unit = unit_label(dataset["temperature"].attrs.get("units", "1"))
+    unit, colour = unit_label(units), GREEN if alone else GREY
     words = "$T(t)$" + (f" ({unit})" if unit != "1" else "")
-    right.set_ylabel(words, color=GREEN, fontsize=8, y=0.5 * STRIP, ha="center", labelpad=2)
+    right.set_ylabel(words, color=colour, fontsize=8, y=0.5 * STRIP, ha="center", labelpad=2)
+    right.tick_params(axis="y", colors=colour, labelsize=7.5)
     ax.plot([0, 1], [STRIP, STRIP], transform=ax.transAxes, color=GREY, lw=0.6)
     ax.tick_params(axis="y", right=False)
     _label_above(ax)
@@ -82,12 +97,10 @@ def _label_above(ax: Axes) -> None:
     ax.set_ylim(low, high)
 
 
-def _course(bath: Protocol, start: float, end: float, logarithmic: bool) -> tuple[Array, Array]:
+def _course(bath: Protocol, known: Array, logarithmic: bool) -> tuple[Array, Array]:
     """Return times and temperatures that draw T(t); at a jump there are two."""
-    if logarithmic and start < end:
-        times = np.geomspace(start, end, 200)
-    else:
-        times = np.linspace(start, end, 200)
+    start, end = float(known[known > 0][0] if logarithmic else known[0]), float(known[-1])
+    times = np.geomspace(start, end, 200) if logarithmic else np.linspace(start, end, 200)
     inner = [t for t in bath.breaks if start < t < end]
     pairs = [(t, bath.at(t)) for t in times] + [(t, bath.at(t)) for t in inner]
     pairs += [(float(np.nextafter(t, 0)), bath.before(t)) for t in inner]

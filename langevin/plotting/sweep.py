@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from langevin.results.kinds import two_time_names
 from langevin.results.members import members, sweep_dims, text
 
+from .bath import draw_baths, time_scale
 from .panels import band, course, estimate
 from .registry import register
 from .style import (
@@ -96,8 +97,10 @@ def _draw_energies(ax: Axes, own: Members, colours: Mapping[int, Any]) -> None:
         if "energy" in member:
             course(ax, member, "energy", colours[i], "_")
     first = own[0][1]
-    ax.set(xscale="log", xlabel=time_label(first["time"], "time $t$"))
+    scales = {time_scale(member) for _, member in own}
+    ax.set(xscale=min(scales), xlabel=time_label(first["time"], "time $t$"))
     ax.set_ylabel(axis_label(first["energy"], "$E(t)$"))
+    draw_baths(ax, [member for _, member in own], [colours[i] for i in range(len(own))])
 
 
 def _draw_two_time(ax: Axes, own: Members, name: str, colours: Mapping[int, Any]) -> str:
