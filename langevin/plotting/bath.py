@@ -51,10 +51,15 @@ def draw_baths(ax: Axes, members: Sequence[xr.Dataset], colours: Sequence[Any]) 
     baths = [bath_of(member) for member in members]
     if all(bath is None for bath in baths):
         return
+    # Room for a legend above the curves, and for the strip below them.
+    legend = ax.get_legend()
+    above = 0.02 + 0.09 * len(legend.get_texts()) if legend is not None else 0.0
     low, high = ax.get_ylim()
     if ax.get_yscale() == "log":
+        high *= (high / low) ** above
         ax.set_ylim(high * (low / high) ** (1 / (1 - STRIP)), high)
     else:
+        high += above * (high - low)
         ax.set_ylim(high - (high - low) / (1 - STRIP), high)
     right, values = ax.twinx(), []
     for bath, member, colour in zip(baths, members, colours, strict=True):
@@ -83,8 +88,7 @@ def _finish(ax: Axes, right: Axes, values: list[float], units: str, alone: bool)
     ax.tick_params(axis="y", right=False)
     _label_above(ax)
     if ax.get_legend() is not None:
-        # Where the strip is there is no room.
-        ax.legend(loc="best", bbox_to_anchor=(0.0, STRIP, 1.0, 1 - STRIP))
+        ax.legend(loc="upper right")
 
 
 def _label_above(ax: Axes) -> None:

@@ -1,4 +1,4 @@
-"""The bath's temperature, where it changes with time, is a coordinate of the file."""
+"""The bath's temperature, where it changes with time: a coordinate of the file, and times that matter."""
 
 from __future__ import annotations
 
@@ -8,8 +8,33 @@ import numpy as np
 
 from langevin.config.keys import toml
 from langevin.core.protocol import Protocol
-from langevin.core.schedule import Schedule
+from langevin.core.schedule import Grid, Schedule
 from langevin.core.system import Array, Attributes, Coordinates
+
+
+#: What the schedule calls the times at which the temperature changes, and those after jumps.
+AXIS = "protocol_time"
+#: Changes of the temperature that are looked at, the first of them.
+MOST = 100
+
+
+def times(dynamics: Any, grid: Grid, time_step: float | None) -> Grid | None:
+    """Return when one-time observables are measured besides, under a protocol; None without.
+
+    Those are the times at which the course of T changes; after a jump a logarithmic grid begins anew, for what
+    follows a jump is as fast as what follows a quench.
+    """
+    protocol = getattr(dynamics, "temperature", None)
+    if not isinstance(protocol, Protocol):
+        return None
+    end = float(dynamics.t_max)
+    found = [t for t in protocol.breaks if t <= end][:MOST]
+    for jump in [t for t in protocol.jumps if t < end][:MOST]:
+        if grid.per_decade is not None:
+            first = time_step or end * 1e-6
+            later = jump + grid.points(first, end - jump)
+            found += later[later <= end].tolist()
+    return Grid(values=tuple(found))
 
 
 def coordinates(dynamics: Any, schedule: Schedule, attributes: Attributes) -> Coordinates:
