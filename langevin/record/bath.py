@@ -11,7 +11,6 @@ from langevin.core.protocol import Protocol
 from langevin.core.schedule import Grid, Schedule
 from langevin.core.system import Array, Attributes, Coordinates
 
-
 #: What the schedule calls the times at which the temperature changes, and those after jumps.
 AXIS = "protocol_time"
 #: Changes of the temperature that are looked at, the first of them.
@@ -21,7 +20,7 @@ MOST = 100
 def times(dynamics: Any, grid: Grid, time_step: float | None) -> Grid | None:
     """Return when one-time observables are measured besides, under a protocol; None without.
 
-    Those are the times at which the course of T changes; after a jump a logarithmic grid begins anew, for what
+    Those are the times at which the course of T changes. After a jump a logarithmic grid begins anew: what
     follows a jump is as fast as what follows a quench.
     """
     protocol = getattr(dynamics, "temperature", None)
