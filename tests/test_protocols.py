@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from conftest import SIGMAS, z_score
 from scipy.integrate import quad
+from scipy.special import expi
 
 import langevin
+from langevin import plotting
 from langevin.config import run_files
 from langevin.config.build import build
 from langevin.config.shards import ensemble as ensemble_of
@@ -468,3 +470,120 @@ def test_the_pressure_of_particles_is_that_of_the_temperature_at_its_time() -> N
         virial = system.model.evaluate(state.x).virial / 3
         known = (300 * temperature + virial) / system.model.box**3
         np.testing.assert_allclose(system.measure(state)["pressure"], known, rtol=1e-13)
+
+
+@pytest.mark.parametrize("kind", ["jump", "linear", "logarithmic", "cycle"])
+def test_the_table_of_closed_forms_in_the_docs_is_right(kind: str) -> None:
+    protocol, t = Protocol.parse(GIVEN[kind]), 1.9
+    square = 0.5
+    for stretch in protocol.stretches:
+        end = min(stretch.end, t)
+        if stretch.start >= t:
+            break
+        tau, bath = end - stretch.start, stretch.at(end)
+        decayed = math.exp(-2 * K * tau)
+        if stretch.course == "linear":
+            r = (stretch.last - stretch.first) / (stretch.end - stretch.start)
+            bend = r / (2 * K**2)
+            square = bath / K - bend + (square - stretch.first / K + bend) * decayed
+        elif stretch.course == "logarithmic":
+            c = (stretch.last - stretch.first) / math.log(stretch.end / stretch.start)
+            rise = math.exp(-2 * K * end) * (expi(2 * K * end) - expi(2 * K * stretch.start))
+            square = bath / K + (square - stretch.first / K) * decayed - c / K * rise
+        else:
+            square = bath / K + (square - bath / K) * decayed
+    assert square == pytest.approx(0.5 * math.exp(-2 * K * t) + variance(protocol, t), rel=1e-9)
+
+
+def test_after_a_jump_the_grid_of_times_begins_anew() -> None:
+    record = {"times": {"per_decade": 5}, "waiting_times": [], "lags": [], "configurations": "never"}
+    ds = langevin.run(with_temperature([[0, 1.0], [1.0, 0.3]], record=record))
+    single = langevin.run(with_temperature(1.0, record=record))
+    early = [float(t) for t in single["time"] if t <= 2.0]
+    known = {round(t, 9) for t in [*single["time"].values, *(1.0 + t for t in early)]}
+    assert {round(float(t), 9) for t in ds["time"]} == known
+
+
+@pytest.mark.parametrize("quantity", [None, "energy", "fdt"])
+def test_figures_show_the_temperature(quantity: str | None) -> None:
+    record = {"response": True, "waiting_times": [0.0, 0.5, 1.0], "configurations": "never"}
+    given = with_temperature([[0, 1.0], [1.0, 0.3], [2.0, 0.7]], record=record, title="Steps")
+    drawn = plotting.figure(langevin.run(given), quantity)
+    legends = [legend for ax in drawn.axes if (legend := ax.get_legend()) is not None]
+    words = [text.get_text() for legend in legends for text in legend.get_texts()]
+    if quantity == "fdt":
+        assert not any("FDT" in word for word in words)
+    else:
+        (strip,) = [ax for ax in drawn.axes if ax.get_ylabel() == "$T(t)$"]
+        (line,) = strip.get_lines()
+        assert set(line.get_ydata()) == {1.0, 0.3, 0.7}
+        # The whole strip lies below the energy.
+        energy = drawn.axes[0]
+        lowest = min(float(np.min(curve.get_ydata())) for curve in energy.get_lines()[:1])
+        assert energy.transData.transform((1, lowest))[1] > strip.transData.transform((1, 1.0))[1]
+        assert energy.get_xscale() == "linear"
+    if quantity != "energy":
+        assert any("no line of the theorem" in word for word in words), words
+    assert drawn.get_suptitle() == "Steps"
+
+
+# Networks: a temperature for each step.
+
+
+def network(temperature: Any, **record: Any) -> Any:
+    return langevin.run(
+        {
+            "system": {"name": "mlp", "widths": [3]},
+            "data": {"name": "synthetic", "train": 40, "test": 20},
+            "dynamics": {
+                "temperature": temperature,
+                "learning_rate": 0.01,
+                "batch_size": 20,
+                "t_max": 30,
+                "backend": "torch",
+            },
+            "ensemble": {"replicas": 2},
+            "record": {"waiting_times": [5], "lags": [5, 25], "configurations": "always", **record},
+        }
+    )
+
+
+def test_networks_take_a_temperature_for_each_step() -> None:
+    hot, changed, cold = (network(t) for t in (0.1, [[0, 0.1], [12, 0.0], [20, 0.1]], [[0, 0.1], [12, 0.0]]))
+    x = [ds["configuration"].sel(configuration_time=slice(0, 10)) for ds in (hot, changed, cold)]
+    np.testing.assert_array_equal(x[0], x[1])
+    np.testing.assert_array_equal(x[0], x[2])
+    ends = [ds["configuration"].isel(configuration_time=-1) for ds in (hot, changed, cold)]
+    assert float(np.abs(ends[0] - ends[1]).max()) > 1e-3
+    assert changed["temperature"].sel(time=30).item() == 0.1
+    # Ten steps of √(2Tα) = 0.045 lie between the last two, but for what the gradient makes of them.
+    assert float((ends[1] - ends[2]).std()) == pytest.approx(math.sqrt(10 * 2 * 0.1 * 0.01), rel=0.25)
+
+
+def test_networks_divide_each_kick_by_its_temperature() -> None:
+    # Hardly any gradient in 30 steps: χ = α n for every T(t), to the noise of an estimate over all weights.
+    known = network(0.1, response=True)["integrated_response"]
+    found = network([[0, 0.1], [12, 0.01], [20, 0.4]], response=True)["integrated_response"]
+    assert "temperature" not in found.attrs
+    for lag in (5, 25):
+        pair = [float(chi.sel(waiting_time=5, lag=lag).mean("replica")) for chi in (known, found)]
+        assert pair[0] == pytest.approx(pair[1], rel=0.25)
+
+
+def test_one_temperature_of_a_network_written_as_a_protocol_changes_no_bit() -> None:
+    found, known = network([[0, 0.1], [7, 0.1]]), network(0.1)
+    np.testing.assert_array_equal(
+        found["configuration"].isel(configuration_time=-1), known["configuration"].isel(configuration_time=-1)
+    )
+
+
+def test_networks_count_jumps_in_steps_and_refuse_them_with_momentum() -> None:
+    given = {
+        "system": {"name": "mlp", "widths": [3]},
+        "data": {"name": "synthetic", "train": 40, "test": 20},
+        "dynamics": {"temperature": [[0, 0.1], [7.5, 0.2]], "t_max": 30, "batch_size": 20},
+    }
+    with pytest.raises(ConfigError, match=r"jump at t = 7\.5 is between two steps"):
+        run_files.load(given)
+    with pytest.raises(ConfigError, match=r"dynamics\.temperature = 0\.2: must be 0 with dynamics\.momentum"):
+        run_files.load(given, {"dynamics.momentum": 0.9, "dynamics.temperature": [[0, 0.0], [7, 0.2]]})

@@ -61,7 +61,7 @@ def draw_baths(ax: Axes, members: Sequence[xr.Dataset], colours: Sequence[Any]) 
     else:
         high += above * (high - low)
         ax.set_ylim(high - (high - low) / (1 - STRIP), high)
-    right, values = ax.twinx(), []
+    right, values = ax.twinx(), list[float]()
     for bath, member, colour in zip(baths, members, colours, strict=True):
         if bath is not None:
             time, temperature = _course(bath, member["time"].to_numpy(), ax.get_xscale() == "log")
