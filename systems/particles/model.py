@@ -275,7 +275,9 @@ class Mixture(
         about = particles.variables(self.mixture)
         about["pressure"] = {"long_name": "pressure", "units": "epsilon_AA/sigma_AA^3"}
         about["configuration"]["start"] = self.preparation.description
-        if not isinstance(self.temperature, Protocol):
+        if isinstance(self.temperature, Protocol):
+            about["temperature"] = {"units": "epsilon_AA"}
+        else:
             about["integrated_response"]["temperature"] = self.temperature
         return about
 
