@@ -61,15 +61,14 @@ def draw_baths(ax: Axes, members: Sequence[xr.Dataset], colours: Sequence[Any]) 
     else:
         high += above * (high - low)
         ax.set_ylim(high - (high - low) / (1 - STRIP), high)
-    right, values = ax.twinx(), list[float]()
+    right, values, units = ax.twinx(), list[float](), "1"
     for bath, member, colour in zip(baths, members, colours, strict=True):
         if bath is not None:
             time, temperature = _course(bath, member["time"].to_numpy(), ax.get_xscale() == "log")
             right.plot(time, temperature, color=colour, lw=1.1)
             values += bath.bounds(float(member["time"][-1]))
-    _finish(
-        ax, right, sorted(set(values)), members[0]["temperature"].attrs.get("units", "1"), len(members) == 1
-    )
+            units = member["temperature"].attrs.get("units", "1")
+    _finish(ax, right, sorted(set(values)), units, len(members) == 1)
 
 
 def _finish(ax: Axes, right: Axes, values: list[float], units: str, alone: bool) -> None:
