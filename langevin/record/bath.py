@@ -11,7 +11,7 @@ from langevin.core.protocol import Protocol
 from langevin.core.schedule import Grid, Schedule
 from langevin.core.system import Array, Attributes, Coordinates
 
-#: What the schedule calls the times at which the temperature changes, and those after jumps: no probe can have the name.
+#: What the schedule calls times at which the temperature changes, and those after jumps: no name of a probe.
 AXIS = "changes of temperature"
 #: Changes of the temperature that are looked at, the first of them.
 MOST = 100
