@@ -16,7 +16,7 @@ import numpy as np
 import psutil
 
 from langevin.config import shards
-from langevin.config.keys import Section, key
+from langevin.config.keys import Section, key, shown
 from langevin.config.sections import LangevinDynamics
 from langevin.config.settings import Settings
 from langevin.core.capabilities import (
@@ -206,7 +206,13 @@ class PSpin(
                 f"dynamics.initial_temperature = {dynamics.initial_temperature:g}: must be above "
                 f"T_K = {lowest:.6f} for p = {p} (below it a planted start is not equilibrium), or inf"
             )
-        hottest = bounds(dynamics.temperature, dynamics.t_max)[1]
+        coldest, hottest = bounds(dynamics.temperature, dynamics.t_max)
+        if hottest > coldest == 0 and dynamics.device != "cpu" and dynamics.scheme == "leimkuhler_matthews":
+            # The step after the last kick is a plain one, which keeps no count of the steps on a device.
+            yield (
+                f"dynamics.temperature = {shown(dynamics.temperature.given)}: must stay > 0 with "
+                f'dynamics.scheme = "leimkuhler_matthews" and dynamics.device = "{dynamics.device}"'
+            )
         limit = theory.largest_step(p, hottest)
         if dynamics.dt >= limit:
             yield (
