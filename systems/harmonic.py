@@ -7,6 +7,8 @@ H = (k/2) Σ x_i², so dx/dt = −k x + ξ. From a start of variance s² = T_i/k
     C(t, t')       = ⟨x²(t)⟩ e^{−kΔt}
     Δ(t, t')       = ⟨x²(t)⟩ + ⟨x²(t')⟩ − 2 C(t, t')
 
+Where T changes with time, ⟨x²(t)⟩ = s² e^{−2kt} + 2 ∫_0^t e^{−2k(t−u)} T(u) du (docs/protocols.md).
+
 It keeps the engine honest, and shows how small a system can be.
 """
 

@@ -15,6 +15,7 @@ from langevin.core.capabilities import (
     MeasuresResponse,
 )
 from langevin.core.dynamics import as_system
+from langevin.core.protocol import bounds
 from langevin.core.schedule import Grid
 from langevin.core.system import Model, Named, System
 
@@ -79,11 +80,16 @@ def _response_faults(settings: Settings, record: Any, kind: type[System]) -> Ite
             "record.response = true: allowed: false (it is measured from the noise of Langevin dynamics, "
             f"which does not drive {settings.system_name})"
         )
-    elif issubclass(settings.system_class, Model) and settings.dynamics.temperature == 0:
-        yield (
-            "record.response = true: allowed: false at dynamics.temperature = 0 (it is measured from the "
-            "thermal noise: needs dynamics.temperature > 0)"
-        )
+    elif issubclass(settings.system_class, Model):
+        lowest, highest = bounds(settings.dynamics.temperature, settings.dynamics.t_max)
+        if lowest == 0:
+            reached = (
+                "at dynamics.temperature = 0" if highest == 0 else "where dynamics.temperature reaches 0"
+            )
+            yield (
+                f"record.response = true: allowed: false {reached} (it is measured from the "
+                "thermal noise: needs dynamics.temperature > 0)"
+            )
 
 
 def _configuration_faults(settings: Settings, record: Any) -> Iterable[str]:

@@ -15,13 +15,15 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    InstanceOf,
     ValidationError,
     ValidationInfo,
     field_validator,
 )
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
+from pydantic_core import PydanticCustomError, PydanticUndefined
 
+from langevin.core.protocol import Protocol
 from langevin.core.schedule import Grid
 from langevin.errors import shortened
 
@@ -161,11 +163,26 @@ def _snapshots(given: Any) -> Any:
     return Grid.parse(given)
 
 
+def _temperature(given: Any) -> float | Protocol:
+    """Return one temperature, or a protocol."""
+    if isinstance(given, Protocol | list | tuple | Mapping):
+        return Protocol.parse(given)
+    # A larger integer is none that a float could hold.
+    plain = isinstance(given, int | float) and not isinstance(given, bool)
+    if not plain or not 0 <= given <= sys.float_info.max:
+        raise PydanticCustomError("temperature", "no temperature")
+    return float(given)
+
+
+#: What a temperature may be, in the words of messages.
+TEMPERATURES = "number ≥ 0, list of [time, temperature], or { protocol, … }"
+
 GridKey = Annotated[Grid, BeforeValidator(Grid.parse)]
 PathKey = Annotated[str, AfterValidator(_file_name)]
 ResultPathKey = Annotated[str, AfterValidator(_result_name)]
 SketchKey = Annotated[int, AfterValidator(_pays)]
 SnapshotsKey = Annotated[Grid | Literal["collected"], BeforeValidator(_snapshots)]
+TemperatureKey = Annotated[float | InstanceOf[Protocol], BeforeValidator(_temperature)]
 
 
 class StartKeys(Section):

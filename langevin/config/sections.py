@@ -7,7 +7,17 @@ from langevin.core.schemes import SchemeName
 from langevin.core.system import Named
 from langevin.errors import UserError
 
-from .keys import DynamicsKeys, HessianKeys, MeasuringKeys, ResultPathKey, Section, SnapshotKeys, key
+from .keys import (
+    TEMPERATURES,
+    DynamicsKeys,
+    HessianKeys,
+    MeasuringKeys,
+    ResultPathKey,
+    Section,
+    SnapshotKeys,
+    TemperatureKey,
+    key,
+)
 
 #: [data] stands only in run files of systems that learn from data.
 #: [start] in those of runs that begin where another one was.
@@ -22,7 +32,7 @@ class LangevinDynamics(DynamicsKeys):
 
     time_step_key = "dt"
 
-    temperature: float = key("bath temperature T", example=0.5, ge=0, unit="energy")
+    temperature: TemperatureKey = key("bath temperature T", example=0.5, kind=TEMPERATURES, unit="energy")
     initial_temperature: float = key(
         "temperature of the equilibrium the start is drawn from; inf: a random configuration",
         default=float("inf"),

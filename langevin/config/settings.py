@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from langevin.code.user_code import Code, Origin
+from langevin.core.protocol import Protocol
 from langevin.core.system import DataSet, Model, System
 
-from .keys import StartKeys, toml
+from .keys import StartKeys, shown, toml
 from .probes import ProbeSettings
 from .sections import EnsembleKeys, OutputKeys, RecordKeys
 
@@ -92,7 +93,13 @@ class Settings:
         """What is to run, in a few words."""
         if self.sweep is not None:
             return self.sweep.size
-        return f"{self.system_name}, {self.ensemble.replicas} replicas" + self.dealt + self.cut
+        return f"{self.system_name}, {self.ensemble.replicas} replicas" + self.dealt + self.cut + self.bath
+
+    @property
+    def bath(self) -> str:
+        """How the temperature changes; empty where it does not."""
+        temperature = getattr(self.dynamics, "temperature", None)
+        return f", T(t) = {shown(temperature.given)}" if isinstance(temperature, Protocol) else ""
 
     @property
     def cut(self) -> str:

@@ -121,6 +121,10 @@ def _candidates(info: FieldInfo) -> Iterator[Any]:
     elif info.annotation is not str:
         known = [v for v in (info.default, example_of(info)) if v not in (None, ..., PydanticUndefined)]
         yield from (v.as_given() if isinstance(v, Grid) else v for v in known)
-        if info.annotation in (int, float):
+        # A temperature may be a number, too.
+        plain = next(
+            (kind for kind in (info.annotation, *get_args(info.annotation)) if kind in (int, float)), None
+        )
+        if plain is not None:
             yield from (2 * v for v in known)
-            yield from (info.annotation(v) for v in (1, 2, 0))
+            yield from (plain(v) for v in (1, 2, 0))

@@ -22,6 +22,9 @@ from .toml_text import nearest
 #: Members that one sweep may have.
 MOST_MEMBERS = 10_000
 
+#: Where the keys of a protocol stand.
+PROTOCOL = ["dynamics", "temperature"]
+
 #: Sections whose keys can be swept.
 SWEPT = tuple(name for name in sections.SECTIONS if name != "output")
 
@@ -60,6 +63,7 @@ def validate(
         own.append(f"sweep: {count} members; allowed: at most {MOST_MEMBERS}")
         axes = [replace(axis, rows=axis.rows[:1]) for axis in axes]
     base = {name: value for name, value in given.items() if name != "sweep"}
+    own += _protocol_faults(base, axes)
     # In the order in which they are found, each once.
     shown_once: dict[str, None] = {}
     members = []
@@ -79,6 +83,21 @@ def validate(
         return None
     code = user_code.union(member.code for member in valid)
     return replace(valid[0], given=given, sweep=Sweep(tuple(axes), valid), code=code)
+
+
+def _protocol_faults(base: Mapping[str, Any], axes: Iterable[Axis]) -> Iterator[str]:
+    """Yield keys of a protocol that is not there."""
+    section, name = PROTOCOL
+    dynamics = base.get(section)
+    temperature = dynamics.get(name) if isinstance(dynamics, Mapping) else None
+    if not isinstance(temperature, Mapping):
+        begin = f"{section}.{name}."
+        yield from (
+            f"sweep.{key}: dynamics.temperature has no keys; needed: a table {{ protocol = … }} in [dynamics]"
+            for axis in axes
+            for key in axis.keys
+            if key.startswith(begin)
+        )
 
 
 def member(given: Mapping[str, Any], number: int) -> dict[str, Any]:
@@ -171,10 +190,10 @@ def _axes_of(groups: Mapping[str, Mapping[str, list[Any]]], faults: list[str]) -
 def _parts(dotted: str) -> tuple[str, str, str] | None:
     """Return group, section and key; the group is empty for a key of its own, and None is no key at all.
 
-    That of a probe is called probes.NAME.key of [record].
+    That of a probe is called probes.NAME.key of [record], that of a protocol temperature.key of [dynamics].
     """
     parts = dotted.split(".")
-    size = 4 if parts[-4:-2] == ["record", "probes"] else 2
+    size = 4 if parts[-4:-2] == ["record", "probes"] else 3 if parts[-3:-1] == PROTOCOL else 2
     if len(parts) not in (size, size + 1) or not all(parts):
         return None
     return ".".join(parts[:-size]), parts[-size], ".".join(parts[1 - size :])

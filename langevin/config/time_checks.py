@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from langevin.core.protocol import Protocol
 from langevin.core.schedule import Grid, clock_of
 from langevin.core.times import LEAST_LAG, MOST_STEPS, SAME, is_whole, tidy
 
@@ -34,6 +35,8 @@ def time_faults(settings: Settings) -> Iterable[str]:
     said = _said(getattr(dynamics, "time_step_key", None), step)
     faults = list(_end_faults(dynamics, step, said))
     yield from faults
+    if not faults:
+        yield from _jump_faults(dynamics, step, said)
     if faults or record is None:
         return
     grids = {name: getattr(record, name) for name in ("times", "waiting_times", "lags", "hessian")}
@@ -67,6 +70,18 @@ def _end_faults(dynamics: Any, step: float | None, said: str) -> Iterable[str]:
         yield f"dynamics.t_max = {t_max:g}: must be ≤ {MOST_STEPS:.1e} steps ({said})"
     elif not is_whole(t_max / step):
         yield f"dynamics.t_max = {t_max:.15g}: is between two steps ({said}); {_nearest(t_max, step, 1)}"
+
+
+def _jump_faults(dynamics: Any, step: float | None, said: str) -> Iterable[str]:
+    """Yield jumps of the temperature inside a step: no step is at two temperatures."""
+    temperature = getattr(dynamics, "temperature", None)
+    if step is None or not isinstance(temperature, Protocol):
+        return
+    for t in temperature.jumps:
+        if t < dynamics.t_max and not is_whole(t / step):
+            near = _nearest(t, step, 1)
+            yield f"dynamics.temperature: the jump at t = {t:.15g} is between two steps ({said}); {near}"
+            return
 
 
 def _nearest(t: float, step: float, least: int) -> str:

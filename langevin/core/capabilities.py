@@ -348,7 +348,11 @@ class HasObservables(Capability, of=["model"]):
 
     @abstractmethod
     def observables(self, x: Array) -> dict[str, Array]:
-        """Return further one-time observables of x, shape (R, dof): shape (R,) each."""
+        """Return further one-time observables of x, shape (R, dof): shape (R,) each.
+
+        The signature may have an argument ``temperature=None``: where the bath's temperature changes with
+        time, it is given the one at which x is measured.
+        """
 
 
 class DescribesVariables(Capability, of=["model"]):
@@ -380,7 +384,8 @@ class HasKernel(Capability, of=["model"]):
         """Return x after many steps; None: the kernel does not take them.
 
         The signature may have three further arguments: ``accumulated=None, held=None, carried=None``. A run
-        that needs one of the first two, which the signature lacks, takes the plain step.
+        that needs one of the first two, which the signature lacks, takes the plain step. Where the bath's
+        temperature changes with time, it is called for the steps of each temperature.
 
         Parameters
         ----------

@@ -11,14 +11,27 @@ by a step of one force, with projection onto the model's constraint:
 η = ξ_{n+1}, standard normals drawn in step n (Euler-Maruyama), or η = (ξ_n + ξ_{n+1})/2, ξ_n those of the
 step before (Leimkuhler-Matthews): the scheme says which (`langevin.core.schemes`), and how accurate it is.
 SGD is this step with T = 0, dt the learning rate and f the minibatch force.
+
+*A protocol T(t)* (`langevin.core.protocol`). The kick of step n is k_n = √(2 T_n dt) ξ_{n+1}. Euler-Maruyama
+takes as T_n the mean of T(t) over the step: k_n is ∫ √(2T) dW of the step in law, and the noise adds no error
+to the scheme's. Leimkuhler-Matthews gives half of k_n to step n and half to the next one, so that the middle
+of the kick is t_{n+1}: T_n is the mean from t_n + dt/2 to t_{n+1} + dt/2. With y_n = x_n − k_{n−1}/2 it is
+
+    y_{n+1} = y_n + k_{n−1} + dt f(y_n + k_{n−1}/2),
+
+the force in the middle of one kick, whatever the variances of the kicks. An oscillator in a slow ramp T(t) =
+T_0 + rt has ⟨x²⟩ = T/k − r/(2k²). With the mean over the step itself it would be that of the time t − dt/2,
+off by r dt/(2k); centred, nothing of order dt is left, as in the stationary state. A jump lies between two
+steps; Leimkuhler-Matthews has one kick there, of the mean of both temperatures. A change of slope may lie
+inside a step.
 """
 
 from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, Self
 
@@ -42,6 +55,7 @@ from .capabilities import (
     names,
 )
 from .noise import Noise
+from .protocol import Leg, Protocol, Temperature, bounds
 from .schemes import SCHEMES, Held, Scheme, SchemeName
 from .system import Array, Attributes, Model, System
 
@@ -60,6 +74,10 @@ class LangevinState:
     (2, R, dof), with k_n = √(2 T dt) ξ_{n+1} and ξ_{n+1} drawn by the step that leaves from x_n. Where the
     scheme holds normals and T > 0, `held` is ξ_n, shape (R, dof), which the next step needs. `carried`
     is what the model's fused kernel carries from call to call.
+
+    Under a protocol, `bath` is T(t) now, at a jump the value from now on. `unit` is the temperature in whose
+    units the others are, that of the last kick: `held` times √(2 unit dt) is that kick, and `accumulated`
+    over `unit` is Σ k_n/T_n and Σ x_n k_n/T_n.
     """
 
     x: Array
@@ -67,6 +85,8 @@ class LangevinState:
     accumulated: Array | None = None
     held: Array | None = None
     carried: Mapping[str, Array] = field(default_factory=dict)
+    unit: float | None = None
+    bath: float | None = None
 
 
 def integrated_response(x: Array, accumulated: Array, at_waiting: Array, temperature: float) -> Array:
@@ -97,6 +117,9 @@ def integrated_response(x: Array, accumulated: Array, at_waiting: Array, tempera
     with the same half step. An oscillator has, stationary, C(n dt) = C(0)(1 − k dt/2)(1 − k dt)^{n−1} with
     C(0) = T/k, and χ = (C(0) − C)/T, exactly; with Euler-Maruyama χ is (1 − k dt/2)(C(0) − C)/T.
 
+    Under a protocol the kicks differ in variance, 2 T_n dt, and each is divided by its own:
+    χ = Σ_n ⟨(x(t_w + t) − x_n)·k_n/T_n⟩/(2M). Sums of k_n/T_n and x_n k_n/T_n go with `temperature` 1.
+
     Parameters
     ----------
     x : ndarray, shape (R, dof)
@@ -123,12 +146,12 @@ class Langevin(System, BeginsFromConfiguration, HasLandscape, MeasuresResponse):
     ----------
     model : Model
         Supplies force, energy, constraint and start.
-    temperature : float
-        Bath temperature T ≥ 0, in units of energy (k_B = 1).
+    temperature : float or Protocol
+        Bath temperature T ≥ 0, in units of energy (k_B = 1), or how it changes with time.
     dt : float
         Time step, in units of 1/(friction · energy per squared coordinate).
     response : bool
-        Measure the integrated response, too (`integrated_response`); needs T > 0.
+        Measure the integrated response, too (`integrated_response`); needs T > 0 at all times.
     scheme : str or Scheme
         One of `langevin.core.schemes.SCHEMES`, or its name. At T = 0 they are the same.
     """
@@ -140,18 +163,25 @@ class Langevin(System, BeginsFromConfiguration, HasLandscape, MeasuresResponse):
     def __init__(
         self,
         model: Model,
-        temperature: float,
+        temperature: Temperature,
         dt: float,
         response: bool = False,
         scheme: SchemeName | Scheme = "euler_maruyama",
     ) -> None:
         self.model = model
         self.temperature = temperature
+        self.protocol = temperature if isinstance(temperature, Protocol) else None
+        self._highest = bounds(temperature, math.inf)[1]
         self.dt = dt
         self.response = response
         self.scheme = scheme if isinstance(scheme, Scheme) else SCHEMES[scheme]
         self.time_step: float | None = dt
-        self._holds = self.scheme.holds and temperature > 0
+        self._holds = self.scheme.holds and self._highest > 0
+        self._tells = (
+            self.protocol is not None
+            and isinstance(model, HasObservables)
+            and "temperature" in inspect.signature(model.observables).parameters
+        )
         self._kernel = self._serving(model) if isinstance(model, HasKernel) else None
         # Asked for here: of what a model without a serving kernel would carry, nothing is part of the state.
         self._carries = model if self._kernel is not None and isinstance(model, CarriesArrays) else None
@@ -168,7 +198,13 @@ class Langevin(System, BeginsFromConfiguration, HasLandscape, MeasuresResponse):
         return {} if self._carries is None else self._carries.carried(x)
 
     def step(
-        self, x: Array, t: float, noise: Noise, accumulated: Array | None = None, held: Array | None = None
+        self,
+        x: Array,
+        t: float,
+        noise: Noise,
+        accumulated: Array | None = None,
+        held: Array | None = None,
+        temperature: float | None = None,
     ) -> Array:
         """Return x one time step later.
 
@@ -183,15 +219,21 @@ class Langevin(System, BeginsFromConfiguration, HasLandscape, MeasuresResponse):
         held : ndarray, shape (R, dof)
             The normals ξ_n of the step before, replaced by those of this one, in place. Needed where the
             scheme holds normals and T > 0; else there is none.
+        temperature : float, optional
+            That of the step, in whose units `held` is, too. Needed under a protocol.
         """
+        if temperature is None:
+            if self.protocol is not None:
+                raise ValueError("the temperature of the step is missing: it follows a protocol")
+            temperature = self._highest
         if (held is not None) != self._holds:
             said = "missing" if held is None else "given"
             raise ValueError(
-                f"normals of the step before: {said} for {self.scheme.name}, T = {self.temperature:g}"
+                f"normals of the step before: {said} for {self.scheme.name}, T = {temperature:g}"
             )
         moved = x + self.dt * self.model.force(x, t, noise)
-        if self.temperature > 0:
-            drawn, strength = noise.normal(x.shape[1]), math.sqrt(2 * self.temperature * self.dt)
+        if temperature > 0:
+            drawn, strength = noise.normal(x.shape[1]), math.sqrt(2 * temperature * self.dt)
             used, summed = (normals[:, 0] for normals in self.scheme.noise(held, drawn[:, None]))
             moved += strength * used
             if accumulated is not None:
@@ -229,33 +271,78 @@ class Langevin(System, BeginsFromConfiguration, HasLandscape, MeasuresResponse):
     def _at_rest(self, x: Array, held: Array | None) -> LangevinState:
         """Return the state in which nothing has happened yet."""
         energy = self.model.energy(x)
-        ceiling = energy + BLOW_UP * (1 + np.abs(energy) + self.temperature)
-        return LangevinState(
-            x, ceiling, np.zeros((2, *x.shape)) if self.response else None, held, self._carried(x)
-        )
+        ceiling = energy + BLOW_UP * (1 + np.abs(energy) + self._highest)
+        accumulated = np.zeros((2, *x.shape)) if self.response else None
+        state = LangevinState(x, ceiling, accumulated, held, self._carried(x))
+        if self.protocol is None:
+            return state
+        unit = self.protocol.at(0.0)
+        if held is not None and unit == 0:
+            held = np.zeros_like(held)
+        return replace(state, held=held, unit=unit, bath=self.protocol.at(0.0))
 
     def advance(self, state: LangevinState, t0: float, t1: float, noise: Noise) -> LangevinState:
         """Take the steps from t0 to t1, by the model's fused kernel where it has one."""
         accumulated = None if state.accumulated is None else state.accumulated.copy()
         held = None if state.held is None else state.held.copy()
-        carried = dict(state.carried)
+        moved = replace(state, accumulated=accumulated, held=held, carried=dict(state.carried))
         # A diverging trajectory overflows on its way; what it became is judged below.
         with np.errstate(over="ignore", invalid="ignore"):
             first, last = round(t0 / self.dt), round(t1 / self.dt)
-            x = self._fused(state.x, last - first, noise, accumulated, held, carried)
-            if x is None:
-                x = state.x
-                for n in range(first, last):
-                    x = self.step(x, n * self.dt, noise, accumulated, held)
-                # The plain step knows nothing of what the kernel carries: it belongs to an x of the past.
-                carried = self._carried(x)
-            self._check(x, state.ceiling, t0, t1)
-        return LangevinState(x, state.ceiling, accumulated, held, carried)
+            for leg in self._legs(first, last):
+                moved = self._along(self._in_units(moved, leg.temperature), leg, noise)
+            self._check(moved.x, state.ceiling, t0, t1)
+        if self.protocol is None:
+            return moved
+        return replace(moved, bath=self.protocol.counted(self.dt).at(last))
+
+    def _legs(self, first: int, last: int) -> Iterable[Leg]:
+        """Return the steps first … last − 1 by their temperatures."""
+        if self.protocol is None:
+            return [Leg(first, last, self._highest)]
+        # A kick that two steps share has its middle at the end of the first.
+        return self.protocol.legs(first, last, self.dt, 0.5 if self.scheme.holds else 0.0)
+
+    def _in_units(self, state: LangevinState, temperature: float) -> LangevinState:
+        """Return a state whose held normals and sums are in units of a temperature; at T = 0, as it is."""
+        if state.unit is None or temperature in (0, state.unit):
+            return state
+        accumulated, held = state.accumulated, state.held
+        if accumulated is not None:
+            accumulated = accumulated * (temperature / state.unit)
+        if held is not None:
+            held = held * math.sqrt(state.unit / temperature)
+        return replace(state, accumulated=accumulated, held=held, unit=temperature)
+
+    def _along(self, state: LangevinState, leg: Leg, noise: Noise) -> LangevinState:
+        """Return the state after steps of one temperature; sums and normals of `state` change in place."""
+        first, last, temperature = leg
+        if temperature == 0 and state.held is not None and state.held.any():
+            state, first = self._last_kick(state, state.held, first, noise), first + 1
+        carried = dict(state.carried)
+        x = self._fused(state.x, last - first, temperature, noise, state.accumulated, state.held, carried)
+        if x is None:
+            x, given = state.x, {} if self.protocol is None else {"temperature": temperature}
+            for n in range(first, last):
+                x = self.step(x, n * self.dt, noise, state.accumulated, state.held, **given)
+            # The plain step knows nothing of what the kernel carries: it belongs to an x of the past.
+            carried = self._carried(x)
+        return replace(state, x=x, carried=carried)
+
+    def _last_kick(self, state: LangevinState, held: Array, n: int, noise: Noise) -> LangevinState:
+        """Return the state after the first step at T = 0: what is left of the kick before it is its noise."""
+        assert state.unit is not None
+        used = self.scheme.noise(held, np.zeros_like(held)[:, None]).used[:, 0]
+        moved = state.x + self.dt * self.model.force(state.x, n * self.dt, noise)
+        moved += math.sqrt(2 * state.unit * self.dt) * used
+        x = constrained(self.model, moved)
+        return replace(state, x=x, held=np.zeros_like(held), carried=self._carried(x))
 
     def _fused(
         self,
         x: Array,
         steps: int,
+        temperature: float,
         noise: Noise,
         accumulated: Array | None,
         held: Array | None,
@@ -265,11 +352,11 @@ class Langevin(System, BeginsFromConfiguration, HasLandscape, MeasuresResponse):
         if self._kernel is None:
             return None
         given: dict[str, Any] = {} if accumulated is None else {"accumulated": accumulated}
-        if held is not None:
+        if held is not None and temperature > 0:
             given["held"] = Held(self.scheme, held)
         if self._carries is not None:
             given["carried"] = carried
-        return self._kernel(x, steps, self.dt, self.temperature, noise, **given)
+        return self._kernel(x, steps, self.dt, temperature, noise, **given)
 
     def _check(self, x: Array, ceiling: Array, t0: float, t1: float) -> None:
         energy = self.model.energy(x)
@@ -283,8 +370,10 @@ class Langevin(System, BeginsFromConfiguration, HasLandscape, MeasuresResponse):
 
     def measure(self, state: LangevinState) -> dict[str, Array]:
         """Return the energy and the model's further observables."""
-        further = self.model.observables(state.x) if isinstance(self.model, HasObservables) else {}
-        return {"energy": self.model.energy(state.x), **further}
+        if not isinstance(self.model, HasObservables):
+            return {"energy": self.model.energy(state.x)}
+        given = {"temperature": state.bath} if self._tells else {}
+        return {"energy": self.model.energy(state.x), **self.model.observables(state.x, **given)}
 
     def evaluate(self, x: Array) -> dict[str, Array]:
         """Return the energy of any configurations, shape (R, dof)."""
@@ -292,7 +381,13 @@ class Langevin(System, BeginsFromConfiguration, HasLandscape, MeasuresResponse):
 
     def reference(self, state: LangevinState) -> Array:
         """Return the configuration; with the response, x and the accumulated sums, shape (3, R, dof)."""
-        return state.x if state.accumulated is None else np.stack([state.x, *state.accumulated])
+        if state.accumulated is None:
+            return state.x
+        return np.stack([state.x, *self._sums(state, state.accumulated)])
+
+    def _sums(self, state: LangevinState, accumulated: Array) -> Array:
+        """Return the sums of kicks, under a protocol each over its temperature."""
+        return accumulated if state.unit is None else accumulated / state.unit
 
     def compare(self, reference: Array, state: LangevinState) -> dict[str, Array]:
         """Return msd Δ = (1/M) Σ (x_i − x_i')² and correlation C = (1/M) Σ x_i x_i', shape (R,).
@@ -310,9 +405,8 @@ class Langevin(System, BeginsFromConfiguration, HasLandscape, MeasuresResponse):
                 "correlation": np.mean(state.x * x, axis=1),
             }
         if state.accumulated is not None:
-            compared["integrated_response"] = integrated_response(
-                state.x, state.accumulated, reference[1:], self.temperature
-            )
+            sums, unit = self._sums(state, state.accumulated), 1.0 if self.protocol else self._highest
+            compared["integrated_response"] = integrated_response(state.x, sums, reference[1:], unit)
         return compared
 
     def configuration(self, state: LangevinState) -> Array:
@@ -328,10 +422,11 @@ class Langevin(System, BeginsFromConfiguration, HasLandscape, MeasuresResponse):
             "integrated_response": {
                 "long_name": "integrated response per degree of freedom",
                 "units": "1",
-                "temperature": self.temperature,
+                **({} if self.protocol else {"temperature": self.temperature}),
                 "method": "without a field, from the noise: Σ_n (x(t_w + t) − x_n)·k_n/(2TM) over the steps "
                 "since t_w, k_n = √(2T dt) ξ_{n+1} the noise drawn by the step that leaves from x_n"
-                + (", at half strength in the first step after t_w" if self._holds else ""),
+                + (", at half strength in the first step after t_w" if self._holds else "")
+                + ("; T is that of each step" if self.protocol else ""),
             },
         }
         further = self.model.attributes() if isinstance(self.model, DescribesVariables) else {}
@@ -342,6 +437,8 @@ class Langevin(System, BeginsFromConfiguration, HasLandscape, MeasuresResponse):
     def state_dict(self, state: LangevinState) -> dict[str, NDArray[Any]]:
         """Return the arrays of the state."""
         some = {"accumulated": state.accumulated, "held": state.held}
+        baths = {"unit": state.unit, "bath": state.bath}
+        some |= {name: None if t is None else np.array(t) for name, t in baths.items()}
         return {
             "x": state.x,
             "ceiling": state.ceiling,
@@ -357,6 +454,7 @@ class Langevin(System, BeginsFromConfiguration, HasLandscape, MeasuresResponse):
             saved["accumulated"] if self.response else None,
             saved["held"] if self._holds else None,
             {k.removeprefix(_CARRIED): array for k, array in saved.items() if k.startswith(_CARRIED)},
+            *((float(saved["unit"]), float(saved["bath"])) if self.protocol else (None, None)),
         )
 
 

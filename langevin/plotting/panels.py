@@ -13,6 +13,7 @@ from matplotlib.patheffects import withStroke
 from langevin.observables.relaxation import matching_exponential
 from langevin.observables.statistics import Array, Estimate, average
 
+from .bath import bath_of, draw_bath, draw_no_theorem, time_scale
 from .style import (
     BLUE,
     GREY,
@@ -30,10 +31,14 @@ _PARAMETERS = {"wavenumber": "k", "overlap_distance": "a"}
 
 
 def draw_energy(ax: Axes, dataset: xr.Dataset) -> None:
-    """Draw energy against log time, its standard error, the matching exponential and the asymptote."""
+    """Draw energy against log time, its standard error, the matching exponential and the asymptote.
+
+    Where the bath's temperature changes, there is no such exponential, and T(t) is drawn below.
+    """
     energy, estimated = dataset["energy"], estimate(dataset, "energy")
     time, _ = course(ax, dataset, "energy", BLUE, ensemble_label(energy))
-    exponential = matching_exponential(dataset["time"], estimated.mean)
+    changes = bath_of(dataset) is not None
+    exponential = None if changes else matching_exponential(dataset["time"], estimated.mean)
     # In equilibrium there is no decay to compare with: it must exceed the noise.
     noise = np.max(np.nan_to_num(estimated.error), initial=0.0)
     if exponential is not None and time.size and exponential.start - exponential.end > 5 * noise:
@@ -43,17 +48,21 @@ def draw_energy(ax: Axes, dataset: xr.Dataset) -> None:
     if "asymptote" in energy.attrs:
         label = f"$E_\\infty = {energy.attrs['asymptote']:.4f}$ ($N\\to\\infty$)"
         ax.axhline(energy.attrs["asymptote"], color=GREY, ls=":", lw=1, label=label)
-    ax.set(xscale="log", xlabel=time_label(dataset["time"], "time $t$"), ylabel=axis_label(energy, "$E(t)$"))
+    ax.set(xscale=time_scale(dataset), xlabel=time_label(dataset["time"], "time $t$"))
+    ax.set_ylabel(axis_label(energy, "$E(t)$"))
     ax.legend(loc="best")
+    draw_bath(ax, dataset)
 
 
 def draw_one_time(ax: Axes, dataset: xr.Dataset, name: str) -> None:
     """Draw a one-time observable against log time with its standard error; logarithmic, if over decades."""
     _, mean = course(ax, dataset, name, BLUE, ensemble_label(dataset[name]))
-    ax.set(xscale="log", xlabel=time_label(dataset["time"], "time $t$"), ylabel=axis_label(dataset[name], ""))
+    ax.set(xscale=time_scale(dataset), xlabel=time_label(dataset["time"], "time $t$"))
+    ax.set_ylabel(axis_label(dataset[name], ""))
     if mean.size and mean.min() > 0 and mean.max() > 10 * mean.min():
         ax.set_yscale("log")
     ax.legend(loc="best")
+    draw_bath(ax, dataset)
 
 
 def course(ax: Axes, dataset: xr.Dataset, name: str, colour: Any, label: str) -> tuple[Array, Array]:
@@ -132,6 +141,7 @@ def draw_displacement_response(ax: Axes, dataset: xr.Dataset, colours: Mapping[i
         label = rf"FDT, $\Delta/{scale:g}T$, $T = {temperature:g}$"
         ax.plot(line, line / temperature, color=GREY, ls=":", lw=1.2, label=label, zorder=3)
         ax.legend(loc="upper left")
+    draw_no_theorem(ax, dataset)
     unit = unit_label(dataset[name].attrs.get("units", "1"))
     less = "\nless the centre of mass" if free.any() else ""
     of = "" if name == "msd" else rf"_{{\rm {name.removeprefix('msd_')}}}"

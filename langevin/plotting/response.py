@@ -16,6 +16,7 @@ from langevin.observables.response import fdt_ratio, fdt_ratio_at
 from langevin.observables.statistics import Array, Estimate, average
 from langevin.results.kinds import TWO_TIME, has
 
+from .bath import draw_no_theorem
 from .panels import band, estimate, reached_times
 from .registry import register
 from .style import (
@@ -141,6 +142,7 @@ def _finish(ax: Axes, dataset: xr.Dataset, shown: list[float], later: str) -> No
         ax.plot(ends, (1 - ends) / temperature, color=GREY, ls=":", lw=1.2, label=label)
         _draw_aging_line(ax, values, left)
         ax.legend(loc="upper right")
+    draw_no_theorem(ax, dataset)
     if later:
         ax.set_xlabel(f"$C/C({later}, {later})$")
         ax.set_ylabel(axis_label(values, rf"$\chi/C({later}, {later})$"))

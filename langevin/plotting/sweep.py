@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from langevin.results.kinds import two_time_names
 from langevin.results.members import members, sweep_dims, text
 
+from .bath import draw_baths, time_scale
 from .panels import band, course, estimate
 from .registry import register
 from .style import (
@@ -85,6 +86,9 @@ def _numeric_axis(dataset: xr.Dataset) -> str | None:
     return max(sizes, key=lambda name: sizes[name]) if sizes else None
 
 
+#: Last over first of swept numbers from which on their axis is logarithmic.
+DECADES = 100.0
+
 Members = list[tuple[dict[str, Any], xr.Dataset]]
 
 
@@ -93,8 +97,10 @@ def _draw_energies(ax: Axes, own: Members, colours: Mapping[int, Any]) -> None:
         if "energy" in member:
             course(ax, member, "energy", colours[i], "_")
     first = own[0][1]
-    ax.set(xscale="log", xlabel=time_label(first["time"], "time $t$"))
+    scales = {time_scale(member) for _, member in own}
+    ax.set(xscale=min(scales), xlabel=time_label(first["time"], "time $t$"))
     ax.set_ylabel(axis_label(first["energy"], "$E(t)$"))
+    draw_baths(ax, [member for _, member in own], [colours[i] for i in range(len(own))])
 
 
 def _draw_two_time(ax: Axes, own: Members, name: str, colours: Mapping[int, Any]) -> str:
@@ -146,5 +152,8 @@ def _draw_final(ax: Axes, dataset: xr.Dataset, own: Members, axis: str, colours:
         for value, last, error, i in points:
             ax.errorbar(value, last, error if np.isfinite(error) else None, color=colours[i], fmt="o", ms=4)
     ax.set(xlabel=axis.replace("_", " "), ylabel="final energy")
+    swept = dataset[axis].to_numpy()
+    if swept.min() > 0 and swept.max() >= DECADES * swept.min():
+        ax.set_xscale("log")
     if any(lines) and len(lines) <= NAMED // 2:
         ax.legend(loc="best")

@@ -15,6 +15,7 @@ from langevin.observables.statistics import average
 from langevin.observables.sufficiency import too_few
 from langevin.results.kinds import TWO_TIME, has
 
+from .bath import bath_of
 from .panels import band, draw_displacement_response, estimate, reached_times
 from .registry import register
 from .style import GREY, axis_label, colours_of, legend_above, panels, time_label, waiting_time_legend
@@ -69,6 +70,12 @@ def draw_temperature(ax: Axes, dataset: xr.Dataset, colours: Mapping[int, Any]) 
     temperature = float(dataset["integrated_response"].attrs.get("temperature", 0.0))
     if temperature > 0:
         ax.axhline(temperature, color=GREY, ls="--", lw=1.0, label=f"bath, $T = {temperature:g}$")
+    bath = bath_of(dataset)
+    if bath is not None:
+        for i, colour in colours.items():
+            course = bath.along(float(dataset["waiting_time"][i]) + lag)
+            ax.plot(lag, np.where(course > 0, course, np.nan), color=colour, ls="--", lw=1.0)
+        ax.plot([], [], color=GREY, ls="--", lw=1.0, label="bath, $T(t_w + t)$")
     if lacking:
         ax.plot([], [], " ", label=f"no bands: {lacking}")
     ax.set(xscale="log", yscale="log", xlabel=time_label(dataset["lag"], "lag $t$"))

@@ -17,6 +17,7 @@ from langevin.observables.training.regimes import is_number, regimes
 from langevin.results.kinds import ONE_TIME, TWO_TIME, has, two_time_names
 
 from .aging import AGING, draw_times, fit_of, has_aging
+from .bath import draw_bath
 from .panels import course, curve, draw_displacement_response, draw_two_time, estimate, reached_times
 from .registry import register
 from .style import BLUE, GREY, VERMILION, colours_of, legend_above, number, time_label, waiting_time_legend
@@ -121,6 +122,7 @@ def draw_losses(ax: Axes, dataset: xr.Dataset, corners: xr.Dataset) -> None:
     course(ax, dataset, "test_loss", VERMILION, "test")
     _mark(ax, corners, named=True)
     ax.set(xscale="log", xlabel=time_label(dataset["time"], "time $t$"), ylabel="loss")
+    draw_bath(ax, dataset)
     legend_above(ax, rows=2)
 
 

@@ -13,6 +13,7 @@ from langevin.core.schedule import Grid, Schedule
 from langevin.core.system import Dimensions, System
 from langevin.errors import UserError
 
+from . import bath
 from .at_waiting import AtWaiting
 from .configurations import CONFIGURATION_TIME, Configurations
 from .hessian import Spectra
@@ -67,6 +68,10 @@ def schedule(settings: Settings, time_step: float | None, planned: Sequence[Meas
     grids = {p.axes[0]: p.times for p in planned if isinstance(p, Probe)}
     own: dict[str, Grid | None] = {a: t for a, t in grids.items() if a not in ("time", "waiting_time")}
     observed = [p.axes[0] for p in planned if isinstance(p, Spectra | Snapshots)]
+    after = bath.times(settings.dynamics, record.times, time_step)
+    if after is not None:
+        own[bath.AXIS] = after
+        observed.append(bath.AXIS)
     own[CONFIGURATION_TIME] = None
     times = record.times, record.waiting_times, record.lags
     return Schedule.build(*times, settings.dynamics.t_max, time_step, own, observed)

@@ -76,6 +76,9 @@ def of_run(dataset: xr.Dataset) -> Iterator[str]:
 
     Of curves, also their barriers.
     """
+    if "temperature" in dataset.coords and "protocol" in dataset["temperature"].attrs:
+        bath = dataset["temperature"]
+        yield f"T(t) = {bath.attrs['protocol']}; T = {float(bath[-1]):g} at t = {float(bath['time'][-1]):g}"
     # Along curves test_loss stands without a training of its own.
     if {"energy", "test_loss"} <= set(dataset) and "highest_energy" not in dataset:
         yield from _training(dataset)

@@ -23,6 +23,7 @@ from langevin.machine import pace
 from langevin.machine.interruption import Interruption
 from langevin.machine.pace import Pace
 from langevin.machine.world import CommonPace, World
+from langevin.record import bath
 from langevin.record.configurations import StoredProbe, constants
 from langevin.record.recorder import AXES, COORDINATES, Recorder
 from langevin.record.references import References
@@ -218,6 +219,7 @@ class Session:
         coordinates = (
             dict(run.system.coordinates(run.schedule)) if isinstance(run.system, HasCoordinates) else {}
         )
+        coordinates |= bath.coordinates(self.settings.dynamics, run.schedule, attributes)
         for probe in run.probes:
             own = [axis for axis in probe.axes if axis not in AXES]
             attributes |= {

@@ -14,6 +14,14 @@ nothing of the c dt⁶ that is left; three grids cannot know c. A fourth at dt/3
 through all four is right to O(dt⁸), and its distance from the value is the error of the value but for O(dt⁸).
 It costs a third more time. `SAFETY` times the distance is stated, as a part of order dt² of it is not known,
 and no less than rounding: `ROUNDING` is left in each row, and rows add up like a random walk.
+
+*Protocols.* A temperature that changes enters through μ(t) alone: that C(t, t) stays 1 needs ∂_t C(t, t'→t) =
+−T(t). Where T jumps, at t_b, so do μ and ∂_t C and ∂_t R of the whole row, while C, R and all integrals are
+continuous; as functions of an earlier time they have a kink there, ∂_{t'} C(t, t') being 2T(t') R(t, t') and
+what is continuous. So the step that ends on t_b uses the slopes with T(t_b⁻), the step that leaves from it
+those with T(t_b⁺), and with t_b on every grid, a multiple of the coarsest step, each sum and each step sees
+smooth functions alone: the series in even powers of dt is left as it is. A change of slope is the same one
+order later. μ(t_b) in the file is that of T(t_b⁺).
 """
 
 from __future__ import annotations
@@ -26,6 +34,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from langevin.core.protocol import Protocol
 from langevin.core.system import Array
 from langevin.machine.interruption import heed
 from langevin.systems.compiling import njit
@@ -59,21 +68,43 @@ class Lattice:
         Rows to hold.
     crew : Pool
         Threads that share a row, if it is long.
+    protocol : Protocol, optional
+        The temperature, instead of that of the problem; its breaks are multiples of dt.
     """
 
-    def __init__(self, problem: Equations, dt: float, steps: int, crew: Pool = ALONE) -> None:
+    def __init__(
+        self,
+        problem: Equations,
+        dt: float,
+        steps: int,
+        crew: Pool = ALONE,
+        protocol: Protocol | None = None,
+    ) -> None:
         self.problem, self.dt, self.steps, self.crew = problem, dt, steps, crew
+        self.protocol = None if protocol is None else protocol.counted(dt)
         self.c, self.r = np.zeros((2, steps + 1, steps + 1))
         self.energy, self.mu = np.zeros((2, steps + 1))
         self.rows = 0
         self._put(0, np.ones(1), np.ones(1))
-        self._slope = self._slopes(0, self.c[0, :1], self.r[0, :1])
+        self._slope = self._slopes(self._from(0), self.c[0, :1], self.r[0, :1])
+
+    def _until(self, n: int) -> Equations:
+        """Return the equations with T as it is when row n ends a step."""
+        if self.protocol is None:
+            return self.problem
+        return self.problem._replace(temperature=self.protocol.before(n))
+
+    def _from(self, n: int) -> Equations:
+        """Return the equations with T as it is when a step leaves from row n."""
+        return (
+            self.problem if self.protocol is None else self.problem._replace(temperature=self.protocol.at(n))
+        )
 
     def _put(self, n: int, c: Array, r: Array) -> None:
         self.c[n, : n + 1], self.r[n, : n + 1] = c, r
         weight = self._weight(n)
         self.energy[n] = self.problem.energy(c, r, weight)
-        self.mu[n] = self.problem.mu(c, r, weight)
+        self.mu[n] = self._from(n).mu(c, r, weight)
         self.rows = n + 1
 
     def _weight(self, n: int) -> Array:
@@ -81,11 +112,12 @@ class Lattice:
         weight[[0, -1]] *= 0.5
         return weight if n else np.zeros(1)
 
-    def _slopes(self, n: int, c: Array, r: Array) -> tuple[Array, Array]:
+    def _slopes(self, problem: Equations, c: Array, r: Array) -> tuple[Array, Array]:
         """Return ∂_t C and ∂_t R in row n, shape (n + 1,), for trial values of the row."""
-        f, beta = self.problem.covariance.derivative, self.problem.beta
+        n = c.size - 1
+        f, beta = problem.covariance.derivative, problem.beta
         first, kernel = f(1, c), f(2, c) * r
-        mu = self.problem.mu(c, r, self._weight(n))
+        mu = problem.mu(c, r, self._weight(n))
         for_c, for_r = np.empty((2, n + 1))
         crew = self.crew if n >= PARALLEL else ALONE
         crew.share(_sums, self.c, self.r, n, self.dt, c, r, first, kernel, for_c, for_r)
@@ -109,7 +141,8 @@ class Lattice:
         for n in range(rows):
             self._put(n, self.c[n, : n + 1].copy(), self.r[n, : n + 1].copy())
         last = rows - 1
-        self._slope = self._slopes(last, self.c[last, :rows].copy(), self.r[last, :rows].copy())
+        row = self.c[last, :rows].copy(), self.r[last, :rows].copy()
+        self._slope = self._slopes(self._from(last), *row)
 
     def _row(self, n: int) -> None:
         base = [
@@ -117,9 +150,9 @@ class Lattice:
             for old, slope in zip((self.c, self.r), self._slope, strict=True)
         ]
         new = [np.append(b + 0.5 * self.dt * s, 1.0) for b, s in zip(base, self._slope, strict=True)]
-        moved = np.inf
+        moved, until = np.inf, self._until(n)
         while moved > ROUNDING:
-            slopes = self._slopes(n, *new)
+            slopes = self._slopes(until, *new)
             better = [np.append(b + 0.5 * self.dt * s[:n], 1.0) for b, s in zip(base, slopes, strict=True)]
             change = max(float(np.max(np.abs(b - a))) for a, b in zip(new, better, strict=True))
             new = better
@@ -127,7 +160,7 @@ class Lattice:
                 break  # Rounding: it does not get closer.
             moved = change
         self._put(n, *new)
-        self._slope = self._slopes(n, *new)
+        self._slope = self._slopes(self._from(n), *new)
 
 
 @njit(nogil=True, error_model="numpy")
@@ -173,11 +206,20 @@ class Direct:
         Coarsest steps to hold.
     crew : Pool
         Threads that share a row.
+    protocol : Protocol, optional
+        The temperature, instead of that of the problem; its breaks are multiples of dt.
     """
 
-    def __init__(self, problem: Equations, dt: float, steps: int, crew: Pool = ALONE) -> None:
+    def __init__(
+        self,
+        problem: Equations,
+        dt: float,
+        steps: int,
+        crew: Pool = ALONE,
+        protocol: Protocol | None = None,
+    ) -> None:
         self.dt = dt
-        self.lattices = [Lattice(problem, dt / parts, steps * parts, crew) for parts in DIVISORS]
+        self.lattices = [Lattice(problem, dt / parts, steps * parts, crew, protocol) for parts in DIVISORS]
 
     def reach(self, t: float) -> int:
         """Compute up to time t, a multiple of dt; return how many steps that is."""

@@ -25,7 +25,7 @@ import psutil
 from numpy.typing import NDArray
 from pydantic import BeforeValidator
 
-from langevin.config.keys import DynamicsKeys, Section, key
+from langevin.config.keys import TEMPERATURES, DynamicsKeys, Section, TemperatureKey, key, shown
 from langevin.config.settings import Settings
 from langevin.core.capabilities import (
     ChecksSettings,
@@ -36,7 +36,9 @@ from langevin.core.capabilities import (
 )
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
+from langevin.core.protocol import Protocol, Temperature
 from langevin.core.system import Array, Attributes, System
+from langevin.core.times import is_whole
 
 from . import theory
 from .covariance import Covariance
@@ -75,7 +77,7 @@ class CugliandoloKurchan(System, ChecksSettings, Deterministic, MeasuresResponse
 
         time_step_key = "grid_step"
 
-        temperature: float = key("bath temperature T", example=0.5, ge=0, unit="energy")
+        temperature: TemperatureKey = key("bath temperature T", example=0.5, kind=TEMPERATURES, unit="energy")
         initial_temperature: float = key(
             "temperature of the equilibrium start; inf: a random configuration",
             default=float("inf"),
@@ -103,7 +105,7 @@ class CugliandoloKurchan(System, ChecksSettings, Deterministic, MeasuresResponse
 
     def __init__(self, parameters: Any, dynamics: Any, ensemble: Ensemble) -> None:
         self.covariance: Covariance = parameters.p
-        self.temperature: float = dynamics.temperature
+        self.temperature: Temperature = dynamics.temperature
         self.initial_temperature: float = dynamics.initial_temperature
         self.beta = 1 / dynamics.initial_temperature  # 0 for T_i = ∞; T_i = 0 does not pass `check`
         self.tolerance: float = dynamics.tolerance
@@ -122,6 +124,7 @@ class CugliandoloKurchan(System, ChecksSettings, Deterministic, MeasuresResponse
                 f"dynamics.initial_temperature = {dynamics.initial_temperature:g}: must be above "
                 f"T_K = {lowest:.6f} of this model (below it a planted start is not equilibrium), or inf"
             )
+        yield from _protocol_faults(dynamics)
         if dynamics.solver == "direct":
             yield from _direct_faults(dynamics)
 
@@ -133,7 +136,10 @@ class CugliandoloKurchan(System, ChecksSettings, Deterministic, MeasuresResponse
         from .stepping import Equations
 
         crew = Pool(allowed(self.threads))
-        problem = Equations(self.covariance, self.temperature, self.beta)
+        protocol = self.temperature if isinstance(self.temperature, Protocol) else None
+        # The solver puts T(t) of a protocol in the place of the temperature here.
+        bath = self.temperature.at(0.0) if isinstance(self.temperature, Protocol) else self.temperature
+        problem = Equations(self.covariance, bath, self.beta)
         if self.time_step is None:
             from .companion import Companion
             from .longtime import LongTime
@@ -142,7 +148,7 @@ class CugliandoloKurchan(System, ChecksSettings, Deterministic, MeasuresResponse
             return solution, Companion(solution)
         from .direct import Direct
 
-        return (Direct(problem, self.time_step, round(self.t_max / self.time_step), crew),)
+        return (Direct(problem, self.time_step, round(self.t_max / self.time_step), crew, protocol),)
 
     def initial_state(self, noise: Noise) -> Reached:
         """Return the start, t = 0."""
@@ -209,7 +215,10 @@ class CugliandoloKurchan(System, ChecksSettings, Deterministic, MeasuresResponse
 
     @cached_property
     def _attributes(self) -> Attributes:
-        f, temperature = self.covariance, self.temperature
+        f = self.covariance
+        # No closed form is that of a temperature that changes: comparisons with what is no number are false.
+        changes = isinstance(self.temperature, Protocol)
+        temperature = math.nan if isinstance(self.temperature, Protocol) else self.temperature
         equilibrium = temperature == self.initial_temperature
         aging = self.beta == 0 and len(f.powers) == 1 and f.powers[0] > 2
         aging = aging and temperature < theory.dynamic_temperature(f)
@@ -222,7 +231,7 @@ class CugliandoloKurchan(System, ChecksSettings, Deterministic, MeasuresResponse
             "integrated_response": {
                 "long_name": "integrated response",
                 "units": "1",
-                "temperature": temperature,
+                **({} if changes else {"temperature": temperature}),
             },
         }
         if aging or equilibrium:
@@ -271,6 +280,27 @@ def _with_errors(names: Iterable[str], values: Array, errors: Array) -> dict[str
     for name, value, error in zip(names, values, errors, strict=True):
         named[name], named[f"{name}_error"] = np.array([value]), np.array([error])
     return named
+
+
+def _protocol_faults(dynamics: Any) -> Iterable[str]:
+    """Yield that a solver has no protocols, or that its grids do not meet the breaks of one."""
+    if not isinstance(dynamics.temperature, Protocol):
+        return
+    if dynamics.solver != "direct":
+        yield (
+            f"dynamics.temperature = {shown(dynamics.temperature.given)}: allowed: a number with "
+            'dynamics.solver = "long-time"; a protocol with solver = "direct"'
+        )
+        return
+    jumps, step = set(dynamics.temperature.jumps), dynamics.grid_step
+    for t in dynamics.temperature.breaks:
+        # Jumps between steps are refused of every system.
+        if t < dynamics.t_max and t not in jumps and not is_whole(t / step):
+            yield (
+                f"dynamics.temperature: its course changes at t = {t:.15g}, between two steps "
+                f"(dynamics.grid_step = {step:g}); needed: a multiple of grid_step"
+            )
+            return
 
 
 def _direct_faults(dynamics: Any) -> Iterable[str]:

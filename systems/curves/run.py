@@ -27,6 +27,7 @@ from langevin.core.capabilities import (
 from langevin.core.dynamics import Langevin
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
+from langevin.core.protocol import bounds
 from langevin.core.schedule import Schedule
 from langevin.core.system import Array, Attributes, Coordinates, Dimensions, Model
 from langevin.errors import UserError
@@ -132,8 +133,9 @@ class ModelCurve(
                 "curve starts on the shortest way)"
             )
         if settings.system.curve == "band":
-            if settings.dynamics.temperature > 0:
-                given = f"dynamics.temperature = {settings.dynamics.temperature:g}"
+            hottest = bounds(settings.dynamics.temperature, settings.dynamics.t_max)[1]
+            if hottest > 0:
+                given = f"dynamics.temperature = {hottest:g}"
                 yield f'{given}: must be 0 with system.curve = "band", whose force has no potential'
             if (limit := 0.5 / settings.system.spring) <= settings.dynamics.dt:
                 yield f"dynamics.dt = {settings.dynamics.dt:g}: must be < {limit:g}, 1/(2 system.spring)"

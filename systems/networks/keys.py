@@ -8,8 +8,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator
 
-from langevin.config.keys import DynamicsKeys, key
+from langevin.config.keys import TEMPERATURES, DynamicsKeys, TemperatureKey, key
 from langevin.config.sections import RecordKeys
+from langevin.core.protocol import bounds
 from langevin.errors import UserError
 
 from . import optimisers
@@ -112,10 +113,10 @@ class Descent(DynamicsKeys):
         default={},
         kind='table, such as { "head.*" = 0.1, "*.bias" = 2.0 }, of numbers ≥ 0',
     )
-    temperature: float = key(
+    temperature: TemperatureKey = key(
         "temperature T of additional Gaussian noise √(2Tα) (stochastic gradient Langevin dynamics)",
         default=0.0,
-        ge=0,
+        kind=TEMPERATURES,
         unit="energy",
     )
     t_max: float = key("end of the run", example=1000.0, ge=1, unit="steps")
@@ -211,10 +212,11 @@ class Descent(DynamicsKeys):
         momentum = optimiser.kernel_momentum
         if compiled and momentum is None:
             yield f'dynamics.backend = "{self.backend}": allowed: "auto", "torch" with {named}'
-        if self.temperature and not optimiser.thermal:
+        hottest = bounds(self.temperature, self.t_max)[1]
+        if hottest and not optimiser.thermal:
             cause = (f"dynamics.momentum = {momentum:g}", "momentum") if momentum else (named, "its steps")
             yield (
-                f"dynamics.temperature = {self.temperature:g}: must be 0 with {cause[0]} (noise on top of "
+                f"dynamics.temperature = {hottest:g}: must be 0 with {cause[0]} (noise on top of "
                 f"{cause[1]} samples no known distribution)"
             )
 
@@ -299,7 +301,8 @@ class RecordNetwork(RecordDescent):
 
     def from_noise(self, dynamics: Descent) -> bool:
         """Return whether the response follows from the thermal noise."""
-        return self.response_from == "noise" or (self.response_from == "auto" and dynamics.temperature > 0)
+        coldest = bounds(dynamics.temperature, dynamics.t_max)[0]
+        return self.response_from == "noise" or (self.response_from == "auto" and coldest > 0)
 
     def faults(self, dynamics: Descent) -> Iterator[str]:
         """Yield what is wrong with the response in view of the dynamics."""
@@ -310,13 +313,16 @@ class RecordNetwork(RecordDescent):
                 f'record.response = true: allowed: false with dynamics.optimiser = "{dynamics.optimiser}", '
                 "whose steps are not proportional to the force"
             )
-        elif self.response_from == "noise" and not dynamics.temperature:
+            return
+        coldest, hottest = bounds(dynamics.temperature, dynamics.t_max)
+        if self.response_from == "noise" and not coldest:
+            reached = "where dynamics.temperature reaches 0" if hottest else "at dynamics.temperature = 0"
             yield (
-                'record.response_from = "noise": allowed: "auto", "field" at dynamics.temperature = 0 (it is '
+                f'record.response_from = "noise": allowed: "auto", "field" {reached} (it is '
                 "measured from the thermal noise)"
             )
         elif self.field and self.from_noise(dynamics):
             yield (
                 f'record.field = {self.field:g}: allowed: 0, or record.response_from = "field", at '
-                f"dynamics.temperature = {dynamics.temperature:g} (the response is then that of the noise)"
+                f"dynamics.temperature = {hottest:g} (the response is then that of the noise)"
             )

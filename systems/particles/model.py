@@ -39,6 +39,7 @@ from langevin.core.capabilities import (
 )
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
+from langevin.core.protocol import Protocol, Temperature
 from langevin.core.schemes import Held
 from langevin.core.system import Array, Attributes, Coordinates, Model
 from langevin.core.times import MOST_STEPS
@@ -96,7 +97,7 @@ class Mixture(
     def __init__(self, parameters: Any, dynamics: Any, ensemble: Ensemble, record: Any = None) -> None:
         record = record or self.Record()
         self.parameters = parameters
-        self.temperature: float = dynamics.temperature
+        self.temperature: Temperature = dynamics.temperature
         self.dt: float = dynamics.dt
         self.initial_temperature: float = dynamics.initial_temperature
         self.ensemble = ensemble
@@ -220,10 +221,13 @@ class Mixture(
         """Return the potential energy per particle, shape (R,)."""
         return self.evaluate(x).energy / self.n
 
-    def observables(self, x: Array) -> dict[str, Array]:
+    def observables(self, x: Array, temperature: float | None = None) -> dict[str, Array]:
         """Return the pressure P = ρT + Σ r·F/(3V), shape (R,), at the bath's temperature."""
         volume = self.box**3
-        return {"pressure": (self.n * self.temperature + self.evaluate(x).virial / 3) / volume}
+        bath = self.temperature if temperature is None else temperature
+        if isinstance(bath, Protocol):
+            raise ValueError("the temperature at which x is measured is missing: it follows a protocol")
+        return {"pressure": (self.n * bath + self.evaluate(x).virial / 3) / volume}
 
     def carried(self, x: Array) -> dict[str, Array]:
         """Return the positions from which neighbour lists are built: on them the order of sums depends."""
@@ -271,7 +275,10 @@ class Mixture(
         about = particles.variables(self.mixture)
         about["pressure"] = {"long_name": "pressure", "units": "epsilon_AA/sigma_AA^3"}
         about["configuration"]["start"] = self.preparation.description
-        about["integrated_response"]["temperature"] = self.temperature
+        if isinstance(self.temperature, Protocol):
+            about["temperature"] = {"units": "epsilon_AA"}
+        else:
+            about["integrated_response"]["temperature"] = self.temperature
         return about
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import AfterValidator
 
-from langevin.config.keys import Section, key
+from langevin.config.keys import TEMPERATURES, Section, TemperatureKey, key
 from langevin.config.sections import LangevinDynamics, RecordKeys
 from langevin.core.schemes import SchemeName
 from langevin.core.system import Array
@@ -129,7 +129,7 @@ class KobAndersenKeys(MixtureKeys):
 class ParticleDynamics(LangevinDynamics):
     """[dynamics]: forces are steep, and the scheme that averages the noise allows a longer step."""
 
-    temperature: float = key("bath temperature T", example=0.5, ge=0, unit="energy")
+    temperature: TemperatureKey = key("bath temperature T", example=0.5, kind=TEMPERATURES, unit="energy")
     initial_temperature: float = key(
         "temperature of the equilibrium the start is brought to; inf: none, particles stay as placed",
         default=5.0,

@@ -16,7 +16,7 @@ import numpy as np
 import psutil
 
 from langevin.config import shards
-from langevin.config.keys import Section, key
+from langevin.config.keys import Section, key, shown
 from langevin.config.sections import LangevinDynamics
 from langevin.config.settings import Settings
 from langevin.core.capabilities import (
@@ -31,6 +31,7 @@ from langevin.core.capabilities import (
 )
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
+from langevin.core.protocol import Protocol, bounds
 from langevin.core.schedule import Grid
 from langevin.core.schemes import Held
 from langevin.core.system import Array, Attributes, Model
@@ -158,7 +159,9 @@ class PSpin(
         self.p: int = parameters.p
         self.n: int = parameters.n
         self.dtype, self._precision = _numpy_type(parameters.couplings), parameters.couplings
-        self.temperature = dynamics.temperature
+        # No closed form is that of a temperature that changes: not a number.
+        bath = dynamics.temperature
+        self.temperature = math.nan if isinstance(bath, Protocol) else bath
         self.initial_temperature = dynamics.initial_temperature
         self.beta = 1 / dynamics.initial_temperature  # 0 for T_i = ∞; T_i = 0 does not pass `check`
         self.ensemble = ensemble
@@ -203,11 +206,18 @@ class PSpin(
                 f"dynamics.initial_temperature = {dynamics.initial_temperature:g}: must be above "
                 f"T_K = {lowest:.6f} for p = {p} (below it a planted start is not equilibrium), or inf"
             )
-        limit = theory.largest_step(p, dynamics.temperature)
+        coldest, hottest = bounds(dynamics.temperature, dynamics.t_max)
+        if hottest > coldest == 0 and dynamics.device != "cpu" and dynamics.scheme == "leimkuhler_matthews":
+            # The step after the last kick is a plain one, which keeps no count of the steps on a device.
+            yield (
+                f"dynamics.temperature = {shown(dynamics.temperature.given)}: must stay > 0 with "
+                f'dynamics.scheme = "leimkuhler_matthews" and dynamics.device = "{dynamics.device}"'
+            )
+        limit = theory.largest_step(p, hottest)
         if dynamics.dt >= limit:
             yield (
                 f"dynamics.dt = {dynamics.dt:g}: must be below {limit:.4f} for p = {p}, T = "
-                f"{dynamics.temperature:g} (stability, and a kick √(2 T dt) that is small; unit: time)"
+                f"{hottest:g} (stability, and a kick √(2 T dt) that is small; unit: time)"
             )
         system, n, replicas = settings.system, settings.system.n, settings.ensemble.replicas
         yield from _device_faults(system.couplings, dynamics.device, dynamics.backend)
@@ -387,7 +397,7 @@ class PSpin(
         response: dict[str, Any] = {"long_name": "integrated response"}
         aging = self.beta == 0 and self.temperature < theory.dynamic_temperature(self.p)
         equilibrium = self.temperature == self.initial_temperature
-        if self.beta == 0 or equilibrium:
+        if equilibrium or (self.beta == 0 and not math.isnan(self.temperature)):
             # Planted in equilibrium it stays there, between T_K and T_d, too.
             limit = theory.equilibrium_energy if equilibrium else partial(theory.asymptotic_energy, self.p)
             energy["asymptote"] = limit(self.temperature)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from langevin.core.protocol import Protocol, Temperature
+
 from ..optimisers import Optimiser, Slots
 from ..schedules import RateSchedule
 from .parameter_groups import ParameterGroups
@@ -19,7 +21,7 @@ Rate = float | Tensor
 
 @dataclass(frozen=True)
 class StepRule:
-    """What makes steps: learning rate α of each, optimiser, weight decay λ, temperature T.
+    """What makes steps: learning rate α of each, optimiser, weight decay λ, temperature T or its protocol.
 
     With `groups` parameters differ in rate and decay (`parameter_groups`).
     """
@@ -27,12 +29,28 @@ class StepRule:
     schedule: RateSchedule
     optimiser: Optimiser
     weight_decay: float = 0.0
-    temperature: float = 0.0
+    temperature: Temperature = 0.0
     groups: ParameterGroups | None = None
 
-    def kick(self, rate: float) -> float:
-        """Return the width √(2 T α) of the thermal noise of one step."""
-        return math.sqrt(2 * self.temperature * rate)
+    @property
+    def warm(self) -> bool:
+        """Whether steps have thermal noise, those of T = 0 in a protocol aside."""
+        return isinstance(self.temperature, Protocol) or self.temperature > 0
+
+    def bath(self, step: int) -> float:
+        """Return the temperature of step n: of a protocol, its mean from time n to n + 1."""
+        if isinstance(self.temperature, Protocol):
+            return self.temperature.mean(step, step + 1)
+        return self.temperature
+
+    def kick(self, rate: float, step: int) -> float:
+        """Return the width √(2 T α) of the thermal noise of a step."""
+        return math.sqrt(2 * self.bath(step) * rate)
+
+    def conjugate(self, rate: float, step: int) -> float:
+        """Return the width of what the response sums: of the noise, under a protocol over T of the step."""
+        width = self.kick(rate, step)
+        return width / self.bath(step) if isinstance(self.temperature, Protocol) else width
 
     def apply(
         self,

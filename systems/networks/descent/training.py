@@ -168,9 +168,9 @@ class Stepper:
             return list(rates.tolist())
         return list(torch.from_numpy(rates).to(self.weights.device, self.weights.dtype).unbind())
 
-    def kick(self, noise: Tensor, rate: float) -> None:
-        """Add the thermal noise √(2Tα) η, η of shape (r, M)."""
-        self.weights.add_(noise, alpha=self.problem.rule.kick(rate))
+    def kick(self, noise: Tensor, width: float) -> None:
+        """Add the thermal noise √(2Tα) η, of a width √(2Tα), η of shape (r, M)."""
+        self.weights.add_(noise, alpha=width)
 
     def gradient(self, index: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return the losses, shape (r,), on batches (r, n), and their gradient with the parameters' shapes.

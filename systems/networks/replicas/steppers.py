@@ -99,7 +99,7 @@ class ReplicaSteppers:
             else:
                 self.steppers.append(Stacked(modules[group[1]], problem) if len(group) > 1 else alone)
         self.calls = CallPool(len(self.groups), ensemble.threads, work * batches.size, self.device.type)
-        fixed = batches.fixed and not problem.rule.temperature
+        fixed = batches.fixed and not problem.rule.warm
         # Uniform along a curve, a step has to know the curve's length.
         fixed = fixed and (bends is None or bends.draws == 1)
         # A graph cannot gather on the host.
@@ -263,13 +263,14 @@ class ReplicaSteppers:
                 part = slice(turn, len(batches) if alone else turn + TURN)
                 losses.append(run(batches[part], rates[part]))
                 yield
-            if self.problem.rule.temperature:
+            rule = self.problem.rule
+            if rule.warm:
                 with torch.no_grad():
                     drawn, rate = self._thermal(group, step, stepper.weights.dtype), float(rates[0])
                     if isinstance(state.response, Kicks):
-                        width = self.problem.rule.kick(rate)
+                        width = rule.conjugate(rate, step)
                         state.response.add(self._slice(number), stepper.weights, drawn, width)
-                    stepper.kick(drawn, rate)
+                    stepper.kick(drawn, rule.kick(rate, step))
             step += len(batches)
         return torch.cat(losses)
 
@@ -288,7 +289,7 @@ class ReplicaSteppers:
             if self.bends is not None:
                 chosen = self.bends.append(chosen, int(labels[group[0]]), start)
             batches = upload(chosen)
-            yield from torch.split(batches, 1) if self.problem.rule.temperature else (batches,)
+            yield from torch.split(batches, 1) if self.problem.rule.warm else (batches,)
         else:
             (p,) = group
             label = int(labels[p])

@@ -126,6 +126,7 @@ def _fault(
 ) -> str | None:
     """Return what the kernel does not know, if there is something."""
     examples, rule, dof = problem.examples, problem.rule, problem.layout.dof
+    bath = f"{rule.temperature:g}" if isinstance(rule.temperature, float | int) else "a protocol"
     faults = {
         f"dynamics.device = {keys.device!r}, which is no GPU here": not (
             examples.device.type == "cuda" or interpreted()
@@ -134,7 +135,7 @@ def _fault(
         f'dynamics.precision = "{keys.precision}"': keys.precision != "single",
         f'dynamics.batches = "{keys.batches}"': not batches.fixed,
         f"B = {batches.size}": batches.size > BATCH,
-        f"dynamics.temperature = {rule.temperature:g}": rule.temperature > 0,
+        f"dynamics.temperature = {bath}": rule.warm,
         f'dynamics.optimiser = "{keys.optimiser}"': rule.optimiser.kernel_momentum is None,
         f'dynamics.augment = "{keys.augment}"': keys.augment != "none",
         "parameters that differ in rate or decay": rule.groups is not None,

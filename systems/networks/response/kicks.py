@@ -41,7 +41,10 @@ class Kicks:
     marks: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     def add(self, rows: slice, weights: Tensor, drawn: Tensor, width: float) -> None:
-        """Add kicks of this width, normals of shape (r, M), to the weights of these rows before they move."""
+        """Add kicks of this width, normals of shape (r, M), to the weights of these rows before they move.
+
+        The width is that of `StepRule.conjugate`.
+        """
         kick = drawn.double() * width
         self.sums[rows] += kick
         self.products[rows] += dots(weights, kick)
@@ -83,7 +86,7 @@ class FromNoise:
     ----------
     windows : Windows
     temperature : float
-        T > 0.
+        T > 0; 1 where each kick that is summed has been divided by the temperature of its step.
     """
 
     def __init__(self, windows: Windows, temperature: float) -> None:

@@ -75,6 +75,7 @@ import torch
 from numpy.typing import NDArray
 
 from langevin.core.ensemble import Ensemble
+from langevin.core.protocol import Protocol as BathProtocol
 from langevin.core.schedule import Schedule
 from langevin.core.system import Array, Attributes
 from langevin.errors import UserError
@@ -175,14 +176,15 @@ def measuring(network: Measured) -> Response:
     weights = ensemble.size * network.problem.layout.dof
     _require_room(network, windows.most, weights, 1 + slots)
     if record.from_noise(dynamics):
-        return FromNoise(windows, dynamics.temperature)
+        bath = dynamics.temperature
+        return FromNoise(windows, 1.0 if isinstance(bath, BathProtocol) else bath)
 
     def strength(state: NetworkState, step: int, noise: Array | None) -> Array:
         if record.field:
             return np.full(ensemble.size, record.field)
         found = network.noise_of(state) if noise is None else noise
         rate = float(dynamics.rates.rates(step))
-        variance = found / network.problem.batch_size + 2 * dynamics.temperature / rate
+        variance = found / network.problem.batch_size + 2 * network.problem.rule.bath(step) / rate
         groups = network.problem.rule.groups
         # The slowest parameter must not round its steps in the field away.
         return automatic(state, variance, rate if groups is None else rate * groups.slowest)
@@ -205,7 +207,7 @@ def attributes(network: Measured) -> Attributes:
         "method": _FROM_NOISE if noise else _FROM_FIELD,
         "theorem": "in equilibrium at temperature T, χ = msd/(2T) = (C(t_w, t_w) − C)/T",
     }
-    if temperature:
+    if temperature and not isinstance(temperature, BathProtocol):
         about["temperature"] = temperature
     made = {"integrated_response": about}
     if noise:
