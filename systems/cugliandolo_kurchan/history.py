@@ -12,8 +12,12 @@ from numpy.typing import NDArray
 from langevin.core.system import Array
 from langevin.systems.compiling import njit
 
-from .collocation import DEGREE, KNOWN, LEVELS, NODES, PANEL, PLACES, STAGES, barycentric, weigh
+from .collocation import DEGREE, KNOWN, LEVELS, NODES, PANEL, PLACES, barycentric, weigh
 from .panels import SCALE, SlabGrid, Zones, extent, place
+
+# Constants to compiled code.
+PANEL_POINTS, PANEL_WEIGHTS = PANEL.points, PANEL.weights
+GAUSS_POINTS, GAUSS_WEIGHTS = PANEL.gauss, PANEL.gauss_weights
 
 
 class Slabs(NamedTuple):
@@ -273,10 +277,3 @@ def two_times(slabs, size, later, earlier, lag, most, out):  # type: ignore[no-u
                 chi += value * GAUSS_WEIGHTS[g] * scale * half * clock * span * e / (1 + e) ** 2
             low = -1.0
         out[i] = c, r, chi
-
-
-PANEL_POINTS, PANEL_WEIGHTS = PANEL.points, PANEL.weights
-GAUSS_POINTS, GAUSS_WEIGHTS = PANEL.gauss, PANEL.gauss_weights
-#: How many slabs one call may reach back to: those whose ends are levels of the next.
-BACK = KNOWN
-assert LEVELS == KNOWN + STAGES

@@ -16,6 +16,7 @@ t' ~ t are no wider than `FINE` steps.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -39,13 +40,15 @@ LOCAL, PANEL_PART = 1.0, 0.1
 #: Limits of a step in λ, and of its change from one step to the next.
 LARGEST, GROWTH, SHRINKAGE = 0.45, 1.25, 0.6
 #: Limits of the panels' width in u.
-WIDEST, NARROWEST = 2.5, 0.3
+WIDEST, NARROWEST, LATE_NARROWEST = 2.5, 0.3, 1.0
 #: From when on panels are fine about t' ~ t, and how wide they are in units of the step.
 LATE, FINE = 100.0, 2.25
 #: Smallest step from `SOFT` on, at tolerance 10⁻⁹: smaller ones resolve errors of the clock, and do not damp them.
 SOFT, SMALLEST = 1e3, 0.2
 #: Steps that are thrown away in a row before the solver gives up.
 TRIALS = 12
+#: Slabs of the power series that starts the solution.
+LAID = KNOWN + 2
 #: Degree of the power series that starts the solution.
 SERIES_DEGREE = 24
 
@@ -72,11 +75,13 @@ class LongTime:
         self.stepper = SlabStepper(problem, crew)
         self.history = self._start()
         self.laid = self.history.size
+        #: Told of every slab; `leave` asks to stop after the next.
+        self.progress, self.leave = threading.Condition(), False
 
     def _start(self) -> History:
         """Return slabs of the power series, as far as it holds to rounding."""
         end = clock_of(series_of(self.problem).radius(1e-15))
-        return self._laid(end, KNOWN, self.first_width())
+        return self._laid(end, LAID, self.first_width())
 
     def first_width(self) -> float:
         """Return the panels' width to begin with."""
@@ -109,10 +114,12 @@ class LongTime:
         """
         history = self.history
         with single_blas():
-            while time_of(history.end) < t:
+            while time_of(history.end) < t and not self.leave:
                 # Slabs are only added: a state that has been returned stays what it was.
                 heed()
                 self._advance()
+                with self.progress:
+                    self.progress.notify_all()
         # The series' slabs belong to every state: without them a restored one would go on in another way.
         return max(self.laid, int(np.searchsorted(history.ends(), clock_of(t))) + 1)
 
@@ -127,22 +134,22 @@ class LongTime:
 
     def _advance(self) -> None:
         step, width = (float(x) for x in self.history.control[-1])
+        soft = time_of(self.history.end) > SOFT
+        least, narrowest = (SMALLEST, LATE_NARROWEST) if soft else (0.0, NARROWEST)
         target, narrow = LOCAL * self.tolerance, PANEL_PART * self.tolerance
         for _ in range(TRIALS):
             taken, width = self.take(step, width)
             factor = 0.9 * (target / max(taken.in_time, 1e-30)) ** (1 / (LEVELS - 1))
-            following = min(step * min(max(factor, SHRINKAGE), GROWTH), LARGEST)
-            least = SMALLEST if time_of(self.history.end) > SOFT else 0.0
-            following = max(following, least)
-            thin = taken.in_panel > 10 * narrow and width > NARROWEST
+            following = max(min(step * min(max(factor, SHRINKAGE), GROWTH), LARGEST), least)
+            thin = taken.in_panel > 10 * narrow and width > narrowest
             good = taken.in_time < 4 * target or (step <= least and math.isfinite(taken.in_time))
             if good and not thin:
                 wider = 0.95 * (narrow / max(taken.in_panel, 1e-30)) ** (1 / DEGREE)
-                width = float(np.clip(width * min(max(wider, 0.9), 1.05), NARROWEST, WIDEST))
+                width = float(np.clip(width * min(max(wider, 0.9), 1.05), narrowest, WIDEST))
                 self.history.append(taken.slab, np.array([following, width]))
                 return
             if thin:
-                width = max(0.8 * width, NARROWEST)
+                width = max(0.8 * width, narrowest)
             if not good:
                 step = following if math.isfinite(taken.in_time) else SHRINKAGE * step
         raise Diverged(

@@ -102,38 +102,6 @@ def geometry_of(grid: SlabGrid, level: Array, tables: tuple[Array, Array], width
     )  # fmt: skip
 
 
-def memory_of(history: History, size: int, geometry: Geometry, crew: Pool = ALONE) -> Memory:
-    """Return the memory of the slab that follows `size` known ones.
-
-    Parameters
-    ----------
-    history : History
-    size : int
-    geometry : Geometry
-    crew : Pool
-        Threads that share the nodes.
-    """
-    nodes = geometry.lag.shape[1]
-    matrices = np.zeros((3, STAGES, nodes - 1, nodes))
-    memory = Memory(*matrices, np.zeros((STAGES, nodes - 1)))
-    most = max(slab.values.shape[-1] for slab in history.slabs[:size])
-    crew.share(_fill, history.arrays(), size, geometry, most, memory)
-    return memory
-
-
-@njit(nogil=True, error_model="numpy")
-def _fill(slabs: Slabs, size, geometry, most, memory, rank, team):  # type: ignore[no-untyped-def]
-    """Fill the nodes rank, rank + team, … of all stages."""
-    in_time, in_panel, own = np.empty(LEVELS), np.empty(NODES), np.empty(NODES)
-    fields = np.empty((2, most))
-    stages, nodes = geometry.lag.shape
-    for q in range(rank, stages * (nodes - 1), team):
-        i, j = q // (nodes - 1), q % (nodes - 1)
-        if geometry.earlier[i, j] <= geometry.begin:
-            _fill_below(slabs, size, geometry, memory, i, j, in_time, own, fields)
-            _fill_between(slabs, size, geometry, memory, i, j, in_time, in_panel, own)
-
-
 @njit(error_model="numpy")
 def _point(length, half, middle, width, g):  # type: ignore[no-untyped-def]
     """Return (distance from the start + τ₀, distance to the end + τ₀, weight) of a Gauss point on [0, length]."""
@@ -206,6 +174,38 @@ def _fill_between(slabs, size, geometry, memory, i, j, in_time, in_panel, own): 
                 memory.to_r[i, j, mine * DEGREE + n] += weight * r * own[n]
 
 
+@njit(nogil=True, error_model="numpy")
+def _fill(slabs: Slabs, size, geometry, most, memory, rank, team):  # type: ignore[no-untyped-def]
+    """Fill the nodes rank, rank + team, … of all stages."""
+    in_time, in_panel, own = np.empty(LEVELS), np.empty(NODES), np.empty(NODES)
+    fields = np.empty((2, most))
+    stages, nodes = geometry.lag.shape
+    for q in range(rank, stages * (nodes - 1), team):
+        i, j = q // (nodes - 1), q % (nodes - 1)
+        if geometry.earlier[i, j] <= geometry.begin:
+            _fill_below(slabs, size, geometry, memory, i, j, in_time, own, fields)
+            _fill_between(slabs, size, geometry, memory, i, j, in_time, in_panel, own)
+
+
+def memory_of(history: History, size: int, geometry: Geometry, crew: Pool = ALONE) -> Memory:
+    """Return the memory of the slab that follows `size` known ones.
+
+    Parameters
+    ----------
+    history : History
+    size : int
+    geometry : Geometry
+    crew : Pool
+        Threads that share the nodes.
+    """
+    nodes = geometry.lag.shape[1]
+    matrices = np.zeros((3, STAGES, nodes - 1, nodes))
+    memory = Memory(*matrices, np.zeros((STAGES, nodes - 1)))
+    most = max(slab.values.shape[-1] for slab in history.slabs[:size])
+    crew.share(_fill, history.arrays(), size, geometry, most, memory)
+    return memory
+
+
 class Fields(NamedTuple):
     """The slab's values in Newton's iteration, and functions of them at the stages; N + 1 nodes.
 
@@ -235,17 +235,6 @@ class Fields(NamedTuple):
     start_f2: Array
 
 
-@njit(error_model="numpy")
-def _add(total, term):  # type: ignore[no-untyped-def]
-    """Add a term to (sum, what rounding took from it), Neumaier's way."""
-    before = total[0]
-    total[0] = before + term
-    if abs(before) >= abs(term):
-        total[1] += (before - total[0]) + term
-    else:
-        total[1] += (term - total[0]) + before
-
-
 class Rows(NamedTuple):
     """Scratch of one node: derivatives of its two integrals, by what stands at the nodes.
 
@@ -269,6 +258,17 @@ class Rows(NamedTuple):
     between: Array
     sum_c: Array
     sum_r: Array
+
+
+@njit(error_model="numpy")
+def _add(total, term):  # type: ignore[no-untyped-def]
+    """Add a term to (sum, what rounding took from it), Neumaier's way."""
+    before = total[0]
+    total[0] = before + term
+    if abs(before) >= abs(term):
+        total[1] += (before - total[0]) + term
+    else:
+        total[1] += (term - total[0]) + before
 
 
 @njit(error_model="numpy")
@@ -371,42 +371,6 @@ def _add_between(geometry, fields, rows, i, j, in_time, in_panel, own, wanted): 
             return
 
 
-@njit(nogil=True, error_model="numpy")
-def equations(geometry, memory, fields, out, jacobian, rank, team):  # type: ignore[no-untyped-def]
-    """Write the residuals of both equations to `out`, and their Jacobian, unless that is empty.
-
-    Order of equations and unknowns: stage, field, node. Equations and unknowns of R are in units of 1/density and
-    density. Of the nodes of all stages those are done that belong to `rank`: rank, rank + team, …
-    """
-    stages, nodes = geometry.lag.shape
-    size, wanted = nodes - 1, jacobian.size > 0
-    in_time, in_panel, own = np.empty(LEVELS), np.empty(NODES), np.empty(NODES)
-    slice_c, slice_r = np.empty(nodes), np.empty(nodes)
-    rows = Rows(
-        np.empty(nodes), np.empty(nodes), np.empty(nodes), np.empty(nodes), np.empty(nodes),
-        np.empty((LEVELS, nodes)), np.empty(2), np.empty(2),
-    )  # fmt: skip
-    for q in range(rank, stages * size, team):
-        i, j = q // size, q % size
-        _begin(memory, fields, rows, i, j, nodes)
-        start, recent = memory.start[i, j], geometry.earlier[i, j] > geometry.begin
-        if recent:
-            weigh(math.log1p(geometry.earlier[i, j] / SCALE), geometry.level, geometry.level_weight, in_time)
-            slice_c[:] = 0.0
-            slice_r[:] = 0.0
-            for level in range(LEVELS):
-                for n in range(nodes):
-                    slice_c[n] += in_time[level] * fields.values[level, 0, n]
-                    slice_r[n] += in_time[level] * fields.values[level, 1, n]
-            start = slice_c[0]
-            _add_below(geometry, fields, rows, i, j, slice_c, slice_r, own, wanted)
-        _add_between(geometry, fields, rows, i, j, in_time, in_panel, own, wanted)
-        _residual(geometry, fields, rows, i, j, start, out)
-        if wanted:
-            weigh(math.log1p(geometry.earlier[i, j] / SCALE), geometry.level, geometry.level_weight, in_time)
-            _derivatives(geometry, fields, rows, i, j, start, recent, in_time, jacobian)
-
-
 @njit(error_model="numpy")
 def _residual(geometry, fields, rows, i, j, start, out):  # type: ignore[no-untyped-def]
     """∂_t X = (dλ/dt) ∂_λ X + (dx/dt) ∂_x X at fixed t', against the right sides."""
@@ -470,3 +434,39 @@ def _derivatives(geometry, fields, rows, i, j, start, recent, in_time, jacobian)
             of_c[column + size + n] *= unit
             of_r[column + n] *= scale
             of_r[column + size + n] *= scale * unit
+
+
+@njit(nogil=True, error_model="numpy")
+def equations(geometry, memory, fields, out, jacobian, rank, team):  # type: ignore[no-untyped-def]
+    """Write the residuals of both equations to `out`, and their Jacobian, unless that is empty.
+
+    Order of equations and unknowns: stage, field, node. Equations and unknowns of R are in units of 1/density and
+    density. Of the nodes of all stages those are done that belong to `rank`: rank, rank + team, …
+    """
+    stages, nodes = geometry.lag.shape
+    size, wanted = nodes - 1, jacobian.size > 0
+    in_time, in_panel, own = np.empty(LEVELS), np.empty(NODES), np.empty(NODES)
+    slice_c, slice_r = np.empty(nodes), np.empty(nodes)
+    rows = Rows(
+        np.empty(nodes), np.empty(nodes), np.empty(nodes), np.empty(nodes), np.empty(nodes),
+        np.empty((LEVELS, nodes)), np.empty(2), np.empty(2),
+    )  # fmt: skip
+    for q in range(rank, stages * size, team):
+        i, j = q // size, q % size
+        _begin(memory, fields, rows, i, j, nodes)
+        start, recent = memory.start[i, j], geometry.earlier[i, j] > geometry.begin
+        if recent:
+            weigh(math.log1p(geometry.earlier[i, j] / SCALE), geometry.level, geometry.level_weight, in_time)
+            slice_c[:] = 0.0
+            slice_r[:] = 0.0
+            for level in range(LEVELS):
+                for n in range(nodes):
+                    slice_c[n] += in_time[level] * fields.values[level, 0, n]
+                    slice_r[n] += in_time[level] * fields.values[level, 1, n]
+            start = slice_c[0]
+            _add_below(geometry, fields, rows, i, j, slice_c, slice_r, own, wanted)
+        _add_between(geometry, fields, rows, i, j, in_time, in_panel, own, wanted)
+        _residual(geometry, fields, rows, i, j, start, out)
+        if wanted:
+            weigh(math.log1p(geometry.earlier[i, j] / SCALE), geometry.level, geometry.level_weight, in_time)
+            _derivatives(geometry, fields, rows, i, j, start, recent, in_time, jacobian)

@@ -125,14 +125,17 @@ class CugliandoloKurchan(System, ChecksSettings, Deterministic, MeasuresResponse
 
         from .stepping import Equations
 
-        crew = Pool(allowed(self.threads))
+        threads = allowed(self.threads)
+        crew = Pool(threads)
         problem = Equations(self.covariance, self.temperature, self.beta)
         if self.time_step is None:
             from .companion import Companion
             from .longtime import LongTime
 
-            solution = LongTime(problem, self.tolerance, crew)
-            return solution, Companion(solution)
+            # Two halves of the threads, for the two solutions at the same time.
+            half = Pool(max(1, threads // 2))
+            solution = LongTime(problem, self.tolerance, half)
+            return solution, Companion(solution, half, side_by_side=threads > 1)
         from .direct import Direct
 
         return (Direct(problem, self.time_step, round(self.t_max / self.time_step), crew),)
