@@ -9,12 +9,12 @@ Two errors make those of E and μ. With δC and δR those of the slice at t, n i
 and μ likewise; for a pure model δμ = −p δE identically, as both are the same sums. None of the terms can be
 had from one solution. The companion (`companion`) has all of them, each about k ≈ 10 times as large: it
 integrates its own C and R with its own weights, and interpolates between its own slices. The distance of the
-two is then d = (k − 1) δ.
+two is then d = (k − 1) δ; less in the first decade, where neither has long left its start.
 
 The parts differ in sign, though, and their sum passes through zero: in t, along the lag and along t_w. At
 such a place d says nothing, but d near it does. What is stated is the largest d at a few times within a
-factor two before t (`PAST`), or at a few pairs near the pair (`_around`), in units of `SAFE`. No less is stated
-than
+factor two before t (`PAST`), or at a few pairs near the pair (`_around`), divided by `EARLY_SAFE` up to t = 1, and late
+by `SAFE`. No less is stated than
 
 - rounding, `SPACINGS` of floating-point numbers: at short lags 1 − C and χ are small;
 - what Newton's iteration leaves, `REST`·tolerance, times the lag where that is short;
@@ -42,8 +42,8 @@ PAST = (1.0, 0.84, 0.71, 0.6, 0.5)
 #: Lags and waiting times of pairs beside a pair, in units of its own.
 SHORTER, LONGER, BEFORE = 0.71, 1.41, (0.84, 0.71)
 SPACINGS = 32
-#: What a distance is divided by: d/(k − 1) would be the typical error, and half of the true ones are larger.
-SAFE = 3.0
+#: What a distance is divided by late in time, from three decades after t = 1 on; k − 1 would leave nothing to spare.
+EARLY_SAFE, SAFE, LATE = 2.0, 7.0, 1e3
 #: In units of the tolerance: Newton's updates end below 10⁻³ of a step's local error.
 REST = 1e-4
 
@@ -75,7 +75,7 @@ def one_time(solvers: Solutions, sizes: Sizes, t: float) -> tuple[Array, Array]:
         found = [s.one_time(part * t, size) for s, size in zip(solvers, sizes, strict=True)]
         apart.append(np.abs(np.subtract(found[0], found[1])))
     least = _least(solvers[0], t) * np.maximum(1.0, np.abs(values))
-    return values, np.maximum(np.max(apart, axis=0) / SAFE, least)
+    return values, np.maximum(np.max(apart, axis=0) / _safe(t), least)
 
 
 def two_time(solvers: Solutions, sizes: Sizes, pair: TimePair) -> tuple[Array, Array]:
@@ -90,10 +90,14 @@ def two_time(solvers: Solutions, sizes: Sizes, pair: TimePair) -> tuple[Array, A
     near = np.array(_around(pair))
     values, others = (s.two_times(near, size) for s, size in zip(solvers, sizes, strict=True))
     least = _least(solvers[0], pair.lag) * np.array([1.0, 1.0, abs(values[0, 2])])
-    errors = np.maximum(np.max(np.abs(values - others), axis=0) / SAFE, least)
+    errors = np.maximum(np.max(np.abs(values - others), axis=0) / _safe(pair.later), least)
     slope, first = _defect(solvers[0].history, pair.later, sizes[0], solvers[0].problem.temperature)
     errors[0] = max(errors[0], slope * min(pair.lag, first))
     return values[0], errors
+
+
+def _safe(t: float) -> float:
+    return float(np.interp(np.log(max(t, 1.0)), [0.0, np.log(LATE)], [EARLY_SAFE, SAFE]))
 
 
 def _least(solution: LongTime, lag: float) -> float:

@@ -4,7 +4,7 @@ Two solutions with different tolerances are not different by themselves: at earl
 panels that are allowed, and steps that grow at their largest rate. There they are one solution, and their
 distance is rounding. So the companion has no control of its own. It follows a guide:
 
-- its steps in λ are `STRIDE` times the guide's, at the same time;
+- each of its steps in λ goes as far as `STRIDE` of the guide's, counted in parts of steps, at the same time;
 - its panels are `WIDER` than the guide's, at the same time;
 - it starts with fewer slabs of the power series, each longer.
 
@@ -13,14 +13,13 @@ larger by k = `STRIDE`⁸ and by `WIDER`¹³, both about ten. With δ the error 
 (k − 1)δ, k ≈ 10, along all of time: an error of the integrals is one of the clock, which stays, and grows, in
 the same proportion.
 
-The two are independent but for the steps, and the companion needs to know only those that are behind it: with two
-threads or more they are computed side by side.
+The two are independent but for the steps, of which the companion needs to know the next two: with two threads or
+more they are computed side by side.
 """
 
 from __future__ import annotations
 
 import math
-import threading
 from concurrent.futures import Future
 
 import numpy as np
@@ -29,14 +28,11 @@ from langevin.errors import Diverged
 from langevin.systems.threads import ALONE, Pool, single_blas
 
 from .collocation import KNOWN
-from .history import History, clock_of, time_of
-from .longtime import LARGEST, SHRINKAGE, LongTime
-from .stepping import Equations
+from .history import History, time_of
+from .longtime import SHRINKAGE, LongTime
 
 #: Steps and panels of the companion in units of its guide's.
 STRIDE, WIDER = 1.34, 1.2
-#: What the distance is in units of the guide's error: STRIDE⁸ − 1.
-APART = STRIDE**8 - 1
 
 
 class Companion(LongTime):
@@ -82,15 +78,20 @@ class Companion(LongTime):
         with single_blas():
             while time_of(self.history.end) < t:
                 with self.guide.progress:
-                    while self.guide.history.end <= self.history.end and not others.done():
+                    while self._step() is None and not others.done():
                         self.guide.progress.wait(0.05)
-                if self.guide.history.end <= self.history.end:
-                    others.result()  # It has failed: with its own words.
+                if others.done():
+                    others.result()  # If it has failed, with its own words.
+                    break
                 self._advance()
         return super().reach(t)
 
     def _advance(self) -> None:
-        step, width = self._guided(self.history.end)
+        step = self._step()
+        while step is None:
+            self.guide._advance()
+            step = self._step()
+        width = self._width()
         least = step / (2 * STRIDE)
         while step > least:
             taken, _ = self.take(step, WIDER * width)
@@ -103,14 +104,16 @@ class Companion(LongTime):
             f"{self.guide.tolerance:g}: end the run before (dynamics.t_max), or try another dynamics.tolerance"
         )
 
-    def _guided(self, clock: float) -> tuple[float, float]:
-        """Return the companion's step at a clock time, and the guide's width of panels. It is ahead."""
+    def _step(self) -> float | None:
+        """Return the companion's next step; nothing if the guide has not come as far."""
+        ends = np.append(0.0, self.guide.history.ends())
+        counts = np.arange(len(ends))
+        aim = float(np.interp(self.history.end, ends, counts)) + STRIDE
+        return float(np.interp(aim, counts, ends)) - self.history.end if aim <= counts[-1] else None
+
+    def _width(self) -> float:
+        """Return the width of the guide's panels, at the companion's time."""
         history = self.guide.history
-        ends = history.ends()
-        k = min(int(np.searchsorted(ends, clock, side="right")), len(ends) - 1)
-        slab = history.slabs[k]
-        width = float(history.control[k - 1][1]) if k else self.guide.first_width()
-        return min(STRIDE * (slab.end - slab.start), STRIDE * LARGEST), width
+        k = int(np.searchsorted(history.ends(), self.history.end, side="right"))
+        return float(history.control[min(k, history.size - 1)][1])
 
-
-__all__ = ["APART", "Companion", "Equations", "clock_of", "threading"]

@@ -17,7 +17,7 @@ from .panels import SCALE, SlabGrid, Zones, extent, place
 
 # Constants to compiled code.
 PANEL_POINTS, PANEL_WEIGHTS = PANEL.points, PANEL.weights
-GAUSS_POINTS, GAUSS_WEIGHTS = PANEL.gauss, PANEL.gauss_weights
+GAUSS_POINTS, GAUSS_WEIGHTS, AT_GAUSS = PANEL.gauss, PANEL.gauss_weights, PANEL.at_gauss
 
 
 class Slabs(NamedTuple):
@@ -262,18 +262,27 @@ def two_times(slabs, size, later, earlier, lag, most, out):  # type: ignore[no-u
         for n in range(NODES):
             c += in_panel[n] * fields[0, panel * DEGREE + n]
             r += in_panel[n] * fields[1, panel * DEGREE + n]
-        # ∫ R over whole panels above the one that holds t', and over its own part of that.
-        span, low = later[i] + 2 * SCALE, x
-        for p in range(panel, zones[2] + zones[3] + zones[4]):
+        # ∫ R: up to the next panel, or to τ = 0, in the coordinate ln(τ + τ₀), which has the lag to all its
+        # digits; then over whole panels.
+        last = zones[2] + zones[3] + zones[4] - 1
+        middle, half = extent(zones, panel)
+        span = later[i] + 2 * SCALE
+        rest = 0.0 if panel == last else span / (1 + math.exp(clock * (middle + half))) - SCALE
+        reach = math.log1p((lag[i] - rest) / (rest + SCALE))
+        for g in range(len(GAUSS_POINTS)):
+            at = (rest + SCALE) * math.exp(reach * 0.5 * (1 + GAUSS_POINTS[g]))
+            _, x = place((span - at) / at, clock, zones)
+            weigh(min(max(x, -1.0), 1.0), PANEL_POINTS, PANEL_WEIGHTS, in_panel)
+            value = 0.0
+            for n in range(NODES):
+                value += in_panel[n] * fields[1, panel * DEGREE + n]
+            chi += value * GAUSS_WEIGHTS[g] * 0.5 * reach * at
+        for p in range(panel + 1, last + 1):
             middle, half = extent(zones, p)
-            scale = 0.5 * (1 - low)
             for g in range(len(GAUSS_POINTS)):
-                x = low + scale * (1 + GAUSS_POINTS[g])
-                weigh(x, PANEL_POINTS, PANEL_WEIGHTS, in_panel)
                 value = 0.0
                 for n in range(NODES):
-                    value += in_panel[n] * fields[1, p * DEGREE + n]
-                e = math.exp(clock * (middle + half * x))
-                chi += value * GAUSS_WEIGHTS[g] * scale * half * clock * span * e / (1 + e) ** 2
-            low = -1.0
+                    value += AT_GAUSS[g, n] * fields[1, p * DEGREE + n]
+                e = math.exp(clock * (middle + half * GAUSS_POINTS[g]))
+                chi += value * GAUSS_WEIGHTS[g] * half * clock * span * e / (1 + e) ** 2
         out[i] = c, r, chi
