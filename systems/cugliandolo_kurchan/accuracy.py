@@ -43,7 +43,7 @@ PAST = (1.0, 0.84, 0.71, 0.6, 0.5)
 SHORTER, LONGER, BEFORE = 0.71, 1.41, (0.84, 0.71)
 SPACINGS = 32
 #: What a distance is divided by late in time, from three decades after t = 1 on; k − 1 would leave nothing to spare.
-EARLY_SAFE, SAFE, LATE = 2.0, 7.0, 1e3
+EARLY_SAFE, SAFE, LATE = 2.0, 6.0, 1e3
 #: In units of the tolerance: Newton's updates end below 10⁻³ of a step's local error.
 REST = 1e-4
 
