@@ -18,13 +18,25 @@ from langevin.config import run_files
 from langevin.errors import ConfigError, Diverged
 from langevin.systems.cugliandolo_kurchan import theory
 from langevin.systems.cugliandolo_kurchan.accuracy import TimePair, two_time
+from langevin.systems.cugliandolo_kurchan.collocation import (
+    DEGREE,
+    KNOWN,
+    NODES,
+    PANEL,
+    STAGES,
+    barycentric,
+    differentiation,
+    interpolation,
+    radau,
+    weigh,
+)
 from langevin.systems.cugliandolo_kurchan.companion import Companion
 from langevin.systems.cugliandolo_kurchan.covariance import Covariance
 from langevin.systems.cugliandolo_kurchan.direct import DIVISORS, Direct, extrapolated
-from langevin.systems.cugliandolo_kurchan.history import History, clock_of
+from langevin.systems.cugliandolo_kurchan.history import History, stages_of, time_of
 from langevin.systems.cugliandolo_kurchan.longtime import LongTime
-from langevin.systems.cugliandolo_kurchan.memory import memory_of
-from langevin.systems.cugliandolo_kurchan.panels import DEGREE, PanelGrid, node_weights
+from langevin.systems.cugliandolo_kurchan.memory import equations, geometry_of, memory_of
+from langevin.systems.cugliandolo_kurchan.panels import SlabGrid, Zones, place, zones_of
 from langevin.systems.cugliandolo_kurchan.series import Series
 from langevin.systems.cugliandolo_kurchan.stepping import Equations
 from langevin.systems.pspin import theory as pure
@@ -138,7 +150,9 @@ def test_the_error_follows_the_tolerance(tolerance: float, case: tuple[float, fl
     errors = [
         abs(solver.one_time(t, solver.reach(t))[0] - energy[0]) for t, energy in sorted(GOLDEN[case].items())
     ]
-    assert tolerance / 30 < max(errors) < 3 * tolerance
+    assert max(errors) < 3 * tolerance
+    if tolerance < 1e-4:  # There steps are as long as they may be.
+        assert tolerance / 30 < max(errors)
 
 
 @pytest.mark.parametrize(
@@ -211,47 +225,107 @@ def test_the_power_series_has_the_known_terms() -> None:
     np.testing.assert_allclose(still.c[:3, 0], [1, -0.7, (0.49 + 1.5) / 2], atol=1e-13)
 
 
-def test_panels_interpolate_and_integrate_polynomials_of_u() -> None:
-    grid = PanelGrid.at(30.0, 0.7)
-    u = np.log((grid.earlier + 0.3) / (grid.lag + 0.3))
-    weights = np.empty(DEGREE + 1)
+@pytest.mark.parametrize(
+    "zones", [Zones(-1.0, 1.0, 0, 12, 0), Zones(-0.4, 0.5, 3, 8, 2), Zones(*zones_of(4.615, 1.2, 0.4))]
+)
+def test_panels_interpolate_and_integrate_polynomials_of_u(zones: Zones) -> None:
+    grid = SlabGrid.at(np.array([10.0, 30.0]), zones)
+    u = np.log((grid.earlier[1] + 0.3) / (grid.lag[1] + 0.3))
+    weights = np.empty(NODES)
     for earlier in (0.0, 1e-3, 2.0, 17.0, 29.999, 30.0):
-        first = node_weights(earlier, 30.0 - earlier, grid.half, grid.panels, weights)
-        here = np.log((earlier + 0.3) / (30.0 - earlier + 0.3))
+        panel, x = place((earlier + 0.3) / (30.3 - earlier), float(grid.half[1]), zones)
+        weigh(x, PANEL.points, PANEL.weights, weights)
+        here, nodes = np.log((earlier + 0.3) / (30.3 - earlier)), u[panel * DEGREE : panel * DEGREE + NODES]
         for degree in range(DEGREE + 1):
-            value = weights @ u[first : first + DEGREE + 1] ** degree
-            np.testing.assert_allclose(value, here**degree, rtol=1e-9, atol=1e-9)
-    np.testing.assert_allclose(grid.weight.sum(), 30.0, rtol=1e-9)
-    np.testing.assert_allclose(np.sum(grid.weight * grid.lag), 450.0, rtol=1e-8)
+            value = weights @ (nodes / 5) ** degree
+            np.testing.assert_allclose(value, (here / 5) ** degree, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(grid.weight.sum(axis=1), grid.t, rtol=1e-10)
+    np.testing.assert_allclose(np.sum(grid.weight * grid.lag, axis=1), grid.t**2 / 2, rtol=1e-10)
     # The negative control: a polynomial of higher degree is not exact.
-    first = node_weights(14.0, 16.0, grid.half, grid.panels, weights)
-    assert (
-        abs(weights @ np.exp(9 * u[first : first + DEGREE + 1]) / np.exp(9 * np.log(14.3 / 16.3)) - 1) > 1e-6
-    )
+    panel, x = place(14.3 / 16.3, float(grid.half[1]), zones)
+    weigh(x, PANEL.points, PANEL.weights, weights)
+    steep = np.exp(40 * u[panel * DEGREE : panel * DEGREE + NODES])
+    assert abs(weights @ steep / np.exp(40 * np.log(14.3 / 16.3)) - 1) > 1e-6
+
+
+def test_derivatives_along_lines_of_constant_x_give_those_at_fixed_earlier_time() -> None:
+    t, h = 30.0, 1e-5
+    grid = SlabGrid.at(np.array([t - h, t, t + h]), Zones(-0.4, 0.5, 3, 8, 2))
+
+    def field(k: int) -> np.ndarray:
+        return np.asarray(np.cos(grid.earlier[k] / 7) * np.exp(-grid.lag[k] / 11))
+
+    along = (field(2) - field(0)) / (2 * h)
+    inside = np.arange(len(grid.x) - 1)
+    first = inside - inside % DEGREE
+    slopes = np.array([PANEL.derivative[j - f] @ field(1)[f : f + NODES] for j, f in zip(inside, first, strict=True)])
+    # ∂_t at fixed t' is −1/11 of the field. Central differences: O(h²), and rounding 1e-16/h.
+    np.testing.assert_allclose(along[:-1] + grid.speed[1, :-1] * slopes, -field(1)[:-1] / 11, atol=1e-8)
+
+
+def _stability_angle(stages: int, known: int) -> float:
+    """Return the half angle, in degrees, of the sector about −∞ where multistep collocation is stable."""
+    places = (1 + radau(stages)) / 2
+    rows = differentiation(np.append(np.arange(1.0 - known, 1.0), places))[known:]
+
+    def growth(z: complex) -> float:
+        step = np.linalg.solve(rows[:, known:] - z * np.eye(stages), -rows[:, :known])
+        companion = np.zeros((known, known), complex)
+        companion[:-1, 1:], companion[-1] = np.eye(known - 1), step[-1]
+        return float(np.max(np.abs(np.linalg.eigvals(companion))))
+
+    for angle in np.arange(0.0, 90.1, 0.5):
+        if any(growth(-np.exp(1j * np.deg2rad(angle)) * x) > 1 + 1e-9 for x in np.logspace(-2.5, 5, 200)):
+            return float(angle)
+    return 90.0
+
+
+def test_steps_are_stable_for_all_that_panels_ask_of_them() -> None:
+    # Transport into a panel from its right end: y' = D y at the nodes but the last.
+    spectrum = np.linalg.eigvals(PANEL.derivative[:-1, :-1])
+    assert spectrum.real.max() < 0
+    needed = np.rad2deg(np.max(np.abs(np.angle(-spectrum))))
+    assert needed < _stability_angle(STAGES, KNOWN) - 5
+    # The negative control: backward differences of the same order are not.
+    assert needed > _stability_angle(1, 6)
+
+
+def test_interpolation_and_differentiation_are_exact_for_their_degree() -> None:
+    points = np.append(np.arange(-4.0, 1.0), (1 + radau(3)) / 2)
+    at = np.array([-0.3, 0.0, 0.71, 1.0])
+    for degree in range(8):
+        np.testing.assert_allclose(interpolation(points, at) @ points**degree, at**degree, atol=1e-10)
+        slope = degree * points ** max(degree - 1, 0)
+        np.testing.assert_allclose(differentiation(points) @ points**degree, slope, rtol=1e-10, atol=1e-8)
 
 
 @pytest.mark.parametrize("start", [np.inf, 0.8])
 def test_the_jacobian_is_the_derivative_of_the_residual(start: float) -> None:
-    solver = LongTime(problem(0.5, start), 1e-5)
+    solver = LongTime(problem(0.5, start), 1e-3)
     solver.reach(3.0)
     history, stepper = solver.history, solver.stepper
-    slices, size = history.slices(), history.size
-    grid = PanelGrid.at(3.6, 1.2)
-    slices.time[size], slices.clock[size] = grid.t, clock_of(grid.t)
-    row, c, r = stepper._predict(slices, size, grid)
-    memory = memory_of(slices, size, grid)
-    n = len(c) - 1
-    residual = np.empty(2 * n)
-    jacobian = stepper._residual(memory, row, grid, c, r, residual, wanted=True)
-    assert jacobian is not None
+    level = np.concatenate([history.ends()[-KNOWN:], stages_of(history.end, 0.3)])
+    zones = Zones(*zones_of(float(level[-1]), 1.2, 1.2))
+    grid = SlabGrid.at(np.array([time_of(x) for x in level[KNOWN:]]), zones)
+    values = stepper._predict(history, level, grid)
+    tables = barycentric(level), differentiation(level)[KNOWN:]
+    geometry = geometry_of(grid, level, tables, (1.2, 1.2))
+    memory = memory_of(history, history.size, geometry)
+    size = len(grid.x) - 1
+    n = 2 * STAGES * size
+    residual, jacobian = np.empty(n), np.empty((n, n))
+    equations(geometry, memory, solver.problem.fields(values, grid.weight), residual, jacobian, 0, 1)
     step = 1e-5
-    for unknown in range(0, 2 * n, 3):
+    for unknown in range(0, n, 7):
+        stage, rest = divmod(unknown, 2 * size)
+        field, node = divmod(rest, size)
+        # R is in units of 1/density.
+        unit = 1.0 if field == 0 else 1 / grid.density[stage, node]
         shifted = []
         for sign in (1, -1):
-            values = [c.copy(), r.copy()]
-            values[unknown // n][unknown % n] += sign * step
-            out = np.empty(2 * n)
-            stepper._residual(memory, row, grid, *values, out, wanted=False)
+            moved, out = values.copy(), np.empty(n)
+            moved[KNOWN + stage, field, node] += sign * step * unit
+            equations(geometry, memory, solver.problem.fields(moved, grid.weight), out, np.empty((0, 0)), 0, 1)
             shifted.append(out)
         # Central differences of a polynomial of low degree: O(step²).
         np.testing.assert_allclose(jacobian[:, unknown], (shifted[0] - shifted[1]) / (2 * step), atol=1e-7)
@@ -353,8 +427,13 @@ def test_lost_control_is_said_and_keeps_what_was_measured(
 ) -> None:
     from langevin.systems.cugliandolo_kurchan import longtime
 
-    monkeypatch.setattr(longtime, "LOST", 1e-9)
-    monkeypatch.setattr(longtime, "least_step", lambda t: 0.0 if t < 3 else 0.2)
+    take = longtime.LongTime.take
+
+    def unsolved(self: LongTime, step: float, width: float) -> Any:
+        taken, width = take(self, step, width)
+        return (taken if time_of(self.history.end) < 3 else taken._replace(in_time=np.inf)), width
+
+    monkeypatch.setattr(longtime.LongTime, "take", unsolved)
     path = tmp_path / "lost.nc"
     with pytest.raises(Diverged, match=r"lost control of its error at t = .*tolerance"):
         langevin.run(settings(output__path=str(path)))
@@ -407,12 +486,14 @@ def test_the_stated_errors_of_pairs_cover(temperature: float) -> None:
             assert np.all(off <= 2 * errors), (w, lag)
             tight.append(off / errors)
     assert np.mean(np.array(tight) <= 1) > 0.95
-    # They are no empty promise either: a factor of thirty at most, typically.
-    assert np.median(tight) > 1 / 30
+    # They are no empty promise either: a factor of thirty at most, typically. (Where the power series holds, both are
+    # rounding.)
+    wrong = np.array(tight)
+    assert np.median(wrong[wrong > 0]) > 1 / 30
 
 
 def test_a_pair_of_rounded_times_is_that_of_its_lag() -> None:
-    solver = LongTime(problem(0.5), 1e-4)
+    solver = LongTime(problem(0.5), 1e-7)
     size = solver.reach(2e4)
     later, lag = 1e4 + 1e-7, 1e-7
     exact = [(1 - solver.two_time(t + lag, t, size, lag)[0]) / (0.5 * lag) for t in (1e4, 1.1e4)]

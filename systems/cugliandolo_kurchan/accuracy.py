@@ -7,14 +7,14 @@ Two errors make those of E and μ. With δC and δR those of the slice at t, n i
          + (that of interpolation between slices),
 
 and μ likewise; for a pure model δμ = −p δE identically, as both are the same sums. None of the terms can be
-had from one solution. The companion (`companion`) has all of them, each at least k ≈ 5 times as large: it
+had from one solution. The companion (`companion`) has all of them, each about k ≈ 10 times as large: it
 integrates its own C and R with its own weights, and interpolates between its own slices. The distance of the
-two is then d = (k − 1) δ, k from 5.3 (steps, fourth order) to 12 (interpolation between slices, sixth order).
+two is then d = (k − 1) δ; less in the first decade, where neither has long left its start.
 
 The parts differ in sign, though, and their sum passes through zero: in t, along the lag and along t_w. At
 such a place d says nothing, but d near it does. What is stated is the largest d at a few times within a
-factor two before t (`PAST`), or at a few pairs near the pair (`_around`): d whole, not d/(k − 1), a factor
-four on the safe side where nothing cancels. No less is stated than
+factor two before t (`PAST`), or at a few pairs near the pair (`_around`), divided by `EARLY_SAFE` up to t = 1, and late
+by `SAFE`. No less is stated than
 
 - rounding, `SPACINGS` of floating-point numbers: at short lags 1 − C and χ are small;
 - what Newton's iteration leaves, `REST`·tolerance, times the lag where that is short;
@@ -31,17 +31,20 @@ import numpy as np
 
 from langevin.core.system import Array
 
+from .collocation import KNOWN, NODES, PANEL
 from .companion import Companion
-from .history import SPAN, History
+from .history import History, clock_of, slab_of
 from .longtime import LongTime
-from .panels import DERIVATIVE, NODES
+from .panels import SCALE, SlabGrid
 
 #: Times whose distances count for t, in units of t.
 PAST = (1.0, 0.84, 0.71, 0.6, 0.5)
 #: Lags and waiting times of pairs beside a pair, in units of its own.
 SHORTER, LONGER, BEFORE = 0.71, 1.41, (0.84, 0.71)
 SPACINGS = 32
-#: In units of the tolerance: Newton's updates end below 10⁻³ of a step's local error, a tenth of it.
+#: What a distance is divided by late in time, from three decades after t = 1 on; k − 1 would leave nothing to spare.
+EARLY_SAFE, SAFE, LATE = 2.0, 6.0, 1e3
+#: In units of the tolerance: Newton's updates end below 10⁻³ of a step's local error.
 REST = 1e-4
 
 Solutions = tuple[LongTime, Companion]
@@ -72,7 +75,7 @@ def one_time(solvers: Solutions, sizes: Sizes, t: float) -> tuple[Array, Array]:
         found = [s.one_time(part * t, size) for s, size in zip(solvers, sizes, strict=True)]
         apart.append(np.abs(np.subtract(found[0], found[1])))
     least = _least(solvers[0], t) * np.maximum(1.0, np.abs(values))
-    return values, np.maximum(solvers[1].share(t) * np.max(apart, axis=0), least)
+    return values, np.maximum(np.max(apart, axis=0) / _safe(t), least)
 
 
 def two_time(solvers: Solutions, sizes: Sizes, pair: TimePair) -> tuple[Array, Array]:
@@ -84,13 +87,17 @@ def two_time(solvers: Solutions, sizes: Sizes, pair: TimePair) -> tuple[Array, A
         As in `one_time`.
     pair : TimePair
     """
-    values = np.array(solvers[0].two_time(pair.later, pair.earlier, sizes[0], pair.lag))
-    apart = [_distance(solvers, sizes, near) for near in _around(pair)]
-    least = _least(solvers[0], pair.lag) * np.array([1.0, 1.0, abs(values[2])])
-    errors = np.maximum(solvers[1].share(pair.later) * np.max(apart, axis=0), least)
+    near = np.array(_around(pair))
+    values, others = (s.two_times(near, size) for s, size in zip(solvers, sizes, strict=True))
+    least = _least(solvers[0], pair.lag) * np.array([1.0, 1.0, abs(values[0, 2])])
+    errors = np.maximum(np.max(np.abs(values - others), axis=0) / _safe(pair.later), least)
     slope, first = _defect(solvers[0].history, pair.later, sizes[0], solvers[0].problem.temperature)
     errors[0] = max(errors[0], slope * min(pair.lag, first))
-    return values, errors
+    return values[0], errors
+
+
+def _safe(t: float) -> float:
+    return float(np.interp(np.log(max(t, 1.0)), [0.0, np.log(LATE)], [EARLY_SAFE, SAFE]))
 
 
 def _least(solution: LongTime, lag: float) -> float:
@@ -115,18 +122,17 @@ def _around(pair: TimePair) -> list[TimePair]:
     return [pair, *ending, *starting, *before]
 
 
-def _distance(solvers: Solutions, sizes: Sizes, pair: TimePair) -> Array:
-    found = [
-        s.two_time(pair.later, pair.earlier, size, pair.lag) for s, size in zip(solvers, sizes, strict=True)
-    ]
-    return np.asarray(np.abs(np.subtract(found[0], found[1])))
-
-
 def _defect(history: History, t: float, size: int, temperature: float) -> tuple[float, float]:
-    """Return by how much ∂_τC at τ = 0 differs from −T in the slices about t, and τ of the first node."""
-    times = history.slices().time[:size]
-    middle = int(np.searchsorted(times, t))
-    # The first slice is the start, a point.
-    nearby = range(max(1, min(middle - SPAN // 2, size - SPAN)), min(middle + SPAN // 2, size))
-    slopes = [float(DERIVATIVE[-1] @ history.c[k][-NODES:] * history.grids[k].slope[-1]) for k in nearby]
-    return max(abs(s - temperature) for s in slopes), max(float(history.grids[k].lag[-2]) for k in nearby)
+    """Return by how much ∂_τC at τ = 0 differs from −T in the slab about t, and τ of the first node."""
+    slab = history.slabs[slab_of(history.arrays(), size, clock_of(t))]
+    times = SCALE * np.expm1(slab.level[KNOWN:])
+    grid = SlabGrid.at(times, slab.zones)
+    # τ = 0 is x = 1 at all times: ∂_τ C there is −∂_x C dx/dt, of dx/dt at fixed t'.
+    slopes = slab.values[KNOWN:, 0, -NODES:] @ PANEL.derivative[-1] * _slope(grid)
+    return float(np.max(np.abs(slopes - temperature))), float(np.max(grid.lag[:, -2]))
+
+
+def _slope(grid: SlabGrid) -> Array:
+    """Return dx/dt' at τ = 0, x the coordinate inside the last panel."""
+    width = grid.half * (1 - grid.x[-NODES]) / 2
+    return np.asarray(1 / (width * grid.density[:, -1]))

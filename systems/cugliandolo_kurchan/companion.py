@@ -1,125 +1,119 @@
 r"""A second solution of the same equations, coarser by a known factor everywhere: its distance is an error.
 
-Two solutions with different tolerances are not different by themselves: at early times both begin with the
-same slices of the power series, have the fewest panels that are allowed, and steps that grow at their largest
-rate. There they are one solution, and their distance is rounding. So the companion has no control of its own.
-It follows a guide:
+Two solutions with different tolerances are not different by themselves: at early times both have the fewest
+panels that are allowed, and steps that grow at their largest rate. There they are one solution, and their
+distance is rounding. So the companion has no control of its own. It follows a guide:
 
-- its steps in λ are `STRIDE` times the guide's, at the same time;
-- its slices have fewer panels than the guide's at the same time, by a factor `WIDER`, and two where the
-  guide has three;
-- late steps are no longer than `LARGEST`, where longer ones are not stable. Where the guide's are as long
-  already, so that nothing is left to stretch, the companion's are `STRIDE` times shorter;
-- it starts with fewer slices of the power series, `STRIDE` times as far apart.
+- each of its steps in λ goes as far as `STRIDE` of the guide's, counted in parts of steps, at the same time;
+- its panels are `WIDER` than the guide's, at the same time;
+- it starts with fewer slabs of the power series, each longer.
 
-Both solutions have errors of the same form, a(t)h⁴ + b(t)h⁶ of the steps (the backward differentiation
-formula, interpolation between slices) and c(t)w⁸ of the panels. The companion's are then larger by `STRIDE`⁴
-to `STRIDE`⁶ and by about `WIDER`⁸: all by more than five. With δ the error of the guide, the distance is
-(k − 1)δ, k ≥ 5. Where its steps are the shorter ones, its own error is δ/k, and the distance
-(1 − 1/k)δ: it counts k times (`share`), so that either is four δ.
+Both solutions have errors of the same form, a(t)h⁸ of the steps and c(t)w¹³ of the panels. The companion's are
+larger by k = `STRIDE`⁸ and by `WIDER`¹³, both about ten. With δ the error of the guide, the distance is
+(k − 1)δ, k ≈ 10, along all of time: an error of the integrals is one of the clock, which stays, and grows, in
+the same proportion.
+
+The two are independent but for the steps, of which the companion needs to know the next two: with two threads or
+more they are computed side by side.
 """
 
 from __future__ import annotations
 
 import math
+from concurrent.futures import Future
 
 import numpy as np
 
 from langevin.errors import Diverged
+from langevin.systems.threads import ALONE, Pool, single_blas
 
-from .history import CLOCK, SPAN, History, clock_of
-from .longtime import LARGEST, LATE, LOCAL, LOST, SHRINKAGE, LongTime, series_of
-from .panels import PanelGrid
-from .stepping import ORDER
+from .collocation import KNOWN
+from .history import History, time_of
+from .longtime import SHRINKAGE, LongTime
 
-#: Steps of the companion in units of its guide's: eight times the local error, of fifth order.
-STRIDE = 8.0 ** (1 / 5)
-#: Panels of the guide in units of the companion's.
-WIDER = 8.0 ** (1 / 8)
-#: Less than this is no stretch: 1.25⁴ = 2.4, and the distance 1.4 δ.
-STRETCH = 1.25
+#: Steps and panels of the companion in units of its guide's.
+STRIDE, WIDER = 1.34, 1.2
 
 
 class Companion(LongTime):
-    """C(t, t') and R(t, t') on slices that follow those of another solution.
+    """C(t, t') and R(t, t') on slabs that follow those of another solution.
 
     Parameters
     ----------
     guide : LongTime
         The solution whose errors are wanted.
+    crew : Pool
+        Threads that share a slab.
+    side_by_side : bool
+        Compute the guide's slabs in another thread at the same time.
     """
 
-    def __init__(self, guide: LongTime) -> None:
+    def __init__(self, guide: LongTime, crew: Pool = ALONE, side_by_side: bool = False) -> None:
         self.guide = guide
-        super().__init__(guide.problem, 8 * guide.tolerance, guide.stepper.crew)
+        self._thread = Pool(1) if side_by_side else None
+        super().__init__(guide.problem, 10 * guide.tolerance, crew)
 
     def _start(self) -> History:
-        """Return slices of the power series, up to the same time as the guide's."""
-        series = series_of(self.problem)
-        times = self.guide.history.slices().time[: self.guide.laid]
-        count = max(SPAN + 1, round((len(times) - 1) / STRIDE))
-        end = clock_of(times[-1])
-        history = History()
-        for clock in end * np.arange(count + 1) / count:
-            t = CLOCK * math.expm1(clock)
-            grid = self._grid(t) if t else PanelGrid.of(0.0, 1)
-            c, r = series.at(t, grid.earlier)
-            history.append(grid, c, r, *series.one_time(t), step=end / count)
-        return history
+        """Return slabs of the power series, up to the same time as the guide's."""
+        return self._laid(self.guide.history.slabs[self.guide.laid - 1].end, KNOWN, WIDER * self.guide.first_width())
 
     def reach(self, t: float) -> int:
-        """Compute slices until one lies at or beyond t, of the guide first; return how many there are."""
-        self.guide.reach(t)
+        """Compute slabs until one lies at or beyond t, of the guide, too; return how many there are."""
+        if self._thread is None:
+            self.guide.reach(t)
+            return super().reach(t)
+        others = self._thread.executor.submit(self.guide.reach, t)
+        try:
+            size = self._follow(others, t)
+        except BaseException:
+            self.guide.leave = True
+            others.exception()
+            self.guide.leave = False
+            raise
+        others.result()
+        return size
+
+    def _follow(self, others: Future[int], t: float) -> int:
+        """Compute slabs as soon as the guide's are known that lie at the same time."""
+        with single_blas():
+            while time_of(self.history.end) < t:
+                with self.guide.progress:
+                    while self._step() is None and not others.done():
+                        self.guide.progress.wait(0.05)
+                if others.done():
+                    others.result()  # If it has failed, with its own words.
+                    break
+                self._advance()
         return super().reach(t)
 
     def _advance(self) -> None:
-        history, guide = self.history, self.guide
-        before = clock_of(history.grids[-1].t)
-        step = self._other(before)
+        step = self._step()
+        while step is None:
+            self.guide._advance()
+            step = self._step()
+        width = self._width()
         least = step / (2 * STRIDE)
-        allowed = max(LOST, 3 * LOCAL * self.tolerance)
         while step > least:
-            t = CLOCK * math.expm1(before + step)
-            grid = self._grid(t)
-            made = self.stepper.step(
-                history.slices(), history.size, before + step, grid, 1e-3 * LOCAL * self.tolerance
-            )
-            if made.error < allowed:
-                energy, mu = (f(made.c, made.r, grid.weight) for f in (self.problem.energy, self.problem.mu))
-                history.append(grid, made.c, made.r, energy, mu, step)
+            taken, _ = self.take(step, WIDER * width)
+            if math.isfinite(taken.in_time):
+                self.history.append(taken.slab, np.array([step, width]))
                 return
             step *= SHRINKAGE
         raise Diverged(
-            f"the long-time solver cannot estimate its error beyond t = {history.grids[-1].t:g}, tolerance = "
-            f"{guide.tolerance:g}: end the run before (dynamics.t_max), or try another dynamics.tolerance"
+            f"the long-time solver cannot estimate its error beyond t = {time_of(self.history.end):g}, tolerance = "
+            f"{self.guide.tolerance:g}: end the run before (dynamics.t_max), or try another dynamics.tolerance"
         )
 
-    def _other(self, clock: float) -> float:
-        """Return the companion's step at a clock time: longer than the guide's, or else shorter."""
-        step = self._guided(clock)
-        if clock < clock_of(LATE):
-            return STRIDE * step
-        longer = min(STRIDE * step, LARGEST)
-        return longer if longer >= STRETCH * step else step / STRIDE
+    def _step(self) -> float | None:
+        """Return the companion's next step; nothing if the guide has not come as far."""
+        ends = np.append(0.0, self.guide.history.ends())
+        counts = np.arange(len(ends))
+        aim = float(np.interp(self.history.end, ends, counts)) + STRIDE
+        return float(np.interp(aim, counts, ends)) - self.history.end if aim <= counts[-1] else None
 
-    def share(self, t: float) -> float:
-        """Return what a distance at time t counts: 1, and k where the companion's steps are shorter.
+    def _width(self) -> float:
+        """Return the width of the guide's panels, at the companion's time."""
+        history = self.guide.history
+        k = int(np.searchsorted(history.ends(), self.history.end, side="right"))
+        return float(history.control[min(k, history.size - 1)][1])
 
-        They have to be so for a decade: until then errors of the longer steps before are still there.
-        """
-        shorter = True
-        for time in (t, t / 10):
-            clock = float(np.nextafter(clock_of(time), 0.0))
-            shorter = shorter and self._other(clock) < self._guided(clock)
-        return STRIDE**ORDER if shorter else 1.0
-
-    def _guided(self, clock: float) -> float:
-        """Return the guide's step in λ that holds a clock time. There is one: the guide is ahead."""
-        clocks = self.guide.history.slices().clock[: self.guide.history.size]
-        k = max(1, min(int(np.searchsorted(clocks, clock, side="right")), len(clocks) - 1))
-        return float(clocks[k] - clocks[k - 1])
-
-    def _grid(self, t: float) -> PanelGrid:
-        guide = self.guide
-        panels = PanelGrid.at(t, guide.panel_width(t, self._guided(clock_of(t)))).panels
-        return PanelGrid.of(t, max(2, min(panels - 1, round(panels / WIDER))))

@@ -1,9 +1,4 @@
-r"""The slices so far, and C and R between them.
-
-Between slices, fields are interpolated in the clock λ = ln(1 + t/t₀) along lines on which they vary slowly:
-at fixed lag τ where τ ≪ t (there they are almost stationary), at fixed t' where t' ≪ t, and at fixed θ = t'/t
-between (there they age: functions of θ mostly). Along these lines late slices can be far apart.
-"""
+r"""The slabs so far, and C and R in them: polynomials in λ = ln(1 + t/t₀) and in x (`panels`, `collocation`)."""
 
 from __future__ import annotations
 
@@ -17,189 +12,277 @@ from numpy.typing import NDArray
 from langevin.core.system import Array
 from langevin.systems.compiling import njit
 
-from .panels import DEGREE, NODES, TO_CHEBYSHEV, PanelGrid, locate
+from .collocation import DEGREE, KNOWN, LEVELS, NODES, PANEL, PLACES, barycentric, weigh
+from .panels import SCALE, SlabGrid, Zones, extent, place
 
-#: t₀ of the clock.
-CLOCK = 0.3
-#: Slices in a time interpolation.
-SPAN = 6
-#: τ/t (and t'/t) below which a line keeps τ (t') fixed.
-EDGE = 0.03
-
-FIXED_RATIO, FIXED_LAG, FIXED_EARLIER = 0, 1, 2
+# Constants to compiled code.
+PANEL_POINTS, PANEL_WEIGHTS = PANEL.points, PANEL.weights
+GAUSS_POINTS, GAUSS_WEIGHTS, AT_GAUSS = PANEL.gauss, PANEL.gauss_weights, PANEL.at_gauss
 
 
-class Slices(NamedTuple):
-    """Views of a history's arrays, for compiled code; entry k belongs to slice k."""
+class Slabs(NamedTuple):
+    """Arrays of the slabs, for compiled code; entry k belongs to slab k.
 
-    time: Array
-    clock: Array
-    half: Array
-    panels: NDArray[np.int64]
+    Attributes
+    ----------
+    start : ndarray, shape (slabs,)
+        λ at the beginning.
+    level, weight : ndarray, shape (slabs, LEVELS)
+        λ of the levels, ascending (ends of slabs before, stages), and their barycentric weights.
+    zone : ndarray, shape (slabs, 5)
+    first : ndarray, shape (slabs,)
+        Where values begin in `values`, an array (level, field, node) flattened.
+    values : ndarray
+    """
+
+    start: Array
+    level: Array
+    weight: Array
+    zone: Array
     first: NDArray[np.int64]
-    coefficients: Array
+    values: Array
+
+
+class Slab(NamedTuple):
+    """One slab.
+
+    Attributes
+    ----------
+    level : ndarray, shape (LEVELS,)
+        λ of the levels.
+    zones : Zones
+    values : ndarray, shape (LEVELS, 2, nodes)
+        C and R.
+    one_time : ndarray, shape (LEVELS, 2)
+        E and μ.
+    """
+
+    level: Array
+    zones: Zones
+    values: Array
+    one_time: Array
+
+    @property
+    def start(self) -> float:
+        """λ at the beginning."""
+        return float(self.level[KNOWN - 1])
+
+    @property
+    def end(self) -> float:
+        """λ at the end."""
+        return float(self.level[-1])
 
 
 def clock_of(t: float) -> float:
     """Return λ = ln(1 + t/t₀)."""
-    return math.log1p(t / CLOCK)
+    return math.log1p(t / SCALE)
+
+
+def time_of(clock: float) -> float:
+    """Return t of a λ."""
+    return SCALE * math.expm1(clock)
+
+
+def stages_of(start: float, step: float) -> Array:
+    """Return λ of the stages of a slab."""
+    clocks = start + step * PLACES
+    clocks[-1] = start + step
+    return np.asarray(clocks)
 
 
 class History:
-    """Slices in order of time. Only ever appended to: an earlier length stays a valid earlier state.
+    """Slabs in order of time. Only ever appended to: an earlier length stays a valid earlier state.
 
     Attributes
     ----------
-    size : int
-    grids : list of PanelGrid
-    c, r : list of ndarray, shape (nodes,)
-        C(t, ·) and R(t, ·) at the nodes.
-    energy, mu, step : list of float
-        E and μ of each slice; the step in λ that the controller proposed after it.
+    slabs : list of Slab
+    control : list of ndarray, shape (2,)
+        What the controller proposed after each slab.
     """
 
     def __init__(self) -> None:
-        self.size = 0
-        self.grids: list[PanelGrid] = []
-        self.c: list[Array] = []
-        self.r: list[Array] = []
-        self.energy: list[float] = []
-        self.mu: list[float] = []
-        self.step: list[float] = []
-        self._real = np.zeros((3, 64))
-        self._whole = np.zeros((2, 64), dtype=np.int64)
-        self._coefficients = np.zeros((1024, 2, NODES))
+        self.slabs: list[Slab] = []
+        self.control: list[Array] = []
+        self._values = np.zeros(1 << 14)
         self._used = 0
+        self._arrays: list[tuple[Array, int]] = []
+        self._known: Slabs | None = None
 
-    def append(self, grid: PanelGrid, c: Array, r: Array, energy: float, mu: float, step: float) -> None:
-        """Add the slice of a grid."""
-        self._reserve(grid.panels)
-        k = self.size
-        self._real[:, k] = grid.t, clock_of(grid.t), grid.half
-        self._whole[:, k] = grid.panels, self._used
-        for which, values in enumerate((c, r)):
-            blocks = np.lib.stride_tricks.sliding_window_view(values, NODES)[::DEGREE]
-            self._coefficients[self._used : self._used + grid.panels, which] = blocks @ TO_CHEBYSHEV.T
-        self._used += grid.panels
-        self.size += 1
-        self.grids.append(grid)
-        self.c.append(c)
-        self.r.append(r)
-        self.energy.append(energy)
-        self.mu.append(mu)
-        self.step.append(step)
+    @property
+    def size(self) -> int:
+        """How many slabs there are."""
+        return len(self.slabs)
 
-    def _reserve(self, panels: int) -> None:
-        if self.size == self._real.shape[1]:
-            self._real = np.concatenate([self._real, np.zeros_like(self._real)], axis=1)
-            self._whole = np.concatenate([self._whole, np.zeros_like(self._whole)], axis=1)
-        while self._used + panels > len(self._coefficients):
-            self._coefficients = np.concatenate([self._coefficients, np.zeros_like(self._coefficients)])
+    @property
+    def end(self) -> float:
+        """λ of the end."""
+        return self.slabs[-1].end
 
-    def slices(self) -> Slices:
-        """Return the arrays for compiled code, with one spare entry for the slice that is being computed."""
-        self._reserve(0)
-        n = self.size + 1
-        time, clock, half = self._real[:, :n]
-        panels, first = self._whole[:, :n]
-        return Slices(time, clock, half, panels, first, self._coefficients)
+    def append(self, slab: Slab, control: Array) -> None:
+        """Add a slab."""
+        count = slab.values.size
+        while self._used + count > len(self._values):
+            self._values = np.concatenate([self._values, np.zeros_like(self._values)])
+        self._values[self._used : self._used + count] = slab.values.ravel()
+        self._arrays.append((barycentric(slab.level), self._used))
+        self._used += count
+        self.slabs.append(slab)
+        self.control.append(control)
+        self._known = None
+
+    def arrays(self) -> Slabs:
+        """Return the arrays for compiled code."""
+        if self._known is None:
+            self._known = Slabs(
+                np.array([slab.start for slab in self.slabs]),
+                np.array([slab.level for slab in self.slabs]),
+                np.array([weight for weight, _ in self._arrays]),
+                np.array([slab.zones for slab in self.slabs], dtype=float),
+                np.array([first for _, first in self._arrays], dtype=np.int64),
+                self._values,
+            )
+        return self._known
+
+    def ends(self) -> Array:
+        """Return λ of all slabs' ends, shape (slabs,)."""
+        return np.array([slab.end for slab in self.slabs])
 
     def state_dict(self, size: int) -> dict[str, NDArray[Any]]:
-        """Return arrays from which `load` restores the first `size` slices exactly."""
+        """Return arrays from which `load` restores the first `size` slabs exactly."""
+        kept = self.slabs[:size]
         return {
-            "time": np.array([g.t for g in self.grids[:size]]),
-            "panels": np.array([g.panels for g in self.grids[:size]]),
-            "c": np.concatenate(self.c[:size]),
-            "r": np.concatenate(self.r[:size]),
-            "energy": np.array(self.energy[:size]),
-            "mu": np.array(self.mu[:size]),
-            "step": np.array(self.step[:size]),
+            "level": np.array([slab.level for slab in kept]),
+            "zones": np.array([slab.zones for slab in kept], dtype=float),
+            "one_time": np.array([slab.one_time for slab in kept]),
+            "control": np.array(self.control[:size]),
+            "values": np.concatenate([slab.values.ravel() for slab in kept]),
         }
 
     @classmethod
     def load(cls, saved: Mapping[str, NDArray[Any]]) -> History:
         """Return the history that `state_dict` saved."""
-        made, start = cls(), 0
-        for k, (t, panels) in enumerate(zip(saved["time"], saved["panels"], strict=True)):
-            end = start + int(panels) * DEGREE + 1
-            one_time = (float(saved[name][k]) for name in ("energy", "mu", "step"))
-            made.append(
-                PanelGrid.of(float(t), int(panels)),
-                saved["c"][start:end].copy(),
-                saved["r"][start:end].copy(),
-                *one_time,
-            )
-            start = end
-        return made
+        history, begin = cls(), 0
+        rows = (saved[name] for name in ("level", "zones", "one_time", "control"))
+        for level, zone, one_time, control in zip(*rows, strict=True):
+            zones = Zones(float(zone[0]), float(zone[1]), *(int(n) for n in zone[2:]))
+            nodes = sum(zones[2:]) * DEGREE + 1
+            end = begin + LEVELS * 2 * nodes
+            values = saved["values"][begin:end].reshape(LEVELS, 2, nodes).copy()
+            history.append(Slab(level.copy(), zones, values, one_time.copy()), control.copy())
+            begin = end
+        return history
+
+
+def onto(values: Array, old: Zones, new: Zones) -> Array:
+    """Return values on the nodes of other zones, by the polynomials of the old ones; nodes last."""
+    if old == new:
+        return values.copy()
+    x = SlabGrid.at(np.ones(1), new).x
+    out, weights = np.empty((*values.shape[:-1], len(x))), np.empty(NODES)
+    for n, y in enumerate(x):
+        panel, inside = place(math.exp(y), 1.0, old)
+        weigh(inside, PANEL.points, PANEL.weights, weights)
+        out[..., n] = values[..., panel * DEGREE : panel * DEGREE + NODES] @ weights
+    return out
 
 
 @njit(error_model="numpy")
-def line_of(later, earlier, lag, oldest):  # type: ignore[no-untyped-def]
-    """Return which line to follow from (later, earlier), back to a slice at time `oldest`."""
-    if lag <= EDGE * later and lag <= oldest:
-        return FIXED_LAG
-    if earlier <= EDGE * later and earlier <= oldest:
-        return FIXED_EARLIER
-    return FIXED_RATIO
+def zones_at(slabs, k):  # type: ignore[no-untyped-def]
+    """Return the zones of slab k."""
+    row = slabs.zone[k]
+    return row[0], row[1], int(row[2]), int(row[3]), int(row[4])
 
 
 @njit(error_model="numpy")
-def along(line, t, later, earlier, lag):  # type: ignore[no-untyped-def]
-    """Return (t', τ) where the line through (later, earlier) meets the slice at t."""
-    if line == FIXED_LAG:
-        return t - lag, lag
-    if line == FIXED_EARLIER:
-        return earlier, t - earlier
-    ratio = t / later
-    return earlier * ratio, lag * ratio
+def nodes_of(zones):  # type: ignore[no-untyped-def]
+    """Return how many nodes there are."""
+    return (zones[2] + zones[3] + zones[4]) * DEGREE + 1
 
 
 @njit(error_model="numpy")
-def at_slice(slices, k, earlier, lag):  # type: ignore[no-untyped-def]
-    """Return C and R of slice k at (t', τ), by Clenshaw's recurrence."""
-    panels = slices.panels[k]
-    if slices.time[k] == 0.0:
-        return 1.0, 1.0
-    panel, x = locate(earlier, lag, slices.half[k], panels)
-    row = slices.first[k] + panel
-    c = c_before = r = r_before = 0.0
-    for degree in range(DEGREE, 0, -1):
-        c, c_before = slices.coefficients[row, 0, degree] + 2 * x * c - c_before, c
-        r, r_before = slices.coefficients[row, 1, degree] + 2 * x * r - r_before, r
-    c = slices.coefficients[row, 0, 0] + x * c - c_before
-    r = slices.coefficients[row, 1, 0] + x * r - r_before
-    return c, r
+def slab_of(slabs, size, clock):  # type: ignore[no-untyped-def]
+    """Return the slab that holds a clock time."""
+    return max(np.searchsorted(slabs.start[:size], clock, side="right") - 1, 0)
 
 
 @njit(error_model="numpy")
-def lagrange(clock, clocks, first, count, out):  # type: ignore[no-untyped-def]
-    """Write the weights of `count` slices from `first` for polynomial interpolation at a clock time."""
-    for i in range(count):
-        weight = 1.0
-        for j in range(count):
-            if j != i:
-                weight *= (clock - clocks[first + j]) / (clocks[first + i] - clocks[first + j])
-        out[i] = weight
+def slice_at(slabs, k, clock, weights, out):  # type: ignore[no-untyped-def]
+    """Write C and R at the nodes of slab k, at a clock time in it, to `out`; return how many nodes there are."""
+    weigh(clock, slabs.level[k], slabs.weight[k], weights)
+    nodes = nodes_of(zones_at(slabs, k))
+    out[:, :nodes] = 0.0
+    for level in range(LEVELS):
+        for field in range(2):
+            first = slabs.first[k] + (2 * level + field) * nodes
+            for n in range(nodes):
+                out[field, n] += weights[level] * slabs.values[first + n]
+    return nodes
 
 
 @njit(error_model="numpy")
-def between(slices, first, count, weights, line, later, earlier, lag):  # type: ignore[no-untyped-def]
-    """Return Σ_k weights[k]·(C, R) over `count` slices from `first`, on the line through (later, earlier)."""
+def lookup(slabs, size, later, earlier, lag, in_time, in_panel):  # type: ignore[no-untyped-def]
+    """Return C(later, earlier) and R(later, earlier); the last two arguments are scratch."""
+    clock = math.log1p(later / SCALE)
+    k = slab_of(slabs, size, clock)
+    zones = zones_at(slabs, k)
+    nodes = nodes_of(zones)
+    weigh(clock, slabs.level[k], slabs.weight[k], in_time)
+    panel, x = place((earlier + SCALE) / (lag + SCALE), clock, zones)
+    weigh(x, PANEL_POINTS, PANEL_WEIGHTS, in_panel)
     c = r = 0.0
-    for k in range(count):
-        e, g = along(line, slices.time[first + k], later, earlier, lag)
-        c_k, r_k = at_slice(slices, first + k, e, g)
-        c += weights[k] * c_k
-        r += weights[k] * r_k
+    for level in range(LEVELS):
+        first = slabs.first[k] + 2 * level * nodes + panel * DEGREE
+        sum_c = sum_r = 0.0
+        for n in range(NODES):
+            sum_c += in_panel[n] * slabs.values[first + n]
+            sum_r += in_panel[n] * slabs.values[first + nodes + n]
+        c += in_time[level] * sum_c
+        r += in_time[level] * sum_r
     return c, r
 
 
 @njit(error_model="numpy")
-def lookup(slices, size, later, earlier, lag):  # type: ignore[no-untyped-def]
-    """Return C(later, earlier) and R(later, earlier) from the first `size` slices, all known."""
-    weights = np.empty(SPAN)
-    first = np.searchsorted(slices.time[:size], later) - SPAN // 2
-    first = max(0, min(first, size - SPAN))
-    lagrange(math.log1p(later / CLOCK), slices.clock, first, SPAN, weights)
-    line = line_of(later, earlier, lag, slices.time[first])
-    return between(slices, first, SPAN, weights, line, later, earlier, lag)
+def two_times(slabs, size, later, earlier, lag, most, out):  # type: ignore[no-untyped-def]
+    """Write C, R and χ of pairs of times to `out`, shape (pairs, 3); slices have at most `most` nodes."""
+    in_time, in_panel, fields = np.empty(LEVELS), np.empty(NODES), np.empty((2, most))
+    before, k, zones = -1.0, 0, zones_at(slabs, 0)
+    for i in range(len(later)):
+        clock = math.log1p(later[i] / SCALE)
+        if later[i] != before:
+            k = slab_of(slabs, size, clock)
+            zones = zones_at(slabs, k)
+            slice_at(slabs, k, clock, in_time, fields)
+            before = later[i]
+        if lag[i] == 0:
+            out[i] = 1.0, 1.0, 0.0
+            continue
+        panel, x = place((earlier[i] + SCALE) / (lag[i] + SCALE), clock, zones)
+        weigh(x, PANEL_POINTS, PANEL_WEIGHTS, in_panel)
+        c = r = chi = 0.0
+        for n in range(NODES):
+            c += in_panel[n] * fields[0, panel * DEGREE + n]
+            r += in_panel[n] * fields[1, panel * DEGREE + n]
+        # ∫ R: up to the next panel, or to τ = 0, in the coordinate ln(τ + τ₀), which has the lag to all its
+        # digits; then over whole panels.
+        last = zones[2] + zones[3] + zones[4] - 1
+        middle, half = extent(zones, panel)
+        span = later[i] + 2 * SCALE
+        rest = 0.0 if panel == last else span / (1 + math.exp(clock * (middle + half))) - SCALE
+        reach = math.log1p((lag[i] - rest) / (rest + SCALE))
+        for g in range(len(GAUSS_POINTS)):
+            at = (rest + SCALE) * math.exp(reach * 0.5 * (1 + GAUSS_POINTS[g]))
+            _, x = place((span - at) / at, clock, zones)
+            weigh(min(max(x, -1.0), 1.0), PANEL_POINTS, PANEL_WEIGHTS, in_panel)
+            value = 0.0
+            for n in range(NODES):
+                value += in_panel[n] * fields[1, panel * DEGREE + n]
+            chi += value * GAUSS_WEIGHTS[g] * 0.5 * reach * at
+        for p in range(panel + 1, last + 1):
+            middle, half = extent(zones, p)
+            for g in range(len(GAUSS_POINTS)):
+                value = 0.0
+                for n in range(NODES):
+                    value += AT_GAUSS[g, n] * fields[1, p * DEGREE + n]
+                e = math.exp(clock * (middle + half * GAUSS_POINTS[g]))
+                chi += value * GAUSS_WEIGHTS[g] * half * clock * span * e / (1 + e) ** 2
+        out[i] = c, r, chi

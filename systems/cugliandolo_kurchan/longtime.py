@@ -1,22 +1,22 @@
-r"""The long-time solver: slices at times that grow like a geometric series, each solved implicitly.
+r"""The long-time solver: slabs as long as a part of ln t, all slices of one solved at once.
 
 At late times C(t, t') changes on the scale of ln t only, and so does the step: the cost grows with the number
 of decades. One `tolerance` sets all else:
 
-- the step in λ: the local error in C, and in R dt'/du, stays near `LOCAL`·tolerance. The step grows and
-  shrinks smoothly, as the stability of a backward differentiation formula asks for;
-- the panels: their interpolation error decreases with the eighth power of their width, so the width goes like
-  tolerance^{1/8};
-- two rules that no local error can see. Errors of neighbouring slices and nodes feed back through the soft
-  clock of the aging solution, the more strongly the later: steps do not fall below `least_step`, which grows
-  slowly from `LATE` on (smaller ones resolve, and amplify, what larger ones damp), and panels stay narrower
-  than `PANELS_PER_STEP` steps. This bounds the tolerance that can be had at late times, and the time that can
-  be reached: where the local error runs away, the solver stops and says so.
+- the step in λ: what the last degree of the polynomials in time contributes stays near `LOCAL`·tolerance;
+- the panels: they are as wide as lets the last degree in a panel contribute `PANEL_PART`·tolerance.
+
+**The clock.** For t, t' late and τ ~ t the equations hold for C(h(t')/h(t)), R dt' likewise, with any increasing
+h: what sets the clock h are terms smaller by t^−κ (docs/cugliandolo_kurchan.md has κ, measured). An error ε of
+the integrals becomes one of the clock of ε t^κ. Errors of the clock on the scale of a slab have to be
+resolved in t' better than they are in t, or the equations are singular for them: from `LATE` on panels about
+t' ~ t are no wider than `FINE` steps.
 """
 
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -24,42 +24,39 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from langevin.core.system import Array
 from langevin.errors import Diverged
 from langevin.machine.interruption import heed
-from langevin.systems.compiling import njit
-from langevin.systems.threads import ALONE, Pool
+from langevin.systems.threads import ALONE, Pool, single_blas
 
-from .history import CLOCK, SPAN, History, clock_of, lagrange, lookup
-from .panels import GAUSS, GAUSS_POINTS, GAUSS_WEIGHTS, SCALE, PanelGrid
+from .collocation import DEGREE, KNOWN, LEVELS, interpolation
+from .history import History, Slab, clock_of, slab_of, stages_of, time_of, two_times
+from .panels import SCALE, SlabGrid, Zones, zones_of
 from .series import Series
-from .stepping import ORDER, Equations, SliceStepper
+from .stepping import Equations, SlabStepper, Step
 
-#: Local error of a step, in units of the tolerance.
-LOCAL = 0.1
-#: Width of panels at tolerance 10⁻⁷.
-WIDTH = 0.55
-LATE, SMALLEST, PANELS_PER_STEP = 1e4, 0.05, 6.0
-#: Widest panels from `LATE` on.
-LATE_WIDTH = 0.45
-#: Local error at which the solver has lost control.
-LOST = 1e-3
+#: Contributions of the last degree, in units of the tolerance.
+LOCAL, PANEL_PART = 1.0, 0.1
 #: Limits of a step in λ, and of its change from one step to the next.
-LARGEST, GROWTH, SHRINKAGE = 0.2, 1.15, 0.6
+LARGEST, GROWTH, SHRINKAGE = 0.45, 1.25, 0.6
+#: Limits of the panels' width in u.
+WIDEST, NARROWEST, LATE_NARROWEST = 2.5, 0.3, 1.0
+#: From when on panels are fine about t' ~ t, and how wide they are in units of the step.
+LATE, FINE = 100.0, 2.25
+#: Smallest step from `SOFT` on, at tolerance 10⁻⁹: smaller ones resolve errors of the clock, and do not damp them.
+SOFT, SMALLEST = 1e3, 0.2
+#: Steps that are thrown away in a row before the solver gives up.
+TRIALS = 12
+#: Slabs of the power series that starts the solution.
+LAID = KNOWN + 2
 #: Degree of the power series that starts the solution.
-SERIES_DEGREE = 20
+SERIES_DEGREE = 24
 
 
 @lru_cache(maxsize=16)
 def series_of(problem: Equations) -> Series:
     """Return the power series of a problem."""
     return Series(problem.covariance, problem.temperature, problem.beta, SERIES_DEGREE)
-
-
-def least_step(t: float) -> float:
-    """Return the smallest step in λ at time t."""
-    if t < 10:
-        return 0.0
-    return SMALLEST * min((t / LATE) ** 0.25, (t / LATE) ** 0.05)
 
 
 class LongTime:
@@ -70,31 +67,45 @@ class LongTime:
     problem : Equations
     tolerance : float
     crew : Pool
-        Threads that share a slice.
+        Threads that share a slab.
     """
 
     def __init__(self, problem: Equations, tolerance: float, crew: Pool = ALONE) -> None:
         self.problem, self.tolerance = problem, tolerance
-        self.width = WIDTH * (tolerance / 1e-7) ** 0.125
-        self.stepper = SliceStepper(problem, crew)
+        self.stepper = SlabStepper(problem, crew)
         self.history = self._start()
         self.laid = self.history.size
+        #: Told of every slab; `leave` asks to stop after the next.
+        self.progress, self.leave = threading.Condition(), False
 
     def _start(self) -> History:
-        """Return slices of the power series, as far as it holds to rounding."""
-        series = series_of(self.problem)
-        end = clock_of(series.radius(1e-14))
-        count = max(SPAN + ORDER, math.ceil(end / (0.012 * (self.tolerance / 1e-7) ** 0.2)))
-        history = History()
-        for clock in end * np.arange(count + 1) / count:
-            t = CLOCK * math.expm1(clock)
-            grid = PanelGrid.at(t, self.width) if t else PanelGrid.of(0.0, 1)
-            c, r = series.at(t, grid.earlier)
-            history.append(grid, c, r, *series.one_time(t), step=end / count)
+        """Return slabs of the power series, as far as it holds to rounding."""
+        end = clock_of(series_of(self.problem).radius(1e-15))
+        return self._laid(end, LAID, self.first_width())
+
+    def first_width(self) -> float:
+        """Return the panels' width to begin with."""
+        return float(np.clip(1.2 * (self.tolerance / 1e-9) ** (1 / DEGREE), NARROWEST, WIDEST))
+
+    def _laid(self, end: float, count: int, width: float) -> History:
+        series, history, step = series_of(self.problem), History(), end / count
+        for k in range(count):
+            start = end * k / count
+            # The series holds before t = 0, too, where the first levels are.
+            level = np.concatenate([start - step * np.arange(KNOWN - 1, -1, -1), stages_of(start, step)])
+            level[KNOWN - 1] = start
+            times = np.array([time_of(x) for x in level])
+            zones = Zones(*zones_of(clock_of(float(times[-1])), width, width))
+            values = np.ones((LEVELS, 2, sum(zones[2:]) * DEGREE + 1))
+            for out, t in zip(values, times, strict=True):
+                if t != 0:
+                    out[:] = series.at(float(t), SlabGrid.at(np.array([t]), zones).earlier[0])
+            one_time = np.array([series.one_time(float(t)) for t in times])
+            history.append(Slab(level, zones, values, one_time), np.array([step, width]))
         return history
 
     def reach(self, t: float) -> int:
-        """Compute slices until one lies at or beyond t; return how many there are then.
+        """Compute slabs until one lies at or beyond t; return how many there are then.
 
         Raises
         ------
@@ -102,55 +113,56 @@ class LongTime:
             If no step is small enough.
         """
         history = self.history
-        while history.grids[-1].t < t:
-            # Slices are only added: a state that has been returned stays what it was.
-            heed()
-            self._advance()
-        # The series' slices belong to every state: without them a restored one would go on in another way.
-        return max(self.laid, int(np.searchsorted(history.slices().time[: history.size], t)) + 1)
+        with single_blas():
+            while time_of(history.end) < t and not self.leave:
+                # Slabs are only added: a state that has been returned stays what it was.
+                heed()
+                self._advance()
+                with self.progress:
+                    self.progress.notify_all()
+        # The series' slabs belong to every state: without them a restored one would go on in another way.
+        return max(self.laid, int(np.searchsorted(history.ends(), clock_of(t))) + 1)
+
+    def take(self, step: float, width: float) -> tuple[Step, float]:
+        """Return a slab of a given length and width of panels, and that width."""
+        end = self.history.end + step
+        fine = width
+        if time_of(end) > LATE:
+            fine = min(width, FINE * step)
+        zones = Zones(*zones_of(end, width, fine))
+        return self.stepper.step(self.history, step, zones, (width, fine), 1e-3 * LOCAL * self.tolerance), width
 
     def _advance(self) -> None:
-        history = self.history
-        before = clock_of(history.grids[-1].t)
-        step = history.step[-1]
-        target = LOCAL * self.tolerance
-        while True:
-            t = CLOCK * math.expm1(before + step)
-            least = least_step(t)
-            grid = PanelGrid.at(t, self.panel_width(t, step))
-            taken = self.stepper.step(history.slices(), history.size, before + step, grid, 1e-3 * target)
-            factor = 0.9 * (target / max(taken.error, 1e-30)) ** (1 / (ORDER + 1))
-            following = step * min(max(factor, SHRINKAGE), GROWTH)
-            if taken.error > max(LOST, 3 * target) and (step <= least or step < 1e-6):
-                break
-            if taken.error < 3 * target or step <= least:
-                following = min(max(following, least), LARGEST)
-                energy, mu = (
-                    f(taken.c, taken.r, grid.weight) for f in (self.problem.energy, self.problem.mu)
-                )
-                history.append(grid, taken.c, taken.r, energy, mu, following)
+        step, width = (float(x) for x in self.history.control[-1])
+        soft = time_of(self.history.end) > SOFT
+        least, narrowest = (SMALLEST, LATE_NARROWEST) if soft else (0.0, NARROWEST)
+        target, narrow = LOCAL * self.tolerance, PANEL_PART * self.tolerance
+        for _ in range(TRIALS):
+            taken, width = self.take(step, width)
+            factor = 0.9 * (target / max(taken.in_time, 1e-30)) ** (1 / (LEVELS - 1))
+            following = max(min(step * min(max(factor, SHRINKAGE), GROWTH), LARGEST), least)
+            thin = taken.in_panel > 10 * narrow and width > narrowest
+            good = taken.in_time < 4 * target or (step <= least and math.isfinite(taken.in_time))
+            if good and not thin:
+                wider = 0.95 * (narrow / max(taken.in_panel, 1e-30)) ** (1 / DEGREE)
+                width = float(np.clip(width * min(max(wider, 0.9), 1.05), narrowest, WIDEST))
+                self.history.append(taken.slab, np.array([following, width]))
                 return
-            step = max(following, least)
+            if thin:
+                width = max(0.8 * width, narrowest)
+            if not good:
+                step = following if math.isfinite(taken.in_time) else SHRINKAGE * step
         raise Diverged(
-            f"the long-time solver lost control of its error at t = {history.grids[-1].t:g}, tolerance = "
+            f"the long-time solver lost control of its error at t = {time_of(self.history.end):g}, tolerance = "
             f"{self.tolerance:g}: end the run before (dynamics.t_max), or try another dynamics.tolerance"
         )
 
-    def panel_width(self, t: float, step: float) -> float:
-        """Return how wide panels may be at time t, after a step in λ."""
-        if t < 10:
-            return self.width
-        narrow = PANELS_PER_STEP * max(step, least_step(t)) * max(1.0, math.sqrt(LATE / t))
-        return min(self.width, narrow, LATE_WIDTH if t > LATE else math.inf)
-
     def one_time(self, t: float, size: int) -> tuple[float, float]:
-        """Return E(t) and μ(t), interpolated between the first `size` slices."""
-        times = self.history.slices().time[:size]
-        first = max(0, min(int(np.searchsorted(times, t)) - SPAN // 2, size - SPAN))
-        weights = np.empty(SPAN)
-        lagrange(clock_of(t), self.history.slices().clock, first, SPAN, weights)
-        around = slice(first, first + SPAN)
-        return float(weights @ self.history.energy[around]), float(weights @ self.history.mu[around])
+        """Return E(t) and μ(t), from the first `size` slabs."""
+        clock = clock_of(t)
+        slab = self.history.slabs[slab_of(self.history.arrays(), size, clock)]
+        values = interpolation(slab.level, np.array([clock]))[0] @ slab.one_time
+        return float(values[0]), float(values[1])
 
     def two_time(
         self, later: float, earlier: float, size: int, lag: float | None = None
@@ -160,31 +172,24 @@ class LongTime:
         `lag` is their difference, where it is known better than the two times tell.
         """
         lag = later - earlier if lag is None else lag
-        values: tuple[float, float, float] = _two_time(
-            self.history.slices(), size, later, earlier, lag, self.width
-        )
-        return values
+        row = self.two_times(np.array([[later, earlier, lag]]), size)[0]
+        return float(row[0]), float(row[1]), float(row[2])
+
+    def two_times(self, pairs: Array, size: int) -> Array:
+        """Return C, R and χ of pairs (later, earlier, lag), shape (pairs, 3) both."""
+        most = max(slab.values.shape[-1] for slab in self.history.slabs[:size])
+        out = np.empty((len(pairs), 3))
+        later, earlier, lag = np.ascontiguousarray(pairs.T)
+        two_times(self.history.arrays(), size, later, earlier, lag, most, out)
+        return out
 
     def state_dict(self, size: int) -> dict[str, NDArray[Any]]:
-        """Return the arrays of the first `size` slices."""
+        """Return the arrays of the first `size` slabs."""
         return self.history.state_dict(size)
 
     def load_state(self, saved: Mapping[str, NDArray[Any]]) -> None:
-        """Take over the slices that `state_dict` saved."""
+        """Take over the slabs that `state_dict` saved."""
         self.history = History.load(saved)
 
 
-@njit(error_model="numpy")
-def _two_time(slices, size, later, earlier, lag, width):  # type: ignore[no-untyped-def]
-    c, r = lookup(slices, size, later, earlier, lag)
-    half = math.log1p(lag / SCALE)
-    panels = max(2, math.ceil(2 * half / width))
-    span = lag + 2 * SCALE
-    chi = 0.0
-    for k in range(panels * GAUSS):
-        panel = k // GAUSS
-        u = -half + (panel + 0.5 * (1 + GAUSS_POINTS[k - panel * GAUSS])) * 2 * half / panels
-        low, high = span / (1 + math.exp(-u)), span / (1 + math.exp(u))
-        weight = GAUSS_WEIGHTS[k - panel * GAUSS] * half / panels * low * high / span
-        chi += weight * lookup(slices, size, later, earlier + low - SCALE, high - SCALE)[1]
-    return c, r, chi
+__all__ = ["SCALE", "LongTime", "series_of"]

@@ -1,4 +1,4 @@
-r"""The grid in t' of one slice, C(t, ·) and R(t, ·): panels in a coordinate that resolves both ends.
+r"""The grid in t' of a slab's slices, C(t, ·) and R(t, ·): panels in a coordinate that resolves both ends.
 
 With τ = t − t' and one scale τ₀ of microscopic relaxation,
 
@@ -7,135 +7,134 @@ With τ = t − t' and one scale τ₀ of microscopic relaxation,
 σ the logistic function, runs from −U at t' = 0 to U = ln(1 + t/τ₀) at τ = 0: linear in t' and in τ at either
 end, logarithmic between. The width grows as 2 ln t, so the number of nodes grows with the number of decades.
 
-[−U, U] is cut into equal panels. In each, a polynomial of degree 7 runs through the Radau points counted from
-the right end: for fixed t', information enters at τ = 0 and flows to smaller θ = t'/t, and collocation at
-these points is the fully implicit, A-stable scheme for that flow (centred differences of more than
-second order on equidistant nodes are not stable with one-sided closures: their spectra reach into the right
-half plane). Polynomials are
-written in Chebyshev's basis, which stays well conditioned.
+All slices of a slab have the same nodes in x = u/U ∈ [−1, 1]. Lines of constant x are those on which
+time derivatives and interpolation between slices run: τ, or t', grows on them like a power of t, smaller the
+nearer the end, and a field that varies with ln τ or ln t' varies slowly. So C and R of a slab are tensor
+products of polynomials, in λ and in x.
+
+Three zones of equal panels: late in time the one around t' ~ t is finer. An error of the clock there, on
+the scale of a slab, is what the equations hardly resist (`longtime`); it has to be resolved better in t'
+than it is in t. `Zones` holds the two places in x that part them, and the panels of each.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-from numpy.polynomial import chebyshev, legendre
 
 from langevin.core.system import Array
 from langevin.systems.compiling import njit
 
-#: Polynomial degree in a panel; nodes in it, both ends included.
-DEGREE = 7
-NODES = DEGREE + 1
-#: Scale of microscopic relaxation, in units of the bare relaxation time.
+from .collocation import DEGREE, PANEL, QUADRATURE
+
+#: Scale of microscopic relaxation, in units of the bare relaxation time; t₀ of the clock λ = ln(1 + t/t₀), too.
 SCALE = 0.3
-#: Gauss points in each panel of a memory integral.
-GAUSS = 6
+#: u between which panels are fine late in time.
+FINE_FROM, FINE_TO = -4.0, 8.0
 
 
-def _radau() -> Array:
-    """Return the nodes in [−1, 1], ascending: −1 and the Radau points seen from +1, with +1."""
-    high, low = np.zeros(DEGREE + 1), np.zeros(DEGREE)
-    high[DEGREE] = low[DEGREE - 1] = 1.0
-    polynomial = legendre.legsub(high, low)
-    roots = np.sort(legendre.legroots(polynomial).real)
-    for _ in range(3):
-        slope = legendre.legval(roots, legendre.legder(polynomial))
-        roots -= legendre.legval(roots, polynomial) / slope
-    points = np.append(-roots[::-1], 1.0)
-    points[0] = -1.0
-    return points
+class Zones(NamedTuple):
+    """Where zones part, x ∈ [−1, 1], and how many panels each has."""
+
+    left: float
+    right: float
+    before: int
+    fine: int
+    after: int
 
 
-POINTS = _radau()
-#: Values at the nodes → Chebyshev coefficients, shape (degree, node).
-TO_CHEBYSHEV = np.linalg.inv(chebyshev.chebvander(POINTS, DEGREE))
-#: Values at the nodes → d/dx at the nodes, x ∈ [−1, 1].
-DERIVATIVE = (
-    np.array([chebyshev.chebval(POINTS, chebyshev.chebder(row)) for row in np.eye(NODES)]).T @ TO_CHEBYSHEV
-)
-GAUSS_POINTS, GAUSS_WEIGHTS = legendre.leggauss(GAUSS)
-_fine_points, _fine_weights = legendre.leggauss(NODES)
-#: Weights of ∫_{−1}^{1} dx over the nodes.
-QUADRATURE = _fine_weights @ chebyshev.chebvander(_fine_points, DEGREE) @ TO_CHEBYSHEV
+@njit(error_model="numpy")
+def zones_of(half, width, fine):  # type: ignore[no-untyped-def]
+    """Return the zones of [−half, half], panels at most `width` wide in u, and `fine` where t' ~ t."""
+    left, right = max(FINE_FROM, -half), min(FINE_TO, half)
+    # No zone narrower than half a panel.
+    left = -half if left + half < 0.5 * width else left
+    right = half if half - right < 0.5 * width else right
+    before, after = math.ceil((left + half) / width), math.ceil((half - right) / width)
+    middle = max(math.ceil((right - left) / fine), 1 if before + after > 0 else 2)
+    return left / half, right / half, before, middle, after
+
+
+@njit(error_model="numpy")
+def place(ratio, half, zones):  # type: ignore[no-untyped-def]
+    """Return the panel that holds u = ln(ratio), and x ∈ [−1, 1] in it."""
+    left, right, before, fine, after = zones
+    y = math.log(ratio) / half
+    if y < left and before > 0:
+        position, first, count = (y + 1) / (left + 1) * before, 0, before
+    elif y < right or after == 0:
+        position, first, count = (y - left) / (right - left) * fine, before, fine
+    else:
+        position, first, count = (y - right) / (1 - right) * after, before + fine, after
+    panel = min(max(int(position), 0), count - 1)
+    return first + panel, 2 * (position - panel) - 1
+
+
+@njit(error_model="numpy")
+def extent(zones, panel):  # type: ignore[no-untyped-def]
+    """Return the middle of a panel and half its width, in x."""
+    left, right, before, fine, after = zones
+    if panel < before:
+        low, width, panel = -1.0, (left + 1) / before, panel
+    elif panel < before + fine:
+        low, width, panel = left, (right - left) / fine, panel - before
+    else:
+        low, width, panel = right, (1 - right) / after, panel - before - fine
+    return low + width * (panel + 0.5), 0.5 * width
 
 
 @dataclass(frozen=True)
-class PanelGrid:
-    """Nodes of the slice at time t.
+class SlabGrid:
+    """Nodes of the slices at several times, S of them.
 
     Attributes
     ----------
-    t : float
+    zones : Zones
     panels : int
-    half : float
-        U = ln(1 + t/τ₀).
-    width : float
-        Of a panel, 2U/panels.
-    earlier, lag : ndarray, shape (nodes,)
-        t' and τ = t − t' at the nodes, ascending in t', each exact at its own end.
-    weight : ndarray, shape (nodes,)
+    x : ndarray, shape (nodes,)
+        u/U at the nodes, ascending in t'.
+    t, half : ndarray, shape (S,)
+        Times, and U = ln(1 + t/τ₀).
+    earlier, lag : ndarray, shape (S, nodes)
+        t' and τ = t − t', each exact at its own end.
+    weight : ndarray, shape (S, nodes)
         Of ∫_0^t dt' over the nodes.
-    slope : ndarray, shape (nodes,)
-        dx/dt' at the nodes, x ∈ [−1, 1] the coordinate inside a panel.
-    density : ndarray, shape (nodes,)
+    density : ndarray, shape (S, nodes)
         dt'/du at the nodes.
+    speed : ndarray, shape (S, nodes)
+        dx/dt at fixed t', x ∈ [−1, 1] the coordinate inside a panel.
     """
 
-    t: float
+    zones: Zones
     panels: int
-    half: float
-    width: float
+    x: Array
+    t: Array
+    half: Array
     earlier: Array
     lag: Array
     weight: Array
-    slope: Array
     density: Array
+    speed: Array
 
     @classmethod
-    def at(cls, t: float, width: float) -> PanelGrid:
-        """Return the grid at time t > 0, of panels at most `width` wide in u (and at least three)."""
-        return cls.of(t, max(3, math.ceil(2 * math.log1p(t / SCALE) / width)))
-
-    @classmethod
-    def of(cls, t: float, panels: int) -> PanelGrid:
-        """Return the grid at time t ≥ 0 with a given number of panels."""
-        if t == 0:
-            zero = np.zeros(NODES)
-            return cls(0.0, 1, 0.0, 0.0, zero, zero, zero, zero, zero)
-        half = math.log1p(t / SCALE)
-        width = 2 * half / panels
-        inner = -half + width * (np.arange(panels)[:, None] + 0.5 * (1 + POINTS[:-1]))
-        u = np.append(inner.ravel(), half)
-        span = t + 2 * SCALE
-        earlier, lag = span / (1 + np.exp(-u)) - SCALE, span / (1 + np.exp(u)) - SCALE
-        earlier[0], lag[0], earlier[-1], lag[-1] = 0.0, t, t, 0.0
-        density = (earlier + SCALE) * (lag + SCALE) / span
-        weight = np.zeros_like(u)
+    def at(cls, times: Array, zones: Zones) -> SlabGrid:
+        """Return the grid at times ≠ 0; small negative ones serve the power series."""
+        panels = zones.before + zones.fine + zones.after
+        middles, halves = np.array([extent(zones, k) for k in range(panels)]).T
+        x = np.append((middles[:, None] + halves[:, None] * PANEL.points[:-1]).ravel(), 1.0)
+        rule = np.zeros_like(x)
         for panel in range(panels):
-            weight[panel * DEGREE : panel * DEGREE + NODES] += QUADRATURE * width / 2
-        return cls(t, panels, half, width, earlier, lag, weight * density, 2 / (width * density), density)
-
-
-@njit(error_model="numpy")
-def locate(earlier, lag, half, panels):  # type: ignore[no-untyped-def]
-    """Return the panel that holds (t', τ), and x ∈ [−1, 1] in it."""
-    position = (math.log((earlier + SCALE) / (lag + SCALE)) + half) / (2 * half) * panels
-    panel = min(max(int(position), 0), panels - 1)
-    return panel, 2 * (position - panel) - 1
-
-
-@njit(error_model="numpy")
-def node_weights(earlier, lag, half, panels, out):  # type: ignore[no-untyped-def]
-    """Write the weights of the nodes for interpolation at (t', τ) to `out`; return the first node's index."""
-    panel, x = locate(earlier, lag, half, panels)
-    for n in range(NODES):
-        out[n] = TO_CHEBYSHEV[0, n] + x * TO_CHEBYSHEV[1, n]
-    before, now = 1.0, x
-    for k in range(2, NODES):
-        before, now = now, 2 * x * now - before
-        for n in range(NODES):
-            out[n] += TO_CHEBYSHEV[k, n] * now
-    return panel * DEGREE
+            rule[panel * DEGREE : (panel + 1) * DEGREE + 1] += QUADRATURE * halves[panel]
+        slope = np.append(np.repeat(1 / halves, DEGREE), 1 / halves[-1])
+        t = np.asarray(times, dtype=float)
+        half, column = np.log1p(t / SCALE), t[:, None]
+        u, span = x * half[:, None], column + 2 * SCALE
+        earlier, lag = span / (1 + np.exp(-u)) - SCALE, span / (1 + np.exp(u)) - SCALE
+        earlier[:, 0], lag[:, 0], earlier[:, -1], lag[:, -1] = 0.0, t, t, 0.0
+        density = (earlier + SCALE) * (lag + SCALE) / span
+        # u = xU: dx/dt = (∂u/∂t − x dU/dt)/U, at fixed t'.
+        speed = (-1 / (lag + SCALE) - x / (column + SCALE)) / half[:, None] * slope
+        return cls(zones, panels, x, t, half, earlier, lag, rule * half[:, None] * density, density, speed)

@@ -15,7 +15,7 @@ where the series still holds to rounding.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import cache
 
 import numpy as np
 from numpy.polynomial import polynomial
@@ -26,15 +26,25 @@ from langevin.core.system import Array
 from .covariance import Covariance
 
 
+@cache
+def _factors(size: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+    """Return flat indices (x, y, out) of all terms x_ab y_cd of a product up to total degree size − 1."""
+    a, b, c, d = _within(size, size)
+    return a * size + b, c * size + d, (a + c) * size + b + d
+
+
+def _within(size: int, above: int) -> NDArray[np.intp]:
+    """Return all a, b, c, d ≥ 0 with a + b + c + d < above, in lexicographic order."""
+    every = np.indices((size,) * 4).reshape(4, -1)
+    return every[:, every.sum(axis=0) < above]
+
+
 def product(x: Array, y: Array) -> Array:
     """Return the product of two series in (t, t'), shape (K+1, K+1), up to total degree K."""
     size = len(x)
-    out = np.zeros_like(x)
-    for a in range(size):
-        for b in range(size - a):
-            if x[a, b] != 0:
-                out[a:, b:] += x[a, b] * y[: size - a, : size - b]
-    return truncated(out)
+    of_x, of_y, to = _factors(size)
+    terms = x.ravel()[of_x] * y.ravel()[of_y]
+    return np.bincount(to, weights=terms, minlength=size * size).reshape(size, size)
 
 
 def truncated(x: Array) -> Array:
@@ -149,29 +159,37 @@ class Series:
         return 1 / largest if largest else 1.0
 
 
-def _terms(x: Array) -> Iterator[tuple[int, int, int, NDArray[np.intp]]]:
-    """Yield (a, b, c) and all d of products x_ab y_cd ≠ 0 whose integral stays within the degree."""
-    size = len(x)
-    for a in range(size):
-        for b in range(size - a):
-            if x[a, b] != 0:
-                for c in range(size - a - b - 1):
-                    yield a, b, c, np.arange(size - a - b - c - 1)
+@cache
+def _integrated(size: int) -> tuple[NDArray[np.intp], ...]:
+    """Return flat indices of x and y, b, c and d, of all terms whose integral stays within the degree."""
+    a, b, c, d = _within(size, size - 1)
+    return a * size + b, c * size + d, a, b, c, d
+
+
+@cache
+def _interleaved(size: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+    """Return (term, sign, target) of `_between`: of each (a, b, c) first all ∫^t, then all ∫_{t'}."""
+    _, _, a, b, c, d = _integrated(size)
+    count = len(a)
+    term = np.tile(np.arange(count), 2)
+    sign = np.repeat([1.0, -1.0], count)
+    target = np.concatenate([(a + b + c + 1) * size + d, a * size + d + b + c + 1])
+    order = np.lexsort((np.tile(d, 2), -sign, np.tile(c, 2), np.tile(b, 2), np.tile(a, 2)))
+    return term[order], sign[order], target[order]
 
 
 def _below(x: Array, y: Array) -> Array:
     """Return ∫_0^{t'} ds x(t, s) y(t', s)."""
-    out = np.zeros_like(x)
-    for a, b, c, d in _terms(x):
-        out[a, b + c + d + 1] += x[a, b] * y[c, d] / (b + d + 1)
-    return out
+    size = len(x)
+    of_x, of_y, a, b, c, d = _integrated(size)
+    terms = x.ravel()[of_x] * y.ravel()[of_y] / (b + d + 1)
+    return np.bincount(a * size + b + c + d + 1, weights=terms, minlength=size * size).reshape(size, size)
 
 
 def _between(x: Array, y: Array) -> Array:
     """Return ∫_{t'}^t ds x(t, s) y(s, t')."""
-    out = np.zeros_like(x)
-    for a, b, c, d in _terms(x):
-        term = x[a, b] * y[c, d] / (b + c + 1)
-        out[a + b + c + 1, d] += term
-        out[a, d + b + c + 1] -= term
-    return out
+    size = len(x)
+    of_x, of_y, _, b, c, _ = _integrated(size)
+    terms = x.ravel()[of_x] * y.ravel()[of_y] / (b + c + 1)
+    term, sign, target = _interleaved(size)
+    return np.bincount(target, weights=sign * terms[term], minlength=size * size).reshape(size, size)

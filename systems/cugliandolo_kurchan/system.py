@@ -135,7 +135,8 @@ class CugliandoloKurchan(System, ChecksSettings, Deterministic, MeasuresResponse
 
         from .stepping import Equations
 
-        crew = Pool(allowed(self.threads))
+        threads = allowed(self.threads)
+        crew = Pool(threads)
         protocol = self.temperature if isinstance(self.temperature, Protocol) else None
         # The solver puts T(t) of a protocol in the place of the temperature here.
         bath = self.temperature.at(0.0) if isinstance(self.temperature, Protocol) else self.temperature
@@ -144,8 +145,10 @@ class CugliandoloKurchan(System, ChecksSettings, Deterministic, MeasuresResponse
             from .companion import Companion
             from .longtime import LongTime
 
-            solution = LongTime(problem, self.tolerance, crew)
-            return solution, Companion(solution)
+            # Two halves of the threads, for the two solutions at the same time.
+            half = Pool(max(1, threads // 2))
+            solution = LongTime(problem, self.tolerance, half)
+            return solution, Companion(solution, half, side_by_side=threads > 1)
         from .direct import Direct
 
         return (Direct(problem, self.time_step, round(self.t_max / self.time_step), crew, protocol),)
