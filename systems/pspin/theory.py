@@ -161,5 +161,10 @@ def largest_step(p: int, temperature: float) -> float:
     radius = hessian_radius(p)
     if temperature == 0:
         return 1 / radius
-    mu = max(radius, temperature + p / (2 * max(temperature, dynamic_temperature(p))))
+    return step_below(radius, temperature, p / (2 * max(temperature, dynamic_temperature(p))))
+
+
+def step_below(radius: float, temperature: float, warm: float) -> float:
+    """Return what the two conditions of `largest_step` give; `warm` is −Σ p E_p of equilibrium, T > 0."""
+    mu = max(radius, temperature + warm)
     return min(2 / (mu + radius), 0.1 / temperature)
