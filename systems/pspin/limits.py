@@ -8,7 +8,7 @@ Ricci-Tersenghi, PRX 10, 031045 (2020)), so that its limits are not known.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 
 from langevin.systems.cugliandolo_kurchan import theory as of_any
@@ -95,5 +95,12 @@ class Limits:
 
     def initial_slope(self, n: int) -> float:
         """Return dE/dt at t = 0⁺ from a random start, at finite N: the sum of those of each p."""
+        return self._summed(theory.initial_slope, n)
+
+    def initial_curvature(self, n: int) -> float:
+        """Return d²E/dt² at t = 0⁺ from a random start over T, at finite N; f'(1) + f''(1) for N → ∞."""
+        return self._summed(theory.initial_curvature, n)
+
+    def _summed(self, of_pure: Callable[[int, int], float], n: int) -> float:
         weights = zip(self.powers, self.f.weights, strict=True)
-        return math.fsum(2 * a * theory.initial_slope(p, n) for p, a in weights)
+        return math.fsum(2 * a * of_pure(p, n) for p, a in weights)

@@ -360,10 +360,10 @@ class PSpin(
         if self._device is not None:
             return self._steps_on_device(x, steps, dt, temperature, noise, accumulated, held, carried)
         field: Any = self.field
-        force, each = self.force(x), np.empty((len(self.powers), *x.shape))
-        streams = noise.streams()
-        moved, force = field.steps(x, force, steps, dt, temperature, streams, accumulated, held, each)
-        self._known = (moved, force, each)
+        each = np.empty((len(self.powers), *x.shape)) if len(self.powers) > 1 else None
+        given = x, self.force(x), steps, dt, temperature, noise.streams(), accumulated, held, each
+        moved, force = field.steps(*given)
+        self._known = (moved, force, force[None] if each is None else each)
         return self._known[0]
 
     def _steps_on_device(
