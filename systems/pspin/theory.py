@@ -137,9 +137,9 @@ def initial_slope(p: int, n: int) -> float:
 def initial_curvature(p: int, n: int) -> float:
     """Return d²E/dt² at t = 0⁺ from a random start, over T, at finite N; p²/2 for N → ∞.
 
-    With the generator L = TΔ − ∇H·∇ on the sphere d²⟨H⟩/dt² = ⟨L²H⟩. A Laplacian averages to 0 over the sphere,
-    and −∇H·∇|∇H|², cubic in the couplings, over these. What is left is −T⟨∇H·∇ΔH⟩ = T⟨(ΔH)²⟩, where ΔH =
-    −p(N + p − 2)H/N, for H without repeated indices is a spherical harmonic. Different p are orthogonal.
+    With the generator L = TΔ − ∇H·∇ on the sphere d²⟨H⟩/dt² = ⟨L²H⟩. A Laplacian averages to 0 over the
+    sphere, and −∇H·∇|∇H|², cubic in the couplings, over these. What is left is −T⟨∇H·∇ΔH⟩ = T⟨(ΔH)²⟩,
+    where ΔH = −p(N + p − 2)H/N: without repeated indices H is a spherical harmonic.
     """
     moment = math.prod(n / (n + 2 * i) for i in range(p))
     square = math.comb(n, p) * coupling_variance(p, n) * moment
