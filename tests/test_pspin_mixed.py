@@ -254,23 +254,29 @@ def test_the_exact_covariance_tends_to_that_of_the_equations() -> None:
 # Starts.
 
 
-@pytest.mark.parametrize("strengths", [THREE_FOUR, {2: 0.4, 3: 0.8}])
-def test_planted_configurations_have_the_annealed_marginal(strengths: Strengths) -> None:
-    """Rejection against importance weights exp(½β² Σ_p ⟨J²⟩ e_p(σ²)) on uniform configurations."""
-    n, beta, rng = 12, 1 / 0.8, np.random.default_rng(3)
-    planted = np.array([equilibrium_configuration(strengths, n, beta, rng) for _ in range(1000)])
-    uniform = uniform_on_sphere(n, rng, 200_000)
-    exponent = sum(
+def marginal(strengths: Strengths, beta: float, uniform: np.ndarray) -> float:
+    """⟨σ⁴⟩ with importance weights exp(½β² Σ_p ⟨J²⟩ e_p(σ²)) on uniform configurations."""
+    n = uniform.shape[1]
+    exponent = np.zeros(len(uniform)) + sum(
         beta**2 * a * theory.coupling_variance(p, n) / 2 * elementary_symmetric(uniform**2, p)
         for p, a in strengths.items()
     )
     weight = np.exp(exponent - np.max(exponent))
-    fourth = np.mean(uniform**4, axis=1)
-    expected = float(np.sum(weight * fourth) / np.sum(weight))
+    return float(np.sum(weight * np.mean(uniform**4, axis=1)) / np.sum(weight))
+
+
+@pytest.mark.parametrize(("strengths", "temperature"), [(THREE_FOUR, 0.8), ({3: 0.2, 4: 0.5}, 0.6)])
+def test_planted_configurations_have_the_annealed_marginal(strengths: Strengths, temperature: float) -> None:
+    n, beta, rng = 12, 1 / temperature, np.random.default_rng(3)
+    planted = np.array([equilibrium_configuration(strengths, n, beta, rng) for _ in range(1000)])
+    uniform = uniform_on_sphere(n, rng, 200_000)
     found = np.mean(planted**4, axis=1)
     # The weighted mean's own error is a few per cent of that of the planted ones: 5.5 σ in place of 5.
-    assert abs(z_score(found, expected)) < 5.5
-    assert abs(z_score(found, float(fourth.mean()))) > SIGMAS  # the control: uniform starts differ
+    assert abs(z_score(found, marginal(strengths, beta, uniform))) < 5.5
+    # The controls: starts that are uniform, know one p alone, or take all strengths for 1, differ.
+    others: list[Strengths] = [{}, {3: strengths[3]}, dict.fromkeys(strengths, 1.0)]
+    for other in others if strengths is not THREE_FOUR else others[:2]:
+        assert abs(z_score(found, marginal(other, beta, uniform))) > 6, other
 
 
 def equilibrium_energies(
