@@ -141,9 +141,13 @@ def initial_curvature(p: int, n: int) -> float:
     sphere, and −∇H·∇|∇H|², cubic in the couplings, over these. What is left is −T⟨∇H·∇ΔH⟩ = T⟨(ΔH)²⟩,
     where ΔH = −p(N + p − 2)H/N: without repeated indices H is a spherical harmonic.
     """
+    return (p * (n + p - 2) / n) ** 2 * energy_square(p, n)
+
+
+def energy_square(p: int, n: int) -> float:
+    """Return ⟨H²⟩/N over couplings and the sphere at finite N; 1/2 for N → ∞, as f(1)."""
     moment = math.prod(n / (n + 2 * i) for i in range(p))
-    square = math.comb(n, p) * coupling_variance(p, n) * moment
-    return (p * (n + p - 2) / n) ** 2 * square / n
+    return math.comb(n, p) * coupling_variance(p, n) * moment / n
 
 
 def hessian_radius(p: int) -> float:
