@@ -15,9 +15,12 @@ from langevin.systems.pspin import theory
 TIMES = [0.5, 1.0, 2.0]
 
 #: (N, samples), and replicas a sample. A planted start belongs to its sample: at T = 0 one replica is all.
-SIZES = {"random": ([(32, 192), (48, 128), (64, 64)], 16), "planted": ([(32, 900), (48, 600), (64, 300)], 1)}
-#: Temperature and T_i; at N = 32 T_K of the strengths is 0.93.
-QUENCHES = {"random": (0.5, float("inf")), "planted": (0.0, 1.0)}
+SIZES = {
+    "random": ([(24, 256), (32, 192), (48, 128), (64, 96)], 16),
+    "planted": ([(24, 1200), (32, 900), (48, 600), (64, 400)], 1),
+}
+#: Temperature and T_i, above T_K of the strengths at N = 24.
+QUENCHES = {"random": (0.5, float("inf")), "planted": (0.0, 1.2)}
 
 
 def strengths(n: Any) -> dict[str, float]:
@@ -56,7 +59,7 @@ def measured(start: str, n: int, samples: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.slow
 @pytest.mark.parametrize("start", ["random", "planted"])
 def test_finite_sizes_tend_to_the_equations(start: str) -> None:
-    """y = y_∞ + a/N: six z-tests and χ² tests at 4 σ (p = 6·10⁻⁵): a false alarm in 1400 seeds."""
+    """y = y_∞ + a/N + b/N²: six z-tests and χ² tests at 4 σ (p = 6·10⁻⁵): a false alarm in 1400 seeds."""
     temperature, t_i = QUENCHES[start]
     known = [
         np.asarray(v.isel(replica=0))
@@ -67,7 +70,7 @@ def test_finite_sizes_tend_to_the_equations(start: str) -> None:
     sizes = SIZES[start][0]
     means, errors = zip(*(measured(start, *size) for size in sizes), strict=True)
     inverse, failures = 1 / np.array([n for n, _ in sizes]), []
-    terms = np.stack([inverse**0, inverse], axis=1)
+    terms = np.stack([inverse**0, inverse, inverse**2], axis=1)
     for row, name in enumerate(("E", "C(t, 0)")):
         for k, t in enumerate(TIMES):
             values, sigma = (np.array([each[row, k] for each in of]) for of in (means, errors))
@@ -79,6 +82,6 @@ def test_finite_sizes_tend_to_the_equations(start: str) -> None:
             print(f"{start} {name} t = {t:g}: {table}; {limit:.4f} ± {error:.4f}")
             print(f"    equations {known[row][k]:.5f}, z = {z:+.2f}, {slope}, χ² = {chi2:.2f}")
             # One degree of freedom.
-            if abs(z) > 4 or chi2 > 16 or error > 0.03:
+            if abs(z) > 4 or chi2 > 16 or error > 0.04:
                 failures.append((name, t, limit, error, known[row][k]))
     assert not failures, failures
