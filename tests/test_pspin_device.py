@@ -374,11 +374,11 @@ def test_a_card_without_room_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 40e9)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 10e9)
     tiling, card = tiles.Tiling(3, 4096), torch.device("cuda")
-    torch_field._require_room(tiling, 1, torch.float32, card)
+    torch_field._require_room([tiling], 1, torch.float32, card)
     with pytest.raises(
         UserError, match=r"system.n = 4096: .* 1 samples need 93.8 GB of the GPU, 79.0 GB are"
     ):
-        torch_field._require_room(tiling, 1, torch.float64, card)
+        torch_field._require_room([tiling], 1, torch.float64, card)
     with pytest.raises(LangevinError, match=r"reduce system.n"), torch_field.at(torch.device("cpu")):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore")
 

@@ -326,7 +326,7 @@ def toml(value: Any) -> str:
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{_bare(k)} = {toml(v)}" for k, v in value.items()) + " }"
+        return "{ " + ", ".join(f"{_bare(str(k))} = {toml(v)}" for k, v in value.items()) + " }"
     if isinstance(value, date | time):
         return value.isoformat()
     if isinstance(value, list | tuple):

@@ -163,10 +163,13 @@ def draw_density(ax: Axes, dataset: xr.Dataset, colours: Mapping[int, Any]) -> N
 
 
 def _centres(dataset: xr.Dataset, times: list[int]) -> NDArray[np.float64]:
-    """Return the centre of the semicircle at the mean energy of these times."""
-    slope = float(eigenvalues(dataset).attrs["semicircle_centre_over_energy"])
-    energy = dataset["energy"].sel(time=dataset["hessian_time"]).mean("replica").to_numpy()
-    return np.asarray(slope * energy[times], dtype=np.float64)
+    """Return the centre of the semicircle at the mean energy of these times, or energies, of several p."""
+    prefix, centres = "semicircle_centre_over_", np.zeros(len(times))
+    for name, slope in eigenvalues(dataset).attrs.items():
+        if str(name).startswith(prefix):
+            energy = dataset[str(name).removeprefix(prefix)].sel(time=dataset["hessian_time"])
+            centres += float(slope) * energy.mean("replica").to_numpy()[times]
+    return centres
 
 
 def draw_negative(ax: Axes, spectrum: xr.Dataset, addition: str = "") -> None:

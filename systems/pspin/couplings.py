@@ -232,6 +232,8 @@ class Disorder:
         Configuration sigma; every coupling gets the mean beta <J^2> sigma_i1 ... sigma_ip.
     beta : float
         Inverse temperature of the planted configuration.
+    strength : float
+        a_p, by which <J^2> is larger than a pure model's; the normals are the same.
 
     Raises
     ------
@@ -244,6 +246,7 @@ class Disorder:
     rng: np.random.Generator
     planted: NDArray[Any] | None = None
     beta: float = 0.0
+    strength: float = 1.0
 
     def __post_init__(self) -> None:
         """Check the shape of the planted configuration."""
@@ -262,7 +265,7 @@ class Disorder:
         pad : int
             What rows and prefix sites are shifted by.
         """
-        variance = coupling_variance(self.p, self.n)
+        variance = self.strength * coupling_variance(self.p, self.n)
         sigma = np.empty(0) if self.planted is None else np.append(np.zeros(pad), self.planted)
         for blocks, count in _batches(table, pad, self.n):
             values = self.rng.standard_normal(count)
@@ -306,8 +309,9 @@ class Couplings:
         dtype: DTypeLike = np.float32,
         planted: NDArray[Any] | None = None,
         beta: float = 0.0,
+        strength: float = 1.0,
     ) -> Couplings:
-        """Draw Gaussian couplings of variance p! / (2 n^(p-1)).
+        """Draw Gaussian couplings of variance a_p p! / (2 n^(p-1)).
 
         They are drawn as `Disorder` says; float32 couplings are the rounded float64 ones, so both dtypes
         leave `rng` in the same state.
@@ -324,6 +328,8 @@ class Couplings:
             Configuration sigma; every coupling gets the mean beta <J^2> sigma_i1 ... sigma_ip.
         beta : float
             Inverse temperature of the planted configuration.
+        strength : float
+            a_p.
 
         Returns
         -------
@@ -336,7 +342,7 @@ class Couplings:
         """
         place = layout(p, n)
         data = aligned_zeros(place.size, _checked_dtype(dtype))
-        for blocks, values in Disorder(p, n, rng, planted, beta).draw(place.table, place.pad):
+        for blocks, values in Disorder(p, n, rng, planted, beta, strength).draw(place.table, place.pad):
             _exchange(data, values, blocks, place.pad + n, True)
         return cls(p, n, data)
 

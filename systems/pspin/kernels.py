@@ -15,8 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 from langevin.core.schemes import Held, StepNoise
 from langevin.systems.threads import Pool
 
-from .couplings import Couplings
 from .microkernel import max_lanes
+from .mixture import Sample, addresses, parts_of, walk
 from .stepping import advance
 from .workspace import Workspace
 
@@ -77,12 +77,18 @@ def _require_shapes(
     generators: Sequence[np.random.Generator] | None,
     accumulated: NDArray[np.float64] | None,
     held: Held | None,
+    each: tuple[NDArray[np.float64] | None, int],
 ) -> None:
     """Raise `ValueError` if what is given does not fit configurations of this shape, (R, N)."""
     if generators is not None and len(generators) != shape[0]:
         raise ValueError(f"{len(generators)} generators for {shape[0]} replicas")
     normals = None if held is None else held.normals
-    for name, array, wanted in (("accumulated", accumulated, (2, *shape)), ("held", normals, shape)):
+    fits = (
+        ("accumulated", accumulated, (2, *shape)),
+        ("held", normals, shape),
+        ("each", each[0], (each[1], *shape)),
+    )
+    for name, array, wanted in fits:
         if array is not None and array.shape != wanted:
             raise ValueError(f"{name} has shape {array.shape}, not {wanted}")
 
@@ -94,13 +100,13 @@ class ForceField:
     differs between replicas computed alone and replicas that share a vector.
     """
 
-    def __init__(self, couplings: Sequence[Couplings], sample: ArrayLike, threads: int) -> None:
+    def __init__(self, couplings: Sequence[Sample], sample: ArrayLike, threads: int) -> None:
         """Assign replicas to samples.
 
         Parameters
         ----------
-        couplings : sequence of Couplings
-            Samples of equal p, n and dtype.
+        couplings : sequence of Couplings, or of tuples of Couplings
+            Samples of equal p, n and dtype; of a mixed model those of each p, ascending.
         sample : array_like of int, shape (R,)
             Sample of each replica, an index into `couplings`.
         threads : int
@@ -114,18 +120,20 @@ class ForceField:
         index = np.asarray(sample, dtype=np.int64)
         if not couplings or index.ndim != 1 or index.size == 0:
             raise ValueError("need at least one sample and a one-dimensional list of replicas")
-        first = couplings[0]
-        if any((c.p, c.n, c.data.dtype) != (first.p, first.n, first.data.dtype) for c in couplings):
+        parts = [parts_of(c) for c in couplings]
+        kinds = {(tuple(c.p for c in of), *{(c.n, c.data.dtype) for c in of}) for of in parts}
+        if len(kinds) > 1 or any(len(kind) != 2 for kind in kinds):
             raise ValueError("samples differ in p, n or dtype")
         if index.min() < 0 or index.max() >= len(couplings):
             raise ValueError(f"replicas refer to samples outside 0..{len(couplings) - 1}")
         if threads < 1:
             raise ValueError(f"threads must be at least 1, not {threads}")
         self.couplings = list(couplings)
+        self._data = [addresses(of) for of in parts]
         self.sample = index
         self.threads = threads
-        self._layout = first.layout
-        self._dtype = first.data.dtype
+        self._layout = walk(tuple(c.p for c in parts[0]), parts[0][0].n)
+        self._dtype = parts[0][0].data.dtype
         self._groups = self._make_groups()
         self._free: dict[int, list[Workspace]] = {g.lanes: [] for g in self._groups}
         self._pool = Pool(threads)
@@ -158,13 +166,35 @@ class ForceField:
         ValueError
             If `x` has the wrong shape.
         """
+        each = self.forces(x)
+        # In the kernel's order.
+        return each[0] if len(each) == 1 else np.asarray(sum(each[1:], each[0]))
+
+    def forces(self, x: NDArray[Any]) -> NDArray[np.float64]:
+        """Forces of the interactions of every p, of every replica.
+
+        Parameters
+        ----------
+        x : ndarray, shape (R, N)
+            Configurations.
+
+        Returns
+        -------
+        ndarray, shape (P, R, N), float64
+            By ascending p; a pure model has one.
+
+        Raises
+        ------
+        ValueError
+            If `x` has the wrong shape.
+        """
         start = self._checked(x, "x")
-        result = np.empty_like(start)
+        result = np.empty((len(self._layout.powers), *start.shape))
 
         def evaluate(group: _Group, work: Workspace, call: Callable[..., None]) -> None:
             self._load(group, work, start)
             call(work, group, StepNoise(work.x, work.x), 0, 0.0, 0.0, False, _NO_SUMS)
-            result[group.replicas] = self._force(work, len(group.replicas))
+            self._store(group, work, result)
 
         self._for_groups(evaluate, 1)
         return result
@@ -179,6 +209,7 @@ class ForceField:
         generators: Sequence[np.random.Generator],
         accumulated: NDArray[np.float64] | None = None,
         held: Held | None = None,
+        each: NDArray[np.float64] | None = None,
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Make Langevin steps on the sphere.
 
@@ -201,6 +232,8 @@ class ForceField:
         held : Held, optional
             A scheme and the normals, shape (R, N), drawn in the step before the first; they are replaced by
             those of the last step, in place.
+        each : ndarray, shape (P, R, N), float64, optional
+            Is filled with the forces of every p after the steps, as `forces` gives them.
 
         Returns
         -------
@@ -216,8 +249,11 @@ class ForceField:
         known = None if force is None else self._checked(force, "force")
         if n_steps < 0 or dt < 0.0 or temperature < 0.0:
             raise ValueError("n_steps, dt and temperature must not be negative")
-        _require_shapes(result.shape, generators if temperature > 0.0 else None, accumulated, held)
+        _require_shapes(result.shape, generators if temperature > 0.0 else None, accumulated, held,
+                        (each, len(self._layout.powers)))  # fmt: skip
         if n_steps == 0:
+            if each is not None:
+                each[:] = self.forces(result)
             return result, self.force(result) if known is None else known.copy()
         amplitude = float(np.sqrt(2.0 * temperature * dt))
         forces = np.empty_like(result)
@@ -235,6 +271,8 @@ class ForceField:
             lanes = len(group.replicas)
             result[group.replicas] = work.x[:lanes]
             forces[group.replicas] = self._force(work, lanes)
+            if each is not None:
+                self._store(group, work, each)
             if accumulated is not None:
                 accumulated[:, group.replicas] = sums[:, :lanes]
 
@@ -257,10 +295,15 @@ class ForceField:
         if force is not None:
             self._force(work, len(group.replicas))[:] = force[group.replicas]
 
-    def _force(self, work: Workspace, replicas: int) -> NDArray[np.float64]:
+    def _force(self, work: Workspace, replicas: int, at: int = 0) -> NDArray[np.float64]:
         """Return the part of the workspace that holds the force of the replicas, shape (replicas, n)."""
         pad = self._layout.pad
-        return work.parts[0, pad : pad + self._layout.n, :replicas].T
+        return work.parts[at, pad : pad + self._layout.n, :replicas].T
+
+    def _store(self, group: _Group, work: Workspace, each: NDArray[np.float64]) -> None:
+        """Copy the forces of every p to the rows of the replicas, shape (P, R, n)."""
+        for k, forces in enumerate(each):
+            forces[group.replicas] = self._force(work, len(group.replicas), self._layout.force_of(k))
 
     @staticmethod
     def _sums(group: _Group, accumulated: NDArray[np.float64] | None) -> NDArray[np.float64]:
@@ -277,7 +320,7 @@ class ForceField:
         """Run `task` on every group: groups side by side, those left over with all threads on each."""
         groups = self._groups
         cost = self._layout.size * _LANE_COST[self._dtype.itemsize][groups[0].lanes]
-        divisible = len(self._layout.bounds) > 2 and cost * forces >= _TEAM_WORK
+        divisible = len(self._layout.slices) > 1 and cost * forces >= _TEAM_WORK
         shared = len(groups) % self.threads if divisible else 0
         stop = threading.Event()
 
@@ -354,9 +397,9 @@ class ForceField:
         sums: NDArray[np.float64],
     ) -> None:
         place = self._layout
-        data = self.couplings[group.sample].data.ctypes.data
+        data = self._data[group.sample]
         advance(
-            data, place.table, place.bounds, place.pad, work.x, *noise, n_steps, dt, amplitude,
+            data, place.table, place.slices, place.bounds, place.pad, work.x, *noise, n_steps, dt, amplitude,
             has_force, sums, work.s, work.f, work.parts, work.sync, rank, team, work.tag,
         )  # fmt: skip
 

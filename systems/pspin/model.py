@@ -1,19 +1,21 @@
 r"""The spherical p-spin model: H = −Σ_{i1<…<ip} J_{i1…ip} σ_{i1}…σ_{ip} on the sphere Σσ_i² = N.
 
-⟨J²⟩ = p!/(2N^{p−1}), so that ⟨H H'⟩ = N q^p/2 at overlap q. Energies are per spin. The projection onto the
-sphere after each step supplies the Lagrange multiplier μ = T − pE: with |x + dt f + √(2Tdt) η|² =
-N(1 + 2dt(x·f/N + T)) on average, rescaling by 1 − dt(x·f/N + T) is the drift −μx, and x·f = −pH.
+⟨J²⟩ = p!/(2N^{p−1}), so that ⟨H H'⟩ = N q^p/2 at overlap q. A mixed model is a sum of such H over p, with
+⟨J²⟩ = a_p p!/(2N^{p−1}) and ⟨H H'⟩ = N f(q), f(q) = Σ_p a_p q^p/2. Energies are per spin. The projection onto
+the sphere after each step supplies the Lagrange multiplier μ = T − Σ_p p E_p: with |x + dt f + √(2Tdt) η|² =
+N(1 + 2dt(x·f/N + T)) on average, rescaling by 1 − dt(x·f/N + T) is the drift −μx, and x·f = −Σ_p p H_p.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Literal
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import psutil
+from pydantic import BeforeValidator
 
 from langevin.config import shards
 from langevin.config.keys import Section, key, shown
@@ -41,13 +43,16 @@ from langevin.machine.memory import or_shards
 
 from . import theory
 from .curvature import TangentHessian
+from .limits import Limits
 from .planting import equilibrium_configuration, uniform_on_sphere
+from .strengths import Interactions, parsed, strengths
 
 if TYPE_CHECKING:
     import torch
 
-    from .couplings import Couplings, Disorder
+    from .couplings import Disorder
     from .kernels import ForceField
+    from .mixture import Sample
     from .spread_field import SpreadField
     from .torch_field import TorchField
 
@@ -72,18 +77,18 @@ def _numpy_type(couplings: str) -> np.dtype[Any]:
 
 
 def _memory_faults(
-    p: int, n: int, couplings: str, samples: int, settings: Settings | None = None
+    powers: Iterable[int], n: int, couplings: str, samples: int, settings: Settings | None = None
 ) -> Iterable[str]:
     free = psutil.virtual_memory().available
     # The couplings alone first: the exact size, padding included, takes a table of all blocks. Padding has no
     # more than 16 numbers in a row, which mostly settles it.
     dtype = _numpy_type(couplings)
     number = dtype.itemsize * samples
-    needed = math.comb(n, p) * number
-    if needed <= free < needed + 16 * math.comb(n, p - 1) * number:
+    needed = sum(math.comb(n, p) for p in powers) * number
+    if needed <= free < needed + 16 * sum(math.comb(n, p - 1) for p in powers) * number:
         from .couplings import packed_bytes
 
-        needed = packed_bytes(p, n, dtype) * samples
+        needed = sum(packed_bytes(p, n, dtype) for p in powers) * samples
     if needed > free:
         # On a GPU one run has all samples.
         cut = settings is not None and settings.dynamics.device == "cpu"
@@ -112,6 +117,12 @@ def _uncut(device: str, backend: str) -> str:
     )
 
 
+def _sum(terms: Iterable[Array]) -> Array:
+    """Return the sum of at least one array, from the first on."""
+    first, *further = terms
+    return np.asarray(sum(further, first))
+
+
 def _device_faults(couplings: str, device: str, backend: str) -> Iterable[str]:
     if backend == "numba" and device not in ("cpu", "auto"):
         yield f'dynamics.device = {device!r}: allowed: "cpu", "auto" with dynamics.backend = "numba"'
@@ -133,7 +144,7 @@ class PSpin(
     DescribesVariables,
     RunsOnDevice,
 ):
-    """Spherical p-spin model, p = 2, 3, 4, finite N.
+    """Spherical p-spin model, p = 2, 3, 4 or several of them, finite N.
 
     Replicas of one sample share its couplings. A random start (T_i = ∞) is drawn for each replica; an
     equilibrium start at finite T_i plants one configuration per sample, from which all its replicas leave.
@@ -142,7 +153,12 @@ class PSpin(
     class Parameters(Section):
         """What stands under [system]."""
 
-        p: Literal[2, 3, 4] = key("number of spins in each interaction", example=3)
+        p: Annotated[Interactions, BeforeValidator(parsed)] = key(
+            "number of spins in each interaction; a mixed model: several, with strengths, f(q) = Σ "
+            "strength·q^p/2",
+            example=3,
+            kind="one of 2, 3, 4, or a table { 3 = 1.0, 4 = 1.0 }",
+        )
         n: int = key("number of spins N", example=128, ge=4, le=1_000_000)
         couplings: Literal["float32", "float64", "tf32"] = key(
             "precision of couplings and forces; configurations and results are float64 either way; tf32: "
@@ -156,7 +172,10 @@ class PSpin(
     disorder_keys = ("initial_temperature",)
 
     def __init__(self, parameters: Any, dynamics: LangevinDynamics, ensemble: Ensemble) -> None:
-        self.p: int = parameters.p
+        self.strengths = strengths(parameters.p)
+        #: The p, ascending.
+        self.powers = tuple(self.strengths)
+        self.limits = Limits(self.strengths)
         self.n: int = parameters.n
         self.dtype, self._precision = _numpy_type(parameters.couplings), parameters.couplings
         # No closed form is that of a temperature that changes: not a number.
@@ -166,8 +185,9 @@ class PSpin(
         self.beta = 1 / dynamics.initial_temperature  # 0 for T_i = ∞; T_i = 0 does not pass `check`
         self.ensemble = ensemble
         self.samples, self._position = np.unique(ensemble.sample, return_inverse=True)
-        self._known: tuple[Array, Array] | None = None
-        self._of_hessian: tuple[int, Couplings] | None = None
+        # A configuration, its force, and the forces of every p.
+        self._known: tuple[Array, Array, Array] | None = None
+        self._of_hessian: tuple[int, Sample] | None = None
         self._keys: tuple[Noise, Any] | None = None
         # The keys of any Langevin dynamics do: they say nothing of a device.
         device, backend = getattr(dynamics, "device", "cpu"), getattr(dynamics, "backend", "auto")
@@ -186,7 +206,7 @@ class PSpin(
         if placed.type == "cpu" and backend == "auto":
             faults = [
                 *_device_faults(self._precision, "cpu", "numba"),
-                *_memory_faults(self.p, self.n, self._precision, len(self.samples)),
+                *_memory_faults(self.powers, self.n, self._precision, len(self.samples)),
             ]
             if faults:
                 raise UserError(f'{faults[0]} (dynamics.device = "auto": there is no GPU)')
@@ -198,10 +218,11 @@ class PSpin(
     @classmethod
     def check(cls, settings: Settings) -> Iterable[str]:
         """Yield a start that planting cannot give, and a step that is not stable."""
-        p, dynamics = settings.system.p, settings.dynamics
+        p, dynamics = shown(settings.system.p), settings.dynamics
+        limits = Limits(strengths(settings.system.p))
         # Of a random start nothing is asked, and no root finder loaded.
         planted = dynamics.initial_temperature < float("inf")
-        if planted and dynamics.initial_temperature <= (lowest := theory.static_temperature(p)):
+        if planted and dynamics.initial_temperature <= (lowest := limits.static_temperature):
             yield (
                 f"dynamics.initial_temperature = {dynamics.initial_temperature:g}: must be above "
                 f"T_K = {lowest:.6f} for p = {p} (below it a planted start is not equilibrium), or inf"
@@ -213,7 +234,7 @@ class PSpin(
                 f"dynamics.temperature = {shown(dynamics.temperature.given)}: must stay > 0 with "
                 f'dynamics.scheme = "leimkuhler_matthews" and dynamics.device = "{dynamics.device}"'
             )
-        limit = theory.largest_step(p, hottest)
+        limit = limits.largest_step(hottest)
         if dynamics.dt >= limit:
             yield (
                 f"dynamics.dt = {dynamics.dt:g}: must be below {limit:.4f} for p = {p}, T = "
@@ -232,32 +253,48 @@ class PSpin(
         if dynamics.device != "cpu":
             # Couplings live where only who builds the system looks; those of one sample here, for spectra.
             samples = 0 if settings.record.hessian == Grid() else 1
-        yield from list(_memory_faults(p, n, system.couplings, samples, settings)) or room
+        yield from list(_memory_faults(limits.powers, n, system.couplings, samples, settings)) or room
 
     def _start(self, role_index: int) -> Array:
         """Return the start of a replica (T_i = ∞), or of a sample (planted), by label."""
         if self.beta == 0:
             return uniform_on_sphere(self.n, self.ensemble.quenched("start", role_index))
         return equilibrium_configuration(
-            self.p, self.n, self.beta, self.ensemble.quenched("plant", role_index)
+            self.strengths, self.n, self.beta, self.ensemble.quenched("plant", role_index)
         )
 
-    def _disorder(self, sample: int) -> Disorder:
-        """Return how the couplings of a sample are drawn."""
+    def _disorder(self, sample: int) -> list[Disorder]:
+        """Return how the couplings of a sample are drawn, of each p.
+
+        Those of each p in a mixed model have a stream of their own, that the other p and all strengths leave
+        alone.
+        """
         from .couplings import Disorder
 
         planted = None if self.beta == 0 else self._start(sample)
-        return Disorder(self.p, self.n, self.ensemble.quenched("disorder", sample), planted, self.beta)
+        mixed = len(self.powers) > 1
+        return [
+            Disorder(
+                p, self.n, self.ensemble.quenched("disorder", sample, *[p] * mixed), planted, self.beta, a
+            )
+            for p, a in self.strengths.items()
+        ]
 
-    def _drawn(self, sample: int) -> Couplings:
-        """Return the couplings of a sample, in memory of the processor."""
+    def _drawn(self, sample: int) -> Sample:
+        """Return the couplings of a sample, in memory of the processor; of a mixed model those of each p."""
         from .couplings import Couplings
 
-        how = self._disorder(sample)
-        return Couplings.draw(self.p, self.n, how.rng, dtype=self.dtype, planted=how.planted, beta=how.beta)
+        parts = tuple(
+            Couplings.draw(
+                how.p, how.n, how.rng, dtype=self.dtype, planted=how.planted, beta=how.beta,
+                strength=how.strength,
+            )
+            for how in self._disorder(sample)
+        )  # fmt: skip
+        return parts[0] if len(parts) == 1 else parts
 
     @cached_property
-    def couplings(self) -> list[Couplings]:
+    def couplings(self) -> list[Sample]:
         """The quenched couplings, one for each sample of the ensemble, in memory of the processor."""
         return [self._drawn(s) for s in self.samples]
 
@@ -291,14 +328,24 @@ class PSpin(
 
     def force(self, x: Array, t: float = 0.0, noise: Noise | None = None) -> Array:
         """Return −∂H/∂σ, shape (R, N)."""
+        return self._forces(x)[0]
+
+    def _forces(self, x: Array) -> tuple[Array, Array]:
+        """Return the force, shape (R, N), and those of the interactions of every p, shape (P, R, N)."""
         # Measurements and the next step ask at the same x; configurations are never changed in place.
         if self._known is None or self._known[0] is not x:
-            self._known = (x, self.field.force(x))
-        return self._known[1]
+            each = self.field.forces(x)
+            self._known = (x, _sum(each), each)
+        return self._known[1], self._known[2]
 
     def energy(self, x: Array) -> Array:
-        """Return H/N = −σ·f/(pN), shape (R,); Euler's theorem for a homogeneous function of degree p."""
-        return -np.mean(x * self.force(x), axis=1) / self.p
+        """Return H/N = −Σ_p σ·f_p/(pN), shape (R,); Euler's theorem for homogeneous functions of degree p."""
+        return _sum(self._energies(x).values())
+
+    def _energies(self, x: Array) -> dict[int, Array]:
+        """Return the energy of the interactions of every p, shape (R,) each."""
+        each = self._forces(x)[1]
+        return {p: -np.mean(x * f, axis=1) / p for p, f in zip(self.powers, each, strict=True)}
 
     def constrain(self, x: Array) -> Array:
         """Rescale onto the sphere Σσ² = N."""
@@ -323,8 +370,10 @@ class PSpin(
         if self._device is not None:
             return self._steps_on_device(x, steps, dt, temperature, noise, accumulated, held, carried)
         field: Any = self.field
-        known = field.steps(x, self.force(x), steps, dt, temperature, noise.streams(), accumulated, held)
-        self._known = known
+        each = np.empty((len(self.powers), *x.shape)) if len(self.powers) > 1 else None
+        given = x, self.force(x), steps, dt, temperature, noise.streams(), accumulated, held, each
+        moved, force = field.steps(*given)
+        self._known = (moved, force, force[None] if each is None else each)
         return self._known[0]
 
     def _steps_on_device(
@@ -373,10 +422,17 @@ class PSpin(
     def observables(self, x: Array) -> dict[str, Array]:
         """Return the overlap of each replica with the next one of its sample, cyclically.
 
-        One replica per sample has no partner: then there is no overlap.
+        One replica per sample has no partner: then there is no overlap. Of a mixed model the energy E_p of
+        the interactions of each p and, at a constant T, the multiplier μ = T − Σ_p p E_p, too.
         """
         partner = self._partners
-        return {} if partner is None else {"overlap": np.mean(x * x[partner], axis=1)}
+        found = {} if partner is None else {"overlap": np.mean(x * x[partner], axis=1)}
+        if len(self.powers) > 1:
+            energies = self._energies(x)
+            found |= {f"energy_{p}": energy for p, energy in energies.items()}
+        if len(self.powers) > 1 and not math.isnan(self.temperature):
+            found["mu"] = self.temperature - _sum(p * energy for p, energy in energies.items())
+        return found
 
     @cached_property
     def _partners(self) -> np.ndarray[Any, np.dtype[np.intp]] | None:
@@ -395,32 +451,57 @@ class PSpin(
         msd: dict[str, Any] = {"long_name": "mean square displacement per spin"}
         correlation: dict[str, Any] = {"long_name": "spin correlation", "dof": self.n}
         response: dict[str, Any] = {"long_name": "integrated response"}
-        aging = self.beta == 0 and self.temperature < theory.dynamic_temperature(self.p)
+        limits = self.limits
+        aging = self.beta == 0 and limits.ages(self.temperature)
         equilibrium = self.temperature == self.initial_temperature
-        if equilibrium or (self.beta == 0 and not math.isnan(self.temperature)):
+        asymptote = None
+        if equilibrium:
             # Planted in equilibrium it stays there, between T_K and T_d, too.
-            limit = theory.equilibrium_energy if equilibrium else partial(theory.asymptotic_energy, self.p)
-            energy["asymptote"] = limit(self.temperature)
+            asymptote = limits.equilibrium_energy(self.temperature)
+        elif self.beta == 0 and not math.isnan(self.temperature):
+            asymptote = limits.quench_energy(self.temperature)
+        if asymptote is not None:
+            energy["asymptote"] = asymptote
             energy["asymptote_meaning"] = "E(t → ∞) for N → ∞, closed form"
         if aging and self.temperature > 0:
-            msd["plateau"] = 2 * (1 - theory.edwards_anderson(self.p, self.temperature))
+            msd["plateau"] = 2 * (1 - limits.edwards_anderson(self.temperature))
             msd["plateau_meaning"] = "2(1 − q_EA) for N → ∞, closed form"
-        if aging and self.temperature > 0 and self.p > 2:
+        if aging and self.temperature > 0 and self.powers[0] > 2:
             # For p = 2 there is no plateau at finite times to leave: it coarsens, and X = 0.
-            q = theory.edwards_anderson(self.p, self.temperature)
+            q = limits.edwards_anderson(self.temperature)
             correlation.update(plateau=q, plateau_meaning="q_EA for N → ∞, closed form")
-            response.update(q_ea=q, fdt_ratio=theory.fdt_ratio(self.p, self.temperature))
+            response.update(q_ea=q, fdt_ratio=limits.fdt_ratio(self.temperature))
         return {
             "energy": energy,
+            **self._attributes_of_parts(),
             "msd": msd,
             "correlation": correlation,
             "integrated_response": response,
             "overlap": {"long_name": "overlap with the next replica of the same sample", "units": "1"},
-            "hessian": {
-                "rows": self.n - 1,
-                "definition": "∂²H/∂σ_i∂σ_j − pE δ_ij on the sphere's tangent plane, H the extensive energy",
-                # For N → ∞ a semicircle; its centre is this many times the energy.
-                "semicircle_radius": theory.hessian_radius(self.p),
-                "semicircle_centre_over_energy": theory.hessian_centre(self.p, 1.0),
-            },
+            "hessian": self._attributes_of_hessian(),
+        }
+
+    def _attributes_of_parts(self) -> Attributes:
+        """Name what a mixed model measures besides."""
+        if len(self.powers) == 1:
+            return {}
+        named: dict[str, dict[str, Any]] = {
+            f"energy_{p}": {"long_name": f"energy of the interactions of {p} spins, per spin", "units": "1"}
+            for p in self.powers
+        }
+        return {**named, "mu": {"long_name": "Lagrange multiplier of the sphere", "units": "1"}}
+
+    def _attributes_of_hessian(self) -> dict[str, Any]:
+        where = "on the sphere's tangent plane, H the extensive energy"
+        if len(self.powers) == 1:
+            definition, over = f"∂²H/∂σ_i∂σ_j − pE δ_ij {where}", {"energy": self.powers[0]}
+        else:
+            definition = f"∂²H/∂σ_i∂σ_j − Σ_p p E_p δ_ij {where}"
+            over = {f"energy_{p}": p for p in self.powers}
+        return {
+            "rows": self.n - 1,
+            "definition": definition,
+            # For N → ∞ a semicircle; its centre is this many times the energy, or the sum of such terms.
+            "semicircle_radius": self.limits.hessian_radius,
+            **{f"semicircle_centre_over_{name}": theory.hessian_centre(p, 1.0) for name, p in over.items()},
         }

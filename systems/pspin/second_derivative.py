@@ -8,14 +8,16 @@ from langevin.core.system import Array
 from langevin.systems.compiling import njit
 
 from .couplings import Couplings
+from .mixture import Sample, parts_of
 
 
-def second_derivative(couplings: Couplings, x: Array) -> Array:
+def second_derivative(couplings: Sample, x: Array) -> Array:
     """Return ∂²H/∂σ_j∂σ_k = −Σ J_jk… Π σ, in double precision whatever the couplings'.
 
     Parameters
     ----------
-    couplings : Couplings
+    couplings : Couplings, or a tuple of them
+        Of a mixed model those of each p.
     x : ndarray, shape (N,)
 
     Returns
@@ -23,6 +25,12 @@ def second_derivative(couplings: Couplings, x: Array) -> Array:
     ndarray, shape (N, N)
         Symmetric, with zeros on the diagonal: no spin meets itself.
     """
+    first, *further = (_of_one(part, x) for part in parts_of(couplings))
+    return np.asarray(sum(further, first))
+
+
+def _of_one(couplings: Couplings, x: Array) -> Array:
+    """Return the second derivative of the interactions of one p."""
     place = couplings.layout
     sigma = np.zeros(place.sites)
     sigma[place.pad : place.pad + place.n] = x

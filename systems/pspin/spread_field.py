@@ -45,6 +45,16 @@ class SpreadField:
         spins: Array = np.asarray(x, dtype=np.float64)
         return self._each(spins, lambda field, own: field.force(spins[own]))
 
+    def forces(self, x: NDArray[np.floating]) -> Array:
+        """Return the forces of every p, shape (P, R, N), in float64."""
+        spins: Array = np.asarray(x, dtype=np.float64)
+        results = list(self._pool.map(carried(lambda field, own: field.forces(spins[own])),
+                                      *zip(*self.parts, strict=True)))  # fmt: skip
+        gathered = np.empty((len(results[0]), *spins.shape))
+        for (_, own), each in zip(self.parts, results, strict=True):
+            gathered[:, own] = each
+        return gathered
+
     def steps(
         self,
         x: Array,

@@ -27,13 +27,13 @@ _PATIENCE = 1000
 
 
 @numba.njit(**_OPTIONS)
-def _slice_force(data, table, first, stop, end, s, f, total, tag):
+def _slice_force(data, table, first, stop, prefix, end, s, f, total, tag):
     """Write the force of blocks `first` to `stop` to `total`; `f` is zero on entry and on return."""
     total[:] = 0.0
     rows = 0
     for b in range(first, stop):
         row = table.ctypes.data + np.uintp(b * table.shape[1] * 8)
-        add_block(data, s, f, row, table.shape[1] - 3, end, tag)
+        add_block(data, s, f, row, prefix, end, tag)
         rows += table[b, 2] - table[b, 1]
         if rows >= FLUSH_ROWS or b == stop - 1:
             rows = 0
@@ -102,38 +102,46 @@ def _update(x, parts, used, summed, step, pad, dt, amplitude, sums, s):
 
 
 @numba.njit(**_OPTIONS)
-def _add_slices(parts):
-    """Sum the slices into the first, in their order."""
+def _add_slices(parts, bounds):
+    """Sum the slices of each p into its first, in their order, and of several p these into `parts[0]`."""
     flat = parts.reshape(parts.shape[0], -1)
-    for k in range(1, flat.shape[0]):
-        for i in range(flat.shape[1]):
-            flat[0, i] += flat[k, i]
+    before = flat.shape[0] - bounds[-1]
+    for p in range(bounds.size - 1):
+        first = before + bounds[p]
+        for k in range(first + 1, before + bounds[p + 1]):
+            for i in range(flat.shape[1]):
+                flat[first, i] += flat[k, i]
+        if before > 0:
+            for i in range(flat.shape[1]):
+                flat[0, i] = flat[first, i] if p == 0 else flat[0, i] + flat[first, i]
 
 
 @numba.njit(**_OPTIONS)
-def _claimed_slices(data, table, bounds, end, s, f, parts, sync, tag):
+def _claimed_slices(data, table, slices, end, s, f, parts, sync, tag):
     """Compute slices until none is left unclaimed."""
     claimed = sync.ctypes.data + np.uintp(8 * _CLAIMED)
+    before = parts.shape[0] - slices.shape[0]
     k = atomic_add(claimed, 1)
-    while k < bounds.size - 1:
-        _slice_force(data, table, bounds[k], bounds[k + 1], end, s, f, parts[k], tag)
+    while k < slices.shape[0]:
+        p, first, stop, prefix = slices[k]
+        _slice_force(data[p], table, first, stop, prefix, end, s, f, parts[before + k], tag)
         k = atomic_add(claimed, 1)
 
 
 def _compile(version):
     @njit(**_OPTIONS)
     def advance(
-        data, table, bounds, pad, x, used, summed, n_steps, dt, amplitude, has_force,
+        data, table, slices, bounds, pad, x, used, summed, n_steps, dt, amplitude, has_force,
         sums, s, f, parts, sync, rank, team, tag,
     ):  # fmt: skip
         """Make `n_steps` steps and evaluate the force after the last; 0 steps: the force alone.
 
         Parameters
         ----------
-        data : int
-            Address of the packed couplings.
-        table, bounds : ndarray of int64
-            As in `Packing`.
+        data : ndarray of int64, shape (len(powers),)
+            Addresses of the packed couplings of every p.
+        table, slices, bounds : ndarray of int64
+            As in `Walk`.
         pad : int
             First site of the kernel's arrays that holds a spin.
         x : ndarray, shape (lanes, n), float64
@@ -154,8 +162,9 @@ def _compile(version):
             Spins in the couplings' precision; zero on the padding.
         f : ndarray, shape (team, sites, lanes)
             Accumulators in the couplings' precision, zero on entry and on return.
-        parts : ndarray, shape (slices, sites, lanes), float64
-            Forces of the slices; the force after the last step is returned in ``parts[0]``.
+        parts : ndarray, shape (forces, sites, lanes), float64
+            Forces of the slices; the force after the last step is returned in ``parts[0]``, and those of
+            every p where `Walk.force_of` says.
         sync : ndarray of int64, shape (SYNC_WORDS,)
             Zero when the team starts.
         rank, team : int
@@ -174,11 +183,11 @@ def _compile(version):
         for step in range(n_steps + 1):
             known = has_force and step == 0
             if not known:
-                _claimed_slices(data, table, bounds, end, s, f[rank], parts, sync, tag)
+                _claimed_slices(data, table, slices, end, s, f[rank], parts, sync, tag)
                 _meet(sync, team)
             if rank == 0:
                 if not known:
-                    _add_slices(parts)
+                    _add_slices(parts, bounds)
                 if step < n_steps:
                     _update(x, parts, used, summed, step, pad, dt, amplitude, sums, s)
                 sync[_CLAIMED] = 0

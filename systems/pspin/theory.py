@@ -128,6 +128,22 @@ def initial_slope(p: int, n: int) -> float:
     return -(force - radial) / n
 
 
+def initial_curvature(p: int, n: int) -> float:
+    """Return d²E/dt² at t = 0⁺ from a random start, over T, at finite N; p²/2 for N → ∞.
+
+    With the generator L = TΔ − ∇H·∇ on the sphere d²⟨H⟩/dt² = ⟨L²H⟩. A Laplacian averages to 0 over the
+    sphere, and −∇H·∇|∇H|², cubic in the couplings, over these. What is left is −T⟨∇H·∇ΔH⟩ = T⟨(ΔH)²⟩,
+    where ΔH = −p(N + p − 2)H/N: without repeated indices H is a spherical harmonic.
+    """
+    return (p * (n + p - 2) / n) ** 2 * energy_square(p, n)
+
+
+def energy_square(p: int, n: int) -> float:
+    """Return ⟨H²⟩/N over couplings and the sphere at finite N; 1/2 for N → ∞, as f(1)."""
+    moment = math.prod(n / (n + 2 * i) for i in range(p))
+    return math.comb(n, p) * coupling_variance(p, n) * moment / n
+
+
 def hessian_radius(p: int) -> float:
     """Return the radius 2√(p(p−1)/2) of the semicircle that is the spectrum of the Hessian on the sphere.
 
@@ -155,5 +171,10 @@ def largest_step(p: int, temperature: float) -> float:
     radius = hessian_radius(p)
     if temperature == 0:
         return 1 / radius
-    mu = max(radius, temperature + p / (2 * max(temperature, dynamic_temperature(p))))
+    return step_below(radius, temperature, p / (2 * max(temperature, dynamic_temperature(p))))
+
+
+def step_below(radius: float, temperature: float, warm: float) -> float:
+    """Return what the two conditions of `largest_step` give; `warm` is −Σ p E_p of equilibrium, T > 0."""
+    mu = max(radius, temperature + warm)
     return min(2 / (mu + radius), 0.1 / temperature)

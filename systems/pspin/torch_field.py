@@ -24,6 +24,7 @@ from langevin.errors import LangevinError, UserError
 from . import philox
 from .couplings import Disorder
 from .tiles import Tiling, draw
+from .torch_force import SummedForce
 from .triton_force import fastest
 
 # Normals drawn ahead, in numbers: enough that the many small operations that draw them cost little.
@@ -153,7 +154,8 @@ class TorchField:
     Parameters
     ----------
     force : callable
-        −∂H/∂σ of spins in float64, both of shape (samples, N, lanes), on the device.
+        −∂H/∂σ of spins in float64, both of shape (samples, N, lanes), on the device; of a mixed model a
+        `SummedForce`.
     sample : ndarray of int, shape (R,)
         Sample of each replica.
     n : int
@@ -196,6 +198,13 @@ class TorchField:
         """Return −∂H/∂σ of configurations, shape (R, N), in float64."""
         with at(self.device):
             return self._rows(self._force(self._lanes(np.asarray(x))))
+
+    def forces(self, x: NDArray[Any]) -> Array:
+        """Return the forces of the interactions of every p, by ascending p, shape (P, R, N), in float64."""
+        parts = self._force.parts if isinstance(self._force, SummedForce) else [self._force]
+        with at(self.device):
+            lanes = self._lanes(np.asarray(x))
+            return np.array([self._rows(part(lanes)) for part in parts])
 
     def steps(
         self,
@@ -262,14 +271,14 @@ class TorchField:
 
 
 def field(
-    disorders: Sequence[Disorder], sample: NDArray[np.int64], device: torch.device, precision: str
+    disorders: Sequence[Sequence[Disorder]], sample: NDArray[np.int64], device: torch.device, precision: str
 ) -> TorchField:
     """Return the forces and steps of replicas, with couplings drawn onto the device.
 
     Parameters
     ----------
-    disorders : sequence of Disorder
-        One for each sample.
+    disorders : sequence of sequences of Disorder
+        For each sample one for each p, ascending.
     sample : ndarray of int, shape (R,)
         Sample of each replica, an index into `disorders`.
     device : torch.device
@@ -281,23 +290,28 @@ def field(
     UserError
         If the memory of a card does not hold the couplings.
     """
-    tiling = Tiling(disorders[0].p, disorders[0].n)
+    tilings = [Tiling(one.p, one.n) for one in disorders[0]]
     dtype = torch.float64 if precision == "float64" else torch.float32
-    _require_room(tiling, len(disorders), dtype, device)
+    _require_room(tilings, len(disorders), dtype, device)
+    lanes, forces = int(np.bincount(sample).max()), []
     with at(device):
-        data = draw(tiling, disorders, device, dtype)
-        force = fastest(tiling, data, precision == "tf32", int(np.bincount(sample).max()))
-    return TorchField(force, sample, tiling.n, device)
+        for tiling, of_samples in zip(tilings, zip(*disorders, strict=True), strict=True):
+            data = draw(tiling, of_samples, device, dtype)
+            forces.append(fastest(tiling, data, precision == "tf32", lanes))
+    force = forces[0] if len(forces) == 1 else SummedForce(forces)
+    return TorchField(force, sample, tilings[0].n, device)
 
 
-def _require_room(tiling: Tiling, samples: int, dtype: torch.dtype, device: torch.device) -> None:
+def _require_room(tilings: Sequence[Tiling], samples: int, dtype: torch.dtype, device: torch.device) -> None:
+    """Make sure that a card has room for the couplings of every p."""
     if device.type != "cuda":
         return
-    needed, (free, _) = tiling.size * dtype.itemsize * samples, torch.cuda.mem_get_info(device)
+    size, n = sum(tiling.size for tiling in tilings), tilings[0].n
+    needed, (free, _) = size * dtype.itemsize * samples, torch.cuda.mem_get_info(device)
     # What torch keeps of an earlier run counts as taken, and is not.
     free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     if needed > free:
         raise UserError(
-            f"system.n = {tiling.n}: the couplings of {samples} samples need {needed / 1e9:.1f} GB of the "
+            f"system.n = {n}: the couplings of {samples} samples need {needed / 1e9:.1f} GB of the "
             f"GPU, {free / 1e9:.1f} GB are free; take a smaller n or fewer ensemble.samples"
         )

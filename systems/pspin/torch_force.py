@@ -12,6 +12,7 @@ twice. Sums run in an order that depends on shapes alone: the same bits again.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
 import numpy as np
@@ -29,6 +30,26 @@ def product(a: Tensor, b: Tensor) -> Tensor:
         return torch.bmm(a, b)
     # One sample: calls that are made for a matrix, or for a vector, are never slower.
     return (torch.mv(a[0], b[0, :, 0])[:, None] if b.shape[2] == 1 else torch.mm(a[0], b[0]))[None]
+
+
+class SummedForce:
+    """Forces of a mixed model: the sum of those of its p.
+
+    Parameters
+    ----------
+    parts : sequence of callable
+        Forces of each p, of spins in float64, shape (samples, N, lanes).
+    """
+
+    def __init__(self, parts: Sequence[Callable[[Tensor], Tensor]]) -> None:
+        self.parts = list(parts)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return −∂H/∂σ, shape of x."""
+        total = self.parts[0](x)
+        for part in self.parts[1:]:
+            total = total + part(x)
+        return total
 
 
 class TorchForce:

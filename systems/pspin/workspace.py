@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from langevin.core.schemes import Held, StepNoise
 
-from .couplings import Packing, aligned_zeros
+from .couplings import aligned_zeros
 from .microkernel import lanes_tag
+from .mixture import Walk
 from .stepping import SYNC_WORDS
 
 # Normals drawn ahead for one group, in numbers: short enough to stay in cache and to stop promptly.
@@ -20,15 +21,14 @@ _NOISE_BUFFER = 1 << 17
 class Workspace:
     """Arrays of one call of `advance`, for any group of as many lanes."""
 
-    def __init__(self, place: Packing, dtype: np.dtype[Any], lanes: int, team: int) -> None:
+    def __init__(self, place: Walk, dtype: np.dtype[Any], lanes: int, team: int) -> None:
         shape = (place.sites, lanes)
         size = place.sites * lanes
-        slices = len(place.bounds) - 1
         self.lanes = lanes
         self.tag = lanes_tag(lanes)
         self.s = aligned_zeros(size, dtype).reshape(shape)
         self.f = aligned_zeros(team * size, dtype).reshape(team, *shape)
-        self.parts = aligned_zeros(slices * size, np.dtype(np.float64)).reshape(slices, *shape)
+        self.parts = aligned_zeros(place.forces * size, np.dtype(np.float64)).reshape(place.forces, *shape)
         self.sync = np.zeros(SYNC_WORDS, dtype=np.int64)
         self.x = np.zeros((lanes, place.n))
         self.chunk = max(1, _NOISE_BUFFER // (lanes * place.n))
