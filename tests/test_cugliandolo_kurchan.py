@@ -258,7 +258,9 @@ def test_derivatives_along_lines_of_constant_x_give_those_at_fixed_earlier_time(
     along = (field(2) - field(0)) / (2 * h)
     inside = np.arange(len(grid.x) - 1)
     first = inside - inside % DEGREE
-    slopes = np.array([PANEL.derivative[j - f] @ field(1)[f : f + NODES] for j, f in zip(inside, first, strict=True)])
+    slopes = np.array(
+        [PANEL.derivative[j - f] @ field(1)[f : f + NODES] for j, f in zip(inside, first, strict=True)]
+    )
     # ∂_t at fixed t' is −1/11 of the field. Central differences: O(h²), and rounding 1e-16/h.
     np.testing.assert_allclose(along[:-1] + grid.speed[1, :-1] * slopes, -field(1)[:-1] / 11, atol=1e-8)
 
@@ -325,7 +327,9 @@ def test_the_jacobian_is_the_derivative_of_the_residual(start: float) -> None:
         for sign in (1, -1):
             moved, out = values.copy(), np.empty(n)
             moved[KNOWN + stage, field, node] += sign * step * unit
-            equations(geometry, memory, solver.problem.fields(moved, grid.weight), out, np.empty((0, 0)), 0, 1)
+            equations(
+                geometry, memory, solver.problem.fields(moved, grid.weight), out, np.empty((0, 0)), 0, 1
+            )
             shifted.append(out)
         # Central differences of a polynomial of low degree: O(step²).
         np.testing.assert_allclose(jacobian[:, unknown], (shifted[0] - shifted[1]) / (2 * step), atol=1e-7)
@@ -486,7 +490,8 @@ def test_the_stated_errors_of_pairs_cover(temperature: float) -> None:
             assert np.all(off <= 2 * errors), (w, lag)
             tight.append(off / errors)
     assert np.mean(np.array(tight) <= 1) > 0.95
-    # They are no empty promise either: a factor of thirty at most, typically. (Where the power series holds, both are
+    # They are no empty promise either: a factor of thirty at most, typically. (Where the power series
+    # holds, both are
     # rounding.)
     wrong = np.array(tight)
     assert np.median(wrong[wrong > 0]) > 1 / 30

@@ -10,7 +10,8 @@ the `KNOWN` slabs before: a multistep collocation of Radau's type (Hairer & Wann
 Differential Equations II, section V.3). It is as cheap as few stages and as accurate as many. Through stages
 of the slabs before, in place of their ends, it is not stable.
 
-Interpolation is barycentric, which loses no digit at any degree (Berrut & Trefethen, SIAM Rev. 46, 501 (2004)).
+Interpolation is barycentric, which loses no digit at any degree (Berrut & Trefethen, SIAM Rev. 46, 501
+(2004)).
 """
 
 from __future__ import annotations
@@ -126,8 +127,11 @@ def _panel() -> Panel:
 
 
 PANEL = _panel()
-#: Weights of ∫_{−1}^{1} dx over the nodes: Radau's rule, of which +1 is no point, exact to degree 2·DEGREE − 2.
-QUADRATURE = np.asarray(legendre.leggauss(NODES)[1] @ interpolation(PANEL.points, legendre.leggauss(NODES)[0]))
+#: Weights of ∫_{−1}^{1} dx over the nodes: Radau's rule, of which +1 is no point, exact to degree 2·DEGREE
+#: − 2.
+QUADRATURE = np.asarray(
+    legendre.leggauss(NODES)[1] @ interpolation(PANEL.points, legendre.leggauss(NODES)[0])
+)
 #: Values at the nodes → the coefficient of Chebyshev's polynomial of highest degree.
 HIGHEST = np.linalg.inv(chebyshev.chebvander(PANEL.points, DEGREE))[-1]
 #: The stages' places in a slab, ∈ (0, 1].

@@ -8,12 +8,14 @@ distance is rounding. So the companion has no control of its own. It follows a g
 - its panels are `WIDER` than the guide's, at the same time;
 - it starts with fewer slabs of the power series, each longer.
 
-Both solutions have errors of the same form, a(t)h⁸ of the steps and c(t)w¹³ of the panels. The companion's are
+Both solutions have errors of the same form, a(t)h⁸ of the steps and c(t)w¹³ of the panels. The companion's
+are
 larger by k = `STRIDE`⁸ and by `WIDER`¹³, both about ten. With δ the error of the guide, the distance is
 (k − 1)δ, k ≈ 10, along all of time: an error of the integrals is one of the clock, which stays, and grows, in
 the same proportion.
 
-The two are independent but for the steps, of which the companion needs to know the next two: with two threads or
+The two are independent but for the steps, of which the companion needs to know the next two: with two
+threads or
 more they are computed side by side.
 """
 
@@ -55,7 +57,9 @@ class Companion(LongTime):
 
     def _start(self) -> History:
         """Return slabs of the power series, up to the same time as the guide's."""
-        return self._laid(self.guide.history.slabs[self.guide.laid - 1].end, KNOWN, WIDER * self.guide.first_width())
+        return self._laid(
+            self.guide.history.slabs[self.guide.laid - 1].end, KNOWN, WIDER * self.guide.first_width()
+        )
 
     def reach(self, t: float) -> int:
         """Compute slabs until one lies at or beyond t, of the guide, too; return how many there are."""
@@ -100,8 +104,9 @@ class Companion(LongTime):
                 return
             step *= SHRINKAGE
         raise Diverged(
-            f"the long-time solver cannot estimate its error beyond t = {time_of(self.history.end):g}, tolerance = "
-            f"{self.guide.tolerance:g}: end the run before (dynamics.t_max), or try another dynamics.tolerance"
+            f"the long-time solver cannot estimate its error beyond t = {time_of(self.history.end):g}, "
+            f"tolerance = {self.guide.tolerance:g}: end the run before (dynamics.t_max), or try another "
+            "dynamics.tolerance"
         )
 
     def _step(self) -> float | None:
@@ -116,4 +121,3 @@ class Companion(LongTime):
         history = self.guide.history
         k = int(np.searchsorted(history.ends(), self.history.end, side="right"))
         return float(history.control[min(k, history.size - 1)][1])
-

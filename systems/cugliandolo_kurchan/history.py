@@ -1,4 +1,5 @@
-r"""The slabs so far, and C and R in them: polynomials in λ = ln(1 + t/t₀) and in x (`panels`, `collocation`)."""
+r"""The slabs so far, and C and R in them: polynomials in λ = ln(1 + t/t₀) and in x (`panels`,
+`collocation`)."""
 
 from __future__ import annotations
 
@@ -207,7 +208,8 @@ def slab_of(slabs, size, clock):  # type: ignore[no-untyped-def]
 
 @njit(error_model="numpy")
 def slice_at(slabs, k, clock, weights, out):  # type: ignore[no-untyped-def]
-    """Write C and R at the nodes of slab k, at a clock time in it, to `out`; return how many nodes there are."""
+    """Write C and R at the nodes of slab k, at a clock time in it, to `out`; return how many nodes there
+    are."""
     weigh(clock, slabs.level[k], slabs.weight[k], weights)
     nodes = nodes_of(zones_at(slabs, k))
     out[:, :nodes] = 0.0

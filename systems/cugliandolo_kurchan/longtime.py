@@ -6,8 +6,10 @@ of decades. One `tolerance` sets all else:
 - the step in λ: what the last degree of the polynomials in time contributes stays near `LOCAL`·tolerance;
 - the panels: they are as wide as lets the last degree in a panel contribute `PANEL_PART`·tolerance.
 
-**The clock.** For t, t' late and τ ~ t the equations hold for C(h(t')/h(t)), R dt' likewise, with any increasing
-h: what sets the clock h are terms smaller by t^−κ (docs/cugliandolo_kurchan.md has κ, measured). An error ε of
+**The clock.** For t, t' late and τ ~ t the equations hold for C(h(t')/h(t)), R dt' likewise, with any
+increasing
+h: what sets the clock h are terms smaller by t^−κ (docs/cugliandolo_kurchan.md has κ, measured). An error
+ε of
 the integrals becomes one of the clock of ε t^κ. Errors of the clock on the scale of a slab have to be
 resolved in t' better than they are in t, or the equations are singular for them: from `LATE` on panels about
 t' ~ t are no wider than `FINE` steps.
@@ -31,7 +33,7 @@ from langevin.systems.threads import ALONE, Pool, single_blas
 
 from .collocation import DEGREE, KNOWN, LEVELS, interpolation
 from .history import History, Slab, clock_of, slab_of, stages_of, time_of, two_times
-from .panels import SCALE, SlabGrid, Zones, zones_of
+from .panels import SlabGrid, Zones, zones_of
 from .series import Series
 from .stepping import Equations, SlabStepper, Step
 
@@ -43,7 +45,8 @@ LARGEST, GROWTH, SHRINKAGE = 0.45, 1.25, 0.6
 WIDEST, NARROWEST, LATE_NARROWEST = 2.5, 0.3, 1.0
 #: From when on panels are fine about t' ~ t, and how wide they are in units of the step.
 LATE, FINE = 100.0, 2.25
-#: Smallest step from `SOFT` on, at tolerance 10⁻⁹: smaller ones resolve errors of the clock, and do not damp them.
+#: Smallest step from `SOFT` on, at tolerance 10⁻⁹: smaller ones resolve errors of the clock, and do not
+#: damp them.
 SOFT, SMALLEST = 1e3, 0.2
 #: Steps that are thrown away in a row before the solver gives up.
 TRIALS = 12
@@ -130,7 +133,9 @@ class LongTime:
         if time_of(end) > LATE:
             fine = min(width, FINE * step)
         zones = Zones(*zones_of(end, width, fine))
-        return self.stepper.step(self.history, step, zones, (width, fine), 1e-3 * LOCAL * self.tolerance), width
+        return self.stepper.step(
+            self.history, step, zones, (width, fine), 1e-3 * LOCAL * self.tolerance
+        ), width
 
     def _advance(self) -> None:
         step, width = (float(x) for x in self.history.control[-1])
@@ -153,8 +158,8 @@ class LongTime:
             if not good:
                 step = following if math.isfinite(taken.in_time) else SHRINKAGE * step
         raise Diverged(
-            f"the long-time solver lost control of its error at t = {time_of(self.history.end):g}, tolerance = "
-            f"{self.tolerance:g}: end the run before (dynamics.t_max), or try another dynamics.tolerance"
+            f"the long-time solver lost control of its error at t = {time_of(self.history.end):g}, "
+            f"tolerance = {self.tolerance:g}: end the run before (dynamics.t_max), or try another dynamics.tolerance"
         )
 
     def one_time(self, t: float, size: int) -> tuple[float, float]:
@@ -190,6 +195,3 @@ class LongTime:
     def load_state(self, saved: Mapping[str, NDArray[Any]]) -> None:
         """Take over the slabs that `state_dict` saved."""
         self.history = History.load(saved)
-
-
-__all__ = ["SCALE", "LongTime", "series_of"]

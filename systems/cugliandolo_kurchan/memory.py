@@ -1,6 +1,7 @@
 r"""The memory integrals of a slab, split into what is known and what the slab itself enters.
 
-With F = f'(C(t, ·)) and G = f''(C(t, ·)) R(t, ·) on the slice at a stage, the integrals at node j, t' = t'_j, are
+With F = f'(C(t, ·)) and G = f''(C(t, ·)) R(t, ·) on the slice at a stage, the integrals at node j, t' =
+t'_j, are
 
     below:    ∫_0^{t'} ds [F(s) R(t', s) + G(s) C(t', s)],        into ∂_t C,
     between:  ∫_{t'}^t ds G(s) C(s, t')  and  ∫_{t'}^t ds G(s) R(s, t'),    into ∂_t C and ∂_t R.
@@ -14,7 +15,8 @@ Before the slab they are numbers, and their products with the weights become thr
 once per slab. In it they are the slab's own polynomials: there the integrals are bilinear in the slab, and
 residual and exact Jacobian are summed point by point, for each of Newton's iterations.
 
-**Rounding.** A clock that is hardly held answers an error of the integrals by one that is t^κ larger (`longtime`).
+**Rounding.** A clock that is hardly held answers an error of the integrals by one that is t^κ larger
+(`longtime`).
 So sums over many panels are compensated (Neumaier, ZAMM 54, 39 (1974)): what is left is the rounding of their
 terms.
 """
@@ -94,17 +96,20 @@ class Geometry(NamedTuple):
     fine: float
 
 
-def geometry_of(grid: SlabGrid, level: Array, tables: tuple[Array, Array], widths: tuple[float, float]) -> Geometry:
+def geometry_of(
+    grid: SlabGrid, level: Array, tables: tuple[Array, Array], widths: tuple[float, float]
+) -> Geometry:
     """Return the geometry of a slab; `tables` are weights and derivatives of its levels."""
+    plain = (grid.zones.left, grid.zones.right, grid.zones.before, grid.zones.fine, grid.zones.after)
     return Geometry(
-        tuple(grid.zones), SCALE * math.expm1(float(level[KNOWN - 1])), level, tables[0], grid.t, grid.half,
+        plain, SCALE * math.expm1(float(level[KNOWN - 1])), level, tables[0], grid.t, grid.half,
         grid.earlier, grid.lag, grid.density, grid.speed, 1 / (grid.t + SCALE), tables[1], *widths,
     )  # fmt: skip
 
 
 @njit(error_model="numpy")
 def _point(length, half, middle, width, g):  # type: ignore[no-untyped-def]
-    """Return (distance from the start + τ₀, distance to the end + τ₀, weight) of a Gauss point on [0, length]."""
+    """Return distances from the start and to the end of [0, length], + τ₀, and the weight of a Gauss point."""
     e = math.exp(half * (middle + width * _GAUSS[g]))
     span = length + 2 * SCALE
     low, high = span * e / (1 + e), span / (1 + e)
@@ -113,7 +118,8 @@ def _point(length, half, middle, width, g):  # type: ignore[no-untyped-def]
 
 @njit(error_model="numpy")
 def _fill_below(slabs, size, geometry, memory, i, j, in_time, own, fields):  # type: ignore[no-untyped-def]
-    """∫_0^{t'}, t' before the slab: the history is the slice at t', and its panels are those of the integral."""
+    """∫_0^{t'}, t' before the slab: the history is the slice at t', and its panels are those of the
+    integral."""
     earlier, lag, half = geometry.earlier[i, j], geometry.lag[i, j], geometry.half[i]
     clock = math.log1p(earlier / SCALE)
     k = slab_of(slabs, size, clock)
@@ -139,7 +145,8 @@ def _fill_below(slabs, size, geometry, memory, i, j, in_time, own, fields):  # t
 
 @njit(error_model="numpy")
 def _fill_between(slabs, size, geometry, memory, i, j, in_time, in_panel, own):  # type: ignore[no-untyped-def]
-    """∫_{t'}^t as far as the slab's beginning: the history is (s, t'), in another slab for every few points."""
+    """∫_{t'}^t as far as the slab's beginning: the history is (s, t'), in another slab for every few
+    points."""
     earlier, lag, half = geometry.earlier[i, j], geometry.lag[i, j], geometry.half[i]
     length = math.log1p(lag / SCALE)
     fine = geometry.fine if lag > NEAR * geometry.t[i] else geometry.width
@@ -200,7 +207,7 @@ def memory_of(history: History, size: int, geometry: Geometry, crew: Pool = ALON
     """
     nodes = geometry.lag.shape[1]
     matrices = np.zeros((3, STAGES, nodes - 1, nodes))
-    memory = Memory(*matrices, np.zeros((STAGES, nodes - 1)))
+    memory = Memory(matrices[0], matrices[1], matrices[2], np.zeros((STAGES, nodes - 1)))
     most = max(slab.values.shape[-1] for slab in history.slabs[:size])
     crew.share(_fill, history.arrays(), size, geometry, most, memory)
     return memory
@@ -389,7 +396,9 @@ def _residual(geometry, fields, rows, i, j, start, out):  # type: ignore[no-unty
     # The largest terms first: they cancel.
     row = 2 * i * size + j
     out[row] = ((fields.mu[i] * c - rows.sum_c[0]) - rows.sum_c[1]) + change_c
-    out[row + size] = (((fields.mu[i] * r - rows.sum_r[0]) - rows.sum_r[1]) + change_r) * geometry.density[i, j]
+    out[row + size] = (((fields.mu[i] * r - rows.sum_r[0]) - rows.sum_r[1]) + change_r) * geometry.density[
+        i, j
+    ]
 
 
 @njit(error_model="numpy")
@@ -440,7 +449,8 @@ def _derivatives(geometry, fields, rows, i, j, start, recent, in_time, jacobian)
 def equations(geometry, memory, fields, out, jacobian, rank, team):  # type: ignore[no-untyped-def]
     """Write the residuals of both equations to `out`, and their Jacobian, unless that is empty.
 
-    Order of equations and unknowns: stage, field, node. Equations and unknowns of R are in units of 1/density and
+    Order of equations and unknowns: stage, field, node. Equations and unknowns of R are in units of
+    1/density and
     density. Of the nodes of all stages those are done that belong to `rank`: rank, rank + team, …
     """
     stages, nodes = geometry.lag.shape

@@ -30,7 +30,8 @@ from langevin.systems.compiling import njit
 
 from .collocation import DEGREE, PANEL, QUADRATURE
 
-#: Scale of microscopic relaxation, in units of the bare relaxation time; t₀ of the clock λ = ln(1 + t/t₀), too.
+#: Scale of microscopic relaxation, in units of the bare relaxation time; t₀ of the clock λ = ln(1 + t/t₀),
+#: too.
 SCALE = 0.3
 #: u between which panels are fine late in time.
 FINE_FROM, FINE_TO = -4.0, 8.0

@@ -44,7 +44,7 @@ def product(x: Array, y: Array) -> Array:
     size = len(x)
     of_x, of_y, to = _factors(size)
     terms = x.ravel()[of_x] * y.ravel()[of_y]
-    return np.bincount(to, weights=terms, minlength=size * size).reshape(size, size)
+    return np.asarray(np.bincount(to, weights=terms, minlength=size * size).reshape(size, size), dtype=float)
 
 
 def truncated(x: Array) -> Array:
@@ -183,7 +183,10 @@ def _below(x: Array, y: Array) -> Array:
     size = len(x)
     of_x, of_y, a, b, c, d = _integrated(size)
     terms = x.ravel()[of_x] * y.ravel()[of_y] / (b + d + 1)
-    return np.bincount(a * size + b + c + d + 1, weights=terms, minlength=size * size).reshape(size, size)
+    return np.asarray(
+        np.bincount(a * size + b + c + d + 1, weights=terms, minlength=size * size).reshape(size, size),
+        dtype=float,
+    )
 
 
 def _between(x: Array, y: Array) -> Array:
@@ -192,4 +195,7 @@ def _between(x: Array, y: Array) -> Array:
     of_x, of_y, _, b, c, _ = _integrated(size)
     terms = x.ravel()[of_x] * y.ravel()[of_y] / (b + c + 1)
     term, sign, target = _interleaved(size)
-    return np.bincount(target, weights=sign * terms[term], minlength=size * size).reshape(size, size)
+    return np.asarray(
+        np.bincount(target, weights=sign * terms[term], minlength=size * size).reshape(size, size),
+        dtype=float,
+    )

@@ -18,15 +18,24 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import lu_factor, lu_solve
 
 from langevin.core.system import Array
 from langevin.systems.threads import ALONE, Pool
 
-from .collocation import DEGREE, HIGHEST, KNOWN, LEVELS, NODES, STAGES, barycentric, differentiation
+from .collocation import (
+    DEGREE,
+    HIGHEST,
+    KNOWN,
+    LEVELS,
+    NODES,
+    STAGES,
+    barycentric,
+    differentiation,
+    interpolation,
+)
 from .covariance import Covariance
-from .history import History, Slab, onto, slab_of, stages_of, time_of
+from .history import History, Slab, onto, stages_of, time_of
 from .memory import Fields, Geometry, Memory, equations, geometry_of, memory_of
 from .panels import SlabGrid, Zones
 
@@ -59,7 +68,7 @@ class Equations(NamedTuple):
     def fields(self, values: Array, weight: Array) -> Fields:
         """Return what the integrals of a slab need of its values, shape (LEVELS, 2, nodes)."""
         c, r = values[KNOWN:, 0], values[KNOWN:, 1]
-        f0, f1, f2, f3 = (self.covariance.derivative(order, c) for order in range(4))
+        f1, f2, f3 = (self.covariance.derivative(order, c) for order in range(1, 4))
         g = f2 * r
         memory = np.sum(weight * (f1 + f2 * c) * r, axis=-1)
         mu = self.temperature + memory + self.beta * f1[:, 0] * c[:, 0]
@@ -115,7 +124,9 @@ class SlabStepper:
         c, r = values[KNOWN:, 0], values[KNOWN:, 1]
         one_time = np.empty((LEVELS, 2))
         one_time[:KNOWN] = [slab.one_time[-1] for slab in history.slabs[-KNOWN:]]
-        one_time[KNOWN:] = np.stack([f(c, r, grid.weight) for f in (self.problem.energy, self.problem.mu)], -1)
+        one_time[KNOWN:] = np.stack(
+            [f(c, r, grid.weight) for f in (self.problem.energy, self.problem.mu)], -1
+        )
         slab = Slab(level, zones, values, one_time)
         if not solved:
             return Step(slab, np.inf, np.inf)
@@ -128,8 +139,6 @@ class SlabStepper:
             values[k] = onto(slab.values[-1], slab.zones, grid.zones)
         # R dt'/du is smooth on the lines, R itself falls like 1/t.
         known = SlabGrid.at(np.array([time_of(x) for x in level[:KNOWN]]), grid.zones)
-        from .collocation import interpolation
-
         weights = interpolation(level[:KNOWN], level[KNOWN:])
         values[KNOWN:, 0] = weights @ values[:KNOWN, 0]
         values[KNOWN:, 1] = weights @ (values[:KNOWN, 1] * known.density) / grid.density
@@ -175,6 +184,3 @@ def _tails(level: Array, grid: SlabGrid, values: Array) -> tuple[float, float]:
     last = np.abs(np.tensordot(1 / np.prod(apart, axis=1), values, axes=1)) * scale * reach
     blocks = np.lib.stride_tricks.sliding_window_view(values[-1] * scale, NODES, axis=-1)[:, ::DEGREE]
     return float(last.max()), float(np.abs(blocks @ HIGHEST).max())
-
-
-__all__ = ["Equations", "SlabStepper", "Step", "slab_of"]

@@ -260,6 +260,8 @@ class CugliandoloKurchan(System, ChecksSettings, Deterministic, MeasuresResponse
         f = self.covariance
         if min(f.powers) == 2:
             return False
+        if isinstance(self.temperature, Protocol):
+            return False
         return self.temperature < theory.dynamic_temperature(f) <= self.initial_temperature
 
     def state_dict(self, state: Reached) -> dict[str, NDArray[Any]]:
