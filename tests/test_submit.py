@@ -233,7 +233,7 @@ def test_nothing_is_written_to_look_at_it(queue: Queue, capfd: pytest.CaptureFix
 
 def test_a_single_run_goes_on_when_its_time_is_over(queue: Queue, capfd: pytest.CaptureFixture[str]) -> None:
     """It is an array of one. Requeued, it has an hour."""
-    text = RUN_FILE.replace("t_max = 2.0", "t_max = 4000.0")
+    text = RUN_FILE.replace("t_max = 2.0", "t_max = 40000.0")
     Path("a.toml").write_text(text)
     queue.say("left", "0:01")
     submit("--margin", "0.01s")

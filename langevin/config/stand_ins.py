@@ -126,5 +126,5 @@ def _candidates(info: FieldInfo) -> Iterator[Any]:
             (kind for kind in (info.annotation, *get_args(info.annotation)) if kind in (int, float)), None
         )
         if plain is not None:
-            yield from (2 * v for v in known)
+            yield from (2 * v for v in known if isinstance(v, int | float))
             yield from (plain(v) for v in (1, 2, 0))

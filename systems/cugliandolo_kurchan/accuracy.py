@@ -13,9 +13,8 @@ two is then d = (k − 1) δ; less in the first decade, where neither has long l
 
 The parts differ in sign, though, and their sum passes through zero: in t, along the lag and along t_w. At
 such a place d says nothing, but d near it does. What is stated is the largest d at a few times within a
-factor two before t (`PAST`), or at a few pairs near the pair (`_around`), divided by `EARLY_SAFE` up to t
-= 1, and late
-by `SAFE`. No less is stated than
+factor two before t (`PAST`), or at a few pairs near the pair (`_around`), divided by `EARLY_SAFE` up to
+t = `EARLY` and by `SAFE` from t = `LATE` on. No less is stated than
 
 - rounding, `SPACINGS` of floating-point numbers: at short lags 1 − C and χ are small;
 - what Newton's iteration leaves, `REST`·tolerance, times the lag where that is short;
@@ -43,9 +42,8 @@ PAST = (1.0, 0.84, 0.71, 0.6, 0.5)
 #: Lags and waiting times of pairs beside a pair, in units of its own.
 SHORTER, LONGER, BEFORE = 0.71, 1.41, (0.84, 0.71)
 SPACINGS = 32
-#: What a distance is divided by late in time, from three decades after t = 1 on; k − 1 would leave nothing
-#: to spare.
-EARLY_SAFE, SAFE, LATE = 2.0, 6.0, 1e3
+#: What a distance is divided by, early and late; k − 1 ≈ 10 would leave nothing to spare.
+EARLY_SAFE, SAFE, EARLY, LATE = 1.3, 6.0, 3.0, 1e3
 #: In units of the tolerance: Newton's updates end below 10⁻³ of a step's local error.
 REST = 1e-4
 
@@ -99,7 +97,7 @@ def two_time(solvers: Solutions, sizes: Sizes, pair: TimePair) -> tuple[Array, A
 
 
 def _safe(t: float) -> float:
-    return float(np.interp(np.log(max(t, 1.0)), [0.0, np.log(LATE)], [EARLY_SAFE, SAFE]))
+    return float(np.interp(np.log(max(t, EARLY)), np.log([EARLY, LATE]), [EARLY_SAFE, SAFE]))
 
 
 def _least(solution: LongTime, lag: float) -> float:

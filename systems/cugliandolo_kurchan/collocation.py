@@ -10,6 +10,13 @@ the `KNOWN` slabs before: a multistep collocation of Radau's type (Hairer & Wann
 Differential Equations II, section V.3). It is as cheap as few stages and as accurate as many. Through stages
 of the slabs before, in place of their ends, it is not stable.
 
+**Damping.** Of what the levels hold, a tenth (`DAMPING`) of the one part that is orthogonal, level by
+level, to all
+polynomials of lower degree is left out of what integrals read. For a resolved solution that part is below
+the error; in a clock that is rough on the scale of a slab it is what integrals would feed back. At T = 0
+and t = 10⁹ such roughness grows by 2.5 from slab to slab without it, and by 1.2 with it; with two tenths and
+more it grows faster again.
+
 Interpolation is barycentric, which loses no digit at any degree (Berrut & Trefethen, SIAM Rev. 46, 501
 (2004)).
 """
@@ -32,6 +39,7 @@ GAUSS = 11
 #: Radau points of a slab, ends of slabs before it, and levels in all.
 STAGES, KNOWN = 3, 5
 LEVELS = STAGES + KNOWN
+DAMPING = 0.1
 
 
 def radau(count: int) -> Array:
@@ -88,6 +96,23 @@ def weigh(x, points, weights, out):  # type: ignore[no-untyped-def]
     total = 1 / total
     for n in range(len(points)):
         out[n] *= total
+
+
+@njit(error_model="numpy")
+def weigh_levels(clock, levels, weights, out):  # type: ignore[no-untyped-def]
+    """Write the weights of a slab's levels at a clock time to `out`, damped.
+
+    The part without lower degrees is along the barycentric weights themselves: a divided difference of
+    highest
+    order has them as its coefficients, and is zero for every lower degree.
+    """
+    weigh(clock, levels, weights, out)
+    along = square = 0.0
+    for n in range(len(levels)):
+        along += out[n] * weights[n]
+        square += weights[n] * weights[n]
+    for n in range(len(levels)):
+        out[n] -= DAMPING * along / square * weights[n]
 
 
 class Panel(NamedTuple):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from langevin.core.system import Array
 from langevin.systems.compiling import njit
 
-from .collocation import DEGREE, KNOWN, LEVELS, NODES, PANEL, PLACES, barycentric, weigh
+from .collocation import DEGREE, KNOWN, LEVELS, NODES, PANEL, PLACES, barycentric, weigh, weigh_levels
 from .panels import SCALE, SlabGrid, Zones, extent, place
 
 # Constants to compiled code.
@@ -210,7 +210,7 @@ def slab_of(slabs, size, clock):  # type: ignore[no-untyped-def]
 def slice_at(slabs, k, clock, weights, out):  # type: ignore[no-untyped-def]
     """Write C and R at the nodes of slab k, at a clock time in it, to `out`; return how many nodes there
     are."""
-    weigh(clock, slabs.level[k], slabs.weight[k], weights)
+    weigh_levels(clock, slabs.level[k], slabs.weight[k], weights)
     nodes = nodes_of(zones_at(slabs, k))
     out[:, :nodes] = 0.0
     for level in range(LEVELS):
@@ -228,7 +228,7 @@ def lookup(slabs, size, later, earlier, lag, in_time, in_panel):  # type: ignore
     k = slab_of(slabs, size, clock)
     zones = zones_at(slabs, k)
     nodes = nodes_of(zones)
-    weigh(clock, slabs.level[k], slabs.weight[k], in_time)
+    weigh_levels(clock, slabs.level[k], slabs.weight[k], in_time)
     panel, x = place((earlier + SCALE) / (lag + SCALE), clock, zones)
     weigh(x, PANEL_POINTS, PANEL_WEIGHTS, in_panel)
     c = r = 0.0

@@ -44,7 +44,7 @@ LARGEST, GROWTH, SHRINKAGE = 0.45, 1.25, 0.6
 #: Limits of the panels' width in u.
 WIDEST, NARROWEST, LATE_NARROWEST = 2.5, 0.3, 1.0
 #: From when on panels are fine about t' ~ t, and how wide they are in units of the step.
-LATE, FINE = 100.0, 2.25
+LATE, FINE = 100.0, 1.5
 #: Smallest step from `SOFT` on, at tolerance 10⁻⁹: smaller ones resolve errors of the clock, and do not
 #: damp them.
 SOFT, SMALLEST = 1e3, 0.2
@@ -159,7 +159,8 @@ class LongTime:
                 step = following if math.isfinite(taken.in_time) else SHRINKAGE * step
         raise Diverged(
             f"the long-time solver lost control of its error at t = {time_of(self.history.end):g}, "
-            f"tolerance = {self.tolerance:g}: end the run before (dynamics.t_max), or try another dynamics.tolerance"
+            f"tolerance = {self.tolerance:g}: end the run before (dynamics.t_max), or try another "
+            "dynamics.tolerance"
         )
 
     def one_time(self, t: float, size: int) -> tuple[float, float]:

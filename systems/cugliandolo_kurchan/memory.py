@@ -32,7 +32,7 @@ from langevin.core.system import Array
 from langevin.systems.compiling import njit
 from langevin.systems.threads import ALONE, Pool
 
-from .collocation import DEGREE, GAUSS, KNOWN, LEVELS, NODES, PANEL, STAGES, weigh
+from .collocation import DEGREE, GAUSS, KNOWN, LEVELS, NODES, PANEL, STAGES, weigh, weigh_levels
 from .history import History, Slabs, nodes_of, slab_of, slice_at, zones_at
 from .panels import SCALE, SlabGrid, extent, place, zones_of
 
@@ -109,7 +109,8 @@ def geometry_of(
 
 @njit(error_model="numpy")
 def _point(length, half, middle, width, g):  # type: ignore[no-untyped-def]
-    """Return distances from the start and to the end of [0, length], + τ₀, and the weight of a Gauss point."""
+    """Return distances from the start and to the end of [0, length], + τ₀, and the weight of a Gauss
+    point."""
     e = math.exp(half * (middle + width * _GAUSS[g]))
     span = length + 2 * SCALE
     low, high = span * e / (1 + e), span / (1 + e)
@@ -161,7 +162,7 @@ def _fill_between(slabs, size, geometry, memory, i, j, in_time, in_panel, own): 
             clock = math.log1p(later / SCALE)
             k = slab_of(slabs, size, clock)
             there = zones_at(slabs, k)
-            weigh(clock, slabs.level[k], slabs.weight[k], in_time)
+            weigh_levels(clock, slabs.level[k], slabs.weight[k], in_time)
             other, x = place((earlier + SCALE) / low, clock, there)
             weigh(x, _POINTS, _WEIGHTS, in_panel)
             c = r = 0.0
@@ -346,7 +347,7 @@ def _add_between(geometry, fields, rows, i, j, in_time, in_panel, own, wanted): 
                 inside = False
                 break
             clock = math.log1p(later / SCALE)
-            weigh(clock, geometry.level, geometry.level_weight, in_time)
+            weigh_levels(clock, geometry.level, geometry.level_weight, in_time)
             other, x = place((earlier + SCALE) / low, clock, geometry.zones)
             weigh(x, _POINTS, _WEIGHTS, in_panel)
             mine, x = place((later + SCALE) / high, half, geometry.zones)
@@ -466,7 +467,9 @@ def equations(geometry, memory, fields, out, jacobian, rank, team):  # type: ign
         _begin(memory, fields, rows, i, j, nodes)
         start, recent = memory.start[i, j], geometry.earlier[i, j] > geometry.begin
         if recent:
-            weigh(math.log1p(geometry.earlier[i, j] / SCALE), geometry.level, geometry.level_weight, in_time)
+            weigh_levels(
+                math.log1p(geometry.earlier[i, j] / SCALE), geometry.level, geometry.level_weight, in_time
+            )
             slice_c[:] = 0.0
             slice_r[:] = 0.0
             for level in range(LEVELS):
@@ -478,5 +481,7 @@ def equations(geometry, memory, fields, out, jacobian, rank, team):  # type: ign
         _add_between(geometry, fields, rows, i, j, in_time, in_panel, own, wanted)
         _residual(geometry, fields, rows, i, j, start, out)
         if wanted:
-            weigh(math.log1p(geometry.earlier[i, j] / SCALE), geometry.level, geometry.level_weight, in_time)
+            weigh_levels(
+                math.log1p(geometry.earlier[i, j] / SCALE), geometry.level, geometry.level_weight, in_time
+            )
             _derivatives(geometry, fields, rows, i, j, start, recent, in_time, jacobian)

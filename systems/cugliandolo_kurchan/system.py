@@ -85,7 +85,7 @@ class CugliandoloKurchan(System, ChecksSettings, Deterministic, MeasuresResponse
             inf=True,
             unit="energy",
         )
-        t_max: float = key("end of the run", example=1000.0, gt=0, le=1e9, unit="time")
+        t_max: float = key("end of the run", example=1000.0, gt=0, le=1e12, unit="time")
         solver: Literal["long-time", "direct"] = key("how the equations are solved", default="long-time")
         tolerance: float = key(
             "error aimed at in the energy, by the long-time solver", default=1e-7, ge=1e-9, le=1e-3

@@ -208,7 +208,7 @@ def direct() -> tuple[Truth, ...]:
     """Return what the direct solver knows of a quench to T = 0.35, up to t = 2, and to what accuracy."""
     solver = Direct(_problem(CASES[1]), 0.05, 40)
     made = []
-    for n in (1, 2, 3, 4, 6, 8, 10, 14, 20, 30, 40):
+    for n in (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 17, 20, 25, 30, 35, 40):
         t, size = 0.05 * n, solver.reach(0.05 * n)
         one = solver.one_time(t, size)
         made += [Truth(name, t, np.nan, np.nan, *row) for name, *row in zip(NAMES[:2], *one, strict=True)]
@@ -252,10 +252,15 @@ def test_stated_errors_hold_at_late_times(tolerance: float) -> None:
 
 def test_mu_and_energy_of_a_pure_model_are_off_together() -> None:
     """μ = T − pE holds between the sums of either solution, so δμ = p δE."""
-    energy, mu = ([p for p in points(1, direct(), 1e-4) if p.name == name] for name in NAMES[:2])
-    assert len(energy) > 8
+    found = points(1, direct(), 1e-4)
+    temperature = CASES[1][1]
+    energy, mu = ([p for p in found if p.name == name] for name in NAMES[:2])
+    # Of either some times are left out, where it is not known well enough.
+    pairs = [(e, m) for e in energy for m in mu if abs(m.true - (temperature - 3 * e.true)) < 1e-6]
+    assert len(pairs) > 8
+    stated = np.array([(e.stated, m.stated) for e, m in pairs])
     # But for the least that is stated, rounding and the rest of Newton's iteration.
-    np.testing.assert_allclose([p.stated for p in mu], 3 * np.array([p.stated for p in energy]), atol=3e-8)
+    np.testing.assert_allclose(stated[:, 1], 3 * stated[:, 0], atol=3e-8)
 
 
 def test_direct_errors_are_those_of_its_values() -> None:
