@@ -476,6 +476,36 @@ def test_short_lags_are_right_at_late_waiting_times(late: float) -> None:
         assert np.all(error < (1e-3 if w < 10 else 2e-4))
 
 
+def test_a_guide_that_runs_ahead_gives_the_same_bits() -> None:
+    """However far it has come when the companion asks, and wherever it was stopped."""
+    plain = LongTime(problem(0.5), 1e-5)
+    alone = Companion(plain)
+    guide = LongTime(problem(0.5), 1e-5)
+    beside = Companion(guide, until=200.0)
+    for t in (0.01, 3.0, 40.0, 41.0, 200.0, 500.0):
+        sizes = alone.reach(t), plain.reach(t)
+        assert (beside.reach(t), guide.reach(t)) == sizes
+        for mine, other, size in ((alone, beside, sizes[0]), (plain, guide, sizes[1])):
+            saved, again = mine.state_dict(size), other.state_dict(size)
+            assert all(np.array_equal(saved[name], again[name]) for name in saved)
+        if t == 40.0:
+            beside.halt()
+
+
+def test_what_ends_a_guide_ends_its_companion(monkeypatch: pytest.MonkeyPatch) -> None:
+    take = LongTime.take
+
+    def unsolved(self: LongTime, step: float, width: float) -> Any:
+        taken, width = take(self, step, width)
+        lost = not isinstance(self, Companion) and time_of(self.history.end) > 3
+        return (taken._replace(in_time=np.inf) if lost else taken), width
+
+    monkeypatch.setattr(LongTime, "take", unsolved)
+    beside = Companion(LongTime(problem(0.5), 1e-4), until=200.0)
+    with pytest.raises(Diverged, match="lost control of its error at t = "):
+        beside.reach(100.0)
+
+
 @pytest.mark.parametrize("temperature", [0.0, 0.5])
 def test_the_stated_errors_of_pairs_cover(temperature: float) -> None:
     exact = LongTime(problem(temperature), 1e-8)

@@ -22,12 +22,13 @@ more they are computed side by side.
 from __future__ import annotations
 
 import math
-from concurrent.futures import Future
+import os
+import threading
 
 import numpy as np
 
 from langevin.errors import Diverged
-from langevin.systems.threads import ALONE, Pool, single_blas
+from langevin.systems.threads import ALONE, Pool
 
 from .collocation import KNOWN
 from .history import History, time_of
@@ -46,14 +47,18 @@ class Companion(LongTime):
         The solution whose errors are wanted.
     crew : Pool
         Threads that share a slab.
-    side_by_side : bool
-        Compute the guide's slabs in another thread at the same time.
+    until : float, optional
+        Compute the guide's slabs in a thread of its own, ahead of what is asked for, up to this time.
     """
 
-    def __init__(self, guide: LongTime, crew: Pool = ALONE, side_by_side: bool = False) -> None:
-        self.guide = guide
-        self._thread = Pool(1) if side_by_side else None
+    def __init__(self, guide: LongTime, crew: Pool = ALONE, until: float | None = None) -> None:
+        self.guide, self.until = guide, until
+        self._ahead: _Ahead | None = None
         super().__init__(guide.problem, 10 * guide.tolerance, crew)
+
+    def __del__(self) -> None:
+        """Let the guide stop: nobody wants its slabs any more."""
+        self.guide.leave = True
 
     def _start(self) -> History:
         """Return slabs of the power series, up to the same time as the guide's."""
@@ -63,37 +68,31 @@ class Companion(LongTime):
 
     def reach(self, t: float) -> int:
         """Compute slabs until one lies at or beyond t, of the guide, too; return how many there are."""
-        if self._thread is None:
+        if self.until is None:
             self.guide.reach(t)
             return super().reach(t)
-        others = self._thread.executor.submit(self.guide.reach, t)
-        try:
-            size = self._follow(others, t)
-        except BaseException:
-            self.guide.leave = True
-            others.exception()
-            self.guide.leave = False
-            raise
-        others.result()
+        if self._ahead is None or not self._ahead.serves(t):
+            self._ahead = _Ahead(self.guide, max(t, self.until))
+        size = super().reach(t)
+        while time_of(self.guide.history.end) < t:
+            self._ahead.wait()
         return size
 
-    def _follow(self, others: Future[int], t: float) -> int:
-        """Compute slabs as soon as the guide's are known that lie at the same time."""
-        with single_blas():
-            while time_of(self.history.end) < t:
-                with self.guide.progress:
-                    while self._step() is None and not others.done():
-                        self.guide.progress.wait(0.05)
-                if others.done():
-                    others.result()  # If it has failed, with its own words.
-                    break
-                self._advance()
-        return super().reach(t)
+    def halt(self) -> None:
+        """Stop what runs ahead."""
+        if self._ahead is not None:
+            self._ahead.halt()
+            self._ahead = None
 
     def _advance(self) -> None:
         step = self._step()
         while step is None:
-            self.guide._advance()
+            if self._ahead is not None and self._ahead.is_alive():
+                self._ahead.wait()
+            elif self._ahead is not None and self._ahead.failure is not None:
+                raise self._ahead.failure
+            else:
+                self.guide.take_next()
             step = self._step()
         width = self._width()
         least = step / (2 * STRIDE)
@@ -121,3 +120,52 @@ class Companion(LongTime):
         history = self.guide.history
         k = int(np.searchsorted(history.ends(), self.history.end, side="right"))
         return float(history.control[min(k, history.size - 1)][1])
+
+
+class _Ahead(threading.Thread):
+    """A solution goes on to a time by itself, in a daemon: it keeps no process from ending."""
+
+    def __init__(self, solution: LongTime, until: float) -> None:
+        super().__init__(name="langevin-ahead", daemon=True)
+        self.solution, self.until, self.process = solution, until, os.getpid()
+        self.failure: BaseException | None = None
+        solution.leave = False
+        self.start()
+
+    def run(self) -> None:
+        """Go on until the time, or until `leave`; keep what is raised for those who wait."""
+        try:
+            self.solution.reach(self.until)
+        except BaseException as failure:  # noqa: BLE001 -- raised again where it is waited for
+            self.failure = failure
+        with self.solution.progress:
+            self.solution.progress.notify_all()
+
+    def serves(self, t: float) -> bool:
+        """Return whether it has come, or will come, as far as t; of a parent's threads none lives in a
+        child."""
+        here = self.process == os.getpid()
+        return here and t <= self.until and (self.is_alive() or self.failure is not None or self._arrived(t))
+
+    def _arrived(self, t: float) -> bool:
+        return time_of(self.solution.history.end) >= t
+
+    def wait(self) -> None:
+        """Wait a moment for the next slab.
+
+        Raises
+        ------
+        Exception
+            What ended the thread.
+        """
+        with self.solution.progress:
+            if self.is_alive():
+                self.solution.progress.wait(0.05)
+        if not self.is_alive() and self.failure is not None:
+            raise self.failure
+
+    def halt(self) -> None:
+        """Stop after the slab in work."""
+        self.solution.leave = True
+        self.join()
+        self.solution.leave = False

@@ -4,6 +4,7 @@ r"""The slabs so far, and C and R in them: polynomials in λ = ln(1 + t/t₀) an
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -108,6 +109,8 @@ class History:
         self._used = 0
         self._arrays: list[tuple[Array, int]] = []
         self._known: Slabs | None = None
+        #: One thread may append while another one reads.
+        self._lock = threading.Lock()
 
     @property
     def size(self) -> int:
@@ -121,6 +124,10 @@ class History:
 
     def append(self, slab: Slab, control: Array) -> None:
         """Add a slab."""
+        with self._lock:
+            self._append(slab, control)
+
+    def _append(self, slab: Slab, control: Array) -> None:
         count = slab.values.size
         while self._used + count > len(self._values):
             self._values = np.concatenate([self._values, np.zeros_like(self._values)])
@@ -133,6 +140,10 @@ class History:
 
     def arrays(self) -> Slabs:
         """Return the arrays for compiled code."""
+        with self._lock:
+            return self._as_arrays()
+
+    def _as_arrays(self) -> Slabs:
         if self._known is None:
             self._known = Slabs(
                 np.array([slab.start for slab in self.slabs]),

@@ -11,8 +11,9 @@ increasing
 h: what sets the clock h are terms smaller by t^−κ (docs/cugliandolo_kurchan.md has κ, measured). An error
 ε of
 the integrals becomes one of the clock of ε t^κ. Errors of the clock on the scale of a slab have to be
-resolved in t' better than they are in t, or the equations are singular for them: from `LATE` on panels about
-t' ~ t are no wider than `FINE` steps.
+resolved in t' better than they are in t, or the equations are singular for them: between the times `LATE`
+panels
+about t' ~ t go over to a width of no more than `FINE` steps.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ LARGEST, GROWTH, SHRINKAGE = 0.45, 1.25, 0.6
 #: Limits of the panels' width in u.
 WIDEST, NARROWEST, LATE_NARROWEST = 2.5, 0.3, 1.0
 #: From when on panels are fine about t' ~ t, and how wide they are in units of the step.
-LATE, FINE = 100.0, 1.5
+LATE, FINE = (1e3, 1e6), 1.5
 #: Smallest step from `SOFT` on, at tolerance 10⁻⁹: smaller ones resolve errors of the clock, and do not
 #: damp them.
 SOFT, SMALLEST = 1e3, 0.2
@@ -120,18 +121,25 @@ class LongTime:
             while time_of(history.end) < t and not self.leave:
                 # Slabs are only added: a state that has been returned stays what it was.
                 heed()
-                self._advance()
-                with self.progress:
-                    self.progress.notify_all()
+                self.take_next()
         # The series' slabs belong to every state: without them a restored one would go on in another way.
         return max(self.laid, int(np.searchsorted(history.ends(), clock_of(t))) + 1)
+
+    def take_next(self) -> None:
+        """Add the next slab, and tell those who wait for it."""
+        self._advance()
+        with self.progress:
+            self.progress.notify_all()
+
+    def halt(self) -> None:
+        """Stop what runs ahead: nothing does of a solution alone."""
 
     def take(self, step: float, width: float) -> tuple[Step, float]:
         """Return a slab of a given length and width of panels, and that width."""
         end = self.history.end + step
-        fine = width
-        if time_of(end) > LATE:
-            fine = min(width, FINE * step)
+        # From none to all of it, in ln t.
+        part = float(np.interp(np.log(time_of(end)), np.log(LATE), [0.0, 1.0]))
+        fine = width * min(1.0, FINE * step / width) ** part
         zones = Zones(*zones_of(end, width, fine))
         return self.stepper.step(
             self.history, step, zones, (width, fine), 1e-3 * LOCAL * self.tolerance

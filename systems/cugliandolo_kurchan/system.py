@@ -148,7 +148,7 @@ class CugliandoloKurchan(System, ChecksSettings, Deterministic, MeasuresResponse
             # Two halves of the threads, for the two solutions at the same time.
             half = Pool(max(1, threads // 2))
             solution = LongTime(problem, self.tolerance, half)
-            return solution, Companion(solution, half, side_by_side=threads > 1)
+            return solution, Companion(solution, half, self.t_max if threads > 1 else None)
         from .direct import Direct
 
         return (Direct(problem, self.time_step, round(self.t_max / self.time_step), crew, protocol),)
@@ -166,7 +166,8 @@ class CugliandoloKurchan(System, ChecksSettings, Deterministic, MeasuresResponse
         return math.log1p(t)
 
     def _at(self, t: float) -> Reached:
-        return Reached(t, tuple(solver.reach(t) for solver in self.solvers))
+        # The companion first, which sends its guide ahead.
+        return Reached(t, tuple(solver.reach(t) for solver in reversed(self.solvers))[::-1])
 
     def _one_time(self, state: Reached) -> tuple[Array, Array]:
         """Return (E, μ) and their errors."""
@@ -273,6 +274,8 @@ class CugliandoloKurchan(System, ChecksSettings, Deterministic, MeasuresResponse
 
     def load_state(self, saved: Mapping[str, NDArray[Any]]) -> Reached:
         """Return the state that `state_dict` saved."""
+        if self.time_step is None:
+            self.solvers[1].halt()
         for k, solver in enumerate(self.solvers):
             prefix = f"solution{k}_"
             own = {name.removeprefix(prefix): a for name, a in saved.items() if name.startswith(prefix)}
