@@ -42,7 +42,7 @@ def solve(temperature: float, tolerance: float, t_max: float) -> None:
                     "wall": time.perf_counter() - began,
                     "cpu": time.process_time(),
                     "slices": size,
-                    "nodes": len(solver.history.c[-1]),
+                    "nodes": solver.history.slabs[-1].values.shape[-1],
                     "MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
                     "start": solver.two_time(t, 0.0, size)[0],
                 }

@@ -39,9 +39,13 @@ from langevin.core.noise import Noise
 from langevin.core.protocol import Protocol, Temperature
 from langevin.core.system import Array, Attributes, System
 from langevin.core.times import is_whole
+from langevin.machine import notices
 
 from . import theory
 from .covariance import Covariance
+
+#: From which error of C on, in units of the tolerance, a run says so.
+_LOST_CLOCK = 30.0
 
 
 @dataclass(frozen=True)
@@ -205,6 +209,13 @@ class CugliandoloKurchan(System, ChecksSettings, Deterministic, MeasuresResponse
     def compare_at(self, reference: float, state: Reached, lag: float) -> dict[str, Array]:
         """Return what `compare` returns, at a lag that the two times have to rounding only."""
         values, errors = self._two_time(float(reference), state, lag)
+        if self.time_step is None and errors[0] > _LOST_CLOCK * self.tolerance:
+            notices.once(
+                "clock",
+                f"from t = {state.t:.3g} on C is good to {errors[0]:.0e} only, where dynamics.tolerance = "
+                f"{self.tolerance:g} holds for the energy (the clock of an aging state is soft); see "
+                "correlation_error, or lower the tolerance",
+            )
         compared = _with_errors(("correlation", "response", "integrated_response"), values, errors)
         compared["msd"] = 2 * (1 - compared["correlation"])
         compared["msd_error"] = 2 * compared["correlation_error"]
