@@ -39,6 +39,24 @@ def add(x, y):
 """
 
 
+#: A kernel with numbers of another module, and with one that it calls and that stands below it.
+BELOW = """
+import kernel_numbers
+from kernel_helper import half
+from kernel_numbers import FACTORS
+from langevin.machine.kernel_cache import njit
+
+@njit(error_model="numpy")
+def add(x, y):
+    return below(x) * FACTORS[1] * kernel_numbers.PART + y
+
+@njit(error_model="numpy")
+def below(x):
+    return half(x)
+
+"""
+NUMBERS = "FACTORS, PART = (1.0, 2.0), 0.5"
+
 #: Kernels with objects, random numbers, linear algebra, errors; and one that needs what a registry brings.
 MANY = """
 import sys
@@ -85,6 +103,7 @@ def ask(
     """
     (tmp_path / "kernel_helper.py").write_text(HELPER)
     (tmp_path / "kernel.py").write_text(KERNEL)
+    (tmp_path / "kernel_numbers.py").write_text(NUMBERS)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
 
@@ -94,7 +113,7 @@ def ask(
         numba.core.config.reload_config()
         monkeypatch.setattr(notices, "_said", set())
         kernel_cache._file_digest.cache_clear()
-        for name in ("kernel_helper", "kernel"):
+        for name in ("kernel_helper", "kernel_numbers", "kernel"):
             monkeypatch.delitem(sys.modules, name, raising=False)
         importlib.invalidate_caches()
         kernel = importlib.import_module("kernel")
@@ -164,6 +183,25 @@ def test_a_kernel_is_compiled_anew_when_one_that_it_calls_has_changed(
     ask()
     (tmp_path / "kernel_helper.py").write_text(HELPER.replace("x / 2", "x / 4"))
     assert ask(1.75) == (False, "")
+
+
+@pytest.mark.parametrize(
+    "name, before, after, expected",
+    [
+        ("kernel_numbers", "2.0", "4.0", 4.0),
+        ("kernel_numbers", "0.5", "0.25", 1.75),
+        ("kernel_helper", "x / 2", "x / 4", 1.75),
+    ],
+)
+def test_a_kernel_is_compiled_anew_when_a_number_changes_or_what_stands_below_it(
+    ask: Callable[..., Any], tmp_path: Path, name: str, before: str, after: str, expected: float
+) -> None:
+    (tmp_path / "kernel.py").write_text(BELOW)
+    ask()
+    assert ask() == (True, "")
+    path = tmp_path / f"{name}.py"
+    path.write_text(path.read_text().replace(before, after))
+    assert ask(expected) == (False, "")
 
 
 def test_a_processor_has_files_of_its_own(ask: Callable[..., Any], tmp_path: Path) -> None:

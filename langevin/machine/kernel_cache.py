@@ -22,13 +22,15 @@ import os
 import pickle
 import uuid
 from collections.abc import Callable
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import llvmlite
 import llvmlite.binding as llvm
 import numba
+import numpy as np
 from numba.core import caching as numba_caching
 from numba.core.registry import CPUDispatcher
 from numba.core.runtime.nrt import rtsys
@@ -100,8 +102,37 @@ def _digests(function: Callable[..., Any]) -> dict[str, str]:
     return mine | {str(file.path): file.digest for file in own.values()}
 
 
+def _constant(value: Any) -> str | None:
+    """Return a digest of what a kernel takes as a constant; nothing of what is no constant to it."""
+    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
+        held = repr((value.dtype.str, value.shape)).encode() + value.tobytes()
+    elif isinstance(value, bool | int | float | complex | str | bytes | np.generic):
+        held = repr(value).encode()
+    elif isinstance(value, tuple):
+        parts = [_constant(part) for part in value]
+        if None in parts:
+            return None
+        held = repr(parts).encode()
+    else:
+        return None
+    return hashlib.sha256(held).hexdigest()
+
+
+def _named(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return what the names in a function stand for, those of other modules ("module.name") included."""
+    names, known = function.__code__.co_names, function.__globals__
+    named = {name: known[name] for name in names if name in known}
+    for module, held in list(named.items()):
+        if isinstance(held, ModuleType):
+            named |= {f"{module}.{name}": vars(held)[name] for name in names if name in vars(held)}
+    return named
+
+
 def _sources(function: Callable[..., Any]) -> dict[str, str]:
-    """Return digests of the files of a function and of the compiled functions that it calls, all the way."""
+    """Return digests of the files of a function and of the compiled functions that it calls, all the way.
+
+    And of the numbers that these have from other modules.
+    """
     digests: dict[str, str] = {}
     seen: set[Any] = set()
     waiting: list[Any] = [function]
@@ -112,7 +143,12 @@ def _sources(function: Callable[..., Any]) -> dict[str, str]:
         seen.add(one)
         digests |= _digests(one)
         captured = [cell.cell_contents for cell in one.__closure__ or ()]
-        for used in [*captured, *(one.__globals__.get(name) for name in one.__code__.co_names)]:
+        named = _named(one)
+        for name, value in named.items():
+            constant = _constant(value)
+            if constant is not None:
+                digests[f"{one.__module__}.{one.__qualname__}: {name}"] = constant
+        for used in [*captured, *named.values()]:
             if isinstance(used, CPUDispatcher):
                 waiting.append(used.py_func)
     return digests
@@ -152,8 +188,13 @@ class _Files:
 
     def __init__(self, folder: str, name: str, function: Callable[..., Any]) -> None:
         self._folder, self._name = Path(folder), name
-        # Now, when what is imported is what the files hold.
-        self._sources = repr(sorted(_sources(function).items())).encode()
+        # Now, when what is imported is what the files hold; what stands further down in the module, once
+        # it is there.
+        self._function, self._early = function, _sources(function)
+
+    @cached_property
+    def _sources(self) -> bytes:
+        return repr(sorted((_sources(self._function) | self._early).items())).encode()
 
     def _of(self, key: Any) -> tuple[Path, bytes]:
         """Return the file for a key, and all that its contents depend on."""
