@@ -124,12 +124,15 @@ def _around(pair: TimePair) -> list[TimePair]:
 
 def _defect(history: History, t: float, size: int, temperature: float) -> tuple[float, float]:
     """Return by how much ∂_τC at τ = 0 differs from −T in the slab about t, and τ of the first node."""
-    slab = history.slabs[slab_of(history.arrays(), size, clock_of(t))]
-    times = SCALE * np.expm1(slab.level[KNOWN:])
-    grid = SlabGrid.at(times, slab.zones)
-    # τ = 0 is x = 1 at all times: ∂_τ C there is −∂_x C dx/dt, of dx/dt at fixed t'.
-    slopes = slab.values[KNOWN:, 0, -NODES:] @ PANEL.derivative[-1] * _slope(grid)
-    return float(np.max(np.abs(slopes - temperature))), float(np.max(grid.lag[:, -2]))
+    k = int(slab_of(history.arrays(), size, clock_of(t)))
+    if k not in history.slopes:
+        slab = history.slabs[k]
+        grid = SlabGrid.at(SCALE * np.expm1(slab.level[KNOWN:]), slab.zones)
+        # τ = 0 is x = 1 at all times: ∂_τ C there is −∂_x C dx/dt, of dx/dt at fixed t'.
+        slopes = slab.values[KNOWN:, 0, -NODES:] @ PANEL.derivative[-1] * _slope(grid)
+        history.slopes[k] = float(slopes.min()), float(slopes.max()), float(grid.lag[:, -2].max())
+    least, most, first = history.slopes[k]
+    return max(abs(least - temperature), abs(most - temperature)), first
 
 
 def _slope(grid: SlabGrid) -> Array:
