@@ -101,7 +101,8 @@ class History:
     control : list of ndarray, shape (2,)
         What the controller proposed after each slab.
     slopes : dict
-        Least and largest ∂_{t'}C at τ = 0 of a slab's stages, and τ of the node beside it; as far as asked for.
+        Least and largest ∂_{t'}C at τ = 0 of a slab's stages, and τ of the node beside it; as far as asked
+        for.
     """
 
     def __init__(self) -> None:

@@ -13,6 +13,8 @@ import xarray as xr
 import langevin
 from langevin.analysis import compare
 from langevin.observables import aging, relaxation, response
+from langevin.systems.cugliandolo_kurchan.accuracy import TimePair, one_time, two_time
+from langevin.systems.cugliandolo_kurchan.companion import Companion
 from langevin.systems.cugliandolo_kurchan.covariance import Covariance
 from langevin.systems.cugliandolo_kurchan.longtime import LongTime
 from langevin.systems.cugliandolo_kurchan.stepping import Equations
@@ -41,14 +43,53 @@ def quench(tmp_path_factory: pytest.TempPathFactory) -> xr.Dataset:
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.5])
-def test_tolerance_and_panels_do_not_move_the_energy(temperature: float) -> None:
+def test_tolerance_steps_and_panels_do_not_move_the_energy(temperature: float) -> None:
     problem = Equations(Covariance.pure(3), temperature, 0.0)
-    best, looser, other = LongTime(problem, 1e-7), LongTime(problem, 1e-6), LongTime(problem, 1e-7)
-    other.width *= 1.3
+    best, looser = LongTime(problem, 1e-7), LongTime(problem, 1e-6)
+    other = Companion(best)  # its steps and panels are longer and wider everywhere
     for t in 10.0 ** np.arange(-1, 7.1, 0.25):
         energy, coarse, wide = (s.one_time(t, s.reach(t))[0] for s in (best, looser, other))
         assert abs(coarse - energy) < 1e-6, t
-        assert abs(wide - energy) < 1e-7, t
+        assert abs(wide - energy) < 1e-6, t
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.5])
+def test_late_errors_are_what_is_stated(temperature: float) -> None:
+    """C(t, t/2) and μ at tolerance 10⁻⁷, against 10⁻⁹, whose errors are fifty times smaller."""
+    problem = Equations(Covariance.pure(3), temperature, 0.0)
+    finer, solution = LongTime(problem, 1e-9), LongTime(problem, 1e-7)
+    pair = solution, Companion(solution)
+    off, stated = [], []
+    for t in 10.0 ** np.arange(3, 7.1, 0.5):
+        sizes = tuple(solver.reach(t) for solver in reversed(pair))[::-1]
+        size = finer.reach(t)
+        values, errors = two_time(pair, sizes, TimePair(t, t / 2, t / 2))
+        one, one_error = one_time(pair, sizes, t)
+        off.append(
+            [abs(values[0] - finer.two_time(t, t / 2, size)[0]), abs(one[1] - finer.one_time(t, size)[1])]
+        )
+        stated.append([errors[0], one_error[1]])
+    ratios = np.array(off) / stated
+    # Within a factor of three, typically, and never more than three times what is stated.
+    typical = np.exp(np.mean(np.log(ratios), axis=0))
+    assert np.all((typical > 1 / 3) & (typical < 3)), ratios
+    assert np.all(ratios < 3), ratios
+
+
+def test_the_approach_to_the_threshold_goes_on_to_t_1e9(tmp_path: Path) -> None:
+    """(E − E_th) t^(2/3) is constant in every decade, and errors are stated; two minutes."""
+    found = run("ck_far", tmp_path)
+    times = 10.0 ** np.arange(6, 9.1)
+    energy, error = (
+        found[name].isel(replica=0).sel(time=times, method="nearest").to_numpy()
+        for name in ("energy", "energy_error")
+    )
+    scaled, scale = (energy - THRESHOLD) * times ** (2 / 3), times ** (2 / 3)
+    # The correction to the power law is 10⁻⁴ at t = 10⁶, and falls; errors of E weigh t^(2/3).
+    assert np.all(np.abs(scaled - scaled[2]) < 2e-4 + 3 * error * scale)
+    late = found.isel(replica=0).sel(waiting_time=1e8)
+    relative = (late["correlation_error"] / late["correlation"]).to_numpy()
+    assert np.nanmax(relative) < 1e-4
 
 
 def test_gradient_descent_nears_the_threshold_as_t_to_the_minus_two_thirds(descent: xr.Dataset) -> None:
