@@ -25,9 +25,7 @@ from xarray.backends.locks import HDF5_LOCK, NETCDFC_LOCK
 
 from langevin.errors import StorageError
 
-from . import locking, sealing, without_dask
-
-without_dask.install()
+from . import locking, sealing
 
 #: Bytes of a chunk at most: it is read as a whole, for its checksum, and fits into caches.
 CHUNK = 1_000_000
