@@ -316,7 +316,7 @@ def test_the_jacobian_is_the_derivative_of_the_residual(start: float) -> None:
     size = len(grid.x) - 1
     n = 2 * STAGES * size
     residual, jacobian = np.empty(n), np.empty((n, n))
-    equations(geometry, memory, solver.problem.fields(values, grid.weight), residual, jacobian, 0, 1)
+    equations(geometry, memory, solver.problem.fields(values, grid.weight, grid.t), residual, jacobian, 0, 1)
     step = 1e-5
     for unknown in range(0, n, 7):
         stage, rest = divmod(unknown, 2 * size)
@@ -328,7 +328,7 @@ def test_the_jacobian_is_the_derivative_of_the_residual(start: float) -> None:
             moved, out = values.copy(), np.empty(n)
             moved[KNOWN + stage, field, node] += sign * step * unit
             equations(
-                geometry, memory, solver.problem.fields(moved, grid.weight), out, np.empty((0, 0)), 0, 1
+                geometry, memory, solver.problem.fields(moved, grid.weight, grid.t), out, np.empty((0, 0)), 0, 1
             )
             shifted.append(out)
         # Central differences of a polynomial of low degree: O(step²).

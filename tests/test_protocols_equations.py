@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import xarray as xr
 
 import langevin
 from langevin.config import run_files
@@ -187,7 +188,7 @@ def test_an_equilibrium_start_stays_until_the_jump() -> None:
 @pytest.mark.parametrize(
     ("dynamics", "words"),
     [
-        ({"temperature": JUMP}, ['solver = "long-time"', 'solver = "direct"']),
+        ({"temperature": JUMP}, ['solver = "long-time"', 'solver = "direct"', "its course changes at t = "]),
         (
             {"temperature": [[0, 1.0], [0.33, 0.5]], "solver": "direct"},
             ["jump at t = 0.33", "dynamics.grid_step = 0.05"],
@@ -206,3 +207,22 @@ def test_what_is_wrong_is_one_line(dynamics: dict[str, Any], words: list[str]) -
     assert line.startswith("dynamics.temperature")
     for word in words:
         assert word in line, line
+
+
+@pytest.mark.parametrize("p", [3, {3: 1.0, 4: 1.0}])
+@pytest.mark.parametrize(
+    ("temperature", "start"),
+    [(RAMP, np.inf), ({"protocol": "anneal", "from": 1.0, "to": 0.2, "rate": 0.2}, 1.0)],
+)
+def test_both_solvers_agree_along_a_ramp(temperature: Any, start: float, p: Any) -> None:
+    direct = equations(temperature, p, 0.05, initial_temperature=start)
+    late = equations(temperature, p, 0.05, initial_temperature=start, solver="long-time", tolerance=1e-8)
+    still = equations(0.5, p, 0.05, initial_temperature=start, solver="long-time", tolerance=1e-5)
+    # The times of the direct solver are multiples of its step.
+    late, direct, still = xr.align(late, direct, still, join="inner")
+    assert late.sizes["time"] >= 4
+    for name in ("energy", "mu", "correlation", "response", "integrated_response"):
+        # The direct solver is within 2·10⁻⁹ of the truth here (docs), the other within its tolerance.
+        np.testing.assert_allclose(late[name], direct[name], atol=3e-8, err_msg=name)
+    # The negative control: at the ramp's mean temperature all along they differ.
+    assert float(abs(still["energy"] - late["energy"]).max()) > 1e-3

@@ -33,7 +33,7 @@ from langevin.core.system import Array
 
 from .collocation import KNOWN, NODES, PANEL
 from .companion import Companion
-from .history import History, clock_of, slab_of
+from .history import clock_of, slab_of
 from .longtime import LongTime
 from .panels import SCALE, SlabGrid
 
@@ -91,7 +91,7 @@ def two_time(solvers: Solutions, sizes: Sizes, pair: TimePair) -> tuple[Array, A
     values, others = (s.two_times(near, size) for s, size in zip(solvers, sizes, strict=True))
     least = _least(solvers[0], pair.lag) * np.array([1.0, 1.0, abs(values[0, 2])])
     errors = np.maximum(np.max(np.abs(values - others), axis=0) / _safe(pair.later), least)
-    slope, first = _defect(solvers[0].history, pair.later, sizes[0], solvers[0].problem.temperature)
+    slope, first = _defect(solvers[0], pair.later, sizes[0])
     errors[0] = max(errors[0], slope * min(pair.lag, first))
     return values[0], errors
 
@@ -122,17 +122,18 @@ def _around(pair: TimePair) -> list[TimePair]:
     return [pair, *ending, *starting, *before]
 
 
-def _defect(history: History, t: float, size: int, temperature: float) -> tuple[float, float]:
+def _defect(solution: LongTime, t: float, size: int) -> tuple[float, float]:
     """Return by how much ∂_τC at τ = 0 differs from −T in the slab about t, and τ of the first node."""
+    history = solution.history
     k = int(slab_of(history.arrays(), size, clock_of(t)))
     if k not in history.slopes:
         slab = history.slabs[k]
         grid = SlabGrid.at(SCALE * np.expm1(slab.level[KNOWN:]), slab.zones)
         # τ = 0 is x = 1 at all times: ∂_τ C there is −∂_x C dx/dt, of dx/dt at fixed t'.
         slopes = slab.values[KNOWN:, 0, -NODES:] @ PANEL.derivative[-1] * _slope(grid)
-        history.slopes[k] = float(slopes.min()), float(slopes.max()), float(grid.lag[:, -2].max())
-    least, most, first = history.slopes[k]
-    return max(abs(least - temperature), abs(most - temperature)), first
+        defect = np.max(np.abs(slopes - solution.problem.bath(grid.t)))
+        history.slopes[k] = float(defect), float(grid.lag[:, -2].max())
+    return history.slopes[k]
 
 
 def _slope(grid: SlabGrid) -> Array:

@@ -101,14 +101,13 @@ class History:
     control : list of ndarray, shape (2,)
         What the controller proposed after each slab.
     slopes : dict
-        Least and largest ∂_{t'}C at τ = 0 of a slab's stages, and τ of the node beside it; as far as asked
-        for.
+        By how much ∂_τC at τ = 0 of a slab's stages is off, and τ of the node beside it; as far as asked for.
     """
 
     def __init__(self) -> None:
         self.slabs: list[Slab] = []
         self.control: list[Array] = []
-        self.slopes: dict[int, tuple[float, float, float]] = {}
+        self.slopes: dict[int, tuple[float, float]] = {}
         self._values = np.zeros(1 << 14)
         self._used = 0
         self._arrays: list[tuple[Array, int]] = []

@@ -60,7 +60,7 @@ SERIES_DEGREE = 24
 @lru_cache(maxsize=16)
 def series_of(problem: Equations) -> Series:
     """Return the power series of a problem."""
-    return Series(problem.covariance, problem.temperature, problem.beta, SERIES_DEGREE)
+    return Series(problem.covariance, problem.temperature, problem.beta, SERIES_DEGREE, problem.slope)
 
 
 class LongTime:
@@ -147,7 +147,8 @@ class LongTime:
 
     def _advance(self) -> None:
         step, width = (float(x) for x in self.history.control[-1])
-        soft = time_of(self.history.end) > SOFT
+        # A bath that changes sets the clock itself.
+        soft = time_of(self.history.end) > SOFT and self.problem.slope == 0
         least, narrowest = (SMALLEST, LATE_NARROWEST) if soft else (0.0, NARROWEST)
         target, narrow = LOCAL * self.tolerance, PANEL_PART * self.tolerance
         for _ in range(TRIALS):

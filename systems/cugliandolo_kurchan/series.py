@@ -65,6 +65,8 @@ class Series:
         1/T_i; 0 for a random start.
     degree : int
         K.
+    slope : float
+        dT/dt of a bath T(t) = temperature + slope·t.
 
     Attributes
     ----------
@@ -74,8 +76,15 @@ class Series:
         Coefficients of t^a.
     """
 
-    def __init__(self, covariance: Covariance, temperature: float, beta: float, degree: int = 28) -> None:
-        self.covariance, self.temperature, self.beta = covariance, temperature, beta
+    def __init__(
+        self,
+        covariance: Covariance,
+        temperature: float,
+        beta: float,
+        degree: int = 28,
+        slope: float = 0.0,
+    ) -> None:
+        self.covariance, self.temperature, self.beta, self.slope = covariance, temperature, beta, slope
         size = degree + 1
         self.c, self.r = np.zeros((size, size)), np.zeros((size, size))
         self.c[0, 0] = self.r[0, 0] = 1.0
@@ -109,6 +118,7 @@ class Series:
                 self.mu[a + b + 1] += memory[a, b] / (b + 1)
                 self.energy[a + b + 1] -= descent[a, b] / (b + 1)
         self.mu[0] += self.temperature
+        self.mu[1] += self.slope
         if self.beta:
             self.mu += self.beta * product(first, self.c)[:, 0]
             self.energy -= self.beta * self._derivative(0)[:, 0]

@@ -48,30 +48,41 @@ ROUNDING = 1e-6
 
 
 class Equations(NamedTuple):
-    """f, T and 1/T_i (0: a random start)."""
+    """f, T and 1/T_i (0: a random start).
+
+    The long-time solver has a bath that warms or cools from the start on, too: T(t) = temperature +
+    slope·t. T enters
+    the equations through μ alone.
+    """
 
     covariance: Covariance
     temperature: float
     beta: float
+    slope: float = 0.0
 
-    def mu(self, c: Array, r: Array, weight: Array) -> Array:
-        """Return μ of slices, nodes along the last axis, from their quadrature weights."""
+    def bath(self, t: Array | float) -> Array | float:
+        """Return T at times, in their shape."""
+        return self.temperature + self.slope * t
+
+    def mu(self, c: Array, r: Array, weight: Array, t: Array | float = 0.0) -> Array:
+        """Return μ of slices at times t, nodes along the last axis, from their quadrature weights."""
         f = self.covariance.derivative
         memory = np.sum(weight * (f(1, c) + f(2, c) * c) * r, axis=-1)
-        return np.asarray(self.temperature + memory + self.beta * f(1, c[..., 0]) * c[..., 0])
+        return np.asarray(self.bath(t) + memory + self.beta * f(1, c[..., 0]) * c[..., 0])
 
     def energy(self, c: Array, r: Array, weight: Array) -> Array:
         """Return E of slices."""
         f = self.covariance.derivative
         return np.asarray(-np.sum(weight * f(1, c) * r, axis=-1) - self.beta * f(0, c[..., 0]))
 
-    def fields(self, values: Array, weight: Array) -> Fields:
-        """Return what the integrals of a slab need of its values, shape (LEVELS, 2, nodes)."""
+    def fields(self, values: Array, weight: Array, t: Array) -> Fields:
+        """Return what the integrals of a slab with stages at t need of its values, shape (LEVELS, 2,
+        nodes)."""
         c, r = values[KNOWN:, 0], values[KNOWN:, 1]
         f1, f2, f3 = (self.covariance.derivative(order, c) for order in range(1, 4))
         g = f2 * r
         memory = np.sum(weight * (f1 + f2 * c) * r, axis=-1)
-        mu = self.temperature + memory + self.beta * f1[:, 0] * c[:, 0]
+        mu = self.bath(t) + memory + self.beta * f1[:, 0] * c[:, 0]
         mu_c, mu_r = weight * (2 * f2 + f3 * c) * r, weight * (f1 + f2 * c)
         mu_c[:, 0] += self.beta * (f2[:, 0] * c[:, 0] + f1[:, 0])
         return Fields(values, f1, g, f2, f3 * r, mu, mu_c, mu_r, self.beta * f1[:, 0], self.beta * f2[:, 0])
@@ -124,9 +135,8 @@ class SlabStepper:
         c, r = values[KNOWN:, 0], values[KNOWN:, 1]
         one_time = np.empty((LEVELS, 2))
         one_time[:KNOWN] = [slab.one_time[-1] for slab in history.slabs[-KNOWN:]]
-        one_time[KNOWN:] = np.stack(
-            [f(c, r, grid.weight) for f in (self.problem.energy, self.problem.mu)], -1
-        )
+        one_time[KNOWN:, 0] = self.problem.energy(c, r, grid.weight)
+        one_time[KNOWN:, 1] = self.problem.mu(c, r, grid.weight, grid.t)
         slab = Slab(level, zones, values, one_time)
         if not solved:
             return Step(slab, np.inf, np.inf)
@@ -155,7 +165,7 @@ class SlabStepper:
         factors, before = None, np.inf
         for _ in range(ITERATIONS):
             jacobian = np.empty((len(residual),) * 2) if factors is None else none
-            fields = self.problem.fields(values, grid.weight)
+            fields = self.problem.fields(values, grid.weight, grid.t)
             crew.share(equations, geometry, memory, fields, residual, jacobian)
             if factors is None:
                 factors = lu_factor(jacobian.T, overwrite_a=True, check_finite=False)

@@ -143,9 +143,9 @@ class CugliandoloKurchan(System, ChecksSettings, Deterministic, MeasuresResponse
         threads = allowed(self.threads)
         crew = Pool(threads)
         protocol = self.temperature if isinstance(self.temperature, Protocol) else None
-        # The solver puts T(t) of a protocol in the place of the temperature here.
+        # The direct solver puts T(t) of a protocol in the place of the temperature here.
         bath = self.temperature.at(0.0) if isinstance(self.temperature, Protocol) else self.temperature
-        problem = Equations(self.covariance, bath, self.beta)
+        problem = Equations(self.covariance, bath, self.beta, _slope(protocol) if protocol else 0.0)
         if self.time_step is None:
             from .companion import Companion
             from .longtime import LongTime
@@ -302,15 +302,24 @@ def _with_errors(names: Iterable[str], values: Array, errors: Array) -> dict[str
     return named
 
 
+def _slope(protocol: Protocol) -> float:
+    """Return dT/dt of the ramp that a protocol begins with."""
+    first = protocol.stretches[0]
+    return 0.0 if first.constant else (first.last - first.first) / (first.end - first.start)
+
+
 def _protocol_faults(dynamics: Any) -> Iterable[str]:
     """Yield that a solver has no protocols, or that its grids do not meet the breaks of one."""
     if not isinstance(dynamics.temperature, Protocol):
         return
     if dynamics.solver != "direct":
-        yield (
-            f"dynamics.temperature = {shown(dynamics.temperature.given)}: allowed: a number with "
-            'dynamics.solver = "long-time"; a protocol with solver = "direct"'
-        )
+        first = dynamics.temperature.stretches[0]
+        if first.end < dynamics.t_max * (1 - 1e-12):
+            yield (
+                f"dynamics.temperature = {shown(dynamics.temperature.given)}: its course changes at t = "
+                f"{first.end:.15g}; needed with dynamics.solver = "
+                '"long-time": one ramp, linear in t, from 0 to dynamics.t_max (or solver = "direct")'
+            )
         return
     jumps, step = set(dynamics.temperature.jumps), dynamics.grid_step
     for t in dynamics.temperature.breaks:
