@@ -327,9 +327,8 @@ def test_the_jacobian_is_the_derivative_of_the_residual(start: float) -> None:
         for sign in (1, -1):
             moved, out = values.copy(), np.empty(n)
             moved[KNOWN + stage, field, node] += sign * step * unit
-            equations(
-                geometry, memory, solver.problem.fields(moved, grid.weight, grid.t), out, np.empty((0, 0)), 0, 1
-            )
+            fields = solver.problem.fields(moved, grid.weight, grid.t)
+            equations(geometry, memory, fields, out, np.empty((0, 0)), 0, 1)
             shifted.append(out)
         # Central differences of a polynomial of low degree: O(step²).
         np.testing.assert_allclose(jacobian[:, unknown], (shifted[0] - shifted[1]) / (2 * step), atol=1e-7)
