@@ -318,7 +318,8 @@ def test_a_checkpoint_of_the_layout_before_is_refused(
     with monkeypatch.context() as patch:
         patch.setattr(storage, "CHECKPOINT_FORMAT", 1)
         paths = stopped(tmp_path, monkeypatch)
-    with pytest.raises(StorageError, match=rf"another version of langevin \(format 1, here {storage.CHECKPOINT_FORMAT}\)"):
+    words = rf"another version of langevin \(format 1, here {storage.CHECKPOINT_FORMAT}\)"
+    with pytest.raises(StorageError, match=words):
         simulation.resume(paths.result)
 
 

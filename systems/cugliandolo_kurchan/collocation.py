@@ -11,11 +11,10 @@ Differential Equations II, section V.3). It is as cheap as few stages and as acc
 of the slabs before, in place of their ends, it is not stable.
 
 **Damping.** Of what the levels hold, a tenth (`DAMPING`) of the one part that is orthogonal, level by
-level, to all
-polynomials of lower degree is left out of what integrals read. For a resolved solution that part is below
-the error; in a clock that is rough on the scale of a slab it is what integrals would feed back. At T = 0
-and t = 10⁹ such roughness grows by 2.5 from slab to slab without it, and by 1.2 with it; with two tenths and
-more it grows faster again.
+level, to all polynomials of lower degree is left out of what integrals read. For a resolved solution that
+part is below the error; in a clock that is rough on the scale of a slab it is what integrals would feed
+back. At T = 0 and t = 10⁹ such roughness grows by 2.5 from slab to slab without it, and by 1.2 with it;
+with two tenths and more it grows faster again.
 
 Interpolation is barycentric, which loses no digit at any degree (Berrut & Trefethen, SIAM Rev. 46, 501
 (2004)).
@@ -103,8 +102,7 @@ def weigh_levels(clock, levels, weights, out):  # type: ignore[no-untyped-def]
     """Write the weights of a slab's levels at a clock time to `out`, damped.
 
     The part without lower degrees is along the barycentric weights themselves: a divided difference of
-    highest
-    order has them as its coefficients, and is zero for every lower degree.
+    highest order has them as its coefficients, and is zero for every lower degree.
     """
     weigh(clock, levels, weights, out)
     along = square = 0.0

@@ -9,14 +9,12 @@ distance is rounding. So the companion has no control of its own. It follows a g
 - it starts with fewer slabs of the power series, each longer.
 
 Both solutions have errors of the same form, a(t)h⁸ of the steps and c(t)w¹³ of the panels. The companion's
-are
-larger by k = `STRIDE`⁸ and by `WIDER`¹³, both about ten. With δ the error of the guide, the distance is
-(k − 1)δ, k ≈ 10, along all of time: an error of the integrals is one of the clock, which stays, and grows, in
-the same proportion.
+are larger by k = `STRIDE`⁸ and by `WIDER`¹³, both about ten. With δ the error of the guide, the distance is
+(k − 1)δ, k ≈ 10, along all of time: an error of the integrals is one of the clock, which stays, and grows,
+in the same proportion.
 
 The two are independent but for the steps, of which the companion needs to know the next two: with two
-threads or
-more they are computed side by side.
+threads or more they are computed side by side.
 """
 
 from __future__ import annotations

@@ -7,13 +7,10 @@ of decades. One `tolerance` sets all else:
 - the panels: they are as wide as lets the last degree in a panel contribute `PANEL_PART`·tolerance.
 
 **The clock.** For t, t' late and τ ~ t the equations hold for C(h(t')/h(t)), R dt' likewise, with any
-increasing
-h: what sets the clock h are terms smaller by t^−κ (docs/cugliandolo_kurchan.md has κ, measured). An error
-ε of
-the integrals becomes one of the clock of ε t^κ. Errors of the clock on the scale of a slab have to be
-resolved in t' better than they are in t, or the equations are singular for them: between the times `LATE`
-panels
-about t' ~ t go over to a width of no more than `FINE` steps.
+increasing h: what sets the clock h are terms smaller by t^−κ (docs/cugliandolo_kurchan.md has κ, measured).
+An error ε of the integrals becomes one of the clock of ε t^κ. Errors of the clock on the scale of a slab have
+to be resolved in t' better than they are in t, or the equations are singular for them: between the times
+`LATE` panels about t' ~ t go over to a width of no more than `FINE` steps.
 """
 
 from __future__ import annotations
@@ -139,7 +136,8 @@ class LongTime:
         end = self.history.end + step
         # From none to all of it, in ln t.
         part = float(np.interp(np.log(time_of(end)), np.log(LATE), [0.0, 1.0]))
-        fine = width * min(1.0, FINE * step / width) ** part
+        counted = step if self.problem.slope else max(step, SMALLEST)
+        fine = width * min(1.0, FINE * counted / width) ** part
         zones = Zones(*zones_of(end, width, fine))
         return self.stepper.step(
             self.history, step, zones, (width, fine), 1e-3 * LOCAL * self.tolerance

@@ -16,9 +16,8 @@ once per slab. In it they are the slab's own polynomials: there the integrals ar
 residual and exact Jacobian are summed point by point, for each of Newton's iterations.
 
 **Rounding.** A clock that is hardly held answers an error of the integrals by one that is t^κ larger
-(`longtime`).
-So sums over many panels are compensated (Neumaier, ZAMM 54, 39 (1974)): what is left is the rounding of their
-terms.
+(`longtime`). So sums over many panels are compensated (Neumaier, ZAMM 54, 39 (1974)): what is left is the
+rounding of their terms.
 """
 
 from __future__ import annotations
@@ -451,8 +450,8 @@ def equations(geometry, memory, fields, out, jacobian, rank, team):  # type: ign
     """Write the residuals of both equations to `out`, and their Jacobian, unless that is empty.
 
     Order of equations and unknowns: stage, field, node. Equations and unknowns of R are in units of
-    1/density and
-    density. Of the nodes of all stages those are done that belong to `rank`: rank, rank + team, …
+    1/density and density. Of the nodes of all stages those are done that belong to `rank`: rank, rank +
+    team, …
     """
     stages, nodes = geometry.lag.shape
     size, wanted = nodes - 1, jacobian.size > 0

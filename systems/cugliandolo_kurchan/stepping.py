@@ -51,8 +51,7 @@ class Equations(NamedTuple):
     """f, T and 1/T_i (0: a random start).
 
     The long-time solver has a bath that warms or cools from the start on, too: T(t) = temperature +
-    slope·t. T enters
-    the equations through μ alone.
+    slope·t. T enters the equations through μ alone.
     """
 
     covariance: Covariance

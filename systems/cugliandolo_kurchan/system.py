@@ -61,8 +61,7 @@ class CugliandoloKurchan(System, ChecksSettings, Deterministic, MeasuresResponse
 
     Two solvers: "long-time" steps implicitly in ln t, with errors controlled by `tolerance`, to t = 10⁷ in
     half a minute and to 10⁹ in two; "direct" fills a uniform grid with extrapolation in its step, the
-    reference for early
-    times.
+    reference for early times.
     """
 
     #: For N → ∞ there is no configuration.
