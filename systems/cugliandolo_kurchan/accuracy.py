@@ -14,7 +14,7 @@ two is then d = (k − 1) δ; less in the first decade, where neither has long l
 The parts differ in sign, though, and their sum passes through zero: in t, along the lag and along t_w. At
 such a place d says nothing, but d near it does. What is stated is the largest d at a few times within a
 factor two before t (`PAST`), or at a few pairs near the pair (`_around`), divided by `EARLY_SAFE` up to
-t = `EARLY` and by `SAFE` from t = `LATE` on. No less is stated than
+t = `EARLY` and by `SAFE` (of E and μ `SAFE_ALONE`) from t = `LATE` on. No less is stated than
 
 - rounding, `SPACINGS` of floating-point numbers: at short lags 1 − C and χ are small;
 - what Newton's iteration leaves, `REST`·tolerance, times the lag where that is short;
@@ -42,8 +42,12 @@ PAST = (1.0, 0.84, 0.71, 0.6, 0.5)
 #: Lags and waiting times of pairs beside a pair, in units of its own.
 SHORTER, LONGER, BEFORE = 0.71, 1.41, (0.84, 0.71)
 SPACINGS = 32
-#: What a distance is divided by, early and late; k − 1 ≈ 10 would leave nothing to spare.
-EARLY_SAFE, SAFE, EARLY, LATE = 1.3, 6.0, 3.0, 1e3
+#: What a distance is divided by, early and late: of pairs, and of E and μ, whose largest lies half the
+#: time back.
+#: For pairs k − 1 ≈ 10 would leave nothing to spare. Pairs of a short lag are early, whenever that is:
+#: their errors are
+#: those of the panel beside τ = 0, not of the clock.
+EARLY_SAFE, SAFE, SAFE_ALONE, EARLY, LATE = 1.3, 6.0, 12.0, 3.0, 1e3
 #: In units of the tolerance: Newton's updates end below 10⁻³ of a step's local error.
 REST = 1e-4
 
@@ -75,7 +79,7 @@ def one_time(solvers: Solutions, sizes: Sizes, t: float) -> tuple[Array, Array]:
         found = [s.one_time(part * t, size) for s, size in zip(solvers, sizes, strict=True)]
         apart.append(np.abs(np.subtract(found[0], found[1])))
     least = _least(solvers[0], t) * np.maximum(1.0, np.abs(values))
-    return values, np.maximum(np.max(apart, axis=0) / _safe(t), least)
+    return values, np.maximum(np.max(apart, axis=0) / _safe(t, SAFE_ALONE), least)
 
 
 def two_time(solvers: Solutions, sizes: Sizes, pair: TimePair) -> tuple[Array, Array]:
@@ -90,14 +94,16 @@ def two_time(solvers: Solutions, sizes: Sizes, pair: TimePair) -> tuple[Array, A
     near = np.array(_around(pair))
     values, others = (s.two_times(near, size) for s, size in zip(solvers, sizes, strict=True))
     least = _least(solvers[0], pair.lag) * np.array([1.0, 1.0, abs(values[0, 2])])
-    errors = np.maximum(np.max(np.abs(values - others), axis=0) / _safe(pair.later), least)
+    errors = np.maximum(
+        np.max(np.abs(values - others), axis=0) / _safe(min(pair.later, 10 * pair.lag), SAFE), least
+    )
     slope, first = _defect(solvers[0], pair.later, sizes[0])
     errors[0] = max(errors[0], slope * min(pair.lag, first))
     return values[0], errors
 
 
-def _safe(t: float) -> float:
-    return float(np.interp(np.log(max(t, EARLY)), np.log([EARLY, LATE]), [EARLY_SAFE, SAFE]))
+def _safe(t: float, late: float) -> float:
+    return float(np.interp(np.log(max(t, EARLY)), np.log([EARLY, LATE]), [EARLY_SAFE, late]))
 
 
 def _least(solution: LongTime, lag: float) -> float:
