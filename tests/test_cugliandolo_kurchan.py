@@ -489,6 +489,10 @@ def test_a_guide_that_runs_ahead_gives_the_same_bits() -> None:
             assert all(np.array_equal(saved[name], again[name]) for name in saved)
         if t == 40.0:
             beside.halt()
+    # A guide without its companion goes on by itself.
+    del beside
+    assert guide.reach(2000.0) == plain.reach(2000.0)
+    assert time_of(guide.history.end) >= 2000.0
 
 
 def test_what_ends_a_guide_ends_its_companion(monkeypatch: pytest.MonkeyPatch) -> None:

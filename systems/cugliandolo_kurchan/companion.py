@@ -26,7 +26,8 @@ import threading
 import numpy as np
 
 from langevin.errors import Diverged
-from langevin.systems.threads import ALONE, Pool
+from langevin.machine.interruption import heed
+from langevin.systems.threads import ALONE, Pool, single_blas
 
 from .collocation import KNOWN
 from .history import History, time_of
@@ -50,13 +51,14 @@ class Companion(LongTime):
     """
 
     def __init__(self, guide: LongTime, crew: Pool = ALONE, until: float | None = None) -> None:
-        self.guide, self.until = guide, until
         self._ahead: _Ahead | None = None
+        self.guide, self.until = guide, until
         super().__init__(guide.problem, 10 * guide.tolerance, crew)
 
     def __del__(self) -> None:
-        """Let the guide stop: nobody wants its slabs any more."""
-        self.guide.leave = True
+        """Stop what runs ahead: nobody wants its slabs any more."""
+        if self._ahead is not None:
+            self._ahead.leave = True
 
     def _start(self) -> History:
         """Return slabs of the power series, up to the same time as the guide's."""
@@ -127,13 +129,16 @@ class _Ahead(threading.Thread):
         super().__init__(name="langevin-ahead", daemon=True)
         self.solution, self.until, self.process = solution, until, os.getpid()
         self.failure: BaseException | None = None
-        solution.leave = False
+        #: Asks to stop after the slab in work.
+        self.leave = False
         self.start()
 
     def run(self) -> None:
         """Go on until the time, or until `leave`; keep what is raised for those who wait."""
         try:
-            self.solution.reach(self.until)
+            with single_blas():
+                while time_of(self.solution.history.end) < self.until and not self.leave:
+                    self.solution.take_next()
         except BaseException as failure:  # noqa: BLE001 -- raised again where it is waited for
             self.failure = failure
         with self.solution.progress:
@@ -156,6 +161,7 @@ class _Ahead(threading.Thread):
         Exception
             What ended the thread.
         """
+        heed()
         with self.solution.progress:
             if self.is_alive():
                 self.solution.progress.wait(0.05)
@@ -164,6 +170,5 @@ class _Ahead(threading.Thread):
 
     def halt(self) -> None:
         """Stop after the slab in work."""
-        self.solution.leave = True
+        self.leave = True
         self.join()
-        self.solution.leave = False

@@ -76,8 +76,8 @@ class LongTime:
         self.stepper = SlabStepper(problem, crew)
         self.history = self._start()
         self.laid = self.history.size
-        #: Told of every slab; `leave` asks to stop after the next.
-        self.progress, self.leave = threading.Condition(), False
+        #: Told of every slab.
+        self.progress = threading.Condition()
 
     def _start(self) -> History:
         """Return slabs of the power series, as far as it holds to rounding."""
@@ -115,7 +115,7 @@ class LongTime:
         """
         history = self.history
         with single_blas():
-            while time_of(history.end) < t and not self.leave:
+            while time_of(history.end) < t:
                 # Slabs are only added: a state that has been returned stays what it was.
                 heed()
                 self.take_next()

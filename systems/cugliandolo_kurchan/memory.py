@@ -32,7 +32,7 @@ from langevin.systems.compiling import njit
 from langevin.systems.threads import ALONE, Pool
 
 from .collocation import DEGREE, GAUSS, KNOWN, LEVELS, NODES, PANEL, STAGES, weigh, weigh_levels
-from .history import History, Slabs, nodes_of, slab_of, slice_at, zones_at
+from .history import History, Slabs, lookup, slab_of, slice_at, zones_at
 from .panels import SCALE, SlabGrid, extent, place, zones_of
 
 #: Intervals shorter than this part of t have no fine zone: nothing rough is on their scale.
@@ -158,22 +158,7 @@ def _fill_between(slabs, size, geometry, memory, i, j, in_time, in_panel, own): 
             later = earlier + (low - SCALE)
             if later >= geometry.begin:
                 return
-            clock = math.log1p(later / SCALE)
-            k = slab_of(slabs, size, clock)
-            there = zones_at(slabs, k)
-            weigh_levels(clock, slabs.level[k], slabs.weight[k], in_time)
-            other, x = place((earlier + SCALE) / low, clock, there)
-            weigh(x, _POINTS, _WEIGHTS, in_panel)
-            c = r = 0.0
-            nodes = nodes_of(there)
-            for level in range(LEVELS):
-                first = slabs.first[k] + 2 * level * nodes + other * DEGREE
-                sum_c = sum_r = 0.0
-                for n in range(NODES):
-                    sum_c += in_panel[n] * slabs.values[first + n]
-                    sum_r += in_panel[n] * slabs.values[first + nodes + n]
-                c += in_time[level] * sum_c
-                r += in_time[level] * sum_r
+            c, r = lookup(slabs, size, later, earlier, low - SCALE, in_time, in_panel)
             mine, x = place((later + SCALE) / high, half, geometry.zones)
             weigh(x, _POINTS, _WEIGHTS, own)
             for n in range(NODES):
