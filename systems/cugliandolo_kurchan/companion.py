@@ -25,10 +25,12 @@ import threading
 
 import numpy as np
 
+from langevin.core.system import Array
 from langevin.errors import Diverged
 from langevin.machine.interruption import heed
 from langevin.systems.threads import ALONE, Pool, single_blas
 
+from .clock import Target
 from .collocation import KNOWN
 from .history import History, time_of
 from .longtime import SHRINKAGE, LongTime
@@ -94,12 +96,12 @@ class Companion(LongTime):
             else:
                 self.guide.take_next()
             step = self._step()
-        width = self._width()
+        width, *target = self._control()[1:]
         least = step / (2 * STRIDE)
         while step > least:
-            taken, _ = self.take(step, WIDER * width)
+            taken, _ = self.take(step, WIDER * width, Target(*target))
             if math.isfinite(taken.in_time):
-                self.history.append(taken.slab, np.array([step, width]))
+                self.history.append(taken.slab, np.array([step, width, *target]))
                 return
             step *= SHRINKAGE
         raise Diverged(
@@ -115,11 +117,11 @@ class Companion(LongTime):
         aim = float(np.interp(self.history.end, ends, counts)) + STRIDE
         return float(np.interp(aim, counts, ends)) - self.history.end if aim <= counts[-1] else None
 
-    def _width(self) -> float:
-        """Return the width of the guide's panels, at the companion's time."""
+    def _control(self) -> Array:
+        """Return step, panels' width and target of the guide, at the companion's time."""
         history = self.guide.history
         k = int(np.searchsorted(history.ends(), self.history.end, side="right"))
-        return float(history.control[min(k, history.size - 1)][1])
+        return history.control[min(k, history.size - 1)]
 
 
 class _Ahead(threading.Thread):

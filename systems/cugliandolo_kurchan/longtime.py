@@ -29,7 +29,8 @@ from langevin.errors import Diverged
 from langevin.machine.interruption import heed
 from langevin.systems.threads import ALONE, Pool, single_blas
 
-from .collocation import DEGREE, KNOWN, LEVELS, interpolation
+from .clock import FROM, PAST, Target, motion, target_of
+from .collocation import DEGREE, KNOWN, LEVELS, differentiation, interpolation
 from .history import History, Slab, clock_of, slab_of, stages_of, time_of, two_times
 from .panels import SlabGrid, Zones, zones_of
 from .series import Series
@@ -102,7 +103,8 @@ class LongTime:
                 if t != 0:
                     out[:] = series.at(float(t), SlabGrid.at(np.array([t]), zones).earlier[0])
             one_time = np.array([series.one_time(float(t)) for t in times])
-            history.append(Slab(level, zones, values, one_time), np.array([step, width]))
+            slab = Slab(level, zones, values, one_time, np.zeros(LEVELS))
+            history.append(slab, np.array([step, width, *Target()]))
         return history
 
     def reach(self, t: float) -> int:
@@ -131,8 +133,8 @@ class LongTime:
     def halt(self) -> None:
         """Stop what runs ahead: nothing does of a solution alone."""
 
-    def take(self, step: float, width: float) -> tuple[Step, float]:
-        """Return a slab of a given length and width of panels, and that width."""
+    def take(self, step: float, width: float, target: Target) -> tuple[Step, float]:
+        """Return a slab of a given length and width of panels, with a given clock, and that width."""
         end = self.history.end + step
         # From none to all of it, in ln t.
         part = float(np.interp(np.log(time_of(end)), np.log(LATE), [0.0, 1.0]))
@@ -140,25 +142,27 @@ class LongTime:
         fine = width * min(1.0, FINE * counted / width) ** part
         zones = Zones(*zones_of(end, width, fine))
         return self.stepper.step(
-            self.history, step, zones, (width, fine), 1e-3 * LOCAL * self.tolerance
+            self.history, step, zones, (width, fine), 1e-3 * LOCAL * self.tolerance, target
         ), width
 
     def _advance(self) -> None:
-        step, width = (float(x) for x in self.history.control[-1])
+        step, width = (float(x) for x in self.history.control[-1][:2])
+        target = Target(*self.history.control[-1][2:])
+        target = target if target.limit else self._target()
         # A bath that changes sets the clock itself.
         soft = time_of(self.history.end) > SOFT and self.problem.slope == 0
         least, narrowest = (SMALLEST, LATE_NARROWEST) if soft else (0.0, NARROWEST)
-        target, narrow = LOCAL * self.tolerance, PANEL_PART * self.tolerance
+        local, narrow = LOCAL * self.tolerance, PANEL_PART * self.tolerance
         for _ in range(TRIALS):
-            taken, width = self.take(step, width)
-            factor = 0.9 * (target / max(taken.in_time, 1e-30)) ** (1 / (LEVELS - 1))
+            taken, width = self.take(step, width, target)
+            factor = 0.9 * (local / max(taken.in_time, 1e-30)) ** (1 / (LEVELS - 1))
             following = max(min(step * min(max(factor, SHRINKAGE), GROWTH), LARGEST), least)
             thin = taken.in_panel > 10 * narrow and width > narrowest
-            good = taken.in_time < 4 * target or (step <= least and math.isfinite(taken.in_time))
+            good = taken.in_time < 4 * local or (step <= least and math.isfinite(taken.in_time))
             if good and not thin:
                 wider = 0.95 * (narrow / max(taken.in_panel, 1e-30)) ** (1 / DEGREE)
                 width = float(np.clip(width * min(max(wider, 0.9), 1.05), narrowest, WIDEST))
-                self.history.append(taken.slab, np.array([following, width]))
+                self.history.append(taken.slab, np.array([following, width, *target]))
                 return
             if thin:
                 width = max(0.8 * width, narrowest)
@@ -169,6 +173,16 @@ class LongTime:
             f"tolerance = {self.tolerance:g}: end the run before (dynamics.t_max), or try another "
             "dynamics.tolerance"
         )
+
+    def _target(self) -> Target:
+        """Return what the clock of slabs is to hold from here on."""
+        if time_of(self.history.end) < FROM or self.problem.slope != 0:
+            return Target()
+        motions = []
+        for slab in self.history.slabs[-PAST:]:
+            grid = SlabGrid.at(np.array([time_of(x) for x in slab.level[KNOWN:]]), slab.zones)
+            motions.append(motion(slab.values, grid, differentiation(slab.level)[KNOWN:])[-1])
+        return target_of(self.history.ends()[-PAST:], np.array(motions))
 
     def one_time(self, t: float, size: int) -> tuple[float, float]:
         """Return E(t) and μ(t), from the first `size` slabs."""

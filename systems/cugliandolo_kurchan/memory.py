@@ -213,6 +213,8 @@ class Fields(NamedTuple):
         Derivatives of μ.
     start_f, start_f2 : ndarray, shape (S,)
         β_i f'(C(t, 0)) and β_i f''(C(t, 0)).
+    nu : ndarray, shape (S,)
+        dt̂/dt (`clock`).
     """
 
     values: Array
@@ -225,6 +227,7 @@ class Fields(NamedTuple):
     mu_r: Array
     start_f: Array
     start_f2: Array
+    nu: Array
 
 
 class Rows(NamedTuple):
@@ -365,7 +368,7 @@ def _add_between(geometry, fields, rows, i, j, in_time, in_panel, own, wanted): 
 
 @njit(error_model="numpy")
 def _residual(geometry, fields, rows, i, j, start, out):  # type: ignore[no-untyped-def]
-    """∂_t X = (dλ/dt) ∂_λ X + (dx/dt) ∂_x X at fixed t', against the right sides."""
+    """∂_t̂ X = (dλ/dt̂) ∂_λ X + (dx/dt̂) ∂_x X at fixed t', against the right sides; return it of C and R."""
     size = geometry.lag.shape[1] - 1
     first = j - j % DEGREE
     c, r = fields.values[i + KNOWN, 0, j], fields.values[i + KNOWN, 1, j]
@@ -376,14 +379,15 @@ def _residual(geometry, fields, rows, i, j, start, out):  # type: ignore[no-unty
     for n in range(NODES):
         along_c += _DERIVATIVE[j - first, n] * fields.values[i + KNOWN, 0, first + n]
         along_r += _DERIVATIVE[j - first, n] * fields.values[i + KNOWN, 1, first + n]
-    change_c = geometry.rate[i] * rate_c + geometry.speed[i, j] * along_c - fields.start_f[i] * start
+    change_c = geometry.rate[i] * rate_c + geometry.speed[i, j] * along_c
     change_r = geometry.rate[i] * rate_r + geometry.speed[i, j] * along_r
     # The largest terms first: they cancel.
     row = 2 * i * size + j
-    out[row] = ((fields.mu[i] * c - rows.sum_c[0]) - rows.sum_c[1]) + change_c
-    out[row + size] = (((fields.mu[i] * r - rows.sum_r[0]) - rows.sum_r[1]) + change_r) * geometry.density[
-        i, j
-    ]
+    nu, scale = fields.nu[i], geometry.density[i, j]
+    from_start = fields.start_f[i] * start
+    out[row] = ((fields.mu[i] * c - rows.sum_c[0]) - rows.sum_c[1]) + (nu * change_c - from_start)
+    out[row + size] = (((fields.mu[i] * r - rows.sum_r[0]) - rows.sum_r[1]) + nu * change_r) * scale
+    return change_c, change_r * scale
 
 
 @njit(error_model="numpy")
@@ -393,7 +397,7 @@ def _derivatives(geometry, fields, rows, i, j, start, recent, in_time, jacobian)
     size = nodes - 1
     first, own = j - j % DEGREE, 2 * i * size
     of_c, of_r = jacobian[own + j], jacobian[own + size + j]
-    c, r = fields.values[i + KNOWN, 0, j], fields.values[i + KNOWN, 1, j]
+    c, r, nu = fields.values[i + KNOWN, 0, j], fields.values[i + KNOWN, 1, j], fields.nu[i]
     for stage in range(stages):
         column, level = 2 * stage * size, stage + KNOWN
         for n in range(size):
@@ -406,8 +410,8 @@ def _derivatives(geometry, fields, rows, i, j, start, recent, in_time, jacobian)
                 of_c[column + n] -= in_time[level] * rows.c_below[n]
                 of_c[column + size + n] -= in_time[level] * rows.r_below[n]
             of_c[column] -= fields.start_f[i] * in_time[level]
-        of_c[column + j] += geometry.rate[i] * geometry.derivative[i, level]
-        of_r[column + size + j] += geometry.rate[i] * geometry.derivative[i, level]
+        of_c[column + j] += nu * geometry.rate[i] * geometry.derivative[i, level]
+        of_r[column + size + j] += nu * geometry.rate[i] * geometry.derivative[i, level]
     for n in range(size):
         f2, f3r = fields.f2[i, n], fields.f3r[i, n]
         of_c[own + n] += c * fields.mu_c[i, n] - rows.f[n] * f2 - rows.g[n] * f3r
@@ -418,8 +422,8 @@ def _derivatives(geometry, fields, rows, i, j, start, recent, in_time, jacobian)
     of_c[own + j] += fields.mu[i]
     of_r[own + size + j] += fields.mu[i]
     for n in range(min(NODES, size - first)):
-        of_c[own + first + n] += geometry.speed[i, j] * _DERIVATIVE[j - first, n]
-        of_r[own + size + first + n] += geometry.speed[i, j] * _DERIVATIVE[j - first, n]
+        of_c[own + first + n] += nu * geometry.speed[i, j] * _DERIVATIVE[j - first, n]
+        of_r[own + size + first + n] += nu * geometry.speed[i, j] * _DERIVATIVE[j - first, n]
     scale = geometry.density[i, j]
     for stage in range(stages):
         column = 2 * stage * size
@@ -430,9 +434,34 @@ def _derivatives(geometry, fields, rows, i, j, start, recent, in_time, jacobian)
             of_r[column + size + n] *= scale * unit
 
 
+@njit(error_model="numpy")
+def _by_pace(geometry, fields, rows, i, j, recent, in_time, change, by_nu):  # type: ignore[no-untyped-def]
+    """Write derivatives of the two rows of node j at stage i by ν of each stage: of R̂ = 1/ν at τ = 0, and of
+    ν ∂_t̂."""
+    stages, nodes = geometry.lag.shape
+    size = nodes - 1
+    first, row, scale = j - j % DEGREE, 2 * i * size + j, geometry.density[i, j]
+    c, r = fields.values[i + KNOWN, 0, j], fields.values[i + KNOWN, 1, j]
+    for stage in range(stages):
+        level = stage + KNOWN
+        of_c, of_r = 0.0, -rows.between[level, size]
+        if recent:
+            of_c -= in_time[level] * rows.r_below[size]
+        if stage == i:
+            of_c += c * fields.mu_r[i, size] - rows.g[size] * fields.f2[i, size]
+            of_r += r * fields.mu_r[i, size] - rows.r[size] * fields.f2[i, size]
+            if first + DEGREE == size:
+                of_r += fields.nu[i] * geometry.speed[i, j] * _DERIVATIVE[j - first, DEGREE]
+        edge = -1 / fields.nu[stage] ** 2
+        by_nu[row, stage], by_nu[row + size, stage] = of_c * edge, of_r * edge * scale
+    by_nu[row, i] += change[0]
+    by_nu[row + size, i] += change[1]
+
+
 @njit(nogil=True, error_model="numpy")
-def equations(geometry, memory, fields, out, jacobian, rank, team):  # type: ignore[no-untyped-def]
-    """Write the residuals of both equations to `out`, and their Jacobian, unless that is empty.
+def equations(geometry, memory, fields, out, jacobian, by_nu, rank, team):  # type: ignore[no-untyped-def]
+    """Write the residuals of both equations to `out`, and their Jacobian and derivatives by ν of the stages,
+    unless these are empty.
 
     Order of equations and unknowns: stage, field, node. Equations and unknowns of R are in units of
     1/density and density. Of the nodes of all stages those are done that belong to `rank`: rank, rank +
@@ -463,9 +492,11 @@ def equations(geometry, memory, fields, out, jacobian, rank, team):  # type: ign
             start = slice_c[0]
             _add_below(geometry, fields, rows, i, j, slice_c, slice_r, own, wanted)
         _add_between(geometry, fields, rows, i, j, in_time, in_panel, own, wanted)
-        _residual(geometry, fields, rows, i, j, start, out)
+        change = _residual(geometry, fields, rows, i, j, start, out)
         if wanted:
             weigh_levels(
                 math.log1p(geometry.earlier[i, j] / SCALE), geometry.level, geometry.level_weight, in_time
             )
             _derivatives(geometry, fields, rows, i, j, start, recent, in_time, jacobian)
+            if by_nu.size > 0:
+                _by_pace(geometry, fields, rows, i, j, recent, in_time, change, by_nu)
