@@ -32,9 +32,9 @@ from .collocation import DEGREE, KNOWN, NODES, PANEL, barycentric, weigh
 from .panels import SCALE, SlabGrid, place
 
 #: From which t on the clock is chosen, if C(t, t/2) moves by `LEAST` there in a unit of λ.
-FROM, LEAST = 3e3, 0.02
+FROM, LEAST = 3e5, 0.02
 #: Slabs from whose ends the target is extrapolated.
-PAST = 6
+PAST = 10
 #: η at `FROM`, its power of t, and its largest value.
 WEAKEST, POWER, STIFFEST = 1e-6, 2.0, 1e8
 #: Limit of |α − 1|.
@@ -44,17 +44,19 @@ RATES, STEADY = (0.1, 1.5), 0.1
 
 
 class Pace(NamedTuple):
-    """ν at a slab's stages, what it is made of, and its derivatives.
+    """ν at a slab's stages, from α, and derivatives for Newton's method.
 
     Attributes
     ----------
-    nu, theta : ndarray, shape (S,)
+    nu : ndarray, shape (S,)
+    off : ndarray, shape (S,)
+        By how much ν is off what the gauge asks for, to first order.
     by_c : ndarray, shape (S, S, NODES)
         ∂ν_i/∂C of stage s at the nodes of the panel in which t' = t/2 lies.
     """
 
     nu: Array
-    theta: Array
+    off: Array
     by_c: Array
 
 
@@ -72,12 +74,18 @@ class Target(NamedTuple):
 
 def target_of(clock: Array, motions: Array) -> Target:
     """Return the target that goes on from ∂_λ C(t, t/2) at some λ, shape (M,) both."""
-    last = clock[-1]
-    value, slope, bend = np.polynomial.polynomial.polyfit(clock - last, motions, 2)
-    rate = float(-2 * bend / slope)
-    if abs(value) < LEAST or not RATES[0] < rate < RATES[1] or abs(slope) > STEADY * abs(value):
+    back = clock - clock[-1]
+
+    def fit(rate: float) -> tuple[float, Array]:
+        columns = np.stack([np.ones_like(back), np.exp(-rate * back)], axis=1)
+        parts, *_ = np.linalg.lstsq(columns, motions, rcond=None)
+        return float(np.sum((columns @ parts - motions) ** 2)), parts
+
+    rate = min(np.arange(*RATES, 0.01), key=lambda rate: fit(rate)[0])
+    limit, amplitude = fit(rate)[1]
+    if abs(limit) < LEAST or abs(amplitude) > STEADY * abs(limit):
         return Target()
-    return Target(float(value + slope / rate), float(-slope / rate * np.exp(rate * last)), rate)
+    return Target(float(limit), float(amplitude * np.exp(rate * clock[-1])), float(rate))
 
 
 class Gauge:
@@ -101,22 +109,43 @@ class Gauge:
         self._eta = 1 / (1 / ramp + 1 / STIFFEST)
         self._along = _along(grid, self.first, self._value)
         self._inverse = np.linalg.inv(derivative[:, KNOWN:])
+        self.alpha = np.ones(len(grid.t))
         self._known = self._inverse @ (derivative[:, :KNOWN] @ theta)
+
+    @property
+    def theta(self) -> Array:
+        """θ at the stages."""
+        return np.asarray(self._inverse @ (1 / self.alpha - 1) - self._known)
 
     def pace(self, values: Array) -> Pace:
         """Return the pace of the values of a slab, shape (LEVELS, 2, nodes)."""
-        c = values[:, 0, self.first : self.first + NODES]
-        relative = _motion(c, self.derivative, self._value, self._along) / self.target
-        z = self._eta * (relative - 1)
-        root = np.sqrt(1 + (z / MOST) ** 2)
-        alpha, slope = 1 + z / root, self._eta / root**3
-        theta = self._inverse @ (1 / alpha - 1) - self._known
+        alpha, theta = self.alpha, self.theta
         nu = alpha * np.exp(-theta)
         by_alpha = np.diag(np.exp(-theta)) + nu[:, None] * self._inverse / alpha**2
         by_c = self.derivative[:, KNOWN:, None] * self._value
         by_c[np.arange(len(nu)), np.arange(len(nu))] += self._along
-        by_c *= (slope / self.target)[:, None, None]
-        return Pace(nu, theta, np.tensordot(by_alpha, by_c, axes=1))
+        by_c *= (self._slope(alpha) * self._eta / self.target)[:, None, None]
+        off = by_alpha @ (self._asked(values) - alpha)
+        return Pace(nu, off, np.tensordot(by_alpha, by_c, axes=1))
+
+    def follow(self, values: Array) -> None:
+        """Set α to what values ask for."""
+        self.alpha = self._asked(values)
+
+    def _asked(self, values: Array) -> Array:
+        """Return the α that values ask for, ψ taken as linear about the present one."""
+        before = self.alpha
+        c = values[:, 0, self.first : self.first + NODES]
+        relative = _motion(c, self.derivative, self._value, self._along) / self.target
+        part = (before - 1) / MOST
+        z = (before - 1) / np.sqrt(1 - part**2)
+        alpha = before + self._slope(before) * (self._eta * (relative - 1) - z)
+        return np.asarray(np.clip(alpha, 1 - 0.99 * MOST, 1 + 0.99 * MOST))
+
+    @staticmethod
+    def _slope(alpha: Array) -> Array:
+        """Return ψ' where 1 + ψ is α."""
+        return np.asarray((1 - ((alpha - 1) / MOST) ** 2) ** 1.5)
 
 
 def motion(values: Array, grid: SlabGrid, derivative: Array) -> Array:

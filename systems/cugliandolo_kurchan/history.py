@@ -15,7 +15,7 @@ from langevin.core.system import Array
 from langevin.systems.compiling import njit
 
 from .collocation import DEGREE, KNOWN, LEVELS, NODES, PANEL, PLACES, barycentric, weigh, weigh_levels
-from .panels import SCALE, SlabGrid, Zones, extent, place
+from .panels import SCALE, SlabGrid, Zones, density_of, extent, place
 
 # Constants to compiled code.
 PANEL_POINTS, PANEL_WEIGHTS = PANEL.points, PANEL.weights
@@ -54,7 +54,7 @@ class Slab(NamedTuple):
         λ of the levels.
     zones : Zones
     values : ndarray, shape (LEVELS, 2, nodes)
-        C and R.
+        C and R̂ dt̂'/du: on lines both are smooth.
     one_time : ndarray, shape (LEVELS, 2)
         E and μ.
     theta : ndarray, shape (LEVELS,)
@@ -226,8 +226,8 @@ def slab_of(slabs, size, clock):  # type: ignore[no-untyped-def]
 
 @njit(error_model="numpy")
 def slice_at(slabs, k, clock, weights, out):  # type: ignore[no-untyped-def]
-    """Write C and R at the nodes of slab k, at a clock time in it, to `out`; return how many nodes there
-    are."""
+    """Write C and R̂ dt̂'/du at the nodes of slab k, at a clock time in it, to `out`; return how many nodes
+    there are."""
     weigh_levels(clock, slabs.level[k], slabs.weight[k], weights)
     nodes = nodes_of(zones_at(slabs, k))
     out[:, :nodes] = 0.0
@@ -258,7 +258,7 @@ def lookup(slabs, size, later, earlier, lag, in_time, in_panel):  # type: ignore
             sum_r += in_panel[n] * slabs.values[first + nodes + n]
         c += in_time[level] * sum_c
         r += in_time[level] * sum_r
-    return c, r
+    return c, r / density_of(earlier + SCALE, lag + SCALE)
 
 
 @njit(error_model="numpy")
@@ -282,6 +282,7 @@ def two_times(slabs, size, later, earlier, lag, most, out):  # type: ignore[no-u
         for n in range(NODES):
             c += in_panel[n] * fields[0, panel * DEGREE + n]
             r += in_panel[n] * fields[1, panel * DEGREE + n]
+        r /= density_of(earlier[i] + SCALE, lag[i] + SCALE)
         # ∫ R: up to the next panel, or to τ = 0, in the coordinate ln(τ + τ₀), which has the lag to all its
         # digits; then over whole panels.
         last = zones[2] + zones[3] + zones[4] - 1
@@ -296,13 +297,13 @@ def two_times(slabs, size, later, earlier, lag, most, out):  # type: ignore[no-u
             value = 0.0
             for n in range(NODES):
                 value += in_panel[n] * fields[1, panel * DEGREE + n]
-            chi += value * GAUSS_WEIGHTS[g] * 0.5 * reach * at
+            # dt'/du over dτ/d ln(τ + τ₀).
+            chi += value * GAUSS_WEIGHTS[g] * 0.5 * reach * span / (span - at)
         for p in range(panel + 1, last + 1):
             middle, half = extent(zones, p)
             for g in range(len(GAUSS_POINTS)):
                 value = 0.0
                 for n in range(NODES):
                     value += AT_GAUSS[g, n] * fields[1, p * DEGREE + n]
-                e = math.exp(clock * (middle + half * GAUSS_POINTS[g]))
-                chi += value * GAUSS_WEIGHTS[g] * half * clock * span * e / (1 + e) ** 2
+                chi += value * GAUSS_WEIGHTS[g] * half * clock
         out[i] = c, r, chi

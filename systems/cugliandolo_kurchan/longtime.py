@@ -32,7 +32,7 @@ from langevin.systems.threads import ALONE, Pool, single_blas
 from .clock import FROM, PAST, Target, motion, target_of
 from .collocation import DEGREE, KNOWN, LEVELS, differentiation, interpolation
 from .history import History, Slab, clock_of, slab_of, stages_of, time_of, two_times
-from .panels import SlabGrid, Zones, zones_of
+from .panels import SCALE, SlabGrid, Zones, zones_of
 from .series import Series
 from .stepping import Equations, SlabStepper, Step
 
@@ -100,8 +100,12 @@ class LongTime:
             zones = Zones(*zones_of(clock_of(float(times[-1])), width, width))
             values = np.ones((LEVELS, 2, sum(zones[2:]) * DEGREE + 1))
             for out, t in zip(values, times, strict=True):
-                if t != 0:
-                    out[:] = series.at(float(t), SlabGrid.at(np.array([t]), zones).earlier[0])
+                if t == 0:
+                    out[1] = SCALE / 2
+                    continue
+                grid = SlabGrid.at(np.array([t]), zones)
+                out[:] = series.at(float(t), grid.earlier[0])
+                out[1] *= grid.density[0]
             one_time = np.array([series.one_time(float(t)) for t in times])
             slab = Slab(level, zones, values, one_time, np.zeros(LEVELS))
             history.append(slab, np.array([step, width, *Target()]))

@@ -33,7 +33,7 @@ from langevin.systems.threads import ALONE, Pool
 
 from .collocation import DEGREE, GAUSS, KNOWN, LEVELS, NODES, PANEL, STAGES, weigh, weigh_levels
 from .history import History, Slabs, lookup, slab_of, slice_at, zones_at
-from .panels import SCALE, SlabGrid, extent, place, zones_of
+from .panels import SCALE, SlabGrid, density_of, extent, place, zones_of
 
 #: Intervals shorter than this part of t have no fine zone: nothing rough is on their scale.
 NEAR = 0.05
@@ -71,6 +71,8 @@ class Geometry(NamedTuple):
         λ of the levels, and their barycentric weights.
     t, half : ndarray, shape (S,)
     earlier, lag, density, speed : ndarray, shape (S, nodes)
+    growth : ndarray, shape (S, nodes)
+        ∂_t ln(dt'/du) at fixed t'.
     rate : ndarray, shape (S,)
         dλ/dt at the stages.
     derivative : ndarray, shape (S, LEVELS)
@@ -89,6 +91,7 @@ class Geometry(NamedTuple):
     lag: Array
     density: Array
     speed: Array
+    growth: Array
     rate: Array
     derivative: Array
     width: float
@@ -102,7 +105,8 @@ def geometry_of(
     plain = (grid.zones.left, grid.zones.right, grid.zones.before, grid.zones.fine, grid.zones.after)
     return Geometry(
         plain, SCALE * math.expm1(float(level[KNOWN - 1])), level, tables[0], grid.t, grid.half,
-        grid.earlier, grid.lag, grid.density, grid.speed, 1 / (grid.t + SCALE), tables[1], *widths,
+        grid.earlier, grid.lag, grid.density, grid.speed,
+        1 / (grid.lag + SCALE) - 1 / (grid.t[:, None] + 2 * SCALE), 1 / (grid.t + SCALE), tables[1], *widths,
     )  # fmt: skip
 
 
@@ -136,6 +140,7 @@ def _fill_below(slabs, size, geometry, memory, i, j, in_time, own, fields):  # t
                 c += _AT_GAUSS[g, n] * fields[0, panel * DEGREE + n]
                 r += _AT_GAUSS[g, n] * fields[1, panel * DEGREE + n]
             low, high, weight = _point(earlier, clock, middle, width, g)
+            r /= density_of(low, high)
             mine, x = place(low / (high + lag), half, geometry.zones)
             weigh(x, _POINTS, _WEIGHTS, own)
             for n in range(NODES):
@@ -238,9 +243,9 @@ class Rows(NamedTuple):
     f, g, r : ndarray, shape (N + 1,)
         Of ∂_t C by F and G, of ∂_t R by G.
     c_below, r_below : ndarray, shape (N + 1,)
-        Of ∂_t C by C and R of the slice at t'.
-    between : ndarray, shape (LEVELS, N + 1)
-        Of ∂_t C by C, and of ∂_t R by R.
+        Of ∂_t C by C and R dt'/du of the slice at t'.
+    between, r_between : ndarray, shape (LEVELS, N + 1)
+        Of ∂_t C by C, and of ∂_t R by R dt'/du.
     sum_c, sum_r : ndarray, shape (2,)
         The two integrals, and their compensation.
     """
@@ -251,6 +256,7 @@ class Rows(NamedTuple):
     c_below: Array
     r_below: Array
     between: Array
+    r_between: Array
     sum_c: Array
     sum_r: Array
 
@@ -274,6 +280,7 @@ def _begin(memory, fields, rows, i, j, nodes):  # type: ignore[no-untyped-def]
     rows.c_below[:] = 0.0
     rows.r_below[:] = 0.0
     rows.between[:] = 0.0
+    rows.r_between[:] = 0.0
     for n in range(nodes):
         rows.f[n], rows.g[n], rows.r[n] = memory.to_f[i, j, n], memory.to_g[i, j, n], memory.to_r[i, j, n]
     for first in range(0, nodes, DEGREE):
@@ -299,6 +306,8 @@ def _add_below(geometry, fields, rows, i, j, slice_c, slice_r, own, wanted):  # 
                 c += _AT_GAUSS[g, n] * slice_c[panel * DEGREE + n]
                 r += _AT_GAUSS[g, n] * slice_r[panel * DEGREE + n]
             low, high, weight = _point(earlier, clock, middle, width, g)
+            per_r = 1 / density_of(low, high)
+            r *= per_r
             mine, x = place(low / (high + lag), half, zones)
             weigh(x, _POINTS, _WEIGHTS, own)
             mine *= DEGREE
@@ -312,7 +321,7 @@ def _add_below(geometry, fields, rows, i, j, slice_c, slice_r, own, wanted):  # 
                     rows.f[mine + n] += weight * r * own[n]
                     rows.g[mine + n] += weight * c * own[n]
                     rows.c_below[panel * DEGREE + n] += weight * g_s * _AT_GAUSS[g, n]
-                    rows.r_below[panel * DEGREE + n] += weight * f_s * _AT_GAUSS[g, n]
+                    rows.r_below[panel * DEGREE + n] += weight * per_r * f_s * _AT_GAUSS[g, n]
         _add(rows.sum_c, part)
 
 
@@ -348,6 +357,8 @@ def _add_between(geometry, fields, rows, i, j, in_time, in_panel, own, wanted): 
                     sum_r += in_panel[n] * fields.values[level, 1, other + n]
                 c += in_time[level] * sum_c
                 r += in_time[level] * sum_r
+            per_r = 1 / density_of(earlier + SCALE, low)
+            r *= per_r
             for n in range(NODES):
                 g_s += own[n] * fields.g[i, mine + n]
             part_c += weight * g_s * c
@@ -360,6 +371,7 @@ def _add_between(geometry, fields, rows, i, j, in_time, in_panel, own, wanted): 
                     share = weight * g_s * in_time[level]
                     for n in range(NODES):
                         rows.between[level, other + n] += share * in_panel[n]
+                        rows.r_between[level, other + n] += share * per_r * in_panel[n]
         _add(rows.sum_c, part_c)
         _add(rows.sum_r, part_r)
         if not inside:
@@ -368,10 +380,12 @@ def _add_between(geometry, fields, rows, i, j, in_time, in_panel, own, wanted): 
 
 @njit(error_model="numpy")
 def _residual(geometry, fields, rows, i, j, start, out):  # type: ignore[no-untyped-def]
-    """∂_t̂ X = (dλ/dt̂) ∂_λ X + (dx/dt̂) ∂_x X at fixed t', against the right sides; return it of C and R."""
+    """∂_t̂ X = (dλ/dt̂) ∂_λ X + (dx/dt̂) ∂_x X at fixed t', against the right sides; return it of C and, times
+    dt'/du, of R."""
     size = geometry.lag.shape[1] - 1
     first = j - j % DEGREE
-    c, r = fields.values[i + KNOWN, 0, j], fields.values[i + KNOWN, 1, j]
+    scale = geometry.density[i, j]
+    c, r = fields.values[i + KNOWN, 0, j], fields.values[i + KNOWN, 1, j] / scale
     rate_c = rate_r = along_c = along_r = 0.0
     for level in range(LEVELS):
         rate_c += geometry.derivative[i, level] * fields.values[level, 0, j]
@@ -380,14 +394,13 @@ def _residual(geometry, fields, rows, i, j, start, out):  # type: ignore[no-unty
         along_c += _DERIVATIVE[j - first, n] * fields.values[i + KNOWN, 0, first + n]
         along_r += _DERIVATIVE[j - first, n] * fields.values[i + KNOWN, 1, first + n]
     change_c = geometry.rate[i] * rate_c + geometry.speed[i, j] * along_c
-    change_r = geometry.rate[i] * rate_r + geometry.speed[i, j] * along_r
+    change_r = geometry.rate[i] * rate_r + geometry.speed[i, j] * along_r - geometry.growth[i, j] * scale * r
     # The largest terms first: they cancel.
     row = 2 * i * size + j
-    nu, scale = fields.nu[i], geometry.density[i, j]
-    from_start = fields.start_f[i] * start
+    nu, from_start = fields.nu[i], fields.start_f[i] * start
     out[row] = ((fields.mu[i] * c - rows.sum_c[0]) - rows.sum_c[1]) + (nu * change_c - from_start)
-    out[row + size] = (((fields.mu[i] * r - rows.sum_r[0]) - rows.sum_r[1]) + nu * change_r) * scale
-    return change_c, change_r * scale
+    out[row + size] = ((fields.mu[i] * r - rows.sum_r[0]) - rows.sum_r[1]) * scale + nu * change_r
+    return change_c, change_r
 
 
 @njit(error_model="numpy")
@@ -397,14 +410,15 @@ def _derivatives(geometry, fields, rows, i, j, start, recent, in_time, jacobian)
     size = nodes - 1
     first, own = j - j % DEGREE, 2 * i * size
     of_c, of_r = jacobian[own + j], jacobian[own + size + j]
-    c, r, nu = fields.values[i + KNOWN, 0, j], fields.values[i + KNOWN, 1, j], fields.nu[i]
+    scale = geometry.density[i, j]
+    c, r, nu = fields.values[i + KNOWN, 0, j], fields.values[i + KNOWN, 1, j] / scale, fields.nu[i]
     for stage in range(stages):
         column, level = 2 * stage * size, stage + KNOWN
         for n in range(size):
             of_c[column + n] = -rows.between[level, n]
             of_c[column + size + n] = 0.0
             of_r[column + n] = 0.0
-            of_r[column + size + n] = -rows.between[level, n]
+            of_r[column + size + n] = -rows.r_between[level, n] * scale
         if recent:
             for n in range(size):
                 of_c[column + n] -= in_time[level] * rows.c_below[n]
@@ -414,24 +428,17 @@ def _derivatives(geometry, fields, rows, i, j, start, recent, in_time, jacobian)
         of_r[column + size + j] += nu * geometry.rate[i] * geometry.derivative[i, level]
     for n in range(size):
         f2, f3r = fields.f2[i, n], fields.f3r[i, n]
+        unit = 1 / geometry.density[i, n]
         of_c[own + n] += c * fields.mu_c[i, n] - rows.f[n] * f2 - rows.g[n] * f3r
-        of_c[own + size + n] += c * fields.mu_r[i, n] - rows.g[n] * f2
-        of_r[own + n] += r * fields.mu_c[i, n] - rows.r[n] * f3r
-        of_r[own + size + n] += r * fields.mu_r[i, n] - rows.r[n] * f2
+        of_c[own + size + n] += (c * fields.mu_r[i, n] - rows.g[n] * f2) * unit
+        of_r[own + n] += (r * fields.mu_c[i, n] - rows.r[n] * f3r) * scale
+        of_r[own + size + n] += (r * fields.mu_r[i, n] - rows.r[n] * f2) * scale * unit
     of_c[own] -= fields.start_f2[i] * start
     of_c[own + j] += fields.mu[i]
-    of_r[own + size + j] += fields.mu[i]
+    of_r[own + size + j] += fields.mu[i] - nu * geometry.growth[i, j]
     for n in range(min(NODES, size - first)):
         of_c[own + first + n] += nu * geometry.speed[i, j] * _DERIVATIVE[j - first, n]
         of_r[own + size + first + n] += nu * geometry.speed[i, j] * _DERIVATIVE[j - first, n]
-    scale = geometry.density[i, j]
-    for stage in range(stages):
-        column = 2 * stage * size
-        for n in range(size):
-            unit = 1 / geometry.density[stage, n]
-            of_c[column + size + n] *= unit
-            of_r[column + n] *= scale
-            of_r[column + size + n] *= scale * unit
 
 
 @njit(error_model="numpy")
@@ -441,19 +448,19 @@ def _by_pace(geometry, fields, rows, i, j, recent, in_time, change, by_nu):  # t
     stages, nodes = geometry.lag.shape
     size = nodes - 1
     first, row, scale = j - j % DEGREE, 2 * i * size + j, geometry.density[i, j]
-    c, r = fields.values[i + KNOWN, 0, j], fields.values[i + KNOWN, 1, j]
+    c, r = fields.values[i + KNOWN, 0, j], fields.values[i + KNOWN, 1, j] / scale
     for stage in range(stages):
-        level = stage + KNOWN
-        of_c, of_r = 0.0, -rows.between[level, size]
+        level, last = stage + KNOWN, geometry.density[stage, size]
+        of_c, of_r = 0.0, -rows.r_between[level, size] * scale
         if recent:
             of_c -= in_time[level] * rows.r_below[size]
         if stage == i:
-            of_c += c * fields.mu_r[i, size] - rows.g[size] * fields.f2[i, size]
-            of_r += r * fields.mu_r[i, size] - rows.r[size] * fields.f2[i, size]
+            of_c += (c * fields.mu_r[i, size] - rows.g[size] * fields.f2[i, size]) / last
+            of_r += (r * fields.mu_r[i, size] - rows.r[size] * fields.f2[i, size]) * scale / last
             if first + DEGREE == size:
                 of_r += fields.nu[i] * geometry.speed[i, j] * _DERIVATIVE[j - first, DEGREE]
-        edge = -1 / fields.nu[stage] ** 2
-        by_nu[row, stage], by_nu[row + size, stage] = of_c * edge, of_r * edge * scale
+        edge = -last / fields.nu[stage] ** 2
+        by_nu[row, stage], by_nu[row + size, stage] = of_c * edge, of_r * edge
     by_nu[row, i] += change[0]
     by_nu[row + size, i] += change[1]
 
@@ -463,8 +470,8 @@ def equations(geometry, memory, fields, out, jacobian, by_nu, rank, team):  # ty
     """Write the residuals of both equations to `out`, and their Jacobian and derivatives by ν of the stages,
     unless these are empty.
 
-    Order of equations and unknowns: stage, field, node. Equations and unknowns of R are in units of
-    1/density and density. Of the nodes of all stages those are done that belong to `rank`: rank, rank +
+    Order of equations and unknowns: stage, field, node. Unknowns are C and R dt'/du, and equations of R times
+    dt'/du. Of the nodes of all stages those are done that belong to `rank`: rank, rank +
     team, …
     """
     stages, nodes = geometry.lag.shape
@@ -473,7 +480,7 @@ def equations(geometry, memory, fields, out, jacobian, by_nu, rank, team):  # ty
     slice_c, slice_r = np.empty(nodes), np.empty(nodes)
     rows = Rows(
         np.empty(nodes), np.empty(nodes), np.empty(nodes), np.empty(nodes), np.empty(nodes),
-        np.empty((LEVELS, nodes)), np.empty(2), np.empty(2),
+        np.empty((LEVELS, nodes)), np.empty((LEVELS, nodes)), np.empty(2), np.empty(2),
     )  # fmt: skip
     for q in range(rank, stages * size, team):
         i, j = q // size, q % size

@@ -87,6 +87,12 @@ def extent(zones, panel):  # type: ignore[no-untyped-def]
     return low + width * (panel + 0.5), 0.5 * width
 
 
+@njit(error_model="numpy")
+def density_of(low, high):  # type: ignore[no-untyped-def]
+    """Return dt'/du where t' + τ₀ and τ + τ₀ are given."""
+    return low * high / (low + high)
+
+
 @dataclass(frozen=True)
 class SlabGrid:
     """Nodes of the slices at several times, S of them.

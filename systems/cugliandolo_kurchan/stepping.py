@@ -75,14 +75,13 @@ class Equations(NamedTuple):
         f = self.covariance.derivative
         return np.asarray(-np.sum(weight * f(1, c) * r, axis=-1) - self.beta * f(0, c[..., 0]))
 
-    def fields(self, values: Array, weight: Array, t: Array, nu: Array) -> Fields:
-        """Return what the integrals of a slab with stages at t need of its values, shape (LEVELS, 2,
-        nodes)."""
-        c, r = values[KNOWN:, 0], values[KNOWN:, 1]
+    def fields(self, values: Array, grid: SlabGrid, nu: Array) -> Fields:
+        """Return what the integrals of a slab need of its values, shape (LEVELS, 2, nodes)."""
+        c, r, weight = values[KNOWN:, 0], values[KNOWN:, 1] / grid.density, grid.weight
         f1, f2, f3 = (self.covariance.derivative(order, c) for order in range(1, 4))
         g = f2 * r
         memory = np.sum(weight * (f1 + f2 * c) * r, axis=-1)
-        mu = self.bath(t) + memory + self.beta * f1[:, 0] * c[:, 0]
+        mu = self.bath(grid.t) + memory + self.beta * f1[:, 0] * c[:, 0]
         mu_c, mu_r = weight * (2 * f2 + f3 * c) * r, weight * (f1 + f2 * c)
         mu_c[:, 0] += self.beta * (f2[:, 0] * c[:, 0] + f1[:, 0])
         start_f, start_f2 = self.beta * f1[:, 0], self.beta * f2[:, 0]
@@ -135,9 +134,12 @@ class SlabStepper:
         memory = memory_of(history, history.size, geometry, crew)
         theta = np.array([slab.theta[-1] for slab in history.slabs[-KNOWN:]])
         gauge = Gauge(grid, geometry.derivative, theta, target) if target.limit else None
+        if gauge:
+            last = history.slabs[-1]
+            gauge.alpha[:] = 1 / (1 + differentiation(last.level)[-1] @ last.theta)
         solved = self._newton(geometry, memory, grid, values, tolerance, crew, gauge)
-        at_stages = gauge.pace(values).theta if gauge else np.zeros(STAGES)
-        c, r = values[KNOWN:, 0], values[KNOWN:, 1]
+        at_stages = gauge.theta if gauge else np.zeros(STAGES)
+        c, r = values[KNOWN:, 0], values[KNOWN:, 1] / grid.density
         one_time = np.empty((LEVELS, 2))
         one_time[:KNOWN] = [slab.one_time[-1] for slab in history.slabs[-KNOWN:]]
         one_time[KNOWN:, 0] = self.problem.energy(c, r, grid.weight)
@@ -145,19 +147,16 @@ class SlabStepper:
         slab = Slab(level, zones, values, one_time, np.concatenate([theta, at_stages]))
         if not solved:
             return Step(slab, np.inf, np.inf)
-        return Step(slab, *_tails(level, grid, values))
+        return Step(slab, *_tails(level, values))
 
     def _predict(self, history: History, level: Array, grid: SlabGrid) -> Array:
         """Return the known levels on the slab's nodes, and the stages by extrapolation from them."""
         values = np.empty((LEVELS, 2, len(grid.x)))
         for k, slab in enumerate(history.slabs[-KNOWN:]):
             values[k] = onto(slab.values[-1], slab.zones, grid.zones)
-        # R dt'/du is smooth on the lines, R itself falls like 1/t.
-        known = SlabGrid.at(np.array([time_of(x) for x in level[:KNOWN]]), grid.zones)
         weights = interpolation(level[:KNOWN], level[KNOWN:])
-        values[KNOWN:, 0] = weights @ values[:KNOWN, 0]
-        values[KNOWN:, 1] = weights @ (values[:KNOWN, 1] * known.density) / grid.density
-        values[:, 0, -1] = values[KNOWN:, 1, -1] = 1.0
+        values[KNOWN:] = np.tensordot(weights, values[:KNOWN], axes=1)
+        values[:, 0, -1], values[KNOWN:, 1, -1] = 1.0, grid.density[:, -1]
         values[:KNOWN, 1, -1] = [slab.values[-1, 1, -1] for slab in history.slabs[-KNOWN:]]
         return values
 
@@ -174,10 +173,14 @@ class SlabStepper:
             jacobian = np.empty((len(residual),) * 2) if factors is None else none
             if gauge:
                 pace = gauge.pace(values)
-                nu, by_nu = pace.nu, none if factors else np.empty((len(residual), STAGES))
-                values[KNOWN:, 1, -1] = 1 / nu
-            fields = self.problem.fields(values, grid.weight, grid.t, nu)
+                nu = pace.nu
+                if factors is None:
+                    by_nu = np.empty((len(residual), STAGES))
+                values[KNOWN:, 1, -1] = grid.density[:, -1] / nu
+            fields = self.problem.fields(values, grid, nu)
             crew.share(equations, geometry, memory, fields, residual, jacobian, by_nu)
+            if gauge:
+                residual += by_nu @ pace.off
             if factors is None:
                 if gauge:
                     for stage in range(STAGES):
@@ -185,9 +188,12 @@ class SlabStepper:
                         jacobian[:, begin : begin + NODES] += by_nu @ pace.by_c[:, stage]
                 factors = lu_factor(jacobian.T, overwrite_a=True, check_finite=False)
             change = lu_solve(factors, residual, trans=1, check_finite=False).reshape(STAGES, 2, size)
-            values[KNOWN:, 0, :size] -= change[:, 0]
-            values[KNOWN:, 1, :size] -= change[:, 1] / grid.density[:, :size]
+            values[KNOWN:, :, :size] -= change
+            if gauge:
+                gauge.follow(values)
             moved = float(np.max(np.abs(change)))
+            import os
+            if os.environ.get('NEWTON'): print('   newton', moved, np.unravel_index(np.argmax(np.abs(change)), change.shape), nu-1, jacobian.size, flush=True)
             if moved <= tolerance or (moved < ROUNDING and moved > 0.5 * before):
                 return True
             if not np.isfinite(moved) or moved > 10:
@@ -198,14 +204,13 @@ class SlabStepper:
         return False
 
 
-def _tails(level: Array, grid: SlabGrid, values: Array) -> tuple[float, float]:
+def _tails(level: Array, values: Array) -> tuple[float, float]:
     """Return what the highest degree contributes, in time within the slab, and in panels at its end."""
-    scale = np.stack([np.ones(len(grid.x)), grid.density[-1]])
     # The last divided difference, times the largest product of distances from all levels but the oldest.
     apart = level[:, None] - level
     np.fill_diagonal(apart, 1.0)
     inside = np.linspace(level[KNOWN - 1], level[-1], 33)
     reach = float(np.max(np.abs(np.prod(inside[:, None] - level[1:], axis=1))))
-    last = np.abs(np.tensordot(1 / np.prod(apart, axis=1), values, axes=1)) * scale * reach
-    blocks = np.lib.stride_tricks.sliding_window_view(values[-1] * scale, NODES, axis=-1)[:, ::DEGREE]
+    last = np.abs(np.tensordot(1 / np.prod(apart, axis=1), values, axes=1)) * reach
+    blocks = np.lib.stride_tricks.sliding_window_view(values[-1], NODES, axis=-1)[:, ::DEGREE]
     return float(last.max()), float(np.abs(blocks @ HIGHEST).max())
