@@ -32,11 +32,11 @@ from .collocation import DEGREE, KNOWN, NODES, PANEL, barycentric, weigh
 from .panels import SCALE, SlabGrid, place
 
 #: From which t on the clock is chosen, if C(t, t/2) moves by `LEAST` there in a unit of λ.
-FROM, LEAST = 3e5, 0.02
+FROM, LEAST = 1e6, 0.02
 #: Slabs from whose ends the target is extrapolated.
 PAST = 10
 #: η at `FROM`, its power of t, and its largest value.
-WEAKEST, POWER, STIFFEST = 1e-6, 2.0, 1e8
+WEAKEST, POWER, STIFFEST = 1e-2, 1.0, 1e8
 #: Limit of |α − 1|.
 MOST = 0.3
 #: When the clock is chosen: rates of a target, and the largest slope of what it follows, in units of it.
@@ -61,15 +61,21 @@ class Pace(NamedTuple):
 
 
 class Target(NamedTuple):
-    """What ∂_λ C(t, t/2) is held to, limit + amplitude·e^{−rate·λ}; limit = 0: t itself is the clock."""
+    """What ∂_λ C(t, t/2) is held to; limit = 0: t itself is the clock.
+
+    limit + first·e^{−rate (λ − since)} + second·e^{−2 rate (λ − since)}: as powers of t that correct it decay.
+    """
 
     limit: float = 0.0
-    amplitude: float = 0.0
+    first: float = 0.0
+    second: float = 0.0
     rate: float = 0.0
+    since: float = 0.0
 
     def at(self, clock: Array) -> Array:
         """Return it at λ."""
-        return np.asarray(self.limit + self.amplitude * np.exp(-self.rate * clock))
+        decay = np.exp(-self.rate * (clock - self.since))
+        return np.asarray(self.limit + decay * (self.first + decay * self.second))
 
 
 def target_of(clock: Array, motions: Array) -> Target:
@@ -77,15 +83,16 @@ def target_of(clock: Array, motions: Array) -> Target:
     back = clock - clock[-1]
 
     def fit(rate: float) -> tuple[float, Array]:
-        columns = np.stack([np.ones_like(back), np.exp(-rate * back)], axis=1)
+        columns = np.exp(-rate * np.outer(back, np.arange(3)))
         parts, *_ = np.linalg.lstsq(columns, motions, rcond=None)
         return float(np.sum((columns @ parts - motions) ** 2)), parts
 
-    rate = min(np.arange(*RATES, 0.01), key=lambda rate: fit(rate)[0])
-    limit, amplitude = fit(rate)[1]
-    if abs(limit) < LEAST or abs(amplitude) > STEADY * abs(limit):
+    rate = float(min(np.arange(*RATES, 0.005), key=lambda rate: fit(rate)[0]))
+    limit, first, second = (float(x) for x in fit(rate)[1])
+    if abs(limit) < LEAST or abs(motions[-1] / limit - 1) > STEADY:
         return Target()
-    return Target(float(limit), float(amplitude * np.exp(rate * clock[-1])), float(rate))
+    # Without a jump where it begins.
+    return Target(float(motions[-1]) - first - second, first, second, rate, float(clock[-1]))
 
 
 class Gauge:

@@ -46,7 +46,8 @@ WIDEST, NARROWEST, LATE_NARROWEST = 2.5, 0.3, 1.0
 LATE, FINE = (1e3, 1e6), 1.5
 #: Smallest step from `SOFT` on, at tolerance 10⁻⁹: smaller ones resolve errors of the clock, and do not
 #: damp them.
-SOFT, SMALLEST = 1e3, 0.2
+SOFT, SMALLEST = 1e4, 0.4
+TIGHT_FROM, TIGHTER, FINEST = 1e4, 0.7, 1e-12
 #: Steps that are thrown away in a row before the solver gives up.
 TRIALS = 12
 #: Slabs of the power series that starts the solution.
@@ -156,7 +157,8 @@ class LongTime:
         # A bath that changes sets the clock itself.
         soft = time_of(self.history.end) > SOFT and self.problem.slope == 0
         least, narrowest = (SMALLEST, LATE_NARROWEST) if soft else (0.0, NARROWEST)
-        local, narrow = LOCAL * self.tolerance, PANEL_PART * self.tolerance
+        tight = self.tolerance * min(1.0, (TIGHT_FROM / time_of(self.history.end)) ** TIGHTER)
+        local, narrow = max(LOCAL * tight, FINEST), max(PANEL_PART * tight, FINEST)
         for _ in range(TRIALS):
             taken, width = self.take(step, width, target)
             factor = 0.9 * (local / max(taken.in_time, 1e-30)) ** (1 / (LEVELS - 1))
