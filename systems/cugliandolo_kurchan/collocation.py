@@ -34,12 +34,11 @@ from langevin.systems.compiling import njit
 DEGREE = 12
 NODES = DEGREE + 1
 #: Gauss points in each panel of a memory integral.
-import os
-GAUSS = int(os.environ.get('GAUSS','11'))
+GAUSS = 13
 #: Radau points of a slab, ends of slabs before it, and levels in all.
-STAGES, KNOWN = 3, int(os.environ.get('KNOWN','5'))
+STAGES, KNOWN = 3, 6
 LEVELS = STAGES + KNOWN
-DAMPING = float(os.environ.get('DAMP','0.1'))
+DAMPING = 0.1
 
 
 def radau(count: int) -> Array:

@@ -25,18 +25,16 @@ import threading
 
 import numpy as np
 
-from langevin.core.system import Array
 from langevin.errors import Diverged
 from langevin.machine.interruption import heed
 from langevin.systems.threads import ALONE, Pool, single_blas
 
-from .clock import Target
 from .collocation import KNOWN
 from .history import History, time_of
 from .longtime import SHRINKAGE, LongTime
 
 #: Steps and panels of the companion in units of its guide's.
-STRIDE, WIDER = 1.34, 1.2
+STRIDE, WIDER = 1.3, 1.2
 
 
 class Companion(LongTime):
@@ -96,12 +94,12 @@ class Companion(LongTime):
             else:
                 self.guide.take_next()
             step = self._step()
-        width, *target = self._control()[1:]
+        width = self._width()
         least = step / (2 * STRIDE)
         while step > least:
-            taken, _ = self.take(step, WIDER * width, Target(*target))
+            taken, _ = self.take(step, WIDER * width)
             if math.isfinite(taken.in_time):
-                self.history.append(taken.slab, np.array([step, width, *target]))
+                self.history.append(taken.slab, np.array([step, width]))
                 return
             step *= SHRINKAGE
         raise Diverged(
@@ -117,11 +115,11 @@ class Companion(LongTime):
         aim = float(np.interp(self.history.end, ends, counts)) + STRIDE
         return float(np.interp(aim, counts, ends)) - self.history.end if aim <= counts[-1] else None
 
-    def _control(self) -> Array:
-        """Return step, panels' width and target of the guide, at the companion's time."""
+    def _width(self) -> float:
+        """Return the width of the guide's panels, at the companion's time."""
         history = self.guide.history
         k = int(np.searchsorted(history.ends(), self.history.end, side="right"))
-        return history.control[min(k, history.size - 1)]
+        return float(history.control[min(k, history.size - 1)][1])
 
 
 class _Ahead(threading.Thread):

@@ -54,18 +54,15 @@ class Slab(NamedTuple):
         λ of the levels.
     zones : Zones
     values : ndarray, shape (LEVELS, 2, nodes)
-        C and R̂ dt̂'/du: on lines both are smooth.
+        C and R dt'/du: on lines both are smooth.
     one_time : ndarray, shape (LEVELS, 2)
         E and μ.
-    theta : ndarray, shape (LEVELS,)
-        ln(t + τ₀) − ln(t̂ + τ₀) (`clock`).
     """
 
     level: Array
     zones: Zones
     values: Array
     one_time: Array
-    theta: Array
 
     @property
     def start(self) -> float:
@@ -172,7 +169,6 @@ class History:
             "level": np.array([slab.level for slab in kept]),
             "zones": np.array([slab.zones for slab in kept], dtype=float),
             "one_time": np.array([slab.one_time for slab in kept]),
-            "theta": np.array([slab.theta for slab in kept]),
             "control": np.array(self.control[:size]),
             "values": np.concatenate([slab.values.ravel() for slab in kept]),
         }
@@ -181,13 +177,13 @@ class History:
     def load(cls, saved: Mapping[str, NDArray[Any]]) -> History:
         """Return the history that `state_dict` saved."""
         history, begin = cls(), 0
-        rows = (saved[name] for name in ("level", "zones", "one_time", "theta", "control"))
-        for level, zone, one_time, theta, control in zip(*rows, strict=True):
+        rows = (saved[name] for name in ("level", "zones", "one_time", "control"))
+        for level, zone, one_time, control in zip(*rows, strict=True):
             zones = Zones(float(zone[0]), float(zone[1]), *(int(n) for n in zone[2:]))
             nodes = sum(zones[2:]) * DEGREE + 1
             end = begin + LEVELS * 2 * nodes
             values = saved["values"][begin:end].reshape(LEVELS, 2, nodes).copy()
-            history.append(Slab(level.copy(), zones, values, one_time.copy(), theta.copy()), control.copy())
+            history.append(Slab(level.copy(), zones, values, one_time.copy()), control.copy())
             begin = end
         return history
 
@@ -226,7 +222,7 @@ def slab_of(slabs, size, clock):  # type: ignore[no-untyped-def]
 
 @njit(error_model="numpy")
 def slice_at(slabs, k, clock, weights, out):  # type: ignore[no-untyped-def]
-    """Write C and R̂ dt̂'/du at the nodes of slab k, at a clock time in it, to `out`; return how many nodes
+    """Write C and R dt'/du at the nodes of slab k, at a clock time in it, to `out`; return how many nodes
     there are."""
     weigh_levels(clock, slabs.level[k], slabs.weight[k], weights)
     nodes = nodes_of(zones_at(slabs, k))

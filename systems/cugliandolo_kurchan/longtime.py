@@ -29,8 +29,7 @@ from langevin.errors import Diverged
 from langevin.machine.interruption import heed
 from langevin.systems.threads import ALONE, Pool, single_blas
 
-from .clock import FROM, PAST, Target, motion, target_of
-from .collocation import DEGREE, KNOWN, LEVELS, differentiation, interpolation
+from .collocation import DEGREE, KNOWN, LEVELS, interpolation
 from .history import History, Slab, clock_of, slab_of, stages_of, time_of, two_times
 from .panels import SCALE, SlabGrid, Zones, zones_of
 from .series import Series
@@ -39,15 +38,15 @@ from .stepping import Equations, SlabStepper, Step
 #: Contributions of the last degree, in units of the tolerance.
 LOCAL, PANEL_PART = 1.0, 0.1
 #: Limits of a step in λ, and of its change from one step to the next.
-LARGEST, GROWTH, SHRINKAGE = 0.45, 1.25, 0.6
+LARGEST, GROWTH, SHRINKAGE = 0.65, 1.25, 0.6
 #: Limits of the panels' width in u.
-WIDEST, NARROWEST, LATE_NARROWEST = 2.5, 0.3, 1.0
+WIDEST, NARROWEST, LATE_NARROWEST = 2.5, 0.3, 0.6
 #: From when on panels are fine about t' ~ t, and how wide they are in units of the step.
 LATE, FINE = (1e3, 1e6), 1.5
-#: Smallest step from `SOFT` on, at tolerance 10⁻⁹: smaller ones resolve errors of the clock, and do not
-#: damp them.
-SOFT, SMALLEST = 1e4, 0.4
-TIGHT_FROM, TIGHTER, FINEST = 1e4, 0.7, 1e-12
+#: Smallest steps late in time, from the first t on, and from the second one on.
+SOFT, SMALLEST = (1e4, 1e9), (0.4, 0.6)
+#: From when on the tolerance is divided by (t/`CLOCKED`)^`KAPPA`, and the least it becomes.
+CLOCKED, KAPPA, FINEST = 1e4, 0.7, 1e-12
 #: Steps that are thrown away in a row before the solver gives up.
 TRIALS = 12
 #: Slabs of the power series that starts the solution.
@@ -108,8 +107,7 @@ class LongTime:
                 out[:] = series.at(float(t), grid.earlier[0])
                 out[1] *= grid.density[0]
             one_time = np.array([series.one_time(float(t)) for t in times])
-            slab = Slab(level, zones, values, one_time, np.zeros(LEVELS))
-            history.append(slab, np.array([step, width, *Target()]))
+            history.append(Slab(level, zones, values, one_time), np.array([step, width]))
         return history
 
     def reach(self, t: float) -> int:
@@ -138,29 +136,30 @@ class LongTime:
     def halt(self) -> None:
         """Stop what runs ahead: nothing does of a solution alone."""
 
-    def take(self, step: float, width: float, target: Target) -> tuple[Step, float]:
-        """Return a slab of a given length and width of panels, with a given clock, and that width."""
+    def take(self, step: float, width: float) -> tuple[Step, float]:
+        """Return a slab of a given length and width of panels, and that width."""
         end = self.history.end + step
         # From none to all of it, in ln t.
         part = float(np.interp(np.log(time_of(end)), np.log(LATE), [0.0, 1.0]))
-        counted = step if self.problem.slope else max(step, SMALLEST)
-        fine = width * min(1.0, FINE * counted / width) ** part
+        fine = width * min(1.0, FINE * step / width) ** part
         zones = Zones(*zones_of(end, width, fine))
-        return self.stepper.step(
-            self.history, step, zones, (width, fine), 1e-3 * LOCAL * self.tolerance, target
-        ), width
+        rest = max(1e-3 * LOCAL * self._tolerance(), 1e-13)
+        return self.stepper.step(self.history, step, zones, (width, fine), rest), width
+
+    def _tolerance(self) -> float:
+        """Return the tolerance of the next slab: errors of the clock are t^κ larger than those of integrals."""
+        late = (CLOCKED / time_of(self.history.end)) ** KAPPA
+        return max(self.tolerance * min(1.0, late), min(self.tolerance, FINEST))
 
     def _advance(self) -> None:
-        step, width = (float(x) for x in self.history.control[-1][:2])
-        target = Target(*self.history.control[-1][2:])
-        target = target if target.limit else self._target()
+        step, width = (float(x) for x in self.history.control[-1])
         # A bath that changes sets the clock itself.
-        soft = time_of(self.history.end) > SOFT and self.problem.slope == 0
-        least, narrowest = (SMALLEST, LATE_NARROWEST) if soft else (0.0, NARROWEST)
-        tight = self.tolerance * min(1.0, (TIGHT_FROM / time_of(self.history.end)) ** TIGHTER)
-        local, narrow = max(LOCAL * tight, FINEST), max(PANEL_PART * tight, FINEST)
+        soft = time_of(self.history.end) > SOFT[0] and self.problem.slope == 0
+        least, narrowest = (self._smallest(), LATE_NARROWEST) if soft else (0.0, NARROWEST)
+        tolerance = self._tolerance()
+        local, narrow = LOCAL * tolerance, max(PANEL_PART * tolerance, FINEST)
         for _ in range(TRIALS):
-            taken, width = self.take(step, width, target)
+            taken, width = self.take(step, width)
             factor = 0.9 * (local / max(taken.in_time, 1e-30)) ** (1 / (LEVELS - 1))
             following = max(min(step * min(max(factor, SHRINKAGE), GROWTH), LARGEST), least)
             thin = taken.in_panel > 10 * narrow and width > narrowest
@@ -168,7 +167,7 @@ class LongTime:
             if good and not thin:
                 wider = 0.95 * (narrow / max(taken.in_panel, 1e-30)) ** (1 / DEGREE)
                 width = float(np.clip(width * min(max(wider, 0.9), 1.05), narrowest, WIDEST))
-                self.history.append(taken.slab, np.array([following, width, *target]))
+                self.history.append(taken.slab, np.array([following, width]))
                 return
             if thin:
                 width = max(0.8 * width, narrowest)
@@ -180,15 +179,8 @@ class LongTime:
             "dynamics.tolerance"
         )
 
-    def _target(self) -> Target:
-        """Return what the clock of slabs is to hold from here on."""
-        if time_of(self.history.end) < FROM or self.problem.slope != 0:
-            return Target()
-        motions = []
-        for slab in self.history.slabs[-PAST:]:
-            grid = SlabGrid.at(np.array([time_of(x) for x in slab.level[KNOWN:]]), slab.zones)
-            motions.append(motion(slab.values, grid, differentiation(slab.level)[KNOWN:])[-1])
-        return target_of(self.history.ends()[-PAST:], np.array(motions))
+    def _smallest(self) -> float:
+        return float(np.interp(np.log(time_of(self.history.end)), np.log(SOFT), SMALLEST))
 
     def one_time(self, t: float, size: int) -> tuple[float, float]:
         """Return E(t) and μ(t), from the first `size` slabs."""

@@ -218,8 +218,6 @@ class Fields(NamedTuple):
         Derivatives of μ.
     start_f, start_f2 : ndarray, shape (S,)
         β_i f'(C(t, 0)) and β_i f''(C(t, 0)).
-    nu : ndarray, shape (S,)
-        dt̂/dt (`clock`).
     """
 
     values: Array
@@ -232,7 +230,6 @@ class Fields(NamedTuple):
     mu_r: Array
     start_f: Array
     start_f2: Array
-    nu: Array
 
 
 class Rows(NamedTuple):
@@ -380,8 +377,7 @@ def _add_between(geometry, fields, rows, i, j, in_time, in_panel, own, wanted): 
 
 @njit(error_model="numpy")
 def _residual(geometry, fields, rows, i, j, start, out):  # type: ignore[no-untyped-def]
-    """∂_t̂ X = (dλ/dt̂) ∂_λ X + (dx/dt̂) ∂_x X at fixed t', against the right sides; return it of C and, times
-    dt'/du, of R."""
+    """∂_t X = (dλ/dt) ∂_λ X + (dx/dt) ∂_x X at fixed t', against the right sides; of R times dt'/du."""
     size = geometry.lag.shape[1] - 1
     first = j - j % DEGREE
     scale = geometry.density[i, j]
@@ -397,10 +393,8 @@ def _residual(geometry, fields, rows, i, j, start, out):  # type: ignore[no-unty
     change_r = geometry.rate[i] * rate_r + geometry.speed[i, j] * along_r - geometry.growth[i, j] * scale * r
     # The largest terms first: they cancel.
     row = 2 * i * size + j
-    nu, from_start = fields.nu[i], fields.start_f[i] * start
-    out[row] = ((fields.mu[i] * c - rows.sum_c[0]) - rows.sum_c[1]) + (nu * change_c - from_start)
-    out[row + size] = ((fields.mu[i] * r - rows.sum_r[0]) - rows.sum_r[1]) * scale + nu * change_r
-    return change_c, change_r
+    out[row] = ((fields.mu[i] * c - rows.sum_c[0]) - rows.sum_c[1]) + (change_c - fields.start_f[i] * start)
+    out[row + size] = ((fields.mu[i] * r - rows.sum_r[0]) - rows.sum_r[1]) * scale + change_r
 
 
 @njit(error_model="numpy")
@@ -411,7 +405,7 @@ def _derivatives(geometry, fields, rows, i, j, start, recent, in_time, jacobian)
     first, own = j - j % DEGREE, 2 * i * size
     of_c, of_r = jacobian[own + j], jacobian[own + size + j]
     scale = geometry.density[i, j]
-    c, r, nu = fields.values[i + KNOWN, 0, j], fields.values[i + KNOWN, 1, j] / scale, fields.nu[i]
+    c, r = fields.values[i + KNOWN, 0, j], fields.values[i + KNOWN, 1, j] / scale
     for stage in range(stages):
         column, level = 2 * stage * size, stage + KNOWN
         for n in range(size):
@@ -424,8 +418,8 @@ def _derivatives(geometry, fields, rows, i, j, start, recent, in_time, jacobian)
                 of_c[column + n] -= in_time[level] * rows.c_below[n]
                 of_c[column + size + n] -= in_time[level] * rows.r_below[n]
             of_c[column] -= fields.start_f[i] * in_time[level]
-        of_c[column + j] += nu * geometry.rate[i] * geometry.derivative[i, level]
-        of_r[column + size + j] += nu * geometry.rate[i] * geometry.derivative[i, level]
+        of_c[column + j] += geometry.rate[i] * geometry.derivative[i, level]
+        of_r[column + size + j] += geometry.rate[i] * geometry.derivative[i, level]
     for n in range(size):
         f2, f3r = fields.f2[i, n], fields.f3r[i, n]
         unit = 1 / geometry.density[i, n]
@@ -435,40 +429,15 @@ def _derivatives(geometry, fields, rows, i, j, start, recent, in_time, jacobian)
         of_r[own + size + n] += (r * fields.mu_r[i, n] - rows.r[n] * f2) * scale * unit
     of_c[own] -= fields.start_f2[i] * start
     of_c[own + j] += fields.mu[i]
-    of_r[own + size + j] += fields.mu[i] - nu * geometry.growth[i, j]
+    of_r[own + size + j] += fields.mu[i] - geometry.growth[i, j]
     for n in range(min(NODES, size - first)):
-        of_c[own + first + n] += nu * geometry.speed[i, j] * _DERIVATIVE[j - first, n]
-        of_r[own + size + first + n] += nu * geometry.speed[i, j] * _DERIVATIVE[j - first, n]
-
-
-@njit(error_model="numpy")
-def _by_pace(geometry, fields, rows, i, j, recent, in_time, change, by_nu):  # type: ignore[no-untyped-def]
-    """Write derivatives of the two rows of node j at stage i by ν of each stage: of R̂ = 1/ν at τ = 0, and of
-    ν ∂_t̂."""
-    stages, nodes = geometry.lag.shape
-    size = nodes - 1
-    first, row, scale = j - j % DEGREE, 2 * i * size + j, geometry.density[i, j]
-    c, r = fields.values[i + KNOWN, 0, j], fields.values[i + KNOWN, 1, j] / scale
-    for stage in range(stages):
-        level, last = stage + KNOWN, geometry.density[stage, size]
-        of_c, of_r = 0.0, -rows.r_between[level, size] * scale
-        if recent:
-            of_c -= in_time[level] * rows.r_below[size]
-        if stage == i:
-            of_c += (c * fields.mu_r[i, size] - rows.g[size] * fields.f2[i, size]) / last
-            of_r += (r * fields.mu_r[i, size] - rows.r[size] * fields.f2[i, size]) * scale / last
-            if first + DEGREE == size:
-                of_r += fields.nu[i] * geometry.speed[i, j] * _DERIVATIVE[j - first, DEGREE]
-        edge = -last / fields.nu[stage] ** 2
-        by_nu[row, stage], by_nu[row + size, stage] = of_c * edge, of_r * edge
-    by_nu[row, i] += change[0]
-    by_nu[row + size, i] += change[1]
+        of_c[own + first + n] += geometry.speed[i, j] * _DERIVATIVE[j - first, n]
+        of_r[own + size + first + n] += geometry.speed[i, j] * _DERIVATIVE[j - first, n]
 
 
 @njit(nogil=True, error_model="numpy")
-def equations(geometry, memory, fields, out, jacobian, by_nu, rank, team):  # type: ignore[no-untyped-def]
-    """Write the residuals of both equations to `out`, and their Jacobian and derivatives by ν of the stages,
-    unless these are empty.
+def equations(geometry, memory, fields, out, jacobian, rank, team):  # type: ignore[no-untyped-def]
+    """Write the residuals of both equations to `out`, and their Jacobian, unless that is empty.
 
     Order of equations and unknowns: stage, field, node. Unknowns are C and R dt'/du, and equations of R times
     dt'/du. Of the nodes of all stages those are done that belong to `rank`: rank, rank +
@@ -499,11 +468,9 @@ def equations(geometry, memory, fields, out, jacobian, by_nu, rank, team):  # ty
             start = slice_c[0]
             _add_below(geometry, fields, rows, i, j, slice_c, slice_r, own, wanted)
         _add_between(geometry, fields, rows, i, j, in_time, in_panel, own, wanted)
-        change = _residual(geometry, fields, rows, i, j, start, out)
+        _residual(geometry, fields, rows, i, j, start, out)
         if wanted:
             weigh_levels(
                 math.log1p(geometry.earlier[i, j] / SCALE), geometry.level, geometry.level_weight, in_time
             )
             _derivatives(geometry, fields, rows, i, j, start, recent, in_time, jacobian)
-            if by_nu.size > 0:
-                _by_pace(geometry, fields, rows, i, j, recent, in_time, change, by_nu)

@@ -34,7 +34,6 @@ from .collocation import (
     differentiation,
     interpolation,
 )
-from .clock import Gauge, Target
 from .covariance import Covariance
 from .history import History, Slab, onto, stages_of, time_of
 from .memory import Fields, Geometry, Memory, equations, geometry_of, memory_of
@@ -75,7 +74,7 @@ class Equations(NamedTuple):
         f = self.covariance.derivative
         return np.asarray(-np.sum(weight * f(1, c) * r, axis=-1) - self.beta * f(0, c[..., 0]))
 
-    def fields(self, values: Array, grid: SlabGrid, nu: Array) -> Fields:
+    def fields(self, values: Array, grid: SlabGrid) -> Fields:
         """Return what the integrals of a slab need of its values, shape (LEVELS, 2, nodes)."""
         c, r, weight = values[KNOWN:, 0], values[KNOWN:, 1] / grid.density, grid.weight
         f1, f2, f3 = (self.covariance.derivative(order, c) for order in range(1, 4))
@@ -84,8 +83,7 @@ class Equations(NamedTuple):
         mu = self.bath(grid.t) + memory + self.beta * f1[:, 0] * c[:, 0]
         mu_c, mu_r = weight * (2 * f2 + f3 * c) * r, weight * (f1 + f2 * c)
         mu_c[:, 0] += self.beta * (f2[:, 0] * c[:, 0] + f1[:, 0])
-        start_f, start_f2 = self.beta * f1[:, 0], self.beta * f2[:, 0]
-        return Fields(values, f1, g, f2, f3 * r, mu, mu_c, mu_r, start_f, start_f2, nu)
+        return Fields(values, f1, g, f2, f3 * r, mu, mu_c, mu_r, self.beta * f1[:, 0], self.beta * f2[:, 0])
 
 
 class Step(NamedTuple):
@@ -118,12 +116,11 @@ class SlabStepper:
         self.problem, self.crew = problem, crew
 
     def step(
-        self, history: History, step: float, zones: Zones, widths: tuple[float, float], tolerance: float,
-        target: Target,
+        self, history: History, step: float, zones: Zones, widths: tuple[float, float], tolerance: float
     ) -> Step:
         """Return the slab that follows a history: `step` long in λ, with given panels.
 
-        Newton's update ends below `tolerance`, or is rounding. With a `target` the clock is chosen (`clock`).
+        Newton's update ends below `tolerance`, or is rounding.
         """
         level = np.concatenate([history.ends()[-KNOWN:], stages_of(history.end, step)])
         grid = SlabGrid.at(np.array([time_of(x) for x in level[KNOWN:]]), zones)
@@ -132,19 +129,13 @@ class SlabStepper:
         geometry = geometry_of(grid, level, tables, widths)
         crew = self.crew if 2 * STAGES * len(grid.x) >= PARALLEL else ALONE
         memory = memory_of(history, history.size, geometry, crew)
-        theta = np.array([slab.theta[-1] for slab in history.slabs[-KNOWN:]])
-        gauge = Gauge(grid, geometry.derivative, theta, target) if target.limit else None
-        if gauge:
-            last = history.slabs[-1]
-            gauge.alpha[:] = 1 / (1 + differentiation(last.level)[-1] @ last.theta)
-        solved = self._newton(geometry, memory, grid, values, tolerance, crew, gauge)
-        at_stages = gauge.theta if gauge else np.zeros(STAGES)
+        solved = self._newton(geometry, memory, grid, values, tolerance, crew)
         c, r = values[KNOWN:, 0], values[KNOWN:, 1] / grid.density
         one_time = np.empty((LEVELS, 2))
         one_time[:KNOWN] = [slab.one_time[-1] for slab in history.slabs[-KNOWN:]]
         one_time[KNOWN:, 0] = self.problem.energy(c, r, grid.weight)
         one_time[KNOWN:, 1] = self.problem.mu(c, r, grid.weight, grid.t)
-        slab = Slab(level, zones, values, one_time, np.concatenate([theta, at_stages]))
+        slab = Slab(level, zones, values, one_time)
         if not solved:
             return Step(slab, np.inf, np.inf)
         return Step(slab, *_tails(level, values))
@@ -157,43 +148,25 @@ class SlabStepper:
         weights = interpolation(level[:KNOWN], level[KNOWN:])
         values[KNOWN:] = np.tensordot(weights, values[:KNOWN], axes=1)
         values[:, 0, -1], values[KNOWN:, 1, -1] = 1.0, grid.density[:, -1]
-        values[:KNOWN, 1, -1] = [slab.values[-1, 1, -1] for slab in history.slabs[-KNOWN:]]
         return values
 
     def _newton(
-        self, geometry: Geometry, memory: Memory, grid: SlabGrid, values: Array, tolerance: float, crew: Pool,
-        gauge: Gauge | None,
+        self, geometry: Geometry, memory: Memory, grid: SlabGrid, values: Array, tolerance: float, crew: Pool
     ) -> bool:
         """Solve for the stages in place; return whether that succeeded."""
         size = len(grid.x) - 1
         residual = np.empty(2 * STAGES * size)
-        none, nu, by_nu = np.empty((0, 0)), np.ones(STAGES), np.empty((0, 0))
+        none = np.empty((0, 0))
         factors, before = None, np.inf
         for _ in range(ITERATIONS):
             jacobian = np.empty((len(residual),) * 2) if factors is None else none
-            if gauge:
-                pace = gauge.pace(values)
-                nu = pace.nu
-                if factors is None:
-                    by_nu = np.empty((len(residual), STAGES))
-                values[KNOWN:, 1, -1] = grid.density[:, -1] / nu
-            fields = self.problem.fields(values, grid, nu)
-            crew.share(equations, geometry, memory, fields, residual, jacobian, by_nu)
-            if gauge:
-                residual += by_nu @ pace.off
+            fields = self.problem.fields(values, grid)
+            crew.share(equations, geometry, memory, fields, residual, jacobian)
             if factors is None:
-                if gauge:
-                    for stage in range(STAGES):
-                        begin = 2 * stage * size + gauge.first
-                        jacobian[:, begin : begin + NODES] += by_nu @ pace.by_c[:, stage]
                 factors = lu_factor(jacobian.T, overwrite_a=True, check_finite=False)
             change = lu_solve(factors, residual, trans=1, check_finite=False).reshape(STAGES, 2, size)
             values[KNOWN:, :, :size] -= change
-            if gauge:
-                gauge.follow(values)
             moved = float(np.max(np.abs(change)))
-            import os
-            if os.environ.get('NEWTON'): print('   newton', moved, np.unravel_index(np.argmax(np.abs(change)), change.shape), nu-1, jacobian.size, flush=True)
             if moved <= tolerance or (moved < ROUNDING and moved > 0.5 * before):
                 return True
             if not np.isfinite(moved) or moved > 10:
