@@ -14,7 +14,8 @@ two is then d = (k − 1) δ; less in the first decade, where neither has long l
 The parts differ in sign, though, and their sum passes through zero: in t, along the lag and along t_w. At
 such a place d says nothing, but d near it does. What is stated is the largest d at a few times within a
 factor two before t (`PAST`), or at a few pairs near the pair (`_around`), divided by `EARLY_SAFE` up to
-t = `EARLY` and by `SAFE` (of E and μ `SAFE_ALONE`) from t = `LATE` on. No less is stated than
+t = `EARLY` and by `SAFE` (of E and μ `SAFE_ALONE`) from t = `LATE` on; by nothing from t = 10⁹ on. No less is
+stated than
 
 - rounding, `SPACINGS` of floating-point numbers: at short lags 1 − C and χ are small;
 - what Newton's iteration leaves, `REST`·tolerance, times the lag where that is short;
@@ -48,6 +49,8 @@ SPACINGS = 32
 #: their errors are
 #: those of the panel beside τ = 0, not of the clock.
 EARLY_SAFE, SAFE, SAFE_ALONE, EARLY, LATE = 1.3, 6.0, 12.0, 3.0, 1e3
+#: Between these times the errors of both solutions become those of a rough clock, and alike.
+ROUGH = (1e8, 1e9)
 #: In units of the tolerance: Newton's updates end below 10⁻³ of a step's local error.
 REST = 1e-4
 
@@ -103,7 +106,7 @@ def two_time(solvers: Solutions, sizes: Sizes, pair: TimePair) -> tuple[Array, A
 
 
 def _safe(t: float, late: float) -> float:
-    return float(np.interp(np.log(max(t, EARLY)), np.log([EARLY, LATE]), [EARLY_SAFE, late]))
+    return float(np.interp(np.log(max(t, EARLY)), np.log([EARLY, LATE, *ROUGH]), [EARLY_SAFE, late, late, 1]))
 
 
 def _least(solution: LongTime, lag: float) -> float:

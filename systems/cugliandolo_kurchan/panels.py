@@ -9,8 +9,9 @@ end, logarithmic between. The width grows as 2 ln t, so the number of nodes grow
 
 All slices of a slab have the same nodes in x = u/U ∈ [−1, 1]. Lines of constant x are those on which
 time derivatives and interpolation between slices run: τ, or t', grows on them like a power of t, smaller the
-nearer the end, and a field that varies with ln τ or ln t' varies slowly. So C and R of a slab are tensor
-products of polynomials, in λ and in x.
+nearer the end, and a field that varies with ln τ or ln t' varies slowly: C, and R dt'/du, of which ∫ du is
+∫ dt' R. (R itself falls like 1/t: as a polynomial in λ it has errors ten to fifty times as large.) So C and
+R dt'/du of a slab are tensor products of polynomials, in λ and in x.
 
 Three zones of equal panels: late in time the one around t' ~ t is finer. An error of the clock there, on
 the scale of a slab, is what the equations hardly resist (`longtime`); it has to be resolved better in t'
