@@ -152,7 +152,7 @@ class LongTime:
         return self.stepper.step(self.history, step, zones, (width, fine), rest), width
 
     def _tolerance(self) -> float:
-        """Return the tolerance of the next slab: errors of the clock are t^κ larger than those of integrals."""
+        """Return the tolerance of the next slab: errors of the clock are those of integrals times t^κ."""
         late = (CLOCKED / time_of(self.history.end)) ** KAPPA
         return max(self.tolerance * min(1.0, late), min(self.tolerance, FINEST))
 
