@@ -1,7 +1,7 @@
 """The minor ticks of an axis are drawn as one artist: one by one they are half of the work of a figure.
 
-A logarithmic axis over seven decades has some sixty of them. Each is an object of three lines and two texts, and
-the layout asks all of them for their sizes, several times. Without labels they are marks, and nothing else.
+A logarithmic axis over seven decades has some sixty of them. Each is an object of three lines and two texts,
+and the layout asks all of them for their sizes, several times. Without labels they are marks, and no more.
 """
 
 from __future__ import annotations
