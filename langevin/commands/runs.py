@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,8 @@ def run(
         from langevin.running.together import follow
         from langevin.sweep import simulation
 
+        from .draughtsman import at_hand
+
     settings = run_files.load(run_file, overrides(assignments, shards))
     if world.following():
         follow(settings, threads)
@@ -76,10 +79,14 @@ def run(
     remark(settings, quiet)
     how: Any = {"threads": threads, "wall_time": wall_time, "progress": not quiet}
     how["carrier"] = carrier(executor, scheduler, cluster, threads)
-    if settings.sweep is None and settings.output.figure:
-        how["watch"] = LoadingAhead("langevin.plotting", "langevin.results.summary")
-    path = simulation.execute(settings, force=force, resume=resume, **how)
-    conclude(path, quiet)
+    drawn = settings.sweep is None and settings.output.figure
+    # Where processes of torchrun work together, each has its processors.
+    with at_hand(threads) if drawn and world.current() is None else nullcontext() as draughtsman:
+        if drawn:
+            modules = [] if draughtsman else ["langevin.plotting"]
+            how["watch"] = LoadingAhead(*modules, "langevin.results.summary")
+        path = simulation.execute(settings, force=force, resume=resume, **how)
+        conclude(path, quiet, draughtsman)
 
 
 @click.command()
