@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from langevin.machine.ahead import LoadingAhead, uncollected
+from langevin.machine.ahead import LoadingAhead, seldom_collected, settle, uncollected
 
 
 def test_modules_are_loaded_once_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,3 +38,32 @@ def test_the_collector_is_as_before(before: bool) -> None:
         assert gc.isenabled() is before
     finally:
         (gc.enable if was else gc.disable)()
+
+
+def test_the_collector_looks_seldom_for_a_while() -> None:
+    before, held = gc.get_threshold(), []
+    with pytest.raises(ValueError, match="out"), seldom_collected():
+        gc.collect()
+        done = gc.get_stats()[0]["collections"]
+        held = [[] for _ in range(20_000)]
+        assert gc.get_stats()[0]["collections"] == done
+        # It does look: what works for long leaves garbage.
+        held += [[] for _ in range(100_000)]
+        assert gc.get_stats()[0]["collections"] > done
+        raise ValueError("out")
+    assert gc.get_threshold() == before
+
+
+def test_what_is_there_at_the_beginning_is_passed_over_once() -> None:
+    settle.cache_clear()
+    frozen = gc.get_freeze_count()
+    try:
+        settle()
+        assert gc.get_freeze_count() > frozen
+        frozen = gc.get_freeze_count()
+        kept = [[] for _ in range(1000)]
+        settle()
+        assert gc.get_freeze_count() == frozen
+        assert len(kept) == 1000
+    finally:
+        gc.unfreeze()

@@ -52,7 +52,7 @@ def run(
     quiet: bool,
 ) -> None:
     """Run the simulation that RUN_FILE describes; with [sweep] in it, every member of the sweep."""
-    from langevin.machine.ahead import LoadingAhead, uncollected
+    from langevin.machine.ahead import LoadingAhead, settle, uncollected
 
     with uncollected():
         from langevin.config import run_files
@@ -64,6 +64,7 @@ def run(
 
         from .draughtsman import at_hand
 
+        settle()
     settings = run_files.load(run_file, overrides(assignments, shards))
     if world.following():
         follow(settings, threads)

@@ -2,12 +2,13 @@
 
 It loads what it needs while the run computes. Then it is told, in a line of JSON, the path of the result and
 that of the figure, and answers a line when the figure is there. If its input ends, or nothing comes for
-`PATIENCE` seconds, it ends: a long run is not to carry it along. So it does after an error, for whoever started
-it draws then, and says what is wrong.
+`PATIENCE` seconds, it ends: a long run is not to carry it along. So it does after an error, for whoever has
+started it draws then, and says what is wrong.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import select
@@ -30,6 +31,8 @@ PATIENCE = 30.0
 
 def main() -> None:
     """Get ready, draw, and end."""
+    # It draws one figure, and ends.
+    gc.disable()
     # Lines are for whoever started this; what else is printed goes to stderr.
     voice = os.dup(1)
     os.dup2(2, 1)

@@ -81,7 +81,6 @@ def _like(line: Line2D) -> Line2D:
     own = Line2D([], [])
     own.update_from(line)
     own.set_transform(line.get_transform())
-    own.set_figure(line.get_figure(root=False))
     return own
 
 
