@@ -82,11 +82,13 @@ def at_hand(threads: int | None) -> Iterator[Draughtsman | None]:
         Processors that a run may use; None: all.
     """
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if min(available, available if threads is None else threads) < 2 or knows_figures():
-        yield None
-        return
-    draughtsman = Draughtsman()
+    draughtsman = None
+    if min(available, available if threads is None else threads) > 1 and not knows_figures():
+        # Where no further process may be started, one is enough.
+        with suppress(OSError):
+            draughtsman = Draughtsman()
     try:
         yield draughtsman
     finally:
-        draughtsman.leave()
+        if draughtsman is not None:
+            draughtsman.leave()
