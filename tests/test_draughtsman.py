@@ -183,6 +183,35 @@ def test_if_it_dies_the_figure_is_drawn_all_the_same(
     assert f"figure  {figure}" in capfd.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("text", "assignments", "wanted"),
+    [
+        ("", (), True),
+        ("[output]\npath = 'x.nc'", ("dynamics.t_max=3",), True),
+        ("\ufeff[output]\nfigure = true", (), True),
+        ("[output]\nfigure = false", (), False),
+        ("output = 3", (), False),
+        ("[sweep]", (), False),
+        ("[output]", ("output.figure=false",), False),
+        ("[output]", ("sweep.temperature=[1.0]",), False),
+        ("no TOML", (), False),
+        (None, (), False),
+    ],
+)
+def test_for_which_run_files_it_is_started(
+    text: str | None, assignments: tuple[str, ...], wanted: bool, tmp_path: Path
+) -> None:
+    file = tmp_path / "run.toml"
+    if text is not None:
+        file.write_text(text, encoding="utf-8")
+    assert draughtsman.wanted(file, assignments) is wanted
+
+
+def test_words_that_are_none_are_left_to_the_check(tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_bytes(b"title = '\xff'")
+    assert not draughtsman.wanted(tmp_path / "run.toml", ())
+
+
 @several
 @pytest.mark.parametrize("name", ["harmonic", "springs:Springs"])
 def test_threads_change_nothing_in_a_figure(name: str, tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -21,6 +22,29 @@ _START = (
 )
 #: Seconds after which it is killed that goes on drawing when nobody wants the figure any more.
 _GRACE = 10.0
+
+
+def wanted(run_file: Path, assignments: Sequence[str]) -> bool:
+    """Return whether a run file looks like that of a single run with a figure.
+
+    It is not checked yet: where this is mistaken, a draughtsman is not there, or for nothing.
+
+    Parameters
+    ----------
+    run_file : Path
+    assignments : sequence of str
+        Of --set.
+    """
+    if not run_file.is_file():
+        # A pipe can be read once.
+        return False
+    try:
+        tables = tomllib.loads(run_file.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError):
+        return False
+    output = tables.get("output", {})
+    said = isinstance(output, dict) and output.get("figure", True) is True
+    return said and "sweep" not in tables and not any(a.startswith(("output", "sweep")) for a in assignments)
 
 
 def knows_figures() -> bool:
