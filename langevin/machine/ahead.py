@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 
 @contextmanager
@@ -21,6 +23,41 @@ def uncollected() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+@cache
+def settle() -> None:
+    """Let the collector pass over what is there by now, for good; once in a process, at its beginning.
+
+    After large libraries have been loaded it would look through them three times, and again when the process
+    ends, which alone takes a tenth of a second.
+    """
+    gc.freeze()
+    atexit.register(leave)
+
+
+def leave() -> None:
+    """Let the collector look for nothing any more: the process ends, and all its memory is given back."""
+    gc.disable()
+    gc.freeze()
+
+
+#: Objects that are made, and not given up, between two looks of the collector: young, middle-aged, old.
+_SELDOM = (50_000, 10, 10)
+
+
+@contextmanager
+def seldom_collected() -> Iterator[None]:
+    """Let the collector look for garbage seldom: where modules are loaded, but not they alone.
+
+    It goes on looking, once in some megabytes of small objects: what works for long stays within its memory.
+    """
+    before = gc.get_threshold()
+    gc.set_threshold(*_SELDOM)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 class LoadingAhead:
