@@ -1,0 +1,76 @@
+"""Final energies stand against what was swept, beside the lines that theory has at the last temperature."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+
+from langevin.results.members import sweep_dims
+
+from .style import GREY, VERMILION
+
+#: Last over first of swept numbers from which on their axis is logarithmic.
+DECADES = 100.0
+#: Attribute of the energy → what a legend calls it, colour, dashes.
+LINES: dict[str, tuple[str, str, str]] = {
+    "threshold_at_end": ("threshold at the last $T$", VERMILION, "--"),
+    "equilibrium_at_end": ("equilibrium at the last $T$", GREY, ":"),
+}
+
+
+def swept_numbers(dataset: xr.Dataset) -> dict[str, int]:
+    """Return the swept coordinates that are finite numbers, at least two, with how many values each has."""
+    dims = sweep_dims(dataset)
+    return {
+        str(name): coordinate.size
+        for name, coordinate in dataset.coords.items()
+        if len(coordinate.dims) == 1
+        and coordinate.dims[0] in dims
+        and coordinate.dtype.kind in "iuf"
+        and coordinate.size > 1
+        and np.isfinite(coordinate).all()
+    }
+
+
+def logarithmic(values: Any) -> bool:
+    """Say whether swept numbers span decades, so that their axis is logarithmic."""
+    swept = np.asarray(values, dtype=float)
+    return bool(swept.min() > 0 and swept.max() >= DECADES * swept.min())
+
+
+def lines_of(energies: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Return the energies that theory has at the last temperature, where all files that know them agree.
+
+    Parameters
+    ----------
+    energies : sequence of mapping
+        Attributes of the energy in each of several results.
+    """
+    known = {name: {float(about[name]) for about in energies if name in about} for name in LINES}
+    return {name: values.pop() for name, values in known.items() if len(values) == 1}
+
+
+def draw_lines(ax: Axes, known: Mapping[str, float], above: float = 0.0) -> None:
+    """Draw what `lines_of` found, less the energy that is the zero of the axis."""
+    for name, energy in known.items():
+        words, colour, dashes = LINES[name]
+        ax.axhline(energy - above, color=colour, ls=dashes, lw=1, label=f"{words}, {energy:.4f}")
+
+
+def draw_above(ax: Axes, x: Any, excess: Any, error: Any, look: Mapping[str, Any]) -> None:
+    """Draw points with bars on logarithmic axes: those below 0 open, by their distance."""
+    x, excess, error = (np.asarray(values, dtype=float) for values in (x, excess, error))
+    distance = np.abs(excess)
+    known = np.isfinite(error)
+    # A bar that reaches 0 has no end on a logarithmic axis: it goes to the lower edge.
+    low = np.where(known, np.minimum(error, 0.999 * distance), 0.0)
+    high = np.where(known, error, 0.0)
+    for below, face in ((False, look["color"]), (True, "white")):
+        part = (excess < 0) == below
+        if part.any():
+            bars = np.stack([low[part], high[part]])
+            ax.errorbar(x[part], distance[part], bars, **{**look, "mfc": face, "ls": ""})
