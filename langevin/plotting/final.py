@@ -11,13 +11,13 @@ from matplotlib.axes import Axes
 
 from langevin.results.members import sweep_dims
 
-from .style import GREY, VERMILION
+from .style import GREY
 
 #: Last over first of swept numbers from which on their axis is logarithmic.
 DECADES = 100.0
 #: Attribute of the energy → what a legend calls it, colour, dashes.
 LINES: dict[str, tuple[str, str, str]] = {
-    "threshold_at_end": ("threshold at the last $T$", VERMILION, "--"),
+    "threshold_at_end": ("threshold at the last $T$", GREY, "--"),
     "equilibrium_at_end": ("equilibrium at the last $T$", GREY, ":"),
 }
 
@@ -34,6 +34,13 @@ def swept_numbers(dataset: xr.Dataset) -> dict[str, int]:
         and coordinate.size > 1
         and np.isfinite(coordinate).all()
     }
+
+
+def swept_label(coordinate: xr.DataArray) -> str:
+    """Return what an axis calls a swept number."""
+    if str(coordinate.attrs.get("sweep_key", "")).endswith("temperature.rate"):
+        return r"rate $|dT/dt|$"
+    return str(coordinate.name).replace("_", " ")
 
 
 def logarithmic(values: Any) -> bool:
@@ -58,7 +65,9 @@ def draw_lines(ax: Axes, known: Mapping[str, float], above: float = 0.0) -> None
     """Draw what `lines_of` found, less the energy that is the zero of the axis."""
     for name, energy in known.items():
         words, colour, dashes = LINES[name]
-        ax.axhline(energy - above, color=colour, ls=dashes, lw=1, label=f"{words}, {energy:.4f}")
+        ax.axhline(
+            energy - above, color=colour, ls=dashes, lw=1, label=f"{words}, {energy:.4f}".replace("-", "−")
+        )
 
 
 def draw_above(ax: Axes, x: Any, excess: Any, error: Any, look: Mapping[str, Any]) -> None:

@@ -19,7 +19,7 @@ from langevin.results.kinds import two_time_names
 from langevin.results.members import members, shortened_labels, text
 
 from .bath import draw_baths, is_ramped, time_scale
-from .final import draw_above, draw_lines, lines_of, logarithmic, swept_numbers
+from .final import draw_above, draw_lines, lines_of, logarithmic, swept_label, swept_numbers
 from .panels import band, course, estimate
 from .registry import register
 from .style import (
@@ -65,11 +65,11 @@ def sweep_figure(dataset: xr.Dataset, quantity: str | None = None) -> Figure:
     shown += ["final"] * ("energy" in dataset and axis is not None)
     slow = "final" in shown and axis is not None and logarithmic(dataset[axis])
     shown += ["above"] * (slow and "threshold_at_end" in lines)
-    looks = _looks(dataset, own, axis)
+    looks = looks_of(dataset, own, axis)
     drawn, axes = panels(len(shown), len(shown), (3.7 * len(shown), 3.7))
     for ax, panel in zip(axes, shown, strict=True):
         if panel == "energy":
-            _draw_energies(ax, own, looks)
+            draw_energies(ax, own, looks)
         elif panel == "two_time" and two_time is not None:
             words = _draw_two_time(ax, own, two_time, looks)
             ax.set_title(ax.get_title(loc="left") + words, loc="left")
@@ -96,7 +96,7 @@ class Look(NamedTuple):
     entry: int
 
 
-def _looks(dataset: xr.Dataset, own: Members, axis: str | None) -> list[Look]:
+def looks_of(dataset: xr.Dataset, own: Members, axis: str | None) -> list[Look]:
     """Return a colour for each value of the number that is swept, and dashes for each of the others.
 
     Where the others are more than there are dashes, every member has a colour of its own.
@@ -136,7 +136,8 @@ def _legend(drawn: Figure, dataset: xr.Dataset, own: Members, looks: list[Look])
     member_legend(drawn, named, dict(enumerate(colour for _, colour in entries.values())))
 
 
-def _draw_energies(ax: Axes, own: Members, looks: list[Look]) -> None:
+def draw_energies(ax: Axes, own: Members, looks: list[Look]) -> None:
+    """Draw the energies of members against t, with T(t) in a strip below; of ramps against T(t)."""
     having = [(member, look) for (_, member), look in zip(own, looks, strict=True) if "energy" in member]
     first = having[0][0]
     ax.set_ylabel(axis_label(first["energy"], "$E(t)$"))
@@ -219,7 +220,7 @@ def _draw_final(
                 draw_above(ax, [value], [last], [error], look)
             else:
                 ax.errorbar(value, last, error if np.isfinite(error) else None, **look)
-    ax.set(xlabel=axis.replace("_", " "), ylabel="final energy" + " above the threshold" * above)
+    ax.set(xlabel=swept_label(dataset[axis]), ylabel="final energy" + " above the threshold" * above)
     if logarithmic(dataset[axis]):
         ax.set_xscale("log")
     if above:
@@ -227,4 +228,5 @@ def _draw_final(
         return
     draw_lines(ax, lines)
     if (any(curves) or lines) and len(curves) <= NAMED // 2:
-        ax.legend(loc="best")
+        # Lines of theory lie below what slow cooling leads to, at the left.
+        ax.legend(loc="upper left" if lines else "best")
