@@ -117,7 +117,9 @@ def _around(member: xr.Dataset, begin: float, end: float, since: float, at: Arra
     known = (time > 0) & (energy["time"].to_numpy() >= begin) & (energy["time"].to_numpy() <= end)
     time, values = time[known], energy.to_numpy()[:, known]
     if energy.sizes["replica"] == 1:
-        found = np.array([np.interp(np.log(at), np.log(time), row) for row in values])
+        # Nothing is known before the first measurement.
+        wanted, logs = np.log(at), np.log(time)
+        found = np.array([np.interp(wanted, logs, row, left=np.nan, right=np.nan) for row in values])
     else:
         rows = []
         for t in at:

@@ -65,7 +65,7 @@ def figure(comparisons: Sequence[Comparison]) -> Figure:
     names = (["energy"] if energy else []) + ([quantity] if quantity else [])
     swept = comparisons[0].a.along != "time"
     lines = _lines(comparisons)
-    above = swept and "threshold_at_end" in lines and logarithmic(comparisons[0].a.energy.x)
+    above = "threshold_at_end" in lines and _over_decades(comparisons)
     columns = len(names) + bool(fitted) + above
     with matplotlib.rc_context(style.STYLE):
         drawn = Figure(figsize=(max(WIDTH * columns, 4.4), 4.8), layout="constrained")
@@ -130,6 +130,12 @@ def _draw_energies(ax: Axes, comparisons: Sequence[Comparison]) -> None:
 def _lines(comparisons: Sequence[Comparison]) -> dict[str, float]:
     """Return the energies of theory that the files of sweeps agree on."""
     return lines_of([curves.lines for c in comparisons for curves in (c.a, c.b)])
+
+
+def _over_decades(comparisons: Sequence[Comparison]) -> bool:
+    """Say whether sweeps are over a number that spans decades."""
+    energy = comparisons[0].a.energy
+    return energy is not None and comparisons[0].a.along != "time" and logarithmic(energy.x)
 
 
 def _final(comparisons: Sequence[Comparison]) -> list[tuple[MeasuredCurve, dict[str, Any]]]:
@@ -277,9 +283,7 @@ def _draw_differences(ax: Axes, comparisons: Sequence[Comparison], name: str) ->
 def _name_times(ax: Axes, comparisons: Sequence[Comparison], name: str) -> None:
     """Name the axis of time or lag, with its unit, or that there are several."""
     if comparisons[0].a.along != "time":
-        ax.set(xlabel=comparisons[0].a.words)
-        if comparisons[0].a.energy is not None and logarithmic(comparisons[0].a.energy.x):
-            ax.set_xscale("log")
+        ax.set(xlabel=comparisons[0].a.words, xscale="log" if _over_decades(comparisons) else "linear")
         return
     units = list(dict.fromkeys(u for c in comparisons for u in (c.a.time_unit, c.b.time_unit) if u))
     unit = f" ({style.unit_label(units[0])})" if len(units) == 1 and units[0] != "1" else ""

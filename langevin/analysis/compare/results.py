@@ -209,9 +209,10 @@ def table(comparisons: Sequence[Comparison]) -> xr.Dataset:
     Dataset
         Dimension row; variables a, b (names of the files), quantity, waiting_time_a, waiting_time_b, time,
         lag, swept (of sweeps the number that is swept; NaN where a quantity has none), value_a, error_a,
-        value_b, error_b, interpolated ("A", "B" or ""), interpolation_error, difference (b − a), sigma (its standard error), z, degrees (of freedom of
-        sigma; inf where it is known), deviate (z as a normal deviate), p (two-sided probability of z). z and
-        what follows from it are NaN where a and b are not one quantity.
+        value_b, error_b, interpolated ("A", "B" or ""), interpolation_error, difference (b − a), sigma (its
+        standard error), z, degrees (of freedom of sigma; inf where it is known), deviate (z as a normal
+        deviate), p (two-sided probability of z). z and what follows from it are NaN where a and b are not one
+        quantity.
     """
     rows: dict[str, list[Any]] = {}
     for comparison in comparisons:
