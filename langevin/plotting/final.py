@@ -11,14 +11,14 @@ from matplotlib.axes import Axes
 
 from langevin.results.members import sweep_dims
 
-from .style import GREY
+from .style import BLACK
 
 #: Last over first of swept numbers from which on their axis is logarithmic.
 DECADES = 100.0
-#: Attribute of the energy → what a legend calls it, colour, dashes.
-LINES: dict[str, tuple[str, str, str]] = {
-    "threshold_at_end": ("threshold at the last $T$", GREY, "--"),
-    "equilibrium_at_end": ("equilibrium at the last $T$", GREY, ":"),
+#: Attribute of the energy → what a figure calls it, and its dashes, which no curve has.
+LINES: dict[str, tuple[str, tuple[int, tuple[int, ...]]]] = {
+    "threshold_at_end": ("threshold", (0, (9, 2))),
+    "equilibrium_at_end": ("equilibrium", (0, (9, 2, 1, 2))),
 }
 
 
@@ -61,12 +61,30 @@ def lines_of(energies: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     return {name: values.pop() for name, values in known.items() if len(values) == 1}
 
 
-def draw_lines(ax: Axes, known: Mapping[str, float], above: float = 0.0) -> None:
-    """Draw what `lines_of` found, less the energy that is the zero of the axis."""
+def draw_lines(ax: Axes, known: Mapping[str, float]) -> None:
+    """Draw what `lines_of` found, named at the right: the highest above its line, others below theirs.
+
+    Called when all curves are there.
+    """
+    if not known:
+        return
+    low, high = ax.get_ylim()
+    low, high = min(low, *known.values()), max(high, *known.values())
+    # Room for the words below the lowest.
+    ax.set_ylim(low - 0.09 * (high - low), high)
     for name, energy in known.items():
-        words, colour, dashes = LINES[name]
-        ax.axhline(
-            energy - above, color=colour, ls=dashes, lw=1, label=f"{words}, {energy:.4f}".replace("-", "−")
+        words, dashes = LINES[name]
+        ax.axhline(energy, color=BLACK, ls=dashes, lw=0.8)
+        above = energy == max(known.values())
+        ax.annotate(
+            f"{words}: {energy:.4f}".replace("-", "−"),
+            (0.98, energy),
+            xycoords=("axes fraction", "data"),
+            xytext=(0, 2 if above else -2),
+            textcoords="offset points",
+            ha="right",
+            va="bottom" if above else "top",
+            fontsize=7.5,
         )
 
 

@@ -141,7 +141,9 @@ def draw_energies(ax: Axes, own: Members, looks: list[Look]) -> None:
     having = [(member, look) for (_, member), look in zip(own, looks, strict=True) if "energy" in member]
     first = having[0][0]
     ax.set_ylabel(axis_label(first["energy"], "$E(t)$"))
-    if all(is_ramped(member) for member, _ in having):
+    # Of a member that failed there may be nothing: neither times nor a temperature.
+    having = [(member, look) for member, look in having if member["energy"].notnull().any()]
+    if having and all(is_ramped(member) for member, _ in having):
         for member, look in having:
             mean, error = (values.to_numpy() for values in estimate(member, "energy"))
             band(ax, member["temperature"].to_numpy(), mean, error, look.colour, "_", look.style)
@@ -227,6 +229,5 @@ def _draw_final(
         ax.set_yscale("log")
         return
     draw_lines(ax, lines)
-    if (any(curves) or lines) and len(curves) <= NAMED // 2:
-        # Lines of theory lie below what slow cooling leads to, at the left.
+    if any(curves) and len(curves) <= NAMED // 2:
         ax.legend(loc="upper left" if lines else "best")

@@ -160,8 +160,6 @@ def _draw_final(ax: Axes, comparisons: Sequence[Comparison], lines: Mapping[str,
             if not comparison.alike("energy"):
                 _curve(other, comparison.b.energy, *_look(k))
     draw_lines(ax, lines)
-    if lines:
-        ax.legend(loc="upper left")
 
 
 def _draw_above(ax: Axes, comparisons: Sequence[Comparison], threshold: float) -> None:
