@@ -151,7 +151,7 @@ def _draw_second(ax: Axes, cycles: list[Cycle], stages: Stages, colours: Mapping
         known = (mean > 0) & (np.arange(at.size) < at.size - 1)
         band(ax, at[known], mean[known], error[known], colours[i], "_")
     ax.set(xscale="log", yscale="log", ylabel="energy above that at the end\nof the second stage")
-    ax.set_xlabel(time_label(cycles[0].member["time"], r"time $\tau$ at the second temperature"))
+    ax.set_xlabel(time_label(cycles[0].member["time"], r"time $\tau$ since the jump"))
     _heed(ax)
 
 
@@ -181,8 +181,8 @@ def _draw_back(
             band(ax, at, mean, error, colours[i], "_")
     room = float(np.ptp(heights))
     ax.set_ylim(min(heights) - room, max(heights) + 0.8 * room)
-    ax.set(xscale="log", xlabel=time_label(stay["time"], r"time $\tau$ back at the first temperature"))
-    ax.set_ylabel(axis_label(stay["energy"], ""))
+    ax.set(xscale="log", xlabel=time_label(stay["time"], r"time $\tau$ since the return"))
+    ax.set_ylabel(axis_label(stay["energy"], "$E$"))
     ax.legend(loc="upper right")
 
 
@@ -209,7 +209,7 @@ def _draw_displacements(
     ax.set(
         xscale="log",
         yscale="log",
-        xlabel=time_label(stay["lag"], r"time $\tau$ back at the first temperature"),
+        xlabel=time_label(stay["lag"], r"time $\tau$ since the return"),
     )
     ax.set_ylabel(axis_label(stay["msd"], symbol(stay["msd"])))
     ax.set_title(f"{ax.get_title(loc='left')} $t_w$ = {number(stages.back)}", loc="left")
