@@ -111,6 +111,36 @@ def test_replicas_are_averaged_over_neighbouring_times(springs: xr.Dataset) -> N
         assert height == pytest.approx(float(values.mean()), rel=1e-9)
 
 
+def lost(springs: xr.Dataset, second: float, since: float = 0.0) -> xr.Dataset:
+    """Return a sweep of which one member has no energies from some time on."""
+    made = springs.copy(deep=True)
+    own = made["energy"].sel(second=second)
+    made["energy"].loc[{"second": second}] = own.where(own["time"] < since)
+    return made
+
+
+def test_a_member_without_energies_is_left_out(springs: xr.Dataset) -> None:
+    drawn = plotting.figure(lost(springs, 0.2))
+    assert [text.get_text() for text in drawn.legends[0].get_texts()] == ["1", "0.5"]
+    assert len(drawn.axes[2].get_lines()) == 3
+    # Without one that stays there is nothing to compare with.
+    for nothing in (lost(springs, 1.0), lost(lost(lost(springs, 1.0), 0.5), 0.2)):
+        assert chosen(nothing, None).name == "members of a sweep"
+        plotting.figure(nothing)
+
+
+@pytest.mark.parametrize("replicas", [1, 3])
+@pytest.mark.parametrize("since", [LEFT / 2, LEFT + THERE / 2])
+def test_a_member_that_has_stopped_is_drawn_as_far_as_it_came(replicas: int, since: float) -> None:
+    whole = cycles([1.0, 0.5], replicas)
+    kept, counted, cold = plotting.figure(lost(whole, 0.5, since)).axes[2].get_lines()
+    assert (kept.get_xdata().size > 0, counted.get_xdata().size > 0) == (True, True)
+    assert cold.get_xdata().size == 0
+    kept, counted, cold = plotting.figure(lost(whole, 1.0, since)).axes[2].get_lines()
+    assert (kept.get_xdata().size > 0, counted.get_xdata().size > 0) == (since > LEFT, False)
+    assert cold.get_xdata().size > 0
+
+
 def test_without_displacements_there_are_three_panels() -> None:
     drawn = plotting.figure(cycles([1.0, 0.5], waiting=[LEFT]))
     assert [ax.get_title(loc="left")[:3] for ax in drawn.axes[:3]] == ["(a)", "(b)", "(c)"]

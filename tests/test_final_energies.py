@@ -234,3 +234,5 @@ def test_sweeps_without_any_end_have_nothing_to_compare(springs: tuple[xr.Datase
     nothing = springs[1].assign(energy=springs[1]["energy"] * np.nan)
     with pytest.raises(UserError, match="nothing to compare"):
         langevin.compare(springs[0], nothing)
+    # Such a file is drawn all the same.
+    assert not plotting.figure(nothing).axes[0].get_lines()

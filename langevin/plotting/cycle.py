@@ -67,8 +67,14 @@ def stages_of(cycles: list[dict[str, Any]], end: float) -> Stages | None:
 def _stages(dataset: xr.Dataset) -> Stages | None:
     if len(sweep_dims(dataset)) != 1 or not has(dataset, "energy", *sweep_dims(dataset), *ONE_TIME):
         return None
-    own = [member for _, member in members(dataset) if "energy" in member]
-    return stages_of([_given(member) for member in own], float(dataset["time"].max())) if own else None
+    own = [_given(member) for _, member in _measured(dataset)]
+    return stages_of(own, float(dataset["time"].max())) if own else None
+
+
+def _measured(dataset: xr.Dataset) -> list[tuple[dict[str, Any], xr.Dataset]]:
+    """Return the members that have energies; of one that failed there may be none."""
+    own = [(labels, member) for labels, member in members(dataset) if "energy" in member]
+    return [(labels, member) for labels, member in own if member["energy"].notnull().any()]
 
 
 @register("cycle", fits=lambda dataset: _stages(dataset) is not None, kinds=["sweep"], priority=2)
@@ -81,7 +87,7 @@ def cycle_figure(dataset: xr.Dataset) -> Figure:
     course of the member that stays from the end of the first stage on (dashed); where it counts as so much
     time at the first temperature, that from the return on (black). (d) The same of displacements.
     """
-    own = [(labels, member) for labels, member in members(dataset) if "energy" in member]
+    own = _measured(dataset)
     stages = _stages(dataset)
     assert stages is not None
     cycles = [Cycle(float(_given(member)["second"]), member) for _, member in own]
@@ -116,7 +122,10 @@ def _around(member: xr.Dataset, begin: float, end: float, since: float, at: Arra
     time = energy["time"].to_numpy() - since
     known = (time > 0) & (energy["time"].to_numpy() >= begin) & (energy["time"].to_numpy() <= end)
     time, values = time[known], energy.to_numpy()[:, known]
-    if energy.sizes["replica"] == 1:
+    if not time.size:
+        # It has not come that far.
+        found = np.full((len(values), at.size), np.nan)
+    elif energy.sizes["replica"] == 1:
         # Nothing is known before the first measurement.
         wanted, logs = np.log(at), np.log(time)
         found = np.array([np.interp(wanted, logs, row, left=np.nan, right=np.nan) for row in values])
@@ -179,8 +188,9 @@ def _draw_back(
             course = _around(member, np.nextafter(stages.back, np.inf), stages.end, stages.back, at)
             mean, error = (values.to_numpy() for values in average(course))
             band(ax, at, mean, error, colours[i], "_")
-    room = float(np.ptp(heights))
-    ax.set_ylim(min(heights) - room, max(heights) + 0.8 * room)
+    if heights:
+        room = float(np.ptp(heights))
+        ax.set_ylim(min(heights) - room, max(heights) + 0.8 * room)
     ax.set(xscale="log", xlabel=time_label(stay["time"], r"time $\tau$ since the return"))
     ax.set_ylabel(axis_label(stay["energy"], "$E$"))
     ax.legend(loc="upper right")

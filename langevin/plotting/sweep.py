@@ -143,7 +143,10 @@ def draw_energies(ax: Axes, own: Members, looks: list[Look]) -> None:
     ax.set_ylabel(axis_label(first["energy"], "$E(t)$"))
     # Of a member that failed there may be nothing: neither times nor a temperature.
     having = [(member, look) for member, look in having if member["energy"].notnull().any()]
-    if having and all(is_ramped(member) for member, _ in having):
+    if not having:
+        ax.set_xlabel(time_label(first["time"], "time $t$"))
+        return
+    if all(is_ramped(member) for member, _ in having):
         for member, look in having:
             mean, error = (values.to_numpy() for values in estimate(member, "energy"))
             band(ax, member["temperature"].to_numpy(), mean, error, look.colour, "_", look.style)
