@@ -95,7 +95,9 @@ def started(program: str, folder: Path) -> subprocess.Popen[bytes]:
     )
 
 
-BESIDE = "from langevin.plotting import beside; beside.PATIENCE = {patience}; beside.main()"
+BESIDE = (
+    "from langevin.plotting import beside; beside.PATIENCE = {patience}; raise SystemExit(not beside.main())"
+)
 
 
 def test_it_draws_what_this_process_draws(result: Path, tmp_path: Path) -> None:
@@ -109,14 +111,41 @@ def test_it_draws_what_this_process_draws(result: Path, tmp_path: Path) -> None:
     assert (tmp_path / "beside.png").read_bytes() == (tmp_path / "own.png").read_bytes()
 
 
+#: The whole process, with a library that says something, makes a file for a while, and is sent a signal.
+WHOLE = """
+import atexit, os, pathlib, signal, sys
+from langevin.commands import draughtsman
+from langevin.plotting import beside
+
+def get_ready():
+    print("loaded", file=sys.stderr)
+    pathlib.Path("for_a_while").touch()
+    atexit.register(os.remove, "for_a_while")
+    {then}
+
+beside.get_ready = get_ready
+draughtsman.main()
+"""
+
+
 def test_it_leaves_interrupts_to_its_starter(result: Path, tmp_path: Path) -> None:
-    program = "import os, signal\n" + BESIDE.format(patience=600).replace(
-        "beside.main()", "beside.get_ready = lambda: os.kill(os.getpid(), signal.SIGINT); beside.main()"
-    )
-    said, _ = started(program, tmp_path).communicate(
-        json.dumps([str(result), str(tmp_path / "beside.png")]).encode() + b"\n"
-    )
-    assert said == b"drawn\n"
+    whole = started(WHOLE.format(then="os.kill(os.getpid(), signal.SIGINT)"), tmp_path)
+    said, errors = whole.communicate(json.dumps([str(result), str(tmp_path / "beside.png")]).encode() + b"\n")
+    # What was said while it loaded is heard with the figure.
+    assert (said, errors, whole.returncode) == (b"drawn\n", b"loaded\n", 0)
+    assert [path.name for path in tmp_path.iterdir()] == ["beside.png"]
+
+
+@pytest.mark.parametrize("then", ["pass", "os.kill(os.getpid(), signal.SIGTERM)", "1 / 0"])
+def test_where_no_figure_is_wanted_it_leaves_no_word_and_no_file(then: str, tmp_path: Path) -> None:
+    whole = started(WHOLE.format(then=then), tmp_path)
+    assert whole.communicate(b"") == (b"", b"")
+    assert whole.returncode == (then != "pass")
+    assert not list(tmp_path.iterdir())
+
+
+def test_it_hears_no_signal_of_the_terminal(drawing: Draughtsman) -> None:
+    assert os.getsid(drawing._process.pid) != os.getsid(0)
 
 
 def test_it_ends_when_nobody_wants_anything(tmp_path: Path) -> None:
@@ -146,6 +175,25 @@ def test_a_figure_that_is_asked_for_is_there(result: Path, tmp_path: Path, drawi
     drawing.begin(result, tmp_path / "figure.png")
     assert drawing.has_drawn()
     assert (tmp_path / "figure.png").stat().st_size
+
+
+@pytest.mark.usefixtures("fresh")
+def test_paths_are_those_of_its_starter(
+    result: Path, tmp_path: Path, drawing: Draughtsman, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Code of a user's may go to another folder."""
+    monkeypatch.chdir(result.parent)
+    drawing.begin(Path(result.name), Path("elsewhere.png"))
+    assert drawing.has_drawn()
+    assert Path("elsewhere.png").stat().st_size
+
+
+@pytest.mark.usefixtures("fresh")
+def test_nobody_is_started_where_python_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(draughtsman.processor, "available", lambda: 2)
+    monkeypatch.setattr(sys, "executable", None)
+    with draughtsman.at_hand(None) as nobody:
+        assert nobody is None
 
 
 def test_whoever_knows_more_of_figures_draws_itself(
@@ -189,12 +237,16 @@ def test_if_it_dies_the_figure_is_drawn_all_the_same(
         ("", (), True),
         ("[output]\npath = 'x.nc'", ("dynamics.t_max=3",), True),
         ("\ufeff[output]\nfigure = true", (), True),
-        ("[output]\nfigure = false", (), False),
-        ("output = 3", (), False),
+        ("title = 'x'\n[output]\n  figure=false", (), False),
+        ("output.figure = false", (), False),
+        ("# figure = false\n[sweeps]", (), True),
         ("[sweep]", (), False),
+        ("\t[ sweep . dynamics ]", (), False),
+        ("sweep.n = [1]", (), False),
         ("[output]", ("output.figure=false",), False),
         ("[output]", ("sweep.temperature=[1.0]",), False),
-        ("no TOML", (), False),
+        # What is no run file is refused soon.
+        ("a = " + "[" * 100_000, (), True),
         (None, (), False),
     ],
 )
@@ -207,9 +259,22 @@ def test_for_which_run_files_it_is_started(
     assert draughtsman.wanted(file, assignments) is wanted
 
 
-def test_words_that_are_none_are_left_to_the_check(tmp_path: Path) -> None:
-    (tmp_path / "run.toml").write_bytes(b"title = '\xff'")
-    assert not draughtsman.wanted(tmp_path / "run.toml", ())
+@pytest.mark.parametrize("name", ["a" * 300, "a\0b", "."])
+def test_names_that_are_no_file_are_left_to_whoever_reads_it(name: str, tmp_path: Path) -> None:
+    assert not draughtsman.wanted(tmp_path / name, ())
+
+
+@several
+@pytest.mark.parametrize("name", ["a" * 300, "deep.toml"])
+def test_what_is_no_run_file_is_refused_as_before(name: str, tmp_path: Path) -> None:
+    (tmp_path / "deep.toml").write_text("a = " + "[" * 100_000)
+    made = subprocess.run(
+        [sys.executable, "-c", CLI, "run", name, "--threads", "2"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert (made.returncode, made.stderr.count("\n")) == (2, 1), made.stderr
 
 
 @several

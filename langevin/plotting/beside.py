@@ -9,10 +9,11 @@ started it draws then, and says what is wrong.
 from __future__ import annotations
 
 import gc
+import io
 import json
 import os
 import select
-import signal
+import sys
 import warnings
 from pathlib import Path
 
@@ -29,31 +30,37 @@ from .registry import drawings
 PATIENCE = 30.0
 
 
-def main() -> None:
-    """Get ready, draw, and end."""
+def main(held: io.StringIO | None = None) -> bool:
+    """Get ready, wait, draw; return whether the figure is there, or nobody wanted one.
+
+    Parameters
+    ----------
+    held : StringIO, optional
+        What was said while this loaded; it is heard on stderr if the figure is wanted.
+    """
     # It draws one figure, and ends.
     gc.disable()
     # Lines are for whoever started this; what else is printed goes to stderr.
     voice = os.dup(1)
     os.dup2(2, 1)
-    # Ctrl-C reaches every process of the terminal; whoever started this hears it, and closes its input.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Whoever started this reads the same file, and says the same.
     warnings.simplefilter("ignore", LangevinWarning)
     get_ready()
     heard, _, _ = select.select([0], [], [], PATIENCE)
-    line = os.read(0, 1 << 20) if heard else b""
+    line = sys.stdin.buffer.readline() if heard else b""
     if not line:
-        os._exit(0)
+        return True
     try:
+        if held is not None:
+            sys.stderr = sys.__stderr__
+            print(held.getvalue(), end="", file=sys.stderr, flush=True)
         result, figure = map(Path, json.loads(line))
         with open_result(result) as dataset:
             plotting.save(dataset, figure)
         os.write(voice, b"drawn\n")
     except Exception:  # noqa: BLE001 -- it comes again where it can be said
-        os._exit(1)
-    # An orderly end would take the interpreter apart first.
-    os._exit(0)
+        return False
+    return True
 
 
 def get_ready() -> None:
