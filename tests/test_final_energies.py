@@ -190,6 +190,19 @@ def test_each_size_is_a_curve_and_the_figure_has_both_scales(spins: xr.Dataset) 
     assert not any(box.overlaps(other) for i, box in enumerate(boxes) for other in boxes[i + 1 :])
 
 
+def test_lines_of_theory_are_those_of_the_energy_that_is_drawn(
+    springs: tuple[xr.Dataset, xr.Dataset], spins: xr.Dataset
+) -> None:
+    drawn = drawing.figure(langevin.compare(springs[0], spins))
+    # No threshold of spins among energies of oscillators, whichever comes first.
+    final, other = drawn.axes
+    assert final.get_ylabel().startswith("final energy per degree")
+    assert other.get_ylabel().startswith("final energy per spin")
+    assert not final.texts and not other.texts
+    beside = drawing.figure(langevin.compare(spins, springs[0]))
+    assert len(beside.axes[0].texts) == 2
+
+
 def command(*arguments: str | Path) -> Any:
     return CliRunner().invoke(main, ["compare", *map(str, arguments)])
 
@@ -223,6 +236,7 @@ def test_the_command(
         (["a.nc", "other.nc"], "share no number"),
         (["a.nc", "b.nc", "--quantity", "msd"], "allowed: energy"),
         (["a.nc", "b.nc", "--extrapolate"], "takes files of single runs"),
+        (["a.nc", "b.nc", "--match", "0.5"], "it must be ≥ 1"),
     ):
         done = command(*arguments, "-o", "new.png")
         assert (done.exit_code, done.output.count("\n")) == (2, 1), done.output

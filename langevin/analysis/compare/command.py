@@ -36,7 +36,7 @@ def comparisons(
         raise UserError("--order is the order of the fit in 1/N: it needs --extrapolate")
     with reading(sources) as datasets:
         if any(sweep_dims(dataset) for dataset in datasets):
-            return sweeps.compare(datasets, quantity, limit)
+            return sweeps.compare(datasets, quantity, match, limit)
         for dataset in datasets:
             hint = "; `langevin.members` gives those of a sweep (docs/sweeps.md)"
             require_run(dataset, files.source(dataset), hint)

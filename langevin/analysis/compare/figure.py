@@ -128,8 +128,9 @@ def _draw_energies(ax: Axes, comparisons: Sequence[Comparison]) -> None:
 
 
 def _lines(comparisons: Sequence[Comparison]) -> dict[str, float]:
-    """Return the energies of theory that the files of sweeps agree on."""
-    return lines_of([curves.lines for c in comparisons for curves in (c.a, c.b)])
+    """Return the energies of theory that the files agree on, of those with the energy of A."""
+    own = [c.b for c in comparisons if c.alike("energy")]
+    return lines_of([curves.lines for curves in (comparisons[0].a, *own)])
 
 
 def _over_decades(comparisons: Sequence[Comparison]) -> bool:
@@ -138,10 +139,12 @@ def _over_decades(comparisons: Sequence[Comparison]) -> bool:
     return energy is not None and comparisons[0].a.along != "time" and logarithmic(energy.x)
 
 
-def _final(comparisons: Sequence[Comparison]) -> list[tuple[MeasuredCurve, dict[str, Any]]]:
-    """Return the final energies of each sweep that means the same as the first, and how they are drawn."""
-    own = [(comparisons[0].a, REFERENCE, "x")]
-    own += [(c.b, *_look(k)) for k, c in enumerate(comparisons) if c.alike("energy")]
+def _final(
+    comparisons: Sequence[Comparison], alike: bool = True
+) -> list[tuple[MeasuredCurve, dict[str, Any]]]:
+    """Return the final energies of each sweep that means the same as the first, or not; and their looks."""
+    own = [(comparisons[0].a, REFERENCE, "x")] if alike else []
+    own += [(c.b, *_look(k)) for k, c in enumerate(comparisons) if c.alike("energy") == alike]
     return [
         (curves.energy, {"color": colour, "marker": marker, "ms": 4, "capsize": 2, "lw": 1.2})
         for curves, colour, marker in own
@@ -152,13 +155,11 @@ def _final(comparisons: Sequence[Comparison]) -> list[tuple[MeasuredCurve, dict[
 def _draw_final(ax: Axes, comparisons: Sequence[Comparison], lines: Mapping[str, float]) -> None:
     """Draw final energies against what was swept, with the lines of theory."""
     other = _other_axis(ax, comparisons, "energy")
-    ax.set_ylabel("final " + ax.get_ylabel().removesuffix(SYMBOLS["energy"]).strip())
-    for curve, look in _final(comparisons):
-        ax.errorbar(curve.x, curve.mean, _bars(curve), **look)
-    if other is not ax:
-        for k, comparison in enumerate(comparisons):
-            if not comparison.alike("energy"):
-                _curve(other, comparison.b.energy, *_look(k))
+    for each in {ax, other}:
+        each.set_ylabel("final " + each.get_ylabel().removesuffix(SYMBOLS["energy"]).strip())
+    for where, alike in ((ax, True), (other, False)):
+        for curve, look in _final(comparisons, alike):
+            where.errorbar(curve.x, curve.mean, _bars(curve), **look)
     draw_lines(ax, lines)
 
 

@@ -24,7 +24,7 @@ _Point = tuple[float, float, float, float, float]
 
 
 def compare(
-    datasets: Sequence[xr.Dataset], quantity: str | None = None, limit: bool = False
+    datasets: Sequence[xr.Dataset], quantity: str | None = None, match: float = MATCH, limit: bool = False
 ) -> list[Comparison]:
     """Compare the final energies of sweeps over the same number; the first curve of the first file is A.
 
@@ -36,6 +36,8 @@ def compare(
     datasets : sequence of Dataset
     quantity : str, optional
         "energy" or None.
+    match : float
+        It pairs waiting times, of which final energies have none; ≥ 1 all the same.
     limit : bool
         Whether an extrapolation was asked for: it takes single runs.
 
@@ -60,7 +62,7 @@ def compare(
         raise UserError("nothing to compare: no second curve of final energies")
     comparisons = []
     for k, other in enumerate(own[1:]):
-        comparison = compare_curves(own[0], other, None, MATCH, files.letter(k))
+        comparison = compare_curves(own[0], other, None, match, files.letter(k))
         comparison.notes[:0] = _notes(datasets, comparison) if k == 0 else []
         comparisons.append(comparison)
     return comparisons
