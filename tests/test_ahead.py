@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from test_draughtsman import CLI, MODULE, RUN
 
 from langevin.machine.ahead import LoadingAhead, leave, seldom_collected, settle, uncollected
 
@@ -89,3 +90,50 @@ settle()
     )
     assert made.stdout == "False True\n"
     assert (tmp_path / "held.txt").read_text() == "held"
+
+
+def test_libraries_that_count_what_is_left_have_nothing_to_complain_of() -> None:
+    pytest.importorskip("triton")
+    program = "from langevin.machine.ahead import settle; settle(); import triton"
+    made = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert made.stderr == ""
+
+
+@pytest.mark.parametrize("name", ["jax", "torch", "triton"])
+def test_beside_them_the_collector_goes_on(name: str) -> None:
+    program = f"""
+import atexit, gc, sys, types
+atexit.register(lambda: print(gc.isenabled()))
+from langevin.machine.ahead import settle
+settle()
+sys.modules["{name}"] = types.ModuleType("{name}")
+"""
+    made = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert made.stdout == "True\n"
+
+
+HOLDER = """
+import os
+
+class Holder:
+    def __init__(self):
+        self.itself = self
+
+    def __del__(self, write=os.write):
+        write(1, b"given up")
+
+holder = Holder()
+"""
+
+
+def test_what_code_of_a_user_holds_is_given_up_at_the_end(tmp_path: Path) -> None:
+    (tmp_path / "springs.py").write_text(MODULE + HOLDER)
+    (tmp_path / "run.toml").write_text(RUN.format(name="springs:Springs", path="springs.nc"))
+    made = subprocess.run(
+        [sys.executable, "-c", CLI, "run", "run.toml", "--threads", "1"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert made.returncode == 0, made.stderr
+    assert made.stdout.endswith("figure  springs.png\ngiven up")

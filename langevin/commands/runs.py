@@ -52,7 +52,7 @@ def run(
 ) -> None:
     """Run the simulation that RUN_FILE describes; with [sweep] in it, every member of the sweep."""
     from langevin.machine import world
-    from langevin.machine.ahead import LoadingAhead, settle, uncollected
+    from langevin.machine.ahead import LoadingAhead, collect_to_the_end, settle, uncollected
 
     from .draughtsman import at_hand, wanted
 
@@ -70,6 +70,9 @@ def run(
 
         settle()
     settings = run_files.load(run_file, overrides(assignments, shards))
+    if settings.code:
+        # Nobody knows what code of the user's leaves to be given up.
+        collect_to_the_end()
     if world.following():
         follow(settings, threads)
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import gc
 import importlib
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,10 +37,23 @@ def settle() -> None:
     atexit.register(leave)
 
 
+#: Libraries that count at the end of a process what is left of them, and complain, or that load such a one.
+_COUNTING = ("jax", "torch", "triton")
+
+
 def leave() -> None:
-    """Let the collector look for nothing any more: the process ends, and all its memory is given back."""
-    gc.disable()
-    gc.freeze()
+    """Let the collector look for nothing any more: the process ends, and all its memory is given back.
+
+    Nothing changes where a library is loaded that would complain of what is left.
+    """
+    if not any(name in sys.modules for name in _COUNTING):
+        gc.disable()
+        gc.freeze()
+
+
+def collect_to_the_end() -> None:
+    """Take back what `settle` has said of the end of the process: some objects have work to do there."""
+    atexit.unregister(leave)
 
 
 #: Objects that are made, and not given up, between two looks of the collector: young, middle-aged, old.
