@@ -249,7 +249,8 @@ def compare(
     Parameters
     ----------
     *files : path or Dataset
-        Two results or more of single runs, whatever system wrote them.
+        Two results or more of single runs, whatever system wrote them; or two sweeps or more over the same
+        number, which are compared by their final energies.
     quantity : str, optional
         Two-time observable to compare, besides energies (default: msd).
     match : float

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from decimal import Decimal, localcontext
 
+import numpy as np
 import pytest
+from scipy.optimize import fsolve
 
 from langevin.systems.cugliandolo_kurchan import theory as any_model
 from langevin.systems.cugliandolo_kurchan.covariance import Covariance
@@ -105,6 +108,39 @@ def test_static_and_dynamic_temperatures_agree_and_solve_their_equations(p: int)
             low, high = (low, gap) if excess > 0 else (gap, high)
         known = (Decimal(p) / 2 * (1 - gap) ** (p - 2) * gap).sqrt()
     assert found == pytest.approx(float(known), rel=1e-14)
+
+
+def free_energy(p: int, temperature: float, q: float, m: float) -> float:
+    """Return −βF/N of one step of replica symmetry breaking, overlap q and breakpoint m."""
+    coupled = (1 - (1 - m) * q**p) / (4 * temperature**2)
+    return coupled + 0.5 * (math.log(1 - q) + math.log((1 - q + m * q) / (1 - q)) / m)
+
+
+@pytest.mark.parametrize("p", [3, 4, 10])
+def test_the_energy_below_the_static_temperature_makes_the_free_energy_stationary(p: int) -> None:
+    edge = pure.static_temperature(p)
+    for t in (0.3 * edge, 0.7 * edge, 0.95 * edge):
+
+        def slopes(at: list[float], t: float = t) -> list[float]:
+            (q, m), h = at, 1e-6
+            by_q = free_energy(p, t, q + h, m) - free_energy(p, t, q - h, m)
+            by_m = free_energy(p, t, q, m + h) - free_energy(p, t, q, m - h)
+            return [by_q / h, by_m / h]
+
+        # Near the lowest temperature the overlap is 1 − O(T), and the breakpoint O(T).
+        gap = pure.static_gap(p) * t / edge
+        q, m = fsolve(slopes, [1 - gap, t / edge], xtol=1e-10)
+        assert 0 < m < 1 and np.allclose(slopes([q, m]), 0, atol=1e-6)
+        assert pure.broken_energy(p, t) == pytest.approx(-(1 - (1 - m) * q**p) / (2 * t), rel=1e-6)
+        # Below what aging from a random start comes to.
+        assert pure.broken_energy(p, t) < pure.asymptotic_energy(p, t)
+    assert pure.broken_energy(p, edge * (1 - 1e-12)) == pytest.approx(-0.5 / edge, rel=1e-10)
+    assert pure.broken_energy(p, 1e-9) == pytest.approx(pure.broken_energy(p, 0.0), rel=1e-8)
+
+
+def test_the_ground_state_of_the_literature() -> None:
+    # −1.657 √(N/2) per spin for N → ∞ with unit variance per spin (Auffinger, Ben Arous & Cerny 2013).
+    assert pure.broken_energy(3, 0.0) == pytest.approx(-1.65700 / 2**0.5, abs=1e-5)
 
 
 def test_with_pairs_alone_both_temperatures_are_those_of_the_continuous_transition() -> None:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from langevin.config.settings import Settings
     from langevin.sweep.executors.base import Executor
 
+    from .draughtsman import Draughtsman
+
 #: A path that a command takes.
 FILE = click.Path(path_type=Path)
 
@@ -169,23 +171,33 @@ def remark(settings: Settings, quiet: bool) -> None:
             click.echo(f"langevin: note: {member.ensemble.replicas} replicas{dealt}", err=True)
 
 
-def conclude(path: Path, quiet: bool) -> None:
-    """Draw the figure, if the run file wants it, and print the summary of a finished run."""
+def conclude(path: Path, quiet: bool, draughtsman: Draughtsman | None = None) -> None:
+    """Draw the figure, if the run file wants it, and print the summary of a finished run.
+
+    With a draughtsman both happen at the same time.
+    """
     import json
 
     from langevin.machine.ahead import uncollected
 
     with uncollected():
-        from langevin.results import summary
         from langevin.results.open import open_result
 
     with open_result(path) as dataset:
-        written = [f"result  {path}"]
-        if json.loads(dataset.attrs["settings"]).get("output", {}).get("figure", True):
+        wanted = json.loads(dataset.attrs["settings"]).get("output", {}).get("figure", True)
+        figure = path.with_suffix(".png")
+        if wanted and draughtsman is not None:
+            draughtsman.begin(path, figure)
+        with uncollected():
+            from langevin.results import summary
+
+            said = [] if quiet else [summary.results(dataset)]
+        if wanted and not (draughtsman is not None and draughtsman.has_drawn()):
             with uncollected():
                 from langevin import plotting
 
                 # The run's own figure: it was asked before the run whether it may be replaced.
-                written.append(f"figure  {plotting.save(dataset, path.with_suffix('.png'))}")
+                plotting.save(dataset, figure)
         if not quiet:
-            click.echo("\n".join([summary.results(dataset), *written]))
+            said += [f"result  {path}"] + [f"figure  {figure}"] * wanted
+            click.echo("\n".join(said))

@@ -83,7 +83,8 @@ def compare(files: tuple[Path, ...], output: Path | None, csv: Path | None, **gi
     """Compare results: the first of FILES is the reference A, each other one is a B.
 
     One figure and one table of energies and msd on common times, with the difference B − A in units of its
-    standard error. Any two files of the schema will do, whatever system wrote them.
+    standard error. Any two files of the schema will do, whatever system wrote them. Sweeps are compared by
+    their final energies, against the number that they sweep.
     """
     from langevin import api
     from langevin.analysis.compare import command, report

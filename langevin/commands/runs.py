@@ -51,17 +51,28 @@ def run(
     quiet: bool,
 ) -> None:
     """Run the simulation that RUN_FILE describes; with [sweep] in it, every member of the sweep."""
-    from langevin.machine.ahead import LoadingAhead, uncollected
+    from langevin.machine import world
+    from langevin.machine.ahead import LoadingAhead, collect_to_the_end, settle, uncollected
 
+    from .draughtsman import at_hand, wanted
+
+    draughtsman = None
+    # Those that torchrun has started have a processor each.
+    if world.current() is None and wanted(run_file, assignments):
+        # At once: it loads what it needs while this process does.
+        draughtsman = click.get_current_context().with_resource(at_hand(threads))
     with uncollected():
         from langevin.config import run_files
         from langevin.files.paths import Paths
-        from langevin.machine import world
         from langevin.running import unfinished
         from langevin.running.together import follow
         from langevin.sweep import simulation
 
+        settle()
     settings = run_files.load(run_file, overrides(assignments, shards))
+    if settings.code:
+        # Nobody knows what code of the user's leaves to be given up.
+        collect_to_the_end()
     if world.following():
         follow(settings, threads)
         return
@@ -77,9 +88,10 @@ def run(
     how: Any = {"threads": threads, "wall_time": wall_time, "progress": not quiet}
     how["carrier"] = carrier(executor, scheduler, cluster, threads)
     if settings.sweep is None and settings.output.figure:
-        how["watch"] = LoadingAhead("langevin.plotting", "langevin.results.summary")
+        modules = [] if draughtsman else ["langevin.plotting"]
+        how["watch"] = LoadingAhead(*modules, "langevin.results.summary")
     path = simulation.execute(settings, force=force, resume=resume, **how)
-    conclude(path, quiet)
+    conclude(path, quiet, draughtsman)
 
 
 @click.command()

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
+
+from langevin.machine import processor
 
 from .noise import later, stream
 
 
 def available_threads() -> int:
     """Return the number of processors this process may use (its affinity mask where there is one)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return processor.available()
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 
 @contextmanager
@@ -21,6 +24,54 @@ def uncollected() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+@cache
+def settle() -> None:
+    """Let the collector pass over what is there by now, for good; once in a process, at its beginning.
+
+    After large libraries have been loaded it would look through them three times, and again when the process
+    ends, which alone takes a tenth of a second.
+    """
+    gc.freeze()
+    atexit.register(leave)
+
+
+#: Libraries that count at the end of a process what is left of them, and complain, or that load such a one.
+_COUNTING = ("jax", "torch", "triton")
+
+
+def leave() -> None:
+    """Let the collector look for nothing any more: the process ends, and all its memory is given back.
+
+    Nothing changes where a library is loaded that would complain of what is left.
+    """
+    if not any(name in sys.modules for name in _COUNTING):
+        gc.disable()
+        gc.freeze()
+
+
+def collect_to_the_end() -> None:
+    """Take back what `settle` has said of the end of the process: some objects have work to do there."""
+    atexit.unregister(leave)
+
+
+#: Objects that are made, and not given up, between two looks of the collector: young, middle-aged, old.
+_SELDOM = (50_000, 10, 10)
+
+
+@contextmanager
+def seldom_collected() -> Iterator[None]:
+    """Let the collector look for garbage seldom: where modules are loaded, but not they alone.
+
+    It goes on looking, once in some megabytes of small objects: what works for long stays within its memory.
+    """
+    before = gc.get_threshold()
+    gc.set_threshold(*_SELDOM)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 class LoadingAhead:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from langevin.errors import Diverged, Interrupted, LangevinError, Lost, one_line, shortened
 
-from . import cards, interruption
+from . import cards, interruption, processor
 from .interruption import Interruption, Request
 from .pace import Pace
 
@@ -85,8 +85,7 @@ class World:
     @property
     def threads(self) -> int:
         """This process's share of the processors of its machine."""
-        count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return max(1, count // self.local_size)
+        return max(1, processor.available() // self.local_size)
 
     # Beginning and end.
 

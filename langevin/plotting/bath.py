@@ -38,6 +38,15 @@ def time_scale(dataset: xr.Dataset) -> str:
     return "linear" if breaks and not logarithmic and end < SQUEEZED * breaks[0] else "log"
 
 
+def is_ramped(dataset: xr.Dataset) -> bool:
+    """Say whether a run was cooled, or heated, all along without a jump: then T(t) may stand for t."""
+    bath = bath_of(dataset)
+    if bath is None or [t for t in bath.jumps if t <= float(dataset["time"][-1])]:
+        return False
+    change = np.diff(dataset["temperature"].to_numpy())
+    return bool(change.size and ((change < 0).all() or (change > 0).all()))
+
+
 def draw_bath(ax: Axes, dataset: xr.Dataset) -> None:
     """Draw T(t) in a strip below what the panel shows, with an axis of its own on the right.
 

@@ -18,6 +18,7 @@ from langevin.results.at_hand import at_hand
 from langevin.results.kinds import kind_of
 from langevin.results.members import text
 
+from .minor_ticks import as_marks
 from .registry import Drawing, chosen, drawings
 from .style import STYLE, entitle
 
@@ -98,7 +99,10 @@ def _write_png(drawn: Figure, path: Path) -> None:
     try:
         drawn.dpi = dpi if chosen == "figure" else chosen
         pixels: Any = FigureCanvasAgg(drawn)
-        pixels.draw()
+        with as_marks(drawn) as marks:
+            pixels.draw()
+        if any(mark.labelled for mark in marks):
+            pixels.draw()
         imsave(path, pixels.buffer_rgba(), format="png", origin="upper", dpi=drawn.dpi)
     finally:
         drawn.dpi = dpi

@@ -65,12 +65,14 @@ def draw_one_time(ax: Axes, dataset: xr.Dataset, name: str) -> None:
     draw_bath(ax, dataset)
 
 
-def course(ax: Axes, dataset: xr.Dataset, name: str, colour: Any, label: str) -> tuple[Array, Array]:
+def course(
+    ax: Axes, dataset: xr.Dataset, name: str, colour: Any, label: str, style: str = "-"
+) -> tuple[Array, Array]:
     """Draw a one-time observable with its error at known times > 0; return these times, and its means."""
     estimated, time = estimate(dataset, name), dataset["time"].to_numpy()
     shown = (time > 0) & np.isfinite(estimated.mean.to_numpy())
     mean, error = (values.to_numpy()[shown] for values in estimated)
-    band(ax, time[shown], mean, error, colour, label)
+    band(ax, time[shown], mean, error, colour, label, style)
     return time[shown], mean
 
 
@@ -168,10 +170,10 @@ def curve(ax: Axes, estimated: Estimate, i: int, colour: Any, label: str) -> Non
     band(ax, estimated.mean["lag"].to_numpy(), mean, error, colour, label)
 
 
-def band(ax: Axes, x: Any, mean: Any, error: Any, colour: Any, label: str) -> None:
+def band(ax: Axes, x: Any, mean: Any, error: Any, colour: Any, label: str, style: str = "-") -> None:
     """Draw a curve where it is known and, where all its errors are, their band."""
     known = np.isfinite(x) & np.isfinite(mean)
     x, mean, error = x[known], mean[known], error[known]
-    ax.plot(x, mean, color=colour, label=label)
+    ax.plot(x, mean, color=colour, label=label, ls=style)
     if np.isfinite(error).all() and error.size:
         ax.fill_between(x, mean - error, mean + error, color=colour, alpha=0.25, lw=0)

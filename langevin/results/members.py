@@ -147,6 +147,32 @@ def text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
 
 
+def shortened_labels(dataset: xr.Dataset, labels: dict[str, Any]) -> dict[str, Any]:
+    """Return the labels of a member as figures name them: of a group its first telling key.
+
+    That is the first of its keys that has another value at every place.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        The sweep.
+    labels : dict
+        As `members` yields them.
+
+    Returns
+    -------
+    dict
+        Coordinate → value, such as ``rate`` → 0.1 where labels have ``annealing`` → "0.1, 8".
+    """
+    short: dict[str, Any] = {}
+    for dim, value in labels.items():
+        along = [str(n) for n, c in dataset.coords.items() if c.dims == (dim,) and "sweep_key" in c.attrs]
+        places = dataset[dim].to_numpy().tolist()
+        telling = next((n for n in along if len(set(dataset[n].to_numpy().tolist())) == len(places)), dim)
+        short[telling] = dataset[telling].to_numpy().tolist()[places.index(value)]
+    return short
+
+
 def label(labels: dict[str, Any]) -> str:
     """Return the labels of a member in one line."""
     return ", ".join(f"{name} = {text(value)}" for name, value in labels.items())

@@ -20,6 +20,7 @@ from langevin.files import storage
 from langevin.files.paths import Paths
 from langevin.files.raw_records import Stored, Trajectory
 from langevin.machine import pace
+from langevin.machine.ahead import uncollected
 from langevin.machine.interruption import Interruption
 from langevin.machine.pace import Pace
 from langevin.machine.world import CommonPace, World
@@ -161,7 +162,9 @@ class Session:
 
     def _carry_out(self) -> None:
         # Written first: a path that cannot be written is known before anything is computed.
-        self._checkpoint()
+        with uncollected():
+            # With its first arrays xarray loads what it knows of other arrays.
+            self._checkpoint()
         # The next one soon: from then on it can be opened and plotted.
         self.due = min(self.due, self.began + pace.STRETCH)
         try:

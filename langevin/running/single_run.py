@@ -24,6 +24,7 @@ from langevin.core.system import LoadedData, System
 from langevin.errors import UserError
 from langevin.files import provenance, storage
 from langevin.files.paths import Paths
+from langevin.machine.ahead import seldom_collected
 from langevin.machine.interruption import interruptible
 from langevin.machine.memory import room_explained
 from langevin.machine.world import World
@@ -44,7 +45,9 @@ def begin(settings: Settings, paths: Paths, manner: Manner, left: Unfinished | N
     """Carry out a run from its start, or from what an earlier process has left of that."""
     manner.log.say(settings.title, "start", reached(0.0, settings.dynamics.t_max))
     start = Start(settings, paths, manner, left)
-    with start.telling(), room_explained(lambda: settings.ensemble.replicas if settings.shard is None else 1):
+    parts = settings.ensemble.replicas if settings.shard is None else 1
+    # Systems load their libraries when they are built, or make their start.
+    with seldom_collected(), start.telling(), room_explained(lambda: parts):
         begins = beginning.read(left.located(settings) if left else settings)
         run, recorder, data = _prepare(settings, manner, begins.generation if begins else 0)
         if not manner.follows:

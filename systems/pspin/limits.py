@@ -60,6 +60,14 @@ class Limits:
             return of_any.asymptotic_energy(self.f, temperature)
         return None
 
+    def static_energy(self, temperature: float) -> float | None:
+        """Return the energy per spin in equilibrium at any T ≥ 0; None where it is not known, below T_K."""
+        if temperature >= self.static_temperature:
+            return self.equilibrium_energy(temperature)
+        if self.pure is not None and self.pure > 2:
+            return theory.broken_energy(self.pure, temperature)
+        return None
+
     def ages(self, temperature: float) -> bool:
         """Return whether a quench from T_i = ∞ ages, to limits that are known."""
         return len(self.powers) == 1 and temperature < self.dynamic_temperature

@@ -181,6 +181,8 @@ class PSpin(
         # No closed form is that of a temperature that changes: not a number.
         bath = dynamics.temperature
         self.temperature = math.nan if isinstance(bath, Protocol) else bath
+        #: The temperature at which a protocol ends; NaN where there is one temperature.
+        self.last_temperature = bath.at(dynamics.t_max) if isinstance(bath, Protocol) else math.nan
         self.initial_temperature = dynamics.initial_temperature
         self.beta = 1 / dynamics.initial_temperature  # 0 for T_i = ∞; T_i = 0 does not pass `check`
         self.ensemble = ensemble
@@ -445,6 +447,27 @@ class PSpin(
             partner[members] = np.roll(members, -1)
         return partner
 
+    def _limits_at_end(self) -> dict[str, Any]:
+        """Return energies at the last temperature of a protocol: of a slow course, and of equilibrium.
+
+        A pure model that was above T_d, or came from a random start, ends on the threshold of its last
+        temperature, however slowly it was cooled: states that are marginal at one temperature are so at all.
+        """
+        limits, last = self.limits, self.last_temperature
+        # Not a number where there is one temperature, whose limits are `asymptote` and the like.
+        known = limits.pure is not None and limits.pure > 2
+        if math.isnan(last) or not known or self.initial_temperature < limits.dynamic_temperature:
+            return {}
+        said = f"at T = {last:g}, where the protocol ends, for N → ∞, closed form"
+        own: dict[str, Any] = {
+            "equilibrium_at_end": limits.static_energy(last),
+            "equilibrium_at_end_meaning": f"energy in equilibrium {said}",
+        }
+        if last < limits.dynamic_temperature:
+            own["threshold_at_end"] = limits.quench_energy(last)
+            own["threshold_at_end_meaning"] = f"threshold energy, that of infinitely slow cooling, {said}"
+        return own
+
     def attributes(self) -> Attributes:
         """Name the observables; give the limits N, t → ∞ known in closed form, which figures draw."""
         energy: dict[str, Any] = {"long_name": "energy per spin"}
@@ -463,6 +486,7 @@ class PSpin(
         if asymptote is not None:
             energy["asymptote"] = asymptote
             energy["asymptote_meaning"] = "E(t → ∞) for N → ∞, closed form"
+        energy.update(self._limits_at_end())
         if aging and self.temperature > 0:
             msd["plateau"] = 2 * (1 - limits.edwards_anderson(self.temperature))
             msd["plateau_meaning"] = "2(1 − q_EA) for N → ∞, closed form"

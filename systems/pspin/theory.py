@@ -44,6 +44,12 @@ def static_temperature(p: int) -> float:
     """Return T_K, at or below which planting no longer gives equilibrium (p = 2: T_c = 1)."""
     if p == 2:
         return 1.0
+    gap = static_gap(p)
+    return math.sqrt(p / 2 * (1 - gap) ** (p - 2) * gap)
+
+
+def static_gap(p: int) -> float:
+    """Return ε = 1 − q of the states at T_K; p > 2."""
 
     def excess(log: float) -> float:
         # −ln ε − q = q²/(pε), for ε = e^log.
@@ -51,8 +57,7 @@ def static_temperature(p: int) -> float:
         return -log - (1 - gap) - (1 - gap) ** 2 / (p * gap)
 
     # T_d has q = (p−2)/(p−1), and T_K a larger one.
-    gap = math.exp(brentq(excess, _LOWEST, -math.log(p - 1), xtol=1e-15))
-    return math.sqrt(p / 2 * (1 - gap) ** (p - 2) * gap)
+    return math.exp(brentq(excess, _LOWEST, -math.log(p - 1), xtol=1e-15))
 
 
 def threshold_energy(p: int) -> float:
@@ -69,7 +74,12 @@ def overlap_gap(p: int, temperature: float) -> float:
 
     h is concave and h(1) ≤ 0, so that Newton's method climbs from y = 1 to the smallest root: the largest q.
     """
-    b, k = temperature / math.sqrt(p * (p - 1) / 2), (p - 2) / 2
+    return _smallest_gap(temperature / math.sqrt(p * (p - 1) / 2), p)
+
+
+def _smallest_gap(b: float, p: int) -> float:
+    """Return the smallest root of ε(1 − ε)^{(p−2)/2} = b, as `overlap_gap` finds it."""
+    k = (p - 2) / 2
     y, moved = 1.0, 1.0
     # Quadratic; more is needed only where h is flat, at the largest T with a root, above T_d.
     for _ in range(100):
@@ -94,6 +104,28 @@ def fdt_ratio(p: int, temperature: float) -> float:
 def equilibrium_energy(temperature: float) -> float:
     """Return −1/(2T), the energy per spin in equilibrium above T_K."""
     return -0.5 / temperature
+
+
+def broken_energy(p: int, temperature: float) -> float:
+    """Return the energy per spin in equilibrium at 0 ≤ T < T_K, where replica symmetry breaks once; p > 2.
+
+    The free energy (Crisanti & Sommers 1992) is stationary in the overlap q and in the breakpoint m. With
+    y = m q/(1 − q) the two conditions are
+
+        y²/(p (1 + y)) = ln(1 + y) − y/(1 + y),        p (1 + y) q^{p−2} (1 − q)²/2 = T².
+
+    The first knows nothing of T: at T_K it holds with m = 1. The second is that of `overlap_gap` with 1 + y
+    in place of p − 1. E = −[1 − (1 − m) q^p]/(2T), summed as in `asymptotic_energy`.
+    """
+    kept = static_gap(p)
+    y = (1 - kept) / kept
+    slope = math.sqrt(p * (1 + y) / 2)
+    if temperature / slope < _NOTHING:
+        return -(p + y) / (2 * slope)
+    gap = _smallest_gap(temperature / slope, p)
+    breakpoint = y * gap / (1 - gap)
+    log_power = p * math.log1p(-gap)
+    return -(-math.expm1(log_power) + breakpoint * math.exp(log_power)) / (2 * temperature)
 
 
 def asymptotic_energy(p: int, temperature: float) -> float:

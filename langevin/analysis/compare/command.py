@@ -7,10 +7,11 @@ from pathlib import Path
 
 from langevin.errors import UserError
 from langevin.results.kinds import require_run
+from langevin.results.members import sweep_dims
 
 from ..shell import Output, Source, check_inputs, figure, reading
 from . import figure as drawing
-from . import files, report
+from . import files, report, sweeps
 from .limit import extrapolate
 from .pairwise import MATCH, compare
 from .results import Comparison
@@ -26,12 +27,16 @@ def comparisons(
 ) -> list[Comparison]:
     """Compare the first of several results with each other one, or with the limit N → ∞ of all others.
 
+    Sweeps are compared by their final energies, against what they sweep (`sweeps.compare`).
+
     Arguments and errors are those of `langevin.compare`; `limit` is what it calls `extrapolate`.
     """
     check_inputs("compare", sources, least=2)
     if order is not None and not limit:
         raise UserError("--order is the order of the fit in 1/N: it needs --extrapolate")
     with reading(sources) as datasets:
+        if any(sweep_dims(dataset) for dataset in datasets):
+            return sweeps.compare(datasets, quantity, match, limit)
         for dataset in datasets:
             hint = "; `langevin.members` gives those of a sweep (docs/sweeps.md)"
             require_run(dataset, files.source(dataset), hint)

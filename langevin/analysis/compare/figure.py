@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -19,6 +19,7 @@ from langevin.observables.fits.curves import Aligned, MeasuredCurve, matching
 from langevin.observables.fits.extrapolation import POOR
 from langevin.observables.statistics import interval
 from langevin.plotting import style
+from langevin.plotting.final import draw_above, draw_lines, lines_of, logarithmic
 from langevin.plotting.style import BLACK, BLUE, GREY, PALETTE, VERMILION, as_written
 
 from .files import Curves
@@ -62,14 +63,19 @@ def figure(comparisons: Sequence[Comparison]) -> Figure:
         if f.quantity == "energy" and c.of("energy")
     ]
     names = (["energy"] if energy else []) + ([quantity] if quantity else [])
-    columns = len(names) + bool(fitted)
+    swept = comparisons[0].a.along != "time"
+    lines = _lines(comparisons)
+    above = "threshold_at_end" in lines and _over_decades(comparisons)
+    columns = len(names) + bool(fitted) + above
     with matplotlib.rc_context(style.STYLE):
         drawn = Figure(figsize=(max(WIDTH * columns, 4.4), 4.8), layout="constrained")
         grid = drawn.add_gridspec(2, columns, height_ratios=(3, 1.1))
         for k, name in enumerate(names):
             alike = any(c.alike(name) for c in comparisons if c.of(name))
             upper = drawn.add_subplot(grid[0, k] if alike else grid[:, k])
-            if name == "energy":
+            if swept:
+                _draw_final(upper, comparisons, lines)
+            elif name == "energy":
                 _draw_energies(upper, comparisons)
             else:
                 _draw_two_time(upper, comparisons, name)
@@ -79,9 +85,12 @@ def figure(comparisons: Sequence[Comparison]) -> Figure:
                 upper.tick_params(labelbottom=False)
             _name_times(lower if alike else upper, comparisons, name)
             upper.set_title(f"({'abc'[k]})", loc="left")
-        if fitted:
+        if fitted or above:
             ax = drawn.add_subplot(grid[:, -1])
-            _draw_fits(ax, *fitted[0])
+            if above:
+                _draw_above(ax, comparisons, lines["threshold_at_end"])
+            else:
+                _draw_fits(ax, *fitted[0])
             ax.set_title(f"({'abc'[columns - 1]})", loc="left")
         _name_files(drawn, comparisons)
     return drawn
@@ -116,6 +125,57 @@ def _draw_energies(ax: Axes, comparisons: Sequence[Comparison]) -> None:
                 _draw_sizes(ax, f)
         _curve(ax if comparison.alike("energy") else other, comparison.b.energy, *_look(k))
     ax.set(xscale="log")
+
+
+def _lines(comparisons: Sequence[Comparison]) -> dict[str, float]:
+    """Return the energies of theory that the files agree on, of those with the energy of A."""
+    own = [c.b for c in comparisons if c.alike("energy")]
+    return lines_of([curves.lines for curves in (comparisons[0].a, *own)])
+
+
+def _over_decades(comparisons: Sequence[Comparison]) -> bool:
+    """Say whether sweeps are over a number that spans decades."""
+    energy = comparisons[0].a.energy
+    return energy is not None and comparisons[0].a.along != "time" and logarithmic(energy.x)
+
+
+def _final(
+    comparisons: Sequence[Comparison], alike: bool = True
+) -> list[tuple[MeasuredCurve, dict[str, Any]]]:
+    """Return the final energies of each sweep that means the same as the first, or not; and their looks."""
+    own = [(comparisons[0].a, REFERENCE, "x")] if alike else []
+    own += [(c.b, *_look(k)) for k, c in enumerate(comparisons) if c.alike("energy") == alike]
+    return [
+        (curves.energy, {"color": colour, "marker": marker, "ms": 4, "capsize": 2, "lw": 1.2})
+        for curves, colour, marker in own
+        if curves.energy is not None
+    ]
+
+
+def _draw_final(ax: Axes, comparisons: Sequence[Comparison], lines: Mapping[str, float]) -> None:
+    """Draw final energies against what was swept, with the lines of theory."""
+    other = _other_axis(ax, comparisons, "energy")
+    for each in {ax, other}:
+        each.set_ylabel("final " + each.get_ylabel().removesuffix(SYMBOLS["energy"]).strip())
+    for where, alike in ((ax, True), (other, False)):
+        for curve, look in _final(comparisons, alike):
+            where.errorbar(curve.x, curve.mean, _bars(curve), **look)
+    draw_lines(ax, lines)
+
+
+def _draw_above(ax: Axes, comparisons: Sequence[Comparison], threshold: float) -> None:
+    """Draw final energies above the threshold of the last temperature, on two logarithmic axes."""
+    for curve, look in _final(comparisons):
+        excess = curve.mean - threshold
+        ax.plot(curve.x, np.abs(excess), color=look["color"], lw=look["lw"])
+        draw_above(ax, curve.x, excess, _bars(curve), look)
+    ax.set(xscale="log", yscale="log", xlabel=comparisons[0].a.words)
+    ax.set_ylabel("final energy above the threshold")
+
+
+def _bars(curve: MeasuredCurve) -> Any:
+    """Return half of the 68 % intervals; 0 where there is no error."""
+    return np.nan_to_num(reach(curve.error, curve.degrees))
 
 
 def _draw_sizes(ax: Axes, f: Extrapolation) -> None:
@@ -221,6 +281,9 @@ def _draw_differences(ax: Axes, comparisons: Sequence[Comparison], name: str) ->
 
 def _name_times(ax: Axes, comparisons: Sequence[Comparison], name: str) -> None:
     """Name the axis of time or lag, with its unit, or that there are several."""
+    if comparisons[0].a.along != "time":
+        ax.set(xlabel=comparisons[0].a.words, xscale="log" if _over_decades(comparisons) else "linear")
+        return
     units = list(dict.fromkeys(u for c in comparisons for u in (c.a.time_unit, c.b.time_unit) if u))
     unit = f" ({style.unit_label(units[0])})" if len(units) == 1 and units[0] != "1" else ""
     unit = " (in each file's unit)" if len(units) > 1 else unit

@@ -63,6 +63,12 @@ class Curves:
         What tells the energy and the two-time observable from others of the same name.
     time_unit : str
         Unit of time; "" if it is not known.
+    along : str
+        What the energy is a function of: "time", or of sweeps the number that is swept.
+    words : str
+        How a figure calls that number.
+    lines : dict of str to float
+        Energies that theory has at the last temperature (`langevin.plotting.final`).
     """
 
     label: str
@@ -74,6 +80,9 @@ class Curves:
     symbols: dict[str, str] = field(default_factory=dict)
     identities: dict[str, Identity] = field(default_factory=dict)
     time_unit: str = ""
+    along: str = "time"
+    words: str = ""
+    lines: dict[str, float] = field(default_factory=dict)
 
     def alike(self, other: Curves, quantity: str) -> bool:
         """Return whether both mean one quantity by a name, in one unit, as far as they say."""

@@ -50,7 +50,8 @@ def _quantity_lines(comparison: Comparison, quantity: str) -> Iterator[str]:
     differences, b = comparison.of(quantity), comparison.letter
     energy, alike = differences[0].waiting is None, comparison.alike(quantity)
     yield quantity
-    heads = ["t"] if energy else ["t_w of A", f"t_w of {b}", "lag t"]
+    along = comparison.a.along
+    heads = [_symbol(along)] if energy else ["t_w of A", f"t_w of {b}", "lag t"]
     line = "".join(f"{head:>10}" for head in heads) + f"{'A':>14}{b:>14}"
     yield line + (f"{f'{b} − A':>24}{f'({b} − A)/σ':>11}{'p':>9}" if alike else "")
     for difference in differences:
@@ -62,6 +63,11 @@ def _quantity_lines(comparison: Comparison, quantity: str) -> Iterator[str]:
     if comparison.summary(quantity).with_error:
         yield f"  {CORRELATED}"
     yield from (f"  {line}" for line in _fit_lines(comparison, quantity))
+
+
+def _symbol(along: str) -> str:
+    """Return what stands above a column of what the energy is a function of."""
+    return "t" if along == "time" else along
 
 
 def spread(x: Any, count: int) -> list[int]:
@@ -114,8 +120,9 @@ def _chance(p: float) -> str:
 
 def _summary(comparison: Comparison, quantity: str) -> str:
     s, b = comparison.summary(quantity), comparison.letter
-    where = f"t = {s.at:g}" if s.waiting is None else f"t_w = {s.waiting[0]:g}, lag {s.at:g}"
-    what = "time" if s.waiting is None else "pair"
+    along = comparison.a.along
+    where = f"{_symbol(along)} = {s.at:g}" if s.waiting is None else f"t_w = {s.waiting[0]:g}, lag {s.at:g}"
+    what = ("time" if along == "time" else "point") if s.waiting is None else "pair"
     if not comparison.alike(quantity):
         return f"not one quantity in A and {b}: no difference is given, of {s.points} {what}s"
     if s.with_error == 0:

@@ -208,10 +208,11 @@ def table(comparisons: Sequence[Comparison]) -> xr.Dataset:
     -------
     Dataset
         Dimension row; variables a, b (names of the files), quantity, waiting_time_a, waiting_time_b, time,
-        lag (NaN where a quantity has none), value_a, error_a, value_b, error_b, interpolated ("A", "B"
-        or ""), interpolation_error, difference (b − a), sigma (its standard error), z, degrees (of freedom of
-        sigma; inf where it is known), deviate (z as a normal deviate), p (two-sided probability of z). z and
-        what follows from it are NaN where a and b are not one quantity.
+        lag, swept (of sweeps the number that is swept; NaN where a quantity has none), value_a, error_a,
+        value_b, error_b, interpolated ("A", "B" or ""), interpolation_error, difference (b − a), sigma (its
+        standard error), z, degrees (of freedom of sigma; inf where it is known), deviate (z as a normal
+        deviate), p (two-sided probability of z). z and what follows from it are NaN where a and b are not one
+        quantity.
     """
     rows: dict[str, list[Any]] = {}
     for comparison in comparisons:
@@ -219,6 +220,7 @@ def table(comparisons: Sequence[Comparison]) -> xr.Dataset:
             p, n = d.points, d.points.x.size
             u, w = d.waiting or (math.nan, math.nan)
             nothing = np.full(n, math.nan)
+            swept = comparison.a.along != "time"
             alike = comparison.alike(d.quantity)
             columns: dict[str, Any] = {
                 "a": [comparison.a.label] * n,
@@ -226,8 +228,9 @@ def table(comparisons: Sequence[Comparison]) -> xr.Dataset:
                 "quantity": [d.quantity] * n,
                 "waiting_time_a": np.full(n, u),
                 "waiting_time_b": np.full(n, w),
-                "time": nothing if d.waiting else p.x,
+                "time": nothing if d.waiting or swept else p.x,
                 "lag": p.x if d.waiting else nothing,
+                "swept": p.x if swept else nothing,
                 "value_a": p.a,
                 "error_a": p.a_error,
                 "value_b": p.b,
