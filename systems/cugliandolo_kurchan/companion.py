@@ -10,8 +10,9 @@ distance is rounding. So the companion has no control of its own. It follows a g
 
 Both solutions have errors of the same form, a(t)h⁹ of the steps and c(t)w¹³ of the panels. The companion's
 are larger by k = `STRIDE`⁹ and by `WIDER`¹³, both about ten. With δ the error of the guide, the distance is
-(k − 1)δ, k ≈ 10: an error of the integrals is one of the clock, which stays, and grows, in the same proportion.
-That ends about t = 10⁹, where both clocks are rough on the scale of a slab: there the distance is the error.
+(k − 1)δ, k ≈ 10: an error of the integrals is one of the clock, which stays, and grows, in the same
+proportion. That ends about t = 10⁹, where both clocks are rough on the scale of a slab: there the distance is
+the error.
 
 The two are independent but for the steps, of which the companion needs to know the next two: with two
 threads or more they are computed side by side.
