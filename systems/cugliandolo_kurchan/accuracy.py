@@ -14,8 +14,8 @@ two is then d = (k − 1) δ; less in the first decade, where neither has long l
 The parts differ in sign, though, and their sum passes through zero: in t, along the lag and along t_w. At
 such a place d says nothing, but d near it does. What is stated is the largest d at a few times within a
 factor two before t (`PAST`), or at a few pairs near the pair (`_around`), divided by `EARLY_SAFE` up to
-t = `EARLY` and by `SAFE` (of E and μ `SAFE_ALONE`) from t = `LATE` on; by nothing from t = 10⁹ on. No less is
-stated than
+t = `EARLY` and by `SAFE` (of E and μ `SAFE_ALONE`) from t = `LATE` on; by nothing from the end of `ROUGH` on.
+No less is stated than
 
 - rounding, `SPACINGS` of floating-point numbers: at short lags 1 − C and χ are small;
 - what Newton's iteration leaves, `REST`·tolerance, times the lag where that is short;

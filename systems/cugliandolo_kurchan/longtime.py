@@ -39,6 +39,7 @@ from .history import History, Slab, clock_of, slab_of, stages_of, time_of, two_t
 from .panels import SCALE, SlabGrid, Zones, zones_of
 from .series import Series
 from .stepping import Equations, SlabStepper, Step
+from .theory import dynamic_temperature
 
 #: Contributions of the last degree, in units of the tolerance.
 LOCAL, PANEL_PART = 1.0, 0.1
@@ -48,8 +49,9 @@ LARGEST, GROWTH, SHRINKAGE = 0.65, 1.25, 0.6
 WIDEST, NARROWEST, LATE_NARROWEST = 2.5, 0.3, 0.6
 #: From when on panels are fine about t' ~ t, and how wide they are in units of the step.
 LATE, FINE = (1e3, 1e6), 1.5
-#: Times, and the smallest steps there: short ones feed roughness of the clock back, long ones do not.
-SOFT, SMALLEST = (1e4, 1e8, 1e9), (0.4, 0.4, 0.6)
+#: Times, and the smallest steps of aging solutions there: short ones feed roughness of the clock back, long
+#: ones do not. Of others from the first of these times on.
+SOFT, SMALLEST, OTHERS = (1e4, 1e8, 1e9), (0.4, 0.4, 0.6), 0.2
 #: From when on the tolerance is divided by (t/`CLOCKED`)^`KAPPA`, and the least it becomes.
 CLOCKED, KAPPA, FINEST = 1e3, 0.7, 1e-12
 #: Steps that are thrown away in a row before the solver gives up.
@@ -66,6 +68,14 @@ def series_of(problem: Equations) -> Series:
     return Series(problem.covariance, problem.temperature, problem.beta, SERIES_DEGREE, problem.slope)
 
 
+def _ages(problem: Equations) -> bool:
+    """Return whether the bath is below T_d, and colder than the start."""
+    f = problem.covariance
+    if min(f.powers) == 2 or problem.slope != 0 or problem.beta * problem.temperature >= 1:
+        return False
+    return problem.temperature < dynamic_temperature(f)
+
+
 class LongTime:
     """C(t, t') and R(t, t') from t = 0 to any time, to a tolerance.
 
@@ -79,6 +89,8 @@ class LongTime:
 
     def __init__(self, problem: Equations, tolerance: float, crew: Pool = ALONE) -> None:
         self.problem, self.tolerance = problem, tolerance
+        #: Whether it ages, with a clock that nothing holds but terms that fall with t.
+        self.ages = _ages(problem)
         self.stepper = SlabStepper(problem, crew)
         self.history = self._start()
         self.laid = self.history.size
@@ -185,6 +197,8 @@ class LongTime:
         )
 
     def _smallest(self) -> float:
+        if not self.ages:
+            return OTHERS
         return float(np.interp(np.log(time_of(self.history.end)), np.log(SOFT), SMALLEST))
 
     def one_time(self, t: float, size: int) -> tuple[float, float]:
