@@ -48,7 +48,7 @@ SPACINGS = 32
 #: For pairs k − 1 ≈ 10 would leave nothing to spare. Pairs of a short lag are early, whenever that is:
 #: their errors are
 #: those of the panel beside τ = 0, not of the clock.
-EARLY_SAFE, SAFE, SAFE_ALONE, EARLY, LATE = 1.3, 6.0, 12.0, 3.0, 1e3
+EARLY_SAFE, SAFE, SAFE_ALONE, EARLY, LATE = 1.3, 7.0, 11.0, 3.0, 1e3
 #: Between these times the errors of both solutions become those of a rough clock, and alike.
 ROUGH = (1e8, 1e9)
 #: In units of the tolerance: Newton's updates end below 10⁻³ of a step's local error.
@@ -110,7 +110,7 @@ def _safe(t: float, late: float) -> float:
 
 
 def _least(solution: LongTime, lag: float) -> float:
-    return SPACINGS * float(np.finfo(float).eps) + REST * solution.tolerance * min(lag, 1.0)
+    return SPACINGS * float(np.finfo(float).eps) + REST * solution.tolerance_at(lag) * min(lag, 1.0)
 
 
 def _around(pair: TimePair) -> list[TimePair]:

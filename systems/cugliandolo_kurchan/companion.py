@@ -9,8 +9,8 @@ distance is rounding. So the companion has no control of its own. It follows a g
 - it starts with fewer slabs of the power series, each longer.
 
 Both solutions have errors of the same form, a(t)h⁹ of the steps and c(t)w¹³ of the panels. The companion's
-are larger by k = `STRIDE`⁹ and by `WIDER`¹³, both about ten. With δ the error of the guide, the distance is
-(k − 1)δ, k ≈ 10: an error of the integrals is one of the clock, which stays, and grows, in the same
+are larger by k = `STRIDE`⁹ and by `WIDER`¹³, early both about ten, late four. With δ the error of the guide,
+the distance is (k − 1)δ: an error of the integrals is one of the clock, which stays, and grows, in the same
 proportion. That ends about t = 10⁹, where both clocks are rough on the scale of a slab: there the distance is
 the error.
 
@@ -34,8 +34,9 @@ from .collocation import KNOWN
 from .history import History, time_of
 from .longtime import SHRINKAGE, LongTime
 
-#: Steps and panels of the companion in units of its guide's.
-STRIDE, WIDER = 1.3, 1.2
+#: Steps and panels of the companion in units of its guide's, up to the first of these times and from the
+#: second on: late in time those of early times would leave it a clock far rougher than its guide's.
+BETWEEN, STRIDE, WIDER = (1e2, 1e3), (1.3, 1.2), (1.2, 1.1)
 
 
 class Companion(LongTime):
@@ -64,7 +65,7 @@ class Companion(LongTime):
     def _start(self) -> History:
         """Return slabs of the power series, up to the same time as the guide's."""
         return self._laid(
-            self.guide.history.slabs[self.guide.laid - 1].end, KNOWN, WIDER * self.guide.first_width()
+            self.guide.history.slabs[self.guide.laid - 1].end, KNOWN, WIDER[0] * self.guide.first_width()
         )
 
     def reach(self, t: float) -> int:
@@ -96,9 +97,9 @@ class Companion(LongTime):
                 self.guide.take_next()
             step = self._step()
         width = self._width()
-        least = step / (2 * STRIDE)
+        least = step / (2 * self._ratio(STRIDE))
         while step > least:
-            taken, _ = self.take(step, WIDER * width)
+            taken, _ = self.take(step, self._ratio(WIDER) * width)
             if math.isfinite(taken.in_time):
                 self.history.append(taken.slab, np.array([step, width]))
                 return
@@ -113,8 +114,11 @@ class Companion(LongTime):
         """Return the companion's next step; nothing if the guide has not come as far."""
         ends = np.append(0.0, self.guide.history.ends())
         counts = np.arange(len(ends))
-        aim = float(np.interp(self.history.end, ends, counts)) + STRIDE
+        aim = float(np.interp(self.history.end, ends, counts)) + self._ratio(STRIDE)
         return float(np.interp(aim, counts, ends)) - self.history.end if aim <= counts[-1] else None
+
+    def _ratio(self, limits: tuple[float, float]) -> float:
+        return float(np.interp(np.log(time_of(self.history.end)), np.log(BETWEEN), limits))
 
     def _width(self) -> float:
         """Return the width of the guide's panels, at the companion's time."""

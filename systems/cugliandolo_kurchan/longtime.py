@@ -160,12 +160,12 @@ class LongTime:
         part = float(np.interp(np.log(time_of(end)), np.log(LATE), [0.0, 1.0]))
         fine = width * min(1.0, FINE * step / width) ** part
         zones = Zones(*zones_of(end, width, fine))
-        rest = max(1e-3 * LOCAL * self._tolerance(), 1e-13)
+        rest = max(1e-3 * LOCAL * self.tolerance_at(time_of(self.history.end)), 1e-13)
         return self.stepper.step(self.history, step, zones, (width, fine), rest), width
 
-    def _tolerance(self) -> float:
-        """Return the tolerance of the next slab: errors of the clock are those of integrals times t^κ."""
-        late = (CLOCKED / time_of(self.history.end)) ** KAPPA
+    def tolerance_at(self, t: float) -> float:
+        """Return the tolerance of slabs at t: errors of the clock are those of integrals times t^κ."""
+        late = (CLOCKED / t) ** KAPPA if t > 0 else 1.0
         return max(self.tolerance * min(1.0, late), min(self.tolerance, FINEST))
 
     def _advance(self) -> None:
@@ -173,7 +173,7 @@ class LongTime:
         # A bath that changes sets the clock itself.
         soft = time_of(self.history.end) > SOFT[0] and self.problem.slope == 0
         least, narrowest = (self._smallest(), LATE_NARROWEST) if soft else (0.0, NARROWEST)
-        tolerance = self._tolerance()
+        tolerance = self.tolerance_at(time_of(self.history.end))
         local, narrow = LOCAL * tolerance, max(PANEL_PART * tolerance, FINEST)
         for _ in range(TRIALS):
             taken, width = self.take(step, width)
