@@ -60,7 +60,7 @@ class CugliandoloKurchan(System, ChecksSettings, Deterministic, MeasuresResponse
     """Spherical p-spin model, N → ∞: correlation, response and energy from closed equations.
 
     Two solvers: "long-time" steps implicitly in ln t, with errors controlled by `tolerance`, to t = 10⁷ in
-    a quarter of a minute and to 10¹⁰ in four; "direct" fills a uniform grid with extrapolation in its step,
+    half a minute and to 10¹⁰ in some five; "direct" fills a uniform grid with extrapolation in its step,
     the reference for early times.
     """
 

@@ -77,7 +77,7 @@ def test_late_errors_are_what_is_stated(temperature: float) -> None:
 
 
 def test_the_approach_to_the_threshold_goes_on_to_t_1e10(tmp_path: Path) -> None:
-    """(E − E_th) t^(2/3) is constant in every decade, and errors are stated; four minutes."""
+    """(E − E_th) t^(2/3) is constant in every decade, and errors are stated; some minutes."""
     found = run("ck_far", tmp_path)
     times = 10.0 ** np.arange(6, 10.1)
     energy, error = (
