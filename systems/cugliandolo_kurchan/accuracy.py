@@ -7,7 +7,7 @@ Two errors make those of E and μ. With δC and δR those of the slice at t, n i
          + (that of interpolation between slices),
 
 and μ likewise; for a pure model δμ = −p δE identically, as both are the same sums. None of the terms can be
-had from one solution. The companion (`companion`) has all of them, each about k ≈ 10 times as large: it
+had from one solution. The companion (`companion`) has all of them, each k times as large, k ≈ 10 early and 4 late: it
 integrates its own C and R with its own weights, and interpolates between its own slices. The distance of the
 two is then d = (k − 1) δ; less in the first decade, where neither has long left its start.
 
@@ -43,11 +43,10 @@ PAST = (1.0, 0.84, 0.71, 0.6, 0.5)
 #: Lags and waiting times of pairs beside a pair, in units of its own.
 SHORTER, LONGER, BEFORE = 0.71, 1.41, (0.84, 0.71)
 SPACINGS = 32
-#: What a distance is divided by, early and late: of pairs, and of E and μ, whose largest lies half the
-#: time back.
-#: For pairs k − 1 ≈ 10 would leave nothing to spare. Pairs of a short lag are early, whenever that is:
-#: their errors are
-#: those of the panel beside τ = 0, not of the clock.
+#: What a distance is divided by, early and late: of pairs, and of E and μ. Late more than k − 1: what is
+#: divided is the largest of several, half the time back among them, and the companion's clock is rougher.
+#: Measured, so that the truth is within a factor of three. Pairs of a short lag are early, whenever that is:
+#: their errors are those of the panel beside τ = 0, not of the clock.
 EARLY_SAFE, SAFE, SAFE_ALONE, EARLY, LATE = 1.3, 7.0, 11.0, 3.0, 1e3
 #: Between these times the errors of both solutions become those of a rough clock, and alike.
 ROUGH = (1e8, 1e9)
