@@ -7,9 +7,9 @@ Two errors make those of E and μ. With δC and δR those of the slice at t, n i
          + (that of interpolation between slices),
 
 and μ likewise; for a pure model δμ = −p δE identically, as both are the same sums. None of the terms can be
-had from one solution. The companion (`companion`) has all of them, each k times as large, k ≈ 10 early and 4 late: it
-integrates its own C and R with its own weights, and interpolates between its own slices. The distance of the
-two is then d = (k − 1) δ; less in the first decade, where neither has long left its start.
+had from one solution. The companion (`companion`) has all of them, each k times as large, k ≈ 10 early and 4
+late: it integrates its own C and R with its own weights, and interpolates between its own slices. The
+distance of the two is then d = (k − 1) δ; less in the first decade, where neither has long left its start.
 
 The parts differ in sign, though, and their sum passes through zero: in t, along the lag and along t_w. At
 such a place d says nothing, but d near it does. What is stated is the largest d at a few times within a
