@@ -176,6 +176,33 @@ def test_an_early_signal_of_the_terminal_is_answered_by_one_line(tmp_path: Path)
     assert not any(p.is_running() for p in below)
 
 
+_ASKED = """
+import signal, threading
+from langevin.sweep.executors.cluster import keys
+known = []
+def ask():
+    known.extend(keys.queue_keys("slurm"))
+{where}
+assert "queue" in known
+assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+assert signal.signal(signal.SIGTERM, signal.SIG_IGN) == signal.SIG_DFL == 0
+assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+print("asked")
+"""
+
+
+@pytest.mark.parametrize("where", ["ask()", "t = threading.Thread(target=ask); t.start(); t.join()"])
+def test_queues_are_known_without_another_ctrl_c(where: str) -> None:
+    """The import of dask-jobqueue has Ctrl-C leave by SystemExit, and fails in a thread.
+
+    Who is the first to ask for a queue's keys imports it, here in a process of its own.
+    """
+    pytest.importorskip("dask_jobqueue", reason="the extra [cluster] is not installed")
+    command = [sys.executable, "-c", _ASKED.format(where=where)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "asked\n"), done.stderr
+
+
 def test_a_killed_client_leaves_nobody_behind_and_loses_nothing(whole: Path, tmp_path: Path) -> None:
     given = lasting("killed.nc")
     given["output"]["checkpoint_interval"] = 60.0

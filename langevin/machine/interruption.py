@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from pathlib import Path
 from types import FrameType
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from langevin.errors import Interrupted
 
@@ -284,6 +284,24 @@ def request() -> None:
     if stop is None or stop.asked is None:
         # To the process: only the main thread can be woken from what it waits for.
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+@contextmanager
+def handlers_kept() -> Iterator[None]:
+    """Inside, nothing that this thread imports sets a handler of signals, as dask-jobqueue does for Ctrl-C.
+
+    In other threads than the main one, where Python allows no handlers, such an import works, too.
+    """
+    # It loads asyncio.
+    from unittest.mock import patch
+
+    set_handler, thread = signal.signal, threading.get_ident()
+
+    def other_threads_alone(number: int, handler: Any) -> Any:
+        return signal.getsignal(number) if threading.get_ident() == thread else set_handler(number, handler)
+
+    with patch.object(signal, "signal", other_threads_alone):
+        yield
 
 
 def _set(number: int, handler: Callable[[int, FrameType | None], None]) -> bool:

@@ -17,6 +17,7 @@ from langevin.config.keys import Section, key, section, shown
 from langevin.errors import ConfigError, UserError
 from langevin.files.extras import require_package
 from langevin.machine.duration import seconds
+from langevin.machine.interruption import handlers_kept
 
 if TYPE_CHECKING:
     from dask_jobqueue.core import JobQueueCluster
@@ -103,7 +104,8 @@ class ClusterKeys(DeclaredKeys):
 def queue_class(queue_system: str) -> type[JobQueueCluster]:
     """Return the class of dask-jobqueue for a queue."""
     require_package("dask_jobqueue", "[cluster]", "cluster")
-    import dask_jobqueue
+    with handlers_kept():
+        import dask_jobqueue
 
     kind: type[JobQueueCluster] = getattr(
         dask_jobqueue, _CLASSES.get(queue_system, f"{queue_system.upper()}Cluster")
