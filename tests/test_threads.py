@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import os
 import subprocess
 import sys
 import threading
@@ -152,3 +153,44 @@ def test_initial_weights_are_drawn_by_one_thread_at_a_time() -> None:
     barrier.reset()
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(weights, (1, 2))) == alone
+
+
+_BLAS = """
+import threading
+import scipy.linalg
+from threadpoolctl import threadpool_info
+from langevin.machine.blas import single_blas
+
+def threads():
+    return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+def inside():
+    with single_blas():
+        seen.append(threads())
+
+seen = []
+inside()
+other = threading.Thread(target=inside); other.start(); other.join()
+entered, left = threading.Event(), threading.Event()
+def first():
+    with single_blas():
+        entered.set()
+        left.wait()
+        seen.append(threads())
+# The first to enter is the first to leave, and the last one lifts the limit.
+longer = threading.Thread(target=first)
+with single_blas():
+    longer.start()
+    entered.wait()
+left.set()
+longer.join()
+print(seen == [{1}] * 3, threads())
+"""
+
+
+def test_blas_has_one_thread_whichever_thread_asks() -> None:
+    """Of threadpoolctl only the first thread that sets a limit may set others."""
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "2", "OMP_NUM_THREADS": "2"}
+    command = [sys.executable, "-c", _BLAS]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert (done.returncode, done.stdout) == (0, "True {2}\n"), done.stderr

@@ -22,6 +22,7 @@ from langevin.core.probe import Probe, Run, Taken
 from langevin.core.schedule import Stop
 from langevin.core.system import Array, Attributes, Curvature, State, System
 from langevin.errors import Diverged, UserError
+from langevin.machine.blas import single_blas
 from langevin.machine.memory import or_shards
 
 from .configurations import degrees_of_freedom
@@ -171,10 +172,7 @@ class Spectra(Probe):
         Diverged
             If a Hessian is not finite.
         """
-        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
-        # One thread: the order of BLAS's sums, and with it the last bits, must not depend on their number.
-        with threadpool_limits(limits=1, user_api="blas"):
+        with single_blas():
             rows = [self._all(state, k, time) for k in range(self.ensemble.size)]
         names = rows[0]
         return {n: (names[n][0], np.stack([row[n][1] for row in rows])) for n in names}

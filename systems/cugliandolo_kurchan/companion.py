@@ -27,8 +27,9 @@ import threading
 import numpy as np
 
 from langevin.errors import Diverged
+from langevin.machine.blas import single_blas
 from langevin.machine.interruption import heed
-from langevin.systems.threads import ALONE, Pool, single_blas
+from langevin.systems.threads import ALONE, Pool
 
 from .collocation import KNOWN
 from .history import History, time_of

@@ -36,9 +36,10 @@ from numpy.typing import NDArray
 
 from langevin.core.protocol import Protocol
 from langevin.core.system import Array
+from langevin.machine.blas import single_blas
 from langevin.machine.interruption import heed
 from langevin.systems.compiling import njit
-from langevin.systems.threads import ALONE, Pool, single_blas
+from langevin.systems.threads import ALONE, Pool
 
 from .stepping import Equations
 

@@ -221,7 +221,7 @@ class Compiled(Alone):
     def run(self, batches: Tensor, rates: Rates) -> Tensor:
         """Take a step on each of the batches, shape (steps, 1, B); return their losses, shape (steps, 1).
 
-        To be called inside of `threads.single_blas`.
+        To be called inside of `langevin.machine.blas.single_blas`.
         """
         losses = np.empty(len(batches), self._row.dtype)
         index = np.ascontiguousarray(batches[:, 0].numpy())
@@ -239,7 +239,7 @@ class Compiled(Alone):
     ) -> Tensor:
         """Take a step of a curve's bends on each of the batches; return the losses, shape (steps, 1).
 
-        To be called inside of `threads.single_blas`.
+        To be called inside of `langevin.machine.blas.single_blas`.
 
         Parameters
         ----------

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from langevin.core.ensemble import Ensemble
 from langevin.core.system import Array
+from langevin.machine.blas import single_blas
 from langevin.machine.world import World
-from langevin.systems.threads import single_blas
 
 from ..data.batches import Batches
 from ..data.examples import OnDevice
