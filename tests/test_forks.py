@@ -108,38 +108,6 @@ def test_a_forked_process_makes_its_pool_anew(monkeypatch: pytest.MonkeyPatch) -
     assert pool.executor is not before
 
 
-def test_blas_stays_on_one_thread_until_the_last_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[str] = []
-
-    class Libraries:
-        def limit(self, **_: Any) -> Libraries:
-            said.append("limited")
-            return self
-
-        def restore_original_limits(self) -> None:
-            said.append("restored")
-
-    monkeypatch.setattr(threads, "_libraries", Libraries)
-    inside, leave = threading.Event(), threading.Event()
-
-    def other() -> None:
-        with threads.single_blas():
-            inside.set()
-            leave.wait()
-
-    beside = threading.Thread(target=other)
-    with threads.single_blas():
-        beside.start()
-        inside.wait()
-    # The thread that set the limit has left, another is inside.
-    assert said == ["limited"]
-    leave.set()
-    beside.join()
-    assert said == ["limited", "restored"]
-    with threads.single_blas():
-        assert said[-1] == "limited"
-
-
 def test_the_thread_that_forked_has_one_thread_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
     monkeypatch.setattr("torch.set_num_threads", asked.append)
