@@ -36,7 +36,7 @@ from langevin.systems.cugliandolo_kurchan.direct import DIVISORS, Direct, extrap
 from langevin.systems.cugliandolo_kurchan.history import History, stages_of, time_of
 from langevin.systems.cugliandolo_kurchan.longtime import LongTime
 from langevin.systems.cugliandolo_kurchan.memory import equations, geometry_of, memory_of
-from langevin.systems.cugliandolo_kurchan.panels import SlabGrid, panels_of, place
+from langevin.systems.cugliandolo_kurchan.panels import SlabGrid, Zones, place, zones_of
 from langevin.systems.cugliandolo_kurchan.series import Series
 from langevin.systems.cugliandolo_kurchan.stepping import Equations
 from langevin.systems.pspin import theory as pure
@@ -225,13 +225,15 @@ def test_the_power_series_has_the_known_terms() -> None:
     np.testing.assert_allclose(still.c[:3, 0], [1, -0.7, (0.49 + 1.5) / 2], atol=1e-13)
 
 
-@pytest.mark.parametrize("panels", [8, 13, panels_of(4.615, 0.9)])
-def test_panels_interpolate_and_integrate_polynomials_of_u(panels: int) -> None:
-    grid = SlabGrid.at(np.array([10.0, 30.0]), panels)
+@pytest.mark.parametrize(
+    "zones", [Zones(-1.0, 1.0, 0, 12, 0), Zones(-0.4, 0.5, 3, 8, 2), Zones(*zones_of(4.615, 1.2, 0.4))]
+)
+def test_panels_interpolate_and_integrate_polynomials_of_u(zones: Zones) -> None:
+    grid = SlabGrid.at(np.array([10.0, 30.0]), zones)
     u = np.log((grid.earlier[1] + 0.3) / (grid.lag[1] + 0.3))
     weights = np.empty(NODES)
     for earlier in (0.0, 1e-3, 2.0, 17.0, 29.999, 30.0):
-        panel, x = place((earlier + 0.3) / (30.3 - earlier), float(grid.half[1]), panels)
+        panel, x = place((earlier + 0.3) / (30.3 - earlier), float(grid.half[1]), zones)
         weigh(x, PANEL.points, PANEL.weights, weights)
         here, nodes = np.log((earlier + 0.3) / (30.3 - earlier)), u[panel * DEGREE : panel * DEGREE + NODES]
         for degree in range(DEGREE + 1):
@@ -240,7 +242,7 @@ def test_panels_interpolate_and_integrate_polynomials_of_u(panels: int) -> None:
     np.testing.assert_allclose(grid.weight.sum(axis=1), grid.t, rtol=1e-10)
     np.testing.assert_allclose(np.sum(grid.weight * grid.lag, axis=1), grid.t**2 / 2, rtol=1e-10)
     # The negative control: a polynomial of higher degree is not exact.
-    panel, x = place(14.3 / 16.3, float(grid.half[1]), panels)
+    panel, x = place(14.3 / 16.3, float(grid.half[1]), zones)
     weigh(x, PANEL.points, PANEL.weights, weights)
     steep = np.exp(40 * u[panel * DEGREE : panel * DEGREE + NODES])
     assert abs(weights @ steep / np.exp(40 * np.log(14.3 / 16.3)) - 1) > 1e-6
@@ -248,7 +250,7 @@ def test_panels_interpolate_and_integrate_polynomials_of_u(panels: int) -> None:
 
 def test_derivatives_along_lines_of_constant_x_give_those_at_fixed_earlier_time() -> None:
     t, h = 30.0, 1e-5
-    grid = SlabGrid.at(np.array([t - h, t, t + h]), 13)
+    grid = SlabGrid.at(np.array([t - h, t, t + h]), Zones(-0.4, 0.5, 3, 8, 2))
 
     def field(k: int) -> np.ndarray:
         return np.asarray(np.cos(grid.earlier[k] / 7) * np.exp(-grid.lag[k] / 11))
@@ -305,11 +307,11 @@ def test_the_jacobian_is_the_derivative_of_the_residual(start: float) -> None:
     solver.reach(3.0)
     history, stepper = solver.history, solver.stepper
     level = np.concatenate([history.ends()[-KNOWN:], stages_of(history.end, 0.3)])
-    panels = panels_of(float(level[-1]), 1.2)
-    grid = SlabGrid.at(np.array([time_of(x) for x in level[KNOWN:]]), panels)
+    zones = Zones(*zones_of(float(level[-1]), 1.2, 1.2))
+    grid = SlabGrid.at(np.array([time_of(x) for x in level[KNOWN:]]), zones)
     values = stepper._predict(history, level, grid)
     tables = barycentric(level), differentiation(level)[KNOWN:]
-    geometry = geometry_of(grid, level, tables, 1.2)
+    geometry = geometry_of(grid, level, tables, (1.2, 1.2))
     memory = memory_of(history, history.size, geometry)
     size = len(grid.x) - 1
     n = 2 * STAGES * size

@@ -42,7 +42,7 @@ else:
 
 
 #: Raised when the layout of checkpoints changes, so that an old one is refused, not misread.
-CHECKPOINT_FORMAT = 9
+CHECKPOINT_FORMAT = 8
 
 
 def write_result(

@@ -136,7 +136,7 @@ def _defect(solution: LongTime, t: float, size: int) -> tuple[float, float]:
     k = int(slab_of(history.arrays(), size, clock_of(t)))
     if k not in history.slopes:
         slab = history.slabs[k]
-        grid = SlabGrid.at(SCALE * np.expm1(slab.level[KNOWN:]), slab.panels)
+        grid = SlabGrid.at(SCALE * np.expm1(slab.level[KNOWN:]), slab.zones)
         # τ = 0 is x = 1 at all times: ∂_τ C there is −∂_x C dx/dt, of dx/dt at fixed t'.
         slopes = slab.values[KNOWN:, 0, -NODES:] @ PANEL.derivative[-1] * _slope(grid)
         defect = np.max(np.abs(slopes - solution.problem.bath(grid.t)))

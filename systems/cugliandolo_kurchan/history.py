@@ -15,7 +15,7 @@ from langevin.core.system import Array
 from langevin.systems.compiling import njit
 
 from .collocation import DEGREE, KNOWN, LEVELS, NODES, PANEL, PLACES, barycentric, weigh, weigh_levels
-from .panels import SCALE, SlabGrid, density_of, extent, place
+from .panels import SCALE, SlabGrid, Zones, density_of, extent, place
 
 # Constants to compiled code.
 PANEL_POINTS, PANEL_WEIGHTS = PANEL.points, PANEL.weights
@@ -31,7 +31,7 @@ class Slabs(NamedTuple):
         λ at the beginning.
     level, weight : ndarray, shape (slabs, LEVELS)
         λ of the levels, ascending (ends of slabs before, stages), and their barycentric weights.
-    panels : ndarray, shape (slabs,)
+    zone : ndarray, shape (slabs, 5)
     first : ndarray, shape (slabs,)
         Where values begin in `values`, an array (level, field, node) flattened.
     values : ndarray
@@ -40,7 +40,7 @@ class Slabs(NamedTuple):
     start: Array
     level: Array
     weight: Array
-    panels: NDArray[np.int64]
+    zone: Array
     first: NDArray[np.int64]
     values: Array
 
@@ -52,7 +52,7 @@ class Slab(NamedTuple):
     ----------
     level : ndarray, shape (LEVELS,)
         λ of the levels.
-    panels : int
+    zones : Zones
     values : ndarray, shape (LEVELS, 2, nodes)
         C and R dt'/du: on lines both are smooth.
     one_time : ndarray, shape (LEVELS, 2)
@@ -60,7 +60,7 @@ class Slab(NamedTuple):
     """
 
     level: Array
-    panels: int
+    zones: Zones
     values: Array
     one_time: Array
 
@@ -152,7 +152,7 @@ class History:
                 np.array([slab.start for slab in self.slabs]),
                 np.array([slab.level for slab in self.slabs]),
                 np.array([weight for weight, _ in self._arrays]),
-                np.array([slab.panels for slab in self.slabs], dtype=np.int64),
+                np.array([slab.zones for slab in self.slabs], dtype=float),
                 np.array([first for _, first in self._arrays], dtype=np.int64),
                 self._values,
             )
@@ -167,7 +167,7 @@ class History:
         kept = self.slabs[:size]
         return {
             "level": np.array([slab.level for slab in kept]),
-            "panels": np.array([slab.panels for slab in kept], dtype=np.int64),
+            "zones": np.array([slab.zones for slab in kept], dtype=float),
             "one_time": np.array([slab.one_time for slab in kept]),
             "control": np.array(self.control[:size]),
             "values": np.concatenate([slab.values.ravel() for slab in kept]),
@@ -177,18 +177,19 @@ class History:
     def load(cls, saved: Mapping[str, NDArray[Any]]) -> History:
         """Return the history that `state_dict` saved."""
         history, begin = cls(), 0
-        rows = (saved[name] for name in ("level", "panels", "one_time", "control"))
-        for level, panels, one_time, control in zip(*rows, strict=True):
-            nodes = int(panels) * DEGREE + 1
+        rows = (saved[name] for name in ("level", "zones", "one_time", "control"))
+        for level, zone, one_time, control in zip(*rows, strict=True):
+            zones = Zones(float(zone[0]), float(zone[1]), *(int(n) for n in zone[2:]))
+            nodes = sum(zones[2:]) * DEGREE + 1
             end = begin + LEVELS * 2 * nodes
             values = saved["values"][begin:end].reshape(LEVELS, 2, nodes).copy()
-            history.append(Slab(level.copy(), int(panels), values, one_time.copy()), control.copy())
+            history.append(Slab(level.copy(), zones, values, one_time.copy()), control.copy())
             begin = end
         return history
 
 
-def onto(values: Array, old: int, new: int) -> Array:
-    """Return values on the nodes of so many panels, by the polynomials of the old ones; nodes last."""
+def onto(values: Array, old: Zones, new: Zones) -> Array:
+    """Return values on the nodes of other zones, by the polynomials of the old ones; nodes last."""
     if old == new:
         return values.copy()
     x = SlabGrid.at(np.ones(1), new).x
@@ -198,6 +199,19 @@ def onto(values: Array, old: int, new: int) -> Array:
         weigh(inside, PANEL.points, PANEL.weights, weights)
         out[..., n] = values[..., panel * DEGREE : panel * DEGREE + NODES] @ weights
     return out
+
+
+@njit(error_model="numpy")
+def zones_at(slabs, k):  # type: ignore[no-untyped-def]
+    """Return the zones of slab k."""
+    row = slabs.zone[k]
+    return row[0], row[1], int(row[2]), int(row[3]), int(row[4])
+
+
+@njit(error_model="numpy")
+def nodes_of(zones):  # type: ignore[no-untyped-def]
+    """Return how many nodes there are."""
+    return (zones[2] + zones[3] + zones[4]) * DEGREE + 1
 
 
 @njit(error_model="numpy")
@@ -211,7 +225,7 @@ def slice_at(slabs, k, clock, weights, out):  # type: ignore[no-untyped-def]
     """Write C and R dt'/du at the nodes of slab k, at a clock time in it, to `out`; return how many nodes
     there are."""
     weigh_levels(clock, slabs.level[k], slabs.weight[k], weights)
-    nodes = slabs.panels[k] * DEGREE + 1
+    nodes = nodes_of(zones_at(slabs, k))
     out[:, :nodes] = 0.0
     for level in range(LEVELS):
         for field in range(2):
@@ -226,10 +240,10 @@ def lookup(slabs, size, later, earlier, lag, in_time, in_panel):  # type: ignore
     """Return C(later, earlier) and R(later, earlier); the last two arguments are scratch."""
     clock = math.log1p(later / SCALE)
     k = slab_of(slabs, size, clock)
-    panels = slabs.panels[k]
-    nodes = panels * DEGREE + 1
+    zones = zones_at(slabs, k)
+    nodes = nodes_of(zones)
     weigh_levels(clock, slabs.level[k], slabs.weight[k], in_time)
-    panel, x = place((earlier + SCALE) / (lag + SCALE), clock, panels)
+    panel, x = place((earlier + SCALE) / (lag + SCALE), clock, zones)
     weigh(x, PANEL_POINTS, PANEL_WEIGHTS, in_panel)
     c = r = 0.0
     for level in range(LEVELS):
@@ -247,18 +261,18 @@ def lookup(slabs, size, later, earlier, lag, in_time, in_panel):  # type: ignore
 def two_times(slabs, size, later, earlier, lag, most, out):  # type: ignore[no-untyped-def]
     """Write C, R and χ of pairs of times to `out`, shape (pairs, 3); slices have at most `most` nodes."""
     in_time, in_panel, fields = np.empty(LEVELS), np.empty(NODES), np.empty((2, most))
-    before, k, panels = -1.0, 0, slabs.panels[0]
+    before, k, zones = -1.0, 0, zones_at(slabs, 0)
     for i in range(len(later)):
         clock = math.log1p(later[i] / SCALE)
         if later[i] != before:
             k = slab_of(slabs, size, clock)
-            panels = slabs.panels[k]
+            zones = zones_at(slabs, k)
             slice_at(slabs, k, clock, in_time, fields)
             before = later[i]
         if lag[i] == 0:
             out[i] = 1.0, 1.0, 0.0
             continue
-        panel, x = place((earlier[i] + SCALE) / (lag[i] + SCALE), clock, panels)
+        panel, x = place((earlier[i] + SCALE) / (lag[i] + SCALE), clock, zones)
         weigh(x, PANEL_POINTS, PANEL_WEIGHTS, in_panel)
         c = r = chi = 0.0
         for n in range(NODES):
@@ -267,14 +281,14 @@ def two_times(slabs, size, later, earlier, lag, most, out):  # type: ignore[no-u
         r /= density_of(earlier[i] + SCALE, lag[i] + SCALE)
         # ∫ R: up to the next panel, or to τ = 0, in the coordinate ln(τ + τ₀), which has the lag to all its
         # digits; then over whole panels.
-        last = panels - 1
-        middle, half = extent(panels, panel)
+        last = zones[2] + zones[3] + zones[4] - 1
+        middle, half = extent(zones, panel)
         span = later[i] + 2 * SCALE
         rest = 0.0 if panel == last else span / (1 + math.exp(clock * (middle + half))) - SCALE
         reach = math.log1p((lag[i] - rest) / (rest + SCALE))
         for g in range(len(GAUSS_POINTS)):
             at = (rest + SCALE) * math.exp(reach * 0.5 * (1 + GAUSS_POINTS[g]))
-            _, x = place((span - at) / at, clock, panels)
+            _, x = place((span - at) / at, clock, zones)
             weigh(min(max(x, -1.0), 1.0), PANEL_POINTS, PANEL_WEIGHTS, in_panel)
             value = 0.0
             for n in range(NODES):
@@ -282,7 +296,7 @@ def two_times(slabs, size, later, earlier, lag, most, out):  # type: ignore[no-u
             # dt'/du over dτ/d ln(τ + τ₀).
             chi += value * GAUSS_WEIGHTS[g] * 0.5 * reach * span / (span - at)
         for p in range(panel + 1, last + 1):
-            middle, half = extent(panels, p)
+            middle, half = extent(zones, p)
             for g in range(len(GAUSS_POINTS)):
                 value = 0.0
                 for n in range(NODES):

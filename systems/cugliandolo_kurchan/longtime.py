@@ -10,10 +10,12 @@ Late the tolerance falls like t^−κ, for the reason below.
 
 **The clock.** For t, t' late and τ ~ t the equations hold for C(h(t')/h(t)), R dt' likewise, with any
 increasing h: what sets the clock h are terms smaller by t^−κ (docs/cugliandolo_kurchan.md has κ, measured).
-An error ε of the integrals becomes one of the clock of ε t^κ. A kink of the clock at the end of a slab is
-seen, at lags τ, for the time τ: short against a long step, and as long as a short one. Read by the polynomial
-in time it grows from slab to slab, by five with steps of 0.4 and not at all with steps of 0.6 (T = 0,
-t > 5·10⁸): late in time steps have a least length (`SMALLEST`).
+An error ε of the integrals becomes one of the clock of ε t^κ. Errors of the clock on the scale of a slab have
+to be resolved in t' better than they are in t, or the equations are singular for them: between the times
+`LATE` panels about t' ~ t go over to a width of no more than `FINE` steps. And a kink of the clock at the end
+of a slab is seen, at lags τ, for the time τ: short against a long step, and as long as a short one. Read by
+the polynomial in time it grows from slab to slab, by five with steps of 0.4 and not at all with steps of 0.6
+(T = 0, t > 5·10⁸): late in time steps have a least length (`SMALLEST`).
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ from langevin.systems.threads import ALONE, Pool
 
 from .collocation import DEGREE, KNOWN, LEVELS, interpolation
 from .history import History, Slab, clock_of, slab_of, stages_of, time_of, two_times
-from .panels import SCALE, SlabGrid, panels_of
+from .panels import SCALE, SlabGrid, Zones, zones_of
 from .series import Series
 from .stepping import Equations, SlabStepper, Step
 from .theory import dynamic_temperature
@@ -46,6 +48,8 @@ LOCAL, PANEL_PART = 1.0, 0.1
 LARGEST, GROWTH, SHRINKAGE = 0.65, 1.25, 0.6
 #: Limits of the panels' width in u.
 WIDEST, NARROWEST, LATE_NARROWEST = 2.5, 0.3, 0.6
+#: From when on panels are fine about t' ~ t, and how wide they are in units of the step.
+LATE, FINE = (1e3, 1e6), 1.5
 #: Times, and the smallest steps of aging solutions there: short ones feed roughness of the clock back, long
 #: ones do not. Of others from the first of these times on.
 SOFT, SMALLEST, OTHERS = (1e4, 1e8, 1e9), (0.4, 0.4, 0.6), 0.2
@@ -111,17 +115,17 @@ class LongTime:
             level = np.concatenate([start - step * np.arange(KNOWN - 1, -1, -1), stages_of(start, step)])
             level[KNOWN - 1] = start
             times = np.array([time_of(x) for x in level])
-            panels = panels_of(clock_of(float(times[-1])), width)
-            values = np.ones((LEVELS, 2, panels * DEGREE + 1))
+            zones = Zones(*zones_of(clock_of(float(times[-1])), width, width))
+            values = np.ones((LEVELS, 2, sum(zones[2:]) * DEGREE + 1))
             for out, t in zip(values, times, strict=True):
                 if t == 0:
                     out[1] = SCALE / 2
                     continue
-                grid = SlabGrid.at(np.array([t]), panels)
+                grid = SlabGrid.at(np.array([t]), zones)
                 out[:] = series.at(float(t), grid.earlier[0])
                 out[1] *= grid.density[0]
             one_time = np.array([series.one_time(float(t)) for t in times])
-            history.append(Slab(level, panels, values, one_time), np.array([step, width]))
+            history.append(Slab(level, zones, values, one_time), np.array([step, width]))
         return history
 
     def reach(self, t: float) -> int:
@@ -152,9 +156,14 @@ class LongTime:
 
     def take(self, step: float, width: float) -> tuple[Step, float]:
         """Return a slab of a given length and width of panels, and that width."""
-        end = self.history.end
-        rest = max(1e-3 * LOCAL * self.tolerance_at(time_of(end)), 1e-13)
-        return self.stepper.step(self.history, step, panels_of(end + step, width), width, rest), width
+        end = self.history.end + step
+        # From none to all of it, in ln t.
+        part = float(np.interp(np.log(time_of(end)), np.log(LATE), [0.0, 1.0]))
+        # Steps that fail become ever shorter, and panels with them would fill the memory.
+        fine = width * min(1.0, FINE * max(step, OTHERS) / width) ** part
+        zones = Zones(*zones_of(end, width, fine))
+        rest = max(1e-3 * LOCAL * self.tolerance_at(time_of(self.history.end)), 1e-13)
+        return self.stepper.step(self.history, step, zones, (width, fine), rest), width
 
     def tolerance_at(self, t: float) -> float:
         """Return the tolerance of slabs at t: errors of the clock are those of integrals times t^κ."""

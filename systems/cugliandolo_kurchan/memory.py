@@ -32,9 +32,11 @@ from langevin.systems.compiling import njit
 from langevin.systems.threads import ALONE, Pool
 
 from .collocation import DEGREE, GAUSS, KNOWN, LEVELS, NODES, PANEL, STAGES, weigh, weigh_levels
-from .history import History, Slabs, lookup, slab_of, slice_at
-from .panels import SCALE, SlabGrid, density_of, extent, panels_of, place
+from .history import History, Slabs, lookup, slab_of, slice_at, zones_at
+from .panels import SCALE, SlabGrid, density_of, extent, place, zones_of
 
+#: Intervals shorter than this part of t have no fine zone: nothing rough is on their scale.
+NEAR = 0.05
 _POINTS, _WEIGHTS = PANEL.points, PANEL.weights
 _GAUSS, _GAUSS_WEIGHTS, _AT_GAUSS = PANEL.gauss, PANEL.gauss_weights, PANEL.at_gauss
 _DERIVATIVE = PANEL.derivative
@@ -62,7 +64,7 @@ class Geometry(NamedTuple):
 
     Attributes
     ----------
-    panels : int
+    zones : tuple
     begin : float
         t at the beginning.
     level, level_weight : ndarray, shape (LEVELS,)
@@ -75,11 +77,11 @@ class Geometry(NamedTuple):
         dλ/dt at the stages.
     derivative : ndarray, shape (S, LEVELS)
         ∂_λ at the stages from values at the levels.
-    width : float
+    width, fine : float
         Of panels of the integrals.
     """
 
-    panels: int
+    zones: tuple[float, float, int, int, int]
     begin: float
     level: Array
     level_weight: Array
@@ -93,14 +95,18 @@ class Geometry(NamedTuple):
     rate: Array
     derivative: Array
     width: float
+    fine: float
 
 
-def geometry_of(grid: SlabGrid, level: Array, tables: tuple[Array, Array], width: float) -> Geometry:
+def geometry_of(
+    grid: SlabGrid, level: Array, tables: tuple[Array, Array], widths: tuple[float, float]
+) -> Geometry:
     """Return the geometry of a slab; `tables` are weights and derivatives of its levels."""
+    plain = (grid.zones.left, grid.zones.right, grid.zones.before, grid.zones.fine, grid.zones.after)
     return Geometry(
-        grid.panels, SCALE * math.expm1(float(level[KNOWN - 1])), level, tables[0], grid.t, grid.half,
+        plain, SCALE * math.expm1(float(level[KNOWN - 1])), level, tables[0], grid.t, grid.half,
         grid.earlier, grid.lag, grid.density, grid.speed,
-        1 / (grid.lag + SCALE) - 1 / (grid.t[:, None] + 2 * SCALE), 1 / (grid.t + SCALE), tables[1], width,
+        1 / (grid.lag + SCALE) - 1 / (grid.t[:, None] + 2 * SCALE), 1 / (grid.t + SCALE), tables[1], *widths,
     )  # fmt: skip
 
 
@@ -125,9 +131,9 @@ def _fill_below(slabs, size, geometry, memory, i, j, in_time, own, fields):  # t
     memory.start[i, j] = fields[0, 0]
     if earlier == 0:
         return
-    panels = slabs.panels[k]
-    for panel in range(panels):
-        middle, width = extent(panels, panel)
+    zones = zones_at(slabs, k)
+    for panel in range(zones[2] + zones[3] + zones[4]):
+        middle, width = extent(zones, panel)
         for g in range(GAUSS):
             c = r = 0.0
             for n in range(NODES):
@@ -135,7 +141,7 @@ def _fill_below(slabs, size, geometry, memory, i, j, in_time, own, fields):  # t
                 r += _AT_GAUSS[g, n] * fields[1, panel * DEGREE + n]
             low, high, weight = _point(earlier, clock, middle, width, g)
             r /= density_of(low, high)
-            mine, x = place(low / (high + lag), half, geometry.panels)
+            mine, x = place(low / (high + lag), half, geometry.zones)
             weigh(x, _POINTS, _WEIGHTS, own)
             for n in range(NODES):
                 memory.to_f[i, j, mine * DEGREE + n] += weight * r * own[n]
@@ -148,16 +154,17 @@ def _fill_between(slabs, size, geometry, memory, i, j, in_time, in_panel, own): 
     points."""
     earlier, lag, half = geometry.earlier[i, j], geometry.lag[i, j], geometry.half[i]
     length = math.log1p(lag / SCALE)
-    panels = panels_of(length, geometry.width)
-    for panel in range(panels):
-        middle, width = extent(panels, panel)
+    fine = geometry.fine if lag > NEAR * geometry.t[i] else geometry.width
+    zones = zones_of(length, geometry.width, fine)
+    for panel in range(zones[2] + zones[3] + zones[4]):
+        middle, width = extent(zones, panel)
         for g in range(GAUSS):
             low, high, weight = _point(lag, length, middle, width, g)
             later = earlier + (low - SCALE)
             if later >= geometry.begin:
                 return
             c, r = lookup(slabs, size, later, earlier, low - SCALE, in_time, in_panel)
-            mine, x = place((later + SCALE) / high, half, geometry.panels)
+            mine, x = place((later + SCALE) / high, half, geometry.zones)
             weigh(x, _POINTS, _WEIGHTS, own)
             for n in range(NODES):
                 memory.to_g[i, j, mine * DEGREE + n] += weight * c * own[n]
@@ -286,9 +293,9 @@ def _begin(memory, fields, rows, i, j, nodes):  # type: ignore[no-untyped-def]
 def _add_below(geometry, fields, rows, i, j, slice_c, slice_r, own, wanted):  # type: ignore[no-untyped-def]
     """∫_0^{t'}, t' in the slab, whose slice at t' is given."""
     earlier, lag, half = geometry.earlier[i, j], geometry.lag[i, j], geometry.half[i]
-    clock, panels = math.log1p(earlier / SCALE), geometry.panels
-    for panel in range(panels):
-        middle, width = extent(panels, panel)
+    clock, zones = math.log1p(earlier / SCALE), geometry.zones
+    for panel in range(zones[2] + zones[3] + zones[4]):
+        middle, width = extent(zones, panel)
         part = 0.0
         for g in range(GAUSS):
             c = r = 0.0
@@ -298,7 +305,7 @@ def _add_below(geometry, fields, rows, i, j, slice_c, slice_r, own, wanted):  # 
             low, high, weight = _point(earlier, clock, middle, width, g)
             per_r = 1 / density_of(low, high)
             r *= per_r
-            mine, x = place(low / (high + lag), half, panels)
+            mine, x = place(low / (high + lag), half, zones)
             weigh(x, _POINTS, _WEIGHTS, own)
             mine *= DEGREE
             f_s = g_s = 0.0
@@ -320,9 +327,10 @@ def _add_between(geometry, fields, rows, i, j, in_time, in_panel, own, wanted): 
     """∫_{t'}^t, from the slab's beginning on."""
     earlier, lag, half = geometry.earlier[i, j], geometry.lag[i, j], geometry.half[i]
     length = math.log1p(lag / SCALE)
-    panels = panels_of(length, geometry.width)
-    for panel in range(panels - 1, -1, -1):
-        middle, width = extent(panels, panel)
+    fine = geometry.fine if lag > NEAR * geometry.t[i] else geometry.width
+    zones = zones_of(length, geometry.width, fine)
+    for panel in range(zones[2] + zones[3] + zones[4] - 1, -1, -1):
+        middle, width = extent(zones, panel)
         part_c = part_r = 0.0
         inside = True
         for g in range(GAUSS - 1, -1, -1):
@@ -333,9 +341,9 @@ def _add_between(geometry, fields, rows, i, j, in_time, in_panel, own, wanted): 
                 break
             clock = math.log1p(later / SCALE)
             weigh_levels(clock, geometry.level, geometry.level_weight, in_time)
-            other, x = place((earlier + SCALE) / low, clock, geometry.panels)
+            other, x = place((earlier + SCALE) / low, clock, geometry.zones)
             weigh(x, _POINTS, _WEIGHTS, in_panel)
-            mine, x = place((later + SCALE) / high, half, geometry.panels)
+            mine, x = place((later + SCALE) / high, half, geometry.zones)
             weigh(x, _POINTS, _WEIGHTS, own)
             other, mine = other * DEGREE, mine * DEGREE
             c = r = g_s = 0.0

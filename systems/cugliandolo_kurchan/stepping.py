@@ -37,7 +37,7 @@ from .collocation import (
 from .covariance import Covariance
 from .history import History, Slab, onto, stages_of, time_of
 from .memory import Fields, Geometry, Memory, equations, geometry_of, memory_of
-from .panels import SlabGrid
+from .panels import SlabGrid, Zones
 
 #: Unknowns from which on a slab is worth more than one processor.
 PARALLEL = 600
@@ -115,16 +115,18 @@ class SlabStepper:
     def __init__(self, problem: Equations, crew: Pool = ALONE) -> None:
         self.problem, self.crew = problem, crew
 
-    def step(self, history: History, step: float, panels: int, width: float, tolerance: float) -> Step:
-        """Return the slab that follows a history: `step` long in λ, panels of at most a width.
+    def step(
+        self, history: History, step: float, zones: Zones, widths: tuple[float, float], tolerance: float
+    ) -> Step:
+        """Return the slab that follows a history: `step` long in λ, with given panels.
 
         Newton's update ends below `tolerance`, or is rounding.
         """
         level = np.concatenate([history.ends()[-KNOWN:], stages_of(history.end, step)])
-        grid = SlabGrid.at(np.array([time_of(x) for x in level[KNOWN:]]), panels)
+        grid = SlabGrid.at(np.array([time_of(x) for x in level[KNOWN:]]), zones)
         values = self._predict(history, level, grid)
         tables = barycentric(level), differentiation(level)[KNOWN:]
-        geometry = geometry_of(grid, level, tables, width)
+        geometry = geometry_of(grid, level, tables, widths)
         crew = self.crew if 2 * STAGES * len(grid.x) >= PARALLEL else ALONE
         memory = memory_of(history, history.size, geometry, crew)
         solved = self._newton(geometry, memory, grid, values, tolerance, crew)
@@ -133,7 +135,7 @@ class SlabStepper:
         one_time[:KNOWN] = [slab.one_time[-1] for slab in history.slabs[-KNOWN:]]
         one_time[KNOWN:, 0] = self.problem.energy(c, r, grid.weight)
         one_time[KNOWN:, 1] = self.problem.mu(c, r, grid.weight, grid.t)
-        slab = Slab(level, panels, values, one_time)
+        slab = Slab(level, zones, values, one_time)
         if not solved:
             return Step(slab, np.inf, np.inf)
         return Step(slab, *_tails(level, values))
@@ -142,7 +144,7 @@ class SlabStepper:
         """Return the known levels on the slab's nodes, and the stages by extrapolation from them."""
         values = np.empty((LEVELS, 2, len(grid.x)))
         for k, slab in enumerate(history.slabs[-KNOWN:]):
-            values[k] = onto(slab.values[-1], slab.panels, grid.panels)
+            values[k] = onto(slab.values[-1], slab.zones, grid.zones)
         weights = interpolation(level[:KNOWN], level[KNOWN:])
         values[KNOWN:] = np.tensordot(weights, values[:KNOWN], axes=1)
         values[:, 0, -1], values[KNOWN:, 1, -1] = 1.0, grid.density[:, -1]
