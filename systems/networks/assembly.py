@@ -45,7 +45,10 @@ class Assembly(ABC):
         self.parameters, self.dynamics, self.ensemble, self.record = parameters, dynamics, ensemble, record
         if getattr(parameters, "target", "labels") == "inputs":
             data = data.unlabelled()
-        target = Target.of(data)
+        self.loss = kit.Loss(
+            self.loss_name, data.classes, Target.of(data), getattr(parameters, "margin", 1.0)
+        )
+        target = self.loss.target
         self.shape, self.classes = tuple(data.train.inputs.shape[1:]), target.numbers
         self.tokens = data.tokens
         #: The processes that share every batch; None: this one works alone.
@@ -55,7 +58,6 @@ class Assembly(ABC):
             self.device, dynamics.precision, dynamics.deterministic, dynamics.compile
         )
         self.dtype = self.arithmetic.dtype
-        self.loss = kit.Loss(self.loss_name, target.classes, target)
         self._rows = data.rows
         with self.computing():
             self._load(data)
