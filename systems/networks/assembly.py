@@ -80,7 +80,9 @@ class Assembly(ABC):
             # What has no gradient does not decay either; without decay it stands still as it is.
             idle = kit.unused(self.modules[0], self.loss, inputs, labels) if decay else []
             groups = kit.grouped(self.modules[0], self.layout, dynamics, idle)
-            rule = kit.StepRule(dynamics.rates, dynamics.own_optimiser(), decay, dynamics.temperature, groups)
+            rule = kit.StepRule(
+                dynamics.rates, dynamics.own_optimiser(), decay, dynamics.temperature, groups, dynamics.rests
+            )
             self.problem = kit.Problem(
                 self.layout, self.loss, self.train, self.batches.size, rule, self.traits, self.arithmetic
             )
@@ -180,7 +182,8 @@ class Assembly(ABC):
             self._execution if bends is None else "sequential",
             self.dynamics.cuda_graph and not self.record.response and self.world is None,
             self.work,
-            self.compiled,
+            # Of bends the kernels know the steps of SGD alone.
+            self.compiled if bends is None or problem.rule.optimiser.kernel_moments is None else None,
             self._views(),
             bends,
             self.world,
@@ -189,7 +192,7 @@ class Assembly(ABC):
     @property
     def _execution(self) -> str:
         """How replicas share calls: as the run file says, where they may."""
-        stackable = self.compiled is None and self._stackable(self.modules[0])
+        stackable = self.compiled is None and self._stackable(self.modules[0]) and not self.dynamics.rests
         return self.dynamics.execution if stackable else "sequential"
 
     def _spread(self) -> kit.ReplicaSteppers | kit.SpreadReplicas:
