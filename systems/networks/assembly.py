@@ -282,6 +282,10 @@ class Assembly(ABC):
         """Return the training examples on which a replica's loss is measured."""
         return self.chosen.trained[int(self.ensemble.replica[position])].index
 
+    def all_examples(self, position: int) -> Tensor:
+        """Return all training examples of a replica, measured or not."""
+        return self.train.upload(self._rows[int(self.ensemble.sample[position])])
+
     @contextmanager
     def computing(self) -> Iterator[None]:
         """Compute as the run file says in the block, and say in one line where memory does not suffice."""
