@@ -96,5 +96,7 @@ class Gaussian(DataSet, ChecksSettings):
         samples = sorted({int(s) for s in ensemble.sample})
         parts = [self.patterns(ensemble, s, role, count) for s in samples]
         rows = {s: np.arange(count) + i * count for i, s in enumerate(samples)}
-        inputs, labels = (np.concatenate(kind) for kind in zip(*((p.inputs, p.labels) for p in parts), strict=True))
+        inputs, labels = (
+            np.concatenate(kind) for kind in zip(*((p.inputs, p.labels) for p in parts), strict=True)
+        )
         return Examples(inputs, labels), rows

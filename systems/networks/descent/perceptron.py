@@ -242,7 +242,9 @@ class Compiled(Alone):
         losses = np.empty(len(batches), self._row.dtype)
         index = np.ascontiguousarray(batches[:, 0].numpy())
         if self._moments is not None:
-            self._descend_by_adam(self._row, *self._adams, self._moments, *self._arguments(index, rates), losses)
+            self._descend_by_adam(
+                self._row, *self._adams, self._moments, *self._arguments(index, rates), losses
+            )
             return torch.from_numpy(losses)[:, None]
         self._descend(self._row, self._velocity, self._pushed, *self._arguments(index, rates), losses)
         return torch.from_numpy(losses)[:, None]

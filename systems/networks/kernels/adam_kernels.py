@@ -75,7 +75,18 @@ def descend(
         gradient[:] = 0
         if count:
             losses[step] = batch_loss(
-                weights, sizes, kinds, inputs, labels, scale, shift, batches[step], rule, activations, deltas, gradient
+                weights,
+                sizes,
+                kinds,
+                inputs,
+                labels,
+                scale,
+                shift,
+                batches[step],
+                rule,
+                activations,
+                deltas,
+                gradient,
             )
         if rule[4] > 0 and losses[step] == 0:
             continue

@@ -288,7 +288,18 @@ def descend(
             continue
         if count:
             losses[step] = batch_loss(
-                weights, sizes, kinds, inputs, labels, scale, shift, batches[step], rule, activations, deltas, gradient
+                weights,
+                sizes,
+                kinds,
+                inputs,
+                labels,
+                scale,
+                shift,
+                batches[step],
+                rule,
+                activations,
+                deltas,
+                gradient,
             )
         if rule[4] > 0 and losses[step] == 0:
             continue
@@ -357,7 +368,18 @@ def descend_bends(
         losses[step] = 0
         if count:
             losses[step] = batch_loss(
-                phi, sizes, kinds, inputs, labels, scale, shift, batches[step], rule, activations, deltas, gradient
+                phi,
+                sizes,
+                kinds,
+                inputs,
+                labels,
+                scale,
+                shift,
+                batches[step],
+                rule,
+                activations,
+                deltas,
+                gradient,
             )
         for k in range(bends.shape[0]):
             share = ways[step, k + 1]

@@ -58,7 +58,7 @@ class OfSigned(Probe):
         """
         network: Any = run.system
         if not getattr(getattr(network, "loss", None), "signed", False):
-            raise UserError("takes gaps to a margin; allowed: networks with system.loss = \"quadratic_hinge\"")
+            raise UserError('takes gaps to a margin; allowed: networks with system.loss = "quadratic_hinge"')
         found: Network = network
         return found
 
@@ -114,7 +114,10 @@ class CurvatureParts(Probe):
     def attributes(self) -> Attributes:
         """Return the attributes of both spectra."""
         return {
-            "gauss_newton_part": {"long_name": "eigenvalue of H₀, the Gauss-Newton part of the Hessian", "units": "1"},
+            "gauss_newton_part": {
+                "long_name": "eigenvalue of H₀, the Gauss-Newton part of the Hessian",
+                "units": "1",
+            },
             "remaining_part": {"long_name": "eigenvalue of H_p = H − H₀", "units": "1"},
         }
 
@@ -139,9 +142,7 @@ class EffectiveWeights(OfSigned):
         from torch.func import jacrev
 
         twin = network.twin
-        beside: Mapping[str, Any] = dict(
-            zip(twin.beside, (b[position] for b in state.buffers), strict=True)
-        )
+        beside: Mapping[str, Any] = dict(zip(twin.beside, (b[position] for b in state.buffers), strict=True))
         inputs, _ = twin.gather(network.all_examples(position))
         weights = state.weights[position].double()
 
