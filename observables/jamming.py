@@ -1,17 +1,18 @@
 r"""Where constraints can no longer all be satisfied: the jamming point r_J of a sweep over r, with its error.
 
-Of nets, or of any solvers, at n ratios r = P/N it is known which are jammed: which have unsatisfied patterns at
-the end. The fraction of those that are is taken for a logistic function,
+Of nets, or of any solvers, at n ratios r = P/N it is known which are jammed: which have unsatisfied patterns
+at the end. The fraction of those that are is taken for a logistic function,
 
     p(r) = 1/(1 + exp(−(r − r_J)/w)),
 
 and r_J and w are where the likelihood of all nets is largest. No threshold is read off by eye, and no net is
-left out. Where all nets below some r are satisfied and all above are jammed, every r_J between is as likely: the
-middle is taken.
+left out. Where all nets below some r are satisfied and all above are jammed, every r_J between is as likely:
+the middle is taken.
 
-The error is the larger of two. One comes from nets drawn with replacement: a net has the same disorder at every
-r, and is drawn with all its ratios. The other is the standard deviation of r_J under the likelihood, flat in
-r_J and ln w before: of few nets the first may be 0, and the second knows that between two ratios nobody looked.
+The error is the larger of two. One comes from nets drawn with replacement: a net has the same disorder at
+every r, and is drawn with all its ratios. The other is the standard deviation of r_J under the likelihood,
+flat in r_J and ln w before: of few nets the first may be 0, and the second knows that between two ratios
+nobody looked.
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ class _Likelihood:
         self._yes, self._no = (log_expit(sign * scaled).reshape(-1, len(ratios)) for sign in (1, -1))
 
     def best(self, counts: Array, nets: int) -> tuple[Array, Array]:
-        """Return r_J and w of the largest likelihood, of counts of shape (any number, n); ties are averaged."""
+        """Return r_J and w of the largest likelihood, of counts (any number, n); ties are averaged."""
         found = self._logarithms(counts, nets)
         top = found.max((1, 2), keepdims=True)
         alike = found >= top - SAME
@@ -131,10 +132,10 @@ class _Likelihood:
 def separable(patterns: ArrayLike, dimension: int) -> Array:
     """Return the probability that a linear classifier without bias satisfies all patterns, exactly.
 
-    Of P patterns in general position in d dimensions C(P, d) = 2 Σ_{k<d} binom(P − 1, k) of the 2^P labellings
-    are separable (Cover, IEEE Trans. Electron. Comput. EC-14, 326 (1965)). Where all labellings are as likely,
-    C/2^P is 1/2 at P = 2d, and becomes a step at r = 2 as d grows. A margin does not change it: weights may be
-    multiplied by what meets it.
+    Of P patterns in general position in d dimensions C(P, d) = 2 Σ_{k<d} binom(P − 1, k) of the 2^P
+    labellings are separable (Cover, IEEE Trans. Electron. Comput. EC-14, 326 (1965)). Where all labellings
+    are as likely, C/2^P is 1/2 at P = 2d, and becomes a step at r = 2 as d grows. A margin does not change
+    it: weights may be multiplied by what meets it.
 
     Parameters
     ----------

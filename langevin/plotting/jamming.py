@@ -51,7 +51,7 @@ def has_jamming(dataset: xr.Dataset) -> bool:
 
 
 def lines_of(dataset: xr.Dataset) -> list[Line]:
-    """Return a line for each value of what is swept besides the number of patterns; members that ended count."""
+    """Return a line for each value of what else is swept; members that came to their end count."""
     dim = _swept(dataset)
     groups: dict[tuple[Any, ...], list[tuple[float, xr.Dataset]]] = {}
     named: dict[tuple[Any, ...], str] = {}
@@ -94,9 +94,10 @@ def _line(label: str, group: Sequence[tuple[float, xr.Dataset]]) -> Line:
 def jamming_figure(dataset: xr.Dataset) -> Figure:
     """Draw what becomes of nets as patterns are added, a colour for each of the other swept values.
 
-    (a) N_Δ/N of every net at the end; (b) the fraction of jammed nets with the logistic function of the largest
-    likelihood, and r_J with its error as a band in both; (c) the loss of every net; (d) where gaps were
-    measured, their density in nets that are satisfied and in jammed ones, at the ratios on both sides of r_J.
+    (a) N_Δ/N of every net at the end; (b) the fraction of jammed nets with the logistic function of the
+    largest likelihood, and r_J with its error as a band in both; (c) the loss of every net; (d) where gaps
+    were measured, their density in nets that are satisfied and in jammed ones, at the ratios on both sides
+    of r_J.
     """
     lines = lines_of(dataset)
     with_gaps = any(gaps is not None for line in lines for gaps in line.gaps)

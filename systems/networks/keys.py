@@ -62,8 +62,8 @@ class Descent(DynamicsKeys):
     )
     schedule: Literal["constant", "piecewise_linear", "triangular", "cosine", "divided"] = key(
         "how the learning rate changes: not at all; α to half of the budget, then linearly to α/100 at 90 % "
-        "of it; in cycles from α to the lowest rate and back; in cycles from α to 0; divided by ten again and "
-        "again, down to the lowest rate",
+        "of it; in cycles from α to the lowest rate and back; in cycles from α to 0; divided by ten again "
+        "and again, down to the lowest rate",
         default="constant",
     )
     budget: int = key(

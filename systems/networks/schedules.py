@@ -65,7 +65,7 @@ def cosine(step: ArrayLike, rate: float, period: int) -> Rates:
 
 
 def divided(step: ArrayLike, rate: float, lowest: float, division: int) -> Rates:
-    """Return the rate of steps, any shape: divided by ten every `division` steps, but not below the lowest."""
+    """Return the rate of steps, any shape: divided by ten every `division` steps, down to the lowest."""
     # A division, not a power of 0.1, which is no number of floating point.
     return np.asarray(np.maximum(rate / 10.0 ** (np.asarray(step) // division), lowest))
 

@@ -6,8 +6,8 @@ patterns, and as many of either. So are the random data of Spigler, Geiger, d'As
 (arXiv:1810.09665) and Geiger et al. (Phys. Rev. E 100, 012115 (2019)).
 
 Without centring patterns have a distribution that x → −x leaves alone, each by itself. A classifier without
-bias sees y x alone, so that its labels may as well be drawn: the theorem of Cover counts exactly how often such
-patterns are separable (`langevin.observables.jamming.separable`).
+bias sees y x alone, so that its labels may as well be drawn: the theorem of Cover counts exactly how often
+such patterns are separable (`langevin.observables.jamming.separable`).
 """
 
 from __future__ import annotations

@@ -23,8 +23,8 @@ Rate = float | Tensor
 class StepRule:
     """What makes steps: learning rate α of each, optimiser, weight decay λ, temperature T or its protocol.
 
-    With `groups` parameters differ in rate and decay (`parameter_groups`). One that `rests` takes no step of a
-    batch without a loss.
+    With `groups` parameters differ in rate and decay (`parameter_groups`). One that `rests` takes no step of
+    a batch without a loss.
     """
 
     schedule: RateSchedule

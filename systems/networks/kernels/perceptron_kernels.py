@@ -8,8 +8,8 @@ where φ' is a function of a: 1 where a > 0 for ReLU, 1 − a² for tanh, a(1 �
 (softmax(h) − e_y)/B for the cross-entropy; for the squared error averaged over K outputs it is
 2(a − e_y)/(BK), times φ' if a sigmoid is last; for the quadratic hinge −y max(0, ε − y h)/B, y = ±1.
 
-Most examples that have no loss, such as those that are satisfied with a margin, cost a forward pass alone: the
-others move to the front before the way back.
+Of the hinge, examples that have no loss cost a forward pass alone: the others move to the front before the
+way back.
 
 Everything is serial and releases the GIL; matrix products are those of the BLAS that scipy brings. The
 arithmetic is bound by them: 2·B·Σ_l n_l n_{l−1} flops forward, as many for ∂L/∂W, the same but for the first
@@ -235,10 +235,10 @@ def batch_loss(
 @njit(**OPTIONS)
 def same_rows(batches, step):
     """Say whether the batch of a step is that of the step before."""
+    same = True
     for b in range(batches.shape[1]):
-        if batches[step, b] != batches[step - 1, b]:
-            return False
-    return True
+        same = same and batches[step, b] == batches[step - 1, b]
+    return same
 
 
 @njit(**OPTIONS)

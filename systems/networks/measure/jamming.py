@@ -82,7 +82,7 @@ class Gaps(OfSigned):
 
 
 class CurvatureParts(Probe):
-    """All eigenvalues of H₀, the Gauss-Newton matrix, and of H_p = H − H₀, of small systems that have both."""
+    """All eigenvalues of H₀, the Gauss-Newton matrix, and of H_p = H − H₀, of small systems."""
 
     def prepare(self, run: Run) -> None:
         """Make sure that the system has both matrices, and that they are small."""
