@@ -24,9 +24,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import gammaln, log_expit, logsumexp
 
 #: Places of r_J, and widths, among which the likelihood is searched.
-PLACES, WIDTHS = 301, 21
+PLACES, WIDTHS = 301, 25
 #: The least width, in parts of the least spacing of ratios: a step, for data that cannot tell.
-LEAST = 0.1
+LEAST = 0.02
 #: Log-likelihoods that differ by no more are the same.
 SAME = 1e-6
 #: Unsatisfied patterns for each weight from which on a net counts as jammed, as in the authors' protocol

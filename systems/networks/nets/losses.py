@@ -58,7 +58,6 @@ CLASSES = (
     "kl_div",
     "poisson_nll_loss",
     "multilabel_soft_margin_loss",
-    *margins.SIGNED,
 )
 
 #: Those that know real numbers, or inputs → what these must be.
@@ -242,7 +241,7 @@ def find_loss(name: str, near: Path | None = None) -> Callable[..., Any]:
             '"package.module:function"'
         )
     known = _known(name, found)
-    if known and known not in (*CLASSES, *DOMAINS):
+    if known and known not in (*CLASSES, *DOMAINS, *margins.SIGNED):
         why = OTHERS.get(known, "it is no loss of outputs and labels")
         raise UserError(f"system.loss = {name!r}: {why}; allowed: {', '.join((*CLASSES, *DOMAINS)[:5])}, …")
     return found
@@ -260,7 +259,9 @@ def _unfit(known: str, target: Target) -> str:
     """Return why a loss of torch.nn.functional does not know such labels; "" if it does."""
     if not known:
         return ""
-    if known in margins.SIGNED and (target.shape or target.classes != 2):
+    if known in margins.SIGNED:
+        if target.classes == 2 and not target.shape:
+            return ""
         what = f"{target.classes} classes{' at each position' * bool(target.shape)}"
         said = what if target.classified else "no classes"
         return f"tells two classes apart, by the sign of one output; the data have {said}"
