@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ PROBES = "langevin.systems.networks.measure.jamming:"
 def outputs(weights: Array, sizes: list[int], x: Array) -> Array:
     """Return f of every pattern, layer by layer: weights in the order of torch."""
     start, signal = 0, x
-    for k, (a, b) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for k, (a, b) in enumerate(pairwise(sizes)):
         matrix = weights[start : start + a * b].reshape(b, a)
         start += a * b
         signal = signal @ matrix.T + weights[start : start + b]
@@ -276,8 +276,8 @@ def test_the_jamming_point_of_cover_is_two_within_its_error() -> None:
     for _ in range(60):
         point = jamming.jamming_point(counts / d, drawn(rng, counts, fraction, 10), resamples=100)
         pulls.append((point.value - 2) / point.error)
-    # The mean of 60 has an error of 0.13, their deviation one of 0.09: 5 σ, and some room for an error that is
-    # the larger of two.
+    # The mean of 60 has an error of 0.13, their deviation one of 0.09: 5 σ, and some room for an error that
+    # is the larger of two.
     assert abs(np.mean(pulls)) < 0.65
     assert 0.55 < np.std(pulls) < 1.45
 
@@ -298,7 +298,7 @@ def test_a_step_is_known_to_its_gap() -> None:
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A sweep of the smallest nets over P, from satisfied to jammed ones."""
     given = settings(
-        NET | {"widths": [3]}, {"name": "gaussian", "dimension": 3, "train": 10, "test": 4}, replicas=4, samples=4,
+        NET | {"widths": [3]}, DATA | {"dimension": 3, "train": 10}, replicas=4, samples=4,
         optimiser="adam", batches="full", rests=True, t_max=400, learning_rate=0.05, backend="torch",
         record={"times": [0, 400], "waiting_times": [], "lags": [], "gradient_examples": 20,
                 "probes": {"gaps": {"use": PROBES + "Gaps", "times": [400]}}},
@@ -332,7 +332,5 @@ def test_run_files_have_the_published_protocol() -> None:
         ratios = np.array(given["sweep"]["data.train"]) / couplings
         assert ratios.min() == pytest.approx(2.7 if layers != 3 else 2.8, abs=2e-3)
         assert ratios.max() == pytest.approx(3.3, abs=2e-3)
-        d = given["dynamics"]
-        assert [d[k] for k in ("optimiser", "learning_rate", "division", "lowest_learning_rate", "t_max")] == [
-            "adam", 1e-4, 250_000, 1e-7, 10**7,
-        ]  # fmt: skip
+        keys = "optimiser", "learning_rate", "division", "lowest_learning_rate", "t_max"
+        assert [given["dynamics"][k] for k in keys] == ["adam", 1e-4, 250_000, 1e-7, 10**7]

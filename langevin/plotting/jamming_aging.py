@@ -49,8 +49,8 @@ def jamming_aging_figure(dataset: xr.Dataset) -> Figure:
 
     (a) Δ(t_w, 2 t_w), at a lag of the age: constant in t_w where aging is simple, falling where it is
     interrupted; (b) the gradient noise D(t_w); both as means over nets with standard errors, on axes that end
-    linearly at 0, for a net that is satisfied stands still. (c) Of the nets of each r: which part stands still
-    from the last waiting time on, and N_Δ/N at the end, as a mean over nets.
+    linearly at 0, for a net that is satisfied stands still. (c) Of the nets of each r: which part stands
+    still from the last waiting time on, and N_Δ/N at the end, as a mean over nets.
     """
     own = _own(dataset)
     colours = colours_of(range(len(own)))

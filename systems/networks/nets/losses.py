@@ -260,11 +260,7 @@ def _unfit(known: str, target: Target) -> str:
     if not known:
         return ""
     if known in margins.SIGNED:
-        if target.classes == 2 and not target.shape:
-            return ""
-        what = f"{target.classes} classes{' at each position' * bool(target.shape)}"
-        said = what if target.classified else "no classes"
-        return f"tells two classes apart, by the sign of one output; the data have {said}"
+        return _not_two(target)
     if target.classified and known not in CLASSES:
         why = "takes outputs for distances, of which the smallest is the nearest's"
         return f"{why}, not for scores of classes; allowed with classes: {', '.join(CLASSES)}"
@@ -276,6 +272,15 @@ def _unfit(known: str, target: Target) -> str:
     if known in ("cross_entropy", "kl_div") and not target.shape:
         return "compares with probabilities of several classes, the data have one number for each example"
     return ""
+
+
+def _not_two(target: Target) -> str:
+    """Return why the sign of one output does not tell classes apart; "" if it does."""
+    if target.classes == 2 and not target.shape:
+        return ""
+    classes = f"{target.classes} classes{' at each position' * bool(target.shape)}"
+    said = classes if target.classified else "no classes"
+    return f"tells two classes apart, by the sign of one output; the data have {said}"
 
 
 def _arguments(function: Callable[..., Any]) -> list[str]:
