@@ -43,6 +43,8 @@ Steps = NDArray[np.int64]
 
 #: Steps whose rates are held at once when they are added up.
 HELD = 2**20
+#: Divisions by ten after which nothing is left of any rate.
+MOST_DIVISIONS = 300
 
 
 def piecewise_linear(step: ArrayLike, rate: float, budget: int) -> Rates:
@@ -66,8 +68,10 @@ def cosine(step: ArrayLike, rate: float, period: int) -> Rates:
 
 def divided(step: ArrayLike, rate: float, lowest: float, division: int) -> Rates:
     """Return the rate of steps, any shape: divided by ten every `division` steps, down to the lowest."""
+    # No power is larger than floating point knows; by then the rate is the lowest.
+    times = np.minimum(np.asarray(step) // division, MOST_DIVISIONS)
     # A division, not a power of 0.1, which is no number of floating point.
-    return np.asarray(np.maximum(rate / 10.0 ** (np.asarray(step) // division), lowest))
+    return np.asarray(np.maximum(rate / 10.0**times, lowest))
 
 
 @dataclass(frozen=True)
