@@ -20,6 +20,8 @@ from .style import BLACK, GREY, PALETTE, panels
 PATTERNS, MARKERS = "data.train", "osv^DP"
 #: Bins of gaps.
 BINS = 40
+#: Gaps are drawn from minus this on.
+NEAR = 6.0
 
 
 class Line(NamedTuple):
@@ -114,7 +116,7 @@ def jamming_figure(dataset: xr.Dataset) -> Figure:
     for ax in axes[:3]:
         ax.set_xlabel("patterns for each weight $r = P/N$")
     axes[0].set_ylabel("unsatisfied patterns\nfor each weight $N_\\Delta/N$")
-    axes[1].set_ylabel("fraction of jammed nets")
+    axes[1].set(ylabel="fraction of jammed nets", ylim=(-0.04, 1.04))
     axes[2].set_ylabel("loss at the end")
     axes[2].set_yscale("symlog", linthresh=1e-5)
     axes[2].set_ylim(bottom=-2e-6)
@@ -201,8 +203,7 @@ def _draw_gaps(ax: Axes, line: Line, colour: Any) -> None:
         values = np.concatenate(chosen) if chosen else np.empty(0)
         values = values[np.isfinite(values)]
         if values.size:
-            density, edges = np.histogram(
-                values, BINS, (np.quantile(values, 0.005), values.max() + 1e-9), density=True
-            )
-            known = density > 0
+            # Far below 0 patterns are satisfied with ease, and say nothing of the transition.
+            counts, edges = np.histogram(values, BINS, (-NEAR, max(float(values.max()), BINS * 1e-9)))
+            known, density = counts > 0, counts / (values.size * np.diff(edges))
             ax.plot(((edges[1:] + edges[:-1]) / 2)[known], density[known], color=colour, ls=dashes, lw=1)
