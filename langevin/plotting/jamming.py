@@ -18,10 +18,8 @@ from .style import BLACK, GREY, PALETTE, panels
 
 #: The key of the run file that is swept, and the markers of what else is.
 PATTERNS, MARKERS = "data.train", "osv^DP"
-#: Bins of gaps.
-BINS = 40
-#: Gaps are drawn from minus this on.
-NEAR = 6.0
+#: Gaps are drawn from minus this on, in bins of this width: 0 is where two of them meet.
+NEAR, WIDTH = 6.0, 0.25
 
 
 class Line(NamedTuple):
@@ -98,7 +96,7 @@ def jamming_figure(dataset: xr.Dataset) -> Figure:
 
     (a) N_Δ/N of every net at the end; (b) the fraction of jammed nets with the logistic function of the
     largest likelihood, and r_J with its error as a band in both; (c) the loss of every net; (d) where gaps
-    were measured, their density in nets that are satisfied and in jammed ones, at the ratios on both sides
+    were measured, their density in nets that are not jammed and in jammed ones, at the ratios on both sides
     of r_J.
     """
     lines = lines_of(dataset)
@@ -122,7 +120,7 @@ def jamming_figure(dataset: xr.Dataset) -> Figure:
     axes[2].set_ylim(bottom=-2e-6)
     if with_gaps:
         axes[3].set(xlabel=r"gap $\Delta = \epsilon - y f$", ylabel="density of gaps", yscale="log")
-        axes[3].plot([], [], color=GREY, ls="--", label="satisfied")
+        axes[3].plot([], [], color=GREY, ls="--", label="not jammed")
         axes[3].plot([], [], color=GREY, label="jammed")
         axes[3].axvline(0, color=BLACK, lw=0.6)
         axes[3].legend(loc="upper left")
@@ -189,7 +187,7 @@ def _draw_loss(ax: Axes, line: Line, colour: Any, marker: str, shift: float) -> 
 
 
 def _draw_gaps(ax: Axes, line: Line, colour: Any) -> None:
-    """Draw the densities of gaps at the ratios on both sides of r_J: of satisfied and of jammed nets."""
+    """Draw the densities of gaps at the ratios on both sides of r_J, of nets not jammed and jammed."""
     if line.point is None:
         return
     below = [k for k in range(len(line.ratios)) if line.ratios[k] < line.point.value][-1:]
@@ -204,6 +202,7 @@ def _draw_gaps(ax: Axes, line: Line, colour: Any) -> None:
         values = values[np.isfinite(values)]
         if values.size:
             # Far below 0 patterns are satisfied with ease, and say nothing of the transition.
-            counts, edges = np.histogram(values, BINS, (-NEAR, max(float(values.max()), BINS * 1e-9)))
+            edges = np.arange(-NEAR, max(float(values.max()), 0.0) + WIDTH, WIDTH)
+            counts, _ = np.histogram(values, edges)
             known, density = counts > 0, counts / (values.size * np.diff(edges))
             ax.plot(((edges[1:] + edges[:-1]) / 2)[known], density[known], color=colour, ls=dashes, lw=1)

@@ -18,6 +18,10 @@ from .registry import register
 from .style import BLUE, GREY, VERMILION, colours_of, label_log, panels
 
 
+#: A net is at rest that moves by less than this part of the largest Δ that it ever has.
+REST = 1e-3
+
+
 class Member(NamedTuple):
     """A member that ages, and its ratio r = P/N."""
 
@@ -49,8 +53,8 @@ def jamming_aging_figure(dataset: xr.Dataset) -> Figure:
 
     (a) Δ(t_w, 2 t_w), at a lag of the age: constant in t_w where aging is simple, falling where it is
     interrupted; (b) the gradient noise D(t_w); both as means over nets with standard errors, on axes that end
-    linearly at 0, for a net that is satisfied stands still. (c) Of the nets of each r: which part stands
-    still from the last waiting time on, and N_Δ/N at the end, as a mean over nets.
+    linearly at 0, for a net that is satisfied stands still. (c) Of the nets of each r: which part is at rest
+    from the last waiting time on, and N_Δ/N at the end, as a mean over nets.
     """
     own = _own(dataset)
     colours = colours_of(range(len(own)))
@@ -104,7 +108,7 @@ def _draw_rest(ax: Axes, own: list[Member]) -> None:
     ratios = [member.ratio for member in own]
     still = [_still(member.data) for member in own]
     counts = [average(member.data["unsatisfied_per_weight"].isel(time=-1)) for member in own]
-    ax.plot(ratios, still, color=BLUE, marker="o", ms=4.5, label="nets that stand still")
+    ax.plot(ratios, still, color=BLUE, marker="o", ms=4.5, label="part of nets at rest")
     means, errors = ([float(c[k]) for c in counts] for k in (0, 1))
     ax.errorbar(ratios, means, errors, color=VERMILION, marker="s", ms=4.5, label=r"$N_\Delta/N$ at the end")
     ax.axhline(0, color=GREY, lw=0.6)
@@ -113,6 +117,6 @@ def _draw_rest(ax: Axes, own: list[Member]) -> None:
 
 
 def _still(member: xr.Dataset) -> float:
-    """Return the part of nets that do not move at all after the last waiting time."""
-    last = member["msd"].isel(waiting_time=-1)
-    return float((last.max("lag") == 0).mean())
+    """Return the part of nets that hardly move after the last waiting time (`REST`)."""
+    msd = member["msd"]
+    return float((msd.isel(waiting_time=-1).max("lag") < REST * msd.max(("waiting_time", "lag"))).mean())

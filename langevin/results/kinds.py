@@ -113,6 +113,7 @@ SWEEP = ResultKind(
         _PLOTS + "aging_sweep",
         _PLOTS + "barriers",
         _PLOTS + "jamming",
+        _PLOTS + "jamming_aging",
     ),
 )
 
