@@ -17,7 +17,6 @@ from .jamming import has_jamming
 from .registry import register
 from .style import BLUE, GREY, VERMILION, colours_of, label_log, panels
 
-
 #: A net is at rest that moves by less than this part of the largest Δ that it ever has.
 REST = 1e-3
 
