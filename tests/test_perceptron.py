@@ -36,7 +36,7 @@ OPTIONS: list[dict[str, Any]] = [
     {"batches": "persistent", "batch_size": 1, "weight_decay": 0.1, "momentum": 0.5, "learning_rate": 0.02},
     {"batches": "full"},
     {"optimiser": "adam", "learning_rate": 0.01},
-    {"optimiser": "adam", "learning_rate": 0.01, "weight_decay": 0.1, "betas": [0.5, 0.0]},
+    {"optimiser": "adam", "learning_rate": 0.01, "weight_decay": 0.1, "betas": [0.5, 0.9]},
 ]
 
 
