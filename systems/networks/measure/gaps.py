@@ -9,7 +9,7 @@ patterns for each weight.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -19,10 +19,25 @@ from langevin.core.system import Array
 from langevin.machine.interruption import heed
 
 from ..nets import margins
+from ..nets.layout import Layout
+from ..nets.losses import Loss
 
 if TYPE_CHECKING:
     from ..descent.training import Alone
-    from ..network import Network
+    from .curvature import Twin
+    from .landscape import Landscape
+
+
+class OfGaps(Protocol):
+    """What gaps are taken of: a network, as far as it is known here."""
+
+    loss: Loss
+    layout: Layout
+    landscape: Landscape
+    twin: Twin
+
+    def all_examples(self, position: int) -> Tensor:
+        """Return all training examples of a replica."""
 
 
 def gaps(unit: Alone, index: Tensor) -> Array:
@@ -36,7 +51,7 @@ def gaps(unit: Alone, index: Tensor) -> Array:
     return torch.cat(parts).cpu().numpy()
 
 
-def of_replicas(network: Network, state: Any) -> list[Array]:
+def of_replicas(network: OfGaps, state: Any) -> list[Array]:
     """Return Δ of all training examples of every replica, shape (P,) each, whatever subset is measured."""
     found = []
     for position, weights in enumerate(state.weights):
@@ -46,18 +61,18 @@ def of_replicas(network: Network, state: Any) -> list[Array]:
     return found
 
 
-def counted(network: Network, state: Any) -> dict[str, Array]:
+def counted(network: OfGaps, state: Any) -> dict[str, Array]:
     """Return N_Δ and N_Δ/N, shape (R,) each."""
     unsatisfied = np.array([np.count_nonzero(own > 0) for own in of_replicas(network, state)], dtype=float)
     return {"unsatisfied": unsatisfied, "unsatisfied_per_weight": unsatisfied / couplings(network)}
 
 
-def couplings(network: Network) -> int:
+def couplings(network: OfGaps) -> int:
     """Return N, the number of weights without biases: of tensors with two axes at least."""
     return sum(int(np.prod(b.shape)) for b in network.layout.blocks if len(b.shape) > 1)
 
 
-def attributes(network: Network, sizes: Sequence[int]) -> dict[str, dict[str, Any]]:
+def attributes(network: OfGaps, sizes: Sequence[int]) -> dict[str, dict[str, Any]]:
     """Return what the file says of them; `sizes` are the numbers of patterns P of the samples."""
     counts = {"patterns": int(sizes[0]), "couplings": couplings(network), "margin": network.loss.margin}
     return {

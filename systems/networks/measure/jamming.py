@@ -31,7 +31,6 @@ from langevin.machine.later import later
 if TYPE_CHECKING:
     import torch
 
-    from ..network import Network
     from . import gaps
 else:
     torch = later("torch")
@@ -48,7 +47,7 @@ class OfSigned(Probe):
         """Make sure that the run has gaps."""
         self.network(run)
 
-    def network(self, run: Run) -> Network:
+    def network(self, run: Run) -> gaps.OfGaps:
         """Return the network of a run.
 
         Raises
@@ -59,7 +58,7 @@ class OfSigned(Probe):
         network: Any = run.system
         if not getattr(getattr(network, "loss", None), "signed", False):
             raise UserError('takes gaps to a margin; allowed: networks with system.loss = "quadratic_hinge"')
-        found: Network = network
+        found: gaps.OfGaps = network
         return found
 
 
@@ -138,7 +137,7 @@ class EffectiveWeights(OfSigned):
         ranks = [self._rank(network, run.state, position) for position in range(run.ensemble.size)]
         return {"effective_weights": ((), np.array(ranks, dtype=float))}
 
-    def _rank(self, network: Network, state: Any, position: int) -> int:
+    def _rank(self, network: gaps.OfGaps, state: Any, position: int) -> int:
         from torch.func import jacrev
 
         twin = network.twin
