@@ -195,7 +195,7 @@ def test_the_file_says_the_optimiser_and_takes_no_rate_for_granted() -> None:
             "dynamics.temperature = 0.1: must be 0 with dynamics.op",
         ),
         (
-            {"optimiser": "adam", "backend": "numba"},
+            {"optimiser": "rmsprop", "backend": "numba"},
             'dynamics.backend = "numba": allowed: "auto", "torch" with',
         ),
         (

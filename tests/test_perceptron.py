@@ -35,6 +35,8 @@ OPTIONS: list[dict[str, Any]] = [
     # the squared error would amplify a difference of weights 10⁴ times in forty steps, rounding included.
     {"batches": "persistent", "batch_size": 1, "weight_decay": 0.1, "momentum": 0.5, "learning_rate": 0.02},
     {"batches": "full"},
+    {"optimiser": "adam", "learning_rate": 0.01},
+    {"optimiser": "adam", "learning_rate": 0.01, "weight_decay": 0.1, "betas": [0.5, 0.9]},
 ]
 
 

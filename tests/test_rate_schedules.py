@@ -93,6 +93,14 @@ def test_the_recipe_is_constant_then_linear_then_constant(budget: int) -> None:
     assert made.collected(budget).size == 0
 
 
+def test_a_divided_rate_falls_by_ten_every_so_many_steps() -> None:
+    made = RateSchedule(1e-4, "divided", lowest=1e-7, division=250)
+    expected = [max(1e-4 / 10 ** (n // 250), 1e-7) for n in range(1500)]
+    np.testing.assert_allclose(made.between(0, 1500), expected, rtol=1e-14)
+    assert made.rates([249, 250, 749, 750, 10**7]).tolist() == pytest.approx([1e-4, 1e-5, 1e-6, 1e-7, 1e-7])
+    assert made.attributes() == {"schedule": "divided", "highest": 1e-4, "lowest": 1e-7, "division": 250}
+
+
 def test_a_constant_rate_is_the_number_itself() -> None:
     made = RateSchedule(0.1)
     np.testing.assert_array_equal(made.between(3, 9), np.full(6, 0.1))

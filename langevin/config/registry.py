@@ -46,6 +46,7 @@ DATASETS = {
     "cifar10": "langevin.systems.networks.data.archives:CIFAR10",
     "cifar100": "langevin.systems.networks.data.archives:CIFAR100",
     "characters": "langevin.systems.networks.data.characters:Characters",
+    "gaussian": "langevin.systems.networks.data.gaussian:Gaussian",
     "ljat": "langevin.systems.networks.data.ljat:LJAT",
     "synthetic": "langevin.systems.networks.data.synthetic:Synthetic",
 }

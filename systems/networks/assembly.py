@@ -45,7 +45,10 @@ class Assembly(ABC):
         self.parameters, self.dynamics, self.ensemble, self.record = parameters, dynamics, ensemble, record
         if getattr(parameters, "target", "labels") == "inputs":
             data = data.unlabelled()
-        target = Target.of(data)
+        self.loss = kit.Loss(
+            self.loss_name, data.classes, Target.of(data), getattr(parameters, "margin", 1.0)
+        )
+        target = self.loss.target
         self.shape, self.classes = tuple(data.train.inputs.shape[1:]), target.numbers
         self.tokens = data.tokens
         #: The processes that share every batch; None: this one works alone.
@@ -55,7 +58,6 @@ class Assembly(ABC):
             self.device, dynamics.precision, dynamics.deterministic, dynamics.compile
         )
         self.dtype = self.arithmetic.dtype
-        self.loss = kit.Loss(self.loss_name, target.classes, target)
         self._rows = data.rows
         with self.computing():
             self._load(data)
@@ -78,7 +80,9 @@ class Assembly(ABC):
             # What has no gradient does not decay either; without decay it stands still as it is.
             idle = kit.unused(self.modules[0], self.loss, inputs, labels) if decay else []
             groups = kit.grouped(self.modules[0], self.layout, dynamics, idle)
-            rule = kit.StepRule(dynamics.rates, dynamics.own_optimiser(), decay, dynamics.temperature, groups)
+            rule = kit.StepRule(
+                dynamics.rates, dynamics.own_optimiser(), decay, dynamics.temperature, groups, dynamics.rests
+            )
             self.problem = kit.Problem(
                 self.layout, self.loss, self.train, self.batches.size, rule, self.traits, self.arithmetic
             )
@@ -178,7 +182,8 @@ class Assembly(ABC):
             self._execution if bends is None else "sequential",
             self.dynamics.cuda_graph and not self.record.response and self.world is None,
             self.work,
-            self.compiled,
+            # Of bends the kernels know the steps of SGD alone.
+            self.compiled if bends is None or problem.rule.optimiser.kernel_moments is None else None,
             self._views(),
             bends,
             self.world,
@@ -187,7 +192,7 @@ class Assembly(ABC):
     @property
     def _execution(self) -> str:
         """How replicas share calls: as the run file says, where they may."""
-        stackable = self.compiled is None and self._stackable(self.modules[0])
+        stackable = self.compiled is None and self._stackable(self.modules[0]) and not self.dynamics.rests
         return self.dynamics.execution if stackable else "sequential"
 
     def _spread(self) -> kit.ReplicaSteppers | kit.SpreadReplicas:
@@ -276,6 +281,10 @@ class Assembly(ABC):
     def _learned(self, position: int) -> Tensor:
         """Return the training examples on which a replica's loss is measured."""
         return self.chosen.trained[int(self.ensemble.replica[position])].index
+
+    def all_examples(self, position: int) -> Tensor:
+        """Return all training examples of a replica, measured or not."""
+        return self.train.upload(self._rows[int(self.ensemble.sample[position])])
 
     @contextmanager
     def computing(self) -> Iterator[None]:

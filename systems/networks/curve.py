@@ -138,6 +138,11 @@ class NetworkCurve(Descending, ReadsInputs, SuggestsSettings, MeasuresAtEnd):
         keys, rate = settings.system, settings.dynamics.learning_rate
         rate *= max([1.0, *settings.dynamics.rate_factors.values()])
         optimiser = settings.dynamics.own_optimiser()
+        if settings.dynamics.rests:
+            yield "dynamics.rests = true: allowed: false with a curve"
+        if settings.dynamics.backend == "numba" and optimiser.kernel_moments is not None:
+            named = f'dynamics.optimiser = "{settings.dynamics.optimiser}"'
+            yield f'dynamics.backend = "numba": allowed: "auto", "torch" with {named} and a curve'
         named = f'dynamics.optimiser = "{settings.dynamics.optimiser}"'
         if keys.curve == "band" and not optimiser.linear:
             yield f'system.curve = "band": allowed: "bezier", "chain" with {named}, whose steps go along it'

@@ -60,9 +60,10 @@ class Descent(DynamicsKeys):
     learning_rate: float = key(
         "learning rate α: the time step dt of the engine; of a schedule the highest rate", default=0.01, gt=0
     )
-    schedule: Literal["constant", "piecewise_linear", "triangular", "cosine"] = key(
+    schedule: Literal["constant", "piecewise_linear", "triangular", "cosine", "divided"] = key(
         "how the learning rate changes: not at all; α to half of the budget, then linearly to α/100 at 90 % "
-        "of it; in cycles from α to the lowest rate and back; in cycles from α to 0",
+        "of it; in cycles from α to the lowest rate and back; in cycles from α to 0; divided by ten again "
+        "and again, down to the lowest rate",
         default="constant",
     )
     budget: int = key(
@@ -72,10 +73,15 @@ class Descent(DynamicsKeys):
         unit="steps",
     )
     lowest_learning_rate: float = key(
-        'learning rate in the middle of a cycle of schedule = "triangular"', default=5e-4, gt=0
+        'learning rate in the middle of a cycle of schedule = "triangular", or at the end of "divided"',
+        default=5e-4,
+        gt=0,
     )
     cycle: int = key(
         'steps of a cycle of schedule = "triangular", an even number', default=1000, ge=2, unit="steps"
+    )
+    division: int = key(
+        'steps until the rate of schedule = "divided" is divided by ten', default=250_000, ge=1, unit="steps"
     )
     cycles: int = key('cycles of schedule = "cosine" in the budget', default=5, ge=1)
     batch_size: int = key(
@@ -112,6 +118,10 @@ class Descent(DynamicsKeys):
         "match multiply; 0: does not move",
         default={},
         kind='table, such as { "head.*" = 0.1, "*.bias" = 2.0 }, of numbers ≥ 0',
+    )
+    rests: bool = key(
+        "take no step of a batch without a loss: weights stay, and what the optimiser remembers",
+        default=False,
     )
     temperature: TemperatureKey = key(
         "temperature T of additional Gaussian noise √(2Tα) (stochastic gradient Langevin dynamics)",
@@ -187,6 +197,7 @@ class Descent(DynamicsKeys):
             self.lowest_learning_rate,
             self.cycle,
             self.cycles,
+            self.division,
         )
 
     def collected(self) -> list[float]:
@@ -196,6 +207,7 @@ class Descent(DynamicsKeys):
     def faults(self) -> Iterator[str]:
         """Yield the faults that several keys together show."""
         yield from self._schedule_faults()
+        yield from self._rest_faults()
         compiled = self.backend in ("numba", "triton")
         if compiled and (self.precision == "bf16" or self.compile):
             given = 'dynamics.precision = "bf16"' if self.precision == "bf16" else "dynamics.compile = true"
@@ -210,7 +222,8 @@ class Descent(DynamicsKeys):
             yield f'{given}: allowed: "auto", "sequential" with dynamics.backend = "{self.backend}"'
         optimiser, named = self.own_optimiser(), f'dynamics.optimiser = "{self.optimiser}"'
         momentum = optimiser.kernel_momentum
-        if compiled and momentum is None:
+        known = self.backend == "numba" and optimiser.kernel_moments is not None
+        if compiled and momentum is None and not known:
             yield f'dynamics.backend = "{self.backend}": allowed: "auto", "torch" with {named}'
         hottest = bounds(self.temperature, self.t_max)[1]
         if hottest and not optimiser.thermal:
@@ -220,15 +233,27 @@ class Descent(DynamicsKeys):
                 f"{cause[1]} samples no known distribution)"
             )
 
+    def _rest_faults(self) -> Iterator[str]:
+        if not self.rests:
+            return
+        others = {
+            'dynamics.execution = "stacked"': self.execution == "stacked",
+            'dynamics.backend = "triton"': self.backend == "triton",
+            "dynamics.temperature > 0": bounds(self.temperature, self.t_max)[1] > 0,
+        }
+        for given in (name for name, holds in others.items() if holds):
+            yield f"dynamics.rests = true: allowed: false with {given}"
+
     def _schedule_faults(self) -> Iterator[str]:
-        if self.schedule == "triangular":
-            if self.cycle % 2:
-                yield f'dynamics.cycle = {self.cycle}: must be even with dynamics.schedule = "triangular"'
-            if self.lowest_learning_rate > self.learning_rate:
-                yield (
-                    f"dynamics.lowest_learning_rate = {self.lowest_learning_rate:g}: must be ≤ "
-                    f'dynamics.learning_rate = {self.learning_rate:g} with dynamics.schedule = "triangular"'
-                )
+        if self.schedule == "triangular" and self.cycle % 2:
+            yield f'dynamics.cycle = {self.cycle}: must be even with dynamics.schedule = "triangular"'
+        above = self.lowest_learning_rate > self.learning_rate
+        if self.schedule in ("triangular", "divided") and above:
+            yield (
+                f"dynamics.lowest_learning_rate = {self.lowest_learning_rate:g}: must be ≤ "
+                f"dynamics.learning_rate = {self.learning_rate:g} with dynamics.schedule = "
+                f'"{self.schedule}"'
+            )
         if self.schedule == "cosine" and self.cycles > self.rates.budget:
             yield (
                 f"dynamics.cycles = {self.cycles}: must be ≤ {self.rates.budget}, the steps of the budget, "

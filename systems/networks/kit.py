@@ -19,7 +19,7 @@ from .descent.step_rule import StepRule
 from .descent.training import Problem
 from .devices import cards_of, explained, meet, name_of, prepare
 from .kernels.pointwise import narrow
-from .measure import layers, measurement, overlaps
+from .measure import gaps, layers, measurement, overlaps
 from .measure.curvature import LossHessian, Twin
 from .measure.gauss_newton import GaussNewton
 from .measure.landscape import Landscape

@@ -239,8 +239,10 @@ class Network(
         """Return losses and accuracies, the norm of the gradient, and errors of means over subsets, (R,)."""
         with self.watched():
             measured = self.units.measure(state, self.train, self.test, self.chosen)
+            counted = kit.gaps.counted(self, state) if self.loss.signed else {}
         left_out = self.chosen.exact + (() if self.loss.classified else kit.measurement.ACCURACIES)
-        return {n: v for n, v in zip(kit.measurement.MEASURED, measured, strict=True) if n not in left_out}
+        named = zip(kit.measurement.MEASURED, measured, strict=True)
+        return {name: values for name, values in named if name not in left_out} | counted
 
     def at_waiting(self, state: kit.NetworkState) -> dict[str, Array]:
         """Return the gradient noise D and its standard error, shape (R,) each."""
@@ -379,6 +381,8 @@ class Network(
         steps = step_attributes(self.dynamics, self.batches.size, self.problem.rule)
         whole = measured_attributes(self.loss, self.dof, self.chosen.sizes, steps, self.traits)
         apart = kit.layers.attributes(whole) if self.record.layers else {}
+        if self.loss.signed:
+            apart |= kit.gaps.attributes(self, [len(rows) for rows in self._rows.values()])
         return {**whole, **apart, **kit.measured_response.attributes(self)}
 
     def coordinates(self, schedule: Schedule) -> Coordinates:

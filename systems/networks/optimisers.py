@@ -80,6 +80,8 @@ class Optimiser(ABC):
     thermal: bool = False
     #: μ, if the rule is that of SGD, the one that kernels and captured steps know; None: it is another.
     kernel_momentum: float | None = None
+    #: β₁, β₂, ε, if the rule is that of Adam, which a kernel knows, too; None: it is another.
+    kernel_moments: tuple[float, float, float] | None = None
 
     def __init__(self, parameters: Any) -> None:
         self.parameters = parameters
@@ -204,6 +206,11 @@ class Adam(Optimiser):
             kind="list of two numbers, 0 ≤ β < 1",
         )
         epsilon: float = key("what is added to the root of the second moment, ε", default=1e-8, gt=0)
+
+    def __init__(self, parameters: Any) -> None:
+        super().__init__(parameters)
+        if not self.decouples:
+            self.kernel_moments = (*parameters.betas, parameters.epsilon)
 
     def update(
         self, weights: list[Tensor], gradients: list[Tensor], slots: Slots, rate: float | Tensor

@@ -22,6 +22,9 @@ cosine
 
     Models are collected at the end of each. Huang et al., Snapshot ensembles: train 1, get M for free,
     ICLR 2017, eq. (2).
+divided
+    Divided by ten every D steps, down to the lowest rate α₂: max(α 10^(−⌊n/D⌋), α₂). Spigler et al. 2018
+    (arXiv:1810.09665) go from 10⁻⁴ down to 10⁻⁷ so, with D = 2.5·10⁵.
 """
 
 from __future__ import annotations
@@ -40,6 +43,8 @@ Steps = NDArray[np.int64]
 
 #: Steps whose rates are held at once when they are added up.
 HELD = 2**20
+#: Divisions by ten after which nothing is left of any rate.
+MOST_DIVISIONS = 300
 
 
 def piecewise_linear(step: ArrayLike, rate: float, budget: int) -> Rates:
@@ -61,6 +66,14 @@ def cosine(step: ArrayLike, rate: float, period: int) -> Rates:
     return np.asarray(rate / 2 * (np.cos(np.pi * np.mod(step, period) / period) + 1))
 
 
+def divided(step: ArrayLike, rate: float, lowest: float, division: int) -> Rates:
+    """Return the rate of steps, any shape: divided by ten every `division` steps, down to the lowest."""
+    # No power is larger than floating point knows; by then the rate is the lowest.
+    times = np.minimum(np.asarray(step) // division, MOST_DIVISIONS)
+    # A division, not a power of 0.1, which is no number of floating point.
+    return np.asarray(np.maximum(rate / 10.0**times, lowest))
+
+
 @dataclass(frozen=True)
 class RateSchedule:
     """The learning rate as a function of the step.
@@ -69,15 +82,17 @@ class RateSchedule:
     ----------
     learning_rate : float
         α: of a constant schedule the rate, of the others the highest.
-    name : {"constant", "piecewise_linear", "triangular", "cosine"}
+    name : {"constant", "piecewise_linear", "triangular", "cosine", "divided"}
     budget : int
         Steps T for which piecewise_linear and cosine are laid out.
     lowest : float
-        α₂ of triangular.
+        α₂ of triangular and divided.
     cycle : int
         Steps c of one cycle of triangular, an even number.
     cycles : int
         Cycles M of cosine in the budget.
+    division : int
+        Steps D of divided.
     """
 
     learning_rate: float
@@ -86,6 +101,7 @@ class RateSchedule:
     lowest: float = 0.0
     cycle: int = 2
     cycles: int = 1
+    division: int = 1
 
     @property
     def constant(self) -> bool:
@@ -113,6 +129,8 @@ class RateSchedule:
             return triangular(step, self.learning_rate, self.lowest, self.cycle)
         if self.name == "cosine":
             return cosine(step, self.learning_rate, self.period)
+        if self.name == "divided":
+            return divided(step, self.learning_rate, self.lowest, self.division)
         raise ValueError(f"schedule = {self.name!r}: there is no such schedule")
 
     def between(self, first: int, last: int) -> Rates:
@@ -152,6 +170,7 @@ class RateSchedule:
             "piecewise_linear": ("budget",),
             "triangular": ("lowest", "cycle"),
             "cosine": ("budget", "cycles"),
+            "divided": ("lowest", "division"),
         }[self.name]
         own = {name: getattr(self, name) for name in used}
         return {"schedule": self.name, "highest": self.learning_rate, **own}

@@ -55,6 +55,8 @@ def _faults(world: World, dynamics: Descent, record: RecordDescent, ensemble: En
         yield f'dynamics.backend = "{keys.backend}": allowed: "auto", "torch"'
     if keys.compile:
         yield "dynamics.compile = true: allowed: false"
+    if keys.rests:
+        yield "dynamics.rests = true: allowed: false"
     if ":" in keys.device:
         yield f'dynamics.device = "{keys.device}": allowed: "auto", "cpu", "cuda" (each takes its own GPU)'
     if getattr(record, "response", False):

@@ -19,15 +19,22 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ..nets.factories import module_factory
-    from ..nets.modules import LeNet, ResNet18, SmallNet, multilayer, xavier
+    from ..nets.modules import LeNet, ResNet18, SmallNet, multilayer, orthogonal, xavier
 else:
     nn = later("torch.nn")
     (module_factory,) = callables("langevin.systems.networks.nets.factories", "module_factory")
-    LeNet, ResNet18, SmallNet, multilayer, xavier = callables(
-        "langevin.systems.networks.nets.modules", "LeNet", "ResNet18", "SmallNet", "multilayer", "xavier"
+    LeNet, ResNet18, SmallNet, multilayer, orthogonal, xavier = callables(
+        "langevin.systems.networks.nets.modules",
+        "LeNet",
+        "ResNet18",
+        "SmallNet",
+        "multilayer",
+        "orthogonal",
+        "xavier",
     )
 
-LOSS = 'loss: of torch.nn.functional, or your own "package.module:function"'
+LOSS = 'loss: of torch.nn.functional, quadratic_hinge, or your own "package.module:function"'
+MARGIN = 'margin ε that loss = "quadratic_hinge" asks for'
 
 
 class Toy(Network):
@@ -123,12 +130,13 @@ class MultilayerPerceptron(Network):
             "units of the hidden layers, in turn", default=[7, 7, 7], kind="list of integers ≥ 1"
         )
         activation: Literal["relu", "tanh"] = key("activation of the hidden units", default="tanh")
-        initialisation: Literal["pytorch", "xavier"] = key(
+        initialisation: Literal["pytorch", "xavier", "orthogonal"] = key(
             '"pytorch": its default, weights and biases uniform in ±1/√(inputs); "xavier": weights uniform '
-            "in ±√(6/(inputs + outputs)), biases 0",
+            'in ±√(6/(inputs + outputs)), biases 0; "orthogonal": orthogonal rows or columns, biases 0',
             default="pytorch",
         )
         loss: str = key(LOSS, default="cross_entropy")
+        margin: float = key(MARGIN, default=1.0, gt=0)
 
     @property
     def loss_name(self) -> str:
@@ -139,7 +147,8 @@ class MultilayerPerceptron(Network):
         """Return a new network."""
         keys = self.parameters
         module = multilayer(self.shape, keys.widths, self.classes, keys.activation)
-        return xavier(module) if keys.initialisation == "xavier" else module
+        kinds = {"xavier": xavier, "orthogonal": orthogonal}
+        return kinds[keys.initialisation](module) if keys.initialisation in kinds else module
 
 
 class UserNetwork(Network):
@@ -159,6 +168,7 @@ class UserNetwork(Network):
         )
         arguments: dict[str, Any] = key("its keyword arguments", default={}, kind="table")
         loss: str = key(LOSS, default="cross_entropy")
+        margin: float = key(MARGIN, default=1.0, gt=0)
         target: Literal["labels", "inputs"] = key(
             "what outputs are compared with: the labels; the inputs themselves, as the network gets them "
             "(autoencoders)",

@@ -17,6 +17,7 @@ from langevin.errors import UserError
 from ..keys import Descent
 from ..nets.layout import Layout
 from ..nets.losses import Loss
+from ..nets.margins import SIGNED
 from ..schedules import Rates
 from .training import LARGEST, NOTHING, Alone, Problem
 
@@ -59,7 +60,7 @@ def shape_of(module: nn.Module, loss: Loss) -> Shape | None:
         return None
     if not loss.target.one_class:
         return None
-    if loss.name != "mse_loss" and (loss.name != "cross_entropy" or last == "sigmoid"):
+    if loss.name != "mse_loss" and (loss.name not in ("cross_entropy", *SIGNED) or last == "sigmoid"):
         return None
     sizes = (linear[0].in_features, *(m.out_features for m in linear))
     return Shape(sizes, "tanh" if nn.Tanh in kinds else "relu", last, loss.name)
@@ -154,7 +155,8 @@ def chosen(module: nn.Module, problem: Problem, keys: Descent, work: int, name: 
     other = keys.backend in ("torch", "triton") or keys.execution == "stacked"
     if other or keys.precision == "bf16" or keys.compile:
         return None
-    if problem.rule.optimiser.kernel_momentum is None:
+    optimiser = problem.rule.optimiser
+    if optimiser.kernel_momentum is None and optimiser.kernel_moments is None:
         return None
     shape = shape_of(module, problem.loss) if device == "cpu" else None
     if keys.augment != "none" or not problem.traits.compiles:
@@ -188,6 +190,7 @@ class Compiled(Alone):
 
     def __init__(self, module: nn.Module, problem: Problem, shape: Shape) -> None:
         super().__init__(module, problem)
+        from ..kernels import adam_kernels
         from ..kernels import perceptron_kernels as kernels
 
         self._descend, self._descend_bends = kernels.descend, kernels.descend_bends
@@ -195,11 +198,21 @@ class Compiled(Alone):
         self._kinds = (
             {"relu": kernels.RELU, "tanh": kernels.TANH}[shape.activation],
             {"none": kernels.NONE, "sigmoid": kernels.SIGMOID}[shape.last],
-            {"cross_entropy": kernels.CROSS_ENTROPY, "mse_loss": kernels.SQUARED}[shape.loss],
+            {
+                "cross_entropy": kernels.CROSS_ENTROPY,
+                "mse_loss": kernels.SQUARED,
+                "quadratic_hinge": kernels.HINGE,
+            }[shape.loss],
         )
-        examples, rule = problem.examples, problem.rule
-        numbers = (rule.optimiser.kernel_momentum or 0.0, rule.weight_decay, 1 / problem.batch_size)
+        examples, rule, optimiser = problem.examples, problem.rule, problem.rule.optimiser
+        numbers = (
+            *(optimiser.kernel_momentum or 0.0, rule.weight_decay, 1 / problem.batch_size),
+            *(problem.loss.margin, float(rule.rests)),
+        )
         self._numbers = torch.tensor(numbers, dtype=examples.dtype).numpy()
+        self._descend_by_adam = adam_kernels.descend
+        moments = optimiser.kernel_moments
+        self._moments = None if moments is None else torch.tensor(moments, dtype=examples.dtype).numpy()
         like = torch.ones(examples.shape)
         self._scale, self._shift = (
             (like.to(examples.dtype) * v).flatten().numpy() for v in (examples.scale, examples.shift)
@@ -210,6 +223,9 @@ class Compiled(Alone):
         """Work on these weights, shape (1, M), with these slots of the optimiser's, in place from now on."""
         super().bind(weights, slots)
         self._row = weights[0].numpy()
+        if self._moments is not None and slots:
+            names = "first_moment", "second_moment", "steps"
+            self._adams = tuple(slots[name][0].numpy() for name in names)
         self._velocity = velocity_of(slots, weights)[0].numpy()
         self._pushed = np.empty(0, self._row.dtype)
 
@@ -225,6 +241,11 @@ class Compiled(Alone):
         """
         losses = np.empty(len(batches), self._row.dtype)
         index = np.ascontiguousarray(batches[:, 0].numpy())
+        if self._moments is not None:
+            self._descend_by_adam(
+                self._row, *self._adams, self._moments, *self._arguments(index, rates), losses
+            )
+            return torch.from_numpy(losses)[:, None]
         self._descend(self._row, self._velocity, self._pushed, *self._arguments(index, rates), losses)
         return torch.from_numpy(losses)[:, None]
 

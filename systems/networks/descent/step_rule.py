@@ -23,7 +23,8 @@ Rate = float | Tensor
 class StepRule:
     """What makes steps: learning rate α of each, optimiser, weight decay λ, temperature T or its protocol.
 
-    With `groups` parameters differ in rate and decay (`parameter_groups`).
+    With `groups` parameters differ in rate and decay (`parameter_groups`). One that `rests` takes no step of
+    a batch without a loss.
     """
 
     schedule: RateSchedule
@@ -31,6 +32,7 @@ class StepRule:
     weight_decay: float = 0.0
     temperature: Temperature = 0.0
     groups: ParameterGroups | None = None
+    rests: bool = False
 
     @property
     def warm(self) -> bool:

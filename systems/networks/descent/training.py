@@ -135,6 +135,8 @@ class Stepper:
     def step(self, index: Tensor, rate: Rate) -> Tensor:
         """Take one step on the batches `index`, shape (r, B); return the losses that it found, shape (r,)."""
         losses, gradients = self.gradient(index)
+        if self.problem.rule.rests and not bool(losses.any()):
+            return losses
         with torch.no_grad():
             if self._field:
                 torch._foreach_sub_(gradients, self._field)

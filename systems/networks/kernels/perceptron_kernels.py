@@ -6,7 +6,10 @@ With a₀ the inputs of a batch, h_l = a_{l−1} W_lᵀ + b_l and a_l = φ(h_l),
 
 where φ' is a function of a: 1 where a > 0 for ReLU, 1 − a² for tanh, a(1 − a) for the sigmoid. The last δ is
 (softmax(h) − e_y)/B for the cross-entropy; for the squared error averaged over K outputs it is
-2(a − e_y)/(BK), times φ' if a sigmoid is last.
+2(a − e_y)/(BK), times φ' if a sigmoid is last; for the quadratic hinge −y max(0, ε − y h)/B, y = ±1.
+
+Of the hinge, examples that have no loss cost a forward pass alone: the others move to the front before the
+way back.
 
 Everything is serial and releases the GIL; matrix products are those of the BLAS that scipy brings. The
 arithmetic is bound by them: 2·B·Σ_l n_l n_{l−1} flops forward, as many for ∂L/∂W, the same but for the first
@@ -35,7 +38,7 @@ OPTIONS = {
 
 RELU, TANH = 0, 1
 NONE, SIGMOID = 0, 1
-CROSS_ENTROPY, SQUARED = 0, 1
+CROSS_ENTROPY, SQUARED, HINGE = 0, 1, 2
 
 
 @njit(**OPTIONS)
@@ -108,6 +111,37 @@ def _squared(a, labels, rows, share, last, delta):
     return total * share / outputs
 
 
+@njit(**OPTIONS)
+def _hinge(h, labels, rows, share, margin, unsatisfied, delta):
+    """Return the batch's loss Σ max(0, Δ)²/2 · share, Δ = ε − y h.
+
+    The places in the batch with Δ > 0 are written to `unsatisfied`, from its second number on, and their δ to
+    the first rows; how many they are, to its first.
+    """
+    total, count = 0.0, 0
+    for b in range(rows.size):
+        y = 2 * labels[rows[b]] - 1
+        gap = margin - y * h[b, 0]
+        # What is not a number is no loss of 0.
+        if not gap <= 0:
+            total += gap * gap
+            delta[count, 0] = -y * gap * share
+            count += 1
+            unsatisfied[count] = b
+    unsatisfied[0] = count
+    return total * share / 2
+
+
+@njit(**OPTIONS)
+def _to_front(activations, chosen):
+    """Move the rows chosen[1:], ascending, to the front; chosen[0] is their number."""
+    for k in range(chosen[0]):
+        b = chosen[k + 1]
+        if b != k:
+            for j in range(activations.shape[1]):
+                activations[k, j] = activations[b, j]
+
+
 @numba.njit(inline="always")
 def move(weights, velocity, i, share, gradient, at, rate, momentum, decay):
     """Let weight i descend by the rule of `optimisers.SGD`, as all kernels do.
@@ -141,8 +175,9 @@ def _layer(sizes, weights, number):
 
 
 @njit(**OPTIONS)
-def _gradient(weights, sizes, kinds, labels, rows, share, activations, deltas, gradient):
+def _gradient(weights, sizes, kinds, labels, rows, rule, activations, deltas, gradient):
     """Return the loss of a batch whose inputs are the first activations, and write its gradient."""
+    share = rule[2]
     count, depth = rows.size, sizes.size - 1
     places = np.zeros(sizes.size + 1, np.int64)
     for k in range(sizes.size):
@@ -155,14 +190,25 @@ def _gradient(weights, sizes, kinds, labels, rows, share, activations, deltas, g
         _activate(after, bias, kinds[0] if k < depth else -1)
     outputs = activations[places[depth] : places[depth + 1]].reshape(count, sizes[depth])
     delta = deltas[depth % 2, : count * sizes[depth]].reshape(count, sizes[depth])
-    if kinds[2] == SQUARED:
+    if kinds[2] == HINGE:
+        chosen = np.empty(count + 1, np.int64)
+        loss = _hinge(outputs, labels, rows, share, rule[3], chosen, delta)
+        for k in range(depth):
+            _to_front(activations[places[k] : places[k + 1]].reshape(count, sizes[k]), chosen)
+        count = chosen[0]
+        if count == 0:
+            gradient[:] = 0
+            return loss
+        delta = deltas[depth % 2, : count * sizes[depth]].reshape(count, sizes[depth])
+    elif kinds[2] == SQUARED:
         loss = _squared(outputs, labels, rows, share, kinds[1], delta)
     else:
         loss = _cross_entropy(outputs, labels, rows, share, delta)
     for k in range(depth, 0, -1):
         weight, _ = _layer(sizes, weights, k)
         slope, by_bias = _layer(sizes, gradient, k)
-        before = activations[places[k - 1] : places[k]].reshape(count, sizes[k - 1])
+        first = places[k - 1]
+        before = activations[first : first + count * sizes[k - 1]].reshape(count, sizes[k - 1])
         np.dot(delta.T, before, slope)
         by_bias[:] = 0
         for b in range(count):
@@ -174,6 +220,25 @@ def _gradient(weights, sizes, kinds, labels, rows, share, activations, deltas, g
             _slope(earlier, before, kinds[0])
             delta = earlier
     return loss
+
+
+@njit(**OPTIONS)
+def batch_loss(
+    weights, sizes, kinds, inputs, labels, scale, shift, rows, rule, activations, deltas, gradient
+):
+    """Return the loss of the examples `rows`, and write its gradient."""
+    x = activations[: rows.size * sizes[0]].reshape(rows.size, sizes[0])
+    _gather(inputs, rows, scale, shift, x)
+    return _gradient(weights, sizes, kinds, labels, rows, rule, activations, deltas, gradient)
+
+
+@njit(**OPTIONS)
+def same_rows(batches, step):
+    """Say whether the batch of a step is that of the step before."""
+    same = True
+    for b in range(batches.shape[1]):
+        same = same and batches[step, b] == batches[step - 1, b]
+    return same
 
 
 @njit(**OPTIONS)
@@ -207,8 +272,9 @@ def descend(
         Examples of each step's batch; may be none.
     rates : ndarray of float, shape (steps,)
         The learning rate of each step.
-    rule : ndarray of float, shape (3,)
-        Momentum, weight decay, one over the number by which a batch's sum is divided.
+    rule : ndarray of float, shape (5,)
+        Momentum, weight decay, one over the number by which a batch's sum is divided, margin ε of the hinge,
+        and whether no step is taken of a batch without a loss.
     losses : ndarray of float, shape (steps,)
         The loss that each step found is written here.
     """
@@ -216,15 +282,27 @@ def descend(
     activations = np.empty(count * sizes.sum(), weights.dtype)
     deltas = np.empty((2, count * sizes[1:].max()), weights.dtype)
     gradient = np.zeros_like(weights)
-    x = activations[: count * sizes[0]].reshape(count, sizes[0])
     for step in range(batches.shape[0]):
         losses[step] = 0
+        if rule[4] > 0 and step > 0 and losses[step - 1] == 0 and same_rows(batches, step):
+            continue
         if count:
-            rows = batches[step]
-            _gather(inputs, rows, scale, shift, x)
-            losses[step] = _gradient(
-                weights, sizes, kinds, labels, rows, rule[2], activations, deltas, gradient
+            losses[step] = batch_loss(
+                weights,
+                sizes,
+                kinds,
+                inputs,
+                labels,
+                scale,
+                shift,
+                batches[step],
+                rule,
+                activations,
+                deltas,
+                gradient,
             )
+        if rule[4] > 0 and losses[step] == 0:
+            continue
         push(gradient, field)
         _update(weights, gradient, velocity, rates[step], rule)
 
@@ -285,14 +363,24 @@ def descend_bends(
     activations = np.empty(count * sizes.sum(), bends.dtype)
     deltas = np.empty((2, count * sizes[1:].max()), bends.dtype)
     gradient, phi = np.zeros_like(start), np.empty_like(start)
-    x = activations[: count * sizes[0]].reshape(count, sizes[0])
     for step in range(batches.shape[0]):
         _place(phi, start, bends, end, ways[step])
         losses[step] = 0
         if count:
-            rows = batches[step]
-            _gather(inputs, rows, scale, shift, x)
-            losses[step] = _gradient(phi, sizes, kinds, labels, rows, rule[2], activations, deltas, gradient)
+            losses[step] = batch_loss(
+                phi,
+                sizes,
+                kinds,
+                inputs,
+                labels,
+                scale,
+                shift,
+                batches[step],
+                rule,
+                activations,
+                deltas,
+                gradient,
+            )
         for k in range(bends.shape[0]):
             share = ways[step, k + 1]
             _update_bend(bends[k], velocity[k], phi, gradient, share, rates[step], rule)

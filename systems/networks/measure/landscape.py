@@ -27,7 +27,6 @@ from ..descent.shared_calls import LARGE
 from ..descent.state import NetworkState
 from ..descent.training import Alone, Problem
 from ..nets.layout import beside, copies, put
-from ..nets.losses import right
 from . import whole
 
 #: Turns through the mini-batches in which buffers must come to rest, and what is called rest: a change of ten
@@ -223,7 +222,7 @@ class Landscape:
                 inputs, labels = self.unit.gather(piece, examples)
                 outputs = self.unit.module(inputs)
                 losses = loss.each(outputs, labels) if loss.separable else outputs.new_zeros(0)
-                wrong = 1 - right(outputs, labels) if loss.classified else outputs.new_zeros(0)
+                wrong = 1 - loss.right(outputs, labels) if loss.classified else outputs.new_zeros(0)
                 parts.append((losses.double(), self._predictions(outputs), wrong))
                 if not loss.separable:
                     kept.append((outputs, labels))
@@ -252,6 +251,9 @@ class Landscape:
 
     def _predictions(self, outputs: Tensor) -> Tensor:
         loss = self.unit.problem.loss
+        if loss.signed:
+            # Whoever takes the largest for the class takes the right one.
+            return torch.cat([-outputs, outputs], -1).double()
         if not loss.gives_probabilities:
             return outputs.double()
         return (

@@ -53,7 +53,7 @@ from langevin.machine.interruption import heed
 from ..data.examples import OnDevice
 from ..data.subsets import Subset
 from ..descent.training import Alone
-from ..nets.losses import Loss, right
+from ..nets.losses import Loss
 from . import whole
 
 #: What is measured at every time, in this order.
@@ -114,7 +114,7 @@ def loss_and_accuracy(unit: Alone, examples: OnDevice, subset: Subset) -> NDArra
             else:
                 kept.append((outputs, labels))
             if loss.classified:
-                part = right(outputs, labels)
+                part = loss.right(outputs, labels)
                 total[1] += part.sum()
                 total[3] += (part**2).sum()
         total = unit.summed(total) if loss.separable else total

@@ -8,7 +8,8 @@ says what is measured of one that is not.
 What is compared, of outputs of shape (B, …):
 
 class of each example, (B,)
-    Outputs (B, K). `INDEX` losses get the labels, the others one-hot vectors, or ±1 (`SIGNED`).
+    Outputs (B, K). `INDEX` losses get the labels, the others one-hot vectors, or ±1 (`SIGNED`). Losses of
+    `margins` take outputs (B, 1) for two classes.
 class at each position, (B, T)
     Outputs (B, T, K); as above, for every position. The loss of an example is the mean over its positions.
 real numbers, (B, …), or the inputs themselves
@@ -22,6 +23,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,7 @@ from torch import Tensor
 
 from langevin.errors import UserError
 
+from . import margins
 from .factories import loss_function
 from .targets import Target
 
@@ -103,6 +107,8 @@ class Loss:
         Length K of the one-hot vectors; set to the number of outputs, if there are more of them.
     target : Target, optional
         What is compared; by default the class of each example.
+    margin : float
+        ε of a loss that asks for one (`margins`).
 
     Attributes
     ----------
@@ -115,11 +121,14 @@ class Loss:
         If it is no loss, or none for such labels.
     """
 
-    def __init__(self, name: str, classes: int, target: Target | None = None) -> None:
-        self.name, self.classes = name, classes
-        self.target = Target("class", (), classes) if target is None else target
+    def __init__(self, name: str, classes: int, target: Target | None = None, margin: float = 1.0) -> None:
+        self.name, self.classes, self.margin = name, classes, margin
+        given = Target("class", (), classes) if target is None else target
+        self.target = replace(given, signed=name in margins.SIGNED)
         self.separable = True
         self._function = find_loss(name)
+        if self.signed:
+            self._function = partial(self._function, margin=margin)
         #: Its name in torch.nn.functional, also of one that is named by its module; "" of the user's own.
         self.known = _known(name, self._function)
         fault = _unfit(self.known, self.target)
@@ -130,6 +139,20 @@ class Loss:
     def classified(self) -> bool:
         """Whether there are classes, so that there are accuracies."""
         return self.target.classified
+
+    @property
+    def signed(self) -> bool:
+        """Whether one output tells two classes apart, with gaps Δ to the margin (`margins`)."""
+        return self.target.signed
+
+    def right(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """Return which part of each example is classified rightly, shape (B,): 0 or 1, if it has one class.
+
+        The class is that of the largest output; or that of the sign of the only one, positive for 1.
+        """
+        found = (outputs.squeeze(-1) > 0).long() if self.signed else outputs.argmax(-1)
+        matched = (found == labels).double()
+        return matched if matched.ndim == 1 else matched.flatten(1).mean(1)
 
     @property
     def gives_probabilities(self) -> bool:
@@ -143,7 +166,7 @@ class Loss:
             # Of more axes torch would take the second for the classes.
             several = self.known == "cross_entropy" and labels.ndim > 2
             return (outputs.flatten(0, -2), labels.flatten(0, -2)) if several else (outputs, labels)
-        if not self.known:
+        if not self.known or self.signed:
             return outputs, labels
         if self.known in INDEX:
             several = labels.ndim > 1
@@ -209,14 +232,16 @@ def find_loss(name: str, near: Path | None = None) -> Callable[..., Any]:
     UserError
         If there is none that is a loss.
     """
-    found = loss_function(name, near) if ":" in name else getattr(F, name, None)
+    ours = getattr(margins, name) if name in margins.SIGNED else getattr(F, name, None)
+    found = loss_function(name, near) if ":" in name else ours
     if not callable(found) or "reduction" not in _arguments(found):
         raise UserError(
             f"system.loss = {name!r}: allowed: a loss of torch.nn.functional with the argument reduction, "
-            'such as cross_entropy or mse_loss, or your own "package.module:function"'
+            f"such as cross_entropy or mse_loss, {', '.join(margins.SIGNED)}, or your own "
+            '"package.module:function"'
         )
     known = _known(name, found)
-    if known and known not in (*CLASSES, *DOMAINS):
+    if known and known not in (*CLASSES, *DOMAINS, *margins.SIGNED):
         why = OTHERS.get(known, "it is no loss of outputs and labels")
         raise UserError(f"system.loss = {name!r}: {why}; allowed: {', '.join((*CLASSES, *DOMAINS)[:5])}, …")
     return found
@@ -234,6 +259,8 @@ def _unfit(known: str, target: Target) -> str:
     """Return why a loss of torch.nn.functional does not know such labels; "" if it does."""
     if not known:
         return ""
+    if known in margins.SIGNED:
+        return _not_two(target)
     if target.classified and known not in CLASSES:
         why = "takes outputs for distances, of which the smallest is the nearest's"
         return f"{why}, not for scores of classes; allowed with classes: {', '.join(CLASSES)}"
@@ -247,18 +274,18 @@ def _unfit(known: str, target: Target) -> str:
     return ""
 
 
+def _not_two(target: Target) -> str:
+    """Return why the sign of one output does not tell classes apart; "" if it does."""
+    if target.classes == 2 and not target.shape:
+        return ""
+    classes = f"{target.classes} classes{' at each position' * bool(target.shape)}"
+    said = classes if target.classified else "no classes"
+    return f"tells two classes apart, by the sign of one output; the data have {said}"
+
+
 def _arguments(function: Callable[..., Any]) -> list[str]:
     """Return the names of a function's arguments; none of a compiled one, which does not say them."""
     try:
         return list(inspect.signature(function).parameters)
     except ValueError:
         return []
-
-
-def right(outputs: Tensor, labels: Tensor) -> Tensor:
-    """Return which part of each example is classified rightly, shape (B,): 0 or 1, if it has one class.
-
-    The class is that of the largest output.
-    """
-    found = (outputs.argmax(-1) == labels).double()
-    return found if found.ndim == 1 else found.flatten(1).mean(1)

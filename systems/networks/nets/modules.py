@@ -42,6 +42,18 @@ def xavier(net: nn.Sequential) -> nn.Sequential:
     return net
 
 
+def orthogonal(net: nn.Sequential) -> nn.Sequential:
+    """Draw the weights of all layers anew, with orthonormal rows, or columns if these are fewer; biases 0.
+
+    Saxe, McClelland and Ganguli (arXiv:1312.6120).
+    """
+    for layer in net:
+        if isinstance(layer, nn.Linear):
+            nn.init.orthogonal_(layer.weight)
+            nn.init.zeros_(layer.bias)
+    return net
+
+
 class SmallNet(nn.Module):
     """Two convolutions (10 and 20 filters of 5×5, each pooled by 2), hidden units, an output per class."""
 

@@ -22,11 +22,14 @@ class Target:
         Of one example's target: () for one class or one number, (T,) for one at each of T positions.
     classes : int
         Number of classes; 0 where there are none.
+    signed : bool
+        Whether the sign of one output tells two classes apart (`margins`).
     """
 
     kind: Literal["class", "value", "input"]
     shape: tuple[int, ...]
     classes: int
+    signed: bool = False
 
     @classmethod
     def of(cls, data: Data) -> Target:
@@ -50,11 +53,15 @@ class Target:
     @property
     def numbers(self) -> int:
         """How many outputs a network needs: at each position as many as there are classes; else one each."""
+        if self.signed:
+            return 1
         return self.classes if self.classified else math.prod(self.shape)
 
     @property
     def wanted(self) -> str:
         """The shape of the outputs for two examples, in words."""
+        if self.signed:
+            return "(2, 1), whose sign tells the class"
         if self.one_class:
             return f"(2, {self.classes}), one for each class"
         if self.classified:

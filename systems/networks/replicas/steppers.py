@@ -99,7 +99,7 @@ class ReplicaSteppers:
             else:
                 self.steppers.append(Stacked(modules[group[1]], problem) if len(group) > 1 else alone)
         self.calls = CallPool(len(self.groups), ensemble.threads, work * batches.size, self.device.type)
-        fixed = batches.fixed and not problem.rule.warm
+        fixed = batches.fixed and not (problem.rule.warm or problem.rule.rests)
         # Uniform along a curve, a step has to know the curve's length.
         fixed = fixed and (bends is None or bends.draws == 1)
         # A graph cannot gather on the host.

@@ -37,7 +37,8 @@ TASKS = 4
 
 def pays(shape: Shape, batches: Batches, rule: StepRule) -> bool:
     """Return whether the kernels know such a net and such a step, and are the fastest."""
-    known = shape.loss == "cross_entropy" and batches.fixed and not rule.warm
+    sgd = rule.optimiser.kernel_momentum is not None and not rule.rests
+    known = shape.loss == "cross_entropy" and batches.fixed and not rule.warm and sgd
     return known and max(shape.sizes[1:]) <= NARROW
 
 

@@ -65,7 +65,8 @@ def require_outputs(name: str, outputs: object, target: Target) -> int:
         )
     shape = tuple(outputs.shape)
     if target.classified:
-        fits = shape[:-1] == (2, *target.shape) and shape[-1] >= target.classes
+        enough = shape[-1] == 1 if target.signed else shape[-1] >= target.classes
+        fits = shape[:-1] == (2, *target.shape) and enough
     else:
         # A loss of the user's own may want more outputs than labels, or others.
         fits = outputs.ndim >= 1 and shape[0] == 2

@@ -1,0 +1,121 @@
+"""Aging across the jamming transition: displacements, gradient noise and unsatisfied patterns against r."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from langevin.observables.statistics import average
+from langevin.results.members import members
+
+from .jamming import has_jamming
+from .registry import register
+from .style import BLUE, GREY, VERMILION, colours_of, label_log, panels
+
+#: A net is at rest that moves by less than this part of the largest Δ that it ever has.
+REST = 1e-3
+
+
+class Member(NamedTuple):
+    """A member that ages, and its ratio r = P/N."""
+
+    ratio: float
+    data: xr.Dataset
+
+
+def has_aging_nets(dataset: xr.Dataset) -> bool:
+    """Say whether a sweep over the number of patterns has two-time displacements and the gradient noise."""
+    return has_jamming(dataset) and "msd" in dataset and "gradient_noise" in dataset
+
+
+def _own(dataset: xr.Dataset) -> list[Member]:
+    found = []
+    for _, member in members(dataset):
+        if (
+            "msd" in member
+            and "unsatisfied_per_weight" in member
+            and member.attrs.get("status") == "complete"
+        ):
+            about = member["unsatisfied_per_weight"].attrs
+            found.append(Member(about["patterns"] / about["couplings"], member))
+    return sorted(found, key=lambda one: one.ratio)
+
+
+@register("jamming and aging", fits=has_aging_nets, kinds=["sweep"], priority=4)
+def jamming_aging_figure(dataset: xr.Dataset) -> Figure:
+    """Draw how nets with ever more patterns age under SGD, one colour for each r = P/N.
+
+    (a) Δ(t_w, 2 t_w), at a lag of the age: constant in t_w where aging is simple, falling where it is
+    interrupted; (b) the gradient noise D(t_w); both as means over nets with standard errors, on axes that end
+    linearly at 0, for a net that is satisfied stands still. (c) Of the nets of each r: which part is at rest
+    from the last waiting time on, and N_Δ/N at the end, as a mean over nets.
+    """
+    own = _own(dataset)
+    colours = colours_of(range(len(own)))
+    drawn, (left, middle, right) = panels(3, 3, (9.6, 3.9))
+    for k, member in enumerate(own):
+        _draw_ages(left, member.data, colours[k])
+        _draw_noise(middle, member.data, colours[k])
+    _draw_rest(right, own)
+    left.set_ylabel(r"displacement $\Delta(t_w, 2t_w)$")
+    middle.set_ylabel("gradient noise $D(t_w)$")
+    for ax in (left, middle):
+        ax.set(xscale="log", xlabel="waiting time $t_w$ (steps)")
+        label_log(ax)
+        least = min((float(line.get_ydata()[line.get_ydata() > 0].min()) for line in ax.lines
+                     if (line.get_ydata() > 0).any()), default=1e-9)  # fmt: skip
+        ax.set_yscale("symlog", linthresh=10 ** np.floor(np.log10(least)))
+        ax.set_ylim(bottom=0)
+    drawn.legend(
+        [Line2D([], [], color=colours[k], marker="o", ms=3.5) for k in range(len(own))],
+        [f"{member.ratio:.2f}" for member in own],
+        title="patterns for each weight $r = P/N$",
+        loc="outside lower center",
+        ncols=min(len(own), 8),
+    )
+    return drawn
+
+
+def _draw_ages(ax: Axes, member: xr.Dataset, colour: Any) -> None:
+    """Draw Δ(t_w, t_w + t) at the lag t that is next to t_w in ln t, if it is within a factor of 1.3."""
+    msd = average(member["msd"])
+    waiting, lag = (member[n].to_numpy().astype(float) for n in ("waiting_time", "lag"))
+    chosen = []
+    for i, w in enumerate(waiting):
+        known = np.flatnonzero((lag > 0) & np.isfinite(msd.mean[i].to_numpy()))
+        if w > 0 and known.size:
+            j = known[np.argmin(np.abs(np.log(lag[known] / w)))]
+            if abs(np.log(lag[j] / w)) < np.log(1.3):
+                chosen.append((w, float(msd.mean[i, j]), float(msd.error[i, j])))
+    if chosen:
+        x, mean, error = np.array(chosen).T
+        ax.errorbar(x, mean, error, color=colour, marker="o", ms=3.5, lw=1.2)
+
+
+def _draw_noise(ax: Axes, member: xr.Dataset, colour: Any) -> None:
+    noise = average(member["gradient_noise"])
+    x = member["waiting_time"].to_numpy()
+    ax.errorbar(x, noise.mean.to_numpy(), noise.error.to_numpy(), color=colour, marker="o", ms=3.5, lw=1.2)
+
+
+def _draw_rest(ax: Axes, own: list[Member]) -> None:
+    ratios = [member.ratio for member in own]
+    still = [_still(member.data) for member in own]
+    counts = [average(member.data["unsatisfied_per_weight"].isel(time=-1)) for member in own]
+    ax.plot(ratios, still, color=BLUE, marker="o", ms=4.5, label="part of nets at rest")
+    means, errors = ([float(c[k]) for c in counts] for k in (0, 1))
+    ax.errorbar(ratios, means, errors, color=VERMILION, marker="s", ms=4.5, label=r"$N_\Delta/N$ at the end")
+    ax.axhline(0, color=GREY, lw=0.6)
+    ax.set(xlabel="patterns for each weight $r = P/N$", ylabel=r"part of the nets; $N_\Delta/N$")
+    ax.legend(loc="upper left")
+
+
+def _still(member: xr.Dataset) -> float:
+    """Return the part of nets that hardly move after the last waiting time (`REST`)."""
+    msd = member["msd"]
+    return float((msd.isel(waiting_time=-1).max("lag") < REST * msd.max(("waiting_time", "lag"))).mean())
