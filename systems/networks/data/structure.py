@@ -28,11 +28,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationInfo, field_validator
+from pydantic import AfterValidator, ValidationInfo, field_validator
 
 from langevin.config.keys import ChangesData, key, toml
 from langevin.core.ensemble import Ensemble
@@ -45,6 +45,15 @@ from .teacher import Teacher, bounds, classified
 
 Rows = Mapping[int, NDArray[np.int64]]
 
+
+def _distinguish(classes: int) -> int:
+    if classes == 1:
+        raise ValueError("must be 0 (as many as there are), or ≥ 2")
+    return classes
+
+
+ClassesKey = Annotated[int, AfterValidator(_distinguish)]
+
 #: Raised when the same keys make other data.
 VERSION = 1
 
@@ -56,22 +65,16 @@ class StructureKeys(ChangesData):
         'labels: "given"; "shuffled" in a random order; of a random network, "teacher"; "parity" modulo 2',
         default="given",
     )
-    classes: int | None = key(
-        "classes n: given labels modulo n, or those of a teacher; default: as many as there are",
-        default=None,
-        ge=2,
-        kind="integer",
+    classes: ClassesKey = key(
+        "classes n: given labels modulo n, or those of a teacher; 0: as many as there are", default=0, ge=0
     )
     teacher_units: int = key("hidden units of the teacher", default=10, ge=1)
     inputs: Literal["given", "gaussian_matched", "gaussian_by_class"] = key(
         "inputs: as they are, or Gaussian ones of the same mean and covariance, of all examples or of each class",
         default="given",
     )
-    components: int | None = key(
-        "principal components k that an input is reduced to; default: inputs as they are",
-        default=None,
-        ge=1,
-        kind="integer",
+    components: int = key(
+        "principal components k that an input is reduced to; 0: inputs as they are", default=0, ge=0
     )
     component_scaling: Literal["whitened", "sphere", "none"] = key(
         'components: each of variance 1, "whitened"; these, scaled to length √k, "sphere"; as they are, "none"',
@@ -80,8 +83,8 @@ class StructureKeys(ChangesData):
 
     @field_validator("classes", mode="after")
     @classmethod
-    def _of_parity(cls, given: int | None, info: ValidationInfo) -> int | None:
-        if info.data.get("labels") == "parity" and given not in (None, 2):
+    def _of_parity(cls, given: int, info: ValidationInfo) -> int:
+        if info.data.get("labels") == "parity" and given not in (0, 2):
             raise ValueError('must be 2, or left out, with data.labels = "parity"')
         return given
 
@@ -104,10 +107,10 @@ class Structure(NamedTuple):
     """What is asked for; the defaults leave the data as they are."""
 
     labels: str = "given"
-    classes: int | None = None
+    classes: int = 0
     teacher_units: int = 10
     inputs: str = "given"
-    components: int | None = None
+    components: int = 0
     component_scaling: str = "whitened"
 
     @property
@@ -125,7 +128,7 @@ class Structure(NamedTuple):
         ]
         if self.labels == "teacher":
             words.append(f"teacher_units = {self.teacher_units}")
-        if self.components is not None:
+        if self.components:
             words.append(f"component_scaling = {toml(self.component_scaling)}")
         return ", ".join(words)
 
@@ -154,7 +157,7 @@ def restructured(data: Data, wanted: Structure, ensemble: Ensemble) -> Data:
     before = data.attributes.get("hash", "")
     said = f"structure {VERSION}: {wanted.said}"
     with single_blas():
-        if wanted.inputs != "given" or wanted.components is not None:
+        if wanted.inputs != "given" or wanted.components:
             data = _with_inputs(data, wanted, ensemble)
         data = _with_labels(data, wanted, ensemble)
     attributes = {**data.attributes, "structure": wanted.said, "hash": f"{before}; {said}" if before else said}
@@ -167,7 +170,7 @@ def _faults(data: Data, wanted: Structure) -> Iterator[str]:
     classes = data.classes > 0 and labels is not None and labels.ndim == 1
     if inputs.dtype == np.int64:
         yield f"data.{_first(wanted)}: must be left out with data.name = {name}, whose inputs are integers"
-    if (wanted.labels == "parity" or (wanted.classes and wanted.labels != "teacher")) and not classes:
+    if (wanted.labels == "parity" or (wanted.classes > 0 and wanted.labels != "teacher")) and not classes:
         key = "classes" if wanted.classes else "labels"
         yield f"data.{key} = {toml(getattr(wanted, key))}: data.name = {name} has not one class an example"
     if wanted.labels == "shuffled" and labels is None:
@@ -192,7 +195,7 @@ def _room(data: Data, wanted: Structure) -> Iterable[str]:
     """Yield that the new arrays do not fit in memory."""
     width = int(np.prod(data.train.inputs.shape[1:]))
     needed = 0.0
-    if wanted.inputs != "given" or wanted.components is not None:
+    if wanted.inputs != "given" or wanted.components:
         needed += max(_source(data, _population(data, s)).bytes for s in data.rows)
         needed += 4.0 * width * max(map(len, data.rows.values())) * (wanted.inputs != "given")
     own = wanted.components or width
@@ -248,7 +251,7 @@ def _with_inputs(data: Data, wanted: Structure, ensemble: Ensemble) -> Data:
 def _axes(data: Data, population: NDArray[np.int64], wanted: Structure) -> Axes:
     """Return the principal axes of a population that has as many as are asked for."""
     found = axes(_source(data, population))
-    if wanted.components is not None and wanted.components > found.rank:
+    if wanted.components > found.rank:
         raise UserError(
             f"data.components = {wanted.components}: must be ≤ {found.rank}, the directions in which the "
             f"{len(population)} inputs of data.name = {toml(data.name)} vary"
@@ -283,11 +286,11 @@ class _Maker:
 
     def _reduced(self, block: Table) -> Table:
         """Return the components of inputs as they are, of variance 1; the inputs themselves without."""
-        return block if self.wanted.components is None else self.axes.whitened(block, self.width)
+        return block if not self.wanted.components else self.axes.whitened(block, self.width)
 
     def _scaled(self, block: Table) -> Table:
         """Return inputs, or components of variance 1, as they are asked for."""
-        if self.wanted.components is None or self.wanted.component_scaling == "whitened":
+        if not self.wanted.components or self.wanted.component_scaling == "whitened":
             return block
         if self.wanted.component_scaling == "none":
             return block * np.sqrt(self.axes.variances[: self.width])
@@ -303,11 +306,11 @@ class _Maker:
                 yield self._of_classes(block, part.labels[rows[first : first + BLOCK]])
             else:
                 # The components of Gaussian inputs, each of variance 1, are the normals that made them.
-                yield self.axes.drawn(block) if self.wanted.components is None else block
+                yield self.axes.drawn(block) if not self.wanted.components else block
 
     def _normals(self, count: int, role: str) -> NDArray[np.float32]:
         """Draw normals, shape (axes, count): fewer axes, or fewer examples, are the beginning of more."""
-        number = self.axes.rank if self.wanted.components is None else self.width
+        number = self.axes.rank if not self.wanted.components else self.width
         drawn = np.empty((number, count), np.float32)
         for i, row in enumerate(drawn):
             row[:] = self.ensemble.quenched(f"gaussian {role}inputs", self.sample, i).standard_normal(count)

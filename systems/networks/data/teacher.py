@@ -1,8 +1,8 @@
 r"""A teacher: a network with random weights, which says what class an input is of.
 
-    f(x) = h^{-1/2} Σ_j a_j max(0, w_j · x/√d),    a_j and the components of w_j standard normal,
+    f(x) = h^{-1/2} Σ_j a_j tanh(w_j · x/√d),    a_j and the components of w_j standard normal,
 
-h units, d numbers in an input x as networks get it. The classes are K intervals of f. Their K − 1 bounds are
+h units, d numbers in an input x as networks get it. (Of ReLUs all might be silent: f = 0 for many inputs.) The classes are K intervals of f. Their K − 1 bounds are
 quantiles of f over the training examples, each halfway between two neighbours: of P training examples every
 class has P/K, to the nearest integers (examples of equal f fall into one class). The same bounds are those
 of the test examples, whose classes are as frequent on average alone.
@@ -39,10 +39,8 @@ class Teacher(NamedTuple):
     def outputs(self, blocks: Iterable[Table]) -> Table:
         """Return f of the inputs of all blocks, (n, d) each, one after the other."""
         units, width = self.hidden.shape
-        scale = 1 / np.sqrt(width * units)
-        return np.concatenate(
-            [scale * np.maximum(block @ self.hidden.T, 0) @ self.output for block in blocks]
-        )
+        output = self.output / np.sqrt(units)
+        return np.concatenate([np.tanh(block @ self.hidden.T / np.sqrt(width)) @ output for block in blocks])
 
 
 def bounds(outputs: Table, classes: int) -> Table:
