@@ -447,7 +447,7 @@ def test_a_stopped_run_resumes_and_shards_join_to_the_same_bits(
     stopped = interrupted(given(tmp_path / "stopped.nc", **ALL), monkeypatch, 0, after=0.02)
     langevin.resume(stopped.result).close()
     assert_same(tmp_path / "whole.nc", stopped.result)
-    cut = given(tmp_path / "cut.nc", {"shards": 3}, **ALL)
+    cut = given(tmp_path / "cut.nc", {"shards": 2}, **ALL)
     langevin.run(cut, threads=1, executor="in_process").close()
     assert_same(tmp_path / "whole.nc", tmp_path / "cut.nc")
 
@@ -465,4 +465,5 @@ def test_a_sweep_over_labels_holds_what_each_run_is() -> None:
         np.testing.assert_array_equal(member["configuration"], single["configuration"])
         assert kind["labels"] in str(labels_of["set"])
     one, other = (member["energy"].to_numpy() for _, member in langevin.members(swept))
-    assert (one != other).all()
+    # From the same weights, zero.
+    assert (one[:, 1:] != other[:, 1:]).all()
