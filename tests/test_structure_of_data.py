@@ -18,7 +18,7 @@ from langevin.config.keys import key
 from langevin.core.ensemble import Ensemble
 from langevin.errors import ConfigError, UserError
 from langevin.systems.networks.data import principal, teacher
-from langevin.systems.networks.data.base import Data, DataKeys, Examples
+from langevin.systems.networks.data.base import Data, Examples
 from langevin.systems.networks.data.sameness import same_data
 from langevin.systems.networks.data.structure import Structure, restructured
 from langevin.systems.networks.data.synthetic import Synthetic
@@ -42,9 +42,7 @@ def plain(train: int = TRAIN, available: int = 3 * TRAIN, seed: int = 3) -> Data
     scale, shift = np.array([0.5, 2.0], np.float32), np.array([-1.0, 0.3], np.float32)
     population = dict.fromkeys(rows, np.arange(available))
     attributes = {"hash": "plain"}
-    return Data(
-        "plain", *parts, CLASSES, scale, shift, rows, test_rows, attributes, population=population
-    )
+    return Data("plain", *parts, CLASSES, scale, shift, rows, test_rows, attributes, population=population)
 
 
 def changed(data: Data, **wanted: Any) -> Data:
@@ -212,7 +210,9 @@ def test_gaussian_inputs_have_the_moments_of_the_population(which: Literal["trai
     # It notices a covariance that is off by a tenth, and the moments of another population.
     assert by_normal_moments(table(found, 1, which), mean, 1.1 * covariance) > SIGMAS
     own = replace(wide, population={1: data.rows[0], 0: data.rows[0]})
-    assert by_normal_moments(table(changed(own, inputs="gaussian_matched"), 1, which), mean, covariance) > SIGMAS
+    assert (
+        by_normal_moments(table(changed(own, inputs="gaussian_matched"), 1, which), mean, covariance) > SIGMAS
+    )
     # A Gaussian: the fourth moment along the first axis is 3, of n draws within √(96/n).
     along = principal.axes(principal.Source.of(table(found, 0, which))).whitened(table(found, 0, which), 1)
     assert abs(np.mean(along**4) - 3) < SIGMAS * np.sqrt(96 / 20_000)
@@ -225,7 +225,9 @@ def test_gaussian_inputs_of_each_class() -> None:
     data = plain()
     members = [np.flatnonzero(data.train.labels == c) for c in range(CLASSES)]
     many = {0: np.concatenate([np.resize(m, 4000) for m in members])}
-    wide = replace(data, rows=many, test_rows={0: np.arange(TEST)}, population={0: np.arange(len(data.train))})
+    wide = replace(
+        data, rows=many, test_rows={0: np.arange(TEST)}, population={0: np.arange(len(data.train))}
+    )
     found = changed(wide, inputs="gaussian_by_class")
     points = data.scaled(data.train.inputs).reshape(-1, WIDTH).astype(float)
     for c, rows in enumerate(members):
@@ -337,7 +339,9 @@ def test_without_labels_inputs_alone_change() -> None:
 def test_room_is_asked_for_before_it_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("langevin.machine.memory.SMALL", 0)
     monkeypatch.setattr("psutil.virtual_memory", lambda: type("Memory", (), {"available": 1000}))
-    with pytest.raises(UserError, match=r'^data.inputs = "gaussian_matched" with inputs of 12 numbers: needs'):
+    with pytest.raises(
+        UserError, match=r'^data.inputs = "gaussian_matched" with inputs of 12 numbers: needs'
+    ):
         changed(plain(), inputs="gaussian_matched")
 
 
@@ -456,9 +460,7 @@ def test_a_sweep_over_labels_holds_what_each_run_is() -> None:
     kinds = [{"labels": "shuffled"}, {"labels": "teacher", "inputs": "gaussian_matched"}]
     keys = ("labels", "inputs")
     group = {f"data.{k}": [kind.get(k, "given") for kind in kinds] for k in keys}
-    swept = langevin.run(
-        {**given(components=6), "sweep": {"set": group}}, threads=1, executor="in_process"
-    )
+    swept = langevin.run({**given(components=6), "sweep": {"set": group}}, threads=1, executor="in_process")
     for (labels_of, member), kind in zip(langevin.members(swept), kinds, strict=True):
         single = langevin.run(given(components=6, **kind), threads=1)
         np.testing.assert_array_equal(member["energy"], single["energy"])

@@ -64,6 +64,7 @@ def training_sweep_figure(dataset: xr.Dataset) -> Figure:
     loss.set(xscale="log", yscale="log", ylabel="training loss $E(t)$")
     accuracy.set(xscale="log", ylabel="test accuracy", ylim=(None, 1.0))
     noise.set(xscale="log", yscale="log", ylabel="gradient noise $D(t_w)$")
+    aging.set_title(aging.get_title(loc="left") + r" of each its own $\Delta^*$", loc="left")
     aging.set(xscale="log", yscale="log", ylabel=time_label(first["lag"], "relaxation time $t^*(t_w)$"))
     for ax, words in ((loss, "time $t$"), (accuracy, "time $t$"), (noise, "waiting time $t_w$"),
                       (aging, "waiting time $t_w$")):  # fmt: skip

@@ -106,7 +106,9 @@ SWEEP = ResultKind(
     lambda dataset: bool(sweep_dims(dataset)) and _is_measured(dataset),
     lambda dataset: f"a sweep over {', '.join(sweep_dims(dataset))}",
     "langevin.results.summary:of_sweep",
-    tuple(_PLOTS + name for name in ("sweep", "memory", "cycle", "aging_sweep", "training_sweep", "barriers")),
+    tuple(
+        _PLOTS + name for name in ("sweep", "memory", "cycle", "aging_sweep", "training_sweep", "barriers")
+    ),
 )
 
 #: Asked one after the other.

@@ -145,7 +145,10 @@ class LJAT(DataSet, ChecksSettings, StandsInFiles):
         test_rows = shares(ensemble, "test data", len(test), keys.test)
         scale, shift = np.ones(keys.distances), np.zeros(keys.distances)
         if keys.scaling == "standard":
-            mean, deviation = drawn.distances[:half, : keys.distances].mean(0), train.inputs.std(0, dtype=float)
+            mean, deviation = (
+                drawn.distances[:half, : keys.distances].mean(0),
+                train.inputs.std(0, dtype=float),
+            )
             scale, shift = 1 / deviation, -mean / deviation
         attributes = {
             "hash": f"sha256:{drawn.hash}",

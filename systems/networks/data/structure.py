@@ -160,7 +160,11 @@ def restructured(data: Data, wanted: Structure, ensemble: Ensemble) -> Data:
         if wanted.inputs != "given" or wanted.components:
             data = _with_inputs(data, wanted, ensemble)
         data = _with_labels(data, wanted, ensemble)
-    attributes = {**data.attributes, "structure": wanted.said, "hash": f"{before}; {said}" if before else said}
+    attributes = {
+        **data.attributes,
+        "structure": wanted.said,
+        "hash": f"{before}; {said}" if before else said,
+    }
     return replace(data, attributes=attributes)
 
 
@@ -264,9 +268,7 @@ def _axes(data: Data, population: NDArray[np.int64], wanted: Structure) -> Axes:
 class _Maker:
     """Makes the inputs of one quenched sample."""
 
-    def __init__(
-        self, data: Data, wanted: Structure, ensemble: Ensemble, sample: int, own: Axes
-    ) -> None:
+    def __init__(self, data: Data, wanted: Structure, ensemble: Ensemble, sample: int, own: Axes) -> None:
         self.data, self.wanted, self.ensemble, self.sample, self.axes = data, wanted, ensemble, sample, own
         self.width = wanted.components or int(np.prod(data.train.inputs.shape[1:]))
         self.by_class = self._axes_of_classes() if wanted.inputs == "gaussian_by_class" else {}

@@ -73,9 +73,7 @@ def distances(start: Array, end: Array) -> Array:
 
 
 def _named(layout: Layout, x: Array) -> Weights:
-    return {
-        b.name: np.asarray(x[b.start : b.stop], np.float64).reshape(b.shape) for b in layout.blocks
-    }
+    return {b.name: np.asarray(x[b.start : b.stop], np.float64).reshape(b.shape) for b in layout.blocks}
 
 
 def _flat(layout: Layout, weights: Weights) -> Array:

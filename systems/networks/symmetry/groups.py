@@ -138,9 +138,7 @@ class _Walk:
         for (name, axis), channels in self.axes.items():
             root = self._root(channels.group)
             if root not in fixed and self.sizes[root] > 1:
-                found.setdefault(root, Group(self.sizes[root])).axes.append(
-                    Axis(name, axis, channels.repeat)
-                )
+                found.setdefault(root, Group(self.sizes[root])).axes.append(Axis(name, axis, channels.repeat))
         return list(found.values())
 
     # Groups.

@@ -36,7 +36,9 @@ TURNS = 200
 ROUNDING = 1e-12
 
 
-def permuted(weights: Weights, groups: Sequence[Group], order: Sequence[Permutation]) -> dict[str, NDArray[np.float64]]:
+def permuted(
+    weights: Weights, groups: Sequence[Group], order: Sequence[Permutation]
+) -> dict[str, NDArray[np.float64]]:
     """Return the weights with unit i of each group where unit order[i] was."""
     found = dict(weights)
     for group, own in zip(groups, order, strict=True):
@@ -52,9 +54,7 @@ def _along(values: NDArray[np.float64], axis: Axis, order: Permutation) -> NDArr
     return np.take(values, index, axis=axis.axis)
 
 
-def matched(
-    a: Weights, b: Weights, groups: Sequence[Group], rng: np.random.Generator
-) -> list[Permutation]:
+def matched(a: Weights, b: Weights, groups: Sequence[Group], rng: np.random.Generator) -> list[Permutation]:
     """Return for each group the order of units of b that fits those of a.
 
     Parameters
