@@ -216,5 +216,5 @@ def test_curves_of_models_have_nothing_to_align() -> None:
         "system": {"name": "curve", "start": "a.nc", "align": True},
         "dynamics": {"temperature": 0.0, "dt": 0.02, "t_max": 0.1},
     }
-    with pytest.raises(ConfigError, match="system.align: unknown key"):
+    with pytest.raises(ConfigError, match=r"system\.align: unknown key"):
         run_files.load(given)

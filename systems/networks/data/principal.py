@@ -1,4 +1,4 @@
-r"""Mean and principal axes of inputs: what Gaussian inputs of the same covariance, and reduced ones, follow from.
+r"""Mean and principal axes of inputs, from which Gaussian or reduced ones follow.
 
 Of N inputs x in R^d, with mean m and covariance Σ = (1/N) Σ_n (x_n − m)(x_n − m)ᵀ,
 

@@ -1,4 +1,4 @@
-r"""What of the structure of a data set is kept: its labels, the shape of its inputs, how many numbers an input has.
+r"""What of the structure of a data set is kept: labels, the law of inputs, how many numbers they have.
 
 Keys of [data] take a part of the structure away, after the set is loaded, for every quenched sample by
 itself; in this order:
@@ -16,9 +16,9 @@ itself; in this order:
    inputs as they are by now.
 
 "gaussian_matched" commutes with `components`: the axes are those of the data, and the components of the
-Gaussian inputs are, number by number, the Gaussian inputs of the components. A shuffle commutes with both, for
-it does not ask what an input is, and with `classes`: the order does not ask what a label is. A teacher sees
-what inputs have become, so that it comes last.
+Gaussian inputs are, number by number, the Gaussian inputs of the components. A shuffle commutes with both,
+for it does not ask what an input is, and with `classes`: the order does not ask what a label is. A teacher
+sees what inputs have become, so that it comes last.
 
 All random numbers follow from (seed, sample). Products of matrices are taken on one thread, so that the same
 machine finds the same bits, whatever the number of threads, in every shard, and after a restart.
@@ -70,14 +70,14 @@ class StructureKeys(ChangesData):
     )
     teacher_units: int = key("hidden units of the teacher", default=10, ge=1)
     inputs: Literal["given", "gaussian_matched", "gaussian_by_class"] = key(
-        "inputs: as they are, or Gaussian ones of the same mean and covariance, of all examples or of each class",
+        "inputs: as they are, or Gaussian of the same mean and covariance, of all examples or of each class",
         default="given",
     )
     components: int = key(
         "principal components k that an input is reduced to; 0: inputs as they are", default=0, ge=0
     )
     component_scaling: Literal["whitened", "sphere", "none"] = key(
-        'components: each of variance 1, "whitened"; these, scaled to length √k, "sphere"; as they are, "none"',
+        'components: each of variance 1, "whitened"; these, of length √k, "sphere"; as they are, "none"',
         default="whitened",
     )
 
@@ -184,7 +184,10 @@ def _faults(data: Data, wanted: Structure) -> Iterator[str]:
         if not (classes or wanted.classes):
             yield f'data.classes: missing; needed with data.labels = "teacher": data.name = {name} has none'
         elif number > fewest:
-            yield f'data.labels = "teacher": must have no more than {fewest} classes, the training examples; has {number}'
+            yield (
+                f'data.labels = "teacher": must have no more than {fewest} classes, the training examples; '
+                f"has {number}"
+            )
     if wanted.inputs == "gaussian_by_class" and not classes:
         yield f'data.inputs = "gaussian_by_class": data.name = {name} has not one class an example'
     yield from _room(data, wanted)

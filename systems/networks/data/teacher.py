@@ -2,10 +2,11 @@ r"""A teacher: a network with random weights, which says what class an input is 
 
     f(x) = h^{-1/2} Σ_j a_j tanh(w_j · x/√d),    a_j and the components of w_j standard normal,
 
-h units, d numbers in an input x as networks get it. (Of ReLUs all might be silent: f = 0 for many inputs.) The classes are K intervals of f. Their K − 1 bounds are
-quantiles of f over the training examples, each halfway between two neighbours: of P training examples every
-class has P/K, to the nearest integers (examples of equal f fall into one class). The same bounds are those
-of the test examples, whose classes are as frequent on average alone.
+h units, d numbers in an input x as networks get it. (Of ReLUs all might be silent: f = 0 for many inputs.)
+The classes are K intervals of f. Their K − 1 bounds are quantiles of f over the training examples, each
+halfway between two neighbours: of P training examples every class has P/K, to the nearest integers (examples
+of equal f fall into one class). The same bounds are those of the test examples, whose classes are as frequent
+on average alone.
 """
 
 from __future__ import annotations

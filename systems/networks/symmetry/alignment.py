@@ -55,7 +55,8 @@ def aligned(
     frozen = {name for name, p in module.named_parameters() if not p.requires_grad} & movable
     if frozen:
         raise UserError(
-            f"system.align = true: {', '.join(sorted(frozen))} would be permuted, and is frozen; allowed: false"
+            f"system.align = true: {', '.join(sorted(frozen))} would be permuted, and is frozen; "
+            "allowed: false"
         )
     rows = []
     with single_blas():

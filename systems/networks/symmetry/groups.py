@@ -1,9 +1,9 @@
 r"""Which units of a module may change places without a change of its function.
 
-The channels that a layer puts out can be permuted if everything that reads them is permuted alike: batch-norm,
-the inputs of the next layers, and all that is added to them. So channels fall into groups that are permuted
-together; what they are follows from the module's graph (`torch.fx`), along which each tensor of shape
-(B, channels, …) carries the group of its channels:
+The channels that a layer puts out can be permuted if everything that reads them is permuted alike:
+batch-norm, the inputs of the next layers, and all that is added to them. So channels fall into groups that
+are permuted together; what they are follows from the module's graph (`torch.fx`), along which each tensor of
+shape (B, channels, …) carries the group of its channels:
 
 - a linear layer or a convolution reads a group with the second axis of its weights, and begins one with the
   first, and its bias;
@@ -237,20 +237,28 @@ class _Walk:
         before, shape = _shape(node.all_input_nodes[0]), _shape(node)
         assert before is not None and shape is not None
         target: Callable[..., Any] | str = node.target
-        if target in _KEEPING_FUNCTIONS and len(known) == 1:
+        if len(known) == 1 and _keeps(node, target, before, shape):
             return known[0]
         if target in _ADDING and len(node.args) == 2 and all(isinstance(a, fx.Node) for a in node.args):
             shapes = [_shape(one) for one in node.all_input_nodes]
             return self._join(known[0], known[-1]) if all(s == shape for s in shapes) else None
         if target in (torch.flatten, "flatten") and node.args[1:] == (1,) and not node.kwargs:
             return _Channels(known[0].group, known[0].repeat * math.prod(before[2:]))
-        if target in (torch.mean, "mean") and shape[:2] == before[:2]:
-            return known[0]
-        if target is operator.getitem and _places_alone(node.args[1]):
-            return known[0]
-        if target is F.pad and shape[:2] == before[:2]:
-            return known[0]
         return None
+
+
+def _keeps(node: fx.Node, target: Any, before: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    """Return whether a function of one tensor treats every channel by itself, and all alike."""
+    if target in _KEEPING_FUNCTIONS:
+        return True
+    if shape[:2] != before[:2]:
+        return False
+    if target is F.pad:
+        sides = node.args[1] if len(node.args) > 1 else ()
+        return isinstance(sides, tuple | list) and 0 < len(sides) <= 2 * (len(before) - 2)
+    if target is operator.getitem:
+        return _places_alone(node.args[1])
+    return target in (torch.mean, "mean")
 
 
 def _shape(node: fx.Node) -> tuple[int, ...] | None:
