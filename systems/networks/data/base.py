@@ -21,7 +21,7 @@ from langevin.errors import UserError
 
 from .data_keys import CountKey as CountKey
 from .data_keys import DataKeys as DataKeys
-from .held import BLOCK
+from .held import BLOCK as BLOCK
 from .held import Data as Data
 from .held import Examples as Examples
 from .held import Inputs as Inputs

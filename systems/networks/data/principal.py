@@ -48,7 +48,8 @@ class Source:
     @classmethod
     def of(cls, table: Table) -> Source:
         """Return inputs that are in memory, shape (N, d)."""
-        return cls(*table.shape, lambda: [table])
+        count, width = table.shape
+        return cls(count, width, lambda: [table])
 
 
 class Axes(NamedTuple):

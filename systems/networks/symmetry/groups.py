@@ -202,7 +202,8 @@ class _Walk:
 
     def _layer(self, node: fx.Node, given: _Channels | None) -> _Channels | None:
         """Return the channels after a layer; None if it is not of the list."""
-        layer, name = self.module.get_submodule(str(node.target)), str(node.target)
+        name = str(node.target)
+        layer: Any = self.module.get_submodule(name)
         before = _shape(node.all_input_nodes[0])
         if given is None or before is None:
             return None
