@@ -32,6 +32,7 @@ def connect(
     bends: int = 1,
     loss: Literal["uniform_t", "uniform_length"] = "uniform_t",
     time: float | None = None,
+    align: bool = False,
     output: str | Path | None = None,
     overrides: Mapping[str, Any] | None = None,
     force: bool = False,
@@ -54,6 +55,8 @@ def connect(
         What the mean loss of the curve is uniform in.
     time : float, optional
         Stored time of the ends, in the unit of the runs (default: the last).
+    align : bool
+        Of networks: permute the units of each last end, its function the same, to fit those of the first.
     output : path, optional
         Result file. Without it no file is left behind.
     overrides : mapping, optional
@@ -75,7 +78,7 @@ def connect(
     """
     from langevin.analysis import connect as connecting
 
-    keys: dict[str, Any] = {"curve": curve, "bends": bends, "loss": loss, "time": time}
+    keys: dict[str, Any] = {"curve": curve, "bends": bends, "loss": loss, "time": time, "align": align}
     with trusting(trust):
         given = connecting.run_file(
             Path(start), _path(end), overrides=overrides, output=_path(output), **keys

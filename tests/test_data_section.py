@@ -96,7 +96,7 @@ def test_a_system_without_data_takes_none() -> None:
         ("data.name", "numpy:ndarray", ["must derive from langevin.DataSet; it lacks Parameters, load"]),
         ("data.name", "learners:Linear", ["must derive from langevin.DataSet; it lacks load"]),
         ("data.noise", -1.0, ["-1", "> 0"]),
-        ("data.nois", 1.0, ["nearest: data.noise", "allowed: train, ", "name"]),
+        ("data.nois", 1.0, ["nearest: data.noise", "allowed: labels, ", "train, ", "name"]),
         ("data.nme", "x", ["nearest: data.name"]),
         ("data.train", 0, ["0", "integer ≥ 1"]),
         ("data.train", True, ["true", "integer"]),

@@ -220,11 +220,13 @@ def load(**keys: Any) -> Any:
 
 
 def test_the_data_are_two_distances_or_three() -> None:
-    two, three = load(), load(inputs=3)
+    two, three = load(), load(distances=3)
     assert two.train.inputs.shape == (200, 2)
     assert three.train.inputs.shape == (200, 3)
     np.testing.assert_array_equal(two.train.inputs, three.train.inputs[:, :2])
     np.testing.assert_array_equal(two.scaled(two.train.inputs), two.train.inputs)
+    # By its former name.
+    np.testing.assert_array_equal(load(inputs=3).train.inputs, three.train.inputs)
     assert [len(two.rows[0]), len(two.test_rows[0])] == [50, 40]
     assert two.attributes["hash"].startswith("sha256:")
     standard = load(scaling="standard")
@@ -241,7 +243,9 @@ def test_the_data_are_two_distances_or_three() -> None:
         ({"test": 201}, 1, "data.test = 201: must be ≤ 200"),
         ({"train": 200}, 2, "ensemble.samples = 2: must be 1 with data.train = 200"),
         ({"closest": 0.7, "edge": 1.35}, 1, "data.closest = 0.7: must be ≤ 0.675, half of data.edge"),
-        ({"inputs": 4}, 1, "data.inputs = 4: allowed: one of 2, 3"),
+        ({"distances": 4}, 1, "data.distances = 4: allowed: one of 2, 3"),
+        ({"inputs": 4}, 1, 'data.inputs = 4: allowed: one of "given", "gaussian_matched"'),
+        ({"inputs": 3, "distances": 2}, 1, 'data.inputs = 3: allowed: one of "given", "gaussian_matched"'),
         ({"edge": -1.0}, 1, "data.edge = -1.0: allowed: number > 0"),
     ],
 )

@@ -24,7 +24,7 @@ NETS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "relu": ({"name": "mlp", "widths": [5, 7], "activation": "relu"}, LJAT),
     "chain": ({"name": "mlp", "widths": [1, 1, 1]}, LJAT),
     "logistic": ({"name": "mlp", "widths": []}, LJAT),
-    "three inputs": ({"name": "mlp", "widths": [10]}, {**LJAT, "inputs": 3, "scaling": "standard"}),
+    "three inputs": ({"name": "mlp", "widths": [10]}, {**LJAT, "distances": 3, "scaling": "standard"}),
     "images": ({"name": "mlp", "widths": [5, 5, 5]}, IMAGES),
     "wider": ({"name": "mlp", "widths": [17, 9, 13], "activation": "relu"}, IMAGES),
 }

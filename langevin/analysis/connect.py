@@ -29,6 +29,7 @@ def run_file(
     bends: int = 1,
     loss: str = "uniform_t",
     time: float | None = None,
+    align: bool = False,
     overrides: Mapping[str, Any] | None = None,
     output: Path | None = None,
 ) -> dict[str, Any]:
@@ -51,6 +52,8 @@ def run_file(
         system["end"] = str(end)
     if time is not None:
         system["time"] = float(time)
+    if align:
+        system["align"] = True
     suggested = curves.suggested(first.settings, _end(overrides))
     own = {key.removeprefix("dynamics."): value for key, value in (overrides or {}).items()}
     kind_of_keys = dynamics_keys(registry.load(name))

@@ -36,6 +36,7 @@ from .options import (
     help="What the mean loss of the curve is uniform in.",
 )
 @click.option("--time", type=float, help="Stored time of the ends (default: the last).")
+@click.option("--align", is_flag=True, help="Of networks: permute the units of END to fit those of START.")
 @click.option("--output", "-o", type=FILE, help="Result file (default: START-END-CURVE.nc, here).")
 @overrides_option
 @click.option("--force", is_flag=True, help="Overwrite an existing result; discard an unfinished run.")

@@ -12,7 +12,7 @@ from langevin.core.schemes import SchemeName
 from langevin.core.system import LoadedData, Model, System
 from langevin.errors import FOREIGN, LangevinError, UserError, first_line
 
-from .keys import toml
+from .keys import ChangesData, toml
 from .settings import Settings
 
 
@@ -26,6 +26,8 @@ def load_data(settings: Settings, ensemble: Ensemble) -> LoadedData | None:
     with trust.building(settings):
         try:
             data: LoadedData = settings.data_class(settings.data).load(ensemble.whole)
+            if isinstance(settings.data, ChangesData):
+                data = settings.data.changed(data, ensemble.whole)
         except LangevinError:
             raise
         except FOREIGN as error:

@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import date, time
-from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -28,6 +28,9 @@ from langevin.core.schedule import Grid
 from langevin.errors import shortened
 
 from .toml_text import nearest
+
+if TYPE_CHECKING:
+    from langevin.core.ensemble import Ensemble
 
 
 def key(
@@ -89,6 +92,17 @@ class Section(BaseModel):
     def unknown(cls, name: str) -> str:
         """Say why a key of this name is none."""
         return "unknown key"
+
+
+class ChangesData(Section):
+    """[data] of a data set, with keys that say how the loaded data are changed: the same for many sets."""
+
+    def changed(self, data: Any, ensemble: Ensemble) -> Any:
+        """Return the data as these keys want them, for the quenched samples of the whole run.
+
+        What identifies them, ``data.attributes["hash"]``, must tell of the change.
+        """
+        raise NotImplementedError
 
 
 class DynamicsKeys(Section):

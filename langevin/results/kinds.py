@@ -106,14 +106,12 @@ SWEEP = ResultKind(
     lambda dataset: bool(sweep_dims(dataset)) and _is_measured(dataset),
     lambda dataset: f"a sweep over {', '.join(sweep_dims(dataset))}",
     "langevin.results.summary:of_sweep",
-    (
-        _PLOTS + "sweep",
-        _PLOTS + "memory",
-        _PLOTS + "cycle",
-        _PLOTS + "aging_sweep",
-        _PLOTS + "barriers",
-        _PLOTS + "jamming",
-        _PLOTS + "jamming_aging",
+    tuple(
+        _PLOTS + name
+        for name in (
+            *("sweep", "memory", "cycle", "aging_sweep", "training_sweep", "barriers"),
+            *("jamming", "jamming_aging"),
+        )
     ),
 )
 

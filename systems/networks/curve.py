@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 else:
     torch, kit = later("torch"), later(f"{__package__}.kit")
 
+#: Training examples on which a network is compared with itself after its units have changed places.
+TRIED = 16
+
 #: How names of a barrier's variables end → parts of `observables.landscape.Barrier`.
 BARRIER = {
     "": "value",
@@ -74,6 +77,11 @@ class NetworkCurve(Descending, ReadsInputs, SuggestsSettings, MeasuresAtEnd):
     class Parameters(CurveKeys):
         """What stands under [system]."""
 
+        align: bool = key(
+            "permute the units of each last end, its function the same, to fit those of the first",
+            default=False,
+        )
+
     def __init__(
         self, parameters: Any, dynamics: Descent, ensemble: Ensemble, record: RecordNetworkCurve
     ) -> None:
@@ -91,12 +99,17 @@ class NetworkCurve(Descending, ReadsInputs, SuggestsSettings, MeasuresAtEnd):
                 f"system.start = {parameters.start!r}: {ends.start.shape[1]} weights are stored, the network "
                 f"has {network.dof}"
             )
+        #: Distances of the ends before and after their alignment; None without.
+        self.moved: tuple[Array, Array] | None = None
         with kit.explained():
-            self.start, self.end = (
-                torch.from_numpy(x[ensemble.replica]).to(network.device, network.dtype)
-                for x in (ends.start, ends.end)
-            )
             recall(network, ends, ensemble)
+            first, last = (x[ensemble.replica] for x in (ends.start, ends.end))
+            if parameters.align:
+                last, before = self._aligned(first, last), kit.distances(first, last)
+                self.moved = before, kit.distances(first, last)
+            self.start, self.end = (
+                torch.from_numpy(x).to(network.device, network.dtype) for x in (first, last)
+            )
             spring = parameters.spring if self.curve == "band" else None
             bends = kit.Bends(self.start, self.end, self.kind, self.bends, self.loss, ensemble, spring)
             self.units = network.make_units(bends)
@@ -155,6 +168,13 @@ class NetworkCurve(Descending, ReadsInputs, SuggestsSettings, MeasuresAtEnd):
             )
 
     # The curve.
+
+    def _aligned(self, first: Array, last: Array) -> Array:
+        """Return the last ends, shape (R, M), their units permuted to fit those of the first."""
+        network = self.network
+        index = torch.arange(min(TRIED, len(network.train)), device=network.device)
+        inputs = network.train.gather(index)[0]
+        return kit.aligned(network.modules[0], network.layout, inputs, first, last, self.ensemble)
 
     @property
     def _kept(self) -> list[list[Tensor]]:
@@ -253,7 +273,10 @@ class NetworkCurve(Descending, ReadsInputs, SuggestsSettings, MeasuresAtEnd):
             curve = self._look(points, self.kind, "curve", r, 0)
             straight = self._look(torch.stack([points[0], points[-1]]), "chain", "shortest", r, 1)
             rows.append({**own, **curve, **straight, "control": points.double().cpu().numpy()})
-        return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+        found = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+        if self.moved is not None:
+            found["unaligned_distance"], found["aligned_distance"] = self.moved
+        return found
 
     def _look(self, points: Tensor, kind: Kind, name: str, r: int, half: int) -> dict[str, Any]:
         """Return losses, errors and the barrier along a curve of replica r, under names that begin so."""
@@ -313,6 +336,10 @@ class NetworkCurve(Descending, ReadsInputs, SuggestsSettings, MeasuresAtEnd):
             variables[n] |= {about: theirs[n][about] for about in ("examples", "examples_of")}
         for n in ("msd", "correlation"):
             variables[n]["dof"] = self.dof
+        if self.moved is not None:
+            far = "root mean square distance of the ends, per weight"
+            variables["unaligned_distance"] = {"long_name": f"{far}, as they were stored"}
+            variables["aligned_distance"] = {"long_name": f"{far}, after the permutation of the last"}
         variables["control"]["curve"] = self.curve
         evaluated = theirs.get("evaluated", {})
         variables |= profile_attributes({n: {**theirs[n], **evaluated} for n in ALONG if n in theirs})

@@ -34,6 +34,7 @@ from .replicas.steppers import ReplicaSteppers
 from .replicas.tiny import TinyReplicas
 from .replicas.tiny_gpu import TinyOnCard
 from .response import measured_response
+from .symmetry.alignment import aligned, distances
 from .trials import contract, loss_trial
 from .trials.division_trial import tried_division
 from .trials.fit import fitting

@@ -90,7 +90,19 @@ class Archived(DataSet, ChecksSettings, StandsInFiles, Fetched):
             "test_examples": str(len(next(iter(test_rows.values())))),
         }
         scale, shift = scaling(np.asarray(train.inputs, dtype=np.uint8), keys.scaling)
-        return Data(name, train, test, self.classes, scale, shift, rows, test_rows, attributes)
+        population = dict.fromkeys(rows, np.arange(len(train)))
+        return Data(
+            name,
+            train,
+            test,
+            self.classes,
+            scale,
+            shift,
+            rows,
+            test_rows,
+            attributes,
+            population=population,
+        )
 
     def read(self, folders: list[Path]) -> tuple[Examples, Examples, list[Path]]:
         """Return training and test examples, and the files that they come from."""

@@ -37,7 +37,7 @@ from langevin.core.ensemble import Ensemble
 from langevin.core.system import DataSet
 from langevin.machine.memory import room_faults
 
-from .base import Data, Examples
+from .base import Data, Examples, StructureKeys
 
 if TYPE_CHECKING:
     from langevin.config.settings import Settings
@@ -69,6 +69,12 @@ class Characters(DataSet, ChecksSettings):
             default=0.3,
             gt=0,
         )
+
+        @classmethod
+        def unknown(cls, name: str) -> str:
+            """Say why a key of this name is none."""
+            text = name in StructureKeys.model_fields
+            return "unknown key: what it does to numbers cannot be done to text" if text else "unknown key"
 
     @classmethod
     def check(cls, settings: Settings) -> Iterable[str]:

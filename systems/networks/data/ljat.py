@@ -20,10 +20,11 @@ import zlib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import model_validator
 
 from langevin.config.keys import key
 from langevin.core.capabilities import ChecksSettings, StandsInFiles
@@ -76,7 +77,9 @@ class LJAT(DataSet, ChecksSettings, StandsInFiles):
     class Parameters(DataKeys):
         """What stands under [data]."""
 
-        inputs: Literal[2, 3] = key("distances that the network sees: r12 and r13, or all three", default=2)
+        distances: Literal[2, 3] = key(
+            "distances that the network sees: r12 and r13, or all three", default=2
+        )
         train: int = key("training examples of each quenched sample", default=1000, ge=1)
         test: int = key("test examples of each quenched sample", default=2000, ge=1)
         points: int = key(
@@ -95,6 +98,14 @@ class LJAT(DataSet, ChecksSettings, StandsInFiles):
             default="none",
         )
 
+        @model_validator(mode="before")
+        @classmethod
+        def _distances(cls, given: Any) -> Any:
+            """Take a number under `inputs` for `distances`, which had that name before."""
+            if not isinstance(given, dict) or given.get("inputs") not in (2, 3) or "distances" in given:
+                return given
+            return {"distances": given["inputs"], **{k: v for k, v in given.items() if k != "inputs"}}
+
     @classmethod
     def check(cls, settings: Settings) -> Iterable[str]:
         """Yield what is wrong with the numbers of examples, of samples, and with the cube."""
@@ -105,7 +116,7 @@ class LJAT(DataSet, ChecksSettings, StandsInFiles):
         for which in ("train", "test"):
             if getattr(keys, which) > half:
                 yield f"data.{which} = {getattr(keys, which)}: must be ≤ {half}, half of data.points"
-        if settings.ensemble.samples > 1 and keys.train == half:
+        if settings.ensemble.samples > 1 and keys.train == half and not keys.structure.differs:
             yield (
                 f"ensemble.samples = {settings.ensemble.samples}: must be 1 with data.train = {half}, all "
                 "that data.points gives (all samples would be the same)"
@@ -125,16 +136,19 @@ class LJAT(DataSet, ChecksSettings, StandsInFiles):
             keys.points, keys.seed, keys.edge, keys.closest, keys.tolerance, threads=ensemble.threads
         )
         half = keys.points // 2
-        inputs = drawn.distances[:, : keys.inputs].astype(np.float32)
+        inputs = drawn.distances[:, : keys.distances].astype(np.float32)
         train, test = (
             Examples(inputs[:half], drawn.labels[:half]),
             Examples(inputs[half:], drawn.labels[half:]),
         )
         rows = shares(ensemble, "data", len(train), keys.train)
         test_rows = shares(ensemble, "test data", len(test), keys.test)
-        scale, shift = np.ones(keys.inputs), np.zeros(keys.inputs)
+        scale, shift = np.ones(keys.distances), np.zeros(keys.distances)
         if keys.scaling == "standard":
-            mean, deviation = drawn.distances[:half, : keys.inputs].mean(0), train.inputs.std(0, dtype=float)
+            mean, deviation = (
+                drawn.distances[:half, : keys.distances].mean(0),
+                train.inputs.std(0, dtype=float),
+            )
             scale, shift = 1 / deviation, -mean / deviation
         attributes = {
             "hash": f"sha256:{drawn.hash}",
@@ -143,7 +157,18 @@ class LJAT(DataSet, ChecksSettings, StandsInFiles):
             "test_examples": str(keys.test),
         }
         scaling = scale.astype(np.float32), shift.astype(np.float32)
-        return Data("ljat", train, test, self.classes, *scaling, rows, test_rows, attributes)
+        population = dict.fromkeys(rows, np.arange(half))
+        return Data(
+            "ljat",
+            train,
+            test,
+            self.classes,
+            *scaling,
+            rows,
+            test_rows,
+            attributes,
+            population=population,
+        )
 
 
 def molecules(
