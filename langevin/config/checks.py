@@ -11,6 +11,7 @@ from langevin.core.capabilities import (
     Deterministic,
     HasGaussNewton,
     HasHessian,
+    HasMinima,
     LearnsFromData,
     MeasuresResponse,
 )
@@ -69,6 +70,7 @@ def record_faults(settings: Settings) -> Iterable[str]:
         yield from _collecting_faults(settings, kind)
     yield from time_faults(settings)
     yield from _hessian_faults(settings, record, kind)
+    yield from _inherent_faults(settings, record, kind)
 
 
 def _response_faults(settings: Settings, record: Any, kind: type[System]) -> Iterable[str]:
@@ -129,6 +131,13 @@ def _hessian_faults(settings: Settings, record: Any, kind: type[System]) -> Iter
     if not issubclass(kind, HasHessian):
         given = toml(record.hessian.as_given())
         yield f"record.hessian = {given}: allowed: [] ({settings.system_name} gives no Hessian)"
+
+
+def _inherent_faults(settings: Settings, record: Any, kind: type[System]) -> Iterable[str]:
+    """Yield that minima are asked for of a system without gradients."""
+    if record.inherent != Grid() and not issubclass(kind, HasMinima):
+        given = toml(record.inherent.as_given())
+        yield f"record.inherent = {given}: allowed: [] ({settings.system_name} gives no gradient of its energy)"
 
 
 def can_begin(system_class: type[Named]) -> bool:
