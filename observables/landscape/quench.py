@@ -46,6 +46,9 @@ Method: TypeAlias = Literal["lbfgs", "descent"]
 
 #: Error of a step of the flow, as a part of its length.
 ACCURACY = 0.01
+#: A step that is shorter than the usual ones by this factor is taken, whatever its error: across a jump of the
+#: gradient, as at the cutoff of a potential, no step is short enough.
+JUMP = 1e-4
 #: Pairs that L-BFGS remembers.
 PAIRS = 10
 #: Length of the first step, as a part of the configuration's.
@@ -183,7 +186,7 @@ class _Walk:
 def _descend(walk: _Walk) -> None:
     """Follow the gradient flow by steps whose error is known."""
     sizes = _norm(walk.gradient)
-    step = walk.first / np.where(sizes > 0, sizes, 1.0)
+    step, usual = walk.first / np.where(sizes > 0, sizes, 1.0), np.zeros(len(sizes))
     while (at := walk.moving()).size:
         h, x, k1 = step[at][:, None], walk.x[at], -walk.gradient[at]
         k2 = -walk.look(walk.allowed(x + h / 2 * k1, at), at)[1]
@@ -194,8 +197,10 @@ def _descend(walk: _Walk) -> None:
         error = _norm(h * (-5 * k1 / 72 + k2 / 12 + k3 / 9 + gradient / 8)) / _norm(move)
         # What is not a number is an error as large as any.
         error = np.where(np.isfinite(error), np.maximum(error, 1e-10), np.inf)
-        good = error <= ACCURACY
-        step[at] *= np.clip(0.9 * np.sqrt(ACCURACY / error), 0.2, 5.0)
+        jump = (h[:, 0] < JUMP * usual[at]) & np.isfinite(error)
+        good = (error <= ACCURACY) | jump
+        usual[at] = np.where(good, np.maximum(h[:, 0], 0.99 * usual[at]), usual[at])
+        step[at] *= np.where(jump, 5.0, np.clip(0.9 * np.sqrt(ACCURACY / error), 0.2, 5.0))
         walk.go(ahead[good], energy[good], gradient[good], at[good])
         # Where no step is left that moves anything, rounding is all there is.
         walk.stuck[at] = ~good & (_norm(move) <= np.finfo(float).eps * _norm(x))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import psutil
+from numpy.typing import NDArray
 from pydantic import BeforeValidator
 
 from langevin.config import shards
@@ -29,6 +30,7 @@ from langevin.core.capabilities import (
     HasHessian,
     HasKernel,
     HasObservables,
+    HasSlopes,
     RunsOnDevice,
 )
 from langevin.core.ensemble import Ensemble
@@ -141,6 +143,7 @@ class PSpin(
     CarriesArrays,
     HasHessian,
     HasObservables,
+    HasSlopes,
     DescribesVariables,
     RunsOnDevice,
 ):
@@ -348,6 +351,23 @@ class PSpin(
         """Return the energy of the interactions of every p, shape (R,) each."""
         each = self._forces(x)[1]
         return {p: -np.mean(x * f, axis=1) / p for p, f in zip(self.powers, each, strict=True)}
+
+    def slopes(self, x: Array, positions: NDArray[np.int64]) -> tuple[Array, Array]:
+        """Return H/N, shape (n,), and ∂H/∂σ, shape (n, N), of configurations of some replicas.
+
+        Compiled forces are those of these replicas alone; torch has all of them on the device, and computes all.
+        """
+        if self._device is None:
+            from .kernels import ForceField
+
+            field: Any = ForceField(self.couplings, self._position[positions], self.ensemble.threads)
+            each = field.forces(x)
+        else:
+            whole = np.repeat(x[:1], self.ensemble.size, axis=0)
+            whole[positions] = x
+            each = self.field.forces(whole)[:, positions]
+        energies = (-np.mean(x * f, axis=1) / p for p, f in zip(self.powers, each, strict=True))
+        return _sum(energies), -_sum(each)
 
     def constrain(self, x: Array) -> Array:
         """Rescale onto the sphere Σσ² = N."""
