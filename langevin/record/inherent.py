@@ -135,6 +135,7 @@ class InherentStructures(Probe):
                 "tolerance": self.keys.inherent_tolerance,
                 **units,
                 **examples,
+                **said.get("inherent_energy", {}),
             },
             "inherent_distance": {
                 "long_name": "distance of the configuration from its inherent structure",

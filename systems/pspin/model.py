@@ -517,6 +517,7 @@ class PSpin(
             response.update(q_ea=q, fdt_ratio=limits.fdt_ratio(self.temperature))
         return {
             "energy": energy,
+            "inherent_energy": self._attributes_of_minima(),
             **self._attributes_of_parts(),
             "msd": msd,
             "correlation": correlation,
@@ -534,6 +535,13 @@ class PSpin(
             for p in self.powers
         }
         return {**named, "mu": {"long_name": "Lagrange multiplier of the sphere", "units": "1"}}
+
+    def _attributes_of_minima(self) -> dict[str, Any]:
+        """Return the energy at which minima of a pure model turn into saddles, E_th = −√(2(p−1)/p)."""
+        if self.limits.pure is None or self.limits.pure == 2:
+            return {}
+        meaning = "threshold energy of the minima for N → ∞, closed form"
+        return {"threshold": self.limits.quench_energy(0.0), "threshold_meaning": meaning}
 
     def _attributes_of_hessian(self) -> dict[str, Any]:
         where = "on the sphere's tangent plane, H the extensive energy"
