@@ -21,7 +21,7 @@ from langevin.core.schedule import Grid
 from langevin.core.system import Model, Named, System
 
 from . import shards
-from .keys import toml
+from .keys import InherentKeys, toml
 from .time_checks import time_faults
 
 if TYPE_CHECKING:
@@ -134,8 +134,13 @@ def _hessian_faults(settings: Settings, record: Any, kind: type[System]) -> Iter
 
 
 def _inherent_faults(settings: Settings, record: Any, kind: type[System]) -> Iterable[str]:
-    """Yield that minima are asked for of a system without gradients."""
-    if record.inherent != Grid() and not issubclass(kind, HasMinima):
+    """Yield that minima are asked for of a system without gradients, or how to find them and not when."""
+    if record.inherent == Grid():
+        for name, info in InherentKeys.model_fields.items():
+            if (given := getattr(record, name)) != info.default:
+                yield f"record.{name} = {toml(given)}: allowed: {toml(info.default)} without times, record.inherent"
+        return
+    if not issubclass(kind, HasMinima):
         given = toml(record.inherent.as_given())
         yield f"record.inherent = {given}: allowed: [] ({settings.system_name} gives no gradient of its energy)"
 

@@ -75,7 +75,8 @@ class PairHessian:
         distance = np.sqrt(squared[near])
         across, along = slopes_of_pairs(potential, distance, sigma, epsilon)
         unit = apart / distance[:, None]
-        block = (along - across)[:, None, None] * unit[:, :, None] * unit[:, None, :]
+        # The product of the two first: the matrix is then symmetric to the bit.
+        block = (along - across)[:, None, None] * (unit[:, :, None] * unit[:, None, :])
         block += across[:, None, None] * np.eye(3)
         own = np.zeros((len(r), 3, 3))
         np.add.at(own, i, block)
@@ -83,10 +84,9 @@ class PairHessian:
         every = np.arange(len(r))
         first, second = np.concatenate([i, j, every]), np.concatenate([j, i, every])
         entries = np.concatenate([-block, -block, own])
-        rows = (3 * first[:, None, None] + np.arange(3)[:, None]) + np.zeros((3, 3), dtype=np.int64)
-        columns = (3 * second[:, None, None] + np.arange(3)) + np.zeros((3, 3), dtype=np.int64)[:, :]
-        places = rows.ravel(), columns.ravel()
-        return coo_array((entries.ravel(), places), shape=(self.size, self.size)).tocsr()
+        axes = np.indices((3, 3))
+        places = [(3 * of[:, None, None] + axis).ravel() for of, axis in zip((first, second), axes, strict=True)]
+        return coo_array((entries.ravel(), tuple(places)), shape=(self.size, self.size)).tocsr()
 
     def matvec(self, vectors: Array) -> Array:
         """Return the product with vectors, shape (3N, k)."""
