@@ -101,7 +101,6 @@ def test_a_bent_valley_costs_about_what_it_costs_others() -> None:
 def test_replicas_do_not_depend_on_each_other(method: Any) -> None:
     """Bit for bit: alone, or with others that come to rest earlier or later."""
 
-
     def slopes(x: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return np.sum(x**4 / 4 - x**2 / 2, axis=1), x**3 - x
 
@@ -173,7 +172,7 @@ def test_oscillators_have_one_minimum(method: str) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_minima_of_the_p_spin_model(method: str) -> None:
-    """Below the configuration, without negative directions, and stationary as the Hessian's own gradient says."""
+    """Below the configuration, without negative directions, stationary on the sphere."""
     found = langevin.run(pspin(inherent_method=method))
     energy = found["energy"].sel(time=found["inherent_time"])
     assert (found["inherent_energy"].values < energy.values).all()
@@ -206,7 +205,9 @@ def test_the_hessian_of_particles_is_the_slope_of_their_forces(name: str) -> Non
     g = mixtures.geometry(name, (30, 10), 5.0)
     x = mixtures.spaced(40, 5.0, np.random.default_rng(6))
     field, matrix, step = Field(g, 1, 1), PairHessian(g, x).dense(), 1e-6
-    moved = [(field.evaluate((x + step * u)[None]), field.evaluate((x - step * u)[None])) for u in np.eye(120)]
+    moved = [
+        (field.evaluate((x + step * u)[None]), field.evaluate((x - step * u)[None])) for u in np.eye(120)
+    ]
     slope = np.array([(b.force[0] - a.force[0]) / (2 * step) for a, b in moved])
     # No pair is at its cutoff within the step; third derivatives leave 10⁻¹² of 10⁵, rounding 10⁻¹³/10⁻⁶.
     np.testing.assert_allclose(matrix, slope, rtol=0, atol=1e-6 * max(1.0, np.abs(slope).max()))
@@ -214,7 +215,9 @@ def test_the_hessian_of_particles_is_the_slope_of_their_forces(name: str) -> Non
     # Moving all alike costs nothing.
     np.testing.assert_allclose(matrix @ np.tile(np.eye(3), (40, 1)), 0.0, atol=1e-12 * np.abs(matrix).max())
     v = np.random.default_rng(7).standard_normal((120, 2))
-    np.testing.assert_allclose(PairHessian(g, x).matvec(v), matrix @ v, rtol=0, atol=1e-12 * np.abs(slope).max())
+    np.testing.assert_allclose(
+        PairHessian(g, x).matvec(v), matrix @ v, rtol=0, atol=1e-12 * np.abs(slope).max()
+    )
 
 
 def test_inherent_structures_of_particles_do_not_depend_on_where_they_are() -> None:
@@ -283,7 +286,10 @@ def test_the_slope_of_a_network_is_that_of_its_energy() -> None:
     np.testing.assert_allclose(gradient[0], np.mean(small_nets.X[:, None] * left, axis=0), rtol=1e-6)
     best = np.linalg.lstsq(small_nets.X[:, None].astype(float), np.eye(2)[small_nets.Y], rcond=None)[0]
     found = quench(
-        lambda x, at: system.slopes(state, x, at), np.array(system.configuration(state), float), "lbfgs", 1e-10
+        lambda x, at: system.slopes(state, x, at),
+        np.array(system.configuration(state), float),
+        "lbfgs",
+        1e-10,
     )
     np.testing.assert_allclose(found.x, np.tile(best, (2, 1)), rtol=1e-6)
 
@@ -312,9 +318,7 @@ def test_a_quench_leaves_no_trace(given: dict[str, Any]) -> None:
 # Runs.
 
 
-def test_resumed_runs_and_shards_have_the_same_bits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_resumed_runs_and_shards_have_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     given = {**harmonic(), "output": {"path": "whole.nc", "figure": False}}
     langevin.run(given)
@@ -352,8 +356,14 @@ def test_a_long_quench_hears_who_asks_to_stop() -> None:
     [
         ({"inherent": [0.013]}, "record.inherent: 0.013 is between two steps"),
         ({"inherent_tolerance": 0}, "record.inherent_tolerance = 0: allowed: number > 0"),
-        ({"inherent_method": "newton"}, 'record.inherent_method = "newton": allowed: one of "lbfgs", "descent"'),
-        ({"inherent": [], "inherent_method": "descent"}, 'inherent_method = "descent": allowed: "lbfgs" without'),
+        (
+            {"inherent_method": "newton"},
+            'record.inherent_method = "newton": allowed: one of "lbfgs", "descent"',
+        ),
+        (
+            {"inherent": [], "inherent_method": "descent"},
+            'inherent_method = "descent": allowed: "lbfgs" without',
+        ),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(record: dict[str, Any], said: str) -> None:
@@ -369,7 +379,9 @@ def test_what_has_no_gradient_or_no_room_is_refused(monkeypatch: pytest.MonkeyPa
         "dynamics": {"temperature": 0.5, "t_max": 10.0},
         "record": {"inherent": [1.0]},
     }
-    with pytest.raises(ConfigError, match=r"record\.inherent = \[1\.0\]: allowed: \[\] \(cugliandolo_kurchan"):
+    with pytest.raises(
+        ConfigError, match=r"record\.inherent = \[1\.0\]: allowed: \[\] \(cugliandolo_kurchan"
+    ):
         run_files.load(equations)
 
     class Full:

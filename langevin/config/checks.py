@@ -138,11 +138,12 @@ def _inherent_faults(settings: Settings, record: Any, kind: type[System]) -> Ite
     if record.inherent == Grid():
         for name, info in InherentKeys.model_fields.items():
             if (given := getattr(record, name)) != info.default:
-                yield f"record.{name} = {toml(given)}: allowed: {toml(info.default)} without times, record.inherent"
+                none = toml(info.default)
+                yield f"record.{name} = {toml(given)}: allowed: {none} without times, record.inherent"
         return
     if not issubclass(kind, HasMinima):
-        given = toml(record.inherent.as_given())
-        yield f"record.inherent = {given}: allowed: [] ({settings.system_name} gives no gradient of its energy)"
+        given, name = toml(record.inherent.as_given()), settings.system_name
+        yield f"record.inherent = {given}: allowed: [] ({name} gives no gradient of its energy)"
 
 
 def can_begin(system_class: type[Named]) -> bool:

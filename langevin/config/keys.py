@@ -291,7 +291,7 @@ class InherentKeys(Section):
     """The keys of [record] that say when and how configurations are quenched to their inherent structures."""
 
     inherent: GridKey = key(
-        "times from whose configurations a quench leads to a minimum, the inherent structure; none by default",
+        "times from whose configurations quenches lead to minima, their inherent structures; none by default",
         default=Grid(),
         example=[],
         unit="time",

@@ -145,7 +145,7 @@ class HasMinima(Capability, of=["system"]):
 
     @abstractmethod
     def slopes(self, state: State, x: Array, positions: NDArray[np.int64]) -> tuple[Array, Array]:
-        """Return energies, shape (n,), as `measure` says them, and gradients of the extensive energy, (n, dof).
+        """Return energies as `measure` says them, shape (n,), and gradients of the extensive one, (n, dof).
 
         Of configurations x, shape (n, dof), of the replicas at these positions; all else is as in `state`,
         which is not changed, and nothing random has a part. Row k depends on no other row. With a constraint
@@ -154,7 +154,7 @@ class HasMinima(Capability, of=["system"]):
 
     @abstractmethod
     def placed(self, state: State, x: Array) -> State:
-        """Return the state with configurations x, shape (R, dof), in place of its own, to be measured there."""
+        """Return the state with configurations x, shape (R, dof), in place of its own, to be measured."""
 
 
 class HasSlopes(Capability, of=["model"]):
@@ -162,7 +162,7 @@ class HasSlopes(Capability, of=["model"]):
 
     @abstractmethod
     def slopes(self, x: Array, positions: NDArray[np.int64]) -> tuple[Array, Array]:
-        """Return energies, shape (n,), as `energy` does, and −force, (n, dof), of replicas at these positions."""
+        """Return energies as `energy` does, shape (n,), and −force, (n, dof), of replicas at positions."""
 
 
 class HasGaussNewton(Capability, of=["system"]):

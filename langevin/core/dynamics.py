@@ -381,9 +381,7 @@ class Langevin(System, BeginsFromConfiguration, HasLandscape, HasMinima, Measure
         """Return the energy of any configurations, shape (R, dof)."""
         return {"energy": self.model.energy(x)}
 
-    def slopes(
-        self, state: LangevinState, x: Array, positions: NDArray[np.int64]
-    ) -> tuple[Array, Array]:
+    def slopes(self, state: LangevinState, x: Array, positions: NDArray[np.int64]) -> tuple[Array, Array]:
         """Return energies, shape (n,), and −force, shape (n, dof), at configurations of some replicas.
 
         The force is asked for without noise: an estimate of it would lead to no minimum.

@@ -51,7 +51,7 @@ def inherent_figure(dataset: xr.Dataset) -> Figure:
     _threshold(left, [dataset])
     if lacking := few(dataset[INHERENT]):
         left.plot([], [], " ", label=lacking)
-    legend_above(left)
+    legend_above(left, rows=2)
     return drawn
 
 
@@ -72,7 +72,7 @@ def inherent_of_sweep(dataset: xr.Dataset) -> Figure:
     left.plot([], [], color=GREY, lw=0.7, label="configurations")
     left.plot([], [], color=GREY, marker="o", ms=3, label="inherent structures")
     _threshold(left, runs)
-    legend_above(left)
+    legend_above(left, rows=2)
     _name_styles(right, own, looks)
     _legend(drawn, dataset, own, looks)
     return drawn
@@ -113,13 +113,15 @@ def _finish(ax: Axes, runs: list[xr.Dataset], name: str, values: xr.DataArray) -
     if all(is_ramped(run) for run in runs):
         ax.set_xlabel(time_label(runs[0]["temperature"], "temperature $T(t)$"))
         return
-    first = min((float(t) for run in runs for t in run["inherent_time"] if t > 0), default=1.0)
-    last = max(float(run["inherent_time"][-1]) for run in runs)
-    ax.set_xlabel(time_label(runs[0]["inherent_time"], "time $t$"))
-    if last > 10 * first:
+    times = sorted({float(t) for run in runs for t in run["inherent_time"]})
+    ax.set_xlabel(time_label(runs[0]["time"], "time $t$"))
+    first, last = next((t for t in times if t > 0), 1.0), max(float(run["time"][-1]) for run in runs)
+    if times[0] == 0 and last > 10 * first:
         # The start has a place, too.
         ax.set_xscale("symlog", linthresh=first, linscale=0.5)
-    ax.set_xlim(left=0)
+    elif last > 10 * first:
+        ax.set_xscale("log")
+    ax.set_xlim((0 if times[0] == 0 else first / 1.3), last)
 
 
 def _threshold(ax: Axes, runs: list[xr.Dataset]) -> None:

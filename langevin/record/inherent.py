@@ -63,8 +63,8 @@ class InherentStructures(Probe):
         free = psutil.virtual_memory().available
         if needed > free:
             raise UserError(
-                f"record.inherent_method = {keys.inherent_method!r}: a quench of {self.ensemble.size} replicas "
-                f"of {dof} numbers needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; allowed: fewer "
+                f"record.inherent_method = {keys.inherent_method!r}: a quench of {self.ensemble.size} "
+                f"replicas of {dof} numbers needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; allowed: fewer "
                 'replicas, ensemble.shards, or "descent", which needs less'
             )
 
@@ -104,7 +104,7 @@ class InherentStructures(Probe):
             raise Diverged(f"the quench of replica {label} at t = {time:g}: its energy is no finite number")
 
     def _curvature(self, state: State) -> dict[str, Array]:
-        """Return the index, the number of zero modes, and the lowest other eigenvalue, where they are known."""
+        """Return the index, the number of zero modes, and the lowest other eigenvalue, where known."""
         system, keys = self.system, self.keys
         if not isinstance(system, HasHessian):
             return {}
@@ -163,9 +163,7 @@ class InherentStructures(Probe):
         }
 
 
-def _heeding(
-    system: HasMinima, state: State, x: Array, positions: NDArray[np.int64]
-) -> tuple[Array, Array]:
+def _heeding(system: HasMinima, state: State, x: Array, positions: NDArray[np.int64]) -> tuple[Array, Array]:
     """Return the slopes; a quench is long, and can be done again."""
     heed()
     return system.slopes(state, x, positions)

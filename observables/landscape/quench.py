@@ -1,6 +1,7 @@
-r"""A quench leads from a configuration downhill to a minimum, its inherent structure, of many replicas at once.
+r"""A quench leads downhill from a configuration to a minimum, its inherent structure, of many replicas at once.
 
-Both ways use gradients g alone, never differences of energies, which rounding swallows long before g is small.
+Both ways use gradients g alone, never differences of energies, which rounding swallows long before g is
+small.
 
 *descent* follows the gradient flow dx/ds = −g(x), so that every minimum is the one in whose basin x lies. The
 step is that of Bogacki and Shampine, of third order with an embedded one of second; it is as long as the
@@ -8,26 +9,28 @@ difference of the two, over the length of the step, stays at `ACCURACY`. Where f
 rest, it is as long as is stable: the number of gradients grows with the ratio of the largest curvature to the
 smallest.
 
-*lbfgs* is the limited-memory BFGS method, with `PAIRS` pairs of steps and changes of the gradient: far faster,
-but a step may lead into the basin beside. Along a direction d, φ'(α) = g(x + αd)·d tells where a step ends:
+*lbfgs* is the limited-memory BFGS method, with `PAIRS` pairs of steps and changes of the gradient: far
+faster, but a step may lead into the basin beside. Along a direction d, φ'(α) = g(x + αd)·d tells where a step
+ends:
 
     0.8 |φ'(0)| ≥ φ'(α) ≥ −0.9 |φ'(0)|.
 
 With φ a parabola the energy of the step changes by α(φ'(0) + φ'(α))/2, and the left inequality is Armijo's,
-that it falls by a tenth of α|φ'(0)|: the approximate Wolfe conditions of Hager and Zhang. What is too long or
-too short is halved or doubled between bounds (Lewis and Overton, whose search works at the kinks of ReLU, too).
+that it falls by a tenth of α|φ'(0)|: the approximate Wolfe conditions of Hager and Zhang. What is too long
+or too short is halved or doubled between bounds (Lewis and Overton, whose search works at the kinks of ReLU,
+too).
 
-*A constraint* is a projection π onto the nearest allowed configuration, such as x ↦ x √N/|x|. Its derivative at
-an allowed x, by differences, is the projection P onto the tangent space; gradients, directions and steps are
-P g, P d, and every step ends in π(x + αd).
+*A constraint* is a projection π onto the nearest allowed configuration, such as x ↦ x √N/|x|. Its derivative
+at an allowed x, by differences, is the projection P onto the tangent space; gradients, directions and steps
+are P g, P d, and every step ends in π(x + αd).
 
 A replica's numbers do not depend on those of others. One that has come to rest is computed no longer.
 
 References
 ----------
 P. Bogacki and L. F. Shampine, Appl. Math. Lett. 2, 321 (1989). J. Nocedal, Math. Comp. 35, 773 (1980).
-W. W. Hager and H. Zhang, SIAM J. Optim. 16, 170 (2005). A. S. Lewis and M. L. Overton, Math. Program. 141, 135
-(2013). F. H. Stillinger and T. A. Weber, Phys. Rev. A 25, 978 (1982): inherent structures.
+W. W. Hager and H. Zhang, SIAM J. Optim. 16, 170 (2005). A. S. Lewis and M. L. Overton, Math. Program. 141,
+135 (2013). F. H. Stillinger and T. A. Weber, Phys. Rev. A 25, 978 (1982): inherent structures.
 """
 
 from __future__ import annotations
@@ -46,8 +49,8 @@ Method: TypeAlias = Literal["lbfgs", "descent"]
 
 #: Error of a step of the flow, as a part of its length.
 ACCURACY = 0.01
-#: A step that is shorter than the usual ones by this factor is taken, whatever its error: across a jump of the
-#: gradient, as at the cutoff of a potential, no step is short enough.
+#: A step that is shorter than the usual ones by this factor is taken, whatever its error: across a jump of
+#: the gradient, as at the cutoff of a potential, no step is short enough.
 JUMP = 1e-4
 #: Pairs that L-BFGS remembers.
 PAIRS = 10

@@ -337,9 +337,7 @@ class Network(
         kind = kit.LayeredHessian if self.record.layers else kit.LossHessian
         return kind(self.twin, state.weights[position], values, curved)
 
-    def slopes(
-        self, state: kit.NetworkState, x: Array, positions: NDArray[np.int64]
-    ) -> tuple[Array, Array]:
+    def slopes(self, state: kit.NetworkState, x: Array, positions: NDArray[np.int64]) -> tuple[Array, Array]:
         """Return training losses, shape (n,), and their gradients, (n, M), of all measured examples.
 
         In evaluation mode, with the statistics that the state has, and in double precision, without weight

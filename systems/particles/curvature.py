@@ -64,7 +64,9 @@ class PairHessian:
         wrapped = np.mod(r, g.box)
         wrapped[wrapped >= g.box] = 0.0
         # Rounding must lose no pair at the cutoff: which interact is asked once more.
-        pairs = cKDTree(wrapped, boxsize=g.box).query_pairs(potential.range * (1 + 1e-9), output_type="ndarray")
+        pairs = cKDTree(wrapped, boxsize=g.box).query_pairs(
+            potential.range * (1 + 1e-9), output_type="ndarray"
+        )
         i, j = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))].T
         apart = r[i] - r[j]
         apart -= g.box * np.round(apart / g.box)
@@ -85,7 +87,9 @@ class PairHessian:
         first, second = np.concatenate([i, j, every]), np.concatenate([j, i, every])
         entries = np.concatenate([-block, -block, own])
         axes = np.indices((3, 3))
-        places = [(3 * of[:, None, None] + axis).ravel() for of, axis in zip((first, second), axes, strict=True)]
+        places = [
+            (3 * of[:, None, None] + axis).ravel() for of, axis in zip((first, second), axes, strict=True)
+        ]
         return coo_array((entries.ravel(), tuple(places)), shape=(self.size, self.size)).tocsr()
 
     def matvec(self, vectors: Array) -> Array:

@@ -355,7 +355,7 @@ class PSpin(
     def slopes(self, x: Array, positions: NDArray[np.int64]) -> tuple[Array, Array]:
         """Return H/N, shape (n,), and ∂H/∂σ, shape (n, N), of configurations of some replicas.
 
-        Compiled forces are those of these replicas alone; torch has all of them on the device, and computes all.
+        Compiled forces are those of these replicas alone; torch has all on the device, and computes all.
         """
         if self._device is None:
             from .kernels import ForceField
