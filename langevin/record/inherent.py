@@ -64,8 +64,8 @@ class InherentStructures(Probe):
         if needed > free:
             raise UserError(
                 f"record.inherent_method = {keys.inherent_method!r}: a quench of {self.ensemble.size} "
-                f"replicas of {dof} numbers needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; allowed: fewer "
-                'replicas, ensemble.shards, or "descent", which needs less'
+                f"replicas of {dof} numbers needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; "
+                'allowed: fewer replicas, ensemble.shards, or "descent", which needs less'
             )
 
     def take(self, run: Run, stop: Stop) -> Taken:

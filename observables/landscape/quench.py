@@ -1,4 +1,6 @@
-r"""A quench leads downhill from a configuration to a minimum, its inherent structure, of many replicas at once.
+r"""A quench leads downhill from a configuration to a minimum, its inherent structure.
+
+All replicas go at once.
 
 Both ways use gradients g alone, never differences of energies, which rounding swallows long before g is
 small.
@@ -43,7 +45,7 @@ from numpy.typing import NDArray
 
 Array: TypeAlias = NDArray[np.float64]
 Positions: TypeAlias = NDArray[np.int64]
-#: Of configurations of the replicas at some positions, shape (n, dof): energies, (n,), and gradients, (n, dof).
+#: Of configurations of the replicas at some positions, (n, dof): energies, (n,), and gradients, (n, dof).
 Slopes: TypeAlias = Callable[[Array, Positions], tuple[Array, Array]]
 Method: TypeAlias = Literal["lbfgs", "descent"]
 
@@ -56,7 +58,7 @@ JUMP = 1e-4
 PAIRS = 10
 #: Length of the first step, as a part of the configuration's.
 FIRST = 1e-3
-#: Lengths of a step that are tried before the memory is forgotten; without any, the replica stays where it is.
+#: Lengths of a step that are tried before the memory is forgotten; without any, the replica stays there.
 TRIALS = 30
 #: Step of the differences that project, as a part of the configuration's length.
 _DIFFERENCE = 1e-5
