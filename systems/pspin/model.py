@@ -193,6 +193,7 @@ class PSpin(
         # A configuration, its force, and the forces of every p.
         self._known: tuple[Array, Array, Array] | None = None
         self._of_hessian: tuple[int, Sample] | None = None
+        self._of_some: tuple[NDArray[np.int64], ForceField] | None = None
         self._keys: tuple[Noise, Any] | None = None
         # The keys of any Langevin dynamics do: they say nothing of a device.
         device, backend = getattr(dynamics, "device", "cpu"), getattr(dynamics, "backend", "auto")
@@ -355,19 +356,26 @@ class PSpin(
     def slopes(self, x: Array, positions: NDArray[np.int64]) -> tuple[Array, Array]:
         """Return H/N, shape (n,), and ∂H/∂σ, shape (n, N), of configurations of some replicas.
 
-        Compiled forces are those of these replicas alone; torch has all on the device, and computes all.
+        Compiled forces are those of these replicas alone; of one sample they share vectors, and round by how
+        many they are. Torch has all replicas on the device, and computes all.
         """
         if self._device is None:
-            from .kernels import ForceField
-
-            field: Any = ForceField(self.couplings, self._position[positions], self.ensemble.threads)
-            each = field.forces(x)
+            each = self._field_of(positions).forces(x)
         else:
             whole = np.repeat(x[:1], self.ensemble.size, axis=0)
             whole[positions] = x
             each = self.field.forces(whole)[:, positions]
         energies = (-np.mean(x * f, axis=1) / p for p, f in zip(self.powers, each, strict=True))
         return _sum(energies), -_sum(each)
+
+    def _field_of(self, positions: NDArray[np.int64]) -> Any:
+        """Return the compiled forces of some replicas; a quench asks for the same ones many times."""
+        from .kernels import ForceField
+
+        if self._of_some is None or not np.array_equal(self._of_some[0], positions):
+            field = ForceField(self.couplings, self._position[positions], self.ensemble.threads)
+            self._of_some = positions.copy(), field
+        return self._of_some[1]
 
     def constrain(self, x: Array) -> Array:
         """Rescale onto the sphere Σσ² = N."""
