@@ -299,12 +299,11 @@ def test_the_slope_of_a_network_is_that_of_its_energy() -> None:
     [
         pytest.param(harmonic(), id="harmonic"),
         pytest.param(pspin(), id="pspin"),
-        pytest.param(net({"name": "network", "module": "small_nets:dropping"}), id="dropout"),
         pytest.param(net({"name": "network", "module": "small_nets:Normalised"}), id="batch-norm"),
     ],
 )
 def test_a_quench_leaves_no_trace(given: dict[str, Any]) -> None:
-    """Streams, dropout, running statistics: all else has the bits of the run without."""
+    """Streams, batches, running statistics: all else has the bits of the run without."""
     given = {**given, "record": {**given["record"], "inherent_evaluations": 50, "inherent_tolerance": 1e-3}}
     asked = given["record"]["inherent"]
     record = {k: v for k, v in given["record"].items() if not k.startswith("inherent")}
