@@ -104,10 +104,7 @@ def _along(dataset: xr.Dataset, axis: str) -> Any:
 
 def _finish(ax: Axes, runs: list[xr.Dataset], name: str, values: xr.DataArray) -> None:
     """Set labels and scales of a panel."""
-    if name == "energy":
-        ax.set_ylabel(f"energy{' per particle' * ('per particle' in values.attrs.get('long_name', ''))}")
-    else:
-        ax.set_ylabel(axis_label(values, ""))
+    ax.set_ylabel(axis_label(values, ""))
     if name == _SECOND[0]:
         ax.set_ylim(bottom=0)
     if all(is_ramped(run) for run in runs):
