@@ -366,8 +366,9 @@ def test_a_long_quench_hears_who_asks_to_stop() -> None:
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(record: dict[str, Any], said: str) -> None:
+    given = harmonic()
     with pytest.raises(ConfigError) as caught:
-        run_files.load(harmonic(**record))
+        run_files.load({**given, "record": {**given["record"], **record}})
     (fault,) = caught.value.faults
     assert said in fault
 
