@@ -108,11 +108,13 @@ def quench(
     constrain : callable, optional
         Projects any configurations of all replicas, shape (R, dof), onto the nearest allowed ones.
     """
-    walk = _Walk(slopes, x, tolerance, most, constrain)
-    if method == "descent":
-        _descend(walk)
-    else:
-        _lbfgs(walk)
+    # Steps that leave the numbers are refused, each by its replica.
+    with np.errstate(all="ignore"):
+        walk = _Walk(slopes, x, tolerance, most, constrain)
+        if method == "descent":
+            _descend(walk)
+        else:
+            _lbfgs(walk)
     return Quench(walk.x, walk.energy, walk.size(), walk.evaluations)
 
 
@@ -176,9 +178,8 @@ class _Walk:
     def look(self, rows: Array, at: Positions) -> tuple[Array, Array]:
         """Return energies and gradients along the constraint at allowed configurations."""
         self.evaluations[at] += 1
-        with np.errstate(all="ignore"):
-            energy, gradient = self.slopes(rows, at)
-            return energy, self.tangent(gradient, rows, at)
+        energy, gradient = self.slopes(rows, at)
+        return energy, self.tangent(gradient, rows, at)
 
     def go(self, rows: Array, energy: Array, gradient: Array, at: Positions) -> None:
         """Take replicas to configurations whose slopes are known."""
@@ -307,11 +308,10 @@ class _Search:
         self.low[at] = np.where(short, alpha, self.low[at])
         low, high = self.low[at], self.high[at]
         bounded = np.isfinite(high)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            # Where a parabola is lowest, if it lies well within the bounds.
-            guess = np.where(np.isfinite(slope), alpha * before / (slope + before), 0.0)
-            span = np.where(bounded, high - low, 0.0)
-            inside = np.clip(guess, low + span / 10, high - span / 2)
+        # Where a parabola is lowest, if it lies well within the bounds.
+        guess = np.where(np.isfinite(slope), alpha * before / (slope + before), 0.0)
+        span = np.where(bounded, high - low, 0.0)
+        inside = np.clip(guess, low + span / 10, high - span / 2)
         self.alpha[at] = np.where(bounded, inside, 2 * alpha)
         self.trials[at] += 1
         return ~(long | short)
