@@ -114,7 +114,7 @@ class InherentStructures(Probe):
             hessian = system.hessian(state, position)
             if hessian.size > getattr(keys, "hessian_exact", 0):
                 return {}
-            rows.append(_counted(np.linalg.eigvalsh(hessian.dense())))
+            rows.append(_counted(np.asarray(np.linalg.eigvalsh(hessian.dense()), dtype=np.float64)))
         index, zeros, lowest = np.array(rows).T
         return {"inherent_index": index, "inherent_zero_modes": zeros, "inherent_curvature": lowest}
 
