@@ -123,9 +123,9 @@ def _finish(ax: Axes, runs: list[xr.Dataset], name: str, values: xr.DataArray) -
 
 def _threshold(ax: Axes, runs: list[xr.Dataset]) -> None:
     """Draw the threshold that the file states, once."""
-    stated = {run[INHERENT].attrs.get("threshold") for run in runs} - {None}
-    for value in stated:
-        ax.axhline(float(value), color=BLACK, ls=":", lw=1, label=rf"$E_{{\rm th}}$ = {float(value):.4f}")
+    about = [run[INHERENT].attrs for run in runs]
+    for value in sorted({float(said["threshold"]) for said in about if "threshold" in said}):
+        ax.axhline(value, color=BLACK, ls=":", lw=1, label=rf"$E_{{\rm th}}$ = {value:.4f}")
 
 
 def _name_styles(ax: Axes, own: Any, looks: list[Look]) -> None:
