@@ -13,7 +13,13 @@ from conftest import every_system
 import langevin
 from langevin.config import build, registry, run_files, sections
 from langevin.config.settings import Settings
-from langevin.core.capabilities import Deterministic, HasFurtherDimensions, HasHessian, MeasuresAtWaiting
+from langevin.core.capabilities import (
+    Deterministic,
+    HasFurtherDimensions,
+    HasHessian,
+    HasMinima,
+    MeasuresAtWaiting,
+)
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
 from langevin.core.schemes import SCHEMES
@@ -223,3 +229,28 @@ def test_a_hessian_is_symmetric_and_belongs_to_its_replica(name: str, small: Mak
         dense = operator.dense()
         np.testing.assert_allclose(dense @ vectors, products, rtol=0, atol=1e-5 * np.abs(products).max())
     assert {"rows"} <= set(whole.attributes()["hessian"]), start
+
+
+def test_gradients_are_slopes_of_the_energy(name: str, small: Maker) -> None:
+    """Along the gradient itself, up to one factor, that of the extensive energy over the measured one."""
+    whole, noise = built(run_files.load(small(name)), regular(name))
+    if not isinstance(whole, HasMinima):
+        pytest.skip("no gradient")
+    state = whole.initial_state(noise)
+    x = np.array(whole.configuration(state), dtype=float)
+    every, kept = np.arange(len(x)), x.copy()
+    energy, gradient = whole.slopes(state, x, every)
+    np.testing.assert_allclose(energy, whole.measure(state)["energy"], rtol=1e-5, atol=1e-6)
+    size = np.linalg.norm(gradient, axis=1)
+    # Forces in single precision leave 10⁻⁷/10⁻⁴; a kink of ReLU within the step its share of the slope.
+    step = 1e-4 * np.linalg.norm(x, axis=1)
+    ahead, behind = (
+        whole.slopes(state, x + sign * (step / size)[:, None] * gradient, every)[0] for sign in (1, -1)
+    )
+    factor = size / ((ahead - behind) / (2 * step))
+    np.testing.assert_allclose(factor, factor[0], rtol=0.05)
+    assert factor[0] > 0.95
+    np.testing.assert_array_equal(x, kept)
+    alone = whole.slopes(state, x[[1]], np.array([1]))
+    np.testing.assert_allclose(alone[1][0], gradient[1], rtol=0, atol=1e-5 * np.abs(gradient[1]).max())
+    np.testing.assert_array_equal(whole.configuration(whole.placed(state, x)), x)

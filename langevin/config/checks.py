@@ -11,6 +11,7 @@ from langevin.core.capabilities import (
     Deterministic,
     HasGaussNewton,
     HasHessian,
+    HasMinima,
     LearnsFromData,
     MeasuresResponse,
 )
@@ -20,7 +21,7 @@ from langevin.core.schedule import Grid
 from langevin.core.system import Model, Named, System
 
 from . import shards
-from .keys import toml
+from .keys import InherentKeys, toml
 from .time_checks import time_faults
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def record_faults(settings: Settings) -> Iterable[str]:
         yield from _collecting_faults(settings, kind)
     yield from time_faults(settings)
     yield from _hessian_faults(settings, record, kind)
+    yield from _inherent_faults(settings, record, kind)
 
 
 def _response_faults(settings: Settings, record: Any, kind: type[System]) -> Iterable[str]:
@@ -129,6 +131,19 @@ def _hessian_faults(settings: Settings, record: Any, kind: type[System]) -> Iter
     if not issubclass(kind, HasHessian):
         given = toml(record.hessian.as_given())
         yield f"record.hessian = {given}: allowed: [] ({settings.system_name} gives no Hessian)"
+
+
+def _inherent_faults(settings: Settings, record: Any, kind: type[System]) -> Iterable[str]:
+    """Yield that minima are asked for of a system without gradients, or how to find them and not when."""
+    if record.inherent == Grid():
+        for name, info in InherentKeys.model_fields.items():
+            if (given := getattr(record, name)) != info.default:
+                none = toml(info.default)
+                yield f"record.{name} = {toml(given)}: allowed: {none} without times, record.inherent"
+        return
+    if not issubclass(kind, HasMinima):
+        given, name = toml(record.inherent.as_given()), settings.system_name
+        yield f"record.inherent = {given}: allowed: [] ({name} gives no gradient of its energy)"
 
 
 def can_begin(system_class: type[Named]) -> bool:

@@ -301,6 +301,30 @@ class HessianKeys(Section):
     ggn: bool = key("spectrum of the Gauss-Newton matrix, too, at the same times", default=False)
 
 
+class InherentKeys(Section):
+    """The keys of [record] that say when and how configurations are quenched to their inherent structures."""
+
+    inherent: GridKey = key(
+        "times from whose configurations quenches lead to minima, their inherent structures; none by default",
+        default=Grid(),
+        example=[],
+        unit="time",
+    )
+    inherent_method: Literal["lbfgs", "descent"] = key(
+        '"lbfgs": fast, may end in a basin beside; "descent": along the gradient flow, in the right one',
+        default="lbfgs",
+    )
+    inherent_tolerance: float = key(
+        "root mean square of the gradient's components at which a quench ends",
+        default=1e-5,
+        gt=0,
+        unit="energy per coordinate",
+    )
+    inherent_evaluations: int = key(
+        "gradients of a replica after which a quench ends in any case", default=20_000, ge=1, le=10**9
+    )
+
+
 def _extra(info: FieldInfo, name: str) -> Any:
     """Return what `key` said of a field besides what pydantic knows."""
     return (info.json_schema_extra or {}).get(name)  # type: ignore[union-attr]

@@ -11,6 +11,7 @@ from .keys import (
     TEMPERATURES,
     DynamicsKeys,
     HessianKeys,
+    InherentKeys,
     MeasuringKeys,
     ResultPathKey,
     Section,
@@ -64,7 +65,7 @@ class EnsembleKeys(Section):
     )
 
 
-class RecordKeys(HessianKeys, SnapshotKeys, MeasuringKeys):
+class RecordKeys(InherentKeys, HessianKeys, SnapshotKeys, MeasuringKeys):
     """[record]."""
 
 

@@ -39,7 +39,9 @@ def time_faults(settings: Settings) -> Iterable[str]:
         yield from _jump_faults(dynamics, step, said)
     if faults or record is None:
         return
-    grids = {name: getattr(record, name) for name in ("times", "waiting_times", "lags", "hessian")}
+    grids = {
+        name: getattr(record, name) for name in ("times", "waiting_times", "lags", "hessian", "inherent")
+    }
     grids["snapshots"] = record.snapshot_grid(dynamics)
     grids |= {f"probes.{probe.name}.times": probe.times for probe in settings.probes}
     faults = [f for name, grid in grids.items() for f in _grid_faults(name, grid, step, said, dynamics.t_max)]

@@ -17,6 +17,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from .answers import (
     Array,
     Attributes,
@@ -136,6 +138,31 @@ class HasHessian(Capability, of=BOTH):
 
         In `attributes`, what is said of "hessian" goes to all variables of the spectrum.
         """
+
+
+class HasMinima(Capability, of=["system"]):
+    """It gives energy and gradient of any configurations: quenches lead to minima (`record.inherent`)."""
+
+    @abstractmethod
+    def slopes(self, state: State, x: Array, positions: NDArray[np.int64]) -> tuple[Array, Array]:
+        """Return energies as `measure` says them, shape (n,), and gradients of the extensive one, (n, dof).
+
+        Of configurations x, shape (n, dof), of the replicas at these positions; all else is as in `state`,
+        which is not changed, and nothing random has a part. Row k depends on no other row. With a constraint
+        the gradient may be that in all of R^dof.
+        """
+
+    @abstractmethod
+    def placed(self, state: State, x: Array) -> State:
+        """Return the state with configurations x, shape (R, dof), in place of its own, to be measured."""
+
+
+class HasSlopes(Capability, of=["model"]):
+    """The model gives energy and gradient of some replicas alone; else quenches ask for those of all."""
+
+    @abstractmethod
+    def slopes(self, x: Array, positions: NDArray[np.int64]) -> tuple[Array, Array]:
+        """Return energies as `energy` does, shape (n,), and −force, (n, dof), of replicas at positions."""
 
 
 class HasGaussNewton(Capability, of=["system"]):

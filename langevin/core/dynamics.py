@@ -49,7 +49,9 @@ from .capabilities import (
     DescribesVariables,
     HasKernel,
     HasLandscape,
+    HasMinima,
     HasObservables,
+    HasSlopes,
     MeasuresResponse,
     constrained,
     names,
@@ -137,7 +139,7 @@ def integrated_response(x: Array, accumulated: Array, at_waiting: Array, tempera
     return np.mean(x * kicks - products, axis=1) / (2 * temperature)
 
 
-class Langevin(System, BeginsFromConfiguration, HasLandscape, MeasuresResponse):
+class Langevin(System, BeginsFromConfiguration, HasLandscape, HasMinima, MeasuresResponse):
     """Langevin dynamics of a model: a `System` with the capabilities of that model.
 
     ``Langevin(model, …)`` is of a class derived from this one that passes on to the model what it is asked.
@@ -378,6 +380,21 @@ class Langevin(System, BeginsFromConfiguration, HasLandscape, MeasuresResponse):
     def evaluate(self, x: Array) -> dict[str, Array]:
         """Return the energy of any configurations, shape (R, dof)."""
         return {"energy": self.model.energy(x)}
+
+    def slopes(self, state: LangevinState, x: Array, positions: NDArray[np.int64]) -> tuple[Array, Array]:
+        """Return energies, shape (n,), and −force, shape (n, dof), at configurations of some replicas.
+
+        The force is asked for without noise: an estimate of it would lead to no minimum.
+        """
+        if isinstance(self.model, HasSlopes):
+            return self.model.slopes(x, positions)
+        whole = state.x.copy()
+        whole[positions] = x
+        return self.model.energy(whole)[positions], -self.model.force(whole, 0.0, None)[positions]
+
+    def placed(self, state: LangevinState, x: Array) -> LangevinState:
+        """Return the state with configurations x, shape (R, dof)."""
+        return replace(state, x=x)
 
     def reference(self, state: LangevinState) -> Array:
         """Return the configuration; with the response, x and the accumulated sums, shape (3, R, dof)."""

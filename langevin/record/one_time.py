@@ -1,7 +1,7 @@
 """One-time observables, such as the energy, are measured at the times of `record.times`.
 
-They are measured at 0 and at the end of the run, too, and where a spectrum is measured or a snapshot is
-stored: whoever looks at these needs the energy there.
+They are measured at 0 and at the end of the run, too, and where a spectrum or an inherent structure is
+measured or a snapshot is stored: whoever looks at these needs the energy there.
 """
 
 from __future__ import annotations

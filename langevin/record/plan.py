@@ -17,6 +17,7 @@ from . import bath
 from .at_waiting import AtWaiting
 from .configurations import CONFIGURATION_TIME, Configurations
 from .hessian import Spectra
+from .inherent import InherentStructures
 from .one_time import OneTime
 from .recorder import TAKEN
 from .sketches import Sketches
@@ -51,6 +52,8 @@ def probes(
         planned.append(AtWaiting(system, record.waiting_times, dimensions))
     if record.hessian != Grid():
         planned.append(Spectra(record, ensemble, system, settings))
+    if record.inherent != Grid():
+        planned.append(InherentStructures(record, ensemble, system))
     known = [name for probe in planned for name in probe.attributes()]
     planned += _of_users(settings, [*TAKEN, *system.attributes(), *known])
     planned.append(Configurations(record.configurations, limit))
@@ -67,7 +70,7 @@ def schedule(settings: Settings, time_step: float | None, planned: Sequence[Meas
     record = settings.record
     grids = {p.axes[0]: p.times for p in planned if isinstance(p, Probe)}
     own: dict[str, Grid | None] = {a: t for a, t in grids.items() if a not in ("time", "waiting_time")}
-    observed = [p.axes[0] for p in planned if isinstance(p, Spectra | Snapshots)]
+    observed = [p.axes[0] for p in planned if isinstance(p, Spectra | InherentStructures | Snapshots)]
     after = bath.times(settings.dynamics, record.times, time_step)
     if after is not None:
         own[bath.AXIS] = after

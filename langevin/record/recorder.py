@@ -29,6 +29,7 @@ COORDINATES = {
     "lag": {"long_name": "lag t of the pair (t_w, t_w + t)"},
     "configuration_time": {"long_name": "time of a stored configuration"},
     "hessian_time": {"long_name": "time of a spectrum of the Hessian"},
+    "inherent_time": {"long_name": "time of the configuration that a quench begins from"},
     "snapshot_time": {"long_name": "time of a snapshot of the configuration"},
 }
 

@@ -96,6 +96,7 @@ _OF_RUNS = tuple(
         "temperature",
         "response",
         "fluctuations",
+        "inherent",
     )
 )
 
@@ -110,7 +111,7 @@ SWEEP = ResultKind(
         _PLOTS + name
         for name in (
             *("sweep", "memory", "cycle", "aging_sweep", "training_sweep", "barriers"),
-            *("jamming", "jamming_aging"),
+            *("inherent", "jamming", "jamming_aging"),
         )
     ),
 )

@@ -9,6 +9,7 @@ saved with the state, and enter neither msd nor correlation.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -26,6 +27,7 @@ from langevin.core.capabilities import (
     HasGaussNewton,
     HasHessian,
     HasLandscape,
+    HasMinima,
     HasParts,
     HasRecordKeys,
     JoinedByCurves,
@@ -136,6 +138,7 @@ class Network(
     MeasuresResponse,
     ComparesAtLag,
     HasLandscape,
+    HasMinima,
     HasHessian,
     HasGaussNewton,
     HasParts,
@@ -335,6 +338,24 @@ class Network(
         curved = self.chosen.curved[int(self.ensemble.replica[position])].index
         kind = kit.LayeredHessian if self.record.layers else kit.LossHessian
         return kind(self.twin, state.weights[position], values, curved)
+
+    def slopes(self, state: kit.NetworkState, x: Array, positions: NDArray[np.int64]) -> tuple[Array, Array]:
+        """Return training losses, shape (n,), and their gradients, (n, M), of all measured examples.
+
+        In evaluation mode, with the statistics that the state has, and in double precision, without weight
+        decay: of the energy that is measured, by the Hessian's own means.
+        """
+        found = []
+        for weights, position in zip(x, positions, strict=True):
+            values = dict(zip(self.twin.beside, (b[position] for b in state.buffers), strict=True))
+            here = torch.from_numpy(weights).to(self.device)
+            found.append(kit.Point(self.twin, here, values, self._learned(int(position))).slope())
+        energies, gradients = zip(*found, strict=True)
+        return np.array(energies), np.stack(gradients)
+
+    def placed(self, state: kit.NetworkState, x: Array) -> kit.NetworkState:
+        """Return the state with weights x, shape (R, M), in double precision, to be looked at there."""
+        return replace(state, weights=torch.from_numpy(x).to(self.device))
 
     def parts(self) -> list[Part]:
         """Return the trainable parameters; filters of a transposed convolution are along its second axis."""

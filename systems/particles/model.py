@@ -21,6 +21,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from langevin.config.keys import shown, toml
 from langevin.config.settings import Settings
@@ -32,9 +33,11 @@ from langevin.core.capabilities import (
     DescribesVariables,
     HasCoordinates,
     HasFurtherDimensions,
+    HasHessian,
     HasKernel,
     HasObservables,
     HasRecordKeys,
+    HasSlopes,
     MeasuresAtWaiting,
 )
 from langevin.core.ensemble import Ensemble
@@ -63,6 +66,7 @@ if TYPE_CHECKING:
     from langevin.core.schedule import Schedule
     from langevin.observables import particles
 
+    from .curvature import PairHessian
     from .kernels import Evaluation, Field, Geometry
     from .start import Preparation
 else:
@@ -75,7 +79,9 @@ class Mixture(
     HasRecordKeys,
     HasKernel,
     CarriesArrays,
+    HasHessian,
     HasObservables,
+    HasSlopes,
     DescribesVariables,
     ComparesConfigurations,
     MeasuresAtWaiting,
@@ -221,6 +227,17 @@ class Mixture(
         """Return the potential energy per particle, shape (R,)."""
         return self.evaluate(x).energy / self.n
 
+    def slopes(self, x: Array, positions: NDArray[np.int64]) -> tuple[Array, Array]:
+        """Return the energy per particle, shape (n,), and ∂H/∂x, shape (n, 3N), of any positions x."""
+        found = self.field.evaluate(x)
+        return found.energy / self.n, -found.force
+
+    def hessian(self, x: Array, position: int) -> PairHessian:
+        """Return the Hessian of the energy of one replica, with 3N rows."""
+        from .curvature import PairHessian
+
+        return PairHessian(self.geometry, x[position])
+
     def observables(self, x: Array, temperature: float | None = None) -> dict[str, Array]:
         """Return the pressure P = ρT + Σ r·F/(3V), shape (R,), at the bath's temperature."""
         volume = self.box**3
@@ -274,6 +291,11 @@ class Mixture(
         """Name the observables and their units, and say how the start was made."""
         about = particles.variables(self.mixture)
         about["pressure"] = {"long_name": "pressure", "units": "epsilon_AA/sigma_AA^3"}
+        about["hessian"] = {
+            "rows": 3 * self.n,
+            "definition": "second derivatives of the potential energy of all particles by their positions",
+            "units": "epsilon_AA/sigma_AA^2",
+        }
         about["configuration"]["start"] = self.preparation.description
         if isinstance(self.temperature, Protocol):
             about["temperature"] = {"units": "epsilon_AA"}

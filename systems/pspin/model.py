@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import psutil
+from numpy.typing import NDArray
 from pydantic import BeforeValidator
 
 from langevin.config import shards
@@ -29,6 +30,7 @@ from langevin.core.capabilities import (
     HasHessian,
     HasKernel,
     HasObservables,
+    HasSlopes,
     RunsOnDevice,
 )
 from langevin.core.ensemble import Ensemble
@@ -141,6 +143,7 @@ class PSpin(
     CarriesArrays,
     HasHessian,
     HasObservables,
+    HasSlopes,
     DescribesVariables,
     RunsOnDevice,
 ):
@@ -190,6 +193,7 @@ class PSpin(
         # A configuration, its force, and the forces of every p.
         self._known: tuple[Array, Array, Array] | None = None
         self._of_hessian: tuple[int, Sample] | None = None
+        self._of_some: tuple[NDArray[np.int64], ForceField] | None = None
         self._keys: tuple[Noise, Any] | None = None
         # The keys of any Langevin dynamics do: they say nothing of a device.
         device, backend = getattr(dynamics, "device", "cpu"), getattr(dynamics, "backend", "auto")
@@ -349,6 +353,30 @@ class PSpin(
         each = self._forces(x)[1]
         return {p: -np.mean(x * f, axis=1) / p for p, f in zip(self.powers, each, strict=True)}
 
+    def slopes(self, x: Array, positions: NDArray[np.int64]) -> tuple[Array, Array]:
+        """Return H/N, shape (n,), and ∂H/∂σ, shape (n, N), of configurations of some replicas.
+
+        Compiled forces are those of these replicas alone; of one sample they share vectors, and round by how
+        many they are. Torch has all replicas on the device, and computes all.
+        """
+        if self._device is None:
+            each = self._field_of(positions).forces(x)
+        else:
+            whole = np.repeat(x[:1], self.ensemble.size, axis=0)
+            whole[positions] = x
+            each = self.field.forces(whole)[:, positions]
+        energies = (-np.mean(x * f, axis=1) / p for p, f in zip(self.powers, each, strict=True))
+        return _sum(energies), -_sum(each)
+
+    def _field_of(self, positions: NDArray[np.int64]) -> Any:
+        """Return the compiled forces of some replicas; a quench asks for the same ones many times."""
+        from .kernels import ForceField
+
+        if self._of_some is None or not np.array_equal(self._of_some[0], positions):
+            field = ForceField(self.couplings, self._position[positions], self.ensemble.threads)
+            self._of_some = positions.copy(), field
+        return self._of_some[1]
+
     def constrain(self, x: Array) -> Array:
         """Rescale onto the sphere Σσ² = N."""
         scaled: Array = x * np.sqrt(self.n / np.sum(x * x, axis=1, keepdims=True))
@@ -497,6 +525,7 @@ class PSpin(
             response.update(q_ea=q, fdt_ratio=limits.fdt_ratio(self.temperature))
         return {
             "energy": energy,
+            "inherent_energy": self._attributes_of_minima(),
             **self._attributes_of_parts(),
             "msd": msd,
             "correlation": correlation,
@@ -514,6 +543,13 @@ class PSpin(
             for p in self.powers
         }
         return {**named, "mu": {"long_name": "Lagrange multiplier of the sphere", "units": "1"}}
+
+    def _attributes_of_minima(self) -> dict[str, Any]:
+        """Return the energy at which minima of a pure model turn into saddles, E_th = −√(2(p−1)/p)."""
+        if self.limits.pure is None or self.limits.pure == 2:
+            return {}
+        meaning = "threshold energy of the minima for N → ∞, closed form"
+        return {"threshold": self.limits.quench_energy(0.0), "threshold_meaning": meaning}
 
     def _attributes_of_hessian(self) -> dict[str, Any]:
         where = "on the sphere's tangent plane, H the extensive energy"

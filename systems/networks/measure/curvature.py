@@ -174,12 +174,19 @@ class Point:
 
     def gradient(self) -> Array:
         """Return the gradient of the mean loss, shape (M,)."""
+        return self.slope()[1]
+
+    def slope(self) -> tuple[float, Array]:
+        """Return the mean loss, and its gradient, shape (M,)."""
         total = torch.zeros_like(self.weights)
+        value = total.new_zeros(1)
         with self.twin.limited(len(self.index)):
             for piece in self.pieces():
                 leaf = self.weights.clone().requires_grad_()
-                total += torch.autograd.grad(self.loss(leaf, piece), leaf, materialize_grads=True)[0]
-        return self.summed(total).cpu().numpy()
+                loss = self.loss(leaf, piece)
+                total += torch.autograd.grad(loss, leaf, materialize_grads=True)[0]
+                value += loss.detach()
+        return float(self.summed(value)), self.summed(total).cpu().numpy()
 
     def together(self, piece: Tensor) -> int:
         """Return for how many vectors derivatives are taken at once."""

@@ -62,7 +62,7 @@ class _Refused(Exception):
 
 
 def require_hessian(network: OnTrial) -> None:
-    """Make sure, if the run measures Hessians, that those of this network can be believed.
+    """Make sure, if the run measures Hessians or minima, that derivatives of this network can be believed.
 
     Networks of this package with its usual losses are tried by the tests instead.
 
@@ -72,7 +72,8 @@ def require_hessian(network: OnTrial) -> None:
         If they cannot; it says what was seen.
     """
     record = network.record
-    if record.hessian == Grid() or _is_known(network):
+    asked = next((n for n in ("hessian", "inherent") if getattr(record, n) != Grid()), None)
+    if asked is None or _is_known(network):
         return
     name = type(network.modules[0]).__name__
     try:
@@ -82,8 +83,9 @@ def require_hessian(network: OnTrial) -> None:
         tried(twin, *_start(network), gauss_newton=record.ggn)
         twin.world = world
     except _Refused as seen:
+        given = shortened(toml(getattr(record, asked).as_given()))
         raise UserError(
-            f"record.hessian = {shortened(toml(record.hessian.as_given()))}: allowed: [] with this network "
+            f"record.{asked} = {given}: allowed: [] with this network "
             f"({name}, loss {network.loss.name}): {seen}"
         ) from None
 
