@@ -49,7 +49,7 @@ def _of_models(settings: Settings, name: str) -> Iterable[str]:
         yield f"record.response = true: allowed: false with dynamics.{name}, which moves what responds"
     device = getattr(settings.dynamics, "device", "cpu")
     if device != "cpu":
-        yield f"dynamics.device = {toml(device)}: allowed: \"cpu\" with dynamics.{name}"
+        yield f'dynamics.device = {toml(device)}: allowed: "cpu" with dynamics.{name}'
 
 
 def _exchange_faults(settings: Settings, ladder: Ladder) -> Iterable[str]:

@@ -68,7 +68,5 @@ def _driven(model: Model, dynamics: Any, ensemble: Ensemble, response: bool) -> 
     if rule is not None:
         return RuledDescent(model, dynamics.dt, rule)
     if attraction is not None:
-        return AttractedLangevin(
-            model, dynamics.temperature, dynamics.dt, attraction, ensemble, scheme
-        )
+        return AttractedLangevin(model, dynamics.temperature, dynamics.dt, attraction, ensemble, scheme)
     return Langevin(model, dynamics.temperature, dynamics.dt, response, scheme)

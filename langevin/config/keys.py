@@ -178,8 +178,8 @@ def _temperature(given: Any) -> float | Protocol:
 
 
 def _given(parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Return what reads a key that may be left out."""
-    return lambda given: None if given is None else parse(given)
+    """Return what reads a table; an empty one asks for nothing."""
+    return lambda given: None if given is None or given == {} else parse(given)
 
 
 #: What attraction and a temperature may be, in the words of messages.

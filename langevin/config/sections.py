@@ -54,11 +54,13 @@ class LangevinDynamics(DynamicsKeys):
     exchange: ExchangeKey = key(
         "replica exchange: further temperatures of copies of every replica, and steps between offers of swaps",
         default=None,
+        example={},
         kind="table { hotter = [0.6, 0.7], every = 10 }",
     )
     rule: RuleKey = key(
         "rule of descent at T = 0: gradient descent, with momentum, or Adam",
         default=None,
+        example="gradient",
         kind='"gradient", "momentum", "adam", or a table { name = "momentum", momentum = 0.9 }, { name = '
         '"adam", betas = [0.9, 0.999], epsilon = 1e-8 }',
     )
@@ -66,6 +68,7 @@ class LangevinDynamics(DynamicsKeys):
         "attraction of groups of replicas to their centre: how many share one, the part of the way that a "
         "pull takes (0 … 1, or its protocol), steps between pulls",
         default=None,
+        example={},
         kind=ATTRACTIONS,
     )
 
