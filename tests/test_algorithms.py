@@ -12,7 +12,7 @@ import torch
 import langevin
 from langevin.config import build, registry, run_files
 from langevin.config.settings import Settings
-from langevin.core.attraction import Attraction, AttractedLangevin, pulled
+from langevin.core.attraction import AttractedLangevin, Attraction, pulled
 from langevin.core.dynamics import Langevin
 from langevin.core.ensemble import Ensemble
 from langevin.core.noise import Noise
@@ -120,7 +120,7 @@ def descended(rule: Rule, model: Model, dt: float, steps: int) -> tuple[np.ndarr
 
 @pytest.mark.parametrize("momentum", [0.0, 0.3, 0.9])
 def test_momentum_on_oscillators_is_its_linear_recursion(momentum: float) -> None:
-    # x_{n+1} = (1 + μ − k dt) x_n − μ x_{n−1}, x_{−1} = x_0: powers of the roots of λ² − (1 + μ − k dt) λ + μ.
+    # x_{n+1} = (1 + μ − k dt) x_n − μ x_{n−1}, x_{−1} = x_0: powers of its matrix.
     k, dt, steps = 1.3, 0.1, 40
     start, end = descended(Momentum(momentum), oscillators(k=k), dt, steps)
     companion = np.array([[1 + momentum - k * dt, -momentum], [1, 0]])
@@ -231,3 +231,32 @@ def test_faults_say_what_is_allowed(keys: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=r"dynamics|ensemble") as caught:
         run_files.load(given)
     assert said in str(caught.value)
+
+
+def test_replicated_sgd_of_networks_is_steps_and_pulls_by_turns() -> None:
+    given: dict[str, Any] = {
+        "system": {"name": "mlp", "widths": [3]},
+        "data": {"name": "synthetic", "train": 40, "test": 20},
+        "dynamics": {"learning_rate": 0.1, "batch_size": 8, "t_max": 20, "batches": "iid", "device": "cpu"},
+        "ensemble": {"replicas": 4, "seed": 1},
+    }
+    plain = build.build(run_files.load(given), Ensemble.regular(4, 1, 1, 1))
+    given["dynamics"]["attraction"] = {"replicas": 2, "strength": 0.25, "every": 5}
+    settings = run_files.load(given)
+    attracted = build.build(settings, Ensemble.regular(4, 1, 1, 1))
+    noise = Noise(1, range(4))
+    found = attracted.configuration(
+        attracted.advance(attracted.initial_state(noise), 0.0, 13.0, noise)  # an end between two pulls
+    )
+    other = Noise(1, range(4))
+    state: Any = plain.initial_state(other)
+    for first, last in ((0.0, 5.0), (5.0, 10.0), (10.0, 13.0)):
+        state = plain.advance(state, first, last, other)
+        if last % 5 == 0:
+            for pair in ([0, 1], [2, 3]):
+                w = state.weights[pair]
+                state.weights[pair] = w - 0.25 * (w - w.mean(0))
+    np.testing.assert_array_equal(found, plain.configuration(state))
+    given["ensemble"]["shards"] = 2
+    with pytest.raises(ConfigError, match=r"ensemble.shards = 2: must be ≤ 1"):
+        run_files.load(given)

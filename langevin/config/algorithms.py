@@ -1,4 +1,4 @@
-"""Checks of replica exchange, rules of descent and attraction: what these keys of [dynamics] ask of others."""
+"""Checks of replica exchange, rules of descent and attraction: what they ask of other keys."""
 
 from __future__ import annotations
 
@@ -31,6 +31,8 @@ def faults(settings: Settings) -> Iterable[str]:
     if not asked:
         return
     ((name, given),) = asked.items()
+    if settings.record is not None and settings.record.response:
+        yield f"record.response = true: allowed: false with dynamics.{name}, which moves what responds"
     if issubclass(settings.system_class, Model):
         yield from _of_models(settings, name)
     if isinstance(given, Ladder):
@@ -45,8 +47,6 @@ def _of_models(settings: Settings, name: str) -> Iterable[str]:
     """Yield what no algorithm but Langevin dynamics does."""
     if settings.system_class.own_descent:
         yield f"dynamics.{name}: allowed: none ({settings.system_name} is not driven by it)"
-    if settings.record is not None and settings.record.response:
-        yield f"record.response = true: allowed: false with dynamics.{name}, which moves what responds"
     device = getattr(settings.dynamics, "device", "cpu")
     if device != "cpu":
         yield f'dynamics.device = {toml(device)}: allowed: "cpu" with dynamics.{name}'

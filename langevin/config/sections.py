@@ -52,7 +52,7 @@ class LangevinDynamics(DynamicsKeys):
     )
     t_max: float = key("end of the run", example=100.0, gt=0, unit="time")
     exchange: ExchangeKey = key(
-        "replica exchange: further temperatures of copies of every replica, and steps between offers of swaps",
+        "replica exchange: further temperatures, of copies of every replica, and steps between swaps",
         default=None,
         example={},
         kind="table { hotter = [0.6, 0.7], every = 10 }",

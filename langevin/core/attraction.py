@@ -1,17 +1,17 @@
 r"""Attraction of replicas to their centre: replicated descent.
 
-Replicas of a quenched sample are dealt into groups of y. After every `every` steps each of them moves the part
-κ of its way to the centre of its group,
+Replicas of a quenched sample are dealt into groups of y. After every `every` steps each of them moves the
+part κ of its way to the centre of its group,
 
     x_a ← constrain( x_a − κ (x_a − x̄) ),    x̄ = (1/y) Σ_a x_a,
 
-at once. Without a constraint x̄ stays where it is, and distances to it shrink by 1 − κ. It is the gradient step
-of the coupling (γ/2) Σ_a |x_a − x̄|² that Baldassi et al. add to the sum of the replicas' energies, with
+at once. Without a constraint x̄ stays where it is, and distances to it shrink by 1 − κ. It is the gradient
+step of the coupling (γ/2) Σ_a |x_a − x̄|² that Baldassi et al. add to the sum of the replicas' energies, with
 κ = γ dt `every`: what descends has an energy that is low all around x̄. κ may follow a protocol, as a
 temperature may: growing, it draws the replicas together in the end.
 
 The force on the centre is the mean of the replicas' forces. Of an oscillator of stiffness k at T = 0, the
-centre decays by (1 − k dt)^n as each replica alone would, and distances to it by (1 − k dt)^n (1 − κ)^{n/every}.
+centre decays by (1 − k dt)^n as each replica alone would, and distances to it by (1 − κ)^{n/every} more.
 
 Baldassi, Borgs, Chayes, Ingrosso, Lucibello, Saglietti and Zecchina, PNAS 113, E7655 (2016).
 """

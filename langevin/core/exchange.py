@@ -1,19 +1,19 @@
 r"""Replica exchange: copies of a replica at several temperatures exchange their configurations.
 
-Every replica of a run is a *ladder* of K copies at T_0 < T_1 < … < T_{K−1}, each with noise of its own. All
-leave from the start of the replica. Between swaps each copy takes Langevin steps at its own temperature. After
-every `every` steps neighbours j, j + 1 are offered a swap of configurations, even j and odd j in turn, which is
-accepted with probability
+Every replica of a run is a *ladder* of K copies at T_0 < T_1 < … < T_{K−1}, each with noise of its own.
+All leave from the start of the replica. Between swaps each copy takes Langevin steps at its own temperature.
+After every `every` steps neighbours j, j + 1 are offered a swap of configurations, odd j and even j in turn
+(a ladder of two has one pair, and no turns), which is accepted with probability
 
     A = min(1, e^{(β_j − β_{j+1})(E_j − E_{j+1})}).
 
 *Why.* The law of independent copies is Π_k e^{−β_k E(x_k)}/Z_k. A swap changes it by the factor
 e^{−β_j E' − β_{j+1} E + β_j E + β_{j+1} E'} = e^{(β_j − β_{j+1})(E − E')}, E = E(x_j), E' = E(x_{j+1}). The
-proposal is symmetric, and A is Metropolis' choice: swaps are in detailed balance, and leave the law alone. E is
-extensive (`Model.total_energy`), whatever energies a file holds.
+proposal is symmetric, and A is Metropolis' choice: swaps are in detailed balance, and leave the law alone.
+E is extensive (`Model.total_energy`), whatever energies a file holds.
 
-*Swaps of oscillators.* For n degrees of freedom the energy at β has the law Γ(n/2, 1/β), and a swap is accepted
-on average with probability
+*Swaps of oscillators.* For n degrees of freedom the energy at β has the law Γ(n/2, 1/β), and a swap is
+accepted on average with probability
 
     ⟨A⟩ = 2 P(E_j > E_{j+1}) = 2 I_{β_{j+1}/(β_j + β_{j+1})}(n/2, n/2),
 
@@ -104,7 +104,7 @@ def _ascending(hotter: Any) -> Iterator[float]:
 
 
 class _OfLevel(Noise):
-    """The noise of one level of all ladders: streams of its own, which advance and are saved with the run's."""
+    """The noise of one level of all ladders: streams of its own, which are saved with those of the run."""
 
     def __init__(self, noise: Noise, level: int) -> None:
         self._noise, self._level, self._replica = noise, level, noise.labels
@@ -258,7 +258,7 @@ class ReplicaExchange(Langevin, HasFurtherDimensions, HasCoordinates):
         return {**(model.dimensions() if isinstance(model, HasFurtherDimensions) else {}), **own}
 
     def coordinates(self, schedule: Schedule) -> Coordinates:
-        """Return temperatures of levels and of pairs of neighbours (the lower one), and numbers of walkers."""
+        """Return temperatures of levels, the lower ones of pairs of neighbours, and numbers of walkers."""
         about = {"long_name": "temperature of the level", "units": "1"}
         lower = {"long_name": "lower temperature of the two levels", "units": "1"}
         numbers = {"long_name": "number of the walker", "units": "1"}

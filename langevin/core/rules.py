@@ -1,7 +1,7 @@
 r"""Rules of descent: momentum and Adam drive any model at T = 0, with its constraint.
 
-With f the force of the extensive energy, dt the step, and g = (constrain(x + dt f) − x)/dt, the force that the
-constraint leaves (f itself where there is none),
+With f the force of the extensive energy, dt the step, and g = (constrain(x + dt f) − x)/dt, the force that
+the constraint leaves (f itself where there is none),
 
     gradient    x ← constrain( x + dt f )                                       (`langevin.core.dynamics`)
     momentum    v ← μ v + g,    x' = constrain( x + dt v ),    v ← (x' − x)/dt
@@ -9,8 +9,8 @@ constraint leaves (f itself where there is none),
                 x ← constrain( x + dt m̂/(√ŝ + ε) ),    m̂ = m/(1 − β₁ⁿ),    ŝ = s/(1 − β₂ⁿ)
 
 The velocity is that with which x moved: x' = constrain( x + μ (x − x⁻) + dt g ), Polyak's heavy ball, which
-is underdamped dynamics x″ = f − γ x′ with a time step h = √dt and 1 − μ = γ h. Without the projection of f, the
-part of it along the constraint's normal would pile up in v: on a sphere x' would be scaled down by 1 + dt v_n.
+is underdamped dynamics x″ = f − γ x′ with a time step h = √dt and 1 − μ = γ h. Without the projection of f,
+its part along the constraint's normal would pile up in v: on a sphere x' would be scaled down by 1 + dt v_n.
 At μ = 0 it is gradient descent to rounding: constrain twice is constrain.
 
 The largest stable step of an oscillator of stiffness k is 2(1 + μ)/k. In a slow landscape momentum runs the
@@ -53,7 +53,7 @@ class Rule(ABC):
     def velocity(self, force: Array, slots: Slots) -> Array:
         """Return by what times dt the step moves x, shape (R, dof); slots are replaced in the mapping."""
 
-    def moved(self, velocity: Array, slots: Slots) -> None:
+    def moved(self, velocity: Array, slots: Slots) -> None:  # noqa: B027
         """Learn with which velocity the step moved x after the constraint; by default nothing follows."""
 
 
@@ -64,6 +64,7 @@ class Momentum(Rule):
     momentum: float = 0.9
 
     def __post_init__(self) -> None:
+        """Refuse what is no such part."""
         if not 0 <= _number(self.momentum) < 1:
             raise ValueError(f"momentum = {self.momentum!r}: must be a number ≥ 0, < 1")
 
@@ -88,6 +89,7 @@ class Adam(Rule):
     epsilon: float = 1e-8
 
     def __post_init__(self) -> None:
+        """Refuse what are no such parts."""
         pair = self.betas if isinstance(self.betas, list | tuple) else ()
         if len(pair) != 2 or not all(0 <= _number(beta) < 1 for beta in pair):
             raise ValueError(f"betas = {self.betas!r}: must be two numbers ≥ 0, < 1")
