@@ -258,5 +258,5 @@ def test_replicated_sgd_of_networks_is_steps_and_pulls_by_turns() -> None:
                 state.weights[pair] = w - 0.25 * (w - w.mean(0))
     np.testing.assert_array_equal(found, plain.configuration(state))
     given["ensemble"]["shards"] = 2
-    with pytest.raises(ConfigError, match=r"ensemble.shards = 2: must be ≤ 1"):
+    with pytest.raises(ConfigError, match=r"ensemble.shards = 2: must be ≤ ensemble.samples = 1"):
         run_files.load(given)
