@@ -15,7 +15,8 @@ of Δ(t₃, t₂) over Δ(t₃, t₁) with the parameter t₃. A mere clock leav
 and van Wijland (arXiv:2409.17121) conjecture that this is all that algorithms for glasses ever do.
 
 Some f are trivial. Of motion without memory, with independent increments, Δ adds up, Δ(t₃, t₂) =
-Δ(t₃, t₁) − a, whatever the clock. Curves that fall on each other say the more the farther they are from that line.
+Δ(t₃, t₁) − a, whatever the clock. Curves that fall on each other say the more the farther they are from
+this line.
 """
 
 from __future__ import annotations
@@ -93,11 +94,18 @@ def median_passage(times: Array, there: Array) -> float:
 
     The share that has not arrived is multiplied by 1 − 1/n at every arrival, n those still watched.
     """
-    order = np.lexsort((~there, times))
-    arrives = there[order]
-    alive = np.cumprod(np.where(arrives, 1 - 1 / np.arange(len(times), 0, -1), 1.0))
-    half = np.flatnonzero(arrives & (alive <= 0.5 + 1e-12))
-    return float(times[order][half[0]]) if half.size else np.inf
+    return float(_medians(np.asarray(times, dtype=float)[None], np.asarray(there)[None])[0])
+
+
+def _medians(times: Array, there: Array) -> Array:
+    """Return the medians of many rows, shape (rows, n)."""
+    # An arrival goes before what was lost at the same time.
+    order = np.lexsort((~there, times), axis=1)
+    times, there = np.take_along_axis(times, order, 1), np.take_along_axis(there, order, 1)
+    alive = np.cumprod(np.where(there, 1 - 1 / np.arange(times.shape[1], 0, -1), 1.0), axis=1)
+    half = there & (alive <= 0.5 + 1e-12)
+    first = np.take_along_axis(times, half.argmax(1)[:, None], 1)[:, 0]
+    return np.where(half.any(1), first, np.inf)
 
 
 def steps_to(
@@ -131,9 +139,13 @@ def steps_to(
     labels = energy["sample"].to_numpy() if "sample" in energy.coords else np.arange(len(times))
     groups = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     rng = np.random.default_rng(seed)
-    drawn = (np.concatenate([groups[k] for k in rng.integers(len(groups), size=len(groups))])
-             for _ in range(MEDIANS if len(groups) > 1 else 0))  # fmt: skip
-    medians = np.sort([median_passage(counts[rows], there[rows]) for rows in drawn])
+    again = rng.integers(len(groups), size=(MEDIANS if len(groups) > 1 else 0, len(groups)))
+    if len({len(rows) for rows in groups}) == 1:
+        rows = np.array(groups)[again].reshape(len(again), -1)
+        medians = np.sort(_medians(counts[rows], there[rows]))
+    else:
+        drawn = (np.concatenate([groups[k] for k in row]) for row in again)
+        medians = np.sort([median_passage(counts[rows], there[rows]) for rows in drawn])
     tail = (1 - confidence) / 2
     # An order statistic, for between a number and inf there is nothing.
     ends = [medians[round(q * (len(medians) - 1))] if len(medians) else np.nan for q in (tail, 1 - tail)]
