@@ -136,12 +136,15 @@ def steps_to(
         raise ValueError(f"confidence = {confidence}: must lie between 0 and 1")
     times, there = first_passage(energy, target)
     counts = times / time_step * gradients_per_step
-    labels = energy["sample"].to_numpy() if "sample" in energy.coords else np.arange(len(times))
+    replicas = np.arange(len(times))
+    labels = energy["sample"].to_numpy() if "sample" in energy.coords else replicas
+    # As `statistics.independent`: of one sample, the replicas are what differs.
+    labels = labels if len(np.unique(labels)) > 1 else replicas
     groups = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     rng = np.random.default_rng(seed)
     again = rng.integers(len(groups), size=(MEDIANS if len(groups) > 1 else 0, len(groups)))
     if len({len(rows) for rows in groups}) == 1:
-        rows = np.array(groups)[again].reshape(len(again), -1)
+        rows = np.array(groups)[again].reshape(len(again), len(times))
         medians = np.sort(_medians(counts[rows], there[rows]))
     else:
         drawn = (np.concatenate([groups[k] for k in row]) for row in again)

@@ -1,4 +1,4 @@
-"""A contest is a sweep whose members differ in their algorithm: who is the fastest, and who goes another way."""
+"""A contest is a sweep over algorithms: who is the fastest, and who goes another way."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from .members import members, sweep_dims
 KEYS = ("temperature", "rule", "exchange", "attraction", "optimiser", "batches", "momentum", "schedule")
 #: A target is the mean energy of the first member at this part of its time.
 PART = 1 / 3
-#: Energies at which triangles begin lie at this part of the first member's time; they travel as far as it does
-#: until a second part; levels of Δ(t₃, t₁) are so many between the travelled way and its last.
+#: Triangles begin at the energy of this part of the first member's time, and travel as far as it does in a
+#: second part; there are so many levels of Δ(t₃, t₁).
 BEGINS, TRAVELS, LEVELS = 1 / 60, 1 / 15, 12
 
 
