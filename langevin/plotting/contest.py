@@ -26,7 +26,7 @@ def contest_figure(dataset: xr.Dataset) -> Figure:
     """Draw a sweep over algorithms.
 
     (a) Mean energies against evaluations of the gradient for one replica; the legend has the number at which
-    half of the runs have been at the target, the energy of the first member at a third of its time. (b) The
+    half of the runs have been at the target, the energy of the first member at a tenth of its time. (b) The
     triangle Δ(t₃, t₂) over Δ(t₃, t₁), from one energy at t₁ on and for one way Δ(t₂, t₁) = a: members that
     differ by their clocks alone share a curve. Bars are standard errors over samples.
     """
@@ -35,7 +35,7 @@ def contest_figure(dataset: xr.Dataset) -> Figure:
     energy = contest.target(scored[0][0])
     left.axhline(energy, color=GREY, ls=":", lw=1)
     for k, (one, arrival) in enumerate(scored):
-        _draw_energy(left, one, f"{one.label}: {said(arrival)}", COLOURS[k % len(COLOURS)])
+        _draw_energy(left, one, f"{one.label}: {said(arrival)}", k)
     left.set(xscale="log", xlabel="gradient evaluations of one replica")
     left.set_ylabel(axis_label(dataset["energy"], "$E$"))
     left.set_title(f"gradients to $E = {energy:.4g}$, dotted", loc="left", fontsize="small")
@@ -53,20 +53,22 @@ def said(arrival: Arrival) -> str:
     return f"{arrival.median:.3g} ({arrival.low:.3g} … {high})"
 
 
-def _draw_energy(ax: Axes, one: Competitor, label: str, colour: str) -> None:
-    estimated = average(one.result["energy"])
+def _draw_energy(ax: Axes, one: Competitor, label: str, k: int) -> None:
+    estimated, colour = average(one.result["energy"]), COLOURS[k % len(COLOURS)]
     x = one.evaluations
     later = x > 0
-    band(ax, x[later], np.asarray(estimated.mean)[later], np.asarray(estimated.error)[later], colour, label)
+    mean, error = (np.asarray(part)[later] for part in (estimated.mean, estimated.error))
+    # Dashed, so that one which falls on another leaves that visible.
+    band(ax, x[later], mean, error, colour, label, "--" if k > 2 else "-")
 
 
 def _draw_triangles(ax: Axes, dataset: xr.Dataset) -> None:
     levels, travelled, curves = contest.triangles(dataset)
-    ax.plot(levels, levels - travelled, color=GREY, ls="--", lw=1)
-    ax.annotate("no memory", (levels[-1], levels[-1] - travelled), ha="right", va="top", fontsize="x-small")
+    ax.plot(levels, levels - travelled, color=GREY, ls=":", lw=1, label="no memory")
     for k, (_, curve) in enumerate(curves):
         if curve is not None and np.isfinite(curve.value).any():
-            look = {"color": COLOURS[k % len(COLOURS)], "marker": MARKERS[k % len(MARKERS)], "ms": 3}
-            ax.errorbar(levels, curve.value, curve.error(), lw=0.8, **look)
+            look = {"color": COLOURS[k % len(COLOURS)], "ls": "--" if k > 2 else "-", "ms": 7 - k % 7}
+            ax.errorbar(levels, curve.value, curve.error(), lw=0.8, marker=MARKERS[k % 7], mfc="none", **look)
+    ax.legend(loc="upper left", fontsize="x-small")
     ax.set(xlabel=r"$\Delta(t_3, t_1)$", ylabel=r"$\Delta(t_3, t_2)$")
     ax.set_title(rf"$\Delta(t_2, t_1) = {travelled:.3g}$", loc="left", fontsize="small")

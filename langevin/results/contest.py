@@ -19,7 +19,7 @@ from .members import members, sweep_dims
 #: The keys of [dynamics] that say which algorithm a member has.
 KEYS = ("temperature", "rule", "exchange", "attraction", "optimiser", "batches", "momentum", "schedule")
 #: A target is the mean energy of the first member at this part of its time.
-PART = 1 / 3
+PART = 1 / 10
 #: Triangles begin at the energy of this part of the first member's time, and travel as far as it does in a
 #: second part; there are so many levels of Δ(t₃, t₁).
 BEGINS, TRAVELS, LEVELS = 1 / 60, 1 / 15, 12
@@ -94,7 +94,7 @@ def name(dynamics: Mapping[str, Any]) -> str:
 
 
 def target(reference: Competitor) -> float:
-    """Return the energy that is to be reached: the mean of a member at a third of its time."""
+    """Return the energy that is to be reached: the mean of a member at a tenth of its time."""
     mean = reference.result["energy"].mean("replica")
     return float(np.interp(PART * float(mean["time"].max()), mean["time"], mean))
 
