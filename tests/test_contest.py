@@ -82,6 +82,7 @@ def test_other_results_are_no_contest() -> None:
         ({"rule": {"name": "adam"}}, "Adam"),
         ({"batches": "persistent"}, "persistent batches"),
         ({"optimiser": "nesterov"}, "momentum"),
+        ({"schedule": "cosine", "optimiser": "sgd"}, "annealed rate"),
         ({"attraction": {"replicas": 2}}, "replicated"),
         ({"exchange": {}, "attraction": {}, "rule": "gradient"}, "constant rate"),
     ],

@@ -85,6 +85,8 @@ def name(dynamics: Mapping[str, Any]) -> str:
         return "replicated"
     if not isinstance(temperature, int | float):
         return "annealed"
+    if dynamics.get("schedule", "constant") != "constant":
+        return "annealed rate"
     if dynamics.get("batches") == "persistent":
         return "persistent batches"
     if rule != "gradient" or optimiser != "sgd" or dynamics.get("momentum"):
