@@ -40,6 +40,7 @@ def test_a_run_that_was_cut_off_leaves_those_at_risk() -> None:
     assert clocks.median_passage(times, there) == 20.0
 
 
+@pytest.mark.slow
 def test_the_interval_of_a_median_covers_it() -> None:
     # 100 experiments of 16 exponential times: 68 % intervals. At 5 σ of a binomial of 100.
     rng = np.random.default_rng(2)
