@@ -15,8 +15,9 @@ from conftest import SIGMAS, z_score
 from scipy.integrate import quad
 from scipy.special import betainc
 
+from langevin.config import build, run_files
 from langevin.core import exchange
-from langevin.core.capabilities import HasKernel
+from langevin.core.capabilities import HasFurtherDimensions, HasKernel
 from langevin.core.ensemble import Ensemble
 from langevin.core.exchange import Ladder, LadderState, ReplicaExchange
 from langevin.core.noise import Noise
@@ -183,3 +184,17 @@ def test_one_temperature_takes_the_steps_of_langevin_dynamics_between_offers() -
         noise = Noise(5, range(3))
         found.append(system.advance(system.initial_state(noise), 0.0, 1.0, noise).x)
     np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize("name", ["pspin", "kob_andersen"])
+def test_dimensions_of_a_ladder_are_none_of_the_model_s(name: str, small: Any) -> None:
+    given = small(name, dynamics__temperature=1.0)
+    plain = build.build(run_files.load(given), Ensemble.regular(4, 2, 7))
+    given["dynamics"] |= {"exchange": {"hotter": [1.1]}, "scheme": "euler_maruyama"}
+    ladder = build.build(run_files.load(given), Ensemble.regular(4, 2, 7))
+    assert isinstance(ladder, ReplicaExchange)
+    theirs = plain.dimensions() if isinstance(plain, HasFurtherDimensions) else {}
+    taken = {dim for dims in theirs.values() for dim in dims}
+    own = {dim for name, dims in ladder.dimensions().items() if name not in theirs for dim in dims}
+    assert own == {"level", "neighbours", "walker"}
+    assert not own & taken

@@ -253,7 +253,7 @@ class ReplicaExchange(Langevin, HasFurtherDimensions, HasCoordinates):
 
     def dimensions(self) -> Dimensions:
         """Return the further dimensions of what is measured, those of the model included."""
-        own = {"level_energy": ("level",), "swap_rate": ("pair",), "walker_temperature": ("walker",)}
+        own = {"level_energy": ("level",), "swap_rate": ("neighbours",), "walker_temperature": ("walker",)}
         model = self.model
         return {**(model.dimensions() if isinstance(model, HasFurtherDimensions) else {}), **own}
 
@@ -266,7 +266,7 @@ class ReplicaExchange(Langevin, HasFurtherDimensions, HasCoordinates):
         return {
             **(model.coordinates(schedule) if isinstance(model, HasCoordinates) else {}),
             "level": ("level", levels, about),
-            "pair": ("pair", levels[:-1], lower),
+            "neighbours": ("neighbours", levels[:-1], lower),
             "walker": ("walker", np.arange(len(levels)), numbers),
         }
 
