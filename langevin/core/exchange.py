@@ -234,7 +234,7 @@ class ReplicaExchange(Langevin, HasFurtherDimensions, HasCoordinates):
             tried[:, j] += 1
             accepted[rows, j] += 1
             levels[j], levels[j + 1] = _exchanged(levels[j], levels[j + 1], rows)
-            walker[np.ix_(rows, [j, j + 1])] = walker[np.ix_(rows, [j + 1, j])]
+            walker[rows, j], walker[rows, j + 1] = walker[rows, j + 1], walker[rows, j]
         state = replace(state.at(levels), tried=tried, accepted=accepted, walker=walker)
         return _arrived(state)
 
@@ -299,9 +299,10 @@ class ReplicaExchange(Langevin, HasFurtherDimensions, HasCoordinates):
             own = {n.removeprefix(prefix): array for n, array in saved.items() if n.startswith(prefix)}
             above.append(super().load_state(own))
         first = super().load_state(saved)
+        walker, heading, trips, tried, accepted = (np.asarray(saved[name]) for name in _OWN)
         return LadderState(
-            first.x, first.ceiling, carried=first.carried, above=tuple(above),
-            **{name: np.asarray(saved[name]) for name in _OWN},
+            first.x, first.ceiling, carried=first.carried, above=tuple(above), walker=walker,
+            heading=heading, trips=trips, tried=tried, accepted=accepted,
         )  # fmt: skip
 
 
