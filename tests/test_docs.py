@@ -84,6 +84,7 @@ LONG = (
     "preresnet164",
     "preresnet164_fge",
     "resnet18",
+    "speed_up_kob_andersen",
     "structure_of_data",
     "toy",
     "vgg16_fge",

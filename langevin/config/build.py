@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from langevin.code import trust
+from langevin.core.attraction import AttractedLangevin
 from langevin.core.capabilities import HasRecordKeys
 from langevin.core.dynamics import Langevin
 from langevin.core.ensemble import Ensemble
+from langevin.core.exchange import ReplicaExchange
+from langevin.core.rules import RuledDescent
 from langevin.core.schemes import SchemeName
 from langevin.core.system import LoadedData, Model, System
 from langevin.errors import FOREIGN, LangevinError, UserError, first_line
 
+from .algorithms import ALGORITHMS
 from .keys import ChangesData, toml
 from .settings import Settings
 
@@ -52,7 +57,18 @@ def build(settings: Settings, ensemble: Ensemble, data: LoadedData | None = None
         built = construct(settings.system, settings.dynamics, ensemble, *further, **record)
     if isinstance(built, System):
         return built
-    dynamics = settings.dynamics
-    # Keys of a model's own need not offer the choice.
+    return _driven(built, settings.dynamics, ensemble, settings.record.response)
+
+
+def _driven(model: Model, dynamics: Any, ensemble: Ensemble, response: bool) -> Langevin:
+    """Return the system that the dynamics of a run file makes of a model."""
+    # Keys of a model's own need not offer the choices.
     scheme: SchemeName = getattr(dynamics, "scheme", "euler_maruyama")
-    return Langevin(built, dynamics.temperature, dynamics.dt, settings.record.response, scheme)
+    exchange, rule, attraction = (getattr(dynamics, name, None) for name in ALGORITHMS)
+    if exchange is not None:
+        return ReplicaExchange(model, dynamics.temperature, dynamics.dt, exchange)
+    if rule is not None:
+        return RuledDescent(model, dynamics.dt, rule)
+    if attraction is not None:
+        return AttractedLangevin(model, dynamics.temperature, dynamics.dt, attraction, ensemble, scheme)
+    return Langevin(model, dynamics.temperature, dynamics.dt, response, scheme)

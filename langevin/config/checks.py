@@ -20,7 +20,7 @@ from langevin.core.protocol import bounds
 from langevin.core.schedule import Grid
 from langevin.core.system import Model, Named, System
 
-from . import shards
+from . import algorithms, shards
 from .keys import InherentKeys, toml
 from .time_checks import time_faults
 
@@ -43,6 +43,7 @@ def cross_faults(settings: Settings) -> Iterable[str]:
     if dynamics is None:
         return
     yield from record_faults(settings)
+    yield from algorithms.faults(settings)
     for probe in settings.probes:
         yield from probe.probe_class.check(settings, probe.keys)
     if settings.start is not None and not can_begin(kind):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, time
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args, get_origin
 
@@ -23,6 +23,9 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError, PydanticUndefined
 
+from langevin.core import rules
+from langevin.core.attraction import Attraction
+from langevin.core.exchange import Ladder
 from langevin.core.protocol import Protocol
 from langevin.core.schedule import Grid
 from langevin.errors import shortened
@@ -188,13 +191,22 @@ def _temperature(given: Any) -> float | Protocol:
     return float(given)
 
 
-#: What a temperature may be, in the words of messages.
+def _given(parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return what reads a table; an empty one asks for nothing."""
+    return lambda given: None if given is None or given == {} else parse(given)
+
+
+#: What attraction and a temperature may be, in the words of messages.
+ATTRACTIONS = "table { replicas = 4, strength = 0.05, every = 1 }"
 TEMPERATURES = "number ≥ 0, list of [time, temperature], or { protocol, … }"
 
 GridKey = Annotated[Grid, BeforeValidator(Grid.parse)]
 PathKey = Annotated[str, AfterValidator(_file_name)]
 ResultPathKey = Annotated[str, AfterValidator(_result_name)]
 SketchKey = Annotated[int, AfterValidator(_pays)]
+AttractionKey = Annotated[InstanceOf[Attraction] | None, BeforeValidator(_given(Attraction.parse))]
+ExchangeKey = Annotated[InstanceOf[Ladder] | None, BeforeValidator(_given(Ladder.parse))]
+RuleKey = Annotated[InstanceOf[rules.Rule] | None, BeforeValidator(rules.parse)]
 SnapshotsKey = Annotated[Grid | Literal["collected"], BeforeValidator(_snapshots)]
 TemperatureKey = Annotated[float | InstanceOf[Protocol], BeforeValidator(_temperature)]
 

@@ -8,12 +8,16 @@ from langevin.core.system import Named
 from langevin.errors import UserError
 
 from .keys import (
+    ATTRACTIONS,
     TEMPERATURES,
+    AttractionKey,
     DynamicsKeys,
+    ExchangeKey,
     HessianKeys,
     InherentKeys,
     MeasuringKeys,
     ResultPathKey,
+    RuleKey,
     Section,
     SnapshotKeys,
     TemperatureKey,
@@ -48,6 +52,26 @@ class LangevinDynamics(DynamicsKeys):
         default="euler_maruyama",
     )
     t_max: float = key("end of the run", example=100.0, gt=0, unit="time")
+    exchange: ExchangeKey = key(
+        "replica exchange: further temperatures, of copies of every replica, and steps between swaps",
+        default=None,
+        example={},
+        kind="table { hotter = [0.6, 0.7], every = 10 }",
+    )
+    rule: RuleKey = key(
+        "rule of descent at T = 0: gradient descent, with momentum, or Adam",
+        default=None,
+        example="gradient",
+        kind='"gradient", "momentum", "adam", or a table { name = "momentum", momentum = 0.9 }, { name = '
+        '"adam", betas = [0.9, 0.999], epsilon = 1e-8 }',
+    )
+    attraction: AttractionKey = key(
+        "attraction of groups of replicas to their centre: how many share one, the part of the way that a "
+        "pull takes (0 … 1, or its protocol), steps between pulls",
+        default=None,
+        example={},
+        kind=ATTRACTIONS,
+    )
 
 
 class EnsembleKeys(Section):

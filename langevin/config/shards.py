@@ -136,6 +136,11 @@ def _together(settings: Settings) -> Sequence[NDArray[np.int64]]:
         return kind.together(settings)
     replica = np.arange(settings.ensemble.replicas)
     sample = replica % settings.ensemble.samples
+    attraction = getattr(settings.dynamics, "attraction", None)
+    if attraction is not None:
+        groups = attraction.labels(replica, sample, settings.ensemble.samples)
+        # Of itself, as below: without disorder the groups alone stay together.
+        return [sample, groups] if vars(kind).get("quenched_disorder", True) is False else [sample]
     # Of itself: a class derived from one without disorder may add some.
     disordered = vars(kind).get("quenched_disorder", True)
     return [sample] if disordered else [sample, replica]

@@ -178,6 +178,7 @@ class Langevin(System, BeginsFromConfiguration, HasLandscape, HasMinima, Measure
         self.response = response
         self.scheme = scheme if isinstance(scheme, Scheme) else SCHEMES[scheme]
         self.time_step: float | None = dt
+        self._varies = self.protocol is not None
         self._holds = self.scheme.holds and self._highest > 0
         self._tells = (
             self.protocol is not None
@@ -324,7 +325,7 @@ class Langevin(System, BeginsFromConfiguration, HasLandscape, HasMinima, Measure
         carried = dict(state.carried)
         x = self._fused(state.x, last - first, temperature, noise, state.accumulated, state.held, carried)
         if x is None:
-            x, given = state.x, {} if self.protocol is None else {"temperature": temperature}
+            x, given = state.x, {"temperature": temperature} if self._varies else {}
             for n in range(first, last):
                 x = self.step(x, n * self.dt, noise, state.accumulated, state.held, **given)
             # The plain step knows nothing of what the kernel carries: it belongs to an x of the past.

@@ -107,6 +107,11 @@ class Noise:
         self._replica = [int(k) for k in replica]
         self._streams: dict[str, list[np.random.Generator]] = {}
 
+    @property
+    def labels(self) -> list[int]:
+        """Labels of the replicas."""
+        return self._replica
+
     def streams(self, role: str = "thermal") -> list[np.random.Generator]:
         """Return the generators of `role`, one per replica, where they now stand."""
         if role not in self._streams:

@@ -122,6 +122,8 @@ class Model(Named):
     """
 
     capable_as = "model"
+    own_descent: ClassVar[bool] = False
+    """Whether its force is no gradient of a `total_energy`: then only Langevin dynamics drives it."""
 
     @abstractmethod
     def initial_configuration(self, noise: Noise) -> Array:
@@ -134,6 +136,14 @@ class Model(Named):
     @abstractmethod
     def energy(self, x: Array) -> Array:
         """Return the energy per degree of freedom, shape (R,)."""
+
+    def total_energy(self, x: Array) -> Array:
+        """Return the extensive energy E, of which the force is −∇E, shape (R,).
+
+        Boltzmann's law is that of this energy. A model whose `energy` is not E/dof, such as an energy per
+        particle, must say here what E is.
+        """
+        return x.shape[1] * self.energy(x)
 
 
 class LoadedData(Protocol):

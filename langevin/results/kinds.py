@@ -111,7 +111,7 @@ SWEEP = ResultKind(
         _PLOTS + name
         for name in (
             *("sweep", "memory", "cycle", "aging_sweep", "training_sweep", "barriers"),
-            *("inherent", "jamming", "jamming_aging"),
+            *("contest", "inherent", "jamming", "jamming_aging"),
         )
     ),
 )

@@ -78,6 +78,7 @@ class ModelCurve(
     Record: ClassVar[type[RecordModelCurve]] = RecordModelCurve
     #: The landscape is that of the ends, whatever the seed of the curve.
     quenched_disorder = False
+    own_descent = True
 
     class Parameters(CurveKeys):
         """What stands under [system]."""

@@ -8,7 +8,14 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator
 
-from langevin.config.keys import TEMPERATURES, DynamicsKeys, TemperatureKey, key
+from langevin.config.keys import (
+    ATTRACTIONS,
+    TEMPERATURES,
+    AttractionKey,
+    DynamicsKeys,
+    TemperatureKey,
+    key,
+)
 from langevin.config.sections import RecordKeys
 from langevin.core.protocol import bounds
 from langevin.errors import UserError
@@ -130,6 +137,13 @@ class Descent(DynamicsKeys):
         unit="energy",
     )
     t_max: float = key("end of the run", example=1000.0, ge=1, unit="steps")
+    attraction: AttractionKey = key(
+        "attraction of groups of replicas to their centre (replicated SGD): how many share one, the part of "
+        "the way that a pull takes (0 … 1, or its protocol), steps between pulls",
+        default=None,
+        example={},
+        kind=ATTRACTIONS,
+    )
     device: str = key('"auto": the GPU where there is one; or "cpu", "cuda", "cuda:1"', default="auto")
     precision: Literal["single", "double", "tf32", "bf16"] = key(
         "numbers of the step: weights are in single or double precision, and products are exact to that, or "

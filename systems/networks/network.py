@@ -8,7 +8,7 @@ saved with the state, and enter neither msd nor correlation.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langevin.config.keys import Section
+from langevin.core.attraction import pulled
 from langevin.core.capabilities import (
     BeginsFromConfiguration,
     ChecksSettings,
@@ -180,6 +181,8 @@ class Network(
     def together(cls, settings: Any) -> list[NDArray[np.int64]]:
         """Keep replicas together that may share calls on a processor; where they do not, none need to."""
         replica, dynamics = np.arange(settings.ensemble.replicas), settings.dynamics
+        if dynamics.attraction is not None:
+            return [np.zeros_like(replica)]
         if dynamics.execution == "sequential" or dynamics.device not in ("cpu", "auto"):
             return [replica]
         return [replica // stack_size(len(replica)), replica]
@@ -225,8 +228,7 @@ class Network(
         """Take the steps from t0 to t1, in place: of the weights of large nets one copy is enough."""
         first, last = round(t0), round(t1)
         with self.watched():
-            take = self.units.advance
-            bad = self.response.advance(take, state, first, last, self.streams(noise))
+            bad = self.response.advance(self._take, state, first, last, self.streams(noise))
             if bad is not None:
                 raise self._diverged("of replica", *bad)
             if self.world is not None:
@@ -235,6 +237,29 @@ class Network(
             if unfit is not None:
                 raise self._diverged("of replica", last, unfit)
             return state
+
+    def _take(
+        self, state: kit.NetworkState, first: int, last: int, streams: Sequence[Any]
+    ) -> tuple[int, int] | None:
+        """Take steps in place, with the pulls of replicas that attract each other; say what diverged."""
+        attraction = self.dynamics.attraction
+        if attraction is None:
+            return self.units.advance(state, first, last, streams)
+        while first < last:
+            end = min(last, (first // attraction.every + 1) * attraction.every)
+            bad = self.units.advance(state, first, end, streams)
+            if bad is not None:
+                return bad
+            if end % attraction.every == 0:
+                state.weights.copy_(pulled(state.weights, self._groups, attraction.at(end)))
+            first = end
+        return None
+
+    @cached_property
+    def _groups(self) -> list[NDArray[np.intp]]:
+        """The positions of replicas that share a centre, where they attract each other."""
+        assert self.dynamics.attraction is not None
+        return self.dynamics.attraction.groups(self.ensemble)
 
     # Measurements.
 

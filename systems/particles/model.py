@@ -238,6 +238,10 @@ class Mixture(
 
         return PairHessian(self.geometry, x[position])
 
+    def total_energy(self, x: Array) -> Array:
+        """Return the potential energy of all particles, shape (R,): three coordinates belong to each."""
+        return self.evaluate(x).energy
+
     def observables(self, x: Array, temperature: float | None = None) -> dict[str, Array]:
         """Return the pressure P = ρT + Σ r·F/(3V), shape (R,), at the bath's temperature."""
         volume = self.box**3
