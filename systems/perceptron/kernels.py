@@ -26,8 +26,8 @@ from langevin.systems.threads import Pool, allowed
 _OPTIONS = {"nogil": True, "error_model": "numpy", "boundscheck": False}
 #: Sums over sites may run in vector lanes, with fused products.
 _FAST = {"reassoc", "contract", "nsz"}
-#: Bytes of a block of patterns, about half of a processor's second cache.
-_BLOCK = 1 << 17
+#: Bytes of a block of patterns, some of a processor's second cache.
+_BLOCK = 1 << 16
 #: Replicas that walk through the patterns together; a group does not depend on how many threads there are.
 _TOGETHER = 8
 #: Numbers of noise that a group draws at once.
@@ -35,7 +35,7 @@ _DRAWN = 1 << 16
 _NO_SUMS = np.empty((0, 0, 0))
 
 
-@numba.njit(fastmath=_FAST, **_OPTIONS)
+@numba.njit(fastmath=_FAST, forceinline=True, **_OPTIONS)
 def _gaps_of_two(a, b, c, d, x, y, gaps, other):
     """Write the products of four rows with two configurations."""
     ax = bx = cx = dx = ay = by = cy = dy = 0.0
@@ -52,7 +52,7 @@ def _gaps_of_two(a, b, c, d, x, y, gaps, other):
     other[0], other[1], other[2], other[3] = ay, by, cy, dy
 
 
-@numba.njit(fastmath=_FAST, **_OPTIONS)
+@numba.njit(fastmath=_FAST, forceinline=True, **_OPTIONS)
 def _gaps_of_one(a, b, c, d, x, gaps):
     """Write the products of four rows with one configuration."""
     ax = bx = cx = dx = 0.0
@@ -64,13 +64,13 @@ def _gaps_of_one(a, b, c, d, x, gaps):
     gaps[0], gaps[1], gaps[2], gaps[3] = ax, bx, cx, dx
 
 
-@numba.njit(fastmath=_FAST, **_OPTIONS)
+@numba.njit(fastmath=_FAST, forceinline=True, **_OPTIONS)
 def _add_four(a, b, c, d, va, vb, vc, vd, f):
     for i in range(f.size):
         f[i] += va * a[i] + vb * b[i] + vc * c[i] + vd * d[i]
 
 
-@numba.njit(fastmath=_FAST, **_OPTIONS)
+@numba.njit(fastmath=_FAST, forceinline=True, **_OPTIONS)
 def _product(row, x):
     total = 0.0
     for i in range(x.size):
@@ -78,7 +78,7 @@ def _product(row, x):
     return total
 
 
-@numba.njit(fastmath=_FAST, **_OPTIONS)
+@numba.njit(fastmath=_FAST, forceinline=True, **_OPTIONS)
 def _add_one(row, v, f):
     for i in range(f.size):
         f[i] += v * row[i]
