@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from langevin.core.system import Array
 
-from .landscape import Point, minimum
+from .landscape import Point, followed, minimum
 
 #: Part of the distance from the estimate of σ_J that is left after a step.
 _LEFT = 0.2
@@ -127,7 +127,7 @@ def _lowered(now: Point, low: float) -> tuple[Point, float]:
     left = 2 * now.energy / slope * (1 - _LEFT)
     step = min(left, (now.margin - low) / 2)
     for _ in range(_HALVINGS):
-        moved = minimum(Point.at(now.patterns, now.x, now.margin - step))
+        moved = minimum(followed(now, now.margin - step))
         if not moved.satisfied:
             return moved, step
         step /= 2

@@ -156,6 +156,28 @@ def _quadratic(point: Point, multiplier: float) -> Array:
     return matrix + (1 - multiplier) * np.outer(axis, axis)
 
 
+def followed(point: Point, margin: float) -> Point:
+    """Return where a minimum moves to, in linear response, as the margin goes to another one.
+
+    The gradient changes by −Aᵀ1 dσ at fixed x, hence dx = (∂²H + μ)⁻¹ Aᵀ1 dσ in the tangent plane, which keeps
+    the contacts: at fixed x half of them would open, and close again only step by step.
+    """
+    from scipy.linalg import LinAlgError, cho_factor, cho_solve
+
+    n = len(point.x)
+    _, multiplier = _slope(point)
+    pull = point.patterns[point.gaps < 0].sum(axis=0) / math.sqrt(n)
+    pull -= point.x * float(pull @ point.x) / n
+    try:
+        factor = cho_factor(_quadratic(point, multiplier), overwrite_a=True, check_finite=False)
+    except LinAlgError:
+        # No minimum in the strict sense: a mode without stiffness.
+        return Point.at(point.patterns, point.x, margin)
+    moved: Array = point.x + (margin - point.margin) * cho_solve(factor, pull, check_finite=False)
+    moved *= math.sqrt(n) / float(np.linalg.norm(moved))
+    return Point.at(point.patterns, moved, margin)
+
+
 def _step(now: Point, damping: float) -> tuple[Point | None, float]:
     """Return the next point and λ; None where the gradient is nothing, or no step goes down."""
     from scipy.linalg import LinAlgError, cho_factor, cho_solve
