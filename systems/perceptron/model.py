@@ -70,6 +70,10 @@ class PerceptronRecord(RecordKeys):
     )
 
 
+#: Value of `end` → where gaps are measured.
+_WHERE = {"gaps": "of the last configuration", "minimum": "of the minimum", "jamming": "at jamming"}
+
+
 def pattern_count(alpha: float, n: int) -> int:
     """Return P = αN, rounded."""
     return round(alpha * n)
@@ -272,45 +276,74 @@ class SphericalPerceptron(
         if self.margin >= 0 and not math.isnan(self.temperature):
             energy["asymptote"] = theory.energy(load, self.margin, self.temperature)
             energy["asymptote_meaning"] = "E(t → ∞) for N → ∞, replica symmetric, exact for σ ≥ 0"
-        share: dict[str, Any] = {"long_name": "share of the patterns that is unsatisfied", "units": "1"}
-        where = {"gaps": "of the last configuration", "minimum": "of the minimum", "jamming": "at jamming"}
-        at_jamming = theory.jamming_margin(load)
-        exact = at_jamming >= 0
-        found: Attributes = {
+        return {
             "energy": energy,
             "msd": {"long_name": "mean square displacement per degree of freedom"},
             "correlation": {"long_name": "correlation per degree of freedom", "dof": self.n},
             "integrated_response": {"long_name": "integrated response"},
             "unsatisfied": {"long_name": "number of unsatisfied patterns", "units": "1", "dof": self.n},
-            "unsatisfied_share": share,
+            "unsatisfied_share": {
+                "long_name": "share of the patterns that is unsatisfied", "units": "1"
+            },
             "hessian": {
                 "rows": self.n - 1,
                 "definition": "∂²H/∂x_i∂x_j − (x·∂H/N) δ_ij on the sphere's tangent plane, H the extensive energy",
             },
-            "gap": {
-                "long_name": f"gap h = ξ·x/√N − σ {where[self.end]}",
+            **self._attributes_at_end(load),
+        }  # fmt: skip
+
+    def _attributes_at_end(self, load: float) -> Attributes:
+        """Name what is measured at the end, with what theory says of it for N → ∞."""
+        gap: dict[str, Any] = {"long_name": f"gap h = ξ·x/√N − σ {_WHERE[self.end]}", "units": "1"}
+        if self.end == "gaps":
+            return {"gap": gap}
+        if self.end == "minimum":
+            return {"gap": gap, **self._attributes_of_minimum(load)}
+        margin = theory.jamming_margin(load)
+        exact = margin >= 0
+        force: dict[str, Any] = {"long_name": "contact force at jamming, over its mean", "units": "1"}
+        if not exact:
+            gap |= _of_law(theory.GAP_EXPONENT, -1, theory.gap_window(self.n))
+            force |= _of_law(theory.FORCE_EXPONENT, 1, theory.force_window(self.n))
+        return {
+            "gap": gap,
+            "contact_force": force,
+            "contacts": {
+                "long_name": "number of contacts at jamming",
                 "units": "1",
-                "alpha": load,
-                "margin": self.margin,
+                "dof": self.n,
+                "per_dof": theory.contacts_at_jamming(margin),
+                "per_dof_meaning": "contacts/N for N → ∞, exact",
             },
-            "contact_force": {"long_name": "contact force over its mean, at jamming", "units": "1"},
-            "contacts": {"long_name": "number of contacts at jamming", "units": "1", "dof": self.n},
             "jamming_margin": {
                 "long_name": "margin σ_J at which the replica jams",
                 "units": "1",
-                "replica_symmetric": at_jamming,
+                "replica_symmetric": margin,
                 "replica_symmetric_meaning": f"for N → ∞, {'exact' if exact else 'an upper bound'}",
             },
-            "minimum_energy": {
-                "long_name": "energy of the minimum per degree of freedom",
-                "units": "1",
-                "replica_symmetric": theory.minimum_energy(load, self.margin),
-                "replica_symmetric_meaning": f"for N → ∞, {'exact' if self.margin >= 0 else 'a lower bound'}",
-            },
-            "minimum_unsatisfied": {
-                "long_name": "number of unsatisfied patterns of the minimum", "units": "1", "dof": self.n
-            },
+        }
+
+    def _attributes_of_minimum(self, load: float) -> Attributes:
+        exact = self.margin >= 0
+        energy: dict[str, Any] = {
+            "long_name": "energy of the minimum per degree of freedom",
+            "units": "1",
+            "jamming_load": theory.jamming_load(self.margin),
+            "jamming_load_meaning": f"threshold α_J for N → ∞, {'exact' if exact else 'an upper bound'}",
+            "replica_symmetric": theory.minimum_energy(load, self.margin),
+            "replica_symmetric_meaning": f"for N → ∞, {'exact' if exact else 'a lower bound'}",
+        }
+        count: dict[str, Any] = {
+            "long_name": "number of unsatisfied patterns of the minimum", "units": "1", "dof": self.n
         }  # fmt: skip
         if exact:
-            found["contacts"]["replica_symmetric"] = theory.contacts_at_jamming(at_jamming)
-        return found
+            count["share"] = theory.unsatisfied_share(self.margin)
+            count["share_meaning"] = "N_Δ/P above the threshold for N → ∞, exact"
+        return {"minimum_energy": energy, "minimum_unsatisfied": count}
+
+
+def _of_law(exponent: float, sign: int, window: tuple[float, float]) -> dict[str, float]:
+    """Say what power law P ∝ x^(sign·exponent) theory has, and where it can be seen at this N."""
+    return {
+        "exponent": exponent, "exponent_sign": sign, "window_low": window[0], "window_high": window[1]
+    }  # fmt: skip

@@ -124,3 +124,16 @@ def energy(load: float, margin: float, temperature: float) -> float:
     if temperature == 0:
         return minimum_energy(load, margin)
     return equilibrium_energy(load, margin, temperature)
+
+
+def gap_window(n: int) -> tuple[float, float]:
+    """Return between which gaps P(h) ∝ h^−γ can be seen at N: above the smallest of N gaps, below order 1.
+
+    ∫_0^h P ~ h^{1−γ} is 1/N at N^{−1/(1−γ)}; ten of these count as far above, a thirtieth as small.
+    """
+    return 10 * n ** (-1 / (1 - GAP_EXPONENT)), 1 / 30
+
+
+def force_window(n: int) -> tuple[float, float]:
+    """Return between which forces over their mean P(f) ∝ f^θ can be seen at N; as `gap_window`."""
+    return 2 * n ** (-1 / (1 + FORCE_EXPONENT)), 0.4

@@ -1,0 +1,121 @@
+"""Jammed configurations: gaps and forces beside the power laws of theory; energies above jamming."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from langevin.observables.power_laws import cumulative, power_law
+from langevin.observables.statistics import average
+from langevin.results.members import sweep_dims
+
+from .registry import register
+from .style import BLACK, BLUE, GREY, VERMILION, few, panels
+
+
+def is_jammed(dataset: xr.Dataset) -> bool:
+    """Say whether a run holds gaps and forces at jamming."""
+    return all(n in dataset and dataset[n].dims == ("replica", "pattern") for n in ("gap", "contact_force"))
+
+
+@register("gaps and forces", fits=is_jammed, priority=4)
+def jamming_figure(dataset: xr.Dataset) -> Figure:
+    """Draw what is known at jamming.
+
+    (a) Cumulative distribution of the gaps, (b) of the forces, over their mean, both of all samples together, with
+    the power law of theory through the middle of the window, where theory has one. The exponents are those of
+    `observables.power_laws` in the shaded window. (c) The margins at which samples jam, beside the replica
+    symmetric one.
+    """
+    drawn, (left, middle, right) = panels(3, 3, (10.2, 3.6))
+    for ax, name, letter, words in (
+        (left, "gap", r"\gamma", "gap $h$"),
+        (middle, "contact_force", r"\theta", r"force $f/\langle f\rangle$"),
+    ):
+        _draw_law(ax, dataset[name], letter, words)
+    _draw_margins(right, dataset["jamming_margin"])
+    return drawn
+
+
+def _draw_law(ax: Axes, values: xr.DataArray, letter: str, words: str) -> None:
+    """Draw a cumulative distribution, and, where theory knows an exponent, its power law and the measured one."""
+    about = values.attrs
+    found = cumulative(values.where(values > 0))
+    ax.plot(found["x"], found, color=BLUE, lw=1.4, label="measured")
+    if "exponent" in about and found.size:
+        low, high = (float(about[f"window_{end}"]) for end in ("low", "high"))
+        ax.axvspan(low, high, color=GREY, alpha=0.12, lw=0, label="window of the fit")
+        law = power_law(values.where(values > 0), (low, high))
+        sign = float(about.get("exponent_sign", 1))
+        measured, error = sign * float(law["exponent"]), float(law["exponent_error"])
+        theory = float(about["exponent"])
+        said = f"${letter} = {theory:.3f}$: theory"
+        centre = np.sqrt(low * high)
+        x = np.geomspace(low / 5, high * 2, 50)
+        level = float(found.interp(x=centre))
+        ax.plot(x, level * (x / centre) ** (1 + sign * theory), color=VERMILION, ls="--", lw=1.2, label=said)
+        lacking = few(values.isel(pattern=0))
+        spread = f" ± {error:.3f}" if np.isfinite(error) and not lacking else ""
+        ax.plot([], [], " ", label=f"${letter} = {measured:.3f}${spread}: in the window")
+    ax.set(xscale="log", yscale="log", xlabel=words, ylabel=f"share below {words.split()[-1]}")
+    ax.legend(loc="lower right", fontsize=7)
+
+
+def _draw_margins(ax: Axes, margins: xr.DataArray) -> None:
+    known = margins.to_numpy()[np.isfinite(margins.to_numpy())]
+    if known.size:
+        ax.hist(known, bins="sturges", color=BLUE, alpha=0.75, label=f"{known.size} samples")
+    limit = float(margins.attrs.get("replica_symmetric", np.nan))
+    if np.isfinite(limit):
+        kind = "exact" if limit >= 0 else "upper bound"
+        label = rf"$\sigma_J = {limit:.4f}$: {kind}, $N\to\infty$"
+        ax.axvline(limit, color=VERMILION, ls="--", lw=1.2, label=label)
+    ax.set(xlabel=r"margin at jamming $\sigma_J$", ylabel="samples")
+    ax.set_ylim(0, 1.45 * ax.get_ylim()[1])
+    ax.legend(loc="upper left", fontsize=7)
+
+
+def _axis(dataset: xr.Dataset) -> str | None:
+    """Return the swept loads α of minima; None if there are none."""
+    dims = sweep_dims(dataset)
+    fits = dims == ("alpha",) and dataset.sizes["alpha"] > 1
+    return "alpha" if fits and "minimum_energy" in dataset else None
+
+
+@register("minima above jamming", fits=lambda dataset: _axis(dataset) is not None, kinds=["sweep"], priority=3)
+def minima_figure(dataset: xr.Dataset) -> Figure:
+    """Draw minima against the load α, with standard errors over samples, beside the replica symmetric limit.
+
+    (a) √(2E), in theory a straight line in √α, that vanishes at jamming. (b) The share of unsatisfied patterns.
+    """
+    drawn, (left, right) = panels(2, 2, (7.6, 3.5))
+    root = np.sqrt(2 * dataset["minimum_energy"])
+    share = dataset["minimum_unsatisfied"] / (dataset["alpha"] * dataset["minimum_unsatisfied"].attrs["dof"])
+    alpha = dataset["alpha"].to_numpy()
+    _points(left, alpha, root, r"$\sqrt{2E}$ of the minimum")
+    _points(right, alpha, share, r"share of unsatisfied patterns $N_\Delta/P$")
+    about = dataset["minimum_energy"].attrs
+    if "share" in dataset["minimum_unsatisfied"].attrs:
+        at, limit = float(about["jamming_load"]), float(dataset["minimum_unsatisfied"].attrs["share"])
+        x = np.linspace(min(alpha.min(), at), alpha.max(), 300)
+        above = np.maximum(np.sqrt(x / at) - 1, 0)
+        left.plot(x, above, color=VERMILION, ls="--", lw=1.2, label=r"$\sqrt{\alpha/\alpha_J}-1$, $N\to\infty$")
+        left.axvline(at, color=BLACK, ls=":", lw=0.8, label=rf"$\alpha_J = {at:.4f}$")
+        right.plot(x[x >= at], np.full((x >= at).sum(), limit), color=VERMILION, ls="--", lw=1.2,
+                   label=rf"$\Phi(\sigma) = {limit:.4f}$, $N\to\infty$")  # fmt: skip
+        right.axvline(at, color=BLACK, ls=":", lw=0.8)
+    for ax in (left, right):
+        ax.set(xlabel=r"patterns per dimension $\alpha$")
+        ax.legend(loc="best")
+    return drawn
+
+
+def _points(ax: Axes, x: Any, values: xr.DataArray, words: str) -> None:
+    mean, error = average(values)
+    bars = np.where(np.isfinite(error), error, 0.0)
+    ax.errorbar(x, mean, bars, color=BLUE, marker="o", ms=4, ls="", capsize=2, label="measured")
+    ax.set_ylabel(words)
