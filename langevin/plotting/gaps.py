@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from langevin.observables.power_laws import cumulative, power_law
 from langevin.observables.statistics import average
@@ -15,6 +16,10 @@ from langevin.results.members import sweep_dims
 
 from .registry import register
 from .style import BLACK, BLUE, GREY, VERMILION, few, panels
+
+
+#: Ends of a window that holds something to fit differ by so much.
+_WIDE = 3.0
 
 
 def is_jammed(dataset: xr.Dataset) -> bool:
@@ -32,22 +37,19 @@ def jamming_figure(dataset: xr.Dataset) -> Figure:
     symmetric one.
     """
     drawn, (left, middle, right) = panels(3, 3, (10.2, 3.6))
-    for ax, name, letter, words in (
-        (left, "gap", r"\gamma", "gap $h$"),
-        (middle, "contact_force", r"\theta", r"force $f/\langle f\rangle$"),
-    ):
-        _draw_law(ax, dataset[name], letter, words)
+    _draw_law(left, dataset["gap"], r"\gamma", "gap", "$h$")
+    _draw_law(middle, dataset["contact_force"], r"\theta", "force", r"$f/\langle f\rangle$")
     _draw_margins(right, dataset["jamming_margin"])
     return drawn
 
 
-def _draw_law(ax: Axes, values: xr.DataArray, letter: str, words: str) -> None:
+def _draw_law(ax: Axes, values: xr.DataArray, letter: str, words: str, symbol: str) -> None:
     """Draw a cumulative distribution, and, where theory knows an exponent, its power law and the measured one."""
     about = values.attrs
     found = cumulative(values.where(values > 0))
     ax.plot(found["x"], found, color=BLUE, lw=1.4, label="measured")
-    if "exponent" in about and found.size:
-        low, high = (float(about[f"window_{end}"]) for end in ("low", "high"))
+    low, high = (float(about.get(f"window_{end}", np.nan)) for end in ("low", "high"))
+    if high > _WIDE * low and found.size:
         ax.axvspan(low, high, color=GREY, alpha=0.12, lw=0, label="window of the fit")
         law = power_law(values.where(values > 0), (low, high))
         sign = float(about.get("exponent_sign", 1))
@@ -61,7 +63,7 @@ def _draw_law(ax: Axes, values: xr.DataArray, letter: str, words: str) -> None:
         lacking = few(values.isel(pattern=0))
         spread = f" ± {error:.3f}" if np.isfinite(error) and not lacking else ""
         ax.plot([], [], " ", label=f"${letter} = {measured:.3f}${spread}: in the window")
-    ax.set(xscale="log", yscale="log", xlabel=words, ylabel=f"share below {words.split()[-1]}")
+    ax.set(xscale="log", yscale="log", xlabel=f"{words} {symbol}", ylabel=f"share below {symbol}")
     ax.legend(loc="lower right", fontsize=7)
 
 
@@ -73,8 +75,9 @@ def _draw_margins(ax: Axes, margins: xr.DataArray) -> None:
     if np.isfinite(limit):
         kind = "exact" if limit >= 0 else "upper bound"
         label = rf"$\sigma_J = {limit:.4f}$: {kind}, $N\to\infty$"
-        ax.axvline(limit, color=VERMILION, ls="--", lw=1.2, label=label)
+        ax.axvline(limit, 0, 0.72, color=VERMILION, ls="--", lw=1.2, label=label)
     ax.set(xlabel=r"margin at jamming $\sigma_J$", ylabel="samples")
+    ax.xaxis.set_major_locator(MaxNLocator(4))
     ax.set_ylim(0, 1.45 * ax.get_ylim()[1])
     ax.legend(loc="upper left", fontsize=7)
 
