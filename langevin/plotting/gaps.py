@@ -89,7 +89,9 @@ def _axis(dataset: xr.Dataset) -> str | None:
     return "alpha" if fits and "minimum_energy" in dataset else None
 
 
-@register("minima above jamming", fits=lambda dataset: _axis(dataset) is not None, kinds=["sweep"], priority=3)
+@register(
+    "minima above jamming", fits=lambda dataset: _axis(dataset) is not None, kinds=["sweep"], priority=3
+)
 def minima_figure(dataset: xr.Dataset) -> Figure:
     """Draw minima against the load α, with standard errors over samples, beside the replica symmetric limit.
 
@@ -106,7 +108,9 @@ def minima_figure(dataset: xr.Dataset) -> Figure:
         at, limit = float(about["jamming_load"]), float(dataset["minimum_unsatisfied"].attrs["share"])
         x = np.linspace(min(alpha.min(), at), alpha.max(), 300)
         above = np.maximum(np.sqrt(x / at) - 1, 0)
-        left.plot(x, above, color=VERMILION, ls="--", lw=1.2, label=r"$\sqrt{\alpha/\alpha_J}-1$, $N\to\infty$")
+        left.plot(
+            x, above, color=VERMILION, ls="--", lw=1.2, label=r"$\sqrt{\alpha/\alpha_J}-1$, $N\to\infty$"
+        )
         left.axvline(at, color=BLACK, ls=":", lw=0.8, label=rf"$\alpha_J = {at:.4f}$")
         right.plot(x[x >= at], np.full((x >= at).sum(), limit), color=VERMILION, ls="--", lw=1.2,
                    label=rf"$\Phi(\sigma) = {limit:.4f}$, $N\to\infty$")  # fmt: skip

@@ -107,7 +107,14 @@ SWEEP = ResultKind(
     lambda dataset: bool(sweep_dims(dataset)) and _is_measured(dataset),
     lambda dataset: f"a sweep over {', '.join(sweep_dims(dataset))}",
     "langevin.results.summary:of_sweep",
-    (_PLOTS + "sweep", _PLOTS + "memory", _PLOTS + "cycle", _PLOTS + "aging_sweep", _PLOTS + "barriers", _PLOTS + "gaps"),
+    (
+        _PLOTS + "sweep",
+        _PLOTS + "memory",
+        _PLOTS + "cycle",
+        _PLOTS + "aging_sweep",
+        _PLOTS + "barriers",
+        _PLOTS + "gaps",
+    ),
 )
 
 #: Asked one after the other.

@@ -244,7 +244,9 @@ class Field:
         """Return what the patterns say of x, shape (R, N)."""
         none = np.empty((len(x), 1, x.shape[1]))
         result = Evaluation.empty(x)
-        self._for_groups(self._advance_group, result, False, lambda members: [(none, none, 0)], 0.0, 0.0, None)
+        self._for_groups(
+            self._advance_group, result, False, lambda members: [(none, none, 0)], 0.0, 0.0, None
+        )
         return result
 
     def steps(
@@ -321,7 +323,9 @@ class Field:
         for used, summed, steps in noise(members):
             advance(xi, x, self.margin, rows, used, summed, steps, dt, amplitude, known, sums, *rest)
             known = True
-        for array, values in zip((result.x, result.force, result.energy, result.unsatisfied), own, strict=True):
+        for array, values in zip(
+            (result.x, result.force, result.energy, result.unsatisfied), own, strict=True
+        ):
             array[members] = values
         if accumulated is not None:
             accumulated[:, members] = sums
