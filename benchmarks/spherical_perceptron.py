@@ -1,9 +1,9 @@
 """Steps of the spherical perceptron, side by side: the compiled kernel, and two products of matrices by BLAS.
 
-One thread. Both make the same step on the sphere at T = 0, for replicas that share their patterns; they take turns,
-and medians are compared. Beside them stands the floor: the floating-point operations that are needed, 2PN(1 + u)
-with u the share of unsatisfied patterns, over what BLAS makes of a product of large matrices; and the bytes of the
-patterns over what a sum of a large array reads. The larger of both bounds a step from below.
+One thread. Both make the same step on the sphere at T = 0, for replicas that share their patterns; they take
+turns, and medians are compared. Beside them stands the floor: the floating-point operations that are needed,
+2PN(1 + u) with u the share of unsatisfied patterns, over what BLAS makes of a product of large matrices; and
+the bytes of the patterns over what a sum of a large array reads. The larger of both bounds a step from below.
 
     python benchmarks/spherical_perceptron.py [--quick] [--repeat 15]
 """
@@ -74,7 +74,7 @@ def contest(n: int, load: int, replicas: int, repeat: int) -> None:
     operations = 2 * xi.size * replicas * (1 + share) * spent["product"] / (2 * 768**3)
     bytes_read = xi.nbytes * spent["read"] / large.nbytes
     print(
-        f"N = {n:5d}, P = {len(xi)}, {replicas} replicas: {1e6 * each / replicas:8.0f} us a step and replica; "
+        f"N = {n:5d}, P = {len(xi)}, {replicas} replicas: {1e6 * each / replicas:8.0f} us a step, replica; "
         f"BLAS takes {spent['BLAS'] / spent['kernel']:.2f} times as long; floor / kernel: operations "
         f"{operations / each:.2f}, bytes {bytes_read / each:.2f}"
     )

@@ -5,12 +5,12 @@ k = (1 + a) L. The likelihood of values in the window depends on their mean ū a
 
     ū = m(k) = 1/(1 − e^{−k}) − 1/k,
 
-which grows with k (Aban, Meerschaert & Panorska, J. Am. Stat. Assoc. 101, 270 (2006), for this truncated law).
-The number of values and Σu of each sample are all that a resample needs. Values of one sample may depend on each
-other: whole samples are drawn with replacement.
+which grows with k (Aban, Meerschaert & Panorska, J. Am. Stat. Assoc. 101, 270 (2006), for this truncated
+law). The number of values and Σu of each sample are all that a resample needs. Values of one sample may
+depend on each other: whole samples are drawn with replacement.
 
-**The window is checked**: both halves of it, on a logarithmic scale, have an estimate each. Where they differ by
-more than their errors the window holds more than one power law.
+**The window is checked**: both halves of it, on a logarithmic scale, have an estimate each. Where they differ
+by more than their errors the window holds more than one power law.
 
 **A threshold** at which √E vanishes is found from runs above it (`vanishing`).
 """
@@ -35,7 +35,8 @@ def power_law(
     Parameters
     ----------
     values : DataArray
-        With dimension replica, coordinate sample(replica) where samples are known, and one more. NaN: no value.
+        With dimension replica, coordinate sample(replica) where samples are known, and one more. NaN: no
+        value.
     between : tuple of float
         Ends of the window, 0 < low < high.
     resamples : int
@@ -45,9 +46,9 @@ def power_law(
     -------
     Dataset
         `exponent`, `exponent_error` (standard error, of whole samples drawn with replacement; NaN for one),
-        `count` of values in the window; `half_exponent`, `half_exponent_error` and `half_difference` (upper less
-        lower half, over its error), with dimension `half`. NaN where the window holds no value. The attribute
-        `samples` of errors is the number of independent samples.
+        `count` of values in the window; `half_exponent`, `half_exponent_error` and `half_difference` (upper
+        less lower half, over its error), with dimension `half`. NaN where the window holds no value. The
+        attribute `samples` of errors is the number of independent samples.
 
     Raises
     ------

@@ -17,7 +17,6 @@ from langevin.results.members import sweep_dims
 from .registry import register
 from .style import BLACK, BLUE, GREY, VERMILION, few, panels
 
-
 #: Ends of a window that holds something to fit differ by so much.
 _WIDE = 3.0
 
@@ -31,10 +30,10 @@ def is_jammed(dataset: xr.Dataset) -> bool:
 def jamming_figure(dataset: xr.Dataset) -> Figure:
     """Draw what is known at jamming.
 
-    (a) Cumulative distribution of the gaps, (b) of the forces, over their mean, both of all samples together, with
-    the power law of theory through the middle of the window, where theory has one. The exponents are those of
-    `observables.power_laws` in the shaded window. (c) The margins at which samples jam, beside the replica
-    symmetric one.
+    (a) Cumulative distribution of the gaps, (b) of the forces over their mean, both of all samples together,
+    with the power law of theory through the middle of the window, where theory has one. The exponents are
+    those of `observables.power_laws` in the shaded window. (c) The margins at which samples jam, beside the
+    replica symmetric one.
     """
     drawn, (left, middle, right) = panels(3, 3, (10.2, 3.6))
     _draw_law(left, dataset["gap"], r"\gamma", "gap", "$h$")
@@ -44,7 +43,7 @@ def jamming_figure(dataset: xr.Dataset) -> Figure:
 
 
 def _draw_law(ax: Axes, values: xr.DataArray, letter: str, words: str, symbol: str) -> None:
-    """Draw a cumulative distribution, and, where theory knows an exponent, its power law and the measured one."""
+    """Draw a cumulative distribution; where theory knows an exponent, its power law and the measured one."""
     about = values.attrs
     found = cumulative(values.where(values > 0))
     ax.plot(found["x"], found, color=BLUE, lw=1.4, label="measured")
@@ -82,20 +81,18 @@ def _draw_margins(ax: Axes, margins: xr.DataArray) -> None:
     ax.legend(loc="upper left", fontsize=7)
 
 
-def _axis(dataset: xr.Dataset) -> str | None:
-    """Return the swept loads α of minima; None if there are none."""
+def _has_minima(dataset: xr.Dataset) -> bool:
+    """Say whether a sweep over the load α holds minima."""
     dims = sweep_dims(dataset)
     fits = dims == ("alpha",) and dataset.sizes["alpha"] > 1
-    return "alpha" if fits and "minimum_energy" in dataset else None
+    return fits and "minimum_energy" in dataset
 
 
-@register(
-    "minima above jamming", fits=lambda dataset: _axis(dataset) is not None, kinds=["sweep"], priority=3
-)
+@register("minima above jamming", fits=_has_minima, kinds=["sweep"], priority=3)
 def minima_figure(dataset: xr.Dataset) -> Figure:
-    """Draw minima against the load α, with standard errors over samples, beside the replica symmetric limit.
+    """Draw minima against the load α, with standard errors, beside the replica symmetric limit.
 
-    (a) √(2E), in theory a straight line in √α, that vanishes at jamming. (b) The share of unsatisfied patterns.
+    (a) √(2E), in theory linear in √α, that vanishes at jamming. (b) The share of unsatisfied patterns.
     """
     drawn, (left, right) = panels(2, 2, (7.6, 3.5))
     root = np.sqrt(2 * dataset["minimum_energy"])
@@ -107,10 +104,8 @@ def minima_figure(dataset: xr.Dataset) -> Figure:
     if "share" in dataset["minimum_unsatisfied"].attrs:
         at, limit = float(about["jamming_load"]), float(dataset["minimum_unsatisfied"].attrs["share"])
         x = np.linspace(min(alpha.min(), at), alpha.max(), 300)
-        above = np.maximum(np.sqrt(x / at) - 1, 0)
-        left.plot(
-            x, above, color=VERMILION, ls="--", lw=1.2, label=r"$\sqrt{\alpha/\alpha_J}-1$, $N\to\infty$"
-        )
+        above, words = np.maximum(np.sqrt(x / at) - 1, 0), r"$\sqrt{\alpha/\alpha_J}-1$, $N\to\infty$"
+        left.plot(x, above, color=VERMILION, ls="--", lw=1.2, label=words)
         left.axvline(at, color=BLACK, ls=":", lw=0.8, label=rf"$\alpha_J = {at:.4f}$")
         right.plot(x[x >= at], np.full((x >= at).sum(), limit), color=VERMILION, ls="--", lw=1.2,
                    label=rf"$\Phi(\sigma) = {limit:.4f}$, $N\to\infty$")  # fmt: skip

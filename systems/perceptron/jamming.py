@@ -1,21 +1,21 @@
 r"""A spherical perceptron is brought to jamming by lowering its margin, as spheres are decompressed.
 
-At a margin σ above jamming the minimum has E > 0. Along the branch of minima dE/dσ = −Σ h θ(−h) (only σ itself
-counts, for the gradient along x is 0), and near jamming E ∝ (σ − σ_J)²: σ_J ≈ σ − 2E/(dE/dσ). The margin goes a
-part of the way there, the energy is minimised again from where it was, and so on. Where the step was too long, and
-all patterns are satisfied, it is halved; where the branch itself ends so, in an instability, the margin is raised
-from the satisfied configuration until it is not satisfied any more.
+At a margin σ above jamming the minimum has E > 0. Along the branch of minima dE/dσ = −Σ h θ(−h) (only σ
+itself counts, for the gradient along x is 0), and near jamming E ∝ (σ − σ_J)²: σ_J ≈ σ − 2E/(dE/dσ). The
+margin goes a part of the way there, the energy is minimised again from where it was, and so on. Where the
+step was too long, and all patterns are satisfied, it is halved; where the branch itself ends so, in an
+instability, the margin is raised from the satisfied configuration until it is not satisfied any more.
 
-**The end is exact.** At jamming x is a local maximum of the margin: of σ under ξ_μ·x/√N ≥ σ for all μ and |x|² = N.
-With the contacts C (equality holds), forces f_μ ≥ 0 and A the rows ξ_μ/√N of C, the conditions are
+**The end is exact.** At jamming x is a local maximum of the margin: of σ under ξ_μ·x/√N ≥ σ for all μ and
+|x|² = N. With the contacts C (equality holds), forces f_μ ≥ 0 and A the rows ξ_μ/√N of C, the conditions are
 
     A x = σ·1,        Aᵀf ∝ x,        f ≥ 0,        ξ_μ·x/√N > σ for all others.
 
-Let a solve (A Aᵀ) a = 1. Then x = σ Aᵀa has A x = σ·1, |x|² = σ² Σa = N fixes σ² = N/Σa, and f ∝ a. So a set of
-contacts yields jammed configuration, margin and forces to rounding, of one sign of σ or the other, and whether all
-a > 0 and all other gaps > 0 tells whether it is the right set. For σ > 0 that is the whole truth (the problem is
-convex: it is the maximal margin). For σ < 0 the sphere bends the other way, and a maximum needs as many contacts as
-there are unknowns, N − 1 of x and σ: N (isostatic).
+Let a solve (A Aᵀ) a = 1. Then x = σ Aᵀa has A x = σ·1, |x|² = σ² Σa = N fixes σ² = N/Σa, and f ∝ a. So a set
+of contacts yields jammed configuration, margin and forces to rounding, of one sign of σ or the other, and
+whether all a > 0 and all other gaps > 0 tells whether it is the right set. For σ > 0 that is the whole truth
+(the problem is convex: it is the maximal margin). For σ < 0 the sphere bends the other way, and a maximum
+needs as many contacts as there are unknowns, N − 1 of x and σ: N (isostatic).
 """
 
 from __future__ import annotations

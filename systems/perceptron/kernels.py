@@ -2,9 +2,9 @@ r"""Compiled steps of the spherical perceptron, of several replicas that share t
 
 A force is f = −Σ_μ h_μ θ(−h_μ) ξ_μ/√N: two products with the matrix of patterns, ξx and ξᵀv, and v is zero
 for every satisfied pattern. The matrix is walked through once, in blocks of rows that stay in the cache: the
-gaps of a block for every replica first, then its unsatisfied rows are added to the forces. So a step reads the
-patterns once from memory, however many replicas there are, and costs 2PN(1 + u) floating-point operations for
-each, u the share of unsatisfied patterns, in place of 4PN for two products of whole matrices.
+gaps of a block for every replica first, then its unsatisfied rows are added to the forces. So a step reads
+the patterns once from memory, however many replicas there are, and costs 2PN(1 + u) floating-point operations
+for each, u the share of unsatisfied patterns, in place of 4PN for two products of whole matrices.
 """
 
 from __future__ import annotations
@@ -317,15 +317,14 @@ class Field:
         """Advance the replicas at positions `members`, which share a sample."""
         xi = self.patterns[sample]
         rows = max(4, _BLOCK // (8 * xi.shape[1]) // 4 * 4)
-        own = [array[members] for array in (result.x, result.force, result.energy, result.unsatisfied)]
+        arrays = (result.x, result.force, result.energy, result.unsatisfied)
+        own = [array[members] for array in arrays]
         x, *rest = own
         sums = _NO_SUMS if accumulated is None else accumulated[:, members]
         for used, summed, steps in noise(members):
             advance(xi, x, self.margin, rows, used, summed, steps, dt, amplitude, known, sums, *rest)
             known = True
-        for array, values in zip(
-            (result.x, result.force, result.energy, result.unsatisfied), own, strict=True
-        ):
+        for array, values in zip(arrays, own, strict=True):
             array[members] = values
         if accumulated is not None:
             accumulated[:, members] = sums

@@ -3,14 +3,14 @@ r"""Minima of the spherical perceptron's energy on the sphere, by Newton's metho
 H(x) = ½ Σ_μ h_μ² θ(−h_μ), h_μ = ξ_μ·x/√N − σ. With A the rows ξ_μ/√N of the unsatisfied patterns and h their
 gaps, ∂H = Aᵀh and ∂²H = AᵀA. On the sphere the multiplier is μ = −x·∂H/N (the derivation in
 `langevin.systems.pspin.curvature` holds for any H), a minimum has ∂H + μx = 0, and the Hessian is AᵀA + μ
-between vectors of the tangent plane: the share μ = −Σ h(h + σ)/N is > 0 for σ ≥ 0, where the problem is convex,
-and < 0 for σ < 0 near jamming.
+between vectors of the tangent plane: the share μ = −Σ h(h + σ)/N is > 0 for σ ≥ 0, where the problem is
+convex, and < 0 for σ < 0 near jamming.
 
 H is quadratic but for the patterns that begin or cease to count, and Newton's method finds a minimum in some
-tens of steps at any distance from jamming, where gradient descent would become ever slower: there the smallest
-eigenvalue of AᵀA tends to 0. A step solves (∂²H + μ + λ) d = −gradient, with λ so large that the matrix is
-positive (Cholesky) and that the energy falls by a part of what the quadratic form promises. So every step goes
-down, and its end is a minimum, not a saddle.
+tens of steps at any distance from jamming, where gradient descent would become ever slower: there the
+smallest eigenvalue of AᵀA tends to 0. A step solves (∂²H + μ + λ) d = −gradient, with λ so large that the
+matrix is positive (Cholesky) and that the energy falls by a part of what the quadratic form promises. So
+every step goes down, and its end is a minimum, not a saddle.
 """
 
 from __future__ import annotations
@@ -159,8 +159,8 @@ def _quadratic(point: Point, multiplier: float) -> Array:
 def followed(point: Point, margin: float) -> Point:
     """Return where a minimum moves to, in linear response, as the margin goes to another one.
 
-    The gradient changes by −Aᵀ1 dσ at fixed x, hence dx = (∂²H + μ)⁻¹ Aᵀ1 dσ in the tangent plane, which keeps
-    the contacts: at fixed x half of them would open, and close again only step by step.
+    The gradient changes by −Aᵀ1 dσ at fixed x, hence dx = (∂²H + μ)⁻¹ Aᵀ1 dσ in the tangent plane, which
+    keeps the contacts: at fixed x half of them would open, and close again only step by step.
     """
     from scipy.linalg import LinAlgError, cho_factor, cho_solve
 

@@ -63,9 +63,9 @@ class PerceptronRecord(RecordKeys):
     """[record]: where the run ends."""
 
     end: Literal["gaps", "minimum", "jamming"] = key(
-        'what is measured of all patterns when the run has ended: "gaps" of its last configuration; "minimum": '
-        'those of the minimum of the energy below it; "jamming": gaps and forces where it jams as the margin is '
-        "lowered from there",
+        'what is measured of all patterns when the run has ended: "gaps" of its last configuration; '
+        '"minimum": those of the minimum of the energy below it; "jamming": gaps and forces where it jams as '
+        "the margin is lowered from there",
         default="gaps",
     )
 
@@ -82,7 +82,8 @@ def pattern_count(alpha: float, n: int) -> int:
 def largest_step(alpha: float, margin: float, temperature: float) -> float:
     """Return the time step from which on the scheme is unstable, or far too coarse.
 
-    - Stability: dt < 2/λ_max. AᵀA of all patterns has eigenvalues up to (1 + √α)² (Marchenko & Pastur), and the
+    - Stability: dt < 2/λ_max. AᵀA of all patterns has eigenvalues up to (1 + √α)² (Marchenko & Pastur), and
+      the
       multiplier is at most σ Σ|h|/N, α σ (σ Φ(σ) + φ(σ)) at a random x, and less in a minimum.
     - Kicks: 2T dt < 1/5, the square of one step's noise against a coordinate's size 1.
     """
@@ -143,8 +144,8 @@ class SphericalPerceptron(
         if dynamics.dt >= limit:
             yield (
                 f"dynamics.dt = {dynamics.dt:g}: must be below {limit:.4f} for system.alpha = {p.alpha:g}, "
-                f"system.margin = {shown(p.margin)}, T = {hottest:g} (stability, and a kick √(2 T dt) that is "
-                "small; unit: time)"
+                f"system.margin = {shown(p.margin)}, T = {hottest:g} (stability, and a kick √(2 T dt) that "
+                "is small; unit: time)"
             )
         # The patterns; configurations before and after a step, and forces.
         said = f"system.n = {p.n}, system.alpha = {p.alpha:g}, ensemble.samples = {settings.ensemble.samples}"
@@ -287,7 +288,7 @@ class SphericalPerceptron(
             },
             "hessian": {
                 "rows": self.n - 1,
-                "definition": "∂²H/∂x_i∂x_j − (x·∂H/N) δ_ij on the sphere's tangent plane, H the extensive energy",
+                "definition": "∂²H/∂x_i∂x_j − (x·∂H/N) δ_ij on the sphere's tangent plane, H extensive",
             },
             **self._attributes_at_end(load),
         }  # fmt: skip

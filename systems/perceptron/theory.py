@@ -1,13 +1,13 @@
 r"""Closed forms of the spherical perceptron for N → ∞, replica symmetric: exact for margins σ ≥ 0.
 
-The overlap of two replicas in equilibrium at temperature T = 1/β is q (Gardner 1988; Franz & Parisi 2016). With
-Dz the standard normal measure the free energy per degree of freedom is stationary in q,
+The overlap of two replicas in equilibrium at temperature T = 1/β is q (Gardner 1988; Franz & Parisi 2016).
+With Dz the standard normal measure the free energy per degree of freedom is stationary in q,
 
     −βf = ½[ln(1 − q) + q/(1 − q)] + α ∫Dz ln ∫Dt e^{−βv(√q z + √(1−q) t − σ)},    v(h) = h² θ(−h)/2.
 
-**T = 0.** Where the minimum of the energy is above 0, q → 1 and χ = β(1 − q) stays finite. The integral over t is
-taken at its saddle point, v is replaced by the least v(h) + (h − z + σ)²/(2χ), which lies at h = z − σ for z > σ
-and at h = (z − σ)/(1 + χ) for z < σ, and is (z − σ)²/(2(1 + χ)) there:
+**T = 0.** Where the minimum of the energy is above 0, q → 1 and χ = β(1 − q) stays finite. The integral over
+t is taken at its saddle point, v is replaced by the least v(h) + (h − z + σ)²/(2χ), which lies at h = z − σ
+for z > σ and at h = (z − σ)/(1 + χ) for z < σ, and is (z − σ)²/(2(1 + χ)) there:
 
     e = max_χ { −1/(2χ) + α I(σ)/(2(1 + χ)) },    I(σ) = ∫_{−∞}^{σ} Dz (z − σ)² = (1 + σ²) Φ(σ) + σ φ(σ).
 
@@ -15,9 +15,9 @@ The maximum is at 1/χ = √(αI) − 1. With α_J = 1/I(σ), Gardner's capacity
 
     e(α) = ½ (√(α/α_J) − 1)²,    α > α_J,
 
-and 0 below. A share Φ(σ) of the patterns is unsatisfied in the minimum, at α_J the contacts are α_J Φ(σ) N: N at
-σ = 0, fewer for σ > 0 (hypostatic). The replica symmetric state is stable if α Φ(σ) χ²/(1 + χ)² = Φ(σ)/I(σ) ≤ 1,
-for any α: if σ ≥ 0. For σ < 0 the same α_J is only an upper bound of the threshold.
+and 0 below. A share Φ(σ) of the patterns is unsatisfied in the minimum, at α_J the contacts are α_J Φ(σ) N: N
+at σ = 0, fewer for σ > 0 (hypostatic). The replica symmetric state is stable if α Φ(σ) χ²/(1 + χ)² =
+Φ(σ)/I(σ) ≤ 1, for any α: if σ ≥ 0. For σ < 0 the same α_J is only an upper bound of the threshold.
 
 **T > 0.** With m = √q z − σ, s² = 1 − q and c² = 1 + βs² the inner integral is
 
