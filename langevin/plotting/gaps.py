@@ -63,7 +63,9 @@ def _draw_law(ax: Axes, values: xr.DataArray, letter: str, words: str, symbol: s
         spread = f" ± {error:.3f}" if np.isfinite(error) and not lacking else ""
         ax.plot([], [], " ", label=f"${letter} = {measured:.3f}${spread}: in the window")
     ax.set(xscale="log", yscale="log", xlabel=f"{words} {symbol}", ylabel=f"share below {symbol}")
-    ax.legend(loc="lower right", fontsize=7)
+    # Room for the words above the curve.
+    ax.set_ylim(top=30)
+    ax.legend(loc="upper left", fontsize=7)
 
 
 def _draw_margins(ax: Axes, margins: xr.DataArray) -> None:
