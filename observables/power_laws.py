@@ -161,7 +161,7 @@ def vanishing(
     ValueError
         If there are fewer than two members, or an energy is not above 0.
     """
-    root = np.sqrt(energy.transpose("replica", along))
+    root = energy.transpose("replica", along) ** 0.5
     if root.sizes[along] < 2 or not bool((energy > 0).all()):
         raise ValueError(f"energy: must have at least two members along {along}, all above 0 in every sample")
     x = np.asarray(energy[along] if by is None else by, dtype=float)

@@ -97,7 +97,7 @@ def minima_figure(dataset: xr.Dataset) -> Figure:
     (a) √(2E), in theory linear in √α, that vanishes at jamming. (b) The share of unsatisfied patterns.
     """
     drawn, (left, right) = panels(2, 2, (7.6, 3.5))
-    root = np.sqrt(2 * dataset["minimum_energy"])
+    root = (2 * dataset["minimum_energy"]) ** 0.5
     share = dataset["minimum_unsatisfied"] / (dataset["alpha"] * dataset["minimum_unsatisfied"].attrs["dof"])
     alpha = dataset["alpha"].to_numpy()
     _points(left, alpha, root, r"$\sqrt{2E}$ of the minimum")
