@@ -9,7 +9,8 @@ Rooms and modules stand in this order, and import only from those before them:
 4. modules of one question each: `two_time` and `sketch` (msd and correlation of stored configurations),
    `relaxation` (powers of an energy), `asymptote` (limits of slow approaches), `equal_time` and `fixed_time`
    (pairs at one time), `response` and `displacement_response` (temperatures, from χ), `plateau` (q_EA),
-   `overlaps` (fluctuations between replicas), `ensembles` (of classifiers) and `clocks` (of algorithms).
+   `overlaps` (fluctuations between replicas), `power_laws` (of gaps and forces; thresholds), `ensembles` (of
+   classifiers) and `clocks` (of algorithms).
 
 A room is imported by its name, `from langevin.observables import aging`, and offers its functions as its own:
 `aging.aging_exponent(msd)`.

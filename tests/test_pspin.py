@@ -18,7 +18,8 @@ from langevin.core.noise import Noise
 from langevin.errors import ConfigError
 from langevin.observables.statistics import average
 from langevin.systems.pspin import PSpin, theory
-from langevin.systems.pspin.planting import elementary_symmetric, equilibrium_configuration, uniform_on_sphere
+from langevin.systems.pspin.planting import elementary_symmetric, equilibrium_configuration
+from langevin.systems.sphere import uniform_on_sphere
 
 INF = float("inf")
 

@@ -29,13 +29,10 @@ from langevin.systems.pspin.kernels import ForceField
 from langevin.systems.pspin.limits import Limits
 from langevin.systems.pspin.mixture import walk
 from langevin.systems.pspin.model import PSpinDynamics
-from langevin.systems.pspin.planting import (
-    elementary_symmetric,
-    equilibrium_configuration,
-    uniform_on_sphere,
-)
+from langevin.systems.pspin.planting import elementary_symmetric, equilibrium_configuration
 from langevin.systems.pspin.second_derivative import second_derivative
 from langevin.systems.pspin.spread_field import SpreadField
+from langevin.systems.sphere import uniform_on_sphere
 
 INF = float("inf")
 Strengths = dict[int, float]

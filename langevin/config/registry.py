@@ -22,6 +22,7 @@ SYSTEMS = {
     "harmonic": "langevin.systems.harmonic:Harmonic",
     "kob_andersen": "langevin.systems.particles:KobAndersen",
     "particles": "langevin.systems.particles:Mixture",
+    "spherical_perceptron": "langevin.systems.perceptron:SphericalPerceptron",
     "toy": "langevin.systems.networks.architectures.small:Toy",
     "fully_connected": "langevin.systems.networks.architectures.small:FullyConnected",
     "small_net": "langevin.systems.networks.architectures.small:SmallConvolutional",

@@ -96,6 +96,7 @@ _OF_RUNS = tuple(
         "temperature",
         "response",
         "fluctuations",
+        "gaps",
         "inherent",
     )
 )
@@ -111,7 +112,7 @@ SWEEP = ResultKind(
         _PLOTS + name
         for name in (
             *("sweep", "memory", "cycle", "aging_sweep", "training_sweep", "barriers"),
-            *("contest", "inherent", "jamming", "jamming_aging"),
+            *("contest", "gaps", "inherent", "jamming", "jamming_aging"),
         )
     ),
 )

@@ -9,9 +9,7 @@ E = H/N; each part of a mixed model is, and μ = −Σ_p p E_p. At any σ, along
 
 so that the Hessian on the sphere is ∂²H + μ between vectors of the tangent plane, N − 1 of them. In the bath
 the projection's own multiplier is T + μ (`model`); the T is the noise's share and no part of the landscape.
-
-The N − 1 basis vectors are columns of the Householder reflection Q = 1 − 2 h hᵀ/|h|², h = σ/√N ± e_0, that
-exchanges the first axis with the direction of σ: all columns but the first.
+The basis of N − 1 vectors is that of `TangentPlane`.
 """
 
 from __future__ import annotations
@@ -22,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from langevin.core.system import Array
+from langevin.systems.sphere import TangentPlane
 
 if TYPE_CHECKING:
     from .mixture import Sample
@@ -45,15 +44,7 @@ class TangentHessian:
         parts = couplings if isinstance(couplings, tuple) else (couplings,)
         self._of = {part.p: part for part in parts}
         self.size = len(x) - 1
-        unit = x / np.linalg.norm(x)
-        # Of the two signs the one that cancels nothing.
-        unit[0] += np.copysign(1.0, unit[0])
-        self._normal = unit / np.linalg.norm(unit)
-
-    def _reflected(self, vectors: Array) -> Array:
-        """Return Q V, shape of V, (N, k)."""
-        normal = self._normal
-        return vectors - 2 * np.outer(normal, normal @ vectors)
+        self._plane = TangentPlane(x)
 
     def _force(self, rows: Array, p: int | None = None) -> Array:
         """Return −∂H at several configurations, shape (k, N); of one p alone, if it is given."""
@@ -85,20 +76,20 @@ class TangentHessian:
             slope = (self._force(self.x + v) - self._force(self.x - v)) / 2
         if 4 in self._of:
             slope -= self._force(v, 4)
-        product = self._reflected(-slope.T / lengths)[1:]
+        product = self._plane.inside(-slope.T / lengths)
         return product + self.multiplier * vectors
 
     def gradient(self) -> Array:
         """Return the gradient of H on the sphere, shape (N − 1,), in the same basis."""
-        return self._reflected(-self._force(self.x[None]).T)[1:, 0]
+        return self._plane.inside(-self._force(self.x[None]).T)[:, 0]
 
     def displacements(self, vectors: Array) -> Array:
         """Return vectors of the tangent plane, shape (N − 1, k), in the coordinates of the spins, (N, k)."""
-        return self._reflected(np.vstack([np.zeros((1, vectors.shape[1])), vectors]))
+        return self._plane.outside(vectors)
 
     def dense(self) -> Array:
         """Return the matrix, shape (N − 1, N − 1), from the couplings in double precision."""
         from .second_derivative import second_derivative
 
         full = second_derivative(self.couplings, self.x)
-        return self._reflected(self._reflected(full).T)[1:, 1:] + self.multiplier * np.eye(self.size)
+        return self._plane.inside(self._plane.inside(full).T) + self.multiplier * np.eye(self.size)

@@ -42,11 +42,12 @@ from langevin.core.system import Array, Attributes, Model
 from langevin.errors import UserError
 from langevin.machine import processor
 from langevin.machine.memory import or_shards
+from langevin.systems.sphere import uniform_on_sphere
 
 from . import theory
 from .curvature import TangentHessian
 from .limits import Limits
-from .planting import equilibrium_configuration, uniform_on_sphere
+from .planting import equilibrium_configuration
 from .strengths import Interactions, parsed, strengths
 
 if TYPE_CHECKING:

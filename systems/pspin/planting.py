@@ -20,16 +20,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from langevin.systems.sphere import uniform_on_sphere
+
 from .theory import coupling_variance
 
 Array = NDArray[np.float64]
-
-
-def uniform_on_sphere(n: int, rng: np.random.Generator, count: int | None = None) -> Array:
-    """Draw configurations uniformly on Σσ² = n; shape (n,), or (count, n)."""
-    x = rng.standard_normal(n if count is None else (count, n))
-    scaled: Array = x * np.sqrt(n / np.sum(x * x, axis=-1, keepdims=True))
-    return scaled
 
 
 def elementary_symmetric(y: NDArray[Any], p: int) -> Array:
