@@ -25,6 +25,7 @@ from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from .statistics import Array, Resampled, bootstrap
 
@@ -94,10 +95,10 @@ def median_passage(times: Array, there: Array) -> float:
 
     The share that has not arrived is multiplied by 1 − 1/n at every arrival, n those still watched.
     """
-    return float(_medians(np.asarray(times, dtype=float)[None], np.asarray(there)[None])[0])
+    return float(_medians(np.asarray(times, dtype=float)[None], np.asarray(there, dtype=bool)[None])[0])
 
 
-def _medians(times: Array, there: Array) -> Array:
+def _medians(times: Array, there: NDArray[np.bool_]) -> Array:
     """Return the medians of many rows, shape (rows, n)."""
     # An arrival goes before what was lost at the same time.
     order = np.lexsort((~there, times), axis=1)

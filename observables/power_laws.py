@@ -58,7 +58,7 @@ def power_law(
     low, high = between
     if not 0 < low < high < np.inf:
         raise ValueError(f"between = {between}: must be two numbers, 0 < low < high")
-    (other,) = [dim for dim in values.dims if dim != "replica"]
+    (other,) = [str(dim) for dim in values.dims if dim != "replica"]
     middle = float(np.sqrt(low * high))
     windows = [(low, high), (low, middle), (middle, high)]
     parts = [part for window in windows for part in _sufficient(values, other, *window)]

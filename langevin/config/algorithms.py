@@ -45,7 +45,8 @@ def faults(settings: Settings) -> Iterable[str]:
 
 def _of_models(settings: Settings, name: str) -> Iterable[str]:
     """Yield what no algorithm but Langevin dynamics does."""
-    if settings.system_class.own_descent:
+    kind = settings.system_class
+    if issubclass(kind, Model) and kind.own_descent:
         yield f"dynamics.{name}: allowed: none ({settings.system_name} is not driven by it)"
     device = getattr(settings.dynamics, "device", "cpu")
     if device != "cpu":

@@ -67,8 +67,10 @@ def _draw_triangles(ax: Axes, dataset: xr.Dataset) -> None:
     ax.plot(levels, levels - travelled, color=GREY, ls=":", lw=1, label="no memory")
     for k, (_, curve) in enumerate(curves):
         if curve is not None and np.isfinite(curve.value).any():
-            look = {"color": COLOURS[k % len(COLOURS)], "ls": "--" if k > 2 else "-", "ms": 7 - k % 7}
-            ax.errorbar(levels, curve.value, curve.error(), lw=0.8, marker=MARKERS[k % 7], mfc="none", **look)
+            ax.errorbar(
+                levels, curve.value, curve.error(), color=COLOURS[k % len(COLOURS)], lw=0.8,
+                ls="--" if k > 2 else "-", marker=MARKERS[k % 7], ms=7 - k % 7, mfc="none",
+            )  # fmt: skip
     ax.legend(loc="upper left", fontsize="x-small")
     ax.set(xlabel=r"$\Delta(t_3, t_1)$", ylabel=r"$\Delta(t_3, t_2)$")
     ax.set_title(rf"$\Delta(t_2, t_1) = {travelled:.3g}$", loc="left", fontsize="small")

@@ -67,8 +67,8 @@ def jamming_aging_figure(dataset: xr.Dataset) -> Figure:
     for ax in (left, middle):
         ax.set(xscale="log", xlabel="waiting time $t_w$ (steps)")
         label_log(ax)
-        least = min((float(line.get_ydata()[line.get_ydata() > 0].min()) for line in ax.lines
-                     if (line.get_ydata() > 0).any()), default=1e-9)  # fmt: skip
+        heights = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in ax.lines])
+        least = float(np.min(heights[heights > 0])) if (heights > 0).any() else 1e-9
         ax.set_yscale("symlog", linthresh=10 ** np.floor(np.log10(least)))
         ax.set_ylim(bottom=0)
     drawn.legend(

@@ -19,6 +19,7 @@ from langevin.core.probe import Probe, Run, Taken
 from langevin.core.schedule import Stop
 from langevin.core.system import Array, Attributes, State, System
 from langevin.errors import Diverged, UserError
+from langevin.machine.blas import single_blas
 from langevin.machine.interruption import heed
 from langevin.machine.later import later
 
@@ -70,15 +71,13 @@ class InherentStructures(Probe):
 
     def take(self, run: Run, stop: Stop) -> Taken:
         """Return what the file holds of the inherent structures of one time."""
-        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
         system, keys = self.system, self.keys
         assert isinstance(system, HasMinima), "else record.inherent is refused"
         start = np.array(run.configuration(), dtype=float)
         constrain = system.constrain if isinstance(system, HasConstraint) else None
         slopes = partial(_heeding, system, run.state)
         # One thread: the order of BLAS's sums, and with it the last bits, must not depend on their number.
-        with threadpool_limits(limits=1, user_api="blas"):
+        with single_blas():
             found = quenches.quench(
                 slopes,
                 start,

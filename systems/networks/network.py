@@ -239,15 +239,20 @@ class Network(
             return state
 
     def _take(
-        self, state: kit.NetworkState, first: int, last: int, streams: Sequence[Any]
+        self,
+        state: kit.NetworkState,
+        first: int,
+        last: int,
+        streams: Sequence[Any],
+        field: Tensor | None = None,
     ) -> tuple[int, int] | None:
         """Take steps in place, with the pulls of replicas that attract each other; say what diverged."""
         attraction = self.dynamics.attraction
         if attraction is None:
-            return self.units.advance(state, first, last, streams)
+            return self.units.advance(state, first, last, streams, field)
         while first < last:
             end = min(last, (first // attraction.every + 1) * attraction.every)
-            bad = self.units.advance(state, first, end, streams)
+            bad = self.units.advance(state, first, end, streams, field)
             if bad is not None:
                 return bad
             if end % attraction.every == 0:

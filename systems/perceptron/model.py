@@ -224,7 +224,7 @@ class SphericalPerceptron(
         What could not be reached is NaN: a minimum that Newton's method has not settled in, a jammed
         configuration whose conditions are not met.
         """
-        from langevin.systems.threads import single_blas
+        from langevin.machine.blas import single_blas
 
         from .landscape import Point
 

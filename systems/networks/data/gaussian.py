@@ -13,7 +13,7 @@ such patterns are separable (`langevin.observables.jamming.separable`).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 class Gaussian(DataSet, ChecksSettings):
     """Normal patterns on a sphere, with labels that take turns; each quenched sample has its own."""
 
-    classes: ClassVar[int] = 2
+    classes = 2
 
     class Parameters(Section):
         """What stands under [data]."""

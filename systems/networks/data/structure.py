@@ -148,7 +148,7 @@ def restructured(data: Data, wanted: Structure, ensemble: Ensemble) -> Data:
     UserError
         If it makes no sense for these data, or does not fit in memory.
     """
-    from langevin.systems.threads import single_blas
+    from langevin.machine.blas import single_blas
 
     if not wanted.said:
         return data

@@ -33,8 +33,14 @@ class OfGaps(Protocol):
 
     loss: Loss
     layout: Layout
-    landscape: Landscape
-    twin: Twin
+
+    @property
+    def landscape(self) -> Landscape:
+        """Evaluations at any weights."""
+
+    @property
+    def twin(self) -> Twin:
+        """The same in double precision."""
 
     def all_examples(self, position: int) -> Tensor:
         """Return all training examples of a replica."""

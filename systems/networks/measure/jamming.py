@@ -26,6 +26,7 @@ from langevin.core.probe import Probe, Run, Taken
 from langevin.core.schedule import Stop
 from langevin.core.system import Array, Attributes
 from langevin.errors import UserError
+from langevin.machine.blas import single_blas
 from langevin.machine.later import later
 
 if TYPE_CHECKING:
@@ -85,18 +86,15 @@ class CurvatureParts(Probe):
 
     def prepare(self, run: Run) -> None:
         """Make sure that the system has both matrices, and that they are small."""
-        system: Any = run.system
-        if not (isinstance(system, HasHessian) and isinstance(system, HasGaussNewton)):
+        if not (isinstance(run.system, HasHessian) and isinstance(run.system, HasGaussNewton)):
             raise UserError("takes the parts of a Hessian; allowed: systems with a Gauss-Newton matrix")
+        system: Any = run.system
         if system.dof > MOST_ROWS:
             raise UserError(f"makes matrices of {system.dof} rows; allowed: up to {MOST_ROWS}")
 
     def take(self, run: Run, stop: Stop) -> Taken:
         """Return the eigenvalues, ascending."""
-        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
-        # One thread: bits must not depend on their number.
-        with threadpool_limits(limits=1, user_api="blas"):
+        with single_blas():
             rows = [self._parts(run, position) for position in range(run.ensemble.size)]
         return {
             name: (("mode",), np.stack([row[k] for row in rows]))
@@ -108,7 +106,8 @@ class CurvatureParts(Probe):
         system: Any = run.system
         whole = system.hessian(run.state, position).dense()
         part = system.gauss_newton(run.state, position).dense()
-        return tuple(np.linalg.eigvalsh((m + m.T) / 2) for m in (part, whole - part))
+        first, second = (np.linalg.eigvalsh((m + m.T) / 2) for m in (part, whole - part))
+        return first, second
 
     def attributes(self) -> Attributes:
         """Return the attributes of both spectra."""

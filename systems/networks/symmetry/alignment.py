@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from langevin.core.ensemble import Ensemble
 from langevin.errors import LangevinError, UserError
-from langevin.systems.threads import single_blas
+from langevin.machine.blas import single_blas
 
 from ..nets.layout import Layout
 from .groups import groups
