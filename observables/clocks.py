@@ -56,7 +56,7 @@ class Arrival(NamedTuple):
     lasted: float
 
 
-def first_passage(energy: xr.DataArray, target: float) -> tuple[Array, Array]:
+def first_passage(energy: xr.DataArray, target: float) -> tuple[Array, NDArray[np.bool_]]:
     """Return when each run is first at or below an energy, and whether it ever is.
 
     Parameters
@@ -90,12 +90,12 @@ def first_passage(energy: xr.DataArray, target: float) -> tuple[Array, Array]:
     return passed, there
 
 
-def median_passage(times: Array, there: Array) -> float:
+def median_passage(times: Array, there: NDArray[np.bool_]) -> float:
     """Return Kaplan and Meier's median of times, of which some are only known to be exceeded; inf: none.
 
     The share that has not arrived is multiplied by 1 − 1/n at every arrival, n those still watched.
     """
-    return float(_medians(np.asarray(times, dtype=float)[None], np.asarray(there, dtype=bool)[None])[0])
+    return float(_medians(np.asarray(times, dtype=float)[None], np.asarray(there)[None])[0])
 
 
 def _medians(times: Array, there: NDArray[np.bool_]) -> Array:
