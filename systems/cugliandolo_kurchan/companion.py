@@ -53,6 +53,9 @@ class Companion(LongTime):
         Compute the guide's slabs in a thread of its own, ahead of what is asked for, up to this time.
     """
 
+    #: Late, panels about t' ~ t are `WIDER` than the guide's, as the others, though steps are longer still.
+    fine = (LongTime.fine[0], LongTime.fine[1] * WIDER[1] / STRIDE[1])
+
     def __init__(self, guide: LongTime, crew: Pool = ALONE, until: float | None = None) -> None:
         self._ahead: _Ahead | None = None
         self.guide, self.until = guide, until

@@ -12,10 +12,10 @@ Late the tolerance falls like t^−κ, for the reason below.
 increasing h: what sets the clock h are terms smaller by t^−κ (docs/cugliandolo_kurchan.md has κ, measured).
 An error ε of the integrals becomes one of the clock of ε t^κ. Errors of the clock on the scale of a slab have
 to be resolved in t' better than they are in t, or the equations are singular for them: between the times
-`LATE` panels about t' ~ t go over to a width of no more than `FINE` steps. And a kink of the clock at the end
-of a slab is seen, at lags τ, for the time τ: short against a long step, and as long as a short one. Read by
-the polynomial in time it grows from slab to slab, by five with steps of 0.4 and not at all with steps of 0.6
-(T = 0, t > 5·10⁸): late in time steps have a least length (`SMALLEST`).
+`LATE` panels about t' ~ t go over to a width of no more than some steps (`LongTime.fine`). And a kink of the
+clock at the end of a slab is seen, at lags τ, for the time τ: short against a long step, and as long as a
+short one. Read by the polynomial in time it grows from slab to slab, by five with steps of 0.4 and not at all
+with steps of 0.6 (T = 0, t > 5·10⁸): late in time steps have a least length (`SMALLEST`).
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ LOCAL, PANEL_PART = 1.0, 0.1
 #: Limits of a step in λ, and of its change from one step to the next.
 LARGEST, GROWTH, SHRINKAGE = 0.65, 1.25, 0.6
 #: Limits of the panels' width in u.
-WIDEST, NARROWEST, LATE_NARROWEST = 2.5, 0.3, 0.6
-#: From when on panels are fine about t' ~ t, and how wide they are in units of the step.
-LATE, FINE = (1e3, 1e6), 1.5
+WIDEST, NARROWEST, LATE_NARROWEST = 2.5, 0.3, (0.6, 0.48)
+#: From when on panels are fine about t' ~ t, and from when on they, and the narrowest ones, are finer.
+LATE, LATER = (1e3, 1e6), (1e7, 1e8)
 #: Times, and the smallest steps of aging solutions there: short ones feed roughness of the clock back, long
 #: ones do not. Of others from the first of these times on.
 SOFT, SMALLEST, OTHERS = (1e4, 1e8, 1e9), (0.4, 0.4, 0.6), 0.2
@@ -67,6 +67,11 @@ SERIES_DEGREE = 24
 def series_of(problem: Equations) -> Series:
     """Return the power series of a problem."""
     return Series(problem.covariance, problem.temperature, problem.beta, SERIES_DEGREE, problem.slope)
+
+
+def _later(t: float, limits: tuple[float, float]) -> float:
+    """Return what goes, in ln t, from the first value to the second while `LATER` passes."""
+    return float(np.interp(np.log(t), np.log(LATER), limits)) if t > 0 else limits[0]
 
 
 def _ages(problem: Equations) -> bool:
@@ -87,6 +92,9 @@ class LongTime:
     crew : Pool
         Threads that share a slab.
     """
+
+    #: Widths of panels about t' ~ t in units of the step, before and after `LATER`.
+    fine = (1.5, 1.2)
 
     def __init__(self, problem: Equations, tolerance: float, crew: Pool = ALONE) -> None:
         self.problem, self.tolerance = problem, tolerance
@@ -160,7 +168,8 @@ class LongTime:
         # From none to all of it, in ln t.
         part = float(np.interp(np.log(time_of(end)), np.log(LATE), [0.0, 1.0]))
         # Steps that fail become ever shorter, and panels with them would fill the memory.
-        fine = width * min(1.0, FINE * max(step, OTHERS) / width) ** part
+        widest = _later(time_of(end), self.fine) * max(step, OTHERS)
+        fine = width * min(1.0, widest / width) ** part
         zones = Zones(*zones_of(end, width, fine))
         rest = max(1e-3 * LOCAL * self.tolerance_at(time_of(self.history.end)), 1e-13)
         return self.stepper.step(self.history, step, zones, (width, fine), rest), width
@@ -174,7 +183,9 @@ class LongTime:
         step, width = (float(x) for x in self.history.control[-1])
         # A bath that changes sets the clock itself.
         soft = time_of(self.history.end) > SOFT[0] and self.problem.slope == 0
-        least, narrowest = (self._smallest(), LATE_NARROWEST) if soft else (0.0, NARROWEST)
+        least, narrowest = 0.0, NARROWEST
+        if soft:
+            least, narrowest = self._smallest(), _later(time_of(self.history.end), LATE_NARROWEST)
         tolerance = self.tolerance_at(time_of(self.history.end))
         local, narrow = LOCAL * tolerance, max(PANEL_PART * tolerance, FINEST)
         for _ in range(TRIALS):
