@@ -73,9 +73,11 @@ def first_passage(energy: xr.DataArray, target: float) -> tuple[Array, NDArray[n
     ndarray of bool, shape (R,)
     """
     values = energy.transpose("replica", "time").sortby("time")
-    times, rows = values["time"].to_numpy().astype(float), values.to_numpy().astype(float)
-    passed, there = np.zeros(len(rows)), np.zeros(len(rows), bool)
-    for r, row in enumerate(rows):
+    times, replicas = values["time"].to_numpy().astype(float), values.sizes["replica"]
+    passed, there = np.zeros(replicas), np.zeros(replicas, bool)
+    for r in range(replicas):
+        # One run at a time: together they may be larger than memory.
+        row = values.isel(replica=r).to_numpy().astype(float)
         known = np.isfinite(row)
         t, e = times[known], row[known]
         below = np.flatnonzero(e <= target)

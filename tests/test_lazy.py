@@ -25,6 +25,7 @@ from langevin.errors import StorageError, UserError
 from langevin.files import netcdf
 from langevin.observables import (
     asymptote,
+    clocks,
     displacement_response,
     equal_time,
     fixed_time,
@@ -33,6 +34,7 @@ from langevin.observables import (
     particles,
     pieces,
     plateau,
+    power_laws,
     relaxation,
     response,
     sketch,
@@ -58,6 +60,7 @@ EXCEPTIONS = {
     "landscape.barriers.MeanBarrier": "a result",
     "landscape.barriers.barrier_in_words": "words of mean_barrier",
     "landscape.spectra.has_spectrum": "reads no values",
+    "power_laws.cumulative": "sorts all values",
     "landscape.spectra.is_exact": "reads no values",
     "landscape.spectra.eigenvalues": "reads no values",
     "landscape.spectra.rows": "reads no values",
@@ -181,6 +184,10 @@ def mean_of(numbers: Any) -> Any:
 def apart(values: xr.DataArray) -> xr.DataArray:
     """Return values whose replicas are independent: what is read is not averaged first."""
     return values.drop_vars("sample")
+
+
+def with_error(found: statistics.Resampled) -> list[Any]:
+    return [found.value, found.error()]
 
 
 def late(ds: xr.Dataset) -> xr.Dataset:
@@ -367,6 +374,27 @@ CASES: dict[str, Case] = {
     "landscape.spectra.subspace_overlap": (
         lambda ds: spectra.subspace_overlap(ds, 2),
         ("hessian_vector", "dof", 2),
+        "",
+        CLOSE,
+    ),
+    "clocks.first_passage": (lambda ds: list(clocks.first_passage(ds.energy, 0.3)), CURVES, "", SAME),
+    "clocks.steps_to": (lambda ds: list(clocks.steps_to(ds.energy, 0.3)), CURVES, "", SAME),
+    "clocks.age_at": (lambda ds: clocks.age_at(ds.energy, 0.3), CURVES, "", CLOSE),
+    "clocks.triangle": (
+        lambda ds: with_error(clocks.triangle(apart(ds.msd), 1.0, 0.3, np.linspace(0.35, 0.6, 5))),
+        CURVES,
+        "",
+        CLOSE,
+    ),
+    "power_laws.power_law": (
+        lambda ds: power_laws.power_law(ds.barrier_resampled, (1.05, 1.9), resamples=50),
+        ("barrier_resampled", "replica", 1),
+        "",
+        CLOSE,
+    ),
+    "power_laws.vanishing": (
+        lambda ds: power_laws.vanishing(ds.energy.isel(time=slice(0, 20)), "time", resamples=50),
+        CURVES,
         "",
         CLOSE,
     ),
