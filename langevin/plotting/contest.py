@@ -48,9 +48,14 @@ def contest_figure(dataset: xr.Dataset) -> Figure:
 def said(arrival: Arrival) -> str:
     """Say when half of the runs arrive, with the interval."""
     if not np.isfinite(arrival.median):
-        return f"> {arrival.lasted:.3g} ({arrival.arrived} of {arrival.runs} runs)"
-    high = f"{arrival.high:.3g}" if np.isfinite(arrival.high) else "∞"
-    return f"{arrival.median:.3g} ({arrival.low:.3g} … {high})"
+        return f"> {_three_digits(arrival.lasted)} ({arrival.arrived} of {arrival.runs} runs)"
+    high = _three_digits(arrival.high) if np.isfinite(arrival.high) else "∞"
+    return f"{_three_digits(arrival.median)} ({_three_digits(arrival.low)} … {high})"
+
+
+def _three_digits(value: float) -> str:
+    """Return a number with three significant digits, and without a power of ten below a million."""
+    return f"{float(f'{value:.3g}'):g}"
 
 
 def _draw_energy(ax: Axes, one: Competitor, label: str, k: int) -> None:
