@@ -42,8 +42,9 @@ def test_momentum_runs_the_clock_of_slow_modes_faster(swept: xr.Dataset) -> None
         "momentum",
         "replica exchange",
     ]
-    # All oscillators have one k: E falls as e^{−2kt}, and with momentum 1/(1 − μ) = 2 times as fast.
-    assert heavy[1].median == pytest.approx(plain[1].median / 2, rel=0.05)
+    # All oscillators have one k: E falls as e^{−2kt}, and with momentum 1/(1 − μ) = 2 times as fast, but for
+    # the start: under a constant force n steps go as far as 2n − 2(1 − 2^{−n}) plain ones, one gradient less.
+    assert plain[1].median / 2 < heavy[1].median < plain[1].median / 2 + 1
     # The coldest copy descends as one alone, and pays three gradients a step.
     assert ladder[1].median == pytest.approx(3 * plain[1].median, rel=0.02)
 

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -191,13 +192,13 @@ print("asked")
 """
 
 
+@pytest.mark.skipif(find_spec("dask_jobqueue") is None, reason="the extra [cluster] is not installed")
 @pytest.mark.parametrize("where", ["ask()", "t = threading.Thread(target=ask); t.start(); t.join()"])
 def test_queues_are_known_without_another_ctrl_c(where: str) -> None:
     """The import of dask-jobqueue has Ctrl-C leave by SystemExit, and fails in a thread.
 
     Who is the first to ask for a queue's keys imports it, here in a process of its own.
     """
-    pytest.importorskip("dask_jobqueue", reason="the extra [cluster] is not installed")
     command = [sys.executable, "-c", _ASKED.format(where=where)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "asked\n"), done.stderr

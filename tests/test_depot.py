@@ -316,7 +316,7 @@ def test_a_subset_changes_no_scale(tmp_path: Path) -> None:
         ({}, {"replicas": 4, "samples": 2}, ["ensemble.samples = 2: must be 1 with", "train < 60000"]),
         ({"train": 60_000}, {"replicas": 4, "samples": 2}, ["ensemble.samples = 2: must be 1"]),
         ({"scaling": "none"}, {}, ['data.scaling = "none"', '"standard", "unit"']),
-        ({"noise": 1.0}, {}, ["data.noise: unknown key", "allowed: train, test, scaling, directory, name"]),
+        ({"noise": 1.0}, {}, ["data.noise: unknown key", "train, test, scaling, directory, name"]),
     ],
 )  # fmt: skip
 def test_faults_are_known_before_anything_is_loaded(

@@ -22,7 +22,7 @@ that it falls by a tenth of α|φ'(0)|: the approximate Wolfe conditions of Hage
 or too short is halved or doubled between bounds (Lewis and Overton, whose search works at the kinks of ReLU,
 too).
 
-*A constraint* is a projection π onto the nearest allowed configuration, such as x ↦ x √N/|x|. Its derivative
+*A constraint* is a projection π onto the nearest allowed configuration, such as x → x √N/|x|. Its derivative
 at an allowed x, by differences, is the projection P onto the tangent space; gradients, directions and steps
 are P g, P d, and every step ends in π(x + αd).
 

@@ -13,7 +13,7 @@ such patterns are separable (`langevin.observables.jamming.separable`).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,7 @@ class Gaussian(DataSet, ChecksSettings):
         train: int = key("patterns P of each quenched sample", default=400, ge=2)
         test: int = key("further patterns, of which nothing can be known", default=100, ge=2)
         centred: bool = key("take the mean over the patterns off them, before they are scaled", default=True)
+        scaling: Literal["standard"] = key("drawn with variance 1, and put on the sphere", default="standard")
 
     def __init__(self, parameters: Any) -> None:
         super().__init__(parameters)
