@@ -106,9 +106,10 @@ def jamming_figure(dataset: xr.Dataset) -> Figure:
     drawn, axes = panels(count, 2 if with_gaps else 3, size)
     looks = [(PALETTE[k % len(PALETTE)], MARKERS[k % len(MARKERS)]) for k in range(len(lines))]
     for line, (colour, marker), shift in zip(lines, looks, _shifts(lines), strict=True):
-        _draw_unsatisfied(axes[0], line, colour, marker, shift)
+        _draw_nets(axes[0], line, line.unsatisfied, colour, marker, shift)
+        _draw_point(axes[0], line, colour)
         _draw_fraction(axes[1], line, colour, marker)
-        _draw_loss(axes[2], line, colour, marker, shift)
+        _draw_nets(axes[2], line, line.loss, colour, marker, shift)
         if with_gaps:
             _draw_gaps(axes[3], line, colour)
     for ax in axes[:3]:
@@ -134,7 +135,8 @@ def _shifts(lines: Sequence[Line]) -> list[float]:
     return [0.12 * spacing * (k - (len(lines) - 1) / 2) for k in range(len(lines))]
 
 
-def _draw_unsatisfied(ax: Axes, line: Line, colour: Any, marker: str, shift: float) -> None:
+def _draw_nets(ax: Axes, line: Line, of_nets: Any, colour: Any, marker: str, shift: float) -> None:
+    """Draw a point for each net, at the ratio of its line; `of_nets` has shape (ratios, nets)."""
     look: Mapping[str, Any] = {
         "color": colour,
         "marker": marker,
@@ -143,9 +145,8 @@ def _draw_unsatisfied(ax: Axes, line: Line, colour: Any, marker: str, shift: flo
         "mfc": "none",
         "mew": 0.8,
     }
-    for ratio, values in zip(line.ratios, line.unsatisfied, strict=True):
+    for ratio, values in zip(line.ratios, of_nets, strict=True):
         ax.plot(np.full(len(values), ratio + shift), values, **look)
-    _draw_point(ax, line, colour)
 
 
 def _draw_point(ax: Axes, line: Line, colour: Any) -> None:
@@ -171,19 +172,6 @@ def _draw_fraction(ax: Axes, line: Line, colour: Any, marker: str) -> None:
     jammed = (line.unsatisfied > jamming.JAMMED).mean(1)
     ax.plot(line.ratios, jammed, color=colour, marker=marker, ls="", ms=4.5, label=words)
     _draw_point(ax, line, colour)
-
-
-def _draw_loss(ax: Axes, line: Line, colour: Any, marker: str, shift: float) -> None:
-    look: Mapping[str, Any] = {
-        "color": colour,
-        "marker": marker,
-        "ls": "",
-        "ms": 3.5,
-        "mfc": "none",
-        "mew": 0.8,
-    }
-    for ratio, values in zip(line.ratios, line.loss, strict=True):
-        ax.plot(np.full(len(values), ratio + shift), values, **look)
 
 
 def _draw_gaps(ax: Axes, line: Line, colour: Any) -> None:

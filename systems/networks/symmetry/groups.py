@@ -30,7 +30,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
-from langevin.errors import UserError
+from langevin.errors import FOREIGN, LangevinError, UserError, first_line
 
 from ..kernels.convolution import ConvPool
 from ..nets.layout import places
@@ -98,12 +98,12 @@ def groups(module: nn.Module, inputs: Tensor) -> list[Group]:
         tracer = _Tracer()
         graph = fx.GraphModule(own, tracer.trace(own))
         ShapeProp(graph).propagate(values)
-    # Whatever tracing meets in a forward pass of anybody's, in the words of whoever met it.
-    except Exception as error:
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except LangevinError:
+        raise
+    except FOREIGN as error:
         raise UserError(
             f"system.align = true: {type(module).__name__} has no graph of operations to find its symmetries "
-            f"in ({said}); allowed: false"
+            f"in ({first_line(error)}); allowed: false"
         ) from error
     return _Walk(own, graph).groups()
 
