@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,13 +56,18 @@ def aging_sweep_figure(dataset: xr.Dataset, threshold: float | None = None) -> F
         raise UserError(f"--quantity {AGING}: no member has {LEAST} waiting times that reach a threshold")
     colours = colours_of(range(len(fits)))
     drawn, (left, right) = panels(2, 2, (7.0, 3.8))
-    _draw_times(left, own[0][1], fits, colours)
-    _draw_exponents(right, dataset, fits, colours, threshold)
+    draw_times(left, own[0][1], fits, colours)
+    dims = sweep_dims(dataset)
+    numeric = len(dims) == 1 and dataset[dims[0]].dtype.kind in "iuf"
+    said = "of each its own $\\Delta^*$" if threshold is None else rf"$\Delta^*$ = {number(threshold)}"
+    draw_exponents(right, fits, colours, [m.labels[dims[0]] for m in fits] if numeric else None, said)
+    right.set_xlabel(", ".join(d.replace("_", " ") for d in dims))
     member_legend(drawn, [member.labels for member in fits], colours)
     return drawn
 
 
-def _draw_times(ax: Axes, first: xr.Dataset, fits: list[Member], colours: Mapping[int, Any]) -> None:
+def draw_times(ax: Axes, first: xr.Dataset, fits: Sequence[Member], colours: Mapping[int, Any]) -> None:
+    """Draw t*(t_w) of each member, what was fitted filled, with its power; units are those of the first."""
     for i, (_, fit) in enumerate(fits):
         waiting, times = (fit[n].to_numpy().astype(float) for n in ("waiting_time", "relaxation_time"))
         used, known = fit["fitted"].to_numpy(), np.isfinite(times) & (waiting > 0)
@@ -83,17 +88,15 @@ def _draw_times(ax: Axes, first: xr.Dataset, fits: list[Member], colours: Mappin
     label_log(ax)
 
 
-def _draw_exponents(
-    ax: Axes, dataset: xr.Dataset, fits: list[Member], colours: Mapping[int, Any], threshold: float | None
+def draw_exponents(
+    ax: Axes, fits: Sequence[Member], colours: Mapping[int, Any], places: Sequence[float] | None, said: str
 ) -> None:
-    """Draw μ ± its total error of each member: along the swept number, if that is all, else side by side.
+    """Draw μ ± its total error of each member, at these numbers, or side by side; `said` names the threshold.
 
     Where a member has no exponent, those of both halves of its waiting times are drawn, open.
     """
-    dims = sweep_dims(dataset)
-    numeric = len(dims) == 1 and dataset[dims[0]].dtype.kind in "iuf"
+    x = np.arange(float(len(fits))) if places is None else np.asarray(places, dtype=float)
     open_ones = False
-    x = np.array([float(m.labels[dims[0]]) for m in fits]) if numeric else np.arange(float(len(fits)))
     for i, (_, fit) in enumerate(fits):
         error = float(fit["exponent_total_error"])
         if np.isfinite(fit["exponent"]):
@@ -105,10 +108,9 @@ def _draw_exponents(
         ax.plot([x[i]] * 2, parts, color=colours[i], ls=":", lw=1, marker="o", ms=4, mfc="white", label=label)
         open_ones = True
     ax.axhline(1, color=GREY, ls=":", lw=1, label=r"$\mu = 1$")
-    said = "of each its own $\\Delta^*$" if threshold is None else rf"$\Delta^*$ = {number(threshold)}"
-    ax.set(ylabel=rf"exponent $\mu$ ({said})", xlabel=", ".join(d.replace("_", " ") for d in dims))
+    ax.set_ylabel(rf"exponent $\mu$ ({said})")
     ax.set_ylim(min(0.0, ax.get_ylim()[0]), max(1.1, ax.get_ylim()[1]))
-    if not numeric:
+    if places is None:
         words = [", ".join(text(v) for v in m.labels.values()) for m in fits]
         ax.set_xticks(x, words if len(fits) <= _LABELLED else [""] * len(fits))
         if len(fits) > 1 and max(map(len, words)) * len(fits) > 36:

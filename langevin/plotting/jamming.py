@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,14 @@ from .style import BLACK, GREY, PALETTE, panels
 
 #: The key of the run file that is swept, and the markers of what else is.
 PATTERNS, MARKERS = "data.train", "osv^DP"
+#: What legends call values of data.labels and data.inputs.
+STRUCTURE = {
+    ("labels", "given"): "labels as given",
+    ("labels", "shuffled"): "labels shuffled",
+    ("labels", "teacher"): "labels of a teacher",
+    ("inputs", "given"): "",
+    ("inputs", "gaussian_matched"): "Gaussian inputs",
+}
 #: Gaps are drawn from minus this on, in bins of this width: 0 is where two of them meet.
 NEAR, WIDTH = 6.0, 0.25
 
@@ -51,28 +60,59 @@ def has_jamming(dataset: xr.Dataset) -> bool:
 
 
 def lines_of(dataset: xr.Dataset) -> list[Line]:
-    """Return a line for each value of what else is swept; members that came to their end count."""
+    """Return a line for each value of what else is swept; members that came to their end count.
+
+    Keys that are swept together with the number of patterns make lines, too: nets of several sizes have
+    other numbers of patterns each.
+    """
     dim = _swept(dataset)
+    together = beside_patterns(dataset, dim)
     groups: dict[tuple[Any, ...], list[tuple[float, xr.Dataset]]] = {}
     named: dict[tuple[Any, ...], str] = {}
-    for labels, member in members(dataset):
+    for (labels, member), index in zip(members(dataset), _indices(dataset), strict=True):
         if "unsatisfied_per_weight" not in member or member.attrs.get("status") != "complete":
             continue
         about = member["unsatisfied_per_weight"].attrs
         others = {name: value for name, value in labels.items() if name != dim}
-        place = tuple(others.values())
+        here = {name: values[index[dim]] for name, values in together.items()}
+        place = (*others.values(), *here.values())
         groups.setdefault(place, []).append((about["patterns"] / about["couplings"], member))
-        short = shortened_labels(dataset, others)
-        named[place] = ", ".join(_spoken(name, value) for name, value in short.items())
+        words = [spoken(name, value) for name, value in (shortened_labels(dataset, others) | here).items()]
+        named[place] = ", ".join(word for word in words if word)
     return [_line(named[place], group) for place, group in groups.items()]
 
 
-def _spoken(name: str, value: Any) -> str:
+def _indices(dataset: xr.Dataset) -> Iterator[dict[str | None, int]]:
+    """Iterate over the places of the members along the swept dimensions, in the order of `members`."""
+    dims = sweep_dims(dataset)
+    for index in itertools.product(*(range(dataset.sizes[dim]) for dim in dims)):
+        yield dict(zip(dims, index, strict=True))
+
+
+def beside_patterns(dataset: xr.Dataset, dim: str | None) -> dict[str, list[Any]]:
+    """Return the values of the other keys that are swept along the dimension of the number of patterns."""
+    along = {
+        str(name): c for name, c in dataset.coords.items() if c.dims == (dim,) and "sweep_key" in c.attrs
+    }
+    others = {name: c.values.tolist() for name, c in along.items() if c.attrs["sweep_key"] != PATTERNS}
+    # Of two keys that go together, such as widths and the dimension of patterns, one says it all.
+    told: dict[str, list[Any]] = {}
+    for name, values in sorted(others.items(), key=lambda item: item[0] != "widths"):
+        if all(len(set(zip(values, known, strict=True))) > len(set(known)) for known in told.values()):
+            told[name] = values
+    return told
+
+
+def spoken(name: str, value: Any) -> str:
     """Return what a legend calls a swept value: of the widths of hidden layers how many there are."""
     if name == "widths":
         layers = str(value).strip("[]").split(",")
         return f"{len(layers)} hidden layer{'s' * (len(layers) > 1)} of {layers[0].strip()}"
-    return f"{name} = {text(value)}"
+    if name == "file":
+        return f"begun {str(value).removesuffix('.nc').replace('_', ' ')}"
+    if name in ("labels", "inputs"):
+        return STRUCTURE.get((name, str(value)), f"{name} {value}")
+    return f"{name.replace('_', ' ')} = {text(value)}"
 
 
 def _line(label: str, group: Sequence[tuple[float, xr.Dataset]]) -> Line:

@@ -11,14 +11,20 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from langevin.observables.statistics import average
+from langevin.observables.training.regimes import regimes
 from langevin.results.members import members
 
+from .aging import fit_of, has_aging
+from .aging_sweep import Member as Fit
+from .aging_sweep import draw_exponents, draw_times
 from .jamming import has_jamming
 from .registry import register
 from .style import BLUE, GREY, VERMILION, colours_of, label_log, panels
 
 #: A net is at rest that moves by less than this part of the largest Δ that it ever has.
 REST = 1e-3
+OWN = r"of each its own $\Delta^*$"
+RATIO = "patterns for each weight $r = P/N$"
 
 
 class Member(NamedTuple):
@@ -53,15 +59,26 @@ def jamming_aging_figure(dataset: xr.Dataset) -> Figure:
     (a) Δ(t_w, 2 t_w), at a lag of the age: constant in t_w where aging is simple, falling where it is
     interrupted; (b) the gradient noise D(t_w); both as means over nets with standard errors, on axes that end
     linearly at 0, for a net that is satisfied stands still. (c) Of the nets of each r: which part is at rest
-    from the last waiting time on, and N_Δ/N at the end, as a mean over nets.
+    from the last waiting time on, and N_Δ/N at the end, as a mean over nets. (d) The times t*(t_w) at which Δ
+    crosses a threshold, of each r its own; (e) the exponents μ of t* ~ t_w^μ, where there is none those of
+    both halves of the waiting times; (f) t₁ and t₂, begin and end of the descent of the loss.
     """
     own = _own(dataset)
     colours = colours_of(range(len(own)))
-    drawn, (left, middle, right) = panels(3, 3, (9.6, 3.9))
+    drawn, (left, middle, right, times, exponents, corners) = panels(6, 3, (9.6, 6.6))
     for k, member in enumerate(own):
         _draw_ages(left, member.data, colours[k])
         _draw_noise(middle, member.data, colours[k])
     _draw_rest(right, own)
+    fits = [Fit({RATIO: member.ratio}, fit_of(member.data)) for member in own if has_aging(member.data)]
+    hues = {i: colours[k] for i, k in enumerate(k for k in range(len(own)) if has_aging(own[k].data))}
+    if fits:
+        draw_times(times, own[0].data, fits, hues)
+        draw_exponents(
+            exponents, fits, hues, [one.labels[RATIO] for one in fits], r"of each its own $\Delta^*$"
+        )
+    exponents.set_xlabel(RATIO)
+    _draw_corners(corners, own)
     left.set_ylabel(r"displacement $\Delta(t_w, 2t_w)$")
     middle.set_ylabel("gradient noise $D(t_w)$")
     for ax in (left, middle):
@@ -74,7 +91,7 @@ def jamming_aging_figure(dataset: xr.Dataset) -> Figure:
     drawn.legend(
         [Line2D([], [], color=colours[k], marker="o", ms=3.5) for k in range(len(own))],
         [f"{member.ratio:.2f}" for member in own],
-        title="patterns for each weight $r = P/N$",
+        title=RATIO,
         loc="outside lower center",
         ncols=min(len(own), 8),
     )
@@ -111,8 +128,27 @@ def _draw_rest(ax: Axes, own: list[Member]) -> None:
     means, errors = ([float(c[k]) for c in counts] for k in (0, 1))
     ax.errorbar(ratios, means, errors, color=VERMILION, marker="s", ms=4.5, label=r"$N_\Delta/N$ at the end")
     ax.axhline(0, color=GREY, lw=0.6)
-    ax.set(xlabel="patterns for each weight $r = P/N$", ylabel=r"part of the nets; $N_\Delta/N$")
+    ax.set(xlabel=RATIO, ylabel=r"part of the nets; $N_\Delta/N$")
     ax.legend(loc="upper left")
+
+
+def _draw_corners(ax: Axes, own: list[Member]) -> None:
+    """Draw t₁ and t₂ against r, where there are any; bars are their ranges between definitions."""
+    descents = [(member.ratio, regimes(member.data)) for member in own]
+    for name, marker, colour in (("t1", "o", BLUE), ("t2", "s", VERMILION)):
+        known = [(ratio, times) for ratio, times in descents if np.isfinite(float(times[name]))]
+        if known:
+            x = [ratio for ratio, _ in known]
+            value, low, high = (
+                np.array([float(times[name + end]) for _, times in known]) for end in ("", "_low", "_high")
+            )
+            bars = np.array([np.maximum(value - low, 0), np.maximum(high - value, 0)])
+            label = f"${name[0]}_{name[1]}$, bars: other definitions"
+            ax.errorbar(x, value, bars, color=colour, marker=marker, ms=4.5, ls="", capsize=2, label=label)
+    ax.set(yscale="log", xlabel=RATIO, ylabel="time (steps)")
+    ax.set_xlim(own[0].ratio - 0.2, own[-1].ratio + 0.2)
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(loc="best")
 
 
 def _still(member: xr.Dataset) -> float:
