@@ -14,6 +14,7 @@ from .options import (
     force_option,
     overrides,
     overrides_option,
+    remark,
     running_options,
     trust_option,
 )
@@ -61,6 +62,7 @@ def connect(
     from langevin.sweep import simulation
 
     settings = connecting.settings(start, end, overrides=overrides(assignments), **given)
+    remark(settings, quiet)
     path = simulation.execute(settings, force=force, threads=threads, progress=not quiet)
     conclude(path, quiet)
 

@@ -27,7 +27,8 @@ overrides_option = click.option(
     "assignments",
     multiple=True,
     metavar="SECTION.KEY=VALUE",
-    help="Override one key of the run file (of connect: of the one that it makes).",
+    help="Override one key of the run file (of connect: of the one that it makes); SECTION.KEY=unset removes "
+    "it. What lies beyond a nearer dynamics.t_max, and samples above fewer replicas, are left out.",
 )
 wall_time_option = click.option(
     "--wall-time",
@@ -164,7 +165,9 @@ def overrides(assignments: tuple[str, ...], shards: int | None = None) -> dict[s
 
 
 def remark(settings: Settings, quiet: bool) -> None:
-    """Say what is allowed and perhaps not meant."""
+    """Say what is allowed and perhaps not meant, and what overrides have left out."""
+    if settings.left_out and not quiet:
+        click.echo(f"langevin: note: {settings.left_out}", err=True)
     members = (settings,) if settings.sweep is None else settings.sweep.members
     for dealt, member in {m.dealt: m for m in members}.items():
         if dealt and not quiet:

@@ -136,6 +136,7 @@ def validate(run_file: Path, assignments: tuple[str, ...]) -> None:
 
     settings = run_files.load(run_file, overrides(assignments))
     Paths(Path(settings.output.path)).check(force=True)
+    remark(settings, quiet=False)
     click.echo(f"{run_file}: valid ({settings.size}){user_code.imports(settings.code)}")
 
 
