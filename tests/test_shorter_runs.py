@@ -47,7 +47,9 @@ KINDS = (
 def hundredth(given: dict[str, Any]) -> dict[str, Any]:
     """Return the override that leaves a hundredth of a run, in whole steps; of a sweep, of each of its members."""
     dynamics = given["dynamics"]
-    step = dynamics.get("dt", dynamics.get("grid_step", 0.0 if "ck" in given["title"] else 1))
+    # The equations for N → ∞ have a step only where one is given, networks count theirs.
+    continuous = given["system"]["name"] == "cugliandolo_kurchan"
+    step = dynamics.get("dt", dynamics.get("grid_step", 0.0 if continuous else 1))
     # Of steps a schedule needs as many as it has cycles.
     least = step * dynamics.get("cycles", 1)
 
