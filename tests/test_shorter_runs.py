@@ -45,7 +45,7 @@ KINDS = (
 
 
 def hundredth(given: dict[str, Any]) -> dict[str, Any]:
-    """Return the override that leaves a hundredth of a run, in whole steps; of a sweep, of each of its members."""
+    """Return the override that leaves a hundredth of a run, in whole steps; of a sweep, of each member."""
     dynamics = given["dynamics"]
     # The equations for N → ∞ have a step only where one is given, networks count theirs.
     continuous = given["system"]["name"] == "cugliandolo_kurchan"

@@ -1,8 +1,8 @@
 """A run is made shorter, or smaller, than its run file says: what no longer fits into it is left out.
 
 That is done where the command line, or the overrides of a call, gave a nearer end or fewer replicas, and of
-what the run file says alone: what an override says itself stands. What lay beyond the end of the run file, too,
-stays as the fault that it is.
+what the run file says alone: what an override says itself stands. What lay beyond the end of the run file,
+too, stays as the fault that it is.
 """
 
 from __future__ import annotations

@@ -197,8 +197,8 @@ class Session:
     def _part(self) -> float:
         """Return which part of the run is done: of the seconds it takes, or of its time if nobody measures.
 
-        Until its pace is known a run has done nothing: the part of its time says nothing of how long it takes,
-        and a forecast for a sweep would be made of that.
+        Until its pace is known a run has done nothing: the part of its time says nothing of how long it
+        takes, and a forecast for a sweep would be made of that.
         """
         left = self.progress.left
         if left is None:
