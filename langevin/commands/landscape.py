@@ -11,6 +11,7 @@ from .options import (
     FILE,
     conclude,
     csv_option,
+    examples,
     force_option,
     overrides,
     overrides_option,
@@ -20,7 +21,12 @@ from .options import (
 )
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "langevin connect a.nc b.nc --curve bezier",
+        "langevin connect fashion_ind.nc --curve chain --bends 3",
+    )
+)
 @click.argument("start", type=FILE)
 @click.argument("end", required=False, type=FILE)
 @click.option(
@@ -67,7 +73,12 @@ def connect(
     conclude(path, quiet)
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "langevin ensemble ind.nc sse.nc fge.nc",
+        "langevin ensemble ind.nc --size 5 --csv errors.csv",
+    )
+)
 @click.argument("files", nargs=-1, type=FILE)
 @click.option(
     "--output",
@@ -106,7 +117,13 @@ def ensemble(files: tuple[Path, ...], output: Path, csv: Path | None, quiet: boo
         click.echo(reported(summary.results(dataset), command.outputs(output, csv)))
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "langevin plane a.nc b.nc c.nc",
+        "langevin plane fashion_ind-bezier.nc --grid 41",
+        "langevin plane pspin.nc --random --extent 0.5",
+    )
+)
 @click.argument("files", nargs=-1, type=FILE)
 @click.option("--principal", type=FILE, help="In place of FILES: principal components of this trajectory.")
 @click.option("--random", is_flag=True, help="Two random directions from one configuration, that of FILES.")
