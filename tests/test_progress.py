@@ -73,7 +73,8 @@ def test_the_forecast_tells_steps_from_stops() -> None:
     # All times here are sums of a few decimal numbers.
     assert pace.left == pytest.approx((1e5 - now) * 4.1 + stops * 30.0, rel=1e-9)
     assert pace.step == pytest.approx(4.1, rel=1e-9)
-    assert now == 2
+    # Of a kind that comes again the first stop does not tell: two are needed.
+    assert now == 3
 
 
 def test_what_compiles_first_does_not_count() -> None:
@@ -227,7 +228,7 @@ def test_spectra_at_a_few_stops_are_apart_from_the_many() -> None:
     forecast = Forecast(schedule, 1.0, clock)
     for s in schedule.stops:
         while now < s.time:
-            clock.now += 0.01
+            clock.now += 0.1
             now += 1
             forecast.stretch(float(now), s.index)
         if "hessian_time" in s.due:
@@ -238,7 +239,7 @@ def test_spectra_at_a_few_stops_are_apart_from_the_many() -> None:
         spectra = sum(t > now for t in (100, 1e4))
         each = 100.0 if now >= 100 else 500.0
         if left is not None:
-            assert left.left == pytest.approx((1e4 - now) * 0.01 + spectra * each, rel=1e-9, abs=1e-6)
+            assert left.left == pytest.approx((1e4 - now) * 0.1 + spectra * each, rel=1e-9, abs=1e-6)
             kinds.append(spectra)
     assert set(kinds) == {2, 1, 0}
 

@@ -11,6 +11,7 @@ import numpy as np
 from langevin.config import registry, run_files
 from langevin.config.sections import dynamics_keys
 from langevin.config.settings import Settings
+from langevin.config.toml_text import UNSET
 from langevin.core.capabilities import JoinedByCurves, SuggestsSettings
 from langevin.results import configurations
 from langevin.results.configurations import StoredRun
@@ -55,7 +56,7 @@ def run_file(
     if align:
         system["align"] = True
     suggested = curves.suggested(first.settings, _end(overrides))
-    own = {key.removeprefix("dynamics."): value for key, value in (overrides or {}).items()}
+    own = {k.removeprefix("dynamics."): v for k, v in (overrides or {}).items() if v is not UNSET}
     kind_of_keys = dynamics_keys(registry.load(name))
     ours = kind_of_keys.for_table(suggested["dynamics"])
     if kind_of_keys.for_table(suggested["dynamics"] | own) is not ours:

@@ -20,12 +20,12 @@ from .data import data
 from .landscape import connect, ensemble, plane
 from .queues import combine, member, submit
 from .results import compare, export, info, plot
-from .runs import init, resume, run, systems, validate
+from .runs import init, resume, run, schema, systems, validate
 
 #: A further command is a function in a file of this folder, and its name here.
 COMMANDS = (
     *(run, resume, submit, member, combine),
-    *(plot, compare, info, export, validate, systems, init, data, connect, ensemble, plane),
+    *(plot, compare, info, export, validate, systems, init, schema, data, connect, ensemble, plane),
 )
 
 

@@ -8,21 +8,24 @@ import click
 
 from langevin.errors import UserError
 
+from . import completion
+from .options import examples
 
-@click.group()
+
+@click.group(epilog=examples("langevin data list", "langevin data fetch mnist"))
 def data() -> None:
     """List the data sets that networks learn from; get them."""
 
 
-@data.command("list")
-@click.argument("name", required=False)
+@data.command("list", epilog=examples("langevin data list", "langevin data list gaussian"))
+@click.argument("name", required=False, shell_complete=completion.data_sets)
 def list_data(name: str | None) -> None:
     """List the data sets; with NAME, its keys with defaults and meaning."""
     click.echo(listing() if name is None else explanation(name))
 
 
-@data.command()
-@click.argument("name")
+@data.command(epilog=examples("langevin data fetch mnist", "langevin data fetch cifar10 --directory data"))
+@click.argument("name", shell_complete=completion.data_sets)
 @click.option(
     "--directory",
     type=click.Path(file_okay=False, path_type=Path),

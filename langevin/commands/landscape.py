@@ -11,15 +11,22 @@ from .options import (
     FILE,
     conclude,
     csv_option,
+    examples,
     force_option,
     overrides,
     overrides_option,
+    remark,
     running_options,
     trust_option,
 )
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "langevin connect a.nc b.nc --curve bezier",
+        "langevin connect fashion_ind.nc --curve chain --bends 3",
+    )
+)
 @click.argument("start", type=FILE)
 @click.argument("end", required=False, type=FILE)
 @click.option(
@@ -61,11 +68,17 @@ def connect(
     from langevin.sweep import simulation
 
     settings = connecting.settings(start, end, overrides=overrides(assignments), **given)
+    remark(settings, quiet)
     path = simulation.execute(settings, force=force, threads=threads, progress=not quiet)
     conclude(path, quiet)
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "langevin ensemble ind.nc sse.nc fge.nc",
+        "langevin ensemble ind.nc --size 5 --csv errors.csv",
+    )
+)
 @click.argument("files", nargs=-1, type=FILE)
 @click.option(
     "--output",
@@ -104,7 +117,13 @@ def ensemble(files: tuple[Path, ...], output: Path, csv: Path | None, quiet: boo
         click.echo(reported(summary.results(dataset), command.outputs(output, csv)))
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "langevin plane a.nc b.nc c.nc",
+        "langevin plane fashion_ind-bezier.nc --grid 41",
+        "langevin plane pspin.nc --random --extent 0.5",
+    )
+)
 @click.argument("files", nargs=-1, type=FILE)
 @click.option("--principal", type=FILE, help="In place of FILES: principal components of this trajectory.")
 @click.option("--random", is_flag=True, help="Two random directions from one configuration, that of FILES.")

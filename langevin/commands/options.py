@@ -11,6 +11,8 @@ import click
 
 from langevin.errors import UserError
 
+from . import completion
+
 if TYPE_CHECKING:
     from langevin.config.settings import Settings
     from langevin.sweep.executors.base import Executor
@@ -20,6 +22,12 @@ if TYPE_CHECKING:
 #: A path that a command takes.
 FILE = click.Path(path_type=Path)
 
+
+def examples(*lines: str) -> str:
+    """Return what stands at the end of the help of a command: lines that can be typed as they are."""
+    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
+
+
 force_option = click.option("--force", is_flag=True, help="Overwrite existing files.")
 csv_option = click.option("--csv", type=FILE, help="Write the table there, too, in full precision.")
 overrides_option = click.option(
@@ -27,7 +35,9 @@ overrides_option = click.option(
     "assignments",
     multiple=True,
     metavar="SECTION.KEY=VALUE",
-    help="Override one key of the run file (of connect: of the one that it makes).",
+    shell_complete=completion.assignments,
+    help="Override one key of the run file (of connect: of the one that it makes); SECTION.KEY=unset removes "
+    "it. What lies beyond a nearer dynamics.t_max, and samples above fewer replicas, are left out.",
 )
 wall_time_option = click.option(
     "--wall-time",
@@ -58,6 +68,7 @@ def executor_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option(
             "--executor",
+            shell_complete=completion.executors,
             help="What carries out members or shards: processes (default), in_process, dask, or another's.",
         ),
     ):
@@ -155,16 +166,23 @@ def carrier(executor: str | None, scheduler: str | None, cluster: Path | None, t
     return Leader(processes)
 
 
-def overrides(assignments: tuple[str, ...], shards: int | None = None) -> dict[str, Any]:
-    """Return what --set, and --shards, were given: "section.key" → value."""
+def overrides(
+    assignments: tuple[str, ...], shards: int | None = None, output: Path | None = None
+) -> dict[str, Any]:
+    """Return what --set, --shards and --output were given: "section.key" → value."""
     from langevin.config.toml_text import parse_assignment
 
-    further = {} if shards is None else {"ensemble.shards": shards}
-    return dict(parse_assignment(a) for a in assignments) | further
+    given = dict(parse_assignment(a) for a in assignments)
+    if output is not None and "output.path" in given:
+        raise UserError(f"--output {output}: --set output.path says it, too: give one of them")
+    further: dict[str, Any] = {} if shards is None else {"ensemble.shards": shards}
+    return given | further | ({} if output is None else {"output.path": str(output)})
 
 
 def remark(settings: Settings, quiet: bool) -> None:
-    """Say what is allowed and perhaps not meant."""
+    """Say what is allowed and perhaps not meant, and what overrides have left out."""
+    if settings.left_out and not quiet:
+        click.echo(f"langevin: note: {settings.left_out}", err=True)
     members = (settings,) if settings.sweep is None else settings.sweep.members
     for dealt, member in {m.dealt: m for m in members}.items():
         if dealt and not quiet:

@@ -10,6 +10,7 @@ import click
 from .options import (
     FILE,
     conclude,
+    examples,
     overrides,
     overrides_option,
     remark,
@@ -21,7 +22,12 @@ from .options import (
 _ONE = click.IntRange(min=1)
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "langevin submit runs/pspin_temperatures.toml --slurm array --time 1-00:00:00 --mem 4G",
+        "langevin submit runs/pspin.toml --slurm array --shards 8 --dry-run",
+    )
+)
 @click.argument("run_file", type=FILE)
 @overrides_option
 @click.option(
@@ -132,7 +138,11 @@ def _lines(given: str) -> list[str]:
         return [given]
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "langevin member pspin_temperatures.nc 0 2-5 --wall-time 50m",
+    )
+)
 @click.argument("file", type=FILE)
 @click.argument("numbers", nargs=-1, required=True, metavar="NUMBER|FIRST-LAST…")
 @wall_time_option
@@ -166,7 +176,11 @@ def member(
     tasks.carry_out(paths, numbers, threads, left, not quiet)
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "langevin combine pspin_temperatures.nc",
+    )
+)
 @click.argument("file", type=FILE)
 @click.option("--quiet", "-q", is_flag=True, help="No summary.")
 @trust_option

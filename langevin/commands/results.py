@@ -8,10 +8,16 @@ from typing import Any
 
 import click
 
-from .options import FILE, at_option, csv_option, force_option
+from . import completion
+from .options import FILE, at_option, csv_option, examples, force_option
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "langevin info pspin.nc",
+        "langevin info pspin_temperatures.nc --at temperature=0.5",
+    )
+)
 @click.argument("file", type=FILE)
 @at_option
 def info(file: Path, at: tuple[str, ...]) -> None:
@@ -24,7 +30,13 @@ def info(file: Path, at: tuple[str, ...]) -> None:
         click.echo(summary.contents(select(dataset, at)))
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "langevin plot pspin.nc",
+        "langevin plot pspin.nc --quantity correlation -o c.pdf",
+        "langevin plot pspin.checkpoint.nc --force",
+    )
+)
 @click.argument("file", type=FILE)
 @click.option(
     "--output",
@@ -34,6 +46,7 @@ def info(file: Path, at: tuple[str, ...]) -> None:
 )
 @click.option(
     "--quantity",
+    shell_complete=completion.quantities,
     help="Energy and this two-time observable (default: msd, and more panels where the file holds more), "
     "or a one-time observable, such as gradient_norm, alone; "
     "msd_over_noise: msd over the gradient noise, alone; aging: the times t* at which msd crosses a "
@@ -58,7 +71,12 @@ def plot(file: Path, output: Path | None, quantity: str | None, **given: Any) ->
     click.echo(path)
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "langevin compare ck.nc pspin.nc",
+        "langevin compare ck.nc n64.nc n96.nc n128.nc --extrapolate --csv limit.csv",
+    )
+)
 @click.argument("files", nargs=-1, type=FILE)
 @click.option(
     "--output",
@@ -67,7 +85,11 @@ def plot(file: Path, output: Path | None, quantity: str | None, **given: Any) ->
     help="Figure file (.png, .pdf, .svg); default: beside the first file, named A-B.png.",
 )
 @csv_option
-@click.option("--quantity", help="Two-time observable to compare, besides energies.  [default: msd]")
+@click.option(
+    "--quantity",
+    shell_complete=completion.quantities,
+    help="Two-time observable to compare, besides energies.  [default: msd]",
+)
 @click.option("--match", default=1.1, help="Pair waiting times that differ by no more than this factor.")
 @click.option(
     "--extrapolate",
@@ -96,7 +118,12 @@ def compare(files: tuple[Path, ...], output: Path | None, csv: Path | None, **gi
     click.echo(reported(report.text(comparisons) + "\n", command.outputs(path, csv)))
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "langevin export kob_andersen.nc -o particles.gsd",
+        "langevin export pspin.nc -o pspin.zarr",
+    )
+)
 @click.argument("file", type=FILE)
 @click.option(
     "--output", "-o", type=FILE, help="What to write: a .gsd, or a folder .zarr; default: FILE with .gsd."

@@ -7,9 +7,12 @@ from typing import Any
 
 import click
 
+from . import completion
 from .options import (
+    FILE,
     carrier,
     conclude,
+    examples,
     executor_options,
     overrides,
     overrides_option,
@@ -22,9 +25,23 @@ from .options import (
 )
 
 
-@click.command()
-@click.argument("run_file", type=click.Path(path_type=Path))
+@click.command(
+    epilog=examples(
+        "langevin run runs/pspin.toml",
+        "langevin run runs/pspin.toml --set dynamics.t_max=5 --set ensemble.replicas=2 -o short.nc",
+        "langevin run runs/pspin.toml --set record.lags=unset",
+        "langevin run runs/pspin.toml --resume --wall-time 23h50m",
+    )
+)
+@click.argument("run_file", type=FILE)
 @overrides_option
+@click.option(
+    "--output",
+    "-o",
+    type=FILE,
+    help="Result file (.nc), in place of output.path; the figure is drawn beside it.  [default: that of the "
+    "run file, or its name, here]",
+)
 @click.option("--force", is_flag=True, help="Overwrite an existing result; discard an unfinished run.")
 @click.option(
     "--resume",
@@ -40,6 +57,7 @@ from .options import (
 def run(
     run_file: Path,
     assignments: tuple[str, ...],
+    output: Path | None,
     force: bool,
     resume: bool,
     wall_time: str | None,
@@ -69,7 +87,7 @@ def run(
         from langevin.sweep import simulation
 
         settle()
-    settings = run_files.load(run_file, overrides(assignments, shards))
+    settings = run_files.load(run_file, overrides(assignments, shards, output))
     if settings.code:
         # Nobody knows what code of the user's leaves to be given up.
         collect_to_the_end()
@@ -94,8 +112,8 @@ def run(
     conclude(path, quiet, draughtsman)
 
 
-@click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.command(epilog=examples("langevin resume pspin.nc", "langevin resume pspin.nc --wall-time 50m"))
+@click.argument("file", type=FILE)
 @wall_time_option
 @executor_options
 @running_options
@@ -124,8 +142,13 @@ def resume(
     conclude(path, quiet)
 
 
-@click.command()
-@click.argument("run_file", type=click.Path(path_type=Path))
+@click.command(
+    epilog=examples(
+        "langevin validate runs/pspin.toml",
+        "langevin validate runs/pspin.toml --set dynamics.dt=0.01",
+    )
+)
+@click.argument("run_file", type=FILE)
 @overrides_option
 @trust_option
 def validate(run_file: Path, assignments: tuple[str, ...]) -> None:
@@ -136,11 +159,12 @@ def validate(run_file: Path, assignments: tuple[str, ...]) -> None:
 
     settings = run_files.load(run_file, overrides(assignments))
     Paths(Path(settings.output.path)).check(force=True)
+    remark(settings, quiet=False)
     click.echo(f"{run_file}: valid ({settings.size}){user_code.imports(settings.code)}")
 
 
-@click.command()
-@click.argument("name", required=False)
+@click.command(epilog=examples("langevin systems", "langevin systems pspin", "langevin systems mine:Wells"))
+@click.argument("name", required=False, shell_complete=completion.systems)
 def systems(name: str | None) -> None:
     """List the systems; with NAME, its parameters with defaults, units and meaning."""
     from langevin.config import registry
@@ -171,8 +195,8 @@ def _print_parameters(system_class: type[Any]) -> None:
             click.echo(line)
 
 
-@click.command()
-@click.argument("system")
+@click.command(epilog=examples("langevin init pspin > quench.toml", "langevin init resnet18 > net.toml"))
+@click.argument("system", shell_complete=completion.systems)
 def init(system: str) -> None:
     """Print a commented run file for SYSTEM; it is valid as it stands, or says what is to be filled in."""
     from langevin.config import templates
@@ -182,3 +206,23 @@ def init(system: str) -> None:
     text = templates.template(system)
     # What is written to a file must be a run file there, and those are UTF-8.
     click.echo(text if streams.speaks_unicode() else plain_toml(text), nl=False)
+
+
+@click.command(
+    epilog=examples(
+        "langevin schema > langevin.schema.json",
+        "langevin schema mine:Wells > langevin.schema.json",
+    )
+)
+@click.argument("own", nargs=-1, metavar="[MODULE:CLASS]...")
+def schema(own: tuple[str, ...]) -> None:
+    """Print the JSON Schema of run files, by which editors complete keys, explain them, and mark mistakes.
+
+    It knows the keys of all systems and data sets; with MODULE:CLASS, those of a system of yours, too. A run
+    file names it in its first line, "#:schema ./langevin.schema.json", as `langevin init` does.
+    """
+    import json
+
+    from langevin.config import schema as schemas
+
+    click.echo(json.dumps(schemas.schema(own, Path.cwd()), indent=1, allow_nan=False))

@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from .keys import DynamicsKeys, Section, key
 from .sections import LangevinDynamics, RecordKeys
+from .toml_text import UNSET
 
-__all__ = ["DynamicsKeys", "LangevinDynamics", "RecordKeys", "Section", "key"]
+__all__ = ["UNSET", "DynamicsKeys", "LangevinDynamics", "RecordKeys", "Section", "key"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from langevin.code import trust
 from langevin.code.user_code import Origin
 from langevin.errors import ConfigError
 
-from . import sweep, toml_text
+from . import shortening, sweep, toml_text
 from .settings import Settings
 from .validate import validate
 
@@ -27,6 +28,8 @@ def load(
     ----------
     source : path or mapping
     overrides : mapping of "section.key" to value, optional
+        `toml_text.UNSET` removes a key. What a nearer end, or fewer replicas, leaves no room for is left out:
+        `Settings.left_out` says what.
     folder : Path, optional
         Where a user's own module is looked for, if `source` is a mapping (default: the working directory).
     origin : Origin, optional
@@ -52,16 +55,18 @@ def load(
         if faults:
             raise ConfigError(faults, name)
     changed = toml_text.plain(overrides or {})
-    given = toml_text.override(toml_text.flat(given, faults), changed, faults)
+    before = toml_text.flat(given, faults)
+    given = toml_text.override(before, changed, faults)
     if not isinstance(source, Mapping):
         output = given.setdefault("output", {})
         if isinstance(output, dict) and output.get("path", "") == "":
             output["path"] = path.stem + ".nc"
     with trust.on_behalf_of(origin):
+        given, left_out = shortening.adapted(before, given, changed, folder)
         if "sweep" in given:
             settings = sweep.validate(given, text, folder, faults, changed)
         else:
             settings = validate(given, text, folder, faults)
     if faults or settings is None:
         raise ConfigError(faults, name)
-    return settings
+    return replace(settings, left_out=left_out)

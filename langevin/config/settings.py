@@ -65,6 +65,8 @@ class Settings:
         The file that they were read from; None: from the user's own run file or call.
     shard : Shard or None
         Of which part of the replicas these settings are carried out; None: of all.
+    left_out : str
+        What of the run file was left out, since its overrides leave no room for it; empty if nothing was.
     """
 
     title: str
@@ -87,6 +89,7 @@ class Settings:
     code: tuple[Code, ...] = ()
     origin: Origin | None = None
     shard: Shard | None = None
+    left_out: str = ""
 
     @property
     def size(self) -> str:

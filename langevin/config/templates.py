@@ -11,6 +11,7 @@ from langevin.core.capabilities import Deterministic, LearnsFromData
 
 from . import registry, validate
 from .keys import describe, example_of, is_yours, toml
+from .schema import FILE
 
 
 def template(name: str) -> str:
@@ -33,7 +34,8 @@ def template(name: str) -> str:
         lines.insert(
             0, f"# To fill in before it is valid: {', '.join(yours)}, and what has to agree with it."
         )
-    return "\n".join(lines) + "\n"
+    # Editors that know TOML read it; the file is what `langevin schema` prints.
+    return "\n".join([f"#:schema ./{FILE}", *lines]) + "\n"
 
 
 def _example(name: str, system_class: type[Any], field: str, info: FieldInfo) -> Any:

@@ -12,6 +12,7 @@ import stat
 import sys
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,19 @@ _RESULTS = (b"\x89HDF", b"CDF")
 
 #: A key of forty parts.
 _MANY_DOTS = re.compile(r"""(?<![\w"'-])(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){40}""")
+
+
+class Unset(Enum):
+    """What an override gives that removes a key."""
+
+    UNSET = "unset"
+
+    def __repr__(self) -> str:
+        """Say it as the command line does."""
+        return "unset"
+
+
+UNSET = Unset.UNSET
 
 
 def plain(given: Any) -> Any:
@@ -140,9 +154,14 @@ def limit_faults(given: Any) -> Iterator[str]:
 
 
 def override(given: dict[str, Any], overrides: Mapping[str, Any], faults: list[str]) -> dict[str, Any]:
-    """Return `given` with keys ("section.key" → value) replaced; append a line to `faults` for each fault."""
+    """Return `given` with keys ("section.key" → value) replaced, or removed; append a line to `faults` for
+    each fault.
+    """
     merged = {name: dict(value) if isinstance(value, Mapping) else value for name, value in given.items()}
     for dotted, value in overrides.items():
+        if value is UNSET:
+            merged = _without(merged, dotted, faults)
+            continue
         if dotted.startswith("sweep."):
             table = merged["sweep"] if isinstance(merged.get("sweep"), dict) else {}
             merged["sweep"] = {**table, dotted.removeprefix("sweep."): value}
@@ -162,6 +181,43 @@ def override(given: dict[str, Any], overrides: Mapping[str, Any], faults: list[s
         else:
             table[last] = value
     return merged
+
+
+def _without(tables: dict[str, Any], dotted: str, faults: list[str]) -> dict[str, Any]:
+    """Return the tables without a key, or a table; append a fault if there is none of that name."""
+    if dotted.startswith("sweep.") and isinstance(tables.get("sweep"), Mapping):
+        parts = ["sweep", dotted.removeprefix("sweep.")]
+    else:
+        parts = dotted.split(".")
+    without = _pruned(tables, parts)
+    if without is None:
+        there = sorted(_names(tables))
+        near = f"; nearest: {shortened(nearest(dotted, there))}" if there else ""
+        faults.append(f"override {shortened(dotted)!r}: unset, but the run file has no such key{near}")
+        return tables
+    if without.get("sweep") == {}:
+        # A sweep of nothing is a run.
+        del without["sweep"]
+    return without
+
+
+def _pruned(table: Mapping[str, Any], parts: list[str]) -> dict[str, Any] | None:
+    """Return a table without a key of its own, or of a table in it; None if there is none."""
+    first, *rest = parts
+    if first not in table:
+        return None
+    if not rest:
+        return {name: value for name, value in table.items() if name != first}
+    inner = _pruned(table[first], rest) if isinstance(table[first], Mapping) else None
+    return None if inner is None else {**table, first: inner}
+
+
+def _names(table: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Yield the names of all keys and tables, as overrides name them."""
+    for name, value in table.items():
+        yield f"{prefix}{name}"
+        if isinstance(value, Mapping):
+            yield from _names(value, f"{prefix}{name}.")
 
 
 def flat(given: dict[str, Any], faults: list[str]) -> dict[str, Any]:
@@ -195,7 +251,7 @@ def nearest(word: str, allowed: Iterable[str]) -> str:
 
 
 def parse_assignment(assignment: str) -> tuple[str, Any]:
-    """Split "section.key=value"; the value is TOML, or a plain string where it is not.
+    """Split "section.key=value"; the value is TOML, a plain string where it is not, or `UNSET` for unset.
 
     Raises
     ------
@@ -203,6 +259,8 @@ def parse_assignment(assignment: str) -> tuple[str, Any]:
         If there is no "=" or no section.
     """
     dotted, equals, text = assignment.partition("=")
+    if text.strip() == UNSET.value and dotted.strip():
+        return dotted.strip(), UNSET
     if not equals or ("." not in dotted.strip(".") and dotted.strip() != "title"):
         raise UserError(
             f"--set {shortened(repr(assignment))}: write section.key=value, for instance "

@@ -93,13 +93,19 @@ def _encoding(stream: Any) -> str:
     return transliteration.ASCII if codecs.lookup(encoding).name == "ascii" else encoding
 
 
+def _plain_wanted() -> bool:
+    """Return whether whoever started this asked for ASCII: Python takes the locale C for one with UTF-8."""
+    chosen = os.environ.get("PYTHONUTF8") == "1" or bool(os.environ.get("PYTHONIOENCODING"))
+    return os.environ.get("LC_ALL") in ("C", "POSIX") and not chosen
+
+
 def _rebuilt(stream: Any, raw: io.FileIO) -> io.TextIOWrapper:
     """Return a text stream on a descriptor, otherwise like the one that Python made of it."""
     if stream is not None:
         stream.flush()
     return io.TextIOWrapper(
         io.BufferedWriter(raw),
-        encoding=_encoding(stream),
+        encoding=transliteration.ASCII if _plain_wanted() else _encoding(stream),
         errors=transliteration.ERRORS,
         line_buffering=True,
         write_through=getattr(stream, "write_through", False),

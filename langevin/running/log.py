@@ -65,3 +65,8 @@ def percent(part: float) -> str:
 def left(seconds: float | None) -> str:
     """Say how long something will take; nothing if it is not known."""
     return "" if seconds is None else f"about {spoken(seconds)} left"
+
+
+def shortly(seconds: float | None) -> str:
+    """Say the same in a bar, which has little room; nothing of less than a second."""
+    return "" if seconds is None or seconds < 1 else f"{spoken(seconds)} left"

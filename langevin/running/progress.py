@@ -17,19 +17,22 @@ from tqdm import tqdm
 from langevin.core.capabilities import HasClock
 from langevin.core.probe import Run
 from langevin.core.schedule import Schedule
+from langevin.machine.bars import bar
 from langevin.machine.duration import spoken
 from langevin.machine.reports import Listener, Place, Saved, heard_by
 from langevin.record.recorder import Recorder
 
 from .decades import DecadeForecast, TimeLeft, decade
-from .log import Log, left, percent, reached
+from .log import Log, left, percent, reached, shortly
 
-BAR = "{desc} {percentage:3.0f}%|{bar}| t = {n:.4g}/{total:.4g} [{elapsed}, {remaining} left{postfix}]"
+BAR = "{desc} {percentage:3.0f}%|{bar}| t = {n:.4g}/{total:.4g} [{elapsed}{postfix}]"
 #: Of a run whose cost goes by the logarithm of time.
 DECADE_BAR = "{desc} {percentage:3.0f}%|{bar}| {unit} [{elapsed}{postfix}]"
 
 #: Seconds that the pace is measured for, and seconds left from which on a run is announced as long.
 MEASURED, LONG = 5.0, 3600.0
+#: Stops of one kind that may be judged by a single one, which may have compiled.
+FEW = 3
 
 
 #: What is due at a stop: axes of times, and whether there are pairs.
@@ -58,8 +61,9 @@ class Forecast:
 
     Stops lie dense at early times of a logarithmic schedule, and spectra are due at few: time per step,
     measurements included, would promise far too long a run. The first stretch does not count, nor does the
-    first stop of a kind that comes again: they may compile. Work on a GPU is waited for before either ends,
-    since both leave numbers on the host.
+    first stop of a kind that comes again: they may compile. As long as most of what is left is judged by such
+    a first stop, nothing is said. Work on a GPU is waited for before either ends, since both leave numbers on
+    the host.
 
     Parameters
     ----------
@@ -77,12 +81,12 @@ class Forecast:
         self._since = clock()
         self._step: int | None = None
         self._steps = 0
-        self._advancing = self._measuring = 0.0
+        self._advancing = 0.0
         self._kinds = [(frozenset(stop.due), bool(stop.pairs)) for stop in schedule.stops]
         #: Kind of stops → how many are to come, and what those took that have been.
         self._ahead = Counter[Kind]()
         self._costs: dict[Kind, _Cost] = {}
-        self._next = self._stops = 0
+        self._next = 0
         self._said = False
 
     def stretch(self, run_time: float, position: int) -> TimeLeft | None:
@@ -111,8 +115,6 @@ class Forecast:
         lapse = self._lapse()
         if self._step is not None:
             kind = self._kinds[self._next]
-            self._measuring += lapse
-            self._stops += 1
             self._ahead[kind] -= 1
             if kind in self._costs:
                 self._costs[kind].add(lapse)
@@ -125,13 +127,25 @@ class Forecast:
 
     def pace(self) -> TimeLeft | None:
         """Return the pace, and what is left at it; None as long as it is not known."""
-        if not self._steps or self._step is None or self._advancing + self._measuring < MEASURED:
+        timed = self._advancing + sum(cost.later for cost in self._costs.values())
+        if not self._steps or self._step is None or timed < MEASURED:
             return None
         step = self._advancing / self._steps
-        # Of kinds that have not been yet: as of the others.
-        usual = _Cost(self._measuring / max(self._stops, 1))
-        stops = sum(n * self._costs.get(kind, usual).mean for kind, n in self._ahead.items())
-        return TimeLeft((self._end - self._step) * step + stops, step)
+        usual = self._usual()
+        whole, guessed = (self._end - self._step) * step, 0.0
+        for kind, count in self._ahead.items():
+            cost = self._costs.get(kind, usual)
+            seconds = count * cost.mean
+            whole += seconds
+            guessed += 0.0 if cost.count or count <= FEW else seconds
+        return None if guessed > whole / 2 else TimeLeft(whole, step)
+
+    def _usual(self) -> _Cost:
+        """Return what stops of a kind are taken to cost that has not been yet: as much as the others."""
+        costs = self._costs.values()
+        if count := sum(cost.count for cost in costs):
+            return _Cost(0.0, sum(cost.later for cost in costs), count)
+        return _Cost(sum(cost.first for cost in costs) / max(len(costs), 1))
 
     def _lapse(self) -> float:
         before, self._since = self._since, self.clock()
@@ -177,22 +191,23 @@ class Progress:
         elif isinstance(system, HasClock):
             self._clock = system.progress_clock
             self._forecast = DecadeForecast(self._clock, self._end)
-        self._bar = tqdm(
+        self._bar = bar(
+            title,
+            shown,
             total=round(self._clock(self._end), 9),
             initial=self._clock(run.time),
-            # None: only where someone can see it.
-            disable=None if shown else True,
             bar_format=DECADE_BAR if self._by_decades else BAR,
-            desc=title[:40],
             unit=self._reached(run.time),
         )
 
     def stretch(self, run: Run) -> None:
         """Note that a stretch ended."""
-        energy = self.recorder.last("energy", run.time) if run.position else None
         # Where it is due and not yet measured stands the one before.
-        if energy is not None and not np.isnan(mean := np.mean(energy)):
-            self._energy = f"energy {mean:.5g}"
+        for now in (run.time, np.nextafter(run.time, 0.0)) if run.position else ():
+            energy = self.recorder.last("energy", now)
+            if energy is not None and not np.isnan(mean := np.mean(energy)):
+                self._energy = f"energy {mean:.5g}"
+                break
         pace = self._forecast.stretch(run.time, run.position) if self._forecast else None
         self._draw(run.time)
         if self.shown and pace is not None and pace.left > LONG:
@@ -204,10 +219,9 @@ class Progress:
     def _draw(self, now: float) -> None:
         if self._bar.disable:
             return
-        said = [self._energy]
+        # Of less than a second nothing is said.
+        said = [shortly(self.left), self._energy]
         if self._by_decades:
-            # Of less than a second nothing is said.
-            said.insert(0, left(self.left) if (self.left or 0.0) >= 1 else "")
             self._bar.unit = self._reached(now)
         self._bar.n = self._clock(now)
         self._bar.set_postfix_str(", ".join(filter(None, said)), refresh=False)
@@ -219,6 +233,11 @@ class Progress:
     def part(self, now: float) -> float:
         """Return which part of the way a time is, by the clock that the cost goes by."""
         return self._clock(now) / self._clock(self._end)
+
+    @property
+    def forecasts(self) -> bool:
+        """Whether the pace of the run is measured, and known in time."""
+        return self._forecast is not None
 
     @property
     def left(self) -> float | None:
@@ -265,29 +284,23 @@ def preparing(
     log : Log, optional
         Where lines are written.
     """
-    bar_format = f"{{desc}} {{percentage:3.0f}}%|{{bar}}| {named} [{{elapsed}}, {{remaining}} left]"
+    bar_format = f"{{desc}} {{percentage:3.0f}}%|{{bar}}| {named} [{{elapsed}}{{postfix}}]"
     # What that is made at once has no bar: it is drawn after `delay` seconds, and leaves nothing behind.
-    bar = tqdm(
-        total=1.0,
-        disable=None if shown else True,
-        bar_format=bar_format,
-        desc=title[:40],
-        delay=1,
-        leave=False,
-    )
+    drawn = bar(title, shown, total=1.0, bar_format=bar_format, delay=1, leave=False)
     log = log or Log(False)
     rate = Rate(log.clock)
 
     def show(done: float, place: Callable[[], Place] | None) -> None:
-        bar.n = done
-        bar.update(0)
         rate.note(done)
+        drawn.n = done
+        drawn.set_postfix_str(shortly(rate.left(1.0)), refresh=False)
+        drawn.update(0)
         if log.due:
             log.say(title, f"{named} {percent(done)}", left(rate.left(1.0)))
         if heard is not None:
             heard(done, place)
 
-    with bar, heard_by(show, begun):
+    with drawn, heard_by(show, begun):
         yield
 
 

@@ -195,10 +195,14 @@ class Session:
         self.stop.heed()
 
     def _part(self) -> float:
-        """Return which part of the run is done: of the seconds it takes, or of its time if nobody knows."""
+        """Return which part of the run is done: of the seconds it takes, or of its time if nobody measures.
+
+        Until its pace is known a run has done nothing: the part of its time says nothing of how long it
+        takes, and a forecast for a sweep would be made of that.
+        """
         left = self.progress.left
         if left is None:
-            return self.progress.part(self.run.time)
+            return 0.0 if self.progress.forecasts else self.progress.part(self.run.time)
         spent = self._spent()
         return spent / (spent + left)
 

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from langevin.machine.bars import bar
 from langevin.machine.duration import spoken
-from langevin.running.log import Log, left, percent
+from langevin.running.log import Log, left, percent, shortly
 from langevin.running.progress import LONG, Rate, how_to_stop
 
-BAR = "{desc} {percentage:3.0f}%|{bar}| [{elapsed}, {remaining} left{postfix}]"
+BAR = "{desc} {percentage:3.0f}%|{bar}| [{elapsed}{postfix}]"
 
 
 class SweepProgress:
@@ -51,9 +52,7 @@ class SweepProgress:
         self._parts: dict[int, float] = {}
         self._rate = Rate(lambda: time.monotonic())
         self._said = False
-        # None: only where someone can see it.
-        disable = None if shown else True
-        self._bar = tqdm(total=jobs, initial=done, disable=disable, bar_format=BAR, desc=title[:40])
+        self._bar = bar(title, shown, total=jobs, initial=done, bar_format=BAR)
         self._show()
         self.log.say(title, "start", self._count)
 
@@ -69,9 +68,9 @@ class SweepProgress:
     def part(self, index: int, part: float) -> None:
         """Note which part of a job is done."""
         self._parts[index] = part
-        self._show()
         # Processes start and compile before they first report.
         self._rate.note(self.position)
+        self._show()
         self._announce()
         self.look()
 
@@ -79,8 +78,8 @@ class SweepProgress:
         """Note that a job has ended."""
         self._parts.pop(index, None)
         self.ended += 1
-        self._show()
         self._rate.note(self.position)
+        self._show()
 
     def look(self) -> None:
         """Write a line where one is due, whether jobs have reported or not."""
@@ -90,7 +89,8 @@ class SweepProgress:
 
     def _show(self) -> None:
         self._bar.n = self.position
-        self._bar.set_postfix_str(self._count, refresh=False)
+        said = shortly(self._rate.left(self.jobs)), self._count
+        self._bar.set_postfix_str(", ".join(filter(None, said)), refresh=False)
         self._bar.update(0)
 
     def _announce(self) -> None:

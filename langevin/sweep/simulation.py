@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ import xarray as xr
 from langevin.code.trust import trusting
 from langevin.config import run_files
 from langevin.config.settings import Settings
-from langevin.errors import UserError
+from langevin.errors import LangevinWarning, UserError
 from langevin.files.paths import Paths
 from langevin.results.open import open_result as open
 from langevin.running import execution as running
@@ -44,7 +45,9 @@ def run(
     source : path or mapping
         A run file, or a dict of the same shape. A dict without ``output.path`` leaves no file behind.
     overrides : mapping, optional
-        "section.key" → value, for instance ``{"dynamics.temperature": 0.6}``.
+        "section.key" → value, for instance ``{"dynamics.temperature": 0.6}``; `langevin.config.UNSET` removes
+        a key. What a nearer ``dynamics.t_max``, or fewer replicas, leaves no room for is left out, with a
+        warning.
     force : bool
         Overwrite an existing result, discard an unfinished run.
     resume : bool
@@ -80,6 +83,8 @@ def run(
     """
     with trusting(trust):
         settings = run_files.load(source, overrides)
+        if settings.left_out:
+            warnings.warn(settings.left_out, LangevinWarning, stacklevel=2)
         how: Any = {"threads": threads, "wall_time": wall_time, "progress": progress}
         how["carrier"] = RunOrSweep(executor)
         if settings.output.path:

@@ -185,6 +185,11 @@ class Descent(DynamicsKeys):
         return _with_keys_of(optimisers.named(name if isinstance(name, str) else optimisers.DEFAULT), cls)
 
     @classmethod
+    def variants(cls) -> list[dict[str, str]]:
+        """Return a table for each optimiser of ours."""
+        return [{"optimiser": name} for name in optimisers.BUILT_IN]
+
+    @classmethod
     def unknown(cls, name: str) -> str:
         """Say of whom a key is that the optimiser here does not have."""
         owners = ", ".join(f'"{owner}"' for owner in optimisers.owners(name))

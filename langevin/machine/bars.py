@@ -1,0 +1,56 @@
+"""Bars are drawn on stderr where it is a terminal, also if nobody knows how wide that is."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from tqdm import tqdm
+
+#: Columns of a terminal that does not say how many it has, less the one that a cursor takes; and its rows.
+USUAL, ROWS = 79, 24
+
+#: Characters of a title that a bar has room for, at least and at most; what else it shows, with a bar of ten.
+SHORTEST, LONGEST, REST = 12, 40, 68
+
+
+def bar(title: str, shown: bool, **how: Any) -> Any:
+    """Return a bar of tqdm; nothing is drawn where no terminal is.
+
+    Parameters
+    ----------
+    title : str
+        What it stands for; cut to the room that there is.
+    shown : bool
+        False: nothing at all.
+    **how
+        As of tqdm.
+    """
+    known = terminal_columns()
+    width = known or _said() or USUAL
+    room = min(max(width - REST, SHORTEST), LONGEST)
+    # A terminal that knows its width may change it: tqdm looks for itself.
+    return tqdm(
+        desc=title if len(title) <= room else f"{title[: room - 1].rstrip()}…",
+        disable=None if shown else True,
+        ncols=None if known else width,
+        # Of a terminal with no rows tqdm takes every one for the last, and hides the bar.
+        nrows=None if known else ROWS,
+        **how,
+    )
+
+
+def terminal_columns() -> int:
+    """Return how many columns the terminal of stderr says that it has; 0 if it does not, or is none."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns
+    except (OSError, ValueError, AttributeError):
+        # A stream in place of stderr may have no descriptor.
+        return 0
+
+
+def _said() -> int:
+    """Return the columns that the environment says; 0 if it does not."""
+    said = os.environ.get("COLUMNS", "")
+    return max(0, int(said) - 1) if said.isdecimal() else 0
