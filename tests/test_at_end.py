@@ -144,7 +144,7 @@ def test_it_can_be_stopped(number: int, said: str, tmp_path: Path) -> None:
     """Where it reports how far it is."""
     simulation.execute(run_files.load(ending(tmp_path / "whole.nc")))
     Ending.happens = [lambda: os.kill(os.getpid(), number)]
-    with pytest.raises(Interrupted, match=rf"stopped by {said} at t = 4; continue with `langevin resume"):
+    with pytest.raises(Interrupted, match=rf"stopped by {said} at t = 4; continue with `langevin\.resume"):
         simulation.execute(run_files.load(ending(tmp_path / "stopped.nc")))
     simulation.resume(tmp_path / "stopped.nc").close()
     assert_same(tmp_path / "whole.nc", tmp_path / "stopped.nc")

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from langevin.errors import LangevinWarning, UnknownCode, UserError
+from langevin.speech import option
 
 from . import known, loading, sources
 from .sources import Source
@@ -290,7 +291,7 @@ def _require(code: Code, asking: Origin) -> None:
     if code.source.kind == "memory":
         if code.target in _in_memory or is_given():
             return
-        raise UnknownCode(f"{said}: it has no file that could be looked at; --trust (trust=True) runs it")
+        raise UnknownCode(f"{said}: it has no file that could be looked at; {option('trust')} runs it")
     if code.source.kind == "python":
         raise UnknownCode(f"{said}: {code.source.name} is of Python's library; allowed: code of your own")
     readable = all(file.path.suffix == ".py" for file in code.files.values())
@@ -301,11 +302,11 @@ def _require(code: Code, asking: Origin) -> None:
     if is_given():
         remember([code])
     elif changed:
-        raise UnknownCode(f"{said}: {change(code, before or {})} since; --trust (trust=True) goes on with it")
+        raise UnknownCode(f"{said}: {change(code, before or {})} since; {option('trust')} goes on with it")
     elif not known.knows(code.target, code.hashes):
         raise UnknownCode(
-            f"{said}: code that you have not run yet, of {described(code)}; look at it, then --trust "
-            "(trust=True) runs it and remembers it"
+            f"{said}: code that you have not run yet, of {described(code)}; look at it, then "
+            f"{option('trust')} runs it and remembers it"
         )
 
 
@@ -330,7 +331,7 @@ _said: set[str] = set()
 def _warn(text: str) -> None:
     if text not in _said:
         _said.add(text)
-        text = f"{text}; resume, connect, plane and ensemble will ask for --trust"
+        text = f"{text}; resume, connect, plane and ensemble will ask for {option('trust')}"
         warnings.warn(text, LangevinWarning, stacklevel=2)
 
 
@@ -353,5 +354,5 @@ def require_same(one: Iterable[Code], other: Iterable[Code], names: tuple[object
         said, here, there = differing
         raise UserError(
             f"{names[1]}: {said} is {there.path} (sha256 {there.digest}), but {here.path} (sha256 "
-            f"{here.digest}) in {names[0]}: must be the same; --trust (trust=True) goes on"
+            f"{here.digest}) in {names[0]}: must be the same; {option('trust')} goes on"
         )

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from langevin import speech
 from langevin.code import user_code
 from langevin.errors import shortened
 
@@ -53,7 +54,7 @@ def validate(
     own: list[str] = []
     axes = _axes(given["sweep"], own)
     own += [
-        f"{key}: is swept; allowed: --set 'sweep.{axis.group and f'{axis.group}.'}{key}=[…]' for other values"
+        f"{key}: is swept; allowed: {_elsewhere(axis, key)} for other values"
         for axis in axes
         for key in axis.keys
         if key in changed
@@ -232,3 +233,9 @@ def _hashable(value: Any) -> Hashable:
         return tuple(sorted((name, _hashable(inner)) for name, inner in value.items()))
     # Python takes true for 1, a run file does not.
     return (type(value).__name__, value) if isinstance(value, bool) else value
+
+
+def _elsewhere(axis: Axis, key: str) -> str:
+    """Say how other values are given in place of those that the run file sweeps."""
+    whole = f"sweep.{axis.group and f'{axis.group}.'}{key}"
+    return speech.assigned(whole, "[…]")

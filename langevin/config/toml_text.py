@@ -19,6 +19,7 @@ import numpy as np
 
 from langevin.core.schedule import Grid
 from langevin.errors import ConfigError, UserError, shortened
+from langevin.speech import command, option
 
 #: Bytes that a run file may have, tables within tables, and digits of an integer.
 LARGEST, DEEPEST, MOST_DIGITS = 1 << 20, 30, 300
@@ -60,7 +61,7 @@ def read(path: Path) -> str:
         # A name with a NUL, or one that the encoding of file names lacks.
         raise UserError(f"{said}: cannot read the run file: {error}") from None
     if content.startswith(_RESULTS):
-        raise UserError(f"{said}: not a run file (a netCDF file; `langevin info` says what is in it)")
+        raise UserError(f"{said}: not a run file (a netCDF file; {command('info')} says what is in it)")
     for mark, name in _WIDE.items():
         if content.startswith(mark):
             raise UserError(f"{path}: not a run file ({name} text; needed: UTF-8)")
@@ -205,7 +206,7 @@ def parse_assignment(assignment: str) -> tuple[str, Any]:
     dotted, equals, text = assignment.partition("=")
     if not equals or ("." not in dotted.strip(".") and dotted.strip() != "title"):
         raise UserError(
-            f"--set {shortened(repr(assignment))}: write section.key=value, for instance "
+            f"{option('set', shortened(repr(assignment)))}: write section.key=value, for instance "
             "dynamics.temperature=0.6"
         )
     try:
@@ -215,5 +216,5 @@ def parse_assignment(assignment: str) -> tuple[str, Any]:
     except tomllib.TOMLDecodeError:
         value = text.strip()
     except ValueError as error:
-        raise UserError(f"--set {shortened(dotted.strip())}: {shortened(str(error))}") from None
+        raise UserError(f"{option('set', shortened(dotted.strip()))}: {shortened(str(error))}") from None
     return dotted.strip(), value

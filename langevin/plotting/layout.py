@@ -63,12 +63,12 @@ def figure(
 
 def _check_options(dataset: xr.Dataset, drawing: Drawing, given: dict[str, Any]) -> None:
     kind = kind_of(dataset)
-    for option, value in given.items():
-        if option not in drawing.options:
-            takers = " or ".join(d.name for d in drawings(kind) if option in d.options)
-            allowed = f"allowed with --quantity {takers} only"
+    for name, value in given.items():
+        if name not in drawing.options:
+            takers = " or ".join(d.name for d in drawings(kind) if name in d.options)
+            allowed = f"allowed with {option('quantity')} {takers} only"
             none = f"no figure of {kind.called(dataset)} takes it"
-            raise UserError(f"--{option} {text(value)}: {allowed if takers else none}")
+            raise UserError(f"{option(name, text(value))}: {allowed if takers else none}")
 
 
 def check_format(path: Path) -> None:

@@ -20,6 +20,7 @@ from langevin.core.schedule import Schedule
 from langevin.machine.duration import spoken
 from langevin.machine.reports import Listener, Place, Saved, heard_by
 from langevin.record.recorder import Recorder
+from langevin.speech import command
 
 from .decades import DecadeForecast, TimeLeft, decade
 from .log import Log, left, percent, reached
@@ -330,4 +331,4 @@ def how_to_stop(result: Path | None) -> str:
     """Say how a long run is stopped; `result` is the file that it writes, None if nothing of it is kept."""
     if result is None:
         return "give output.path, or what it has computed is lost when it stops"
-    return f"Ctrl-C stops it, `langevin resume {result}` goes on"
+    return f"Ctrl-C stops it, {command('resume', result)} goes on"
