@@ -295,7 +295,9 @@ def test_a_start_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     simulation.execute(run_files.load(slow(tmp_path / "whole.nc", "Prepared")))
     given, paths = slow(tmp_path / "a.nc", "Prepared"), Paths(tmp_path / "a.nc")
     Slow.now["start"] = [lambda: None, stop]
-    with pytest.raises(Interrupted, match=r"stopped by SIGTERM in the start .* `langevin\.resume\(.*a.nc'\)`"):
+    with pytest.raises(
+        Interrupted, match=r"stopped by SIGTERM in the start .* `langevin\.resume\(.*a.nc'\)`"
+    ):
         langevin.run(given)
     with xr.open_dataset(paths.checkpoint) as found:
         assert found.attrs["status"] == "unfinished: start, 20%"

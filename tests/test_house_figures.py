@@ -45,7 +45,7 @@ def test_a_figure_from_outside_is_drawn_where_it_fits() -> None:
     assert line.get_ydata().tolist() == [6.0]
     with pytest.raises(UserError, match=r"'toy': not in the file; allowed: energy$"):
         plotting.figure(result(), "toy")
-    with pytest.raises(UserError, match=r"scale=2: allowed with quantity= toy only"):
+    with pytest.raises(UserError, match=r"scale=2: allowed with quantity='toy' only"):
         plotting.figure(with_spring, scale=2.0)
     with pytest.raises(ValueError, match=r"'toy' of kind 'run': .*draw_toy has this name"):
         plotting.register("toy")(lambda dataset: Figure())

@@ -448,7 +448,9 @@ def test_a_stopped_sweep_resumes_to_the_same_bits(
     assert not (paths.sweep / "member-0002.nc").exists()
     with pytest.raises(UserError, match=r"its sweep is unfinished: `langevin\.resume"):
         langevin.open(paths.result)
-    with pytest.raises(UserError, match=r"stopped.sweep holds an unfinished sweep.*langevin\.resume.*force=True"):
+    with pytest.raises(
+        UserError, match=r"stopped.sweep holds an unfinished sweep.*langevin\.resume.*force=True"
+    ):
         langevin.run(given)
     # Carried on, not begun anew.
     began: list[str] = []

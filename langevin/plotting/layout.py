@@ -17,6 +17,7 @@ from langevin.files.disk import replacing
 from langevin.results.at_hand import at_hand
 from langevin.results.kinds import kind_of
 from langevin.results.members import text
+from langevin.speech import option
 
 from .minor_ticks import as_marks
 from .registry import Drawing, chosen, drawings
@@ -65,8 +66,8 @@ def _check_options(dataset: xr.Dataset, drawing: Drawing, given: dict[str, Any])
     kind = kind_of(dataset)
     for name, value in given.items():
         if name not in drawing.options:
-            takers = " or ".join(d.name for d in drawings(kind) if name in d.options)
-            allowed = f"allowed with {option('quantity')} {takers} only"
+            takers = " or ".join(option("quantity", d.name) for d in drawings(kind) if name in d.options)
+            allowed = f"allowed with {takers} only"
             none = f"no figure of {kind.called(dataset)} takes it"
             raise UserError(f"{option(name, text(value))}: {allowed if takers else none}")
 
