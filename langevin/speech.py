@@ -30,6 +30,9 @@ FUNCTIONS = {
     "info": "summary",
 }
 
+#: A function that is no command.
+MEMBERS = "members"
+
 _shell = os.environ.get(VARIABLE) == "shell"
 
 
@@ -100,7 +103,7 @@ def _literal(value: object) -> str:
 
 
 def command(name: str, *arguments: object) -> str:
-    """Return a command, as the reader of a message gives it.
+    """Return a command, or what Python has in its place, as the reader of a message gives it.
 
     Examples
     --------
@@ -110,6 +113,8 @@ def command(name: str, *arguments: object) -> str:
     ...     command("resume", "pspin.nc")
     '`langevin resume pspin.nc`'
     """
+    if name == MEMBERS:
+        return f"`langevin.{name}`" + (" in Python" if _shell else "")
     if _shell or name not in FUNCTIONS:
         return f"`{' '.join(['langevin', name, *map(str, arguments)])}`" + ("" if _shell else " in a shell")
     if not arguments:

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import xarray as xr
-from tqdm import tqdm
 
 from langevin import plotting
 from langevin.errors import UserError
 from langevin.files import storage, zarr_folder
 from langevin.files.destinations import check_output
+from langevin.machine import bars
 from langevin.machine.interruption import interruptible, listening
 from langevin.results.at_hand import at_hand
 from langevin.results.open import open_result
@@ -175,7 +175,7 @@ def bar(total: int, title: str, unit: str, shown: bool) -> Iterator[Callable[[in
         By Ctrl-C or another signal.
     """
     with (
-        tqdm(total=total, desc=title[:40], unit=unit, disable=None if shown else True) as drawn,
+        bars.bar(shown, total=total, desc=title[:40], unit=unit) as drawn,
         listening() as stop,
         interruptible(stop, lambda: "; nothing was written"),
     ):

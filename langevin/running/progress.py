@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
-from tqdm import tqdm
 
 from langevin.core.capabilities import HasClock
 from langevin.core.probe import Run
 from langevin.core.schedule import Schedule
+from langevin.machine.bars import bar
 from langevin.machine.duration import spoken
 from langevin.machine.reports import Listener, Place, Saved, heard_by
 from langevin.record.recorder import Recorder
@@ -140,7 +140,7 @@ class Forecast:
 
 
 class Progress:
-    """What one process shows of a run on stderr: a bar in a terminal, else lines; the forecast anywhere.
+    """What one process shows of a run on stderr: a bar where one is seen, else lines; the forecast anywhere.
 
     Parameters
     ----------
@@ -178,11 +178,10 @@ class Progress:
         elif isinstance(system, HasClock):
             self._clock = system.progress_clock
             self._forecast = DecadeForecast(self._clock, self._end)
-        self._bar = tqdm(
+        self._bar = bar(
+            shown,
             total=round(self._clock(self._end), 9),
             initial=self._clock(run.time),
-            # None: only where someone can see it.
-            disable=None if shown else True,
             bar_format=DECADE_BAR if self._by_decades else BAR,
             desc=title[:40],
             unit=self._reached(run.time),
@@ -197,7 +196,7 @@ class Progress:
         pace = self._forecast.stretch(run.time, run.position) if self._forecast else None
         self._draw(run.time)
         if self.shown and pace is not None and pace.left > LONG:
-            tqdm.write(announcement(pace, self.result), file=sys.stderr)
+            self._bar.write(announcement(pace, self.result), file=sys.stderr)
         if self.log.due:
             where = decade(run.time, self._end) if self._by_decades else ""
             self.log.say(self.title, reached(run.time, self._end, where), self._energy, left(self.left))
@@ -268,9 +267,9 @@ def preparing(
     """
     bar_format = f"{{desc}} {{percentage:3.0f}}%|{{bar}}| {named} [{{elapsed}}, {{remaining}} left]"
     # What that is made at once has no bar: it is drawn after `delay` seconds, and leaves nothing behind.
-    bar = tqdm(
+    drawn = bar(
+        shown,
         total=1.0,
-        disable=None if shown else True,
         bar_format=bar_format,
         desc=title[:40],
         delay=1,
@@ -280,15 +279,15 @@ def preparing(
     rate = Rate(log.clock)
 
     def show(done: float, place: Callable[[], Place] | None) -> None:
-        bar.n = done
-        bar.update(0)
+        drawn.n = done
+        drawn.update(0)
         rate.note(done)
         if log.due:
             log.say(title, f"{named} {percent(done)}", left(rate.left(1.0)))
         if heard is not None:
             heard(done, place)
 
-    with bar, heard_by(show, begun):
+    with drawn, heard_by(show, begun):
         yield
 
 

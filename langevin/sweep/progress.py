@@ -6,8 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from tqdm import tqdm
-
+from langevin.machine.bars import bar
 from langevin.machine.duration import spoken
 from langevin.running.log import Log, left, percent
 from langevin.running.progress import LONG, Rate, how_to_stop
@@ -51,9 +50,7 @@ class SweepProgress:
         self._parts: dict[int, float] = {}
         self._rate = Rate(lambda: time.monotonic())
         self._said = False
-        # None: only where someone can see it.
-        disable = None if shown else True
-        self._bar = tqdm(total=jobs, initial=done, disable=disable, bar_format=BAR, desc=title[:40])
+        self._bar = bar(shown, total=jobs, initial=done, bar_format=BAR, desc=title[:40])
         self._show()
         self.log.say(title, "start", self._count)
 
@@ -101,7 +98,9 @@ class SweepProgress:
         self._said = True
         if remaining > LONG:
             how = how_to_stop(self.result)
-            tqdm.write(f"about {spoken(remaining)} to go for {self.jobs} {self.word}; {how}", file=sys.stderr)
+            self._bar.write(
+                f"about {spoken(remaining)} to go for {self.jobs} {self.word}; {how}", file=sys.stderr
+            )
 
     def close(self) -> None:
         """Leave the bar as it is."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from langevin.errors import UserError
 from langevin.results.kinds import require_run
 from langevin.results.members import sweep_dims
-from langevin.speech import option
+from langevin.speech import command, option
 
 from ..shell import Output, Source, check_inputs, figure, reading
 from . import figure as drawing
@@ -39,7 +39,7 @@ def comparisons(
         if any(sweep_dims(dataset) for dataset in datasets):
             return sweeps.compare(datasets, quantity, match, limit)
         for dataset in datasets:
-            hint = "; `langevin.members` gives those of a sweep (docs/sweeps.md)"
+            hint = f"; {command('members')} gives those of a sweep (docs/sweeps.md)"
             require_run(dataset, files.source(dataset), hint)
         if limit:
             return [extrapolate(datasets, quantity, match, order)]
