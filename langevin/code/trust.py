@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from langevin.errors import LangevinWarning, UnknownCode, UserError
-from langevin.speech import option
+from langevin.speech import command, option
 
-from . import known, loading, sources
+from . import held, in_memory, known, loading, sources
 from .sources import Source
 from .user_code import Code, Hashes, Origin, change, described, differences, is_open, recorded_files
 
@@ -54,9 +54,6 @@ _origin: ContextVar[Origin | None] = ContextVar("origin", default=None)
 _given: ContextVar[tuple[bool, bool]] = ContextVar("trust", default=(False, True))
 #: Where the code that is found is noted.
 _noted: ContextVar[list[Code] | None] = ContextVar("noted", default=None)
-
-#: What this process imported for the user and what has no source file: objects of a notebook.
-_in_memory: set[str] = set()
 
 
 @contextmanager
@@ -177,7 +174,10 @@ def find(key: str, target: str, near: Path | None = None) -> tuple[Any, Source]:
 
 
 def _for_user(key: str, target: str, module: str, folders: list[Path]) -> Code:
-    """Import what the user's own run file names."""
+    """Import what the user's own run file, or call, names."""
+    given = in_memory.given(target)
+    if in_memory.has_no_file(target, folders):
+        return held.for_user(key, target)
     code = _code(key, target, module, folders)
     if code is None:
         looked = ", ".join([*map(str, folders), "the module path"])
@@ -185,9 +185,13 @@ def _for_user(key: str, target: str, module: str, folders: list[Path]) -> Code:
     if code.source.kind == "python":
         allowed = '"package.module:object" of your own, or of an installed package'
         raise UserError(f"{key} = {target!r}: {module} is of Python's library; allowed: {allowed}")
-    if code.source.kind == "memory":
-        _in_memory.add(target)
-    return _imported(code, folders, is_closed=False)
+    code = _imported(code, folders, is_closed=False)
+    if given is not None and code.named is not given:
+        raise UserError(
+            f"{key} = {target!r}: {code.source.file} may have changed since this process imported it; "
+            f"importlib.reload({module}) and give {given.__name__} again, or its name, {target!r}"
+        )
+    return code
 
 
 def _for_a_file(key: str, target: str, module: str, folders: list[Path]) -> Code:
@@ -195,6 +199,8 @@ def _for_a_file(key: str, target: str, module: str, folders: list[Path]) -> Code
     asking = _origin.get()
     assert asking is not None
     before = asking.recorded.get(target)
+    if in_memory.has_no_file(target, folders):
+        return _defined_again(key, target, asking)
     folders = list(dict.fromkeys([*folders, *known.places(target, before)]))
     code = _recorded(key, target, module, folders, before)
     if code is None:
@@ -220,6 +226,18 @@ def _recorded(key: str, target: str, module: str, folders: list[Path], before: H
     if before is None and places[:1] != [near]:
         _require_one(key, target, module, places)
     return _code(key, target, module, [*(places[0] if places else []), *near], before)
+
+
+def _defined_again(key: str, target: str, asking: Origin) -> Code:
+    """Return code of an object that stands in no file, and that a file names, if it may run."""
+    code = held.for_file(key, target, asking.recorded.get(target))
+    if code is None:
+        raise UnknownCode(
+            f"{asking.file}: {key} = {target!r} was defined in a notebook, a script or a function, and is in "
+            f"no file; define it there again, then {command('resume')} with {option('trust')} goes on"
+        )
+    _require(code, asking)
+    return code
 
 
 def _require_one(key: str, target: str, module: str, places: Sequence[list[Path]]) -> None:
@@ -289,7 +307,12 @@ def _require(code: Code, asking: Origin) -> None:
         return
     said = f"{asking.file}: {code.key} = {code.target!r}"
     if code.source.kind == "memory":
-        if code.target in _in_memory or is_given():
+        before = asking.recorded.get(code.target)
+        if is_given():
+            return
+        if before is not None and dict(before) != dict(code.hashes):
+            raise UnknownCode(f"{said}: {change(code, before)} since; {option('trust')} goes on with it")
+        if held.is_held(code.target):
             return
         raise UnknownCode(f"{said}: it has no file that could be looked at; {option('trust')} runs it")
     if code.source.kind == "python":
@@ -315,7 +338,7 @@ def remember(used: Iterable[Code]) -> None:
     if not _given.get()[1]:
         return
     for code in used:
-        if not code.hashes:
+        if not code.hashes or code.source.kind == "memory":
             continue
         try:
             known.remember(code.target, code.ran, code.place)

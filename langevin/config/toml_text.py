@@ -21,6 +21,8 @@ from langevin.core.schedule import Grid
 from langevin.errors import ConfigError, UserError, shortened
 from langevin.speech import command, option
 
+from . import objects
+
 #: Bytes that a run file may have, tables within tables, and digits of an integer.
 LARGEST, DEEPEST, MOST_DIGITS = 1 << 20, 30, 300
 LARGEST_INTEGER = 10**MOST_DIGITS
@@ -38,7 +40,10 @@ _MANY_DOTS = re.compile(r"""(?<![\w"'-])(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\
 
 
 def plain(given: Any) -> Any:
-    """Turn what Python callers like to write (numpy numbers and arrays, paths, grids) into TOML's types."""
+    """Turn what Python callers like to write into TOML's types.
+
+    That are numpy's numbers and arrays, paths, grids, and classes and functions.
+    """
     if isinstance(given, Mapping):
         return {name: plain(value) for name, value in given.items()}
     if isinstance(given, list | tuple):
@@ -47,6 +52,8 @@ def plain(given: Any) -> Any:
         return given.tolist()
     if isinstance(given, Grid):
         return given.as_given()
+    if objects.is_object(given):
+        return objects.name(given)
     return str(given) if isinstance(given, Path) else given
 
 
