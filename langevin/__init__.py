@@ -13,10 +13,12 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from .former import Finder
+from .notebook.attached import attach
 from .version import __version__
 
 if TYPE_CHECKING:
-    from langevin.api import compare, connect, ensemble, members, open, plane, plot, resume, run
+    from langevin import observables
+    from langevin.api import compare, connect, ensemble, members, open, plane, plot, resume, run, summary
     from langevin.config.keys import DynamicsKeys, Section, key
     from langevin.config.sections import LangevinDynamics, RecordKeys
     from langevin.core.dynamics import Langevin
@@ -37,10 +39,14 @@ if all(
     __path__.append(_BESIDE)
 
 sys.meta_path.append(Finder())
+attach()
 
 #: Module → what of it stands here: what a notebook calls, and what a system of one's own is made of.
 _LATER = {
-    "langevin.api": ("compare", "connect", "ensemble", "members", "open", "plane", "plot", "resume", "run"),
+    "langevin.api": (
+        *("compare", "connect", "ensemble", "members", "open", "plane", "plot", "resume", "run"),
+        "summary",
+    ),
     "langevin.config.keys": ("DynamicsKeys", "Section", "key"),
     "langevin.config.sections": ("LangevinDynamics", "RecordKeys"),
     "langevin.core.dynamics": ("Langevin",),
@@ -70,16 +76,20 @@ __all__ = [
     "ensemble",
     "key",
     "members",
+    "observables",
     "open",
     "plane",
     "plot",
     "resume",
     "run",
+    "summary",
 ]
 
 
 def __getattr__(name: str) -> Any:
     """Load the heavy half (xarray, numba, torch) when it is first asked for, not at import."""
+    if name == "observables":
+        return importlib.import_module("langevin.observables")
     for module, names in _LATER.items():
         if name in names:
             return getattr(importlib.import_module(module), name)
@@ -87,5 +97,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """List what is loaded later, too."""
-    return sorted({*globals(), *__all__})
+    """List what is meant to be used, whether it is loaded yet or not."""
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from langevin.analysis.compare import Comparison
+    from langevin.results.shown import Summary
 
-__all__ = ["compare", "connect", "ensemble", "members", "open", "plane", "plot", "resume", "run"]
+__all__ = ["compare", "connect", "ensemble", "members", "open", "plane", "plot", "resume", "run", "summary"]
 
 
 def connect(
@@ -332,6 +333,33 @@ def plot(
     with shell.reading([file]) as (dataset,):
         draw = partial(plotting.figure, select(dataset, at), quantity, threshold)
         return shell.carry_out(draw, outputs, [file], force)
+
+
+def summary(file: str | Path | xr.Dataset, *, at: Sequence[str] = ()) -> Summary:
+    """Say what is in a result, and where it comes from, as `langevin info` does.
+
+    Parameters
+    ----------
+    file : path or Dataset
+        A result, or the checkpoint of a run that goes on.
+    at : sequence of str
+        Of a sweep, only members with these values, for instance ["temperature=0.5"].
+
+    Returns
+    -------
+    Summary
+        Printed it has the lines of `langevin info`; a notebook shows it as a table.
+
+    Raises
+    ------
+    UserError
+        If there is no such member, or the file is no result.
+    """
+    from langevin.analysis import shell
+    from langevin.results.shown import Summary
+
+    with shell.reading([file]) as (dataset,):
+        return Summary.of(select(dataset, at))
 
 
 def _path(given: str | Path | None) -> Path | None:

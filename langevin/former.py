@@ -45,7 +45,7 @@ TABLE = {f"{old}{name}": f"{new}{name}" for old, new, names in _MOVED for name i
 
 
 class _Former(ModuleType):
-    """Has the attributes of the module that it became; `langevin.ensemble` is a function besides."""
+    """Has the attributes of the module that it became; `langevin.ensemble` is a function, too."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -56,7 +56,8 @@ class _Former(ModuleType):
         raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
 
     def __call__(self, *files: Any, **options: Any) -> Any:
-        return importlib.import_module("langevin.api").ensemble(*files, **options)
+        function = getattr(importlib.import_module("langevin.api"), self.__name__.rpartition(".")[2])
+        return function(*files, **options)
 
 
 def _now(former: str) -> list[str]:

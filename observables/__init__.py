@@ -15,3 +15,23 @@ Rooms and modules stand in this order, and import only from those before them:
 A room is imported by its name, `from langevin.observables import aging`, and offers its functions as its own:
 `aging.aging_exponent(msd)`.
 """
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from typing import Any
+
+__all__ = sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def __getattr__(name: str) -> Any:
+    """Import a room or a module when it is first asked for."""
+    if name in __all__:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """List rooms and modules, whether they are loaded yet or not."""
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

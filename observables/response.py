@@ -301,7 +301,7 @@ def _matching(
     if conjugate != "correlation" or kind == "self_intermediate_scattering":
         raise ValueError(
             f"the response is conjugate to {conjugate!r}, the correlation of kind {kind!r}: "
-            "χ = (1 − C)/T does not hold for them; take χ against msd (`langevin plot`)"
+            "χ = (1 − C)/T does not hold for them; take χ against msd, as figures do"
         )
     if not isinstance(equal_time, xr.DataArray):
         if not (np.isfinite(equal_time) and equal_time > 0):

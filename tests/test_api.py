@@ -68,7 +68,7 @@ def test_nothing_is_written_unless_a_path_is_given(
     langevin.plot("p.nc", output=tmp_path / "q.pdf")
     langevin.connect(spins, overrides={**few, "output.figure": False}, output="c.nc").close()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["c.nc", "p.nc", "p.png", "q.pdf"]
-    with pytest.raises(UserError, match=r"q\.pdf exists; overwrite it with --force"):
+    with pytest.raises(UserError, match=r"q\.pdf exists; overwrite it with force=True"):
         langevin.plot("p.nc", output="q.pdf")
     langevin.plot("p.nc", output="q.pdf", force=True)
 

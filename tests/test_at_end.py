@@ -15,7 +15,6 @@ import walkers
 import xarray as xr
 from test_restart import assert_same
 from test_sweep import assert_members_are_single_runs, harmonic, here
-from tqdm import tqdm
 
 import langevin
 from langevin.config import run_files
@@ -23,6 +22,7 @@ from langevin.core.capabilities import HasCoordinates, HasFurtherDimensions, Has
 from langevin.errors import Diverged, Interrupted, LangevinError
 from langevin.files import storage
 from langevin.files.paths import Paths
+from langevin.machine import bars
 from langevin.machine.reports import report
 from langevin.running import progress
 from langevin.sweep import simulation
@@ -144,7 +144,7 @@ def test_it_can_be_stopped(number: int, said: str, tmp_path: Path) -> None:
     """Where it reports how far it is."""
     simulation.execute(run_files.load(ending(tmp_path / "whole.nc")))
     Ending.happens = [lambda: os.kill(os.getpid(), number)]
-    with pytest.raises(Interrupted, match=rf"stopped by {said} at t = 4; continue with `langevin resume"):
+    with pytest.raises(Interrupted, match=rf"stopped by {said} at t = 4; continue with `langevin\.resume"):
         simulation.execute(run_files.load(ending(tmp_path / "stopped.nc")))
     simulation.resume(tmp_path / "stopped.nc").close()
     assert_same(tmp_path / "whole.nc", tmp_path / "stopped.nc")
@@ -197,7 +197,8 @@ def test_the_bar_says_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(terminal, "isatty", lambda: True)
     monkeypatch.setattr(sys, "stderr", terminal)
     # Else it is drawn after a second.
-    monkeypatch.setattr(progress, "tqdm", lambda **keys: tqdm(**{**keys, "delay": 0, "mininterval": 0}))
+    at_once = {"delay": 0, "mininterval": 0}
+    monkeypatch.setattr(progress, "bar", lambda shown, **keys: bars.bar(shown, **{**keys, **at_once}))
     seen: list[float] = []
     with progress.preparing("oscillators", True, "quantiles", lambda done, place: seen.append(done)):
         report(0.5)

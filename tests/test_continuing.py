@@ -151,7 +151,7 @@ def test_the_wall_time_ends_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             stops, wall = stops + 1, 1.2 * wall
             assert error.exit_code == 124
             assert "stopped at the wall time (0." in str(error) or stops > 8
-            assert f"continue with `langevin resume {tmp_path / 'a.nc'}`" in str(error)
+            assert f"continue with `langevin.resume({str(tmp_path / 'a.nc')!r})`" in str(error)
     assert 0 < stops < 100
     assert_same(tmp_path / "whole.nc", tmp_path / "a.nc")
 
@@ -216,7 +216,7 @@ def test_what_has_diverged_is_not_complete(tmp_path: Path) -> None:
     given = slow(tmp_path / "a.nc", dynamics={"dt": 5.0, "t_max": 5000.0}, record={"waiting_times": [0.0]})
     with pytest.raises(Diverged):
         langevin.run(given)
-    with pytest.raises(Diverged, match=r"a.nc has ended \(diverged: .*--force begins anew"):
+    with pytest.raises(Diverged, match=r"a.nc has ended \(diverged: .*force=True begins anew"):
         langevin.run(given, resume=True)
 
 
@@ -295,7 +295,9 @@ def test_a_start_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     simulation.execute(run_files.load(slow(tmp_path / "whole.nc", "Prepared")))
     given, paths = slow(tmp_path / "a.nc", "Prepared"), Paths(tmp_path / "a.nc")
     Slow.now["start"] = [lambda: None, stop]
-    with pytest.raises(Interrupted, match=r"stopped by SIGTERM in the start .* `langevin resume .*a.nc`"):
+    with pytest.raises(
+        Interrupted, match=r"stopped by SIGTERM in the start .* `langevin\.resume\(.*a.nc'\)`"
+    ):
         langevin.run(given)
     with xr.open_dataset(paths.checkpoint) as found:
         assert found.attrs["status"] == "unfinished: start, 20%"

@@ -346,9 +346,11 @@ def test_what_cannot_be_averaged_is_one_line(
 
 
 def test_sizes_and_budgets_that_cannot_be_are_faults(files: dict[str, Path]) -> None:
-    with pytest.raises(UserError, match=r"--size 4: allowed: 1 to 3, the replicas of .*sse.nc"):
+    with pytest.raises(UserError, match=r"size=4: allowed: 1 to 3, the replicas of .*sse.nc"):
         ensembles([files["sse"]], size=4)
-    with pytest.raises(UserError, match=r"its first member costs 36 steps; allowed: a --budget"):
+    with pytest.raises(
+        UserError, match=r"its first member costs 36 steps; allowed: no less than that with budget="
+    ):
         ensembles([files["fge"]], budget=35)
     with pytest.raises(UserError, match="must be > 0"):
         ensembles([files["ind"]], budget=0)

@@ -120,7 +120,7 @@ def test_a_sweep_carries_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         pairs = member["configuration"], member["waiting_time"], member["lag"]
         np.testing.assert_array_equal(two_time.correlation(*pairs), alone["correlation"])
     with pytest.raises(
-        UserError, match=r"a sweep over system_species, wavenumbers; allowed: .*--at selects a member"
+        UserError, match=r"a sweep over system_species, wavenumbers; allowed: .*at= selects a member"
     ):
         export.save(swept, tmp_path / "a.gsd")
     assert export.save(member, tmp_path / "a.gsd", every=40) == 1

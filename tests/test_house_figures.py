@@ -45,7 +45,7 @@ def test_a_figure_from_outside_is_drawn_where_it_fits() -> None:
     assert line.get_ydata().tolist() == [6.0]
     with pytest.raises(UserError, match=r"'toy': not in the file; allowed: energy$"):
         plotting.figure(result(), "toy")
-    with pytest.raises(UserError, match=r"--scale 2: allowed with --quantity toy only"):
+    with pytest.raises(UserError, match=r"scale=2: allowed with quantity='toy' only"):
         plotting.figure(with_spring, scale=2.0)
     with pytest.raises(ValueError, match=r"'toy' of kind 'run': .*draw_toy has this name"):
         plotting.register("toy")(lambda dataset: Figure())
@@ -81,7 +81,7 @@ def test_a_kind_is_told_by_what_the_file_holds() -> None:
     with pytest.raises(UserError, match="the file holds a plane"):
         kinds.require_run(plane)
     kinds.require_run(curve)
-    with pytest.raises(UserError, match="--threshold 1: no figure of a plane takes it"):
+    with pytest.raises(UserError, match="threshold=1: no figure of a plane takes it"):
         plotting.figure(plane, threshold=1.0)
 
 

@@ -110,7 +110,7 @@ def test_unfinished_runs_and_single_species(found: xr.Dataset) -> None:
         early[name] = found[name].where(found["waiting_time"] < 0.04)
         assert len(plotting.figure(early, name).axes) == 3
         early[name] = found[name] * np.nan
-        with pytest.raises(UserError, match=f"--quantity {name}: the run has reached no"):
+        with pytest.raises(UserError, match=f"quantity='{name}': the run has reached no"):
             plotting.figure(early, name)
     plotting.figure(found.isel(replica=[0]))
     one = found.isel(pair=[0], species=[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 import re
@@ -18,6 +19,7 @@ from click.testing import CliRunner
 from test_recorder import walking
 from test_restart import interrupted, write_run_file
 
+from langevin import speech
 from langevin.commands.cli import main
 from langevin.config import run_files
 from langevin.core.schedule import Grid, Schedule
@@ -90,10 +92,13 @@ def test_a_short_run_is_judged_once_too() -> None:
 
 
 def test_the_line_names_duration_pace_and_the_way_back() -> None:
-    line = announcement(TimeLeft(31.2 * HOUR, 4.12), Path("resnet18.nc"))
-    assert line == (
-        "about 31 h to go (4.1 s per step); Ctrl-C stops it, `langevin resume resnet18.nc` goes on"
-    )
+    for there, way_back in (
+        (contextlib.nullcontext(), "`langevin.resume('resnet18.nc')`"),
+        (speech.to_shell(), "`langevin resume resnet18.nc`"),
+    ):
+        with there:
+            line = announcement(TimeLeft(31.2 * HOUR, 4.12), Path("resnet18.nc"))
+        assert line == f"about 31 h to go (4.1 s per step); Ctrl-C stops it, {way_back} goes on"
     # Of a run without output.path nothing is left to resume.
     assert "resume" not in announcement(TimeLeft(31.2 * HOUR, 4.12), None)
     assert "output.path" in announcement(TimeLeft(31.2 * HOUR, 4.12), None)

@@ -254,9 +254,9 @@ def test_an_unfinished_run_is_not_overwritten(
 ) -> None:
     given = small("harmonic", output__path=str(tmp_path / "a.nc"))
     paths = interrupted(given, monkeypatch)
-    with pytest.raises(UserError, match=r"unfinished run.*langevin resume"):
+    with pytest.raises(UserError, match=r"unfinished run.*langevin\.resume"):
         simulation.execute(run_files.load(given))
-    with pytest.raises(UserError, match="langevin resume"):
+    with pytest.raises(UserError, match=r"langevin\.resume"):
         simulation.open(paths.result)
     with simulation.open(paths.checkpoint) as found:
         assert found["energy"].notnull().any()

@@ -314,7 +314,7 @@ def test_failed_shards_of_members(tmp_path: Path) -> None:
 
 def test_it_stops_and_goes_on(tmp_path: Path) -> None:
     given = harmonic(output={"path": str(tmp_path / "a.nc")}, ensemble={"shards": 5})
-    with pytest.raises(Interrupted, match=r"with 3 of 5 shards done; continue with `langevin resume "):
+    with pytest.raises(Interrupted, match=r"with 3 of 5 shards done; continue with `langevin\.resume\("):
         langevin.run(given, executor=_Some([0, 1, 2], "stopped"), wall_time=1000)
     assert manifest.read(Paths(tmp_path / "a.nc").manifest)["settings"]["ensemble"]["shards"] == 5
     # What another number of shards was asked for is not this.

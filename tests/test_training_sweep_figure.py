@@ -56,5 +56,5 @@ def test_every_member_has_its_curve() -> None:
 
 
 def test_a_sweep_without_gradient_noise_has_none() -> None:
-    with pytest.raises(UserError, match="--quantity 'training': not in the file; allowed of a sweep"):
+    with pytest.raises(UserError, match="quantity='training': not in the file; allowed of a sweep"):
         plotting.figure(swept().drop_vars("gradient_noise"), "training")

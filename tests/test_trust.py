@@ -24,7 +24,7 @@ from torch import nn
 
 import langevin
 from langevin import errors
-from langevin.code import known, loading, sources, trust, user_code
+from langevin.code import held, known, loading, sources, trust, user_code
 from langevin.code.user_code import Origin
 from langevin.commands.cli import main
 from langevin.config import build, run_files
@@ -557,7 +557,7 @@ def test_what_a_notebook_defines_is_known_there_alone(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(sys.modules["__main__"], "Cell", type("Cell", (Harmonic,), {}), raising=False)
     given = strangers.settings({"system.name": "__main__:Cell"})
-    monkeypatch.setattr(trust, "_in_memory", set())
+    monkeypatch.setattr(held, "_held", {})
     with pytest.raises(UnknownCode, match="no file"):
         run_files.load(given, origin=Origin("a.nc"))
     assert (

@@ -533,7 +533,7 @@ def test_a_start_from_other_code_is_said(tmp_path: Path) -> None:
     langevin.run(second, {"output.path": "same.nc"}).close()
     folder(where, net=number(2) + SYSTEM)
     with pytest.raises(
-        UserError, match=r"start\.file .* other code: .*net\.py has changed \(sha256 .*--trust"
+        UserError, match=r"start\.file .* other code: .*net\.py has changed \(sha256 .*trust=True"
     ):
         langevin.run(second, {"output.path": "other.nc"})
     langevin.run(second, {"output.path": "other.nc"}, trust=True).close()

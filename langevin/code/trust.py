@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from langevin.errors import LangevinWarning, UnknownCode, UserError
+from langevin.speech import command, option
 
-from . import known, loading, sources
+from . import held, in_memory, known, loading, sources
 from .sources import Source
 from .user_code import Code, Hashes, Origin, change, described, differences, is_open, recorded_files
 
@@ -53,9 +54,6 @@ _origin: ContextVar[Origin | None] = ContextVar("origin", default=None)
 _given: ContextVar[tuple[bool, bool]] = ContextVar("trust", default=(False, True))
 #: Where the code that is found is noted.
 _noted: ContextVar[list[Code] | None] = ContextVar("noted", default=None)
-
-#: What this process imported for the user and what has no source file: objects of a notebook.
-_in_memory: set[str] = set()
 
 
 @contextmanager
@@ -176,7 +174,10 @@ def find(key: str, target: str, near: Path | None = None) -> tuple[Any, Source]:
 
 
 def _for_user(key: str, target: str, module: str, folders: list[Path]) -> Code:
-    """Import what the user's own run file names."""
+    """Import what the user's own run file, or call, names."""
+    given = in_memory.given(target)
+    if in_memory.has_no_file(target, folders):
+        return held.for_user(key, target)
     code = _code(key, target, module, folders)
     if code is None:
         looked = ", ".join([*map(str, folders), "the module path"])
@@ -184,9 +185,13 @@ def _for_user(key: str, target: str, module: str, folders: list[Path]) -> Code:
     if code.source.kind == "python":
         allowed = '"package.module:object" of your own, or of an installed package'
         raise UserError(f"{key} = {target!r}: {module} is of Python's library; allowed: {allowed}")
-    if code.source.kind == "memory":
-        _in_memory.add(target)
-    return _imported(code, folders, is_closed=False)
+    code = _imported(code, folders, is_closed=False)
+    if given is not None and code.named is not given:
+        raise UserError(
+            f"{key} = {target!r}: {code.source.file} may have changed since this process imported it; "
+            f"importlib.reload({module}) and give {given.__name__} again, or its name, {target!r}"
+        )
+    return code
 
 
 def _for_a_file(key: str, target: str, module: str, folders: list[Path]) -> Code:
@@ -194,6 +199,8 @@ def _for_a_file(key: str, target: str, module: str, folders: list[Path]) -> Code
     asking = _origin.get()
     assert asking is not None
     before = asking.recorded.get(target)
+    if in_memory.has_no_file(target, folders):
+        return _defined_again(key, target, asking)
     folders = list(dict.fromkeys([*folders, *known.places(target, before)]))
     code = _recorded(key, target, module, folders, before)
     if code is None:
@@ -219,6 +226,18 @@ def _recorded(key: str, target: str, module: str, folders: list[Path], before: H
     if before is None and places[:1] != [near]:
         _require_one(key, target, module, places)
     return _code(key, target, module, [*(places[0] if places else []), *near], before)
+
+
+def _defined_again(key: str, target: str, asking: Origin) -> Code:
+    """Return code of an object that stands in no file, and that a file names, if it may run."""
+    code = held.for_file(key, target, asking.recorded.get(target))
+    if code is None:
+        raise UnknownCode(
+            f"{asking.file}: {key} = {target!r} was defined in a notebook, a script or a function, and is in "
+            f"no file; define it there again, then {command('resume')} with {option('trust')} goes on"
+        )
+    _require(code, asking)
+    return code
 
 
 def _require_one(key: str, target: str, module: str, places: Sequence[list[Path]]) -> None:
@@ -288,9 +307,14 @@ def _require(code: Code, asking: Origin) -> None:
         return
     said = f"{asking.file}: {code.key} = {code.target!r}"
     if code.source.kind == "memory":
-        if code.target in _in_memory or is_given():
+        before = asking.recorded.get(code.target)
+        if is_given():
             return
-        raise UnknownCode(f"{said}: it has no file that could be looked at; --trust (trust=True) runs it")
+        if before is not None and dict(before) != dict(code.hashes):
+            raise UnknownCode(f"{said}: {change(code, before)} since; {option('trust')} goes on with it")
+        if held.is_held(code.target):
+            return
+        raise UnknownCode(f"{said}: it has no file that could be looked at; {option('trust')} runs it")
     if code.source.kind == "python":
         raise UnknownCode(f"{said}: {code.source.name} is of Python's library; allowed: code of your own")
     readable = all(file.path.suffix == ".py" for file in code.files.values())
@@ -301,11 +325,11 @@ def _require(code: Code, asking: Origin) -> None:
     if is_given():
         remember([code])
     elif changed:
-        raise UnknownCode(f"{said}: {change(code, before or {})} since; --trust (trust=True) goes on with it")
+        raise UnknownCode(f"{said}: {change(code, before or {})} since; {option('trust')} goes on with it")
     elif not known.knows(code.target, code.hashes):
         raise UnknownCode(
-            f"{said}: code that you have not run yet, of {described(code)}; look at it, then --trust "
-            "(trust=True) runs it and remembers it"
+            f"{said}: code that you have not run yet, of {described(code)}; look at it, then "
+            f"{option('trust')} runs it and remembers it"
         )
 
 
@@ -314,7 +338,7 @@ def remember(used: Iterable[Code]) -> None:
     if not _given.get()[1]:
         return
     for code in used:
-        if not code.hashes:
+        if not code.hashes or code.source.kind == "memory":
             continue
         try:
             known.remember(code.target, code.ran, code.place)
@@ -330,7 +354,7 @@ _said: set[str] = set()
 def _warn(text: str) -> None:
     if text not in _said:
         _said.add(text)
-        text = f"{text}; resume, connect, plane and ensemble will ask for --trust"
+        text = f"{text}; resume, connect, plane and ensemble will ask for {option('trust')}"
         warnings.warn(text, LangevinWarning, stacklevel=2)
 
 
@@ -353,5 +377,5 @@ def require_same(one: Iterable[Code], other: Iterable[Code], names: tuple[object
         said, here, there = differing
         raise UserError(
             f"{names[1]}: {said} is {there.path} (sha256 {there.digest}), but {here.path} (sha256 "
-            f"{here.digest}) in {names[0]}: must be the same; --trust (trust=True) goes on"
+            f"{here.digest}) in {names[0]}: must be the same; {option('trust')} goes on"
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from . import loading, sources
+from . import in_memory, loading, sources
 from .sources import Source, SourceFile
 
 #: Sources of an object: full name of a module → SHA-256.
@@ -61,6 +61,8 @@ class Code:
         Full name of a module → its file: of the object's own module first, then of what that imports.
     module : module or None
         What was imported.
+    held : object or None
+        The object itself, where it stands in no file.
     """
 
     key: str
@@ -68,6 +70,7 @@ class Code:
     source: Source
     files: Mapping[str, SourceFile] = field(default_factory=dict)
     module: types.ModuleType | None = field(default=None, compare=False, repr=False)
+    held: Any = field(default=None, compare=False, repr=False)
 
     @property
     def hashes(self) -> Hashes:
@@ -83,12 +86,17 @@ class Code:
     @property
     def named(self) -> Any:
         """The object; None if the module has none of this name."""
-        return getattr(self.module, self.target.partition(":")[2], None)
+        return (
+            self.held
+            if self.held is not None
+            else in_memory.inside(self.module, self.target.partition(":")[2])
+        )
 
     @property
     def place(self) -> Path:
-        """Folder that the module is found in."""
-        assert self.source.file is not None
+        """Folder that the module is found in; of what stands in no file, the working directory."""
+        if self.source.file is None:
+            return Path.cwd()
         up = self.source.name.count(".") + (self.source.file.name == "__init__.py")
         return self.source.file.absolute().parents[up]
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from langevin import speech
 from langevin.errors import ConfigError, Interrupted, LangevinError, LangevinWarning, explanation, shortened
 from langevin.machine import streams
 from langevin.machine.transliteration import visible
@@ -46,9 +47,8 @@ class Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; with --debug errors keep their traceback."""
         try:
-            if ctx.params.get("debug"):
-                return super().invoke(ctx)
-            return self._invoke(ctx)
+            with speech.to_shell():
+                return super().invoke(ctx) if ctx.params.get("debug") else self._invoke(ctx)
         except Interrupted as error:
             _say(str(error))
             ctx.exit(error.exit_code)

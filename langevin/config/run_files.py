@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from langevin.code import trust
+from langevin.code import in_memory, trust
 from langevin.code.user_code import Origin
 from langevin.errors import ConfigError
 
-from . import shortening, sweep, toml_text
+from . import objects, shortening, sweep, toml_text
 from .settings import Settings
 from .validate import validate
 
@@ -42,11 +42,26 @@ def load(
     UnknownCode
         If a file names code that its user has neither run nor trusted.
     """
+    with in_memory.reading():
+        return _load(source, overrides, folder, origin)
+
+
+def _load(
+    source: str | Path | Mapping[str, Any],
+    overrides: Mapping[str, Any] | None,
+    folder: Path | None,
+    origin: Origin | None,
+) -> Settings:
     faults: list[str] = list(toml_text.limit_faults(overrides or {}))
     if isinstance(source, Mapping):
         if beyond := [*toml_text.limit_faults(source), *faults]:
             raise ConfigError(beyond)
-        given, text, name, folder = toml_text.plain(source), "", "settings", folder or Path.cwd()
+        given, text, name, folder = (
+            toml_text.plain(objects.with_network(source)),
+            "",
+            "settings",
+            folder or Path.cwd(),
+        )
         name = name if origin is None else origin.file
     else:
         path = Path(source)

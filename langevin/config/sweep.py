@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from langevin import speech
 from langevin.code import user_code
 from langevin.errors import shortened
 
@@ -53,7 +54,7 @@ def validate(
     own: list[str] = []
     axes = _axes(given["sweep"], own)
     own += [
-        f"{key}: is swept; allowed: --set 'sweep.{axis.group and f'{axis.group}.'}{key}=[…]' for other values"
+        f"{key}: is swept; allowed: {_elsewhere(axis, key)} for other values"
         for axis in axes
         for key in axis.keys
         if key in changed
@@ -75,10 +76,6 @@ def validate(
     excused = tuple(f"{key}: missing" for key in _keys_of(given["sweep"]))
     faults += own + [fault for fault in shown_once if not (own and fault.startswith(excused))]
     valid = tuple(member for member in members if member is not None)
-    faults += [
-        f"{name}: members run in processes of their own; allowed: a class in a module, not in the script"
-        for name in {f'{kind} = "{n}"' for m in valid for kind, n in _named(m) if n.startswith("__main__:")}
-    ]
     if faults or not valid:
         return None
     code = user_code.union(member.code for member in valid)
@@ -114,11 +111,6 @@ def member(given: Mapping[str, Any], number: int) -> dict[str, Any]:
     axes = _axes(given["sweep"], [])
     rows = itertools.product(*(axis.rows for axis in axes))
     return _with(base, axes, next(itertools.islice(rows, number, None)))
-
-
-def _named(member: Settings) -> tuple[tuple[str, str], ...]:
-    probes = ((f"record.probes.{probe.name}.use", probe.use) for probe in member.probes)
-    return ("system.name", member.system_name), ("data.name", member.data_name), *probes
 
 
 def _with(base: Mapping[str, Any], axes: Iterable[Axis], rows: Iterable[tuple[Any, ...]]) -> dict[str, Any]:
@@ -232,3 +224,9 @@ def _hashable(value: Any) -> Hashable:
         return tuple(sorted((name, _hashable(inner)) for name, inner in value.items()))
     # Python takes true for 1, a run file does not.
     return (type(value).__name__, value) if isinstance(value, bool) else value
+
+
+def _elsewhere(axis: Axis, key: str) -> str:
+    """Say how other values are given in place of those that the run file sweeps."""
+    whole = f"sweep.{axis.group and f'{axis.group}.'}{key}"
+    return speech.assigned(whole, "[…]")

@@ -20,6 +20,9 @@ import numpy as np
 
 from langevin.core.schedule import Grid
 from langevin.errors import ConfigError, UserError, shortened
+from langevin.speech import command, option
+
+from . import objects
 
 #: Bytes that a run file may have, tables within tables, and digits of an integer.
 LARGEST, DEEPEST, MOST_DIGITS = 1 << 20, 30, 300
@@ -51,7 +54,10 @@ UNSET = Unset.UNSET
 
 
 def plain(given: Any) -> Any:
-    """Turn what Python callers like to write (numpy numbers and arrays, paths, grids) into TOML's types."""
+    """Turn what Python callers like to write into TOML's types.
+
+    That are numpy's numbers and arrays, paths, grids, and classes and functions.
+    """
     if isinstance(given, Mapping):
         return {name: plain(value) for name, value in given.items()}
     if isinstance(given, list | tuple):
@@ -60,6 +66,8 @@ def plain(given: Any) -> Any:
         return given.tolist()
     if isinstance(given, Grid):
         return given.as_given()
+    if objects.is_object(given):
+        return objects.name(given)
     return str(given) if isinstance(given, Path) else given
 
 
@@ -74,7 +82,7 @@ def read(path: Path) -> str:
         # A name with a NUL, or one that the encoding of file names lacks.
         raise UserError(f"{said}: cannot read the run file: {error}") from None
     if content.startswith(_RESULTS):
-        raise UserError(f"{said}: not a run file (a netCDF file; `langevin info` says what is in it)")
+        raise UserError(f"{said}: not a run file (a netCDF file; {command('info')} says what is in it)")
     for mark, name in _WIDE.items():
         if content.startswith(mark):
             raise UserError(f"{path}: not a run file ({name} text; needed: UTF-8)")
@@ -263,7 +271,7 @@ def parse_assignment(assignment: str) -> tuple[str, Any]:
         return dotted.strip(), UNSET
     if not equals or ("." not in dotted.strip(".") and dotted.strip() != "title"):
         raise UserError(
-            f"--set {shortened(repr(assignment))}: write section.key=value, for instance "
+            f"{option('set', shortened(repr(assignment)))}: write section.key=value, for instance "
             "dynamics.temperature=0.6"
         )
     try:
@@ -273,5 +281,5 @@ def parse_assignment(assignment: str) -> tuple[str, Any]:
     except tomllib.TOMLDecodeError:
         value = text.strip()
     except ValueError as error:
-        raise UserError(f"--set {shortened(dotted.strip())}: {shortened(str(error))}") from None
+        raise UserError(f"{option('set', shortened(dotted.strip()))}: {shortened(str(error))}") from None
     return dotted.strip(), value

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from langevin.code import trust
+from langevin.code import in_memory, trust
 from langevin.code.user_code import union
 from langevin.core.capabilities import LearnsFromData
 from langevin.core.schedule import Grid
@@ -77,7 +77,7 @@ def _validated(given: dict[str, Any], text: str, folder: Path, faults: list[str]
     data = _data(system_class, given, folder, faults, read)
     start = read("start", StartKeys, given["start"]) if "start" in given else None
     settings = Settings(
-        title or name,
+        title or (in_memory.short(name) if in_memory.has_no_file(name) else name),
         name,
         system_class,
         system,

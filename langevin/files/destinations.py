@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from langevin.errors import UserError
+from langevin.speech import option
 
 from .paths import Paths, require_writable
 from .raw_records import STORED
@@ -24,7 +25,7 @@ def check_output(path: Path, inputs: Sequence[Path], force: bool, what: str = "a
     if path.resolve() in {given.resolve() for given in inputs}:
         raise UserError(f"{path} is one of the files to read")
     if path.exists() and not force:
-        raise UserError(f"{path} exists; overwrite it with --force, or give another name")
+        raise UserError(f"{path} exists; overwrite it with {option('force')}, or give another name")
 
 
 def refuse_links(paths: Paths) -> None:

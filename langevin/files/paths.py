@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from langevin.errors import UserError
+from langevin.speech import command, option
 
 from . import disk, locking
 from .disk import explained
@@ -82,11 +83,14 @@ class Paths:
             if path.exists() and not force:
                 raise UserError(
                     f"{self.sweep if kind == 'sweep' else path} holds an unfinished {kind}: "
-                    f"continue it with `langevin resume {self.result}`, or discard it with --force"
+                    f"continue it with {command('resume', self.result)}, or discard it with "
+                    f"{option('force')}"
                 )
         for path in (self.result, *([self.figure] if figure else [])):
             if path.exists() and not force:
-                raise UserError(f"{path} exists; overwrite it with --force, or give another output.path")
+                raise UserError(
+                    f"{path} exists; overwrite it with {option('force')}, or give another output.path"
+                )
 
     @property
     def _longest(self) -> str:

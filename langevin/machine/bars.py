@@ -1,12 +1,14 @@
-"""Bars are drawn on stderr where it is a terminal, also if nobody knows how wide that is."""
+"""Bars are drawn by what shows them best: a widget in a notebook, text on stderr where that is a terminal.
+
+That nobody knows how wide the terminal is does not keep a bar from it. Elsewhere nothing is drawn.
+"""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 from typing import Any
-
-from tqdm import tqdm
 
 #: Columns of a terminal that does not say how many it has, less the one that a cursor takes; and its rows.
 USUAL, ROWS = 79, 24
@@ -15,8 +17,16 @@ USUAL, ROWS = 79, 24
 SHORTEST, LONGEST, REST = 12, 40, 68
 
 
+def in_notebook() -> bool:
+    """Return whether this process is the kernel of a notebook: that has no terminal, and shows bars."""
+    # Whoever has a kernel has imported it.
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return shell is not None and "IPKernelApp" in shell.config
+
+
 def bar(title: str, shown: bool, **how: Any) -> Any:
-    """Return a bar of tqdm; nothing is drawn where no terminal is.
+    """Return a bar of tqdm; nothing is drawn where there is neither a notebook nor a terminal.
 
     Parameters
     ----------
@@ -27,13 +37,21 @@ def bar(title: str, shown: bool, **how: Any) -> Any:
     **how
         As of tqdm.
     """
+    from tqdm.std import tqdm
+
+    kind: Any = tqdm
+    disable: bool | None = None if shown else True
+    if shown and in_notebook():
+        disable = False
+        if importlib.util.find_spec("ipywidgets") is not None:
+            from tqdm.notebook import tqdm as kind
     known = terminal_columns()
     width = known or _said() or USUAL
     room = min(max(width - REST, SHORTEST), LONGEST)
     # A terminal that knows its width may change it: tqdm looks for itself.
-    return tqdm(
+    return kind(
         desc=title if len(title) <= room else f"{title[: room - 1].rstrip()}…",
-        disable=None if shown else True,
+        disable=disable,
         ncols=None if known else width,
         # Of a terminal with no rows tqdm takes every one for the last, and hides the bar.
         nrows=None if known else ROWS,

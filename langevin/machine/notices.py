@@ -7,6 +7,8 @@ import os
 import sys
 from collections.abc import Mapping
 
+from langevin import speech
+
 #: Environment variable with the keys of what other processes of the same command say; "*": anything.
 VARIABLE = "LANGEVIN_SAID"
 
@@ -38,4 +40,4 @@ def environment(speaks: bool) -> Mapping[str, str]:
     speaks : bool
         Whether it may say what this process has not said; of several alike one alone should.
     """
-    return {**os.environ, VARIABLE: ",".join(sorted(_said)) if speaks else "*"}
+    return {**os.environ, **speech.environment(), VARIABLE: ",".join(sorted(_said)) if speaks else "*"}

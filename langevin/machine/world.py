@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from langevin.errors import Diverged, Interrupted, LangevinError, Lost, one_line, shortened
+from langevin.speech import command, option
 
 from . import cards, interruption, processor
 from .interruption import Interruption, Request
@@ -263,7 +264,7 @@ class World:
             said = re.sub(r"^\[\S+\] ", "", one_line(str(error))).split(". ")[0]
             raise Lost(
                 f"one of the {self.size} processes was lost ({shortened(said)}); the run goes on from its "
-                "last checkpoint with `langevin resume`, or `langevin run --resume`"
+                f"last checkpoint with {command('resume')}, or with {option('resume')}"
             ) from None
 
 

@@ -15,6 +15,7 @@ from langevin.errors import UserError
 from langevin.observables.aging import aging_collapse, aging_exponent, exponent_by_threshold
 from langevin.results import exponent_words
 from langevin.results.kinds import TWO_TIME, has
+from langevin.speech import option
 
 from .panels import curve, draw_two_time, estimate, reached_times
 from .registry import register
@@ -68,10 +69,10 @@ def aging_figure(dataset: xr.Dataset, threshold: float | None = None) -> Figure:
         If the threshold is not positive, or too few waiting times reach it.
     """
     if threshold is not None and not 0 < threshold < np.inf:
-        raise UserError(f"--threshold {threshold:g}: must be > 0 (of msd)")
+        raise UserError(f"{option('threshold', f'{threshold:g}')}: must be > 0 (of msd)")
     fit = fit_of(dataset, threshold)
     if threshold is not None and not fit["fitted"].any():
-        raise UserError(f"--quantity {AGING}: {exponent_words.reason(fit)}")
+        raise UserError(f"{option('quantity', AGING)}: {exponent_words.reason(fit)}")
     scan = exponent_by_threshold(dataset["msd"], least=LEAST, resamples=RESAMPLES)
     colours = colours_of(reached_times(estimate(dataset, "msd")))
     drawn, axes = panels(4, 2, (7.0, 6.6))

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from langevin.errors import UserError
 from langevin.results.kinds import TWO_TIME, has
 from langevin.results.members import members, sweep_dims, text
+from langevin.speech import option
 
 from .aging import AGING, LEAST, fit_of, has_aging
 from .registry import register
@@ -53,7 +54,9 @@ def aging_sweep_figure(dataset: xr.Dataset, threshold: float | None = None) -> F
     fits = [Member(labels, fit_of(member, threshold)) for labels, member in own]
     fits = [member for member in fits if member.fit["fitted"].any()]
     if not fits:
-        raise UserError(f"--quantity {AGING}: no member has {LEAST} waiting times that reach a threshold")
+        raise UserError(
+            f"{option('quantity', AGING)}: no member has {LEAST} waiting times that reach a threshold"
+        )
     colours = colours_of(range(len(fits)))
     drawn, (left, right) = panels(2, 2, (7.0, 3.8))
     draw_times(left, own[0][1], fits, colours)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import matplotlib
 import xarray as xr
@@ -17,7 +17,9 @@ from langevin.files.disk import replacing
 from langevin.results.at_hand import at_hand
 from langevin.results.kinds import kind_of
 from langevin.results.members import text
+from langevin.speech import option
 
+from .inline import shown
 from .minor_ticks import as_marks
 from .registry import Drawing, chosen, drawings
 from .style import STYLE, entitle
@@ -58,17 +60,17 @@ def figure(
         warnings.filterwarnings("ignore", "Mean of empty slice", RuntimeWarning)
         drawn = drawing.draw(dataset, *([quantity] if drawing.family else []), **given)
         entitle(drawn, str(dataset.attrs.get("title", "")))
-    return drawn
+    return shown(drawn)
 
 
 def _check_options(dataset: xr.Dataset, drawing: Drawing, given: dict[str, Any]) -> None:
     kind = kind_of(dataset)
-    for option, value in given.items():
-        if option not in drawing.options:
-            takers = " or ".join(d.name for d in drawings(kind) if option in d.options)
-            allowed = f"allowed with --quantity {takers} only"
+    for name, value in given.items():
+        if name not in drawing.options:
+            takers = " or ".join(option("quantity", d.name) for d in drawings(kind) if name in d.options)
+            allowed = f"allowed with {takers} only"
             none = f"no figure of {kind.called(dataset)} takes it"
-            raise UserError(f"--{option} {text(value)}: {allowed if takers else none}")
+            raise UserError(f"{option(name, text(value))}: {allowed if takers else none}")
 
 
 def check_format(path: Path) -> None:
@@ -86,13 +88,13 @@ def write(drawn: Figure, path: Path) -> Path:
     check_format(path)
     with replacing(path) as aside:
         if path.suffix == ".png":
-            _write_png(drawn, aside)
+            write_png(drawn, aside)
         else:
             drawn.savefig(aside, format=path.suffix.lstrip("."))
     return path
 
 
-def _write_png(drawn: Figure, path: Path) -> None:
+def write_png(drawn: Figure, path: Path | BinaryIO) -> None:
     """Write the pixels that `savefig` writes: it draws a figure twice, once to lay it out."""
     canvas, dpi = drawn.canvas, drawn.dpi
     chosen = matplotlib.rcParams["savefig.dpi"]

@@ -26,6 +26,7 @@ from matplotlib.figure import Figure
 
 from langevin.errors import UserError, shortened
 from langevin.results.kinds import ResultKind, kind_of
+from langevin.speech import option
 
 #: Entry points of this group name modules that register figures.
 GROUP = "langevin.figures"
@@ -148,5 +149,5 @@ def _refused(dataset: xr.Dataset, quantity: str) -> UserError:
     there = "in the file, but no figure draws it" if quantity in dataset.variables else "not in the file"
     swept = kind_of(dataset).name == "sweep"
     known = f"allowed{' of a sweep' * swept}: {', '.join(quantities(dataset)) or 'none'}"
-    remark = "; for others select a member with --at" * swept
-    return UserError(f"--quantity {shortened(quantity)!r}: {there}; {known}{remark}")
+    remark = f"; for others select a member with {option('at')}" * swept
+    return UserError(f"{option('quantity', repr(shortened(quantity)))}: {there}; {known}{remark}")

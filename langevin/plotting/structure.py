@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from langevin.errors import UserError
 from langevin.observables.statistics import average
 from langevin.results.kinds import TWO_TIME, has
+from langevin.speech import option
 
 from .panels import band
 from .registry import register
@@ -42,7 +43,7 @@ def pair_figure(dataset: xr.Dataset) -> Figure:
     values, averaged = dataset[PAIRS], average(dataset[PAIRS])
     reached = np.flatnonzero(np.isfinite(averaged.mean.to_numpy()).any((1, 2))).tolist()
     if not reached:
-        raise UserError(f"--quantity {PAIRS}: the run has reached no waiting time yet")
+        raise UserError(f"{option('quantity', PAIRS)}: the run has reached no waiting time yet")
     colours, r = colours_of(reached), dataset["distance"].to_numpy()
     # Counts of few pairs are skew: below one pair in every second sample the error does not hold.
     paired = ((values > 0).mean("replica") >= 0.5).to_numpy()
@@ -72,7 +73,7 @@ def scattering_figure(dataset: xr.Dataset) -> Figure:
     values, averaged = dataset[SCATTERING], average(dataset[SCATTERING])
     counts = np.isfinite(averaged.mean.to_numpy()).any((2, 3)).sum(1)
     if not counts.any():
-        raise UserError(f"--quantity {SCATTERING}: the run has reached no pair of times yet")
+        raise UserError(f"{option('quantity', SCATTERING)}: the run has reached no pair of times yet")
     i = int(np.flatnonzero(counts >= min(_LAGS, counts.max()))[-1])
     order = np.argsort(dataset["wavenumber"].to_numpy()).tolist()
     colours, lag = colours_of(order), dataset["lag"].to_numpy()

@@ -13,6 +13,7 @@ from langevin.errors import UserError
 from langevin.files.disk import replacing
 from langevin.observables import particles
 from langevin.observables.pairs import time_axis
+from langevin.speech import option
 
 from .kinds import require_run
 
@@ -49,11 +50,13 @@ def save(dataset: xr.Dataset, path: Path, *, replica: int = 0, every: int = 1) -
         If the file has no particles in a box, or there is no such replica.
     """
     if every < 1:
-        raise UserError(f"--every {every}: must be ≥ 1 (stored times from one frame to the next)")
+        raise UserError(f"{option('every', every)}: must be ≥ 1 (stored times from one frame to the next)")
     configuration, mixture = _particles(dataset)
     labels = dataset["replica"].to_numpy().tolist()
     if replica not in labels:
-        raise UserError(f"--replica {replica}: not in the file; allowed: {', '.join(map(str, labels))}")
+        raise UserError(
+            f"{option('replica', replica)}: not in the file; allowed: {', '.join(map(str, labels))}"
+        )
     axis = time_axis(configuration)
     one = configuration.transpose(axis, "replica", "dof")[::every, labels.index(replica)]
     import gsd.hoomd
@@ -72,7 +75,7 @@ def save(dataset: xr.Dataset, path: Path, *, replica: int = 0, every: int = 1) -
 
 def _particles(dataset: xr.Dataset) -> tuple[xr.DataArray, particles.BoxedMixture]:
     """Return the configurations of a single run, and what they are of."""
-    require_run(dataset, hint="; --at selects a member of a sweep")
+    require_run(dataset, hint=f"; {option('at')} selects a member of a sweep")
     if "configuration" not in dataset:
         raise UserError('no configurations in the file; record.configurations = "always" stores them')
     try:

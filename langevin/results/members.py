@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from langevin.errors import UserError
+from langevin.speech import option
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -198,15 +199,18 @@ def select(dataset: xr.Dataset, wanted: Sequence[str]) -> xr.Dataset:
         names = [str(n) for n, c in dataset.coords.items() if len(c.dims) == 1 and c.dims[0] in dims]
         if not names:
             raise UserError(
-                f"--at {assignment!r}: the file holds no sweep, or one member is selected already"
+                f"{option('at', repr(assignment))}: the file holds no sweep, or one member is "
+                "selected already"
             )
         if not equals or name not in names:
-            raise UserError(f"--at {assignment!r}: write name=value; allowed names: {', '.join(names)}")
+            raise UserError(
+                f"{option('at', repr(assignment))}: write name=value; allowed names: {', '.join(names)}"
+            )
         coordinate = dataset[name]
         places = [i for i, known in enumerate(coordinate.to_numpy().tolist()) if _same(known, value)]
         if not places:
             known = ", ".join(text(v) for v in coordinate.to_numpy().tolist())
-            raise UserError(f"--at {assignment!r}: no such member; allowed: {known}")
+            raise UserError(f"{option('at', repr(assignment))}: no such member; allowed: {known}")
         dim = coordinate.dims[0]
         if len(places) > 1:
             dataset = dataset.isel({dim: places})

@@ -10,6 +10,7 @@ from langevin.files import disk
 from langevin.files.extras import require_package
 from langevin.files.paths import Paths
 from langevin.machine.later import later
+from langevin.speech import command
 
 from .kinds import recognised
 
@@ -74,9 +75,9 @@ def _require_there(path: Path) -> None:
             return
         hint = ""
         if Paths(path).checkpoint.exists():
-            hint = f"; its run is unfinished: open {Paths(path).checkpoint}, or `langevin resume {path}`"
+            hint = f"; its run is unfinished: open {Paths(path).checkpoint}, or {command('resume', path)}"
         elif Paths(path).sweeping:
-            hint = f"; its sweep is unfinished: `langevin resume {path}`"
+            hint = f"; its sweep is unfinished: {command('resume', path)}"
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     raise UserError(f"{path}: no such file{hint}")

@@ -51,19 +51,25 @@ _FINAL = ("energy", "test_loss", "train_accuracy", "test_accuracy")
 _TRAINING = {"loss": ("energy", "test_loss"), "accuracy": ("train_accuracy", "test_accuracy")}
 
 
-def contents(dataset: xr.Dataset) -> str:
-    """Return where a result comes from, what is in it, and its `results`."""
-    lines = [
-        f"{name:18} {dataset.attrs[name]}".replace("\n", "\n" + " " * 19)
-        for name in _ORIGIN
-        if name in dataset.attrs
-    ]
+def contents(dataset: xr.Dataset, came_out: str | None = None) -> str:
+    """Return where a result comes from, what is in it, and its `results`, if they are not given."""
+    lines = [f"{name:18} {said}".replace("\n", "\n" + " " * 19) for name, said in origin(dataset).items()]
     lines.append("dimensions         " + ", ".join(f"{name} {size}" for name, size in dataset.sizes.items()))
+    lines += [f"  {name}: {meaning} [{unit}]" for name, meaning, unit in variables(dataset)]
+    return "\n".join([*lines, results(dataset) if came_out is None else came_out])
+
+
+def origin(dataset: xr.Dataset) -> dict[str, str]:
+    """Return the attributes that say what a file is and where it comes from."""
+    return {name: str(dataset.attrs[name]) for name in _ORIGIN if name in dataset.attrs}
+
+
+def variables(dataset: xr.Dataset) -> Iterator[tuple[str, str, str]]:
+    """Yield each variable with its dimensions, its meaning and its unit."""
     for variable in dataset.data_vars.values():
         dims = ", ".join(str(d) for d in variable.dims)
-        meaning, unit = (variable.attrs.get(name, "") for name in ("long_name", "units"))
-        lines.append(f"  {variable.name}({dims}): {meaning} [{unit}]")
-    return "\n".join([*lines, results(dataset)])
+        meaning, unit = (str(variable.attrs.get(name, "")) for name in ("long_name", "units"))
+        yield f"{variable.name}({dims})", meaning, unit
 
 
 def results(dataset: xr.Dataset) -> str:

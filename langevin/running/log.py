@@ -8,13 +8,14 @@ import sys
 import time
 from collections.abc import Callable
 
+from langevin.machine.bars import in_notebook
 from langevin.machine.duration import spoken
 from langevin.machine.pace import Growing
 from langevin.machine.transliteration import visible
 
 
 class Log:
-    """Lines of one process on stderr: at its start, then at growing intervals; none in a terminal.
+    """Lines of one process on stderr: at its start, then at growing intervals; none where there is a bar.
 
     Parameters
     ----------
@@ -25,7 +26,7 @@ class Log:
     """
 
     def __init__(self, shown: bool, clock: Callable[[], float] = time.monotonic) -> None:
-        self.shown = shown and sys.stderr is not None and not sys.stderr.isatty()
+        self.shown = shown and sys.stderr is not None and not (sys.stderr.isatty() or in_notebook())
         self.clock, self._growing = clock, Growing(clock)
 
     @property

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
-from tqdm import tqdm
 
 from langevin.core.capabilities import HasClock
 from langevin.core.probe import Run
@@ -21,6 +20,7 @@ from langevin.machine.bars import bar
 from langevin.machine.duration import spoken
 from langevin.machine.reports import Listener, Place, Saved, heard_by
 from langevin.record.recorder import Recorder
+from langevin.speech import command
 
 from .decades import DecadeForecast, TimeLeft, decade
 from .log import Log, left, percent, reached, shortly
@@ -153,7 +153,7 @@ class Forecast:
 
 
 class Progress:
-    """What one process shows of a run on stderr: a bar in a terminal, else lines; the forecast anywhere.
+    """What one process shows of a run on stderr: a bar where one is seen, else lines; the forecast anywhere.
 
     Parameters
     ----------
@@ -211,7 +211,7 @@ class Progress:
         pace = self._forecast.stretch(run.time, run.position) if self._forecast else None
         self._draw(run.time)
         if self.shown and pace is not None and pace.left > LONG:
-            tqdm.write(announcement(pace, self.result), file=sys.stderr)
+            self._bar.write(announcement(pace, self.result), file=sys.stderr)
         if self.log.due:
             where = decade(run.time, self._end) if self._by_decades else ""
             self.log.say(self.title, reached(run.time, self._end, where), self._energy, left(self.left))
@@ -343,4 +343,4 @@ def how_to_stop(result: Path | None) -> str:
     """Say how a long run is stopped; `result` is the file that it writes, None if nothing of it is kept."""
     if result is None:
         return "give output.path, or what it has computed is lost when it stops"
-    return f"Ctrl-C stops it, `langevin resume {result}` goes on"
+    return f"Ctrl-C stops it, {command('resume', result)} goes on"

@@ -28,6 +28,7 @@ from langevin.record import bath
 from langevin.record.configurations import StoredProbe, constants
 from langevin.record.recorder import AXES, COORDINATES, Recorder
 from langevin.record.references import References
+from langevin.speech import command
 
 from .log import Log
 from .progress import Progress, preparing
@@ -89,7 +90,7 @@ class Manner:
 
 def going_on(settings: Settings, paths: Paths) -> str:
     """Say how a run that has a checkpoint, or a folder, goes on; or that nothing is left of it."""
-    return f"continue with `langevin resume {paths.result}`" if settings.output.path else LOST
+    return f"continue with {command('resume', paths.result)}" if settings.output.path else LOST
 
 
 class Session:

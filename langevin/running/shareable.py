@@ -6,6 +6,7 @@ from langevin.config.settings import Settings
 from langevin.core.capabilities import SharesBatches
 from langevin.core.dynamics import as_system
 from langevin.errors import UserError
+from langevin.speech import command
 
 
 def require_shareable(settings: Settings) -> None:
@@ -19,12 +20,12 @@ def require_shareable(settings: Settings) -> None:
     if settings.sweep is not None:
         raise UserError(
             "torchrun: [sweep]: allowed: a single run; members of a sweep run side by side without torchrun "
-            "(`langevin run`)"
+            f"({command('run')})"
         )
     if settings.ensemble.shards > 1:
         raise UserError(
             f"torchrun: ensemble.shards = {settings.ensemble.shards}: allowed: 1; shards run side by side "
-            "without torchrun (`langevin run`)"
+            f"without torchrun ({command('run')})"
         )
     if not issubclass(as_system(settings.system_class), SharesBatches):
         raise UserError(

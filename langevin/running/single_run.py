@@ -32,6 +32,7 @@ from langevin.record import plan
 from langevin.record.configurations import StoredProbe
 from langevin.record.recorder import Recorder
 from langevin.record.references import References
+from langevin.speech import command
 
 from . import start as beginning
 from .follower import Follower
@@ -79,7 +80,7 @@ def _session(manner: Manner) -> type[Session]:
 
 def carry_on(paths: Paths, manner: Manner) -> Path:
     """Carry on a run from its checkpoint and return the path of the result."""
-    said = f" before it went on; continue with `langevin resume {paths.result}`"
+    said = f" before it went on; continue with {command('resume', paths.result)}"
     with interruptible(manner.stop, lambda: said), room_explained():
         stands = manner.shared(lambda: Standing(paths.checkpoint, *storage.read_checkpoint(paths.checkpoint)))
         notes = stands.notes

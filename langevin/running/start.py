@@ -25,6 +25,7 @@ from langevin.record.configurations import degrees_of_freedom
 from langevin.results import configurations
 from langevin.results.open import open_result
 from langevin.results.same_system import differing
+from langevin.speech import option
 
 #: Global attribute: how many runs lie between this one and a start of its own.
 GENERATION = "noise_generation"
@@ -173,7 +174,7 @@ def _code_faults(settings: Settings, dataset: xr.Dataset) -> Iterator[str]:
     before = Origin.of("", dataset.attrs.get("code")).recorded
     own = [code for code in settings.code if code.key.startswith("system.")]
     for said in changes(own, before):
-        yield f"it was made with other code: {said} since; --trust (trust=True) begins with it"
+        yield f"it was made with other code: {said} since; {option('trust')} begins with it"
 
 
 def _replica_faults(settings: Settings, dataset: xr.Dataset) -> Iterator[str]:

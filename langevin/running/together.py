@@ -14,6 +14,7 @@ from langevin.config.settings import Settings
 from langevin.errors import UserError
 from langevin.files.paths import Paths
 from langevin.machine import world
+from langevin.speech import command
 
 from . import single_run
 from .execution import SingleRun, manner_of
@@ -41,7 +42,7 @@ class Leader(SingleRun):
         if paths.sweeping:
             raise UserError(
                 f"torchrun: {paths.sweep} is a sweep: allowed: a single run; members of a sweep run side by "
-                "side without torchrun (`langevin resume`)"
+                f"side without torchrun ({command('resume')})"
             )
         self.world.order((CARRY_ON, ""))
         return super().carry_on(paths, manner, lock)

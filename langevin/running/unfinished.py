@@ -15,6 +15,7 @@ from langevin.core.schedule import Grid
 from langevin.errors import Diverged, StorageError, UserError, shortened
 from langevin.files import manifest, netcdf
 from langevin.files.paths import Paths
+from langevin.speech import option
 
 Standing: TypeAlias = Literal["nothing", "unfinished", "complete"]
 
@@ -49,7 +50,7 @@ def standing(settings: Settings, paths: Paths) -> Standing:
     _require_same(settings, _settings(said), said.get("code"), paths.result, but=("ensemble.shards",))
     status = str(said.get("status", ""))
     if status != "complete":
-        raise Diverged(f"{paths.result} has ended ({status}), and would again; --force begins anew")
+        raise Diverged(f"{paths.result} has ended ({status}), and would again; {option('force')} begins anew")
     return "complete"
 
 
@@ -78,8 +79,8 @@ def _require_same(settings: Settings, given: Any, code: Any, file: Path, but: Co
     if differing is not None:
         key, (its, here) = differing[0], map(shortened, differing[1:])
         raise UserError(
-            f"{file}: its {key} is {its}, here {here}: must be the same to go on with --resume; "
-            "--force begins anew"
+            f"{file}: its {key} is {its}, here {here}: must be the same to go on with "
+            f"{option('resume')}; {option('force')} begins anew"
         )
 
 

@@ -34,6 +34,7 @@ from langevin.running import start as beginning
 from langevin.running.saved_start import is_start
 from langevin.running.session import LOST, Manner, going_on
 from langevin.running.unfinished import attributes
+from langevin.speech import command
 
 from . import combine, join, member
 from .executors.base import Abandoned, Executor, Outcome
@@ -138,7 +139,7 @@ def reopened(paths: Paths, manner: Manner) -> tuple[Settings, dict[str, Any]]:
     """Return the settings of a folder, all of them validated, and the notes of its manifest."""
     notes = read_notes(paths)
     origin = Origin.of(paths.manifest, notes.get("code"))
-    left = f" before it went on; continue with `langevin resume {paths.result}`"
+    left = f" before it went on; continue with {command('resume', paths.result)}"
     with interruptible(manner.stop, lambda: left):
         settings = run_files.load(notes["settings"], folder=Path(notes["folder"]), origin=origin)
         return replace(settings, text=notes["text"]), notes
@@ -172,7 +173,7 @@ def combine_only(paths: Paths, manner: Manner) -> Path:
         why = failure(unit).read_text().strip() if failure(unit).exists() else ""
         (campaign.failed if why else campaign.unended)[number] = why or _state(unit)
     notes["wall_time"] = notes["wall_time"] or campaign.spent()
-    with interruptible(manner.stop, lambda: f"; `langevin combine {paths.result}` begins anew"):
+    with interruptible(manner.stop, lambda: f"; {command('combine', paths.result)} begins anew"):
         return campaign.finish(keeps=True)
 
 
@@ -434,4 +435,4 @@ class Campaign:
         if not (self.failed or self.unended):
             return Diverged(line)
         again = "goes on" if self.unended else "tries again"
-        return LangevinError(line + f"; `langevin resume {self.paths.result}` {again}" * kept)
+        return LangevinError(line + f"; {command('resume', self.paths.result)} {again}" * kept)

@@ -6,8 +6,6 @@ import sys
 import time
 from pathlib import Path
 
-from tqdm import tqdm
-
 from langevin.machine.bars import bar
 from langevin.machine.duration import spoken
 from langevin.running.log import Log, left, percent, shortly
@@ -101,7 +99,9 @@ class SweepProgress:
         self._said = True
         if remaining > LONG:
             how = how_to_stop(self.result)
-            tqdm.write(f"about {spoken(remaining)} to go for {self.jobs} {self.word}; {how}", file=sys.stderr)
+            self._bar.write(
+                f"about {spoken(remaining)} to go for {self.jobs} {self.word}; {how}", file=sys.stderr
+            )
 
     def close(self) -> None:
         """Leave the bar as it is."""

@@ -20,10 +20,12 @@ from langevin.results.open import open_result as open
 from langevin.running import execution as running
 from langevin.running.execution import SingleRun
 from langevin.running.session import Manner
+from langevin.speech import option
 
 from . import execution
 from .executors import chosen
 from .executors.base import Executor, Remote
+from .executors.processes import LocalProcesses
 
 
 def run(
@@ -144,6 +146,7 @@ class RunOrSweep(SingleRun):
         if alone and self.executor is None:
             return super().begin(settings, paths, manner, lock)
         executor = chosen(self.executor, manner.threads, lock)
+        _require_found(settings, executor)
         if alone and not isinstance(executor, Remote):
             return super().begin(settings, paths, manner, lock)
         paths.discard()
@@ -154,6 +157,18 @@ class RunOrSweep(SingleRun):
         if not paths.sweeping:
             return super().carry_on(paths, manner, lock)
         return execution.resume(paths, chosen(self.executor, manner.threads, lock), manner)
+
+
+def _require_found(settings: Settings, executor: Executor) -> None:
+    """Make sure that processes of their own find the code that they are to run."""
+    if not isinstance(executor, LocalProcesses | Remote):
+        return
+    for code in settings.code:
+        if code.source.kind == "memory":
+            raise UserError(
+                f"{code.key} = {code.target!r}: runs in processes of their own do not find what stands in no "
+                f"file; allowed: a class in a module, or {option('executor', 'in_process')}"
+            )
 
 
 #: As `langevin.running.execution.execute` and `execute_resume`, of sweeps, too.

@@ -24,6 +24,7 @@ from langevin.files.paths import Paths
 from langevin.machine.interruption import TIMED_OUT
 from langevin.running.execution import SingleRun
 from langevin.running.session import Manner
+from langevin.speech import command
 
 from . import execution
 from .units import Layout
@@ -131,14 +132,14 @@ class Submission(SingleRun):
     def carry_on(self, paths: Paths, manner: Manner, lock: int) -> Path:
         """Submit what is left of a folder."""
         if not paths.sweeping:
-            raise UserError(f"{paths.checkpoint} is of a run that no queue has begun: `langevin resume`")
+            raise UserError(f"{paths.checkpoint} is of a run that no queue has begun: {command('resume')}")
         require()
         settings, _ = execution.reopened(paths, manner)
         layout = Layout.of(settings, paths.sweep)
         left = execution.left(layout)
         indices = sorted({number // self.request.per_task for number in left})
         if not indices:
-            raise UserError(f"nothing is left to submit: `langevin combine {paths.result}`")
+            raise UserError(f"nothing is left to submit: {command('combine', paths.result)}")
         _require_small_array(indices[-1], self.request, len(layout))
         self._submit(paths, settings.title, indices, layout)
         return paths.result
@@ -156,7 +157,7 @@ class Submission(SingleRun):
                 combine.write_text(combine_script(paths, title, self.request, number))
             last = sbatch(combine, f"--dependency=afterany:{number.partition(';')[0]}")
         except LangevinError as error:
-            self.said.append(f"no job makes one file of them ({error}): `langevin combine {paths.result}`")
+            self.said.append(f"no job makes one file of them ({error}): {command('combine', paths.result)}")
         else:
             self.said.append(f"job {last}: makes one file of what they leave, {paths.result}")
 

@@ -15,6 +15,7 @@ from langevin.files.locking import Taken
 from langevin.files.paths import Paths
 from langevin.machine.interruption import TIMED_OUT
 from langevin.record import configurations
+from langevin.speech import command
 
 from . import member, patience
 from .execution import failure, has_ended, read_notes
@@ -68,7 +69,7 @@ def carry_out(
     until = None if wall_time is None else time.time() + wall_time
     notes = read_notes(paths)
     if "units" not in notes:
-        raise UserError(f"{paths.manifest} was written by another version; `langevin resume {paths.result}`")
+        raise UserError(f"{paths.manifest} was written by another version; {command('resume', paths.result)}")
     layout = Layout.read(notes, paths.sweep.resolve())
     failed: dict[int, str] = {}
     fresh = True

@@ -8,6 +8,7 @@ from pathlib import Path
 from langevin.errors import UserError
 from langevin.results.kinds import require_run
 from langevin.results.members import sweep_dims
+from langevin.speech import command, option
 
 from ..shell import Output, Source, check_inputs, figure, reading
 from . import figure as drawing
@@ -33,12 +34,12 @@ def comparisons(
     """
     check_inputs("compare", sources, least=2)
     if order is not None and not limit:
-        raise UserError("--order is the order of the fit in 1/N: it needs --extrapolate")
+        raise UserError(f"{option('order')} is the order of the fit in 1/N: it needs {option('extrapolate')}")
     with reading(sources) as datasets:
         if any(sweep_dims(dataset) for dataset in datasets):
             return sweeps.compare(datasets, quantity, match, limit)
         for dataset in datasets:
-            hint = "; `langevin.members` gives those of a sweep (docs/sweeps.md)"
+            hint = f"; {command('members')} gives those of a sweep (docs/sweeps.md)"
             require_run(dataset, files.source(dataset), hint)
         if limit:
             return [extrapolate(datasets, quantity, match, order)]

@@ -19,6 +19,7 @@ from langevin.observables.fits.freedom import combined
 from langevin.observables.statistics import average
 from langevin.observables.sufficiency import too_few
 from langevin.results.kinds import ONE_TIME, TWO_TIME, has
+from langevin.speech import option
 
 #: Settings that say how long is watched, not what: files that differ in them are the same physics.
 DURATION = {("dynamics", "t_max")}
@@ -246,7 +247,7 @@ def same_physics(datasets: Sequence[xr.Dataset], vary: Collection[tuple[str, str
             if given.get(key) != known_settings[0].get(key):
                 first, other = (g.get(key, "not given") for g in (known_settings[0], given))
                 raise UserError(
-                    f"--extrapolate: {'.'.join(key)} differs, {first} in {source(datasets[0])} "
+                    f"{option('extrapolate')}: {'.'.join(key)} differs, {first} in {source(datasets[0])} "
                     f"and {other} in {source(dataset)}; "
                     "the finite-N files may differ in system.n and dynamics.dt only"
                 )

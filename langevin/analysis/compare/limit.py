@@ -13,6 +13,7 @@ from langevin.errors import UserError
 from langevin.observables.fits.curves import MeasuredCurve, matching
 from langevin.observables.fits.extrapolation import Fit, extrapolate_both
 from langevin.observables.fits.extrapolation import extrapolate as fit_in_inverse_n
+from langevin.speech import option
 
 from . import files
 from .files import Curves
@@ -89,7 +90,7 @@ class _Law(NamedTuple):
                 self.sizes, self.steps, values, errors, order=self.order, powers=powers, degrees=degrees
             )
         except ValueError as error:
-            raise UserError(f"--extrapolate: {error}") from None
+            raise UserError(f"{option('extrapolate')}: {error}") from None
 
     def label(self) -> str:
         sizes = f"from N = {', '.join(f'{n:g}' for n in np.unique(self.sizes))}"
@@ -110,13 +111,14 @@ def _law(finite: Sequence[xr.Dataset], sizes: Array, order: int | None, step_ord
     if steps is not None:
         in_step = step_order or (2 if np.unique(steps).size >= 4 else 1)
     elif step_order is not None:
-        raise UserError("--extrapolate: an order in dt needs files that differ in dynamics.dt")
+        raise UserError(f"{option('extrapolate')}: an order in dt needs files that differ in dynamics.dt")
     different = np.unique(sizes).size
     if order is None:
         order = 2 if different >= 4 and sizes.size >= 3 + in_step else 1
     if different < order + 1:
         raise UserError(
-            f"--extrapolate: order {order} in 1/N needs {order + 1} different system.n; there are {different}"
+            f"{option('extrapolate')}: order {order} in 1/N needs {order + 1} different "
+            f"system.n; there are {different}"
         )
     return _Law(sizes, steps, order, in_step)
 
@@ -127,7 +129,7 @@ def _sorted_by_size(datasets: Sequence[xr.Dataset]) -> tuple[xr.Dataset, list[xr
     if len(without) != 1:
         named = f": {', '.join(files.source(d) for d in without)}" if without else ""
         raise UserError(
-            "--extrapolate needs one reference, a file without system.n, and several with it; "
+            f"{option('extrapolate')} needs one reference, a file without system.n, and several with it; "
             f"without it are {len(without)}{named}"
         )
     pairs = sorted(((n, k) for k, n in enumerate(sizes) if n is not None))
@@ -164,7 +166,8 @@ def _fit(
     x = reduce(_shared, [c.x for c in members])
     if x.size == 0:
         raise UserError(
-            f"--extrapolate: the finite-N files share no time of {quantity}; give them the same [record]"
+            f"{option('extrapolate')}: the finite-N files share no time of {quantity}; "
+            "give them the same [record]"
         )
     chosen = [matching(x, c.x)[1] for c in members]
     values = np.array([c.mean[k] for c, k in zip(members, chosen, strict=True)])
@@ -173,8 +176,8 @@ def _fit(
     for dataset, row in zip(datasets, errors, strict=True):
         if np.isnan(row).all():
             raise UserError(
-                f"--extrapolate: {files.source(dataset)} has no error bar of {quantity} (one replica); "
-                "the fit is weighted by error bars"
+                f"{option('extrapolate')}: {files.source(dataset)} has no error bar of {quantity} "
+                "(one replica); the fit is weighted by error bars"
             )
     fit = law.fit(values, errors, freedom)
     return Extrapolation(quantity, waiting, x, law.sizes, values, errors, freedom, fit, law.order, law.steps)

@@ -11,6 +11,7 @@ import xarray as xr
 from langevin.errors import UserError, shortened
 from langevin.observables.fits.curves import ROUNDING, NothingInCommon, align
 from langevin.results.kinds import ONE_TIME, TWO_TIME, has, two_time_names
+from langevin.speech import option
 
 from . import files
 from .files import Curves
@@ -68,7 +69,7 @@ def compare(
 def compare_curves(a: Curves, b: Curves, quantity: str | None, match: float, letter: str = "B") -> Comparison:
     """Compare the curves of two files (or of a file and a limit)."""
     if not match >= 1:
-        raise UserError(f"--match {match:g}: a factor, so it must be ≥ 1")
+        raise UserError(f"{option('match', f'{match:g}')}: a factor, so it must be ≥ 1")
     comparison = Comparison(a, b, quantity, [], letter=letter)
     reasons = []
     if a.energy is not None and b.energy is not None:
@@ -155,12 +156,14 @@ def choose_quantity(datasets: Sequence[xr.Dataset], asked: str | None) -> tuple[
         return name, []
     if asked is None:
         where = ", ".join(files.source(d) for d in lacking)
-        return None, [f"no msd in {where}: energies only (--quantity compares another)"]
+        return None, [f"no msd in {where}: energies only ({option('quantity')} compares another)"]
     common = [n for n in two_time_names(datasets[0]) if all(has(d, n, *TWO_TIME) for d in datasets)]
     allowed = ", ".join(common) or "none, the files share no two-time observable"
     there = "no two-time observable" if name in lacking[0].variables else "not"
     where = files.source(lacking[0])
-    raise UserError(f"--quantity {shortened(name)!r}: {there} in {where}; allowed: {allowed}, energy alone")
+    raise UserError(
+        f"{option('quantity', repr(shortened(name)))}: {there} in {where}; allowed: {allowed}, energy alone"
+    )
 
 
 def _units(a: xr.Dataset, b: xr.Dataset, names: Iterable[str], letter: str) -> list[str]:

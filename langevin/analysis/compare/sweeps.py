@@ -13,6 +13,7 @@ from langevin.observables.fits.curves import MeasuredCurve
 from langevin.plotting.final import lines_of, swept_label, swept_numbers
 from langevin.results.kinds import ONE_TIME, has, require_run
 from langevin.results.members import members, shortened_labels, sweep_dims, text
+from langevin.speech import command, option
 
 from . import files
 from .files import Curves
@@ -48,10 +49,12 @@ def compare(
     """
     axis = _common_axis(datasets)
     if limit:
-        raise UserError("--extrapolate takes files of single runs; sweeps are compared as they are")
+        raise UserError(
+            f"{option('extrapolate')} takes files of single runs; sweeps are compared as they are"
+        )
     if quantity not in (None, "energy"):
         raise UserError(
-            f"--quantity {quantity}: of sweeps the final energy alone is compared; allowed: energy"
+            f"{option('quantity', quantity)}: of sweeps the final energy alone is compared; allowed: energy"
         )
     own = [
         curves
@@ -73,7 +76,7 @@ def _common_axis(datasets: Sequence[xr.Dataset]) -> str:
     for dataset in datasets:
         if not sweep_dims(dataset):
             one = next(d for d in datasets if sweep_dims(d))
-            hint = "; sweeps are compared with sweeps (`langevin.members` gives the members of one)"
+            hint = f"; sweeps are compared with sweeps ({command('members')} gives the members of one)"
             require_run(one, files.source(one), hint)
     sizes = [swept_numbers(dataset) for dataset in datasets]
     common = [name for name in sizes[0] if all(name in other for other in sizes[1:])]

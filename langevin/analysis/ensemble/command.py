@@ -8,6 +8,7 @@ from pathlib import Path
 import xarray as xr
 
 from langevin.errors import UserError
+from langevin.speech import option
 
 from ..shell import Output, bar, check_inputs, figure, reading, result
 from . import members, report, results
@@ -24,7 +25,7 @@ def ensembles(
 ) -> xr.Dataset:
     """Return what ensembles of the members of files are worth; arguments are those of `langevin.ensemble`."""
     if budget is not None and not budget > 0:
-        raise UserError(f"--budget {budget:g}: must be > 0 steps")
+        raise UserError(f"{option('budget', f'{budget:g}')}: must be > 0 steps")
     check_inputs("ensemble", paths)
     with reading(paths) as datasets:
         methods = members.methods([Path(path) for path in paths], datasets)

@@ -24,6 +24,7 @@ from langevin.results import configurations
 from langevin.results.kinds import require_run
 from langevin.results.same_system import require_same_system
 from langevin.running.start import SPENT
+from langevin.speech import option
 
 #: Budgets of a table where there are replicas enough: those of Garipov et al. 2018.
 BUDGETS = 3
@@ -198,8 +199,8 @@ def affordable(method: Method, budget: float) -> Array:
     bought = method.times[method.cost <= budget * (1 + ROUNDING)]
     if not bought.size:
         raise UserError(
-            f"{method.path}: its first member costs {method.cost[0]:g} steps; allowed: a --budget of no less "
-            f"(now {budget:g})"
+            f"{method.path}: its first member costs {method.cost[0]:g} steps; allowed: no less than that "
+            f"with {option('budget')} (now {budget:g})"
         )
     return bought
 
@@ -213,6 +214,6 @@ def pooled(methods: Iterable[Method], size: int | None) -> dict[str, int]:
     for method in methods:
         if size is not None and size > method.replicas:
             allowed = f"allowed: 1 to {method.replicas}, the replicas of {method.path}"
-            raise UserError(f"--size {size}: {allowed}")
+            raise UserError(f"{option('size', size)}: {allowed}")
         sizes[method.name] = min(BUDGETS, method.replicas) if size is None else size
     return sizes

@@ -20,6 +20,7 @@ from langevin.results import configurations
 from langevin.results.kinds import has_curve
 from langevin.results.open import open_result
 from langevin.results.same_system import require_same_system
+from langevin.speech import option
 
 from ..shell import Output, figure
 from ..shell import result as stored
@@ -144,7 +145,10 @@ def _own_curve(request: PlaneRequest) -> StoredCurve | None:
         if not has_curve(dataset):
             return None
     if request.replicas is not None or request.time is not None:
-        raise UserError(f"{path}: a curve gives its points itself; allowed without --replicas and --time")
+        raise UserError(
+            f"{path}: a curve gives its points itself; allowed without "
+            f"{option('replicas')} and {option('time')}"
+        )
     return curve_file.read(path, request.replica)
 
 
@@ -152,7 +156,10 @@ def _principal(request: PlaneRequest, trails: list[Trail], curves: list[Trail]) 
     path = request.principal
     assert path is not None
     if request.files or request.replicas is not None or request.time is not None:
-        raise UserError("--principal: allowed without FILES, --replicas and --time; it makes the plane alone")
+        raise UserError(
+            f"{option('principal')}: allowed without other files, {option('replicas')} and "
+            f"{option('time')}; it makes the plane alone"
+        )
     trail = trajectory(path, request.replica)
     run = configurations.read(path, float(trail.at[-1]))
     owner = StoredPoint(trail.name, run, position(run.replica, request.replica, path))
@@ -160,7 +167,7 @@ def _principal(request: PlaneRequest, trails: list[Trail], curves: list[Trail]) 
     try:
         plane, explained = planes.principal(trail.x)
     except ValueError as error:
-        raise UserError(f"--principal {path}: {error}") from None
+        raise UserError(f"{option('principal', path)}: {error}") from None
     return Subject(plane, owner, [], [trail, *trails], curves, explained)
 
 

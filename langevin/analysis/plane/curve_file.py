@@ -13,6 +13,7 @@ from langevin.results import configurations
 from langevin.results.curves import weights
 from langevin.results.kinds import has_curve
 from langevin.results.open import open_result
+from langevin.speech import command, option
 
 from .points import StoredPoint, Trail, position
 
@@ -52,7 +53,7 @@ class StoredCurve:
         if bends != 1:
             raise UserError(
                 f"{self.path}: a curve of {bends} bends lies in no plane; needed: one bend, or three results "
-                f"and --curve {self.path}"
+                f"and {option('curve', self.path)}"
             )
         labels = np.full(3, self.replica)
         sample = np.full(3, self.owner.run.sample[self.owner.position])
@@ -72,7 +73,7 @@ def read(path: Path, replica: int) -> StoredCurve:
     """
     with open_result(path) as dataset:
         if not has_curve(dataset):
-            raise UserError(f"{path}: no curve in it; `langevin connect` makes one")
+            raise UserError(f"{path}: no curve in it; {command('connect')} makes one")
         place = position(dataset["replica"], replica, path)
         control = np.asarray(dataset["control"][place].to_numpy(), dtype=np.float64)
         kind = str(dataset["control"].attrs.get("curve", "chain"))

@@ -11,6 +11,7 @@ from langevin.core.capabilities import HasLandscape, LearnsFromData, constrained
 from langevin.core.system import Array
 from langevin.errors import UserError
 from langevin.results.rebuild import rebuilt
+from langevin.speech import option
 
 from ..shell import bar
 from .points import StoredPoint
@@ -110,7 +111,7 @@ def survey(
             if not np.isfinite(x).all() or (_norms(raw) < CENTRE * _norms(x)).any():
                 raise UserError(
                     "plane: a point of the grid has no projection onto the space of configurations (the "
-                    "centre of a sphere has none); change --grid or --margin"
+                    f"centre of a sphere has none); change {option('grid')} or {option('margin')}"
                 )
             moved[index] = _norms(x - raw)
             for name, value in landscape.values(x).items():

@@ -17,6 +17,7 @@ from langevin.results import configurations
 from langevin.results.configurations import StoredRun
 from langevin.results.kinds import require_run
 from langevin.results.open import open_result
+from langevin.speech import option
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,8 @@ def three(files: Sequence[Path], replica: int, replicas: str | None, time: float
     """
     if len(files) not in (1, 3):
         raise UserError(
-            f"plane: {len(files)} files given; allowed: three, one with three replicas, or --principal"
+            f"plane: {len(files)} files given; allowed: three, one with three replicas, or "
+            f"{option('principal')}"
         )
     runs = {path: configurations.read(path, time) for path in dict.fromkeys(files)}
     if replicas is not None:
@@ -102,7 +104,7 @@ def three(files: Sequence[Path], replica: int, replicas: str | None, time: float
     else:
         labels = runs[files[0]].replica[:3].tolist()
     if len(labels) != 3:
-        few = f"{files[0]}: {len(labels)} replicas" if replicas is None else f"--replicas {replicas}"
+        few = f"{files[0]}: {len(labels)} replicas" if replicas is None else option("replicas", replicas)
         raise UserError(f"{few}; a plane needs three")
     paths = list(files) * (3 // len(files))
     names = [p.stem for p in paths]
@@ -118,7 +120,7 @@ def _labels(given: str) -> list[int]:
     try:
         return [int(part) for part in given.split(",")]
     except ValueError:
-        raise UserError(f"--replicas {given}: must be three labels, such as 0,1,2") from None
+        raise UserError(f"{option('replicas', given)}: must be three labels, such as 0,1,2") from None
 
 
 def position(labels: NDArray[np.int64] | xr.DataArray, wanted: int, path: Path) -> int:

@@ -15,6 +15,7 @@ from langevin.observables.landscape.random_directions import random_direction
 from langevin.results import configurations
 from langevin.results.kinds import has_curve
 from langevin.results.open import open_result
+from langevin.speech import option
 
 from . import result
 from .landscape import RunLandscape
@@ -41,17 +42,19 @@ def origin(request: PlaneRequest) -> StoredPoint:
     UserError if the request names none, or what no random plane has.
     """
     if len(request.files) != 1:
-        raise UserError(f"--random: {len(request.files)} files given; allowed: one, with the configuration")
-    for option in ("principal", "replicas", "trajectory", "curve"):
-        if getattr(request, option):
+        raise UserError(
+            f"{option('random')}: {len(request.files)} files given; allowed: one, with the configuration"
+        )
+    for name in ("principal", "replicas", "trajectory", "curve"):
+        if getattr(request, name):
             raise UserError(
-                f"--random: allowed without --{option}; of a trajectory random directions show nothing "
-                "(--principal does)"
+                f"{option('random')}: allowed without {option(name)}; of a trajectory random "
+                f"directions show nothing ({option('principal')} does)"
             )
     path = request.files[0]
     with open_result(path) as dataset:
         if has_curve(dataset):
-            raise UserError(f"{path}: holds a curve; allowed with --random: the file of a run")
+            raise UserError(f"{path}: holds a curve; allowed with {option('random')}: the file of a run")
     run = configurations.read(path, request.time)
     return StoredPoint(path.stem, run, position(run.replica, request.replica, path))
 
@@ -70,13 +73,15 @@ def plane(landscape: RunLandscape, point: StoredPoint, request: PlaneRequest) ->
     if request.normalise != "none" and not parts:
         name = point.run.settings.system_name
         raise UserError(
-            f"--normalise {request.normalise}: allowed: none, for {name} has no layers with filters"
+            f"{option('normalise', request.normalise)}: allowed: none, for {name} has no layers with filters"
         )
     rng = np.random.default_rng(request.seed)
     try:
         rows = [random_direction(point.x, parts, rng, request.normalise) for _ in range(2)]
     except ValueError as error:
-        raise UserError(f"{point.said}: --normalise {request.normalise}: {error}; allowed: none") from None
+        raise UserError(
+            f"{point.said}: {option('normalise', request.normalise)}: {error}; allowed: none"
+        ) from None
     if request.normalise == "none":
         rows = [_tangent(landscape, point.x, row) for row in rows]
     return Plane(point.x.copy(), np.stack(rows))

@@ -1,0 +1,1 @@
+"""What a notebook finds on a data set of xarray: `ds.langevin`."""
