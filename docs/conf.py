@@ -73,6 +73,8 @@ html_title = "langevin"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
+# Pages without others beneath them have no list of these.
+html_sidebars = {page: [] for page in ("start", "compare", "own_network", "file", "testing")}
 html_theme_options = {
     "header_links_before_dropdown": 7,
     "navbar_align": "left",
@@ -97,20 +99,19 @@ AT_THE_ROOT = {
 }
 
 
-def lead_to_pages(app: Any, document: str, source: list[str]) -> None:
-    """Let links to documents at the root of the repository lead to the pages that include them."""
+def adapt_links(app: Any, document: str, source: list[str]) -> None:
+    """Let links to documents at the root lead to the site's pages, and show titles for names of files."""
     if "/" not in document:
         for file, page in AT_THE_ROOT.items():
             source[0] = re.sub(rf"\]\({re.escape(file)}", f"]({page}", source[0])
+    source[0] = re.sub(r"\[[\w/]+\.md\]\(", "[](", source[0])
 
 
 #: What reStructuredText takes for markup, and docstrings mean as they say: |x| and t_.
 MARKUP = re.compile(r"(?<!\\)\||(?<=\w)_(?=\W|$)")
 
 
-def keep_signs(
-    app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]
-) -> None:
+def keep_signs(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
     """Let bars and final underscores in docstrings be signs, except in code and literal blocks."""
     literal = None
     for number, line in enumerate(lines):
@@ -126,9 +127,9 @@ def keep_signs(
 
 
 def setup(app: Any) -> dict[str, bool]:
-    """Write the pages that follow from the code, and register what is done to pages before they are parsed."""
+    """Write the pages that follow from the code, and register what is done to text before it is parsed."""
     observables_reference.write(HERE / "reference/observables")
-    app.connect("source-read", lead_to_pages)
+    app.connect("source-read", adapt_links)
     # After numpydoc, whose own markup is left alone.
     app.connect("autodoc-process-docstring", keep_signs, priority=900)
     return {"parallel_read_safe": True}

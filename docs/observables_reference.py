@@ -29,9 +29,9 @@ def public(module: ModuleType) -> list[str]:
 
 def page(module: ModuleType, names: list[str]) -> str:
     """Return the text of a module's page, in reStructuredText."""
-    title = module.__name__
-    lines = [title, "=" * len(title), "", f".. automodule:: {title}", "   :no-members:", ""]
-    lines += [f".. currentmodule:: {title}", "", ".. autosummary::", "   :nosignatures:", ""]
+    title = module.__name__.rpartition(".")[2]
+    lines = [title, "=" * len(title), "", f".. automodule:: {module.__name__}", "   :no-members:", ""]
+    lines += [f".. currentmodule:: {module.__name__}", "", ".. autosummary::", "   :nosignatures:", ""]
     lines += [*(f"   {name}" for name in names), ""]
     for name in names:
         if inspect.isclass(getattr(module, name)):

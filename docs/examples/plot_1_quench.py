@@ -25,8 +25,8 @@ quench = langevin.run(
 quench
 
 # %%
-# What comes out is an xarray Dataset, with the dimensions of every result: ``replica``, ``time``, ``waiting_time``,
-# ``lag``. :func:`langevin.plot` draws it.
+# What comes out is an xarray Dataset, with the dimensions of every result: ``replica``, ``time``,
+# ``waiting_time``, ``lag``. :func:`langevin.plot` draws it.
 
 figure = langevin.plot(quench)
 

@@ -2,8 +2,8 @@
 Spins beside their equations for N → ∞
 ======================================
 
-You set 64 spins beside the Cugliandolo-Kurchan equations, which hold for infinitely many: both write the same file,
-with the same names.
+You set 64 spins beside the Cugliandolo-Kurchan equations, which hold for infinitely many: both write the
+same file, with the same names.
 """
 
 import langevin
@@ -46,14 +46,15 @@ from matplotlib.figure import Figure
 
 figure = Figure(figsize=(6, 4), layout="constrained")
 axes = figure.subplots()
-for t_w, colour in ((1.0, "C0"), (3.0, "C1")):
+for t_w, hue in ((1.0, "C0"), (3.0, "C1")):
     points, bars = mean.sel(waiting_time=t_w), error.sel(waiting_time=t_w)
-    axes.errorbar(points["lag"], points, bars, fmt="o", ms=4, color=colour, label=f"64 spins, $t_w$ = {t_w:g}")
+    axes.errorbar(points["lag"], points, bars, fmt="o", ms=4, color=hue, label=f"64 spins, $t_w$ = {t_w:g}")
     line = equations["correlation"].sel(waiting_time=t_w).squeeze("replica")
-    axes.plot(line["lag"], line, color=colour, label=f"$N \\to \\infty$, $t_w$ = {t_w:g}")
+    axes.plot(line["lag"], line, color=hue, label=f"$N \\to \\infty$, $t_w$ = {t_w:g}")
 axes.set(xscale="log", xlabel="lag $t$", ylabel="correlation $C(t_w, t_w + t)$")
 axes.legend(frameon=False)
 figure
 
 # %%
-# ``langevin compare spins.nc equations.nc`` does the same for two files, with a table of differences and their errors.
+# ``langevin compare spins.nc equations.nc`` does the same for two files, with a table of differences and
+# their errors.

@@ -2,14 +2,14 @@
 A system of one's own
 =====================
 
-You write a force and an energy, and get the engine: Langevin dynamics, grids of times, two-time observables, files,
-figures. This is the whole of ``double_well.py``:
+You write a force and an energy, and get the engine: Langevin dynamics, grids of times, two-time
+observables, files, figures. This is the whole of ``double_well.py``:
 
 .. literalinclude:: /examples/double_well.py
    :language: python
 
-The run file, here a dictionary, names the class as ``module:Class``; the module is looked for beside the run file,
-then where Python looks.
+The run file, here a dictionary, names the class as ``module:Class``; the module is looked for beside the
+run file, then where Python looks.
 """
 
 import langevin
@@ -26,8 +26,8 @@ wells = langevin.run(
 figure = langevin.plot(wells)
 
 # %%
-# **Is it right?** In equilibrium particles have the density exp(−V/T)/Z, and their energy is a quotient of two
-# integrals. At late times the run must agree within its errors, and within O(dt) of the step.
+# **Is it right?** In equilibrium particles have the density exp(−V/T)/Z, and their energy is a quotient of
+# two integrals. At late times the run must agree within its errors, and within O(dt) of the step.
 
 import numpy as np
 

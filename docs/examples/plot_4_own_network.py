@@ -2,14 +2,14 @@
 A network of one's own
 ======================
 
-You train any ``torch.nn.Module`` by SGD, several copies side by side, and measure what is measured of a glass. This is
-the whole of ``two_layers.py``:
+You train any ``torch.nn.Module`` by SGD, several copies side by side, and measure what is measured of a
+glass. This is the whole of ``two_layers.py``:
 
 .. literalinclude:: /examples/two_layers.py
    :language: python
 
-Time is counted in steps of SGD, the training loss is the energy, the weights are the degrees of freedom. The data
-here are made, so that nothing is downloaded.
+Time is counted in steps of SGD, the training loss is the energy, the weights are the degrees of freedom.
+The data here are made, so that nothing is downloaded.
 """
 
 import langevin
@@ -32,6 +32,7 @@ trained = langevin.run(
 figure = langevin.plot(trained)
 
 # %%
-# Beside the loss there are accuracies, the loss of test data, and the noise of the gradient at each waiting time.
+# Beside the loss there are accuracies, the loss of test data, and the noise of the gradient at each
+# waiting time.
 
 print(trained[["energy", "test_loss", "test_accuracy"]].isel(time=-1).mean("replica").to_array().to_series())

@@ -2,8 +2,9 @@
 A sweep
 =======
 
-You vary keys of a run, and get one result with one more dimension for each of them. Members run side by side, each
-with checkpoints of its own; here oscillators, of which everything is known, at three temperatures.
+You vary keys of a run, and get one result with one more dimension for each of them. Members run side by
+side, each with checkpoints of its own; here oscillators, of which everything is known, at three
+temperatures.
 """
 
 import langevin
@@ -26,7 +27,8 @@ sweep["energy"].dims
 figure = langevin.plot(sweep)
 
 # %%
-# :func:`langevin.members` takes a sweep apart again. In equilibrium ⟨E⟩ = T/2 for each oscillator.
+# :func:`langevin.members` takes a sweep apart again. In equilibrium ⟨E⟩ = T/2 for each oscillator. Members share
+# the seed, and with it the noise: their deviations from T/2 go together.
 
 from langevin.observables.statistics import average
 

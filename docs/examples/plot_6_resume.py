@@ -2,8 +2,9 @@
 Going on after a stop
 =====================
 
-You stop a run in the middle and go on with it: the result has the same bits as if it had never stopped. Ctrl-C, the
-signals of a queue, a limit of time and ``kill -9`` all leave a checkpoint; the last one at most a minute old.
+You stop a run in the middle and go on with it: the result has the same bits as if it had never stopped.
+Ctrl-C, the signals of a queue, a limit of time and ``kill -9`` all leave a checkpoint; the last one at
+most a minute old.
 
 Here the limit is a second of time. The run ends with an exception that says where it stands.
 """
@@ -35,7 +36,7 @@ whole = langevin.run(settings)
 print("the same bits:", resumed["energy"].equals(whole["energy"]))
 
 # %%
-# On the command line this is ``langevin run run.toml --wall-time 23h50m``, and then ``langevin resume result.nc``, or
-# ``langevin run run.toml --resume`` for both.
+# On the command line this is ``langevin run run.toml --wall-time 23h50m``, and then ``langevin resume
+# result.nc``, or ``langevin run run.toml --resume`` for both.
 
 figure = langevin.plot(resumed)
