@@ -91,19 +91,14 @@ html_theme_options = {
 linkcheck_timeout = 20
 linkcheck_retries = 2
 
-#: Documents at the root of the repository → pages that include them.
-AT_THE_ROOT = {
-    "../ARCHITECTURE.md": "reference/architecture.md",
-    "../CONTRIBUTING.md": "reference/contributing.md",
-    "../CHANGELOG.md": "reference/changelog.md",
-}
+#: A link to a document at the root of the repository that a page of the reference includes.
+AT_THE_ROOT = re.compile(r"\]\((?:\.\./)+(ARCHITECTURE|CONTRIBUTING|CHANGELOG)\.md")
 
 
 def adapt_links(app: Any, document: str, source: list[str]) -> None:
     """Let links to documents at the root lead to the site's pages, and show titles for names of files."""
-    if "/" not in document:
-        for file, page in AT_THE_ROOT.items():
-            source[0] = re.sub(rf"\]\({re.escape(file)}", f"]({page}", source[0])
+    folder = "" if document.startswith("reference/") else "reference/"
+    source[0] = AT_THE_ROOT.sub(lambda link: f"]({folder}{link[1].lower()}.md", source[0])
     source[0] = re.sub(r"\[[\w/]+\.md\]\(", "[](", source[0])
 
 
@@ -118,7 +113,7 @@ def keep_signs(app: Any, what: str, name: str, thing: Any, options: Any, lines: 
         indent = len(line) - len(line.lstrip())
         if literal is not None and line.strip() and indent <= literal:
             literal = None
-        if literal is None and not line.lstrip().startswith((">>>", "..", "|", "+")):
+        if literal is None and not line.lstrip().startswith((">>>", ".. ", "| ", "+-", "+=")):
             parts = re.split(r"(`+[^`]+`+_*)", line)
             parts[::2] = [MARKUP.sub(lambda sign: "\\" + sign[0], part) for part in parts[::2]]
             lines[number] = "".join(parts)

@@ -27,8 +27,8 @@ sweep["energy"].dims
 figure = langevin.plot(sweep)
 
 # %%
-# :func:`langevin.members` takes a sweep apart again. In equilibrium ⟨E⟩ = T/2 for each oscillator. Members share
-# the seed, and with it the noise: their deviations from T/2 go together.
+# :func:`langevin.members` takes a sweep apart again. In equilibrium ⟨E⟩ = T/2 for each oscillator.
+# Members share the seed, and with it the noise: their deviations from T/2 go together.
 
 from langevin.observables.statistics import average
 
