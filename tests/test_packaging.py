@@ -94,7 +94,7 @@ def test_observables_import_only_what_lies_below() -> None:
 def test_every_dependency_is_pinned() -> None:
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
-    needed = setup["options"]["install_requires"] + setup["options.extras_require"]["test"]
+    needed = "".join([setup["options"]["install_requires"], *setup["options.extras_require"].values()])
     names = {line.partition(">=")[0].partition("[")[0].lower() for line in needed.splitlines() if line}
     # Builds of torch for GPUs bring the one version of Triton that they work with.
     names.remove("triton")
@@ -103,10 +103,11 @@ def test_every_dependency_is_pinned() -> None:
     assert names <= pinned
 
 
-def test_the_version_is_said_once_more_in_the_changelog() -> None:
+def test_changelog_and_citation_have_the_version() -> None:
     import langevin
 
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
     assert setup["metadata"]["version"] == langevin.__version__
+    assert f"\nversion: {langevin.__version__}\n" in (ROOT / "CITATION.cff").read_text()
     assert f"## {langevin.__version__}" in (ROOT / "CHANGELOG.md").read_text()

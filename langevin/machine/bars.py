@@ -41,9 +41,11 @@ def bar(title: str, shown: bool, **how: Any) -> Any:
 
     kind: Any = tqdm
     disable: bool | None = None if shown else True
+    widget = False
     if shown and in_notebook():
         disable = False
-        if importlib.util.find_spec("ipywidgets") is not None:
+        widget = importlib.util.find_spec("ipywidgets") is not None
+        if widget:
             from tqdm.notebook import tqdm as kind
     known = terminal_columns()
     width = known or _said() or USUAL
@@ -52,7 +54,8 @@ def bar(title: str, shown: bool, **how: Any) -> Any:
     return kind(
         desc=title if len(title) <= room else f"{title[: room - 1].rstrip()}…",
         disable=disable,
-        ncols=None if known else width,
+        # A widget takes the width of its cell.
+        ncols=None if known or widget else width,
         # Of a terminal with no rows tqdm takes every one for the last, and hides the bar.
         nrows=None if known else ROWS,
         **how,

@@ -152,18 +152,18 @@ def aging_exponent(
         That of `relaxation_times`, `fitted(waiting_time)`, `local_exponent(waiting_time)`,
         d ln t*/d ln t_w by three points; and the scalars
 
-        exponent : μ; exponent_error is its statistical standard error, of the whole analysis (with
-            `accuracy`: a bound of the numerical error), and [exponent_low, exponent_high] Student's interval.
-        exponent_threshold_error, exponent_drift_error, exponent_total_error : the other parts of the error
-            of μ, and all three together; see `exponent_error`.
-        exponent_scatter : standard error of μ from the scatter of ln t* about the line, if that were
-            independent at every t_w. NaN for two waiting times.
-        exponent_early, exponent_late, exponent_drift : μ of the first and of the second half of the waiting
-            times (the middle one in both) and their difference: by how much μ is not yet a limit. Each has a
-            statistical error; that of the drift is exponent_drift_statistical_error.
-        prefactor : A in t* = A t_w^μ.
-        threshold, threshold_low, threshold_high : Δ* (or C*), and the range that counts.
-        resamples_lost : resamples without a fit.
+        - `exponent`: μ; `exponent_error` is its statistical standard error, of the whole analysis (with
+          `accuracy`: a bound of the numerical error), and [exponent_low, exponent_high] Student's interval.
+        - `exponent_threshold_error`, `exponent_drift_error`, `exponent_total_error`: the other parts of the
+          error of μ, and all three together; see `exponent_error`.
+        - `exponent_scatter`: standard error of μ from the scatter of ln t* about the line, if that were
+          independent at every t_w. NaN for two waiting times.
+        - `exponent_early`, `exponent_late`, `exponent_drift`: μ of the first and of the second half of the
+          waiting times (the middle one in both) and their difference: by how much μ is not yet a limit. Each
+          has a statistical error; that of the drift is `exponent_drift_statistical_error`.
+        - `prefactor`: A in t* = A t_w^μ.
+        - `threshold`, `threshold_low`, `threshold_high`: Δ* (or C*), and the range that counts.
+        - `resamples_lost`: resamples without a fit.
 
         With too few samples, or where the points miss the line (`exponent_error`), exponent, its errors and
         the prefactor are NaN, and the attribute `reason` of exponent says why; t*, local exponents and those
