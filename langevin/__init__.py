@@ -16,7 +16,7 @@ from .former import Finder
 from .version import __version__
 
 if TYPE_CHECKING:
-    from langevin.api import compare, connect, ensemble, members, open, plane, plot, resume, run
+    from langevin.api import compare, connect, ensemble, members, open, plane, plot, resume, run, scaled
     from langevin.config.keys import DynamicsKeys, Section, key
     from langevin.config.sections import LangevinDynamics, RecordKeys
     from langevin.core.dynamics import Langevin
@@ -40,7 +40,9 @@ sys.meta_path.append(Finder())
 
 #: Module → what of it stands here: what a notebook calls, and what a system of one's own is made of.
 _LATER = {
-    "langevin.api": ("compare", "connect", "ensemble", "members", "open", "plane", "plot", "resume", "run"),
+    "langevin.api": (
+        *("compare", "connect", "ensemble", "members", "open", "plane", "plot", "resume", "run", "scaled"),
+    ),
     "langevin.config.keys": ("DynamicsKeys", "Section", "key"),
     "langevin.config.sections": ("LangevinDynamics", "RecordKeys"),
     "langevin.core.dynamics": ("Langevin",),
@@ -75,6 +77,7 @@ __all__ = [
     "plot",
     "resume",
     "run",
+    "scaled",
 ]
 
 
