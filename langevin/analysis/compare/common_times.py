@@ -69,7 +69,8 @@ def _part(found: Overlay, result: ScaledResult, per_decade: int) -> xr.Dataset:
         arrays[f"{quantity}_error"] = error.assign_attrs(
             long_name=f"standard error of {long_name}", units=units
         )
-    part = xr.merge([array.rename(name) for name, array in arrays.items()], join="outer")
+    # Of arrays with attributes merge would make those of the whole.
+    part = xr.merge([array.to_dataset(name=name) for name, array in arrays.items()], join="outer")
     for axis in ("time", "lag", "waiting_time"):
         if axis in part.coords:
             long_name, units = found.meaning(axis)
