@@ -111,4 +111,5 @@ def _grid(x: Array, per_decade: int) -> Array:
     low, high = (per_decade * math.log10(end) for end in (x[0], x[-1]))
     # An end that is a power to rounding counts.
     places = np.arange(math.ceil(low - 1e-7), math.floor(high + 1e-7) + 1)
-    return np.asarray(10.0 ** (places / per_decade))
+    # One by one: of arrays the last bits depend on where in them a power stands.
+    return np.array([10.0 ** (k / per_decade) for k in places.tolist()])

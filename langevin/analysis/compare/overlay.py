@@ -20,13 +20,13 @@ from .scales import AS_MEASURED, Scales
 
 #: What is shown where nothing is asked for.
 USUAL = ("energy", "msd", "correlation")
-#: Scale → what a quantity is over.
+#: Quantity and scale → what it is then.
 FRACTIONS = {
-    "fraction": "(E − E∞)/(E₀ − E∞)",
-    "plateau": "over its plateau",
-    "limit": "over that of two configurations that have nothing in common",
-    "at_waiting_time": "over that at the lag t_w",
-    "start": "over C(t_w, t_w)",
+    ("energy", "fraction"): "(E − E∞)/(E₀ − E∞)",
+    ("msd", "plateau"): "Δ over its plateau",
+    ("msd", "limit"): "Δ(t_w, t_w + t)/Δ(t_w, ∞)",
+    ("msd", "at_waiting_time"): "Δ(t_w, t_w + t)/Δ(t_w, 2t_w)",
+    ("correlation", "start"): "C(t_w, t_w + t)/C(t_w, t_w)",
 }
 #: More results are not told apart in one figure.
 MOST = 12
@@ -57,23 +57,21 @@ class Overlay:
 
     def meaning(self, name: str) -> tuple[str, str]:
         """Return what an axis or a quantity is, in words, and its unit."""
-        if name in ("time", "waiting_time") or (name == "lag" and self.scales.lag != "over_waiting_time"):
-            unit = self.time_unit or "that of each file"
-            said = {
-                "measured": (name.replace("_", " "), unit),
-                "scaled": (f"{name.replace('_', ' ')} times learning rate, or over the unit of time", "1"),
-                "relaxation": (f"{name.replace('_', ' ')} over the time of half of the descent", "1"),
-            }
-            return said[self.scales.time or "measured"]
-        if name == "lag":
+        if name == "lag" and self.scales.lag == "over_waiting_time":
             return "lag over waiting time", "1"
+        if name in ("time", "waiting_time", "lag"):
+            said = {"measured": "", "scaled": "scaled ", "relaxation": "relaxation-scaled "}
+            unit = self.time_unit or "that of each file"
+            how = self.scales.time or "measured"
+            return said[how] + name.replace("_", " "), unit if how == "measured" else "1"
         if self.scales[name] != "measured":
-            return f"{name} {FRACTIONS[self.scales[name]]}", "1"
+            return FRACTIONS[name, self.scales[name]], "1"
         about = [r.about[name] for r in self.results if name in r.about]
-        meanings, units = (list(dict.fromkeys(a.get(n, e) for a in about)) for n, e in (("long_name", name), ("units", "1")))
+        meanings = list(dict.fromkeys(str(a.get("long_name", name)) for a in about))
+        units = list(dict.fromkeys(str(a.get("units", "1")) for a in about))
         return (
-            str(meanings[0]) if len(meanings) == 1 else name.replace("_", " "),
-            str(units[0]) if len(units) == 1 else "that of each file",
+            meanings[0] if len(meanings) == 1 else name.replace("_", " "),
+            units[0] if len(units) == 1 else "that of each file",
         )
 
     def table(self) -> xr.Dataset:
