@@ -320,18 +320,12 @@ def scaled(
 ) -> list[xr.Dataset]:
     """Return results of any systems at common times, each axis by its scale, for `xarray.concat`.
 
-    >>> five = xr.concat(langevin.scaled("ck.nc", "pspin.nc"), dim="system")  # doctest: +SKIP
-
     Parameters
     ----------
     *files : path or Dataset
         Results of single runs, or sweeps, whose members are taken.
-    scale : mapping, or sequence of "key=value"
-        By what the axes are divided: time, lag, energy, msd, correlation (docs/compare.md).
-    quantity : str, optional
-        What is wanted, with commas between (default: energy,msd,correlation).
-    at, label
-        As for `compare`.
+    quantity, scale, at, label
+        As for an overlay of `compare`.
     per_decade : int
         Common times and lags in a decade.
 
@@ -339,7 +333,7 @@ def scaled(
     -------
     list of Dataset
         Averages over replicas, and their errors, with the same coordinates time, waiting_time and lag; NaN
-        where a result has none. The scalar coordinate `system` is the name of a result.
+        where a result has none. The scalar coordinate `system` is its name (docs/compare.md).
 
     Raises
     ------

@@ -85,7 +85,8 @@ def plot(file: Path, output: Path | None, quantity: str | None, **given: Any) ->
 @click.option(
     "--overlay",
     is_flag=True,
-    help="Lay all results over each other, also where they are of the same quantities; of a sweep all members.",
+    help="Lay all results over each other, also where they are of the same quantities; of a sweep all "
+    "members.",
 )
 @click.option(
     "--scale",
@@ -104,7 +105,10 @@ def plot(file: Path, output: Path | None, quantity: str | None, **given: Any) ->
 )
 @click.option("--label", multiple=True, metavar="WORDS", help="Name of a result, once for each, in order.")
 @click.option(
-    "--width", default="column", metavar="WIDTH", help="Of the figure of an overlay: column or page.",
+    "--width",
+    default="column",
+    metavar="WIDTH",
+    help="Of the figure of an overlay: column or page.",
     show_default=True,
 )
 @force_option

@@ -42,8 +42,8 @@ def compared(
     """Compare the first of several results with each other one, or with the limit N → ∞ of all others.
 
     Where they are not of the same quantities, or where it is asked for, they are laid over each other
-    (`overlay`). Sweeps are compared by their final energies, against what they sweep (`sweeps.compare`), unless
-    members are asked for.
+    (`overlay`). Sweeps are compared by their final energies, against what they sweep (`sweeps.compare`),
+    unless members are asked for.
 
     Arguments and errors are those of `langevin.compare`; `limit` is what it calls `extrapolate`, `overlaid`
     `overlay`, `labels` `label`.

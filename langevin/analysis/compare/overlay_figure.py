@@ -1,4 +1,4 @@
-"""The figure of results laid over each other: a panel for each quantity, a colour and a marker for each result.
+"""The figure of an overlay: a panel for each quantity, a colour and a marker for each result.
 
 It has the size in which it is printed, with text of 7 and 8 points: a column of a journal, panels below each
 other, or a page, side by side.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Sequence
+from itertools import pairwise
 from string import ascii_lowercase
 from typing import Any
 
@@ -19,6 +20,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from langevin.observables.statistics import interval
 from langevin.observables.sufficiency import too_few
@@ -114,7 +116,7 @@ def _panel(ax: Axes, found: Overlay, quantity: str) -> None:
     ax.set(xscale="log", yscale="log" if logarithmic else "linear")
     if found.scales[quantity] in ("fraction", "start", "limit", "plateau", "at_waiting_time"):
         ax.axhline(1.0, color=GREY, lw=0.6, ls=":", zorder=0)
-    if quantity == "energy" and found.scales.energy == "fraction" and not logarithmic:
+    if found.scales[quantity] in ("fraction", "start") and not logarithmic:
         ax.axhline(0.0, color=GREY, lw=0.6, ls=":", zorder=0)
     ax.set_xlabel(_times(found, quantity))
     ax.set_ylabel(_values(found, quantity))
@@ -149,7 +151,9 @@ def _draw(ax: Axes, result: ScaledResult, curve: ScaledCurve, colour: Any, marke
     marks = spread(curve.x, _MARKS) if marker else None
     ax.plot(curve.x, curve.y, color=colour, marker=marker or None, ms=3, markevery=marks)
     samples = result.degrees + 1
-    if np.isfinite(curve.error).all() and not (math.isfinite(samples) and too_few("comparison", int(samples))):
+    if np.isfinite(curve.error).all() and not (
+        math.isfinite(samples) and too_few("comparison", int(samples))
+    ):
         low, high = interval(curve.y, curve.error, result.degrees, 0.6827)
         ax.fill_between(curve.x, low, high, color=colour, alpha=0.25, lw=0)
 
@@ -157,7 +161,7 @@ def _draw(ax: Axes, result: ScaledResult, curve: ScaledCurve, colour: Any, marke
 def _share_lags(axes: Sequence[Axes], quantities: Sequence[str]) -> None:
     """Give panels of lags that stand below each other one axis, named at the lowest."""
     lags = [ax for ax, quantity in zip(axes, quantities, strict=True) if quantity != "energy"]
-    for upper, lower in zip(lags, lags[1:], strict=False):
+    for upper, lower in pairwise(lags):
         upper.sharex(lower)
         upper.set_xlabel("")
         upper.tick_params(labelbottom=False, which="both")
@@ -212,14 +216,19 @@ def _legends(drawn: Figure, found: Overlay, names: Sequence[str], columns: int) 
         for k in range(len(names))
     ]
     drawn.legend(handles, [style.as_written(n) for n in names], loc="outside upper center", ncols=columns)
+    said: dict[str, Any] = {}
     if any(len(chosen(c)) > 1 for r in found.results for q, c in r.curves.items() if q != "energy"):
         shades = tuple(Line2D([], [], color=_tinted(GREY, s)) for s in (0.6, 0.3, 0.0))
+        said["waiting times, early to late"] = shades
+    if any(ax.collections for ax in drawn.axes):
+        said["68 % intervals"] = Patch(color=GREY, alpha=0.25, lw=0)
+    if said:
         drawn.legend(
-            [shades],
-            ["waiting times $t_w$, early to late"],
+            list(said.values()),
+            list(said),
             loc="outside lower center",
+            ncols=len(said),
             handler_map={tuple: HandlerTuple(ndivide=None, pad=0.2)},
-            handlelength=4,
         )
 
 

@@ -56,5 +56,7 @@ def write_csv(found: Overlay, path: Path) -> Path:
         writer = csv.writer(file)
         writer.writerow(rows.data_vars)
         for row in zip(*columns, strict=True):
-            writer.writerow(str(v) if isinstance(v, str) else repr(float(v)) * bool(math.isfinite(v)) for v in row)
+            writer.writerow(
+                str(v) if isinstance(v, str) else repr(float(v)) * bool(math.isfinite(v)) for v in row
+            )
     return path

@@ -155,8 +155,10 @@ def scaled(dataset: xr.Dataset, name: str, scales: Scales, quantities: Sequence[
     curves: dict[str, list[ScaledCurve]] = {}
     for quantity in quantities:
         try:
-            found = _energy(dataset, scales, way, clock) if quantity == "energy" else _two_time(
-                dataset, quantity, scales, clock
+            found = (
+                _energy(dataset, scales, way, clock)
+                if quantity == "energy"
+                else _two_time(dataset, quantity, scales, clock)
             )
         except NotKnown as reason:
             notes.append(f"{name}: {quantity}: {reason}")
@@ -216,10 +218,7 @@ class _Clock:
     def lag(self, waiting: float, lag: Array) -> tuple[Array, float]:
         """Return lags of the file on the axis of lags, and the waiting time on that of time."""
         begun = float(self.time(np.array([waiting]))[0])
-        if self.times.size:
-            shown = self.time(waiting + lag) - begun
-        else:
-            shown = self.time(lag)
+        shown = self.time(waiting + lag) - begun if self.times.size else self.time(lag)
         if self.over_waiting:
             shown = shown / begun if begun > 0 else np.full_like(shown, np.nan)
         return shown, begun
@@ -282,7 +281,9 @@ def _divided(dataset: xr.Dataset, name: str, scales: Scales) -> Estimate:
     if how == "at_waiting_time":
         return _with_stated(scaling.msd_over_waiting(values), measured)
     if not knows_limit(dataset):
-        lacks = "grows without bound, as far as the file knows" if name == "msd" else "C(t_w, t_w) is not known"
+        lacks = (
+            "grows without bound, as far as the file knows" if name == "msd" else "C(t_w, t_w) is not known"
+        )
         raise NotKnown(f"{lacks}: no msd and correlation of the same displacements")
     if name == "msd":
         return _with_stated(scaling.msd_fraction(values, dataset["correlation"]), measured)
