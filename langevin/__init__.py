@@ -18,7 +18,19 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from langevin import observables
-    from langevin.api import compare, connect, ensemble, members, open, plane, plot, resume, run, summary
+    from langevin.api import (
+        compare,
+        connect,
+        ensemble,
+        members,
+        open,
+        plane,
+        plot,
+        resume,
+        run,
+        scaled,
+        summary,
+    )
     from langevin.config.keys import DynamicsKeys, Section, key
     from langevin.config.sections import LangevinDynamics, RecordKeys
     from langevin.core.dynamics import Langevin
@@ -44,7 +56,7 @@ attach()
 #: Module → what of it stands here: what a notebook calls, and what a system of one's own is made of.
 _LATER = {
     "langevin.api": (
-        *("compare", "connect", "ensemble", "members", "open", "plane", "plot", "resume", "run"),
+        *("compare", "connect", "ensemble", "members", "open", "plane", "plot", "resume", "run", "scaled"),
         "summary",
     ),
     "langevin.config.keys": ("DynamicsKeys", "Section", "key"),
@@ -82,6 +94,7 @@ __all__ = [
     "plot",
     "resume",
     "run",
+    "scaled",
     "summary",
 ]
 

@@ -19,10 +19,22 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
-    from langevin.analysis.compare import Comparison
+    from langevin.analysis.compare import Compared
     from langevin.results.shown import Summary
 
-__all__ = ["compare", "connect", "ensemble", "members", "open", "plane", "plot", "resume", "run", "summary"]
+__all__ = [
+    "compare",
+    "connect",
+    "ensemble",
+    "members",
+    "open",
+    "plane",
+    "plot",
+    "resume",
+    "run",
+    "scaled",
+    "summary",
+]
 
 
 def connect(
@@ -244,11 +256,18 @@ def compare(
     match: float = 1.1,
     extrapolate: bool = False,
     order: int | None = None,
+    overlay: bool = False,
+    scale: Mapping[str, str] | Sequence[str] = (),
+    at: Sequence[str] = (),
+    label: Sequence[str] = (),
+    width: str = "column",
     output: str | Path | None = None,
     csv: str | Path | None = None,
     force: bool = False,
-) -> list[Comparison]:
-    """Compare results: the first is the reference A, each other one a B.
+) -> Compared:
+    """Compare results: of the same quantities, by their differences; of any others, laid over each other.
+
+    In differences the first is the reference A, each other one a B.
 
     Parameters
     ----------
@@ -256,7 +275,8 @@ def compare(
         Two results or more of single runs, whatever system wrote them; or two sweeps or more over the same
         number, which are compared by their final energies.
     quantity : str, optional
-        Two-time observable to compare, besides energies (default: msd).
+        Two-time observable to compare, besides energies (default: msd). Of an overlay what to show, with
+        commas between (default: energy,msd,correlation).
     match : float
         Pair waiting times that differ by no more than this factor, ≥ 1.
     extrapolate : bool
@@ -264,6 +284,16 @@ def compare(
         without system.n is the reference.
     order : int, optional
         Order of the extrapolation in 1/N (default: 2 from four sizes on, else 1).
+    overlay : bool
+        Lay all results over each other, also where they are of the same quantities; of a sweep all members.
+    scale : mapping, or sequence of "key=value"
+        By what the axes of an overlay are divided: time, lag, energy, msd, correlation (docs/compare.md).
+    at : sequence of str
+        Members of sweeps: "name=value", or "FILE:name=value"; several values of one name are several members.
+    label : sequence of str
+        Names of the results, in their order (default: system, data, and what tells them apart).
+    width : {"column", "page"}
+        Of the figure of an overlay: 3.4 or 7 inches.
     output : path, optional
         Figure file (.png, .pdf, .svg).
     csv : path, optional
@@ -273,9 +303,11 @@ def compare(
 
     Returns
     -------
-    list of Comparison
-        One for each file after the first; with `extrapolate` the one with the limit. `summary(quantity)` and
-        `table()` say what came out (docs/compare.md).
+    Compared
+        A list of comparisons, one for each file after the first; with `extrapolate` the one with the limit.
+        `summary(quantity)` and `table()` of each say what came out (docs/compare.md). Where results are not
+        all of the same quantities, its `overlay` holds their curves, and the list those comparisons that can
+        be made with the first. `figure()` draws it.
 
     Raises
     ------
@@ -286,8 +318,47 @@ def compare(
     from langevin.analysis.compare import command
 
     keys: dict[str, Any] = {"quantity": quantity, "match": match, "limit": extrapolate, "order": order}
+    keys |= {"overlaid": overlay, "scale": scale, "at": at, "labels": label, "width": width}
     outputs = command.outputs(_path(output), _path(csv))
-    return shell.carry_out(partial(command.comparisons, files, **keys), outputs, files, force)
+    return shell.carry_out(partial(command.compared, files, **keys), outputs, files, force)
+
+
+def scaled(
+    *files: str | Path | xr.Dataset,
+    scale: Mapping[str, str] | Sequence[str] = (),
+    quantity: str | None = None,
+    at: Sequence[str] = (),
+    label: Sequence[str] = (),
+    per_decade: int = 10,
+) -> list[xr.Dataset]:
+    """Return results of any systems at common times, each axis by its scale, for `xarray.concat`.
+
+    Parameters
+    ----------
+    *files : path or Dataset
+        Results of single runs, or sweeps, whose members are taken.
+    quantity, scale, at, label
+        As for an overlay of `compare`.
+    per_decade : int
+        Common times and lags in a decade.
+
+    Returns
+    -------
+    list of Dataset
+        Averages over replicas, and their errors, with the same coordinates time, waiting_time and lag; NaN
+        where a result has none. The scalar coordinate `system` is its name (docs/compare.md).
+
+    Raises
+    ------
+    UserError
+        If there is nothing of that name, or a scale is not known.
+    """
+    from langevin.analysis import shell
+    from langevin.analysis.compare import command
+
+    with shell.reading(files) as datasets:
+        found = command.laid_over(datasets, quantity, scale, at, label)
+        return command.on_common_times(found, per_decade)
 
 
 def plot(

@@ -16,10 +16,10 @@ from contextlib import contextmanager
 VARIABLE = "LANGEVIN_SPOKEN_TO"
 
 #: Options that take no value. In Python they are arguments that may be True.
-FLAGS = frozenset(("align", "cover", "extrapolate", "force", "random", "resume", "trust"))
+FLAGS = frozenset(("align", "cover", "extrapolate", "force", "overlay", "random", "resume", "trust"))
 
 #: Options that may be given more than once. In Python they are lists.
-LISTS = frozenset(("at",))
+LISTS = frozenset(("at", "label", "scale"))
 
 #: Option of the shell → argument in Python, where these are not called alike.
 ARGUMENTS = {"set": "overrides"}

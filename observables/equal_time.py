@@ -46,8 +46,8 @@ def equal_time(correlation: xr.DataArray, msd: xr.DataArray) -> xr.Dataset:
     total = (ordered(msd, "lag") + 2 * correlation).transpose(..., "lag")
     lag = total["lag"].to_numpy()
     if pieces.is_chunked(total):
-        at_waiting = xr.apply_ufunc(
-            _at_waiting,
+        begun = xr.apply_ufunc(
+            at_waiting,
             total.chunk(lag=-1).variable,
             lag,
             input_core_dims=[["lag"], ["lag"]],
@@ -55,15 +55,22 @@ def equal_time(correlation: xr.DataArray, msd: xr.DataArray) -> xr.Dataset:
             output_dtypes=[np.float64],
         ).data
     else:
-        at_waiting = _at_waiting(total.to_numpy(), lag)
-    start = total.isel(lag=0, drop=True).copy(data=at_waiting)
+        begun = at_waiting(total.to_numpy(), lag)
+    start = total.isel(lag=0, drop=True).copy(data=begun)
     about = {"long_name": "correlation at equal times", "units": correlation.attrs.get("units", "1")}
     end = (total - start).sel(lag=given)
     return xr.Dataset({"at_waiting": start.assign_attrs(about), "at_end": end.assign_attrs(about)})
 
 
-def _at_waiting(values: Array, lag: Array) -> Array:
-    """Return half of the limit at short lags of values whose last axis is the lag."""
+def at_waiting(values: Array, lag: Array) -> Array:
+    """Return half of the limit at short lags of Δ + 2C, shape (…, lag): C(t_w, t_w), shape (…).
+
+    Parameters
+    ----------
+    values : ndarray, shape (…, lag)
+    lag : ndarray, shape (lag,)
+        > 0, ascending.
+    """
     known = np.isfinite(values)
     first = np.argmax(known, axis=-1)
     further = known & (lag >= _LONGER * lag[first][..., None])

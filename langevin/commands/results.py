@@ -88,7 +88,8 @@ def plot(file: Path, output: Path | None, quantity: str | None, **given: Any) ->
 @click.option(
     "--quantity",
     shell_complete=completion.quantities,
-    help="Two-time observable to compare, besides energies.  [default: msd]",
+    help="Two-time observable to compare, besides energies (default: msd). Of an overlay what to show, with "
+    "commas between (default: energy,msd,correlation).",
 )
 @click.option("--match", default=1.1, help="Pair waiting times that differ by no more than this factor.")
 @click.option(
@@ -100,22 +101,52 @@ def plot(file: Path, output: Path | None, quantity: str | None, **given: Any) ->
 @click.option(
     "--order", type=click.IntRange(1, 4), help="Order in 1/N (default: 2 from four sizes on, else 1)."
 )
+@click.option(
+    "--overlay",
+    is_flag=True,
+    help="Lay all results over each other, also where they are of the same quantities; of a sweep all "
+    "members.",
+)
+@click.option(
+    "--scale",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="By what an axis of an overlay is divided: time=measured|scaled|relaxation, "
+    "lag=time|over_waiting_time, energy=measured|fraction, msd=measured|plateau|limit|at_waiting_time, "
+    "correlation=measured|start.",
+)
+@click.option(
+    "--at",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Of sweeps, the members with this value (FILE:NAME=VALUE: of one of them); several values are "
+    "several members.",
+)
+@click.option("--label", multiple=True, metavar="WORDS", help="Name of a result, once for each, in order.")
+@click.option(
+    "--width",
+    default="column",
+    metavar="WIDTH",
+    help="Of the figure of an overlay: column or page.",
+    show_default=True,
+)
 @force_option
 def compare(files: tuple[Path, ...], output: Path | None, csv: Path | None, **given: Any) -> None:
-    """Compare results: the first of FILES is the reference A, each other one is a B.
+    """Compare results, of whatever systems.
 
-    One figure and one table of energies and msd on common times, with the difference B − A in units of its
-    standard error. Any two files of the schema will do, whatever system wrote them. Sweeps are compared by
-    their final energies, against the number that they sweep.
+    Of the same quantities: one figure and one table of energies and msd on common times, with the difference
+    B − A in units of its standard error; the first of FILES is A, each other one is a B. Of anything else, or
+    with --overlay: the curves of all in one figure, each axis by a scale of its own. Sweeps are compared by
+    their final energies, against the number that they sweep, or member by member with --at.
     """
     from langevin import api
-    from langevin.analysis.compare import command, report
+    from langevin.analysis.compare import command
     from langevin.analysis.shell import check_inputs, reported
 
-    check_inputs("compare", files, least=2)
+    check_inputs("compare", files, least=1 if given["at"] or given["overlay"] else 2)
     path = output or command.default_figure(files)
-    comparisons = api.compare(*files, output=path, csv=csv, **given)
-    click.echo(reported(report.text(comparisons) + "\n", command.outputs(path, csv)))
+    found = api.compare(*files, output=path, csv=csv, **given)
+    click.echo(reported(found.text() + "\n", command.outputs(path, csv)))
 
 
 @click.command(

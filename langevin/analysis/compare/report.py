@@ -59,7 +59,7 @@ def _quantity_lines(comparison: Comparison, quantity: str) -> Iterator[str]:
             yield _row(difference, k, alike)
     if any((d.points.interpolated != "").any() for d in differences):
         yield "  ~ interpolated (PCHIP in log t); its error, by leaving out every second point, is part of σ"
-    yield "  " + _summary(comparison, quantity)
+    yield "  " + summary(comparison, quantity)
     if comparison.summary(quantity).with_error:
         yield f"  {CORRELATED}"
     yield from (f"  {line}" for line in _fit_lines(comparison, quantity))
@@ -118,7 +118,8 @@ def _chance(p: float) -> str:
     return f"{p:.2g}" if p >= 1e-9 else "< 1e-9"
 
 
-def _summary(comparison: Comparison, quantity: str) -> str:
+def summary(comparison: Comparison, quantity: str) -> str:
+    """Return what the differences of a quantity amount to, in a line or two."""
     s, b = comparison.summary(quantity), comparison.letter
     along = comparison.a.along
     where = f"{_symbol(along)} = {s.at:g}" if s.waiting is None else f"t_w = {s.waiting[0]:g}, lag {s.at:g}"

@@ -64,9 +64,10 @@ def _losses(
     loss: Loss, trained: dict[str, int], tested: dict[str, int], seen: dict[str, str]
 ) -> dict[str, dict[str, Any]]:
     """Return the attributes of losses, and of accuracies and errors where there are classes."""
+    bound = {} if loss.lower_bound is None else {"lower_bound": loss.lower_bound}
     own: dict[str, dict[str, Any]] = {
-        "energy": {"long_name": f"training loss ({loss.name})", **trained, **seen},
-        "test_loss": {"long_name": f"test loss ({loss.name})", **tested, **seen},
+        "energy": {"long_name": f"training loss ({loss.name})", **bound, **trained, **seen},
+        "test_loss": {"long_name": f"test loss ({loss.name})", **bound, **tested, **seen},
     }
     if not loss.classified:
         return own

@@ -60,6 +60,20 @@ CLASSES = (
     "multilabel_soft_margin_loss",
 )
 
+#: None of these is ever below 0, whatever the outputs.
+NON_NEGATIVE = (
+    "cross_entropy",
+    "multi_margin_loss",
+    "soft_margin_loss",
+    "multilabel_soft_margin_loss",
+    "mse_loss",
+    "l1_loss",
+    "smooth_l1_loss",
+    "huber_loss",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+)
+
 #: Those that know real numbers, or inputs → what these must be.
 DOMAINS = {
     "mse_loss": "any",
@@ -144,6 +158,11 @@ class Loss:
     def signed(self) -> bool:
         """Whether one output tells two classes apart, with gaps Δ to the margin (`margins`)."""
         return self.target.signed
+
+    @property
+    def lower_bound(self) -> float | None:
+        """What it is never below, whatever the outputs: 0; None where nothing is known."""
+        return 0.0 if self.signed or self.known in NON_NEGATIVE else None
 
     def right(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """Return which part of each example is classified rightly, shape (B,): 0 or 1, if it has one class.
