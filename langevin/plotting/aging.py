@@ -25,7 +25,6 @@ from .style import (
     VERMILION,
     axis_label,
     colours_of,
-    label_log,
     number,
     panels,
     time_label,
@@ -74,7 +73,7 @@ def aging_figure(dataset: xr.Dataset, threshold: float | None = None) -> Figure:
         raise UserError(f"--quantity {AGING}: {exponent_words.reason(fit)}")
     scan = exponent_by_threshold(dataset["msd"], least=LEAST, resamples=RESAMPLES)
     colours = colours_of(reached_times(estimate(dataset, "msd")))
-    drawn, axes = panels(4, 2, (7.0, 6.6))
+    drawn, axes = panels(4, 2, 1.1)
     _draw_crossings(axes[0], dataset, fit, colours)
     draw_times(axes[1], dataset, fit, colours)
     _draw_collapse(axes[2], dataset, fit, colours, threshold)
@@ -144,7 +143,6 @@ def draw_times(ax: Axes, dataset: xr.Dataset, fit: xr.Dataset, colours: Mapping[
     )
     if np.isfinite(times).any():
         ax.set(xscale="log", yscale="log")
-        label_log(ax)
         # Room above the points for what is said of them.
         low, high = ax.get_ylim()
         ax.set_ylim(low, high * (high / low) ** 0.45)
@@ -215,7 +213,6 @@ def _draw_exponents(ax: Axes, fit: xr.Dataset, scan: xr.Dataset) -> None:
     shown = shown if shown.size else y
     ax.set_ylim(min(-0.05, shown.min() - 0.1), max(1.1, shown.max() + 0.1))
     ax.set_xscale("log")
-    label_log(ax)
     ax.legend(loc="best")
 
 

@@ -16,7 +16,7 @@ from langevin.results.members import members, sweep_dims, text
 
 from .aging import AGING, LEAST, fit_of, has_aging
 from .registry import register
-from .style import GREY, colours_of, label_log, member_legend, number, panels, time_label
+from .style import GREY, colours_of, member_legend, number, panels, time_label
 
 #: Members whose labels there is room for along an axis.
 _LABELLED = 12
@@ -55,7 +55,7 @@ def aging_sweep_figure(dataset: xr.Dataset, threshold: float | None = None) -> F
     if not fits:
         raise UserError(f"--quantity {AGING}: no member has {LEAST} waiting times that reach a threshold")
     colours = colours_of(range(len(fits)))
-    drawn, (left, right) = panels(2, 2, (7.0, 3.8))
+    drawn, (left, right) = panels(2, 2)
     _draw_times(left, own[0][1], fits, colours)
     _draw_exponents(right, dataset, fits, colours, threshold)
     member_legend(drawn, [member.labels for member in fits], colours)
@@ -80,7 +80,6 @@ def _draw_times(ax: Axes, first: xr.Dataset, fits: list[Member], colours: Mappin
         xlabel=time_label(first["waiting_time"], "waiting time $t_w$"),
         ylabel=time_label(first["lag"], "relaxation time $t^*(t_w)$"),
     )
-    label_log(ax)
 
 
 def _draw_exponents(

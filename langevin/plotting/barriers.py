@@ -15,7 +15,7 @@ from langevin.results.members import sweep_dims
 
 from .curves import NAMES, words_of
 from .registry import register
-from .style import GREY, PALETTE, as_written, few, panels
+from .style import GREY, PALETTE, as_written, few, legend_below, panels
 
 
 def has_barriers(dataset: xr.Dataset) -> bool:
@@ -49,7 +49,7 @@ def barrier_figure(dataset: xr.Dataset) -> Figure:
     ends = kept["curve_energy"].isel(position=[0, -1]).max("position")
     kept = kept.assign(top=kept["barrier"] + ends, shortest_top=kept["shortest_barrier"] + ends, end=ends)
     stacked = kept.stack({"line": others}) if others else kept.expand_dims(line=[()])
-    drawn, (left, right) = panels(2, 2, (8.2, 3.9))
+    drawn, (left, right) = panels(2, 2)
     first = stacked.isel(line=0)
     _line(left, first["shortest_barrier"], axis, GREY, "s", "shortest way", first)
     _line(right, first["shortest_top"], axis, GREY, "s", "_")
@@ -68,9 +68,7 @@ def barrier_figure(dataset: xr.Dataset) -> Figure:
     (lines, words_left), (tops, words_right) = (ax.get_legend_handles_labels() for ax in (left, right))
     handles, labels = [*lines, *tops], [*words_left, *words_right]
     lacking = few(kept["barrier"])
-    drawn.legend(
-        handles, labels, title=lacking or None, loc="outside lower center", ncols=min(len(labels), 3)
-    )
+    legend_below(drawn, handles, labels, lacking or "bars: standard errors over samples")
     return drawn
 
 

@@ -94,7 +94,7 @@ def cycle_figure(dataset: xr.Dataset) -> Figure:
     stay = next(cycle.member for cycle in cycles if cycle.second == stages.first)
     colours = colours_of(range(len(own)))
     both = _displaced(stay, stages)
-    drawn, axes = panels(4 if both else 3, 2 if both else 3, (7.6, 6.6) if both else (11.1, 3.7))
+    drawn, axes = panels(4 if both else 3, 2 if both else 3, 1.1)
     draw_energies(axes[0], own, looks_of(dataset, own, None))
     _draw_second(axes[1], cycles, stages, colours)
     _draw_back(axes[2], cycles, stay, stages, colours)

@@ -49,7 +49,7 @@ def fluctuation_figure(dataset: xr.Dataset) -> Figure:
     reached = np.flatnonzero(np.isfinite(chi4["chi4"].to_numpy()).any(-1)).tolist()
     colours, pairs = colours_of(reached), _pairs(dataset)
     count = 1 if pairs is None else 2
-    drawn, axes = panels(count, count, (4.3 * count, 4.0))
+    drawn, axes = panels(count, count)
     lag, split = dataset["lag"].to_numpy(), False
     lacking = too_few("chi4", int(chi4["chi4_error"].attrs["samples"]))
     for i, colour in colours.items():

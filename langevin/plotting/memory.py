@@ -22,7 +22,6 @@ from .style import (
     GREY,
     VERMILION,
     colours_of,
-    label_log,
     member_legend,
     number,
     panels,
@@ -70,7 +69,7 @@ def memory_figure(dataset: xr.Dataset) -> Figure:
     starts = [_start(member) for _, member in members(dataset) if "energy" in member]
     colours = colours_of(range(len(starts)))
     responds = any(start.ratio is not None for start in starts)
-    drawn, axes = panels(6 if responds else 5, 3, (11.1, 7.2))
+    drawn, axes = panels(6 if responds else 5, 3, 1.1)
     _draw_energies(axes[0], starts, colours)
     _draw_correlations(axes[1], starts, colours)
     _draw_limits(axes[2], starts, "energy", r"$E(t\to\infty)$")
@@ -135,7 +134,6 @@ def _draw_correlations(ax: Axes, starts: list[Start], colours: Mapping[int, Any]
         ax.plot(kept["lag"], kept.where(kept > 0), color=colours[i], lw=1.2)
     lag = starts[0].member["lag"]
     ax.set(xscale="log", yscale="log", xlabel=time_label(lag, "time $t$"), ylabel="$C(t, 0)$")
-    label_log(ax)
 
 
 def _draw_limits(ax: Axes, starts: list[Start], name: str, words: str) -> None:

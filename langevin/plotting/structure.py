@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -91,5 +90,4 @@ def scattering_figure(dataset: xr.Dataset) -> Figure:
 
 def _grid(count: int) -> tuple[Figure, list[Any]]:
     """Return a figure with so many panels, in rows of three at most."""
-    columns = min(count, 3)
-    return panels(count, columns, (max(4.1 * columns, 5.0), 3.2 * math.ceil(count / columns) + 0.7))
+    return panels(count, 3)
