@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Mapping
 from typing import Any
@@ -16,6 +17,7 @@ from langevin.observables.aging import aging_collapse, aging_exponent, exponent_
 from langevin.results import exponent_words
 from langevin.results.kinds import TWO_TIME, has
 
+from .numerals import number
 from .panels import curve, draw_two_time, estimate, reached_times
 from .registry import register
 from .style import (
@@ -25,7 +27,6 @@ from .style import (
     VERMILION,
     axis_label,
     colours_of,
-    number,
     panels,
     time_label,
     waiting_time_legend,
@@ -93,12 +94,21 @@ def described(fit: xr.Dataset, numerical: bool) -> str:
     why = exponent_words.reason(fit)
     if not why:
         lines = [rf"$\mu$ = {exponent_words.exponent(fit)}"]
-        lines += [exponent_words.parts(fit, numerical).replace(", ", ",\n", 1)]
+        lines += [_printed(exponent_words.parts(fit, numerical)).replace(", ", ",\n", 1)]
         return "\n".join([*lines, f"halves of $t_w$: {exponent_words.halves(fit)}"])
     local = exponent_words.local(fit)
     lines = textwrap.wrap(f"no exponent: {why}", 34)
     lines += textwrap.wrap(f"local: {local}", 38) if local else []
     return "\n".join(lines)
+
+
+def _printed(words: str) -> str:
+    """Return words with the powers of ten set of small numbers; below a millionth they are nothing."""
+
+    def one(found: re.Match[str]) -> str:
+        return number(float(found[0])) if float(found[0]) > 1e-6 else "0"
+
+    return re.sub(r"\d+e-\d+", one, words)
 
 
 def _draw_crossings(ax: Axes, dataset: xr.Dataset, fit: xr.Dataset, colours: Mapping[int, Any]) -> None:
@@ -208,7 +218,7 @@ def _draw_exponents(ax: Axes, fit: xr.Dataset, scan: xr.Dataset) -> None:
     elif np.isfinite(level):
         label = rf"$\Delta^*$ = {number(level)}: no exponent"
         ax.axvline(level, color=VERMILION, ls="--", lw=1, label=label)
-    ax.axhline(1, color=GREY, ls=":", lw=1)
+    ax.axhline(1, color=GREY, ls=":", lw=1, label=r"$\mu = 1$")
     # Exponents without meaning, at the edges of what is known, must not set the scale.
     shown = shown if shown.size else y
     ax.set_ylim(min(-0.05, shown.min() - 0.1), max(1.1, shown.max() + 0.1))

@@ -15,8 +15,9 @@ from langevin.results.kinds import TWO_TIME, has
 from langevin.results.members import members, sweep_dims, text
 
 from .aging import AGING, LEAST, fit_of, has_aging
+from .numerals import number
 from .registry import register
-from .style import GREY, colours_of, member_legend, number, panels, time_label
+from .style import GREY, colours_of, member_legend, panels, time_label
 
 #: Members whose labels there is room for along an axis.
 _LABELLED = 12

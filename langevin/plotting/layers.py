@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -19,6 +18,7 @@ from matplotlib.lines import Line2D
 from langevin.observables.statistics import Estimate, average
 from langevin.results.kinds import TWO_TIME, has
 
+from .numerals import moment
 from .panels import draw_two_time, estimate, reached_times
 from .registry import register
 from .sheet import columns_of, small
@@ -27,7 +27,6 @@ from .style import (
     axis_label,
     colours_of,
     ensemble_label,
-    number,
     panels,
     symbol,
     time_label,
@@ -98,7 +97,7 @@ def layer_msd_figure(dataset: xr.Dataset) -> Figure:
         _draw_layers(ax, Estimate(*(part.isel(waiting_time=i) for part in averaged)), colours)
         if whole is not None:
             ax.plot(whole["lag"], whole.isel(waiting_time=i), color="black", lw=1.6, zorder=4)
-        ax.set_title(f"({letter}) $t_w$ = {number(float(dataset['waiting_time'][i]))}", loc="left")
+        ax.set_title(f"({letter}) $t_w$ = {moment(float(dataset['waiting_time'][i]))}", loc="left")
         ax.set(xscale="log", yscale="log", xlabel=time_label(dataset["lag"], "lag $t$"))
         ax.set_ylabel(axis_label(values, symbol(values)))
     for k, ax in enumerate(axes):

@@ -16,17 +16,9 @@ from langevin.observables.response import aging_line
 from langevin.results.kinds import ONE_TIME, TWO_TIME, has
 from langevin.results.members import members, sweep_dims
 
+from .numerals import moment, number
 from .registry import register
-from .style import (
-    BLUE,
-    GREY,
-    VERMILION,
-    colours_of,
-    member_legend,
-    number,
-    panels,
-    time_label,
-)
+from .style import BLUE, GREY, VERMILION, colours_of, member_legend, panels, time_label
 
 #: What is swept.
 AXIS = "initial_temperature"
@@ -192,7 +184,7 @@ def _draw_ratios(ax: Axes, starts: list[Start]) -> None:
         if start.ratio is not None:
             waiting = float(start.ratio["waiting_time"])
             ax.plot(start.inverse, float(start.ratio["fdt_ratio"]), "o", ms=4, color=BLUE)
-            ax.set_title(f"(f) $t_w$ = {number(waiting)}", loc="left")
+            ax.set_title(f"(f) $t_w$ = {moment(waiting)}", loc="left")
     _finish(ax, starts, "fluctuation-dissipation ratio $X$")
 
 

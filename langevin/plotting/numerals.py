@@ -39,10 +39,20 @@ def numbers(values: Iterable[float]) -> list[str]:
 
 
 def number(value: float) -> str:
-    """Return a number that stands alone, as `numbers` prints it.
+    """Return a number that was measured, with three digits: a power of ten where it is large or small.
 
-    >>> number(0.05), number(1780.0), number(1e4)
-    ('0.05', '1780', '$10^{4}$')
+    >>> number(0.05), number(100.2), number(1780.0), number(1e4)
+    ('0.05', '100', '1780', '$10^{4}$')
+    """
+    own = float(value)
+    return _printed(own, not PLAIN[0] <= abs(own) < PLAIN[1])
+
+
+def moment(value: float) -> str:
+    """Return a point of an axis that stands alone, such as a waiting time, as legends and axes print it.
+
+    >>> moment(31.6), moment(100.0)
+    ('31.6', '$10^{2}$')
     """
     return numbers([value])[0]
 

@@ -20,22 +20,15 @@ from .bath import draw_no_theorem
 from .numerals import number
 from .panels import band, estimate, reached_times
 from .registry import register
-from .style import (
-    GREY,
-    VERMILION,
-    axis_label,
-    colours_of,
-    few,
-    panels,
-    time_label,
-    waiting_time_legend,
-)
+from .style import GREY, VERMILION, axis_label, colours_of, few, panels, time_label, waiting_time_legend
 
 #: The figure's name among quantities.
 FDT = "fdt"
 
 #: What C(t, t) may differ from 1 by on a sphere: rounding, of numbers that were stored.
 _ROUNDING = 1e-6
+#: Above this a correlation is none that begins at 1, whatever its noise.
+_ABOVE = 1.2
 #: Where all correlations are above this, the axis begins near them, not at 0.
 _NEAR_ONE = 0.5
 #: Observation times in a panel, at most.
@@ -130,7 +123,7 @@ def _finish(ax: Axes, dataset: xr.Dataset, shown: list[float], later: str) -> No
     values = dataset["integrated_response"]
     least, most = min(shown, default=0.0), max(shown, default=1.0)
     # A correlation above 1 whose C(t, t) is not known begins anywhere.
-    unknown = most > 1 + _ROUNDING * 10
+    unknown = most > _ABOVE
     start = most if unknown else 1.0
     left = min(0.0, least) if least < _NEAR_ONE * start else start - 1.15 * (start - least)
     right = max(start, most)
@@ -230,8 +223,8 @@ def _draw_at_times(ax: Axes, dataset: xr.Dataset, unit: xr.Dataset | None, times
         [handles[k] for k in chosen],
         [labels[k] for k in chosen],
         title=time_label(dataset["lag"], "observation time $t$"),
-        loc="upper right",
-        ncols=2,
+        # Curves fall from the upper left to the lower right.
+        loc="lower left",
     )
 
 
@@ -263,9 +256,11 @@ def _draw_ratios(
     bottom, top = ax.get_ylim()
     if temperature > 0:
         ax.set_ylim(max(min(bottom, 0.0), _SHOWN[0]), min(max(top, 1.1), _SHOWN[1]))
-        ax.axhline(1, color=GREY, ls=":", lw=1.2)
+        ax.axhline(1, color=GREY, ls=":", lw=1.2, label="$X = 1$: the theorem")
     if temperature > 0 and "fdt_ratio" in chi.attrs:
-        ax.axhline(float(chi.attrs["fdt_ratio"]), color=VERMILION, ls="--", lw=1.2)
+        ratio = float(chi.attrs["fdt_ratio"])
+        label = f"$X = {ratio:.3f}$ ($N\\to\\infty$)"
+        ax.axhline(ratio, color=VERMILION, ls="--", lw=1.2, label=label)
     if fixed:
         ax.plot([], [], color=GREY, ls="-", label="$t$ fixed")
     ax.plot([], [], color=GREY, ls="--", label="along the lag")

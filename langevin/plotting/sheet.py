@@ -151,8 +151,8 @@ def _settings(style: str | Path) -> dict[str, Any]:
 
         like = nearest(name, sorted(styles.library))
         raise UserError(
-            f"--style {shortened(name)!r}: no such file, nor a style of matplotlib; nearest: {like}; allowed: "
-            "a file such as paper.mplstyle, or a name of matplotlib.style.available"
+            f"--style {shortened(name)!r}: no such file, nor a style of matplotlib; nearest: {like}; "
+            "allowed: a file such as paper.mplstyle, or a name of matplotlib.style.available"
         )
     # What belongs to a session, such as the backend, is no part of a look.
     return {key: value for key, value in found.items() if key not in styles.core.STYLE_BLACKLIST}

@@ -24,7 +24,7 @@ from langevin.observables.landscape.spectra import (
 )
 from langevin.observables.statistics import average
 
-from .numerals import number, numbers
+from .numerals import moment, numbers
 from .panels import band
 from .registry import register
 from .style import (
@@ -124,7 +124,16 @@ def draw_boxes(ax: Axes, dataset: xr.Dataset, times: list[int]) -> None:
         capprops={"color": BLUE},
     )
     means = values.mean("replica").to_numpy()[times]
-    ax.plot([], [], color=BLUE, marker="s", mfc="none", ls="", ms=6, label="quartiles, median; whiskers: 5 to 95 %")
+    ax.plot(
+        [],
+        [],
+        color=BLUE,
+        marker="s",
+        mfc="none",
+        ls="",
+        ms=6,
+        label="quartiles, median; whiskers: 5 to 95 %",
+    )
     for end, label in ((0, "lowest, highest (mean)"), (-1, "_")):
         ax.plot(range(len(times)), means[:, end], ls="", marker="_", ms=9, color=GREY, label=label)
     ax.axhline(0, color=GREY, lw=0.6)
@@ -260,7 +269,7 @@ def draw_gauss_newton(ax: Axes, dataset: xr.Dataset, colours: Mapping[int, Any])
         ax.set_ylabel(rf"density $\rho(\lambda)$, peaks of width {width:.2g}")
     clock = dataset["hessian_time"]
     unit = unit_label(clock.attrs.get("units", "1"))
-    said = f"$t$ = {number(float(clock[last]))}" + (f" {unit}" if unit != "1" else "")
+    said = f"$t$ = {moment(float(clock[last]))}" + (f" {unit}" if unit != "1" else "")
     ax.legend(title=f"Hessian $H$, Gauss-Newton $G$\nat {said}", loc="best", frameon=False)
 
 

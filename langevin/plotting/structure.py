@@ -12,9 +12,10 @@ from langevin.errors import UserError
 from langevin.observables.statistics import average
 from langevin.results.kinds import TWO_TIME, has
 
+from .numerals import moment
 from .panels import band
 from .registry import register
-from .style import GREY, axis_label, colours_of, few, number, panels, symbol, time_label, waiting_time_legend
+from .style import GREY, axis_label, colours_of, few, panels, symbol, time_label, waiting_time_legend
 
 PAIRS, SCATTERING = "pair_correlation", "self_scattering"
 
@@ -82,7 +83,7 @@ def scattering_figure(dataset: xr.Dataset) -> Figure:
             band(ax, lag, mean, error, colour, "_")
         ax.set(xscale="log", xlabel=time_label(dataset["lag"], "lag $t$"))
         ax.set_ylabel(axis_label(values, symbol(values)))
-        waiting = number(float(dataset["waiting_time"][i]))
+        waiting = moment(float(dataset["waiting_time"][i]))
         ax.set_title(f"({chr(ord('a') + s)}) {dataset['species'][s].item()}, $t_w$ = {waiting}", loc="left")
     waiting_time_legend(drawn, dataset["wavenumber"], colours, "wavenumber $k$", few(values))
     return drawn

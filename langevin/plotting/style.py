@@ -79,7 +79,7 @@ def _line(text: str) -> str:
 def panels(
     count: int, columns: int, tall: float = 1.0, named: bool = True, **shared: Any
 ) -> tuple[Figure, list[Axes]]:
-    """Return a figure with panels in rows, named by letters or not.
+    """Return a figure with panels in rows, several of them named by letters, if at all.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def panels(
     axes = drawn.subplots(rows, columns, squeeze=False, **shared).ravel().tolist()
     for ax in axes[count:]:
         ax.remove()
-    for ax, letter in zip(axes[: count * named], ascii_lowercase, strict=False):
+    for ax, letter in zip(axes[: count * (named and count > 1)], ascii_lowercase, strict=False):
         ax.set_title(f"({letter})", loc="left")
     return drawn, axes[:count]
 
@@ -166,14 +166,25 @@ def visible(text: str) -> int:
     return max((len(_TEX.sub("", line)) for line in text.split("\n")), default=0)
 
 
+def columns_for(labels: Sequence[str], inches: float, most: int, by_rows: bool = False) -> int:
+    """Return in how many columns a legend has room, `most` at most; entries go down them, or along rows."""
+    room = sheet.letters(inches, sheet.small())
+    for columns in range(min(most, len(labels)), 1, -1):
+        rows = math.ceil(len(labels) / columns)
+        own = [labels[k::columns] if by_rows else labels[k * rows : (k + 1) * rows] for k in range(columns)]
+        # A sample of a line with its gaps takes the room of six letters.
+        if sum(max(map(visible, part)) + 6 for part in own if part) <= room:
+            return columns
+    return 1
+
+
 def legend_below(drawn: Figure, handles: Sequence[Any], labels: Sequence[str], title: str = "") -> None:
     """Put a legend below the panels, in as many columns as the width has room for, read along its rows."""
     if not handles:
         return
     wide = drawn.get_figwidth()
-    # A sample of a line with its gaps takes the room of six letters.
-    most = sheet.letters(0.96 * wide, sheet.small()) // (max(map(visible, labels)) + 6)
-    rows = math.ceil(len(labels) / max(1, min(most, NAMED // 2, len(labels))))
+    columns = columns_for(labels, 0.96 * wide, NAMED // 2, by_rows=True)
+    rows = math.ceil(len(labels) / columns)
     columns = math.ceil(len(labels) / rows)
     # A legend fills its columns one after the other.
     order = [i for k in range(columns) for i in range(k, len(labels), columns)]
@@ -195,14 +206,14 @@ def legend_above(ax: Axes, rows: int = 1) -> None:
     handles, labels = ax.get_legend_handles_labels()
     if handles:
         wide = ax.get_position().width * ax.get_figure(root=True).get_figwidth()  # type: ignore[union-attr]
-        most = sheet.letters(0.9 * wide, sheet.small()) // (max(map(visible, labels)) + 5)
+        columns = columns_for(labels, 0.9 * wide, math.ceil(len(handles) / rows))
         ax.legend(
             handles,
             labels,
             loc="lower right",
             bbox_to_anchor=(1.0, 1.0),
             borderaxespad=0.2,
-            ncols=max(1, min(most, math.ceil(len(handles) / rows))),
+            ncols=columns,
             columnspacing=1.2,
             handlelength=1.8,
         )

@@ -20,7 +20,7 @@ from langevin.results.members import members, shortened_labels, text
 
 from .bath import bath_of, draw_baths, is_ramped, time_scale
 from .final import draw_above, draw_lines, lines_of, logarithmic, swept_label, swept_numbers
-from .numerals import number
+from .numerals import moment
 from .panels import asymptote_words, band, comes_down, course, estimate, heed
 from .registry import register
 from .style import (
@@ -227,7 +227,7 @@ def _draw_two_time(ax: Axes, own: Members, name: str, looks: list[Look]) -> str:
     ax.set_ylabel(axis_label(values, symbol(values)))
     if (name == "msd" or name.startswith("msd_")) and waiting is not None:
         ax.set_yscale("log")
-    return "" if waiting is None else f" $t_w$ = {number(waiting)}"
+    return "" if waiting is None else f" $t_w$ = {moment(waiting)}"
 
 
 def _draw_final(
