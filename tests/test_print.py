@@ -264,8 +264,10 @@ def test_no_exponential_that_nobody_would_propose() -> None:
 
     unknown = drawn(relaxing(asymptote=None))
     assert unknown.get_yscale() == "linear" and not any("exponential" in name for name in names(unknown))
-    # 1/e of the way is behind at the second time of measurement.
-    late = drawn(relaxing().isel(time=slice(36, None)))
+    # 1/e of the way is behind within a factor of two of the first time of measurement.
+    late = relaxing()
+    late["energy"] = late["energy"].copy(data=LIMIT + (1 + late["time"].to_numpy()[None] / 1e-3) ** -2.0)
+    late = drawn(late)
     assert late.get_yscale() == "log" and not any("exponential" in name for name in names(late))
     # Finite systems come below the limit of N → ∞: then the energy stands beside it.
     below = drawn(relaxing(asymptote=LIMIT + 0.01))
@@ -328,8 +330,8 @@ def test_levels_are_round_and_contours_smooth() -> None:
     assert (gaps > 0).all() and gaps[-1] > 5 * gaps[0]
     fine_x, fine_y, between = plane.smooth(x, x, bowl)
     exact = 0.1387 + 0.3 * fine_x**2 + (0.7 * fine_y[:, None]) ** 2 + 0.05 * fine_y[:, None] ** 4
-    # The grid has a step of 0.2: its own error, of a chord, is 0.3 · 0.01.
-    assert between.shape == (241, 241) and np.abs(between - exact).max() < 3e-4
+    # Chords between points 0.2 apart are off by 0.6 · 0.2²/8: splines have to be better.
+    assert between.shape == (241, 241) and np.abs(between - exact).max() < 3e-3 / 4
     assert between.min() >= bowl.min()
     holed = np.where(bowl > 2, np.nan, bowl)
     assert plane.smooth(x, x, holed)[2] is holed

@@ -133,7 +133,9 @@ def draw_times(ax: Axes, dataset: xr.Dataset, fit: xr.Dataset, colours: Mapping[
     errors = np.abs(np.array([fit[f"relaxation_time_{end}"].to_numpy() for end in ("low", "high")]) - times)
     for i in np.flatnonzero(np.isfinite(times) & (waiting > 0)).tolist():
         bar = errors[:, i : i + 1] if np.isfinite(errors[:, i]).all() else None
-        look: Any = {"color": colours[i], "mfc": colours[i] if used[i] else "white", "zorder": 3}
+        # Points of waiting times whose curves are not asked for are there all the same: the fit is theirs, too.
+        colour = colours.get(i, GREY)
+        look: Any = {"color": colour, "mfc": colour if used[i] else "white", "zorder": 3}
         ax.errorbar(waiting[i], times[i], bar, fmt="o", ms=5, capsize=2.5, lw=1.2, **look)
     words = described(fit, exponent_words.accuracy(dataset) is not None)
     if np.isfinite(fit["exponent"]):

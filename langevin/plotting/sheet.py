@@ -87,6 +87,18 @@ _HOUSE: Any = {
     "ps.fonttype": 42,
 }
 
+#: Settings of a session, which are no part of a look.
+_OF_SESSIONS = (
+    "backend",
+    "interactive",
+    "toolbar",
+    "timezone",
+    "webagg",
+    "tk.",
+    "savefig.directory",
+    "date.",
+)
+
 _SHEET: ContextVar[Sheet] = ContextVar("sheet", default=_DEFAULT)
 _ROW: ContextVar[float] = ContextVar("row", default=2.8)
 _CHOSEN: ContextVar[bool] = ContextVar("chosen", default=False)
@@ -154,8 +166,7 @@ def _settings(style: str | Path) -> dict[str, Any]:
             f"--style {shortened(name)!r}: no such file, nor a style of matplotlib; nearest: {like}; "
             "allowed: a file such as paper.mplstyle, or a name of matplotlib.style.available"
         )
-    # What belongs to a session, such as the backend, is no part of a look.
-    return {key: value for key, value in found.items() if key not in styles.core.STYLE_BLACKLIST}
+    return {key: value for key, value in found.items() if not key.startswith(_OF_SESSIONS)}
 
 
 class _Heard(logging.Handler):

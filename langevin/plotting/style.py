@@ -172,8 +172,8 @@ def columns_for(labels: Sequence[str], inches: float, most: int, by_rows: bool =
     for columns in range(min(most, len(labels)), 1, -1):
         rows = math.ceil(len(labels) / columns)
         own = [labels[k::columns] if by_rows else labels[k * rows : (k + 1) * rows] for k in range(columns)]
-        # A sample of a line with its gaps takes the room of six letters.
-        if sum(max(map(visible, part)) + 6 for part in own if part) <= room:
+        # A sample of a line with its gaps takes the room of eight letters.
+        if sum(max(map(visible, part)) + 8 for part in own if part) <= room:
             return columns
     return 1
 
