@@ -265,7 +265,7 @@ def test_no_exponential_that_nobody_would_propose() -> None:
     unknown = drawn(relaxing(asymptote=None))
     assert unknown.get_yscale() == "linear" and not any("exponential" in name for name in names(unknown))
     # 1/e of the way is behind within a factor of two of the first time of measurement.
-    late = relaxing()
+    late = relaxing().isel(time=slice(0, 13))
     late["energy"] = late["energy"].copy(data=LIMIT + (1 + late["time"].to_numpy()[None] / 1e-3) ** -2.0)
     late = drawn(late)
     assert late.get_yscale() == "log" and not any("exponential" in name for name in names(late))

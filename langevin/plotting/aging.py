@@ -133,7 +133,7 @@ def draw_times(ax: Axes, dataset: xr.Dataset, fit: xr.Dataset, colours: Mapping[
     errors = np.abs(np.array([fit[f"relaxation_time_{end}"].to_numpy() for end in ("low", "high")]) - times)
     for i in np.flatnonzero(np.isfinite(times) & (waiting > 0)).tolist():
         bar = errors[:, i : i + 1] if np.isfinite(errors[:, i]).all() else None
-        # Points of waiting times whose curves are not asked for are there all the same: the fit is theirs, too.
+        # Points whose curves are not asked for are there all the same: the fit is theirs, too.
         colour = colours.get(i, GREY)
         look: Any = {"color": colour, "mfc": colour if used[i] else "white", "zorder": 3}
         ax.errorbar(waiting[i], times[i], bar, fmt="o", ms=5, capsize=2.5, lw=1.2, **look)

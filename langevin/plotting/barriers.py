@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from langevin.results.members import sweep_dims
 
 from .curves import NAMES, words_of
 from .registry import register
+from .sheet import label_letters
 from .style import GREY, PALETTE, as_written, few, legend_below, panels
 
 
@@ -64,10 +66,10 @@ def barrier_figure(dataset: xr.Dataset) -> Figure:
     name = str(dataset["barrier"].attrs.get("long_name", "barrier")).partition(":")[0]
     energy = words_of(str(dataset["curve_energy"].attrs.get("long_name", "energy")).partition(", along")[0])
     for ax, what in ((left, name), (right, f"highest {energy}")):
-        ax.set(xscale="log", xlabel=words, ylabel=what)
+        ax.set(xscale="log", xlabel=words, ylabel="\n".join(textwrap.wrap(what, label_letters(26))))
     (lines, words_left), (tops, words_right) = (ax.get_legend_handles_labels() for ax in (left, right))
     handles, labels = [*lines, *tops], [*words_left, *words_right]
-    lacking = few(kept["barrier"])
+    lacking = few(kept["barrier"]).replace("bands", "bars")
     legend_below(drawn, handles, labels, lacking or "bars: standard errors over samples")
     return drawn
 

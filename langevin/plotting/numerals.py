@@ -100,8 +100,8 @@ class Numbers(Formatter):
 def finish(drawn: Figure) -> None:
     """Print the numbers along the logarithmic axes of a figure, when its limits are known.
 
-    Axes over few decades get labels at 1, 2 and 5 of each, of less than half a decade at round numbers. Ticks
-    and labels that a figure has chosen itself stay.
+    Axes over few decades get labels at 1, 2 and 5, or 1 and 3, of each, of half a decade at round numbers.
+    Ticks and labels that a figure has chosen itself stay.
     """
     for ax in drawn.axes:
         if ax.get_label() != "<colorbar>":
@@ -116,7 +116,9 @@ def _finish_axis(ax: Axes, axis: Axis) -> None:
     low, high = sorted(axis.get_view_interval())
     if axis.get_scale() == "symlog" or not isinstance(axis.get_major_locator(), LogLocator):
         return
-    if high >= FEW * low:
+    axis.set_minor_formatter(NullFormatter())
+    powers = math.floor(math.log10(high) + 1e-9) - math.ceil(math.log10(low) - 1e-9) + 1
+    if high >= FEW * low and powers > 1:
         return
     if high < FEWER * low:
         axis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
@@ -124,4 +126,3 @@ def _finish_axis(ax: Axes, axis: Axis) -> None:
         return
     crowded = axis is ax.xaxis and high > _CROWDED * low
     axis.set_major_locator(LogLocator(subs=(1.0, 3.0) if crowded else (1.0, 2.0, 5.0)))
-    axis.set_minor_formatter(NullFormatter())

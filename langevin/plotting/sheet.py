@@ -19,6 +19,7 @@ from weakref import WeakKeyDictionary
 
 import matplotlib
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 
 from langevin.errors import UserError, first_line, shortened
 
@@ -208,7 +209,9 @@ def points() -> float:
 
 def letters(inches: float, size: Any = None) -> int:
     """Return how many letters stand in so many inches; of text of the size of titles, or another."""
-    points = float(matplotlib.rcParams["figure.titlesize"] if size is None else size)
+    chosen = matplotlib.rcParams["figure.titlesize"] if size is None else size
+    # A style may have a word for it, such as "large".
+    points = FontProperties(size=chosen).get_size_in_points()
     # A letter is some 0.55 times as wide as it is high.
     return max(8, int(72 * inches / (0.55 * points)))
 
