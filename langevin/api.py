@@ -367,6 +367,11 @@ def plot(
     quantity: str | None = None,
     threshold: float | None = None,
     at: Sequence[str] = (),
+    width: Literal["column", "page", "slide"] | None = None,
+    style: str | Path | None = None,
+    title: str | None = None,
+    waiting_times: Sequence[float] | None = None,
+    axes: Mapping[str, Any] | None = None,
     output: str | Path | None = None,
     force: bool = False,
 ) -> Figure:
@@ -382,6 +387,18 @@ def plot(
         Of msd, for quantity "aging" (default: found in the file).
     at : sequence of str
         Of a sweep, only members with these values, for instance ["temperature=0.5"].
+    width : {"column", "page", "slide"}, optional
+        What it is printed on: 3.4, 7 or 10 inches; text has 7 to 9 points on the first two. By default a
+        page, of a single panel a column.
+    style : str or path, optional
+        A file of matplotlib's settings, or the name of a style that matplotlib knows.
+    title : str, optional
+        In place of that of the file; "": none.
+    waiting_times : sequence of float, optional
+        Those to draw, in the unit of the file, to three digits. Fits are of all, as ever.
+    axes : mapping, optional
+        "x" or "y" of all panels, "b.y" of panel (b) → "log", "linear", or limits (low, high), of which one
+        may be None.
     output : path, optional
         Figure file (.png, .pdf, .svg). Without it nothing is written.
     force : bool
@@ -394,7 +411,7 @@ def plot(
     Raises
     ------
     UserError
-        If there is nothing of that name to draw.
+        If there is nothing of that name to draw, or no such width, style, waiting time or axis.
     """
     from langevin import plotting
     from langevin.analysis import shell
@@ -402,7 +419,9 @@ def plot(
     path = _path(output)
     outputs = [] if path is None else [shell.figure(path, lambda drawn: drawn)]
     with shell.reading([file]) as (dataset,):
-        draw = partial(plotting.figure, select(dataset, at), quantity, threshold)
+        look: dict[str, Any] = {"width": width, "style": style, "title": title, "axes": axes}
+        own = select(dataset, at)
+        draw = partial(plotting.figure, own, quantity, threshold, waiting_times=waiting_times, **look)
         return shell.carry_out(draw, outputs, [file], force)
 
 

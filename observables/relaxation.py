@@ -30,8 +30,10 @@ class Exponential(NamedTuple):
         return decay
 
 
-def matching_exponential(time: ArrayLike, energy: ArrayLike) -> Exponential | None:
-    """Return the exponential with the same first and last value and the same 1/e time.
+def matching_exponential(
+    time: ArrayLike, energy: ArrayLike, *, end: float | None = None
+) -> Exponential | None:
+    """Return the exponential with the same first value, end and 1/e time.
 
     A system with a single relaxation time would follow it: aging shows as the slow tail beside it (Fig. 1 of
     Baity-Jesi et al. 2018).
@@ -40,23 +42,28 @@ def matching_exponential(time: ArrayLike, energy: ArrayLike) -> Exponential | No
     ----------
     time, energy : array_like, shape (time,)
         `time` ascending from 0.
+    end : float, optional
+        What the energy tends to, where that is known, in its unit (default: its last value).
 
     Returns
     -------
     Exponential or None
-        None if the energy does not fall.
+        None if the energy does not fall, or has not come to 1/e of the way.
     """
     t, e = np.asarray(time, dtype=float), np.asarray(energy, dtype=float)
     known = np.isfinite(e)
     t, e = t[known], e[known]
-    if t.size < 3 or e[-1] >= e[0]:
+    last = float(e[-1]) if end is None and e.size else end
+    if t.size < 3 or last is None or last >= e[0]:
         return None
-    left = (e - e[-1]) / (e[0] - e[-1])
+    left = (e - last) / (e[0] - last)
+    if not (left <= np.exp(-1)).any():
+        return None
     below = int(np.argmax(left <= np.exp(-1)))
     # Linear between the two times that enclose the crossing.
     fraction = (left[below - 1] - np.exp(-1)) / (left[below - 1] - left[below])
     tau = t[below - 1] + fraction * (t[below] - t[below - 1])
-    return Exponential(float(e[0]), float(e[-1]), float(tau))
+    return Exponential(float(e[0]), last, float(tau))
 
 
 def local_exponent(energy: xr.DataArray, limit: float, *, decades: float | None = None) -> xr.Dataset:

@@ -1,6 +1,7 @@
 """Results of any systems laid over each other: scales against closed forms, names, axes, what a user meets.
 
-Harmonic oscillators (k = 1, from variance s² at T) have closed forms: v(t) = T + (s² − T) e^{−2t}, E = v/2, C(t_w, t_w + t) = v(t_w) e^{−t}, Δ = v(t_w) + v(t_w + t) − 2C.
+Harmonic oscillators (k = 1, from variance s² at T) have closed forms: E = v/2,
+v(t) = T + (s² − T) e^{−2t}, C(t_w, t_w + t) = v(t_w) e^{−t}, Δ = v(t_w) + v(t_w + t) − 2C.
 """
 
 from __future__ import annotations

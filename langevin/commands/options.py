@@ -44,6 +44,16 @@ wall_time_option = click.option(
     metavar="TIME",
     help="Write a checkpoint and stop after this: seconds, or 50m, 23h50m, 1d2h, 01:30:00, 1-12:00:00.",
 )
+width_option = click.option(
+    "--width",
+    metavar="column|page|slide",
+    help="What the figure is printed on: 3.4, 7 or 10 inches (default: a page, of a single panel a column).",
+)
+style_option = click.option(
+    "--style",
+    metavar="FILE|NAME",
+    help="A file of matplotlib's settings (.mplstyle), or a style that matplotlib knows by name.",
+)
 at_option = click.option(
     "--at",
     multiple=True,

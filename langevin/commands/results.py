@@ -9,7 +9,15 @@ from typing import Any
 import click
 
 from . import completion
-from .options import FILE, at_option, csv_option, examples, force_option
+from .options import (
+    FILE,
+    at_option,
+    csv_option,
+    examples,
+    force_option,
+    style_option,
+    width_option,
+)
 
 
 @click.command(
@@ -57,14 +65,41 @@ def info(file: Path, at: tuple[str, ...]) -> None:
 )
 @click.option("--threshold", type=float, help="Of msd, for --quantity aging (default: found in FILE).")
 @at_option
+@width_option
+@style_option
+@click.option("--title", help="In place of that of FILE; '': none.")
+@click.option(
+    "--waiting-times",
+    metavar="T,T,…",
+    help="Those to draw, in the unit of FILE, as legends print them: 1,10,100 (default: all).",
+)
+@click.option(
+    "--axis",
+    "axes",
+    multiple=True,
+    metavar="[PANEL.]x|y=…",
+    help="log, linear, or limits: x=log, y=1e-3:1, b.x=:100 of panel (b); may be repeated.",
+)
 @force_option
-def plot(file: Path, output: Path | None, quantity: str | None, **given: Any) -> None:
+def plot(
+    file: Path,
+    output: Path | None,
+    quantity: str | None,
+    waiting_times: str | None,
+    axes: tuple[str, ...],
+    **given: Any,
+) -> None:
     """Draw energy and two-time curves of a result FILE (or of a checkpoint, while the run goes on).
 
     Of a sweep, curves of all members and their final energies; with --at, one member as any other result.
+    The figure has the size in which it is printed (--width), text of 7 to 9 points in a column or a page.
     """
     from langevin import api
+    from langevin.plotting.view import parsed_axes, parsed_times
 
+    if waiting_times is not None:
+        given["waiting_times"] = parsed_times(waiting_times)
+    given["axes"] = parsed_axes(axes)
     of = "" if quantity is None else "-" + re.sub(r"\W", "_", quantity)
     path = output or file.with_name(f"{file.stem}{of}.png")
     api.plot(file, quantity=quantity, output=path, **given)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Mapping
 from typing import Any
@@ -17,6 +18,7 @@ from langevin.results import exponent_words
 from langevin.results.kinds import TWO_TIME, has
 from langevin.speech import option
 
+from .numerals import number
 from .panels import curve, draw_two_time, estimate, reached_times
 from .registry import register
 from .style import (
@@ -26,8 +28,6 @@ from .style import (
     VERMILION,
     axis_label,
     colours_of,
-    label_log,
-    number,
     panels,
     time_label,
     waiting_time_legend,
@@ -75,7 +75,7 @@ def aging_figure(dataset: xr.Dataset, threshold: float | None = None) -> Figure:
         raise UserError(f"{option('quantity', AGING)}: {exponent_words.reason(fit)}")
     scan = exponent_by_threshold(dataset["msd"], least=LEAST, resamples=RESAMPLES)
     colours = colours_of(reached_times(estimate(dataset, "msd")))
-    drawn, axes = panels(4, 2, (7.0, 6.6))
+    drawn, axes = panels(4, 2, 1.1)
     _draw_crossings(axes[0], dataset, fit, colours)
     draw_times(axes[1], dataset, fit, colours)
     _draw_collapse(axes[2], dataset, fit, colours, threshold)
@@ -95,12 +95,21 @@ def described(fit: xr.Dataset, numerical: bool) -> str:
     why = exponent_words.reason(fit)
     if not why:
         lines = [rf"$\mu$ = {exponent_words.exponent(fit)}"]
-        lines += [exponent_words.parts(fit, numerical).replace(", ", ",\n", 1)]
+        lines += [_printed(exponent_words.parts(fit, numerical)).replace(", ", ",\n", 1)]
         return "\n".join([*lines, f"halves of $t_w$: {exponent_words.halves(fit)}"])
     local = exponent_words.local(fit)
     lines = textwrap.wrap(f"no exponent: {why}", 34)
     lines += textwrap.wrap(f"local: {local}", 38) if local else []
     return "\n".join(lines)
+
+
+def _printed(words: str) -> str:
+    """Return words with the powers of ten set of small numbers; below a millionth they are nothing."""
+
+    def one(found: re.Match[str]) -> str:
+        return number(float(found[0])) if float(found[0]) > 1e-6 else "0"
+
+    return re.sub(r"\d+e-\d+", one, words)
 
 
 def _draw_crossings(ax: Axes, dataset: xr.Dataset, fit: xr.Dataset, colours: Mapping[int, Any]) -> None:
@@ -125,7 +134,9 @@ def draw_times(ax: Axes, dataset: xr.Dataset, fit: xr.Dataset, colours: Mapping[
     errors = np.abs(np.array([fit[f"relaxation_time_{end}"].to_numpy() for end in ("low", "high")]) - times)
     for i in np.flatnonzero(np.isfinite(times) & (waiting > 0)).tolist():
         bar = errors[:, i : i + 1] if np.isfinite(errors[:, i]).all() else None
-        look: Any = {"color": colours[i], "mfc": colours[i] if used[i] else "white", "zorder": 3}
+        # Points whose curves are not asked for are there all the same: the fit is theirs, too.
+        colour = colours.get(i, GREY)
+        look: Any = {"color": colour, "mfc": colour if used[i] else "white", "zorder": 3}
         ax.errorbar(waiting[i], times[i], bar, fmt="o", ms=5, capsize=2.5, lw=1.2, **look)
     words = described(fit, exponent_words.accuracy(dataset) is not None)
     if np.isfinite(fit["exponent"]):
@@ -145,7 +156,6 @@ def draw_times(ax: Axes, dataset: xr.Dataset, fit: xr.Dataset, colours: Mapping[
     )
     if np.isfinite(times).any():
         ax.set(xscale="log", yscale="log")
-        label_log(ax)
         # Room above the points for what is said of them.
         low, high = ax.get_ylim()
         ax.set_ylim(low, high * (high / low) ** 0.45)
@@ -211,12 +221,11 @@ def _draw_exponents(ax: Axes, fit: xr.Dataset, scan: xr.Dataset) -> None:
     elif np.isfinite(level):
         label = rf"$\Delta^*$ = {number(level)}: no exponent"
         ax.axvline(level, color=VERMILION, ls="--", lw=1, label=label)
-    ax.axhline(1, color=GREY, ls=":", lw=1)
+    ax.axhline(1, color=GREY, ls=":", lw=1, label=r"$\mu = 1$")
     # Exponents without meaning, at the edges of what is known, must not set the scale.
     shown = shown if shown.size else y
     ax.set_ylim(min(-0.05, shown.min() - 0.1), max(1.1, shown.max() + 0.1))
     ax.set_xscale("log")
-    label_log(ax)
     ax.legend(loc="best")
 
 

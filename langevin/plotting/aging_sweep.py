@@ -16,8 +16,9 @@ from langevin.results.members import members, sweep_dims, text
 from langevin.speech import option
 
 from .aging import AGING, LEAST, fit_of, has_aging
+from .numerals import number
 from .registry import register
-from .style import GREY, colours_of, label_log, member_legend, number, panels, time_label
+from .style import GREY, colours_of, member_legend, panels, time_label
 
 #: Members whose labels there is room for along an axis.
 _LABELLED = 12
@@ -58,7 +59,7 @@ def aging_sweep_figure(dataset: xr.Dataset, threshold: float | None = None) -> F
             f"{option('quantity', AGING)}: no member has {LEAST} waiting times that reach a threshold"
         )
     colours = colours_of(range(len(fits)))
-    drawn, (left, right) = panels(2, 2, (7.0, 3.8))
+    drawn, (left, right) = panels(2, 2)
     draw_times(left, own[0][1], fits, colours)
     dims = sweep_dims(dataset)
     numeric = len(dims) == 1 and dataset[dims[0]].dtype.kind in "iuf"
@@ -88,7 +89,6 @@ def draw_times(ax: Axes, first: xr.Dataset, fits: Sequence[Member], colours: Map
         xlabel=time_label(first["waiting_time"], "waiting time $t_w$"),
         ylabel=time_label(first["lag"], "relaxation time $t^*(t_w)$"),
     )
-    label_log(ax)
 
 
 def draw_exponents(

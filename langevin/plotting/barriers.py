@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from langevin.results.members import sweep_dims
 
 from .curves import NAMES, words_of
 from .registry import register
-from .style import GREY, PALETTE, as_written, few, panels
+from .sheet import label_letters
+from .style import GREY, PALETTE, as_written, few, legend_below, panels
 
 
 def has_barriers(dataset: xr.Dataset) -> bool:
@@ -49,7 +51,7 @@ def barrier_figure(dataset: xr.Dataset) -> Figure:
     ends = kept["curve_energy"].isel(position=[0, -1]).max("position")
     kept = kept.assign(top=kept["barrier"] + ends, shortest_top=kept["shortest_barrier"] + ends, end=ends)
     stacked = kept.stack({"line": others}) if others else kept.expand_dims(line=[()])
-    drawn, (left, right) = panels(2, 2, (8.2, 3.9))
+    drawn, (left, right) = panels(2, 2)
     first = stacked.isel(line=0)
     _line(left, first["shortest_barrier"], axis, GREY, "s", "shortest way", first)
     _line(right, first["shortest_top"], axis, GREY, "s", "_")
@@ -64,13 +66,11 @@ def barrier_figure(dataset: xr.Dataset) -> Figure:
     name = str(dataset["barrier"].attrs.get("long_name", "barrier")).partition(":")[0]
     energy = words_of(str(dataset["curve_energy"].attrs.get("long_name", "energy")).partition(", along")[0])
     for ax, what in ((left, name), (right, f"highest {energy}")):
-        ax.set(xscale="log", xlabel=words, ylabel=what)
+        ax.set(xscale="log", xlabel=words, ylabel="\n".join(textwrap.wrap(what, label_letters(26))))
     (lines, words_left), (tops, words_right) = (ax.get_legend_handles_labels() for ax in (left, right))
     handles, labels = [*lines, *tops], [*words_left, *words_right]
-    lacking = few(kept["barrier"])
-    drawn.legend(
-        handles, labels, title=lacking or None, loc="outside lower center", ncols=min(len(labels), 3)
-    )
+    lacking = few(kept["barrier"]).replace("bands", "bars")
+    legend_below(drawn, handles, labels, lacking or "bars: standard errors over samples")
     return drawn
 
 

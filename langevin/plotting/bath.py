@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter
 
 from langevin.core.protocol import Protocol
 from langevin.observables.statistics import Array
 
+from .numerals import Numbers
 from .style import GREY, PALETTE, unit_label
 
 #: No curve beside which T(t) stands has this colour.
@@ -87,11 +87,11 @@ def _finish(ax: Axes, right: Axes, values: list[float], units: str, alone: bool)
     bottom = least - 0.5 * (1 - FILLED) * room
     right.set_ylim(bottom, bottom + room / STRIP)
     right.set_yticks(sorted({least, most}))
-    right.yaxis.set_major_formatter(FuncFormatter(lambda t, _: f"{t:.3g}"))
+    right.yaxis.set_major_formatter(Numbers())
     unit, colour = unit_label(units), GREEN if alone else GREY
     words = "$T(t)$" + (f" ({unit})" if unit != "1" else "")
-    right.set_ylabel(words, color=colour, fontsize=8, y=0.5 * STRIP, ha="center", labelpad=2)
-    right.tick_params(axis="y", colors=colour, labelsize=7.5)
+    right.set_ylabel(words, color=colour, y=0.5 * STRIP, ha="center", labelpad=2)
+    right.tick_params(axis="y", colors=colour)
     ax.plot([0, 1], [STRIP, STRIP], transform=ax.transAxes, color=GREY, lw=0.6)
     ax.tick_params(axis="y", right=False)
     _label_above(ax)

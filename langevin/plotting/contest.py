@@ -14,7 +14,7 @@ from langevin.results.contest import Competitor
 
 from .panels import band
 from .registry import register
-from .style import GREY, PALETTE, axis_label, panels
+from .style import GREY, PALETTE, axis_label, legend_below, panels
 
 #: Colours and marks of competitors, in their order.
 COLOURS = (*PALETTE, "black")
@@ -30,7 +30,7 @@ def contest_figure(dataset: xr.Dataset) -> Figure:
     triangle Δ(t₃, t₂) over Δ(t₃, t₁), from one energy at t₁ on and for one way Δ(t₂, t₁) = a: members that
     differ by their clocks alone share a curve. Bars are standard errors over samples.
     """
-    drawn, (left, right) = panels(2, 2, (8.4, 4.6))
+    drawn, (left, right) = panels(2, 2)
     scored = contest.scores(dataset)
     energy = contest.target(scored[0][0])
     left.axhline(energy, color=GREY, ls=":", lw=1)
@@ -38,10 +38,10 @@ def contest_figure(dataset: xr.Dataset) -> Figure:
         _draw_energy(left, one, f"{one.label}: {said(arrival)}", k)
     left.set(xscale="log", xlabel="gradient evaluations of one replica")
     left.set_ylabel(axis_label(dataset["energy"], "$E$"))
-    left.set_title(f"gradients to $E = {energy:.4g}$, dotted", loc="left", fontsize="small")
+    left.set_title(f"(a) gradients to $E = {energy:.4g}$ (dotted)", loc="left")
     _draw_triangles(right, dataset)
     handles, labels = left.get_legend_handles_labels()
-    drawn.legend(handles, labels, loc="outside lower center", ncols=2, fontsize="x-small")
+    legend_below(drawn, handles, labels, "half of the runs are there after (68 % interval)")
     return drawn
 
 
@@ -76,6 +76,6 @@ def _draw_triangles(ax: Axes, dataset: xr.Dataset) -> None:
                 levels, curve.value, curve.error(), color=COLOURS[k % len(COLOURS)], lw=0.8,
                 ls="--" if k > 2 else "-", marker=MARKERS[k % 7], ms=7 - k % 7, mfc="none",
             )  # fmt: skip
-    ax.legend(loc="upper left", fontsize="x-small")
+    ax.legend(loc="upper left")
     ax.set(xlabel=r"$\Delta(t_3, t_1)$", ylabel=r"$\Delta(t_3, t_2)$")
-    ax.set_title(rf"$\Delta(t_2, t_1) = {travelled:.3g}$", loc="left", fontsize="small")
+    ax.set_title(rf"(b) $\Delta(t_2, t_1) = {travelled:.3g}$", loc="left")

@@ -8,12 +8,14 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from langevin.observables.statistics import average
 from langevin.results.kinds import has
 
 from .registry import register
-from .style import BLUE, GREY, VERMILION, legend_above, panels
+from .style import BLUE, GREY, VERMILION, few, legend_above, legend_below, panels
 
 CURVE = "curve"
 
@@ -34,9 +36,10 @@ def curve_figure(dataset: xr.Dataset) -> Figure:
     """Draw energy and, of networks, test error along curve and shortest way, as Fig. 2 of Garipov et al.
 
     Thick lines are means over replicas, bands their standard errors over samples, thin lines the replicas.
+    The legend says so.
     """
     tested = "curve_test_error" in dataset
-    drawn, (left, right) = panels(2, 2, (8.2, 3.6))
+    drawn, (left, right) = panels(2, 2)
     kind = str(dataset["control"].attrs.get("curve", "curve")) if "control" in dataset else "curve"
     shortest = "segment" if tested else "shortest way"
     what = str(dataset["curve_energy"].attrs.get("long_name", "energy")).partition(", along")[0]
@@ -50,17 +53,31 @@ def curve_figure(dataset: xr.Dataset) -> Figure:
     if tested:
         for label, way, colour, style in ways:
             _draw(right, dataset, f"{way}_test_error", colour, style, label, 100)
-        pair = "mean prediction of $\\phi(0)$ and $\\phi(t)$"
+        pair = "predictions of first end and $t$, averaged"
         _draw(right, dataset, "curve_pair_error", GREY, ":", pair, 100)
         right.set_ylabel("test error (%)")
     else:
         _draw(right, dataset, "distance_from_start", BLUE, "-", "from the first end")
         _draw(right, dataset, "distance_from_end", VERMILION, "--", "from the last end")
         right.set(ylabel="rms distance per degree of freedom", ylim=(0, None))
+    _explain(drawn, dataset["curve_energy"])
     for ax in (left, right):
         ax.set(xlabel="position $t$ on the curve", xlim=(0, 1))
         legend_above(ax)
     return drawn
+
+
+def _explain(drawn: Figure, values: xr.DataArray) -> None:
+    """Say below the panels what thin lines and bands are."""
+    count = values.sizes["replica"]
+    if count < 2:
+        return
+    handles: list[Any] = [Line2D([], [], color=GREY, lw=1.8), Line2D([], [], color=GREY, lw=0.6, alpha=0.5)]
+    labels = ["mean", f"each of {count} replicas"]
+    if np.isfinite(average(values).error.to_numpy()).all():
+        handles.append(Patch(color=GREY, alpha=0.2, lw=0))
+        labels.append(few(values) or "band: standard error")
+    legend_below(drawn, handles, labels)
 
 
 def words_of(what: str) -> str:

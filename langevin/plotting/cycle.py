@@ -15,9 +15,10 @@ from langevin.results.kinds import ONE_TIME, TWO_TIME, has
 from langevin.results.members import members, sweep_dims
 
 from .bath import bath_of
+from .numerals import moment
 from .panels import band, estimate
 from .registry import register
-from .style import BLACK, axis_label, colours_of, few, member_legend, number, panels, symbol, time_label
+from .style import BLACK, axis_label, colours_of, few, member_legend, panels, symbol, time_label
 from .sweep import draw_energies, looks_of
 
 #: Energies of replicas are averaged over times from t/AROUND to t·AROUND: one time alone has their noise.
@@ -94,7 +95,7 @@ def cycle_figure(dataset: xr.Dataset) -> Figure:
     stay = next(cycle.member for cycle in cycles if cycle.second == stages.first)
     colours = colours_of(range(len(own)))
     both = _displaced(stay, stages)
-    drawn, axes = panels(4 if both else 3, 2 if both else 3, (7.6, 6.6) if both else (11.1, 3.7))
+    drawn, axes = panels(4 if both else 3, 2 if both else 3, 1.1)
     draw_energies(axes[0], own, looks_of(dataset, own, None))
     _draw_second(axes[1], cycles, stages, colours)
     _draw_back(axes[2], cycles, stay, stages, colours)
@@ -222,7 +223,7 @@ def _draw_displacements(
         xlabel=time_label(stay["lag"], r"time $\tau$ since the return"),
     )
     ax.set_ylabel(axis_label(stay["msd"], symbol(stay["msd"])))
-    ax.set_title(f"{ax.get_title(loc='left')} $t_w$ = {number(stages.back)}", loc="left")
+    ax.set_title(f"{ax.get_title(loc='left')} $t_w$ = {moment(stages.back)}", loc="left")
 
 
 def _from(member: xr.Dataset, waiting: float) -> tuple[Array, Array]:

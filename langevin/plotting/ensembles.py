@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import math
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,13 +12,16 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from langevin.observables.ensembles import mean
 from langevin.observables.statistics import Array
 from langevin.observables.sufficiency import least
 
+from .numerals import number
 from .registry import register
-from .style import BLACK, GREY, PALETTE, as_written
+from .sheet import columns_of, label_letters, size_of
+from .style import BLACK, GREY, PALETTE, as_written, legend_below
 
 #: A marker for each colour, so that print in grey tells them apart, too.
 COLOURS = (*PALETTE, BLACK)
@@ -35,30 +41,53 @@ def ensemble_figure(dataset: xr.Dataset) -> Figure:
     disagree.
     """
     cyclic = [m for m, kind in enumerate(np.atleast_1d(dataset.attrs["cycles"])) if kind][:CYCLES]
-    columns = len(cyclic) + 1
-    drawn = Figure(figsize=(3.7 * columns + 0.4, 6.6 if cyclic else 5.6), layout="constrained")
-    grid = drawn.add_gridspec(6, columns)
+    columns = columns_of(len(cyclic) + 1, CYCLES + 1)
+    rows = math.ceil((len(cyclic) + 1) / columns)
+    drawn = Figure(figsize=size_of(2 * rows, columns, 1.15), layout="constrained")
+    grid = drawn.add_gridspec(6 * rows, columns)
     letters = iter("abcdefghijklmnop")
     shared: list[Axes] = []
-    for column, method in enumerate(cyclic):
-        top = drawn.add_subplot(grid[:3, column], sharey=shared[0] if shared else None)
-        middle = drawn.add_subplot(grid[3:5, column], sharex=top)
-        bottom = drawn.add_subplot(grid[5:, column], sharex=top)
+    for place, method in enumerate(cyclic):
+        first, column = 6 * (place // columns), place % columns
+        top = drawn.add_subplot(grid[first : first + 3, column], sharey=shared[0] if shared else None)
+        middle = drawn.add_subplot(grid[first + 3 : first + 5, column], sharex=top)
+        bottom = drawn.add_subplot(grid[first + 5, column], sharex=top)
         shared.append(top)
-        _draw_cycles(top, middle, bottom, dataset, method)
         for ax in (top, middle, bottom):
             ax.set_title(f"({next(letters)})", loc="left")
-    budgets = drawn.add_subplot(grid[:3, -1])
+        _draw_cycles(top, middle, bottom, dataset, method)
+    first, column = 6 * (len(cyclic) // columns), len(cyclic) % columns
+    budgets = drawn.add_subplot(grid[first : first + 3, column])
     _draw_budgets(budgets, dataset)
-    pairs = drawn.add_subplot(grid[3:, -1])
+    pairs = drawn.add_subplot(grid[first + 3 : first + 6, column])
     _draw_disagreement(pairs, dataset)
     for ax in (budgets, pairs):
         ax.set_title(f"({next(letters)})", loc="left")
+    _legend(drawn, dataset)
     return drawn
 
 
+def _legend(drawn: Figure, dataset: xr.Dataset) -> None:
+    """Name the methods below all panels, and what bars and dotted lines are."""
+    handles, labels = [], []
+    for method in range(dataset.sizes["method"]):
+        handles.append(Line2D([], [], **_look(method), markersize=5))
+        labels.append(_name(dataset, method))
+    if any(_is_averaged(dataset, method) for method in range(dataset.sizes["method"])):
+        handles.append(Line2D([], [], color=GREY, marker="o", markerfacecolor="white", linestyle=":"))
+        labels.append("weights averaged")
+    legend_below(drawn, handles, labels, "bars: standard errors over replicas")
+
+
 def _name(dataset: xr.Dataset, method: int) -> str:
-    return as_written(str(dataset["method"].to_numpy()[method]))
+    """Return what a method is called: by the title of its run, less what all have, else by its file."""
+    files = [str(name) for name in dataset["method"].to_numpy()]
+    settings = str(dataset.attrs.get("settings", "")).split("\n")
+    titles = [str(json.loads(own).get("title", "")) if own else "" for own in settings]
+    parts = [[part.strip() for part in title.split(",")] for title in titles]
+    own = [", ".join(p for p in part if not all(p in other for other in parts)) for part in parts]
+    known = len(own) == len(files) > 1 and all(own) and len(set(own)) == len(own)
+    return as_written(own[method] if known else files[method])
 
 
 def _look(method: int) -> dict[str, Any]:
@@ -90,27 +119,29 @@ def _draw_cycles(top: Axes, middle: Axes, bottom: Axes, dataset: xr.Dataset, met
     _bars(top, cost, ensemble, 100, **look, label="ensemble so far")
     _draw_independent(top, dataset)
     top.set_ylabel("test error (%)")
-    top.set_title(name, loc="center")
+    top.set_title(f"{top.get_title(loc='left')} {name}", loc="left")
     legend = top.legend(loc="best")
     legend.set_frame_on(True)
     legend.get_frame().set(alpha=0.8, linewidth=0)
     if np.isfinite(_per_replica(dataset, "distance_from_start", method)).any():
         distance = _per_replica(dataset, "distance_from_start", method)
         _bars(middle, cost, distance, 1, **look, label="from the start")
-    if cost.size > 1:
+    # A single point is no course.
+    if cost.size > 2:
         first = dataset["distance_from_first"].to_numpy()[method][:, run == 0]
         _bars(middle, cost[1:], first[:, 1:], 1, **look, linestyle="--", label="from the first member")
+    if middle.get_legend_handles_labels()[1]:
         middle.set_ylim(bottom=0)
         middle.legend(loc="best", handlelength=3.2)
     middle.set_ylabel("distance of weights")
     bottom.plot(dataset["rate_cost"][method], dataset["learning_rate"][method], color=GREY, linewidth=1)
     for at in cost:
-        bottom.axvline(at, color=look["color"], linewidth=0.6, linestyle=":")
+        label = "members" if at == cost[0] else "_"
+        bottom.axvline(at, color=look["color"], linewidth=0.9, linestyle=":", label=label)
+    bottom.legend(loc="upper right")
     bottom.set_ylim(bottom=0)
     bottom.set_ylabel("learning\nrate")
     bottom.set_xlabel("steps spent")
-    for ax in (top, middle):
-        ax.tick_params(labelbottom=False)
 
 
 def _draw_independent(ax: Axes, dataset: xr.Dataset) -> None:
@@ -140,9 +171,8 @@ def _draw_budgets(ax: Axes, dataset: xr.Dataset) -> None:
             ax.errorbar(budgets + aside, values, bars, capsize=2, markersize=5, label=label, **style)
     ax.set_xticks(budgets)
     ax.set_xlim(budgets[0] - 0.4, budgets[-1] + 0.4)
-    ax.set_xlabel(f"budgets of {float(dataset.attrs['budget_steps']):g} steps")
+    ax.set_xlabel(f"budgets of {number(float(dataset.attrs['budget_steps']))} steps")
     ax.set_ylabel("test error of the ensemble (%)")
-    ax.legend(loc="best")
 
 
 def _is_averaged(dataset: xr.Dataset, method: int) -> bool:
@@ -175,7 +205,8 @@ def _draw_disagreement(ax: Axes, dataset: xr.Dataset) -> None:
     for face, label in styles:
         filled = face or GREY
         ax.plot([], [], "o", color=GREY, markerfacecolor=filled, label=label)
-    ax.set_xticks(range(len(names)), names)
+    short = ["\n".join(textwrap.wrap(name, max(8, label_letters(36) // len(names)))) for name in names]
+    ax.set_xticks(range(len(names)), short)
     ax.set_xlim(-0.5, len(names) - 0.5)
     ax.set_ylim(bottom=0)
     ax.set_ylabel("disagreement of two members\nover their mean test error")

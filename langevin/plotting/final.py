@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 
 from langevin.results.members import sweep_dims
 
+from .sheet import small
 from .style import BLACK
 
 #: Last over first of swept numbers from which on their axis is logarithmic.
@@ -84,7 +85,7 @@ def draw_lines(ax: Axes, known: Mapping[str, float]) -> None:
             textcoords="offset points",
             ha="right",
             va="bottom" if above else "top",
-            fontsize=7.5,
+            fontsize=small(),
         )
 
 

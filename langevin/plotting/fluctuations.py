@@ -15,9 +15,10 @@ from langevin.observables.sufficiency import too_few
 from langevin.results.configurations import holders
 from langevin.results.kinds import TWO_TIME, has
 
+from .numerals import moment
 from .panels import band
 from .registry import register
-from .style import BLUE, GREY, colours_of, ensemble_label, number, panels, time_label, waiting_time_legend
+from .style import BLUE, GREY, colours_of, ensemble_label, panels, time_label, waiting_time_legend
 
 #: The figure's name among quantities.
 CHI4 = "chi4"
@@ -49,7 +50,7 @@ def fluctuation_figure(dataset: xr.Dataset) -> Figure:
     reached = np.flatnonzero(np.isfinite(chi4["chi4"].to_numpy()).any(-1)).tolist()
     colours, pairs = colours_of(reached), _pairs(dataset)
     count = 1 if pairs is None else 2
-    drawn, axes = panels(count, count, (4.3 * count, 4.0))
+    drawn, axes = panels(count, count)
     lag, split = dataset["lag"].to_numpy(), False
     lacking = too_few("chi4", int(chi4["chi4_error"].attrs["samples"]))
     for i, colour in colours.items():
@@ -76,7 +77,8 @@ def _finish(ax: Axes, dataset: xr.Dataset, lacking: str, split: bool) -> None:
         xlabel=time_label(dataset["lag"], "lag $t$"),
         ylabel=r"$\chi_4 = N\,[\langle C^2\rangle - \langle C\rangle^2]$",
     )
-    ax.set_ylim(bottom=0)
+    # Room for the legend above the curves.
+    ax.set_ylim(0, 1.3 * ax.get_ylim()[1])
 
 
 def _pairs(dataset: xr.Dataset) -> tuple[xr.DataArray, float] | None:
@@ -106,7 +108,7 @@ def _draw_overlaps(ax: Axes, pairs: xr.DataArray, time: float) -> None:
     ax.stairs(density, np.append(low, high[-1]), color=BLUE, lw=1.2, label=label)
     known = np.isfinite(error) & (density > 0) & (not lacking)
     ax.errorbar((low + high)[known] / 2, density[known], error[known], color=BLUE, ls="", lw=0.8, capsize=0)
-    ax.set(xlabel=f"overlap $q$ at $t = $ {number(time)}", ylabel="$P(q)$")
+    ax.set(xlabel=f"overlap $q$ at $t = $ {moment(time)}", ylabel="$P(q)$")
     # Room for the legend above the highest bar.
     ax.set_ylim(0, 1.3 * ax.get_ylim()[1])
     ax.xaxis.set_major_locator(MaxNLocator(5))

@@ -35,7 +35,7 @@ def jamming_figure(dataset: xr.Dataset) -> Figure:
     those of `observables.power_laws` in the shaded window. (c) The margins at which samples jam, beside the
     replica symmetric one.
     """
-    drawn, (left, middle, right) = panels(3, 3, (10.2, 3.6))
+    drawn, (left, middle, right) = panels(3, 3, 1.15)
     _draw_law(left, dataset["gap"], r"\gamma", "gap", "$h$")
     _draw_law(middle, dataset["contact_force"], r"\theta", "force", r"$f/\langle f\rangle$")
     _draw_margins(right, dataset["jamming_margin"])
@@ -65,7 +65,7 @@ def _draw_law(ax: Axes, values: xr.DataArray, letter: str, words: str, symbol: s
     ax.set(xscale="log", yscale="log", xlabel=f"{words} {symbol}", ylabel=f"share below {symbol}")
     # Room for the words above the curve.
     ax.set_ylim(top=30)
-    ax.legend(loc="upper left", fontsize=7)
+    ax.legend(loc="upper left")
 
 
 def _draw_margins(ax: Axes, margins: xr.DataArray) -> None:
@@ -80,7 +80,7 @@ def _draw_margins(ax: Axes, margins: xr.DataArray) -> None:
     ax.set(xlabel=r"margin at jamming $\sigma_J$", ylabel="samples")
     ax.xaxis.set_major_locator(MaxNLocator(4))
     ax.set_ylim(0, 1.45 * ax.get_ylim()[1])
-    ax.legend(loc="upper left", fontsize=7)
+    ax.legend(loc="upper left")
 
 
 def _has_minima(dataset: xr.Dataset) -> bool:
@@ -96,7 +96,7 @@ def minima_figure(dataset: xr.Dataset) -> Figure:
 
     (a) √(2E), in theory linear in √α, that vanishes at jamming. (b) The share of unsatisfied patterns.
     """
-    drawn, (left, right) = panels(2, 2, (7.6, 3.5))
+    drawn, (left, right) = panels(2, 2)
     root = (2 * dataset["minimum_energy"]) ** 0.5
     share = dataset["minimum_unsatisfied"] / (dataset["alpha"] * dataset["minimum_unsatisfied"].attrs["dof"])
     alpha = dataset["alpha"].to_numpy()

@@ -42,7 +42,7 @@ def _other(own: list[xr.Dataset]) -> str:
 def inherent_figure(dataset: xr.Dataset) -> Figure:
     """Draw both energies, and distances, or indices where some are not 0, of a single run."""
     other = _other([dataset])
-    drawn, (left, right) = panels(2, 2, (8.2, 3.6))
+    drawn, (left, right) = panels(2, 2)
     _draw(left, dataset, "energy", "time", BLUE, "configurations", "-")
     _draw(left, dataset, INHERENT, "inherent_time", VERMILION, "inherent structures", "--", "o")
     _draw(right, dataset, other, "inherent_time", VERMILION, "_", "--", "o")
@@ -61,7 +61,7 @@ def inherent_of_sweep(dataset: xr.Dataset) -> Figure:
     own = [(labels, member) for labels, member in members(dataset) if has_inherent(member)]
     runs = [member for _, member in own]
     looks, other = looks_of(dataset, own, _numeric_axis(dataset)), _other(runs)
-    drawn, (left, right) = panels(2, 2, (8.2, 4.1))
+    drawn, (left, right) = panels(2, 2)
     for member, look in zip(runs, looks, strict=True):
         # Dashes tell what else is swept; energies of configurations are thin.
         _draw(left, member, "energy", "time", look.colour, "_", look.style, width=0.7)

@@ -142,8 +142,7 @@ def jamming_figure(dataset: xr.Dataset) -> Figure:
     lines = lines_of(dataset)
     with_gaps = any(gaps is not None for line in lines for gaps in line.gaps)
     count = 4 if with_gaps else 3
-    size = (7.2, 6.2) if with_gaps else (9.6, 3.5)
-    drawn, axes = panels(count, 2 if with_gaps else 3, size)
+    drawn, axes = panels(count, 2 if with_gaps else 3)
     looks = [(PALETTE[k % len(PALETTE)], MARKERS[k % len(MARKERS)]) for k in range(len(lines))]
     for line, (colour, marker), shift in zip(lines, looks, _shifts(lines), strict=True):
         _draw_nets(axes[0], line, line.unsatisfied, colour, marker, shift)

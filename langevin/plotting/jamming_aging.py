@@ -19,7 +19,7 @@ from .aging_sweep import Member as Fit
 from .aging_sweep import draw_exponents, draw_times
 from .jamming import has_jamming
 from .registry import register
-from .style import BLUE, GREY, VERMILION, colours_of, label_log, panels
+from .style import BLUE, GREY, VERMILION, colours_of, panels
 
 #: A net is at rest that moves by less than this part of the largest Δ that it ever has.
 REST = 1e-3
@@ -65,7 +65,7 @@ def jamming_aging_figure(dataset: xr.Dataset) -> Figure:
     """
     own = _own(dataset)
     colours = colours_of(range(len(own)))
-    drawn, (left, middle, right, times, exponents, corners) = panels(6, 3, (9.6, 6.6))
+    drawn, (left, middle, right, times, exponents, corners) = panels(6, 3)
     for k, member in enumerate(own):
         _draw_ages(left, member.data, colours[k])
         _draw_noise(middle, member.data, colours[k])
@@ -83,7 +83,6 @@ def jamming_aging_figure(dataset: xr.Dataset) -> Figure:
     middle.set_ylabel("gradient noise $D(t_w)$")
     for ax in (left, middle):
         ax.set(xscale="log", xlabel="waiting time $t_w$ (steps)")
-        label_log(ax)
         heights = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in ax.lines])
         least = float(np.min(heights[heights > 0])) if (heights > 0).any() else 1e-9
         ax.set_yscale("symlog", linthresh=10 ** np.floor(np.log10(least)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -19,15 +18,15 @@ from matplotlib.lines import Line2D
 from langevin.observables.statistics import Estimate, average
 from langevin.results.kinds import TWO_TIME, has
 
+from .numerals import moment
 from .panels import draw_two_time, estimate, reached_times
 from .registry import register
+from .sheet import columns_of, small
 from .style import (
     GREY,
     axis_label,
     colours_of,
     ensemble_label,
-    label_log,
-    number,
     panels,
     symbol,
     time_label,
@@ -67,13 +66,10 @@ def layer_figure(dataset: xr.Dataset) -> Figure:
     parts = [dataset.assign({LAYERS: dataset[LAYERS].isel(layer=k)}) for k in shown]
     reached = sorted({i for part in parts for i in reached_times(estimate(part, LAYERS))})
     colours = colours_of(reached)
-    columns = min(3, len(parts))
-    rows = math.ceil(len(parts) / columns)
-    size = max(4.6, 3.6 * columns), 3.2 * rows + 0.6
-    drawn, axes = panels(len(parts), columns, size, named=False, sharey=True)
+    drawn, axes = panels(len(parts), 3, named=False, sharey=True)
     for ax, part, k in zip(axes, parts, shown, strict=True):
         draw_two_time(ax, part, LAYERS, colours)
-        ax.set_title(f"{dataset['layer'].to_numpy()[k]} ({k + 1} of {count})", fontsize=9)
+        ax.set_title(f"{dataset['layer'].to_numpy()[k]} ({k + 1} of {count})")
         ax.set_yscale("log")
         ax.label_outer()
     waiting_time_legend(drawn, dataset["waiting_time"], colours)
@@ -91,10 +87,9 @@ def layer_msd_figure(dataset: xr.Dataset) -> Figure:
     averaged = average(values)
     known = np.flatnonzero(np.isfinite(averaged.mean.to_numpy()).any(axis=(1, 2)))
     shown = [int(known[k]) for k in _evenly(known.size, _PANELS)]
-    columns = 2 if len(shown) == 4 else min(3, max(1, len(shown)))
-    rows = max(1, math.ceil(len(shown) / columns))
-    size = max(4.6, 2.9 * columns + 0.9), 2.9 * rows + 0.9
-    drawn, axes = panels(len(shown), columns, size, sharex=True, sharey=True)
+    most = 2 if len(shown) == 4 else 3
+    drawn, axes = panels(max(1, len(shown)), most, sharex=True, sharey=True)
+    columns = columns_of(max(1, len(shown)), most)
     count = dataset.sizes["layer"]
     colours = colours_of(range(count))
     whole = average(dataset["msd"]).mean if "msd" in dataset else None
@@ -102,9 +97,7 @@ def layer_msd_figure(dataset: xr.Dataset) -> Figure:
         _draw_layers(ax, Estimate(*(part.isel(waiting_time=i) for part in averaged)), colours)
         if whole is not None:
             ax.plot(whole["lag"], whole.isel(waiting_time=i), color="black", lw=1.6, zorder=4)
-        ax.set_title(
-            f"({letter}) $t_w$ = {number(float(dataset['waiting_time'][i]))}", loc="left", fontsize=9
-        )
+        ax.set_title(f"({letter}) $t_w$ = {moment(float(dataset['waiting_time'][i]))}", loc="left")
         ax.set(xscale="log", yscale="log", xlabel=time_label(dataset["lag"], "lag $t$"))
         ax.set_ylabel(axis_label(values, symbol(values)))
     for k, ax in enumerate(axes):
@@ -113,7 +106,6 @@ def layer_msd_figure(dataset: xr.Dataset) -> Figure:
         ax.set_xlabel(ax.get_xlabel() if k + columns >= len(shown) else "")
         ax.set_ylabel(ax.get_ylabel() if k % columns == 0 else "")
     if shown:
-        label_log(axes[0])
         _name_layers(drawn, axes, dataset, colours)
     return drawn
 
@@ -170,7 +162,7 @@ def _name_layers(drawn: Figure, axes: list[Axes], dataset: xr.Dataset, colours: 
     bar = drawn.colorbar(scale, ax=axes, pad=0.02, aspect=30)
     main = np.flatnonzero(~vectors) if not vectors.all() else np.arange(len(names))
     marked = [int(main[k]) for k in _evenly(main.size, _MARKS)]
-    bar.set_ticks([k + 1 for k in marked], labels=[str(names[k]) for k in marked], fontsize=6.5)
+    bar.set_ticks([k + 1 for k in marked], labels=[str(names[k]) for k in marked], fontsize=small())
     bar.ax.minorticks_off()
     bar.ax.invert_yaxis()
-    bar.set_label(f"layer, from input to output ({len(marked)} of {len(names)} named)", fontsize=8)
+    bar.set_label(f"layer, from input to output ({len(marked)} of {len(names)} named)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,12 +22,24 @@ from langevin.speech import option
 
 from .inline import shown
 from .minor_ticks import as_marks
+from .numerals import finish
 from .registry import Drawing, chosen, drawings
-from .style import STYLE, entitle
+from .sheet import grown, laid_on, remember, styled
+from .style import entitle
+from .view import selecting, set_axes
 
 
 def figure(
-    dataset: xr.Dataset, quantity: str | None = None, threshold: float | None = None, **options: Any
+    dataset: xr.Dataset,
+    quantity: str | None = None,
+    threshold: float | None = None,
+    *,
+    width: str | None = None,
+    style: str | Path | None = None,
+    title: str | None = None,
+    waiting_times: Sequence[float] | None = None,
+    axes: Mapping[str, Any] | None = None,
+    **options: Any,
 ) -> Figure:
     """Draw a result.
 
@@ -43,6 +56,16 @@ def figure(
         a figure of another kind by its name, such as aging, fdt, hessian.
     threshold : float, optional
         Of msd, for "aging"; chosen if it is not given.
+    width : {"column", "page", "slide"}, optional
+        What it is printed on: 3.4, 7 or 10 inches. By default a page, of a single panel a column.
+    style : str or path, optional
+        A file of matplotlib's settings, or a style that matplotlib knows by name.
+    title : str, optional
+        In place of that of the file; "": none.
+    waiting_times : sequence of float, optional
+        Those to draw, in the unit of the file, to three digits. Fits are of all, as ever.
+    axes : mapping, optional
+        "x" or "y" of all panels, "b.y" of panel (b) → "log", "linear" or limits (`view.set_axes`).
     **options
         What a registered figure takes besides.
 
@@ -55,11 +78,15 @@ def figure(
     drawing = chosen(dataset, quantity)
     given = {name: v for name, v in {"threshold": threshold, **options}.items() if v is not None}
     _check_options(dataset, drawing, given)
-    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+    with laid_on(width, style), selecting(waiting_times), warnings.catch_warnings():
         # Means over what the run did not reach: NaN, and left out of the curves.
         warnings.filterwarnings("ignore", "Mean of empty slice", RuntimeWarning)
         drawn = drawing.draw(dataset, *([quantity] if drawing.family else []), **given)
-        entitle(drawn, str(dataset.attrs.get("title", "")))
+        set_axes(drawn, axes or {})
+        entitle(drawn, str(dataset.attrs.get("title", "")) if title is None else title)
+        finish(drawn)
+        grown(drawn)
+        remember(drawn)
     return shown(drawn)
 
 
@@ -86,7 +113,7 @@ def write(drawn: Figure, path: Path) -> Path:
     UserError if matplotlib does not know the ending.
     """
     check_format(path)
-    with replacing(path) as aside:
+    with replacing(path) as aside, styled(drawn):
         if path.suffix == ".png":
             write_png(drawn, aside)
         else:

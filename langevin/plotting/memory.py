@@ -16,18 +16,9 @@ from langevin.observables.response import aging_line
 from langevin.results.kinds import ONE_TIME, TWO_TIME, has
 from langevin.results.members import members, sweep_dims
 
+from .numerals import moment, number
 from .registry import register
-from .style import (
-    BLUE,
-    GREY,
-    VERMILION,
-    colours_of,
-    label_log,
-    member_legend,
-    number,
-    panels,
-    time_label,
-)
+from .style import BLUE, GREY, VERMILION, colours_of, member_legend, panels, time_label
 
 #: What is swept.
 AXIS = "initial_temperature"
@@ -70,7 +61,7 @@ def memory_figure(dataset: xr.Dataset) -> Figure:
     starts = [_start(member) for _, member in members(dataset) if "energy" in member]
     colours = colours_of(range(len(starts)))
     responds = any(start.ratio is not None for start in starts)
-    drawn, axes = panels(6 if responds else 5, 3, (11.1, 7.2))
+    drawn, axes = panels(6 if responds else 5, 3, 1.1)
     _draw_energies(axes[0], starts, colours)
     _draw_correlations(axes[1], starts, colours)
     _draw_limits(axes[2], starts, "energy", r"$E(t\to\infty)$")
@@ -135,7 +126,6 @@ def _draw_correlations(ax: Axes, starts: list[Start], colours: Mapping[int, Any]
         ax.plot(kept["lag"], kept.where(kept > 0), color=colours[i], lw=1.2)
     lag = starts[0].member["lag"]
     ax.set(xscale="log", yscale="log", xlabel=time_label(lag, "time $t$"), ylabel="$C(t, 0)$")
-    label_log(ax)
 
 
 def _draw_limits(ax: Axes, starts: list[Start], name: str, words: str) -> None:
@@ -194,7 +184,7 @@ def _draw_ratios(ax: Axes, starts: list[Start]) -> None:
         if start.ratio is not None:
             waiting = float(start.ratio["waiting_time"])
             ax.plot(start.inverse, float(start.ratio["fdt_ratio"]), "o", ms=4, color=BLUE)
-            ax.set_title(f"(f) $t_w$ = {number(waiting)}", loc="left")
+            ax.set_title(f"(f) $t_w$ = {moment(waiting)}", loc="left")
     _finish(ax, starts, "fluctuation-dissipation ratio $X$")
 
 

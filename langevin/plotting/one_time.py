@@ -25,7 +25,7 @@ def one_time_names(dataset: xr.Dataset) -> list[str]:
 @register("one-time observables", names=one_time_names)
 def one_panel(dataset: xr.Dataset, name: str) -> Figure:
     """Draw one observable against time."""
-    drawn, (ax,) = panels(1, 1, (4.6, 3.5), named=False)
+    drawn, (ax,) = panels(1, 1, named=False)
     if name == "energy":
         draw_energy(ax, dataset)
     else:

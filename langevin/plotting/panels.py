@@ -14,6 +14,8 @@ from langevin.observables.relaxation import matching_exponential
 from langevin.observables.statistics import Array, Estimate, average
 
 from .bath import bath_of, draw_bath, draw_no_theorem, time_scale
+from .numerals import number, numbers
+from .sheet import small
 from .style import (
     BLUE,
     GREY,
@@ -25,37 +27,115 @@ from .style import (
     time_label,
     unit_label,
 )
+from .view import wanted
 
 #: Attributes of two-time observables that stand in their panel → their letters.
 _PARAMETERS = {"wavenumber": "k", "overlap_distance": "a"}
 
 
-def draw_energy(ax: Axes, dataset: xr.Dataset) -> None:
-    """Draw energy against log time, its standard error, the matching exponential and the asymptote.
+#: E − E_∞ is drawn where it falls by this factor; an exponential beside it where its τ is so far inside the
+#: times of the data.
+_FALLS, _INSIDE = 3.0, 3.0
 
-    Where the bath's temperature changes, there is no such exponential, and T(t) is drawn below.
+
+def draw_energy(ax: Axes, dataset: xr.Dataset) -> None:
+    """Draw energy against log time with its standard error.
+
+    Where the file knows E_∞ and the energy comes down to it from above, E − E_∞ is drawn, on two logarithmic
+    axes: a power is straight there. Beside it stands the exponential of the same 1/e time. Else the energy
+    itself, with E_∞ as a line. Where the bath's temperature changes, T(t) is drawn below.
     """
     energy, estimated = dataset["energy"], estimate(dataset, "energy")
-    time, _ = course(ax, dataset, "energy", BLUE, ensemble_label(energy))
-    changes = bath_of(dataset) is not None
-    exponential = None if changes else matching_exponential(dataset["time"], estimated.mean)
-    # In equilibrium there is no decay to compare with: it must exceed the noise.
-    noise = np.max(np.nan_to_num(estimated.error), initial=0.0)
-    if exponential is not None and time.size and exponential.start - exponential.end > 5 * noise:
-        fine = np.geomspace(time[0], time[-1], 300)
-        label = f"exponential, τ = {exponential.tau:.2g}"
-        ax.plot(fine, exponential(fine), color=VERMILION, ls="--", label=label)
-    if "asymptote" in energy.attrs:
-        label = f"$E_\\infty = {energy.attrs['asymptote']:.4f}$ ($N\\to\\infty$)"
-        ax.axhline(energy.attrs["asymptote"], color=GREY, ls=":", lw=1, label=label)
     ax.set(xscale=time_scale(dataset), xlabel=time_label(dataset["time"], "time $t$"))
-    ax.set_ylabel(axis_label(energy, "$E(t)$"))
+    if bath_of(dataset) is None and comes_down(dataset):
+        _draw_excess(ax, dataset, estimated)
+    else:
+        course(ax, dataset, "energy", BLUE, ensemble_label(energy))
+        if "asymptote" in energy.attrs:
+            limit = float(energy.attrs["asymptote"])
+            ax.axhline(limit, color=GREY, ls=":", lw=1, label=asymptote_words(energy))
+        ax.set_ylabel(axis_label(energy, "$E(t)$"))
     ax.legend(loc="best")
     draw_bath(ax, dataset)
 
 
+def asymptote_words(energy: xr.DataArray) -> str:
+    """Return "E_∞ = −0.8867", with N → ∞ where that is its limit."""
+    infinite = " ($N\\to\\infty$)" * ("N → ∞" in str(energy.attrs.get("asymptote_meaning", "N → ∞")))
+    return f"$E_\\infty = {energy.attrs['asymptote']:.4f}$" + infinite
+
+
+def comes_down(dataset: xr.Dataset) -> bool:
+    """Say whether the mean energy falls towards an E_∞ that the file knows, and stays above it."""
+    if "asymptote" not in dataset["energy"].attrs:
+        return False
+    mean, error = (values.to_numpy() for values in estimate(dataset, "energy"))
+    known = np.isfinite(mean) & (dataset["time"].to_numpy() > 0)
+    excess = mean[known] - float(dataset["energy"].attrs["asymptote"])
+    # In equilibrium there is no decay to look at: it must exceed the noise.
+    noise = np.max(np.nan_to_num(error), initial=0.0)
+    return bool(
+        excess.size > 2
+        and (excess > 0).all()
+        and excess.max() > _FALLS * excess[-1]
+        and excess.max() > 5 * noise
+    )
+
+
+def _draw_excess(ax: Axes, dataset: xr.Dataset, estimated: Estimate) -> None:
+    """Draw E − E_∞ on two logarithmic axes."""
+    energy = dataset["energy"]
+    limit, time = float(energy.attrs["asymptote"]), dataset["time"].to_numpy()
+    mean, error = (values.to_numpy() for values in estimated)
+    shown = (time > 0) & np.isfinite(mean)
+    t, excess = time[shown], mean[shown] - limit
+    ax.set_yscale("log")
+    band(ax, t, excess, error[shown], BLUE, ensemble_label(energy))
+    heed(ax)
+    matching = matching_exponential(time, mean, end=limit)
+    if matching is not None and t[0] * _INSIDE < matching.tau < t[-1] / _INSIDE:
+        fine = np.geomspace(t[0], t[-1], 300)
+        # Far below all data it is nothing to look at.
+        above = np.maximum(matching(fine) - limit, 0)
+        seen = above > ax.get_ylim()[0]
+        label = f"exponential, τ = {number(matching.tau)}"
+        ax.plot(fine[seen], above[seen], color=VERMILION, ls="--", lw=1, label=label, scaley=False)
+    ax.plot([], [], " ", label=asymptote_words(energy))
+    ax.set_ylabel(axis_label(energy, r"$E(t)-E_\infty$"))
+
+
+def heed(ax: Axes) -> None:
+    """Set the limits of a logarithmic axis by its curves: bands that reach to 0 have no say."""
+    heights = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in ax.get_lines()])
+    heights = heights[np.isfinite(heights) & (heights > 0)]
+    if heights.size:
+        ax.set_ylim(heights.min() / 1.6, heights.max() * 1.6)
+
+
+def evenly(time: Array) -> Array:
+    """Return which of ascending times > 0 stand at least a part of a decade apart, the last of them included.
+
+    Where the grids of two measurements meet, the density of times jumps, and with it the noise that is seen.
+    """
+    logs, kept = np.log10(time), np.zeros(time.shape, dtype=bool)
+    last = -np.inf
+    for i, value in enumerate(logs):
+        if value >= last + 1 / _IN_A_DECADE - 1e-9:
+            kept[i], last = True, value
+    kept[-1:] = True
+    return kept
+
+
+#: Times of a decade that a single curve has, at most.
+_IN_A_DECADE = 30
+
+
 def draw_one_time(ax: Axes, dataset: xr.Dataset, name: str) -> None:
     """Draw a one-time observable against log time with its standard error; logarithmic, if over decades."""
+    if time_scale(dataset) == "log":
+        time = dataset["time"].to_numpy()
+        known = np.flatnonzero((time > 0) & np.isfinite(estimate(dataset, name).mean.to_numpy()))
+        dataset = dataset.isel(time=known[evenly(time[known])])
     _, mean = course(ax, dataset, name, BLUE, ensemble_label(dataset[name]))
     ax.set(xscale=time_scale(dataset), xlabel=time_label(dataset["time"], "time $t$"))
     ax.set_ylabel(axis_label(dataset[name], ""))
@@ -84,15 +164,16 @@ def draw_two_time(ax: Axes, dataset: xr.Dataset, name: str, colours: Mapping[int
     values, estimated = dataset[name], estimate(dataset, name)
     waiting = values["waiting_time"].to_numpy()
     reached = reached_times(estimated)
+    labels = dict(zip(reached, numbers(waiting[reached]), strict=True))
     for i, colour in (colours_of(reached) if colours is None else colours).items():
         if i in reached:
-            curve(ax, estimated, i, colour, f"{waiting[i]:.3g}")
+            curve(ax, estimated, i, colour, labels[i])
     for key, letter in _PARAMETERS.items():
         if key in values.attrs:
             # Scattering functions and overlaps fall from the upper left.
             words = f"${letter}$ = {float(values.attrs[key]):g}"
             white = [withStroke(linewidth=2, foreground="white")]
-            ax.text(0.03, 0.04, words, transform=ax.transAxes, fontsize=7.5, path_effects=white)
+            ax.text(0.03, 0.04, words, transform=ax.transAxes, fontsize=small(), path_effects=white)
     if "plateau" in values.attrs:
         ax.axhline(values.attrs["plateau"], color=GREY, ls=":", lw=1)
         meaning = values.attrs["plateau_meaning"].partition(" for ")[0].replace("q_EA", "$q_{EA}$")
@@ -100,8 +181,10 @@ def draw_two_time(ax: Axes, dataset: xr.Dataset, name: str, colours: Mapping[int
             meaning,
             (0.02, values.attrs["plateau"]),
             xycoords=("axes fraction", "data"),
+            xytext=(0, 2.5),
+            textcoords="offset points",
             va="bottom",
-            fontsize=7.5,
+            fontsize=small(),
             color=GREY,
             path_effects=[] if colours is None else [withStroke(linewidth=2, foreground="white")],
         )
@@ -160,8 +243,9 @@ def estimate(dataset: xr.Dataset, name: str) -> Estimate:
 
 
 def reached_times(estimated: Estimate) -> list[int]:
-    """Return the indices of the waiting times with anything to draw."""
-    return np.flatnonzero(np.isfinite(estimated.mean.to_numpy()).any(-1)).tolist()
+    """Return the indices of the waiting times to draw: those with anything, or the chosen ones of them."""
+    known = np.flatnonzero(np.isfinite(estimated.mean.to_numpy()).any(-1)).tolist()
+    return wanted(estimated.mean["waiting_time"], known)
 
 
 def curve(ax: Axes, estimated: Estimate, i: int, colour: Any, label: str) -> None:

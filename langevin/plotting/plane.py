@@ -19,8 +19,10 @@ from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from .numerals import number, numbers
 from .registry import register
-from .style import VERMILION, as_written, axis_label, number, panels, unit_label
+from .sheet import columns_of, points, size_of, small
+from .style import VERMILION, as_written, axis_label, legend_below, panels, unit_label
 
 #: Contours: their number, and over which power of ten they spread at most.
 LEVELS, DECADES = 12, 3.0
@@ -30,6 +32,12 @@ CAP = 0.85
 
 #: Width over height of a field from which on it is wide.
 WIDE = 1.6
+
+#: The same, from which on both axes have scales of their own: a field as long as that is a strip.
+STRIP = 5.0
+
+#: Inches for each point of text that labels and the colour bar take beside a field.
+_BESIDE = 0.17
 
 #: Dimensions of what is drawn.
 GRID = ("y", "x")
@@ -63,27 +71,27 @@ def plane_figure(dataset: xr.Dataset, quantity: str | None = None) -> Figure:
     allowed = planar(dataset)
     shown = [quantity] if quantity else ["energy", *[n for n in BESIDE if n in allowed][:1]]
     width, height = (float(np.ptp(dataset[axis].to_numpy())) for axis in "xy")
-    # Room for labels and the colour bar beside a field of some 3.4 inches, whatever its shape. Wide ones
-    # stand one above the other.
+    # Wide ones stand one above the other.
     stacked = width > WIDE * height
-    tall = min(max(3.4 * height / width, 1.6), 4.6)
-    wide = min(tall * width / height, 6.0 if stacked else 4.6)
-    tall = max(wide * height / width, 1.2)
-    rows, columns = (len(shown), 1) if stacked else (1, len(shown))
-    size = (wide + 1.7) * columns, (tall + 0.7) * rows + 0.6
-    drawn, axes = panels(len(shown), columns, size, named=len(shown) > 1)
+    columns = columns_of(len(shown), 1 if stacked else 2)
+    # The panel is as high as the field that has room beside labels and the colour bar.
+    inches, usual = size_of(1, columns)
+    beside = _BESIDE * points()
+    field = (inches / columns - beside) * min(max(height / width, 1 / STRIP), 1.6) + 0.07 * points()
+    drawn, axes = panels(len(shown), columns, max(field, 1.4) / usual, named=len(shown) > 1)
     for ax, name in zip(axes, shown, strict=True):
         _contours(drawn, ax, dataset[name])
         _drawn_in(ax, dataset)
         _frame(ax, dataset)
     handles, labels = axes[0].get_legend_handles_labels()
-    if handles:
-        drawn.legend(handles, labels, loc="outside lower center", ncols=min(len(handles), 4))
+    legend_below(drawn, handles, labels)
     return drawn
 
 
 def levels_of(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return contour levels, ascending: the minimum, then logarithmically spaced above it up to a cap.
+    """Return contour levels, ascending: the minimum, then round ones, ever wider apart up to a cap.
+
+    They are the round numbers next to levels that are spaced logarithmically above the minimum.
 
     Parameters
     ----------
@@ -98,12 +106,46 @@ def levels_of(values: NDArray[np.float64]) -> NDArray[np.float64]:
     positive = above[above > 0]
     # The lowest level tells the deepest fiftieth of the plane from the rest.
     low = max(float(np.quantile(positive, 0.02)), top * 10**-DECADES)
-    low = min(low, top / 10)
-    return finite[0] + np.concatenate([[0.0], np.geomspace(low, top, LEVELS)])
+    spaced = finite[0] + np.geomspace(min(low, top / 10), top, LEVELS)
+    gaps = np.diff(np.concatenate([[finite[0]], spaced]))
+    levels = np.array([round_number(level, gap) for level, gap in zip(spaced, gaps, strict=True)])
+    return np.unique(np.concatenate([[finite[0]], levels[levels > finite[0]]]))
+
+
+def round_number(value: float, within: float) -> float:
+    """Return the multiple of 1, 2 or 5 times a power of ten, no larger than `within`, next to a number."""
+    power = 10.0 ** math.floor(math.log10(within) + 1e-9)
+    unit = max(m * power for m in (1, 2, 5) if m * power <= within * (1 + 1e-9))
+    # Without the rounding of the product: 0.3, not 0.30000000000000004.
+    return float(f"{round(value / unit) * unit:.12g}")
+
+
+def smooth(x: Any, y: Any, values: NDArray[np.float64]) -> tuple[Any, Any, NDArray[np.float64]]:
+    """Return a finer grid with the values between, by cubic splines of their logarithm above the minimum.
+
+    The grid is left as it is where a value is not finite, or there are too few points.
+    """
+    if min(values.shape) < 4 or not np.isfinite(values).all() or np.ptp(values) == 0:
+        return x, y, values
+    from scipy.interpolate import RectBivariateSpline
+
+    least = values.min()
+    # Of the lowest part the logarithm has no say: it is level.
+    scale = max(float(np.quantile(values - least, 0.02)), float(np.ptp(values)) * 10**-DECADES)
+    fine = [np.linspace(axis[0], axis[-1], _FINE) for axis in (x, y)]
+    spline = RectBivariateSpline(y, x, np.log((values - least) / scale + 1))
+    between = least + scale * np.expm1(np.maximum(spline(fine[1], fine[0]), 0))
+    return *fine, between
+
+
+#: Points along each axis of what contours are drawn of.
+_FINE = 241
 
 
 def _contours(drawn: Figure, ax: Axes, values: xr.DataArray) -> None:
-    x, y, z = values["x"].to_numpy(), values["y"].to_numpy(), values.to_numpy()
+    percent = str(values.name).endswith("_error") and values.attrs.get("units", "1") == "1"
+    z = (100.0 if percent else 1.0) * values.to_numpy().astype(float)
+    x, y, z = smooth(values["x"].to_numpy(), values["y"].to_numpy(), z)
     levels = levels_of(z)
     shades = matplotlib.colormaps["viridis"]
     finite = np.ma.masked_invalid(np.where(np.isposinf(z), np.finfo(float).max, z))
@@ -111,18 +153,23 @@ def _contours(drawn: Figure, ax: Axes, values: xr.DataArray) -> None:
     norm = BoundaryNorm(levels, shades.N, extend=extend)
     filled = ax.contourf(x, y, finite, levels=levels, cmap=shades, norm=norm, extend=extend)
     ax.contour(x, y, finite, levels=levels[1:], colors="white", linewidths=0.4, alpha=0.6)
-    bar = drawn.colorbar(filled, ax=ax, ticks=levels[::2], spacing="uniform", pad=0.02, shrink=0.9)
-    bar.ax.set_yticklabels(_printed(levels[::2]))
+    bar = drawn.colorbar(filled, ax=ax, ticks=levels[1:], spacing="uniform", pad=0.02, shrink=0.9)
+    bar.ax.set_yticklabels(_printed(levels[1:]))
     bar.ax.minorticks_off()
-    bar.set_label(axis_label(values, ""))
+    what = f"{str(values.name).replace('_', ' ')} (%)" if percent else axis_label(values, "").strip()
+    bar.set_label(f"{what}\nminimum {_precise(float(levels[0]))}")
 
 
 def _printed(levels: NDArray[np.float64]) -> list[str]:
-    """Return levels with as many digits as tell them from each other."""
-    decimals = max(0, math.ceil(-math.log10(float(np.diff(levels).min()))))
-    if decimals <= 3 or float(levels[1] - levels[0]) < 1e-2 * abs(float(levels[0])):
-        return [f"{level:.{decimals}f}".replace("-", "−") for level in levels]
-    return [number(float(level)) for level in levels]
+    """Return round levels: with a power of ten together, where some need one."""
+    if ((levels >= 1e-3) & (levels < 1e4)).all() or (levels < 0).any():
+        return [f"{level:g}".replace("-", "−") for level in levels]
+    return numbers(levels)
+
+
+def _precise(value: float) -> str:
+    """Return four digits."""
+    return f"{value:.4g}".replace("-", "−") if 1e-3 <= abs(value) < 1e4 or value == 0 else number(value)
 
 
 def _drawn_in(ax: Axes, dataset: xr.Dataset) -> None:
@@ -139,17 +186,19 @@ def _drawn_in(ax: Axes, dataset: xr.Dataset) -> None:
         return
     x, y = dataset["point_x"].to_numpy(), dataset["point_y"].to_numpy()
     ax.plot(x, y, ls="", marker="o", ms=6, mfc="white", mec="black", mew=1.1, zorder=6)
-    middle = float(dataset["y"].mean())
+    ends = dataset["y"].to_numpy()[[0, -1]].astype(float)
+    middle, near = float(ends.mean()), 0.12 * float(np.ptp(ends))
     for name, px, py in zip(dataset["point"].to_numpy(), x, y, strict=True):
-        # Away from the middle of the figure, where lines between the points may run.
+        # Away from the middle of the figure, where lines between the points may run, but not onto the ticks.
+        above = (py > middle) != (min(abs(py - ends)) < near)
         ax.annotate(
             as_written(str(name)),
             (px, py),
-            xytext=(0, 6 if py > middle else -6),
+            xytext=(0, 6 if above else -6),
             textcoords="offset points",
             ha="center",
-            va="bottom" if py > middle else "top",
-            fontsize=8,
+            va="bottom" if above else "top",
+            fontsize=small(),
             path_effects=_HALO,
             zorder=7,
         )
@@ -165,12 +214,16 @@ def _trails(dataset: xr.Dataset, kind: str) -> Iterator[tuple[str, Any, Any]]:
 
 
 def _frame(ax: Axes, dataset: xr.Dataset) -> None:
-    ax.set_aspect("equal")
+    wide, tall = (float(np.ptp(dataset[axis].to_numpy())) for axis in "xy")
+    if 1 / STRIP <= tall / wide <= STRIP:
+        ax.set_aspect("equal")
+    else:
+        ax.set_title("axes of different scales", loc="right", fontsize=small())
     for axis in "xy":
         ends = dataset[axis].to_numpy()[[0, -1]]
         getattr(ax, f"set_{axis}lim")(*ends)
     if dataset.attrs.get("space") == "sphere":
-        ax.set_title("evaluated on the sphere $|x|^2 = M$", loc="right", fontsize=7.5)
+        ax.set_title("evaluated on the sphere $|x|^2 = M$", loc="right", fontsize=small())
     if "explained_variance" in dataset:
         part = dataset["explained_variance"].to_numpy()
         ax.set_xlabel(f"principal component 1 ({100 * part[0]:.3g} % of variance)")

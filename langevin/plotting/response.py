@@ -17,25 +17,18 @@ from langevin.observables.statistics import Array, Estimate, average
 from langevin.results.kinds import TWO_TIME, has
 
 from .bath import draw_no_theorem
+from .numerals import number
 from .panels import band, estimate, reached_times
 from .registry import register
-from .style import (
-    GREY,
-    VERMILION,
-    axis_label,
-    colours_of,
-    few,
-    number,
-    panels,
-    time_label,
-    waiting_time_legend,
-)
+from .style import GREY, VERMILION, axis_label, colours_of, few, panels, time_label, waiting_time_legend
 
 #: The figure's name among quantities.
 FDT = "fdt"
 
 #: What C(t, t) may differ from 1 by on a sphere: rounding, of numbers that were stored.
 _ROUNDING = 1e-6
+#: Above this a correlation is none that begins at 1, whatever its noise.
+_ABOVE = 1.2
 #: Where all correlations are above this, the axis begins near them, not at 0.
 _NEAR_ONE = 0.5
 #: Observation times in a panel, at most.
@@ -129,15 +122,23 @@ def _finish(ax: Axes, dataset: xr.Dataset, shown: list[float], later: str) -> No
     """Set limits and labels, and draw the lines of theory."""
     values = dataset["integrated_response"]
     least, most = min(shown, default=0.0), max(shown, default=1.0)
-    left = min(0.0, least) if least < _NEAR_ONE else 1 - 1.15 * (1 - least)
-    right = max(1.0, most)
+    # A correlation above 1 whose C(t, t) is not known begins anywhere.
+    unknown = most > _ABOVE
+    start = most if unknown else 1.0
+    left = min(0.0, least) if least < _NEAR_ONE * start else start - 1.15 * (start - least)
+    right = max(start, most)
+    room = 0.02 * (right - left or 1.0)
     ax.margins(0.03)
     # The line of the theorem leaves the panel where no curve follows it.
     bottom, top = ax.get_ylim()
-    ax.set(xlim=(left, right + 0.02 * (right - left)), ylim=(min(bottom, 0.0), 1.05 * top))
+    low = min(bottom, -0.02 * top)
+    ax.set(xlim=(left - room, right + room), ylim=(low, 1.05 * top))
     temperature = float(values.attrs.get("temperature", 0.0))
-    if temperature > 0:
-        ends = np.array([left, right])
+    if temperature > 0 and unknown:
+        ax.plot([], [], " ", label="$C(t, t)$ is not known:\nno line of the theorem")
+        ax.legend(loc="best")
+    elif temperature > 0:
+        ends = np.array([left - room, right])
         label = f"FDT, $(1-C)/T$, $T = {temperature:g}$"
         ax.plot(ends, (1 - ends) / temperature, color=GREY, ls=":", lw=1.2, label=label)
         _draw_aging_line(ax, values, left)
@@ -196,7 +197,7 @@ def fdt_figure(dataset: xr.Dataset) -> Figure:
     unit, times = units(dataset), observation_times(dataset)
     colours = colours_of(reached_times(estimate(dataset, "integrated_response")))
     count = 3 if times else 2
-    drawn, axes = panels(count, count, (3.6 * count, 3.9))
+    drawn, axes = panels(count, count, 1.1)
     draw_response(axes[0], dataset, colours)
     if times:
         _draw_at_times(axes[1], dataset, unit, times)
@@ -222,8 +223,8 @@ def _draw_at_times(ax: Axes, dataset: xr.Dataset, unit: xr.Dataset | None, times
         [handles[k] for k in chosen],
         [labels[k] for k in chosen],
         title=time_label(dataset["lag"], "observation time $t$"),
-        loc="upper right",
-        ncols=2,
+        # Curves fall from the upper left to the lower right.
+        loc="lower left",
     )
 
 
@@ -255,13 +256,15 @@ def _draw_ratios(
     bottom, top = ax.get_ylim()
     if temperature > 0:
         ax.set_ylim(max(min(bottom, 0.0), _SHOWN[0]), min(max(top, 1.1), _SHOWN[1]))
-        ax.axhline(1, color=GREY, ls=":", lw=1.2)
+        ax.axhline(1, color=GREY, ls=":", lw=1.2, label="$X = 1$: the theorem")
     if temperature > 0 and "fdt_ratio" in chi.attrs:
-        ax.axhline(float(chi.attrs["fdt_ratio"]), color=VERMILION, ls="--", lw=1.2)
+        ratio = float(chi.attrs["fdt_ratio"])
+        label = f"$X = {ratio:.3f}$ ($N\\to\\infty$)"
+        ax.axhline(ratio, color=VERMILION, ls="--", lw=1.2, label=label)
     if fixed:
         ax.plot([], [], color=GREY, ls="-", label="$t$ fixed")
     ax.plot([], [], color=GREY, ls="--", label="along the lag")
-    ax.legend(loc="best", title=f"colours as in ({'b' if fixed else 'a'})", title_fontsize=7.5)
+    ax.legend(loc="best", title=f"colours as in ({'b' if fixed else 'a'})")
     ax.set_xlabel(axis_label(c, "$C$") if unit is None else "$C/C(t, t)$")
     ax.set_ylabel("fluctuation-dissipation ratio $X$" if temperature > 0 else "$-d\\chi/dC$, $1/T_{eff}$")
 

@@ -24,6 +24,7 @@ from langevin.observables.landscape.spectra import (
 )
 from langevin.observables.statistics import average
 
+from .numerals import moment, numbers
 from .panels import band
 from .registry import register
 from .style import (
@@ -33,7 +34,6 @@ from .style import (
     colours_of,
     few,
     legend_above,
-    number,
     panels,
     time_label,
     unit_label,
@@ -45,6 +45,9 @@ HESSIAN = "hessian"
 
 #: Boxes that are labelled, and times whose curves a panel holds, at most.
 LABELLED, CURVES = 8, 10
+
+#: Largest over smallest index from which on its axis is logarithmic.
+_WIDE = 30.0
 
 #: A symmetric logarithmic axis is linear below this quantile of the moduli, and has so many decades at most.
 _LINEAR, _DECADES = 0.25, 6
@@ -66,7 +69,7 @@ def spectrum_figure(dataset: xr.Dataset) -> Figure:
     places = np.linspace(0, len(reached) - 1, min(CURVES, len(reached))).round().astype(int)
     colours = colours_of([reached[i] for i in places])
     further = [draw for draw, name in _FURTHER if name in dataset]
-    drawn, axes = panels(4 + len(further), 2, (8.2, 3.7 * (2 + (len(further) + 1) // 2)), named=bool(reached))
+    drawn, axes = panels(4 + len(further), 2, 1.05, named=bool(reached))
     circle = "semicircle_radius" in eigenvalues(dataset).attrs
     if not reached:
         for ax in axes:
@@ -121,18 +124,28 @@ def draw_boxes(ax: Axes, dataset: xr.Dataset, times: list[int]) -> None:
         capprops={"color": BLUE},
     )
     means = values.mean("replica").to_numpy()[times]
+    ax.plot(
+        [],
+        [],
+        color=BLUE,
+        marker="s",
+        mfc="none",
+        ls="",
+        ms=6,
+        label="quartiles, median; whiskers: 5 to 95 %",
+    )
     for end, label in ((0, "lowest, highest (mean)"), (-1, "_")):
         ax.plot(range(len(times)), means[:, end], ls="", marker="_", ms=9, color=GREY, label=label)
     ax.axhline(0, color=GREY, lw=0.6)
     step = math.ceil(len(times) / LABELLED)
     named = range(0, len(times), step)
     clock = dataset["hessian_time"]
-    ax.set_xticks(list(named), [number(float(clock[times[k]])) for k in named])
+    ax.set_xticks(list(named), numbers(float(clock[times[k]]) for k in named))
     ax.minorticks_off()
     if "semicircle_radius" not in values.attrs:
         _symmetric(ax, values.to_numpy(), means)
     ax.set(xlabel=time_label(clock, "time $t$"), ylabel=r"eigenvalue $\lambda$")
-    legend_above(ax)
+    legend_above(ax, rows=2)
 
 
 def draw_density(ax: Axes, dataset: xr.Dataset, colours: Mapping[int, Any]) -> None:
@@ -176,7 +189,14 @@ def draw_negative(ax: Axes, spectrum: xr.Dataset, addition: str = "") -> None:
     """Draw the number of negative eigenvalues against time; their fraction where it alone is known."""
     name, word = ("negative", "number") if "negative" in spectrum else ("negative_fraction", "fraction")
     _against_time(ax, spectrum[name], BLUE, "_")
-    ax.set_ylim(0, None)
+    mean = average(spectrum[name]).mean.to_numpy()
+    positive = mean[mean > 0]
+    if positive.size and positive.max() > _WIDE * positive.min():
+        # The index falls over decades, and may come to 0.
+        ax.set_yscale("symlog", linthresh=10 ** math.floor(math.log10(positive.min())), linscale=0.5)
+        ax.set_ylim(0, 2 * positive.max())
+    else:
+        ax.set_ylim(0, None)
     ax.set_ylabel(f"{word} of negative eigenvalues{addition}")
     _time_axis(ax, spectrum)
 
@@ -249,7 +269,7 @@ def draw_gauss_newton(ax: Axes, dataset: xr.Dataset, colours: Mapping[int, Any])
         ax.set_ylabel(rf"density $\rho(\lambda)$, peaks of width {width:.2g}")
     clock = dataset["hessian_time"]
     unit = unit_label(clock.attrs.get("units", "1"))
-    said = f"$t$ = {number(float(clock[last]))}" + (f" {unit}" if unit != "1" else "")
+    said = f"$t$ = {moment(float(clock[last]))}" + (f" {unit}" if unit != "1" else "")
     ax.legend(title=f"Hessian $H$, Gauss-Newton $G$\nat {said}", loc="best", frameon=False)
 
 
@@ -282,7 +302,9 @@ def _against_time(ax: Axes, values: xr.DataArray, colour: str, label: str) -> No
     ax.plot(time[shown], mean[shown], ls="", marker="o", ms=3, color=colour)
     band(ax, time[shown], mean[shown], error[shown], colour, label)
     for k in np.flatnonzero((time == 0) & np.isfinite(mean)):
-        ax.axhline(mean[k], color=colour, ls="--", lw=0.8, label="at $t = 0$" if label == "_" else "_")
+        ax.axhline(mean[k], color=colour, ls="--", lw=0.8)
+        if "at $t = 0$" not in ax.get_legend_handles_labels()[1]:
+            ax.plot([], [], color=GREY, ls="--", lw=0.8, label="at $t = 0$")
 
 
 def _time_axis(ax: Axes, spectrum: xr.Dataset) -> None:

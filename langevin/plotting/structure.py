@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -14,9 +13,10 @@ from langevin.observables.statistics import average
 from langevin.results.kinds import TWO_TIME, has
 from langevin.speech import option
 
+from .numerals import moment
 from .panels import band
 from .registry import register
-from .style import GREY, axis_label, colours_of, few, number, panels, symbol, time_label, waiting_time_legend
+from .style import GREY, axis_label, colours_of, few, panels, symbol, time_label, waiting_time_legend
 
 PAIRS, SCATTERING = "pair_correlation", "self_scattering"
 
@@ -84,7 +84,7 @@ def scattering_figure(dataset: xr.Dataset) -> Figure:
             band(ax, lag, mean, error, colour, "_")
         ax.set(xscale="log", xlabel=time_label(dataset["lag"], "lag $t$"))
         ax.set_ylabel(axis_label(values, symbol(values)))
-        waiting = number(float(dataset["waiting_time"][i]))
+        waiting = moment(float(dataset["waiting_time"][i]))
         ax.set_title(f"({chr(ord('a') + s)}) {dataset['species'][s].item()}, $t_w$ = {waiting}", loc="left")
     waiting_time_legend(drawn, dataset["wavenumber"], colours, "wavenumber $k$", few(values))
     return drawn
@@ -92,5 +92,4 @@ def scattering_figure(dataset: xr.Dataset) -> Figure:
 
 def _grid(count: int) -> tuple[Figure, list[Any]]:
     """Return a figure with so many panels, in rows of three at most."""
-    columns = min(count, 3)
-    return panels(count, columns, (max(4.1 * columns, 5.0), 3.2 * math.ceil(count / columns) + 0.7))
+    return panels(count, 3)

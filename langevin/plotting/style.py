@@ -16,39 +16,26 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.mathtext import MathTextParser
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from langevin.observables.sufficiency import too_few
 from langevin.results.members import text
+
+from . import sheet
+from .numerals import number, numbers
 
 #: Okabe and Ito's colours: distinct to every kind of colour vision. Their yellow is too light for a line.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 BLUE, VERMILION = PALETTE[:2]
 BLACK, GREY = "#000000", "#555555"
 
-STYLE: Any = {
-    "font.size": 9,
-    "axes.labelsize": 10,
-    "axes.titlesize": 10,
-    "legend.fontsize": 7.5,
-    "legend.frameon": False,
-    "xtick.direction": "in",
-    "ytick.direction": "in",
-    "xtick.top": True,
-    "ytick.right": True,
-    "lines.linewidth": 1.4,
-    "figure.dpi": 150,
-    "savefig.dpi": 200,
-}
+#: The house's settings of matplotlib, for a page.
+STYLE = sheet.settings()
 
-#: Letters of a title in an inch of a figure's width.
+#: Letters of the names above panels in an inch of a figure's width.
 LETTERS = 13
 
 #: Entries that a legend holds at most; of more waiting times it names a part.
 NAMED = 12
-
-#: Last over first of a logarithmic axis up to which powers of ten alone are too few labels.
-FEW = 30.0
 
 #: Units that are parameters of the model, as a file writes them: sigma_AA^2/epsilon_AA.
 _PARAMETER = re.compile(r"(?P<name>sigma|epsilon|tau)(?:_(?P<index>\w+))?(?:\^(?P<power>-?\d+))?")
@@ -61,18 +48,27 @@ SYMBOLS = {
 }
 
 
+#: A letter with an index, as run files write it: T_i, q_EA.
+_INDEX = re.compile(r"(?<![\w$])([A-Za-zΑ-Ωα-ω])_(\w{1,3})(?!\w)")
+
+
 def entitle(drawn: Figure, title: str) -> None:
     """Write the title above all panels, in as many lines as the width asks for."""
-    wrapped = "\n".join(textwrap.wrap(title, round(LETTERS * drawn.get_figwidth())))
-    drawn.suptitle(as_written(wrapped), fontsize=10)
+    wrapped = "\n".join(textwrap.wrap(title, sheet.letters(0.95 * drawn.get_figwidth())))
+    drawn.suptitle(as_written(wrapped))
 
 
 def as_written(text: str) -> str:
-    """Return a user's text as figures take it: formulas between dollars are set, other dollars are text."""
-    return "\n".join(map(_line, text.split("\n"))) if "$" in text else text
+    """Return a user's text as figures take it.
+
+    Formulas between dollars are set, other dollars are text; outside of formulas T_i has an index.
+    """
+    return "\n".join(map(_line, text.split("\n")))
 
 
 def _line(text: str) -> str:
+    if "$" not in text:
+        return _INDEX.sub(r"$\1_{\\rm \2}$", text)
     try:
         MathTextParser("path").parse(text)
     except ValueError:
@@ -81,26 +77,49 @@ def _line(text: str) -> str:
 
 
 def panels(
-    count: int, columns: int, size: tuple[float, float], named: bool = True, **shared: Any
+    count: int, columns: int, tall: float = 1.0, named: bool = True, **shared: Any
 ) -> tuple[Figure, list[Axes]]:
-    """Return a figure, `size` in inches, with panels in rows of so many columns, named by letters or not.
+    """Return a figure with panels in rows, several of them named by letters, if at all.
 
-    `shared` is what matplotlib's `subplots` takes besides, such as sharey.
+    Parameters
+    ----------
+    columns : int
+        How many stand side by side where there is room for them.
+    tall : float
+        How much higher than usual a panel is.
+    **shared
+        What matplotlib's `subplots` takes besides, such as sharey.
     """
-    drawn = Figure(figsize=size, layout="constrained")
-    axes = drawn.subplots(math.ceil(count / columns), columns, squeeze=False, **shared).ravel().tolist()
+    columns = sheet.columns_of(count, columns)
+    rows = math.ceil(count / columns)
+    drawn = Figure(figsize=sheet.size_of(rows, columns, tall), layout="constrained")
+    axes = drawn.subplots(rows, columns, squeeze=False, **shared).ravel().tolist()
     for ax in axes[count:]:
         ax.remove()
-    for ax, letter in zip(axes[: count * named], ascii_lowercase, strict=False):
+    for ax, letter in zip(axes[: count * (named and count > 1)], ascii_lowercase, strict=False):
         ax.set_title(f"({letter})", loc="left")
     return drawn, axes[:count]
 
 
+#: Lightness L* of the first and of the last colour of a series: the last has a contrast of 3 to white.
+_DARK, _LIGHT = 12.0, 61.0
+
+
 def colours_of(indices: Sequence[int]) -> dict[int, Any]:
-    """Return a colour for each index of a waiting time, early to late from dark to light."""
-    # The last tenth of viridis is too light on white.
-    shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, max(len(indices), 2)))
-    return dict(zip(indices, shades, strict=False))
+    """Return a colour for each index of a waiting time, early to late from dark to light.
+
+    The hues are those of viridis. Its last ones are too light on white: the lightness of all is such that it
+    grows evenly to a last colour that is seen, as is a band of it.
+    """
+    along = np.linspace(0, 1, max(len(indices), 2))
+    rgb = matplotlib.colormaps["viridis"](0.87 * along)[:, :3]
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    # Relative luminance of a lightness, CIE 1976.
+    wanted = ((_DARK + (_LIGHT - _DARK) * along + 16) / 116) ** 3
+    linear *= (wanted / (linear @ [0.2126, 0.7152, 0.0722]))[:, None]
+    linear = np.clip(linear, 0, 1)
+    shades = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return {i: (*map(float, shade), 1.0) for i, shade in zip(indices, shades, strict=False)}
 
 
 def waiting_time_legend(
@@ -118,55 +137,83 @@ def waiting_time_legend(
     title = time_label(waiting, words)
     title += f" ({named.size} of {indices.size})" if named.size < indices.size else ""
     title += f"; {note}" * bool(note)
-    rows = math.ceil(named.size / (NAMED // 2))
-    columns = math.ceil(named.size / rows)
-    # A legend fills its columns one after the other; times are read along the rows.
-    named = np.concatenate([named[k::columns] for k in range(columns)])
-    drawn.legend(
-        [Line2D([], [], color=colours[i]) for i in named],
-        [number(float(waiting[i])) for i in named],
-        title=title,
-        loc="outside lower center",
-        ncols=columns,
-    )
+    handles = [Line2D([], [], color=colours[i]) for i in named]
+    legend_below(drawn, handles, numbers(float(waiting[i]) for i in named), title)
 
 
 def member_legend(drawn: Figure, members: Sequence[Mapping[str, Any]], colours: Mapping[int, Any]) -> None:
     """Name the members of a sweep below the panels, by their labels; of many, a part."""
     count = len(members)
     named = np.unique(np.linspace(0, count - 1, min(count, NAMED)).round().astype(int)).tolist()
-    labels = [as_written(", ".join(text(value) for value in members[i].values())) for i in named]
+    labels = [", ".join(map(spoken, members[i].values())) for i in named]
     title = ", ".join(name.replace("_", " ") for name in members[0])
     title += f" ({len(named)} of {count})" if len(named) < count else ""
+    legend_below(drawn, [Line2D([], [], color=colours[i]) for i in named], labels, title)
+
+
+def spoken(value: Any) -> str:
+    """Return a swept value as a legend has it: as the run file, but numbers with a power of ten printed."""
+    said = text(value)
+    return number(value) if isinstance(value, float) and "e" in said else as_written(said)
+
+
+#: Commands and marks of a formula that take no room of their own.
+_TEX = re.compile(r"\\[a-z]+|[${}^_]")
+
+
+def visible(text: str) -> int:
+    """Return how many letters of a text are seen, in its longest line."""
+    return max((len(_TEX.sub("", line)) for line in text.split("\n")), default=0)
+
+
+def columns_for(labels: Sequence[str], inches: float, most: int, by_rows: bool = False) -> int:
+    """Return in how many columns a legend has room, `most` at most; entries go down them, or along rows."""
+    room = sheet.letters(inches, sheet.small())
+    for columns in range(min(most, len(labels)), 1, -1):
+        rows = math.ceil(len(labels) / columns)
+        own = [labels[k::columns] if by_rows else labels[k * rows : (k + 1) * rows] for k in range(columns)]
+        # A sample of a line with its gaps takes the room of eight letters.
+        if sum(max(map(visible, part)) + 8 for part in own if part) <= room:
+            return columns
+    return 1
+
+
+def legend_below(drawn: Figure, handles: Sequence[Any], labels: Sequence[str], title: str = "") -> None:
+    """Put a legend below the panels, in as many columns as the width has room for, read along its rows."""
+    if not handles:
+        return
+    wide = drawn.get_figwidth()
+    columns = columns_for(labels, 0.96 * wide, NAMED // 2, by_rows=True)
+    rows = math.ceil(len(labels) / columns)
+    columns = math.ceil(len(labels) / rows)
+    # A legend fills its columns one after the other.
+    order = [i for k in range(columns) for i in range(k, len(labels), columns)]
     drawn.legend(
-        [Line2D([], [], color=colours[i]) for i in named],
-        labels,
-        title=title,
+        [handles[i] for i in order],
+        [labels[i] for i in order],
+        title="\n".join(textwrap.wrap(title, sheet.letters(0.95 * wide))) or None,
         loc="outside lower center",
-        ncols=min(len(named), 6 if max(map(len, labels)) < 12 else 3),
+        ncols=columns,
+        columnspacing=1.4,
     )
 
 
-def label_log(ax: Axes) -> None:
-    """Label 1, 2 and 5 of every decade along the logarithmic axes that span few decades."""
-    for axis, (low, high) in ((ax.xaxis, ax.get_xlim()), (ax.yaxis, ax.get_ylim())):
-        if axis.get_scale() == "log" and high < FEW * low:
-            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-            axis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
-            axis.set_minor_formatter(NullFormatter())
-
-
 def legend_above(ax: Axes, rows: int = 1) -> None:
-    """Put the legend on top of the frame, at its right end: no curve runs there."""
+    """Put the legend on top of the frame, at its right end: no curve runs there.
+
+    It has `rows`, or more, where they have no room beside the letter of the panel.
+    """
     handles, labels = ax.get_legend_handles_labels()
     if handles:
+        wide = ax.get_position().width * ax.get_figure(root=True).get_figwidth()  # type: ignore[union-attr]
+        columns = columns_for(labels, 0.9 * wide, math.ceil(len(handles) / rows))
         ax.legend(
             handles,
             labels,
             loc="lower right",
             bbox_to_anchor=(1.0, 1.0),
             borderaxespad=0.2,
-            ncols=math.ceil(len(handles) / rows),
+            ncols=columns,
             columnspacing=1.2,
             handlelength=1.8,
         )
@@ -195,25 +242,16 @@ def symbol(values: xr.DataArray) -> str:
     return str(values.attrs.get("symbol", SYMBOLS.get(str(values.name), "")))
 
 
-def number(value: float) -> str:
-    """Return three digits as they are printed: 0.1, 31.6, 3.16 × 10⁶."""
-    if value == 0 or 1e-2 <= abs(value) < 999.5:
-        return f"{value:.3g}"
-    digits, _, power = f"{value:.2e}".partition("e")
-    digits = digits.rstrip("0").rstrip(".")
-    return "$" + (rf"{digits}\times " if digits != "1" else "") + f"10^{{{int(power)}}}$"
-
-
 def ensemble_label(values: xr.DataArray) -> str:
     """Say what was averaged over: replicas and samples, or what the attribute `ensemble` says.
 
-    Where these are too few for the errors that bands show, a second line says so.
+    A second line says what bands show, or that there are too few samples for that.
     """
     if "ensemble" in values.attrs:
         return str(values.attrs["ensemble"])
     replicas, samples = values.sizes["replica"], _samples(values)
     words = f"{replicas} replica{'s' * (replicas > 1)}, {samples} sample{'s' * (samples > 1)}"
-    lacking = few(values)
+    lacking = few(values) or "band: standard error" * (replicas > 1)
     return f"{words}\n{lacking}" if lacking else words
 
 
@@ -235,18 +273,16 @@ def axis_label(values: xr.DataArray, symbol: str) -> str:
     name = values.attrs.get("long_name", str(values.name))
     unit = values.attrs.get("units", "1")
     # "of A" stays together, and apart from the symbol.
-    joined = textwrap.wrap(name.replace(" of ", " of\N{NO-BREAK SPACE}"), 26)
+    most = sheet.label_letters(_LINE)
+    joined = textwrap.wrap(name.replace(" of ", " of\N{NO-BREAK SPACE}"), min(most, 26))
     lines = [line.replace("\N{NO-BREAK SPACE}", " ") for line in joined]
     lines[-1] += "," * bool(symbol and re.search(r"\bof \w+$", lines[-1]))
-    if symbol and len(lines[-1]) + len(_TEX.sub("", symbol)) > _LINE:
+    if symbol and len(lines[-1]) + visible(symbol) > most:
         lines.append(symbol)
     else:
         lines[-1] = f"{lines[-1]} {symbol}"
     return "\n".join(lines) + ("" if unit == "1" else f" ({unit_label(unit)})")
 
 
-#: Commands and marks of a formula that take no room of their own.
-_TEX = re.compile(r"\\[a-z]+|[${}^_]")
-
 #: Letters in a line of an axis label.
-_LINE = 34
+_LINE = 30

@@ -18,22 +18,24 @@ from matplotlib.figure import Figure
 from langevin.results.kinds import two_time_names
 from langevin.results.members import members, shortened_labels, text
 
-from .bath import draw_baths, is_ramped, time_scale
+from .bath import bath_of, draw_baths, is_ramped, time_scale
 from .final import draw_above, draw_lines, lines_of, logarithmic, swept_label, swept_numbers
-from .panels import band, course, estimate
+from .numerals import moment
+from .panels import asymptote_words, band, comes_down, course, estimate, heed
 from .registry import register
 from .style import (
+    BLACK,
     GREY,
     NAMED,
     as_written,
     axis_label,
     colours_of,
     member_legend,
-    number,
     panels,
     symbol,
     time_label,
 )
+from .view import is_selecting, wanted
 
 #: Lags that every member must have at the waiting time that is drawn, where there is such a one.
 _LAGS = 10
@@ -66,7 +68,7 @@ def sweep_figure(dataset: xr.Dataset, quantity: str | None = None) -> Figure:
     slow = "final" in shown and axis is not None and logarithmic(dataset[axis])
     shown += ["above"] * (slow and "threshold_at_end" in lines)
     looks = looks_of(dataset, own, axis)
-    drawn, axes = panels(len(shown), len(shown), (3.7 * len(shown), 3.7))
+    drawn, axes = panels(len(shown), len(shown))
     for ax, panel in zip(axes, shown, strict=True):
         if panel == "energy":
             draw_energies(ax, own, looks)
@@ -152,11 +154,46 @@ def draw_energies(ax: Axes, own: Members, looks: list[Look]) -> None:
             band(ax, member["temperature"].to_numpy(), mean, error, look.colour, "_", look.style)
         ax.set_xlabel(time_label(first["temperature"], "temperature $T(t)$"))
         return
-    for member, look in having:
-        course(ax, member, "energy", look.colour, "_", look.style)
     scales = {time_scale(member) for member, _ in having}
     ax.set(xscale=min(scales), xlabel=time_label(first["time"], "time $t$"))
+    if all(bath_of(member) is None and comes_down(member) for member, _ in having):
+        _draw_excesses(ax, having)
+        return
+    for member, look in having:
+        course(ax, member, "energy", look.colour, "_", look.style)
+    _draw_asymptotes(ax, having)
     draw_baths(ax, [member for member, _ in having], [look.colour for _, look in having])
+
+
+def _draw_excesses(ax: Axes, having: list[tuple[xr.Dataset, Look]]) -> None:
+    """Draw E − E_∞, of each member its own, on two logarithmic axes."""
+    ax.set_yscale("log")
+    for member, look in having:
+        mean, error = (values.to_numpy() for values in estimate(member, "energy"))
+        time = member["time"].to_numpy()
+        shown = time > 0
+        excess = mean - float(member["energy"].attrs["asymptote"])
+        band(ax, time[shown], excess[shown], error[shown], look.colour, "_", look.style)
+    heed(ax)
+    ax.set_ylabel(axis_label(having[0][0]["energy"], r"$E(t)-E_\infty$"))
+    known = {asymptote_words(member["energy"]) for member, _ in having}
+    words = known.pop() if len(known) == 1 else r"of each its own $E_\infty$"
+    ax.plot([], [], " ", label=words)
+    ax.legend(loc="best")
+
+
+def _draw_asymptotes(ax: Axes, having: list[tuple[xr.Dataset, Look]]) -> None:
+    """Draw the E_∞ that members know as lines, once where it is the same."""
+    known: dict[float, Any] = {}
+    for member, look in having:
+        if "asymptote" in member["energy"].attrs:
+            value = float(member["energy"].attrs["asymptote"])
+            known[value] = GREY if value in known else look.colour
+    for value, colour in known.items():
+        ax.axhline(value, color=colour, ls=":", lw=0.9)
+    if known:
+        ax.plot([], [], color=GREY, ls=":", lw=0.9, label=r"$E_\infty$ that the file knows")
+        ax.legend(loc="best")
 
 
 def _draw_two_time(ax: Axes, own: Members, name: str, looks: list[Look]) -> str:
@@ -176,6 +213,10 @@ def _draw_two_time(ax: Axes, own: Members, name: str, looks: list[Look]) -> str:
     waiting = max((w for w in least if least[w] >= _LAGS), default=None)
     if waiting is None:
         waiting = max((w for w in least if least[w]), key=lambda w: least[w], default=None)
+    if is_selecting():
+        # One panel has one waiting time of all members: the last that was asked for.
+        there = sorted(w for w in least if least[w])
+        waiting = there[wanted(there, range(len(there)))[-1]]
     for i, estimated in estimates.items():
         lag = estimated.mean["lag"].to_numpy()
         if waiting is not None and waiting in counts[i]:
@@ -186,7 +227,7 @@ def _draw_two_time(ax: Axes, own: Members, name: str, looks: list[Look]) -> str:
     ax.set_ylabel(axis_label(values, symbol(values)))
     if (name == "msd" or name.startswith("msd_")) and waiting is not None:
         ax.set_yscale("log")
-    return "" if waiting is None else f" $t_w$ = {number(waiting)}"
+    return "" if waiting is None else f" $t_w$ = {moment(waiting)}"
 
 
 def _draw_final(
@@ -231,6 +272,13 @@ def _draw_final(
     if above:
         ax.set_yscale("log")
         return
+    limits = sorted(
+        (float(member[axis]), float(member["energy"].attrs["asymptote"]))
+        for _, member in own
+        if "energy" in member and "asymptote" in member["energy"].attrs
+    )
+    if limits and not lines:
+        ax.plot(*zip(*limits, strict=True), color=BLACK, ls=":", lw=1, marker="_", ms=6, label=r"$E_\infty$")
     draw_lines(ax, lines)
-    if any(curves) and len(curves) <= NAMED // 2:
+    if (any(curves) or (limits and not lines)) and len(curves) <= NAMED // 2:
         ax.legend(loc="upper left" if lines else "best")

@@ -39,7 +39,7 @@ def has_temperature(dataset: xr.Dataset) -> bool:
 def temperature_figure(dataset: xr.Dataset) -> Figure:
     """Draw χ against Δ/2, and the effective temperature against the lag."""
     colours = colours_of(reached_times(estimate(dataset, "integrated_response")))
-    drawn, (left, right) = panels(2, 2, (8.2, 4.1))
+    drawn, (left, right) = panels(2, 2)
     draw_displacement_response(left, dataset, colours)
     draw_temperature(right, dataset, colours)
     waiting_time_legend(drawn, dataset["waiting_time"], colours)

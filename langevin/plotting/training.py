@@ -18,9 +18,11 @@ from langevin.results.kinds import ONE_TIME, TWO_TIME, has, two_time_names
 
 from .aging import AGING, draw_times, fit_of, has_aging
 from .bath import draw_bath
+from .numerals import number
 from .panels import course, curve, draw_displacement_response, draw_two_time, estimate, reached_times
 from .registry import register
-from .style import BLUE, GREY, VERMILION, colours_of, legend_above, number, time_label, waiting_time_legend
+from .sheet import columns_of, size_of
+from .style import BLUE, GREY, VERMILION, colours_of, legend_above, time_label, waiting_time_legend
 from .temperature import EFFECTIVE_TEMPERATURE, has_temperature
 
 #: The name that asks for Δ/D alone; it is not in the file, but made of what is.
@@ -56,33 +58,59 @@ def training_figure(dataset: xr.Dataset, _: str | None = None) -> Figure:
     last = EFFECTIVE_TEMPERATURE if has_temperature(dataset) else last
     lower = [n for n in ("msd", last) if n in (*two_time, "collapse", AGING, EFFECTIVE_TEMPERATURE)]
     colours = colours_of(sorted({i for n in two_time for i in reached_times(estimate(dataset, n))}))
-    stacked = last == "collapse" and scaled is not None and len(_groups(scaled, t2)) > 1
-    heights = (1.0,) + ((0.65, 0.65) if stacked else (1.3,)) * bool(lower)
-    drawn = Figure(figsize=(8.2, 8.2 if lower else 3.5), layout="constrained")
-    # One grid for all: frames of nested ones would not line up.
-    grid = drawn.add_gridspec(len(heights), 2, height_ratios=heights)
+    groups = _groups(scaled, t2) if last == "collapse" and scaled is not None else {}
+    drawn, cells = _cells(upper, lower, len(groups) > 1)
     letters = iter("abcde")
-    for rows, panels in ((slice(0, 1), upper), (slice(1, None), lower)):
-        for k, panel in enumerate(panels):
-            columns = slice(k, k + 1) if len(panels) > 1 else slice(None)
-            if panel == "collapse" and scaled is not None:
-                cells = [grid[row, columns] for row in (1, 2)] if stacked else [grid[rows, columns]]
-                _draw_collapse(drawn, cells, dataset, scaled, t2, colours, letters)
-                continue
-            ax = drawn.add_subplot(grid[rows, columns])
-            if panel == "losses":
-                draw_losses(ax, dataset, corners)
-            elif panel == "accuracies":
-                draw_accuracies(ax, dataset, corners)
-            elif panel == EFFECTIVE_TEMPERATURE:
-                draw_displacement_response(ax, dataset, colours)
-            elif panel == AGING and fit is not None:
-                draw_times(ax, dataset, fit, colours)
-            else:
-                draw_two_time(ax, dataset, panel, colours)
-            ax.set_title(f"({next(letters)})", loc="left")
+    for panel, own in zip((*upper, *lower), cells, strict=True):
+        if panel == "collapse" and scaled is not None:
+            _draw_collapse(drawn, own, dataset, scaled, t2, colours, letters)
+            continue
+        ax = drawn.add_subplot(own[0])
+        # Its place on the sheet is known to what follows.
+        ax.set_title(f"({next(letters)})", loc="left")
+        if panel == "losses":
+            draw_losses(ax, dataset, corners)
+        elif panel == "accuracies":
+            draw_accuracies(ax, dataset, corners)
+        elif panel == EFFECTIVE_TEMPERATURE:
+            draw_displacement_response(ax, dataset, colours)
+        elif panel == AGING and fit is not None:
+            draw_times(ax, dataset, fit, colours)
+        else:
+            draw_two_time(ax, dataset, panel, colours)
     waiting_time_legend(drawn, dataset["waiting_time"], colours)
     return drawn
+
+
+def _cells(upper: list[str], lower: list[str], stacked: bool) -> tuple[Figure, list[list[SubplotSpec]]]:
+    """Return a figure, and the cells of each panel; `stacked`: the last has two, one above the other.
+
+    Two panels stand side by side, where there is room for them, else all stand one below the other.
+    """
+    rows = [part for part in (upper, lower) if part]
+    if columns_of(2, 2) == 1:
+        rows = [[panel] for part in rows for panel in part]
+    # One grid for all: frames of nested ones would not line up.
+    heights, spans = list[float](), list[slice]()
+    for k, part in enumerate(rows):
+        last = k == len(rows) - 1
+        own = [0.7, 0.7] if last and stacked else [1.2] if part == lower else [1.0]
+        spans.append(slice(len(heights), len(heights) + len(own)))
+        heights += own
+    columns = max(map(len, rows))
+    drawn = Figure(figsize=size_of(1, columns, sum(heights)), layout="constrained")
+    grid = drawn.add_gridspec(len(heights), columns, height_ratios=heights)
+    cells = []
+    for span, part in zip(spans, rows, strict=True):
+        for k, panel in enumerate(part):
+            across = slice(k, k + 1) if len(part) > 1 else slice(None)
+            single = panel == "collapse" and stacked
+            cells.append(
+                [grid[row, across] for row in range(span.start, span.stop)]
+                if single
+                else [grid[span, across]]
+            )
+    return drawn, cells
 
 
 def _aging(dataset: xr.Dataset) -> xr.Dataset | None:
@@ -105,7 +133,7 @@ def collapse_figure(dataset: xr.Dataset) -> Figure:
     t2 = float(regimes(dataset)["t2"]) if "energy" in dataset else np.nan
     colours = colours_of(reached_times(scaled))
     rows = len(_groups(scaled, t2))
-    drawn = Figure(figsize=(6.0, 2.8 + 1.6 * rows), layout="constrained")
+    drawn = Figure(figsize=size_of(rows, 1, 1.2 if rows == 1 else 0.9), layout="constrained")
     grid = drawn.add_gridspec(rows, 1)
     _draw_collapse(drawn, [grid[row, 0] for row in range(rows)], dataset, scaled, t2, colours, iter(()))
     waiting_time_legend(drawn, dataset["waiting_time"], colours)

@@ -54,7 +54,7 @@ def training_sweep_figure(dataset: xr.Dataset) -> Figure:
     Of several swept keys the first has the colours, the others have dashes, where these are enough.
     """
     own = _drawn_members(dataset)
-    drawn, (loss, accuracy, noise, aging) = panels(4, 2, (7.4, 6.4))
+    drawn, (loss, accuracy, noise, aging) = panels(4, 2)
     for member in own:
         _draw(loss, member, "energy")
         _draw(accuracy, member, "test_accuracy")

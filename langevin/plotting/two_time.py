@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import xarray as xr
 from matplotlib.figure import Figure
 
@@ -25,7 +23,7 @@ def two_panels(dataset: xr.Dataset, name: str | None = None) -> Figure:
     reached = [i for n in two_time for i in reached_times(estimate(dataset, n))]
     # Runs with a response have many waiting times over many decades: no room for a legend among the curves.
     colours = colours_of(reached) if reached and "integrated_response" in dataset else None
-    drawn, axes = panels(len(order), len(order), (4.1 * len(order), 4.1 if colours else 3.5))
+    drawn, axes = panels(len(order), len(order))
     for ax, panel in zip(axes, order, strict=True):
         if panel == "energy":
             draw_energy(ax, dataset)
@@ -57,7 +55,7 @@ def many_panels(dataset: xr.Dataset, _: str | None = None) -> Figure:
     """
     order = _panels_of(dataset)
     columns = 3 if len(order) == 3 else 2
-    drawn, axes = panels(len(order), columns, (4.1 * columns, 3.4 * math.ceil(len(order) / columns) + 0.5))
+    drawn, axes = panels(len(order), columns)
     # One colour for a waiting time in every panel, whichever of them it has reached.
     reached = sorted({i for n in order if n != "energy" for i in reached_times(estimate(dataset, n))})
     colours = colours_of(reached)

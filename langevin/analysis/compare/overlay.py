@@ -185,9 +185,8 @@ def _quantities(datasets: Sequence[xr.Dataset], asked: str | None) -> list[str]:
     wanted = list(dict.fromkeys(name.strip() for name in asked.split(",")))
     for name in wanted:
         if name not in there:
-            raise UserError(
-                f"{option('quantity')} {shortened(name)!r}: in none of the files; allowed: {', '.join(there) or 'none'}"
-            )
+            said = f"{option('quantity')} {shortened(name)!r}"
+            raise UserError(f"{said}: in none of the files; allowed: {', '.join(there) or 'none'}")
     return wanted
 
 

@@ -40,9 +40,8 @@ def selected(datasets: Sequence[xr.Dataset], at: Sequence[str]) -> list[xr.Datas
     for assignment in at:
         if assignment not in used:
             known = ", ".join(name for d in datasets for name in _names(d)) or "none, no file is a sweep"
-            raise UserError(
-                f"{option('at')} {shortened(assignment)!r}: no sweep has this name or file; allowed names: {known}"
-            )
+            said = f"{option('at')} {shortened(assignment)!r}"
+            raise UserError(f"{said}: no sweep has this name or file; allowed names: {known}")
     return found
 
 
