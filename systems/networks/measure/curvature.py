@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from langevin.core.system import Array
@@ -77,9 +78,10 @@ class Twin:
         self.module.eval()
         self.layout, self.loss, self.examples, self.work, self.threads = layout, loss, examples, work, threads
         self.world, self.beside = world, list(beside(module))
-        #: None as long as nobody has seen that the closed form is this module's.
+        #: None as long as nobody has seen that the closed form, of Hessian or slopes, is this module's.
         self.closed: Shape | None = None
-        self.unseen = shape_of(module, loss)
+        self.closed_slope: Shape | None = None
+        self.unseen = self.unseen_slope = shape_of(module, loss)
         # A convolution of many vectors at once is slower than one after the other (benchmarks/hessian.py).
         self.batched = all(len(block.shape) <= 2 for block in layout.blocks)
         #: Whether the mean loss of all examples is that over parts of them. Weights of classes break this.
@@ -124,6 +126,11 @@ def _activations(module: nn.Module, inputs: Tensor) -> int:
         for hook in hooks:
             hook.remove()
     return sum(counted)
+
+
+def _weights_of(shape: Shape) -> int:
+    """Return the number of weights and biases of a fully connected net."""
+    return sum((a + 1) * b for a, b in pairwise(shape.sizes))
 
 
 class Point:
@@ -177,7 +184,14 @@ class Point:
         return self.slope()[1]
 
     def slope(self) -> tuple[float, Array]:
-        """Return the mean loss, and its gradient, shape (M,)."""
+        """Return the mean loss, and its gradient, shape (M,): of fully connected nets in closed form."""
+        self._require_seen_slope()
+        if self.twin.closed_slope is not None:
+            return self._closed_slope(self.twin.closed_slope)
+        return self._differentiated()
+
+    def _differentiated(self) -> tuple[float, Array]:
+        """Return loss and gradient of whatever module there is."""
         total = torch.zeros_like(self.weights)
         value = total.new_zeros(1)
         with self.twin.limited(len(self.index)):
@@ -187,6 +201,39 @@ class Point:
                 total += torch.autograd.grad(loss, leaf, materialize_grads=True)[0]
                 value += loss.detach()
         return float(self.summed(value)), self.summed(total).cpu().numpy()
+
+    def _closed_slope(self, shape: Shape) -> tuple[float, Array]:
+        from .perceptron_slope import slopes
+
+        inputs, labels = self._flat_examples()
+        given = np.ascontiguousarray(inputs.T)[None], labels[None], self.twin.loss.margin
+        loss, gradient = slopes(self.weights.cpu().numpy()[None], shape, *given)
+        return float(loss[0]), gradient[0]
+
+    def _flat_examples(self) -> tuple[Array, NDArray[np.int64]]:
+        """Return inputs, shape (P, n_0), and labels, as closed forms take them."""
+        inputs, labels = (part.cpu().numpy() for part in self.twin.gather(self.index))
+        return inputs.reshape(len(labels), -1), labels
+
+    def _moved(self, rng: np.random.Generator) -> tuple[Twin, Tensor, Mapping[str, Tensor], Tensor]:
+        """Return what makes a point near this one, where no unit is at the kink of ReLU, of few examples."""
+        scale = 0.01 * float(self.weights.square().mean().sqrt()) or 0.01
+        moved = self.weights + scale * torch.from_numpy(rng.standard_normal(self.size)).to(self.weights)
+        return self.twin, moved, self.beside, self.index[:FEW]
+
+    def _require_seen_slope(self) -> None:
+        """Take the closed form of slopes if it is this module's: both slopes differ by rounding, or by more.
+
+        Processes that share examples each have a part of them, and sum up: they differentiate.
+        """
+        shape, self.twin.unseen_slope = self.twin.unseen_slope, None
+        if shape is None or self.twin.world is not None or _weights_of(shape) != self.size:
+            return
+        near = Point(*self._moved(np.random.default_rng(0)))
+        (loss, expected), (own, found) = near._differentiated(), near._closed_slope(shape)
+        same = np.linalg.norm(found - expected) <= ROUNDING * np.linalg.norm(expected)
+        if same and abs(own - loss) <= ROUNDING * abs(loss):
+            self.twin.closed_slope = shape
 
     def together(self, piece: Tensor) -> int:
         """Return for how many vectors derivatives are taken at once."""
@@ -249,8 +296,7 @@ class LossHessian(Point):
     def _closed(self, shape: Shape) -> Array:
         from .perceptron_hessian import hessian
 
-        inputs, labels = (part.cpu().numpy() for part in self.twin.gather(self.index))
-        return hessian(self.weights.cpu().numpy(), shape, inputs.reshape(len(labels), -1), labels)
+        return hessian(self.weights.cpu().numpy(), shape, *self._flat_examples(), self.twin.loss.margin)
 
     def _require_seen(self) -> None:
         """Take the closed form if it is this module's: layers of the right types may compute something else.
@@ -259,12 +305,10 @@ class LossHessian(Point):
         rounding, 10⁻¹⁶ of the product, or by what the form does not know.
         """
         shape, self.twin.unseen = self.twin.unseen, None
-        if shape is None or sum((a + 1) * b for a, b in pairwise(shape.sizes)) != self.size:
+        if shape is None or _weights_of(shape) != self.size:
             return
         rng = np.random.default_rng(0)
-        scale = 0.01 * float(self.weights.square().mean().sqrt()) or 0.01
-        moved = self.weights + scale * torch.from_numpy(rng.standard_normal(self.size)).to(self.weights)
-        near = LossHessian(self.twin, moved, self.beside, self.index[:FEW])
+        near = LossHessian(*self._moved(rng))
         v = rng.standard_normal((self.size, 1))
         expected = near.matvec(v)
         if np.linalg.norm(near._closed(shape) @ v - expected) <= ROUNDING * np.linalg.norm(expected):
