@@ -10,7 +10,7 @@ a run, whether that may be believed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
@@ -184,11 +184,9 @@ class Point:
         return self.slope()[1]
 
     def slope(self) -> tuple[float, Array]:
-        """Return the mean loss, and its gradient, shape (M,): of fully connected nets in closed form."""
-        self._require_seen_slope()
-        if self.twin.closed_slope is not None:
-            return self._closed_slope(self.twin.closed_slope)
-        return self._differentiated()
+        """Return the mean loss, and its gradient, shape (M,)."""
+        losses, gradients = slopes_of([self])
+        return float(losses[0]), gradients[0]
 
     def _differentiated(self) -> tuple[float, Array]:
         """Return loss and gradient of whatever module there is."""
@@ -202,14 +200,6 @@ class Point:
                 value += loss.detach()
         return float(self.summed(value)), self.summed(total).cpu().numpy()
 
-    def _closed_slope(self, shape: Shape) -> tuple[float, Array]:
-        from .perceptron_slope import slopes
-
-        inputs, labels = self._flat_examples()
-        given = np.ascontiguousarray(inputs.T)[None], labels[None], self.twin.loss.margin
-        loss, gradient = slopes(self.weights.cpu().numpy()[None], shape, *given)
-        return float(loss[0]), gradient[0]
-
     def _flat_examples(self) -> tuple[Array, NDArray[np.int64]]:
         """Return inputs, shape (P, n_0), and labels, as closed forms take them."""
         inputs, labels = (part.cpu().numpy() for part in self.twin.gather(self.index))
@@ -221,7 +211,7 @@ class Point:
         moved = self.weights + scale * torch.from_numpy(rng.standard_normal(self.size)).to(self.weights)
         return self.twin, moved, self.beside, self.index[:FEW]
 
-    def _require_seen_slope(self) -> None:
+    def require_seen_slope(self) -> None:
         """Take the closed form of slopes if it is this module's: both slopes differ by rounding, or by more.
 
         Processes that share examples each have a part of them, and sum up: they differentiate.
@@ -230,9 +220,9 @@ class Point:
         if shape is None or self.twin.world is not None or _weights_of(shape) != self.size:
             return
         near = Point(*self._moved(np.random.default_rng(0)))
-        (loss, expected), (own, found) = near._differentiated(), near._closed_slope(shape)
-        same = np.linalg.norm(found - expected) <= ROUNDING * np.linalg.norm(expected)
-        if same and abs(own - loss) <= ROUNDING * abs(loss):
+        (loss, expected), (own, found) = near._differentiated(), closed_slopes([near], shape)
+        same = np.linalg.norm(found[0] - expected) <= ROUNDING * np.linalg.norm(expected)
+        if same and abs(own[0] - loss) <= ROUNDING * abs(loss):
             self.twin.closed_slope = shape
 
     def together(self, piece: Tensor) -> int:
@@ -256,6 +246,29 @@ class Point:
     def rows(self, vectors: Array) -> Tensor:
         """Return vectors, shape (M, k), as rows on the device."""
         return torch.from_numpy(np.ascontiguousarray(vectors.T)).to(self.weights.device)
+
+
+def slopes_of(points: Sequence[Point]) -> tuple[Array, Array]:
+    """Return mean losses, shape (n,), and gradients, (n, M), at points of one twin.
+
+    Of fully connected nets in closed form, all at once.
+    """
+    points[0].require_seen_slope()
+    shape = points[0].twin.closed_slope
+    if shape is not None:
+        return closed_slopes(points, shape)
+    losses, gradients = zip(*(point._differentiated() for point in points), strict=True)
+    return np.array(losses), np.stack(gradients)
+
+
+def closed_slopes(points: Sequence[Point], shape: Shape) -> tuple[Array, Array]:
+    """Return the same of fully connected nets, with equally many examples each (`perceptron_slope`)."""
+    from .perceptron_slope import slopes
+
+    weights = np.stack([point.weights.cpu().numpy() for point in points])
+    inputs, labels = zip(*(point._flat_examples() for point in points), strict=True)
+    turned = np.stack([np.ascontiguousarray(one.T) for one in inputs])
+    return slopes(weights, shape, turned, np.stack(labels), points[0].twin.loss.margin)
 
 
 def products(output: Tensor, leaf: Tensor, rows: Tensor) -> Tensor:
