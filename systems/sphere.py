@@ -9,8 +9,12 @@ from langevin.core.system import Array
 
 def uniform_on_sphere(n: int, rng: np.random.Generator, count: int | None = None) -> Array:
     """Draw configurations uniformly on Σx² = n; shape (n,), or (count, n)."""
-    x = rng.standard_normal(n if count is None else (count, n))
-    scaled: Array = x * np.sqrt(n / np.sum(x * x, axis=-1, keepdims=True))
+    return onto_sphere(rng.standard_normal(n if count is None else (count, n)))
+
+
+def onto_sphere(x: Array) -> Array:
+    """Return configurations, shape (…, N), rescaled onto Σx² = N."""
+    scaled: Array = x * np.sqrt(x.shape[-1] / np.sum(x * x, axis=-1, keepdims=True))
     return scaled
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import operator
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +148,45 @@ class Twice(nn.Module):
         return self.last(y + torch.tanh(self.again(torch.tanh(self.again(y)))))
 
 
+class Tied(nn.Module):
+    """The same without a sum: that the layer is called on its own outputs is all that makes one group."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.again, self.last = nn.Linear(4, 5), nn.Linear(5, 5), nn.Linear(5, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(torch.tanh(self.again(torch.tanh(self.again(torch.tanh(self.first(x)))))))
+
+
+class Uneven(nn.Module):
+    """A sum of channels that do not stand alike: three, of four places in a row, and twelve units."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.filters, self.plain = nn.Conv2d(1, 3, 1), nn.Linear(4, 12)
+        self.middle, self.last = nn.Linear(12, 6), nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        both = torch.flatten(self.filters(x.reshape(-1, 1, 2, 2)), 1) + self.plain(x)
+        return self.last(torch.tanh(self.middle(torch.tanh(both))))
+
+
+class Residual(nn.Module):
+    """Two blocks, each spelled in one of the ways to add, whose stream is one group."""
+
+    def __init__(self, add: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.add, self.first, self.last = add, nn.Linear(4, 5), nn.Linear(5, 2)
+        self.inside, self.outside = (nn.ModuleList(nn.Linear(*s) for _ in "ab") for s in ((5, 6), (6, 5)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.tanh(self.first(x))
+        for inside, outside in zip(self.inside, self.outside, strict=True):
+            y = self.add(y, outside(torch.tanh(inside(y))))
+        return self.last(y)
+
+
 class Deciding(nn.Linear):
     """What it does depends on values."""
 
@@ -153,12 +194,35 @@ class Deciding(nn.Linear):
         return super().forward(x) if x.sum() > 0 else x
 
 
-@pytest.mark.parametrize(("kind", "sizes"), [(Sorting, [6]), (Twice, [5])])
-def test_modules_of_ones_own(kind: type[nn.Module], sizes: list[int]) -> None:
+#: Ways to write the sum of a residual block.
+ADDED: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "+": lambda a, b: a + b,
+    "+ reversed": lambda a, b: b + a,
+    "+=": operator.iadd,
+    "torch.add": torch.add,
+    "add": lambda a, b: a.add(b),
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "sizes"),
+    [
+        (Sorting, [6]),
+        (Twice, [5]),
+        (Tied, [5]),
+        (Uneven, [6]),
+        *(
+            pytest.param(partial(Residual, add), [5, 6, 6], id=f"Residual {name}")
+            for name, add in ADDED.items()
+        ),
+    ],
+)
+def test_modules_of_ones_own(kind: Callable[[], nn.Module], sizes: list[int]) -> None:
+    """The groups are those that a reader of the module finds, and all that is left alone is needed."""
     torch.manual_seed(6)
     module, inputs = kind().double(), torch.randn(7, 4, dtype=torch.float64)
     found = groups(module, inputs)
-    assert [group.size for group in found] == sizes
+    assert sorted(group.size for group in found) == sizes
     state = {k: v.numpy() for k, v in module.state_dict().items()}
     before, after = (outputs(module, s, inputs) for s in (state, permuted(state, found, shifted(found))))
     np.testing.assert_allclose(after, before, rtol=0, atol=1e-14)

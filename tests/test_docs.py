@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -52,6 +53,12 @@ def leave_result(settings: Settings, folder: Path) -> None:
         {"snapshot_time": times, "replica": ensemble.replica, "sample": ("replica", ensemble.sample)},
         {"settings": settings.as_json()},
     )
+    for key, values in settings.given.get("sweep", {}).items():
+        # A list is swept by its label.
+        labels = [json.dumps(value) for value in values]
+        about = {"sweep_key": key, "sweep_values": json.dumps(dict(zip(labels, values, strict=True)))}
+        found = found.expand_dims({"swept": len(labels)}).assign_coords(swept=("swept", labels, about))
+        found.attrs["sweep_dimensions"] = "swept"
     found.to_netcdf(folder / Path(settings.output.path).name)
 
 

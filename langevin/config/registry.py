@@ -35,6 +35,7 @@ SYSTEMS = {
     "wide_resnet": "langevin.systems.networks.architectures.deep:WideResidual",
     "gru": "langevin.systems.networks.architectures.recurrent:GRU",
     "lstm": "langevin.systems.networks.architectures.recurrent:LSTM",
+    "thermal_mlp": "langevin.systems.networks.thermal:ThermalNet",
     "curve": "langevin.systems.curves.run:ModelCurve",
     "network_curve": "langevin.systems.networks.curve:NetworkCurve",
     "network": "langevin.systems.networks.architectures.small:UserNetwork",

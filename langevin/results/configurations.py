@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from langevin.core.system import Array, Beside
 from langevin.errors import UserError
 
 from .kinds import require_run
+from .members import members, sweep_dims
 from .open import open_result
 
 if TYPE_CHECKING:
@@ -160,16 +162,25 @@ def course(dataset: xr.Dataset, position: int) -> tuple[Array, Array]:
     return np.array(reached), np.array([stored[t] for t in reached])
 
 
-def read(path: str | Path, time: float | None = None) -> StoredRun:
+def read(path: str | Path, time: float | None = None, member: int | None = None) -> StoredRun:
     """Read the configurations of a result file, and its settings.
+
+    Parameters
+    ----------
+    path : str or Path
+    time : float, optional
+        As of `configuration`.
+    member : int, optional
+        Of a sweep: which member is meant, by its number from 0 on.
 
     Raises
     ------
     UserError
-        As `configuration`; and if the file does not say from which settings it was made.
+        As `configuration`; if the file does not say its settings; if it has no such member.
     """
     path = Path(path)
-    with open_result(path) as dataset:
+    with open_result(path) as opened:
+        dataset = opened if member is None else _numbered(opened, member, path)
         x, at = configuration(dataset, time, str(path))
         replica, sample = (dataset[n].to_numpy().astype(np.int64) for n in ("replica", "sample"))
         energy = dataset.get("energy")
@@ -177,6 +188,17 @@ def read(path: str | Path, time: float | None = None) -> StoredRun:
         measured = energy.sel(time=at).to_numpy() if energy is not None and known else None
         kept = settings(dataset, path), x, at, replica, sample, dict(dataset.attrs)
         return StoredRun(path, *kept, beside(dataset, at), measured)
+
+
+def _numbered(dataset: xr.Dataset, number: int, path: Path) -> xr.Dataset:
+    """Return a member of a sweep as a single run."""
+    if not sweep_dims(dataset):
+        raise UserError(f"{path}: member {number} is asked for; allowed: none, it is no sweep")
+    found = next(islice(members(dataset), number, None), None)
+    if found is None:
+        count = sum(1 for _ in members(dataset))
+        raise UserError(f"{path}: member {number} is asked for; allowed: 0 … {count - 1}, those of the sweep")
+    return found[1]
 
 
 def beside(dataset: xr.Dataset, time: float) -> Beside | None:

@@ -111,8 +111,8 @@ SWEEP = ResultKind(
     tuple(
         _PLOTS + name
         for name in (
-            *("sweep", "memory", "cycle", "aging_sweep", "training_sweep", "barriers"),
-            *("contest", "gaps", "inherent", "jamming", "jamming_aging"),
+            *("sweep", "memory", "cycle", "aging_sweep", "training_sweep", "alignment", "barriers"),
+            *("contest", "gaps", "inherent", "jamming", "jamming_aging", "bad_minima"),
         )
     ),
 )

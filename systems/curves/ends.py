@@ -38,6 +38,11 @@ class CurveKeys(Section):
     time: float = key(
         "time at which the ends are stored; inf: the last", default=float("inf"), ge=0, inf=True
     )
+    member: int = key(
+        "number of a member, from 0 on, if the files of the ends are sweeps; −1: they are single runs",
+        default=-1,
+        ge=-1,
+    )
     curve: Literal["bezier", "chain", "band"] = key(
         "Bezier curve or polygonal chain, whose mean energy descends, or nudged elastic band",
         default="bezier",
@@ -113,10 +118,11 @@ class Ends:
             size and landscape; if there is no pair, or its ends coincide.
         """
         time = None if keys.time == float("inf") else keys.time
-        first = _stored("start", keys.start, time)
+        member = None if keys.member < 0 else keys.member
+        first = _stored("start", keys.start, time, member)
         if not keys.end:
             return cls._checked(first, first, *_partners(first))
-        last = _stored("end", keys.end, time)
+        last = _stored("end", keys.end, time, member)
         dofs = first.x.shape[1], last.x.shape[1]
         require_same_system(first.settings, last.settings, (first.path, last.path), dofs, data=False)
         common, one, other = np.intersect1d(first.replica, last.replica, return_indices=True)
@@ -196,10 +202,10 @@ class Ends:
             )
 
 
-def _stored(key: str, path: str, time: float | None) -> StoredRun:
+def _stored(key: str, path: str, time: float | None, member: int | None) -> StoredRun:
     """Read a file of ends; what is wrong with it is said of the key that names it."""
     try:
-        return configurations.read(path, time)
+        return configurations.read(path, time, member)
     except UserError as error:
         said = str(error).removeprefix(f"{path}: ")
         raise UserError(f"system.{key} = {shown(path)}: {said}") from None

@@ -20,7 +20,7 @@ from .descent.training import Problem
 from .devices import cards_of, explained, meet, name_of, prepare
 from .kernels.pointwise import narrow
 from .measure import gaps, layers, measurement, overlaps
-from .measure.curvature import LossHessian, Point, Twin
+from .measure.curvature import LossHessian, Point, Twin, slopes_of
 from .measure.gauss_newton import GaussNewton
 from .measure.landscape import Landscape
 from .measure.layer_curvature import LayeredHessian

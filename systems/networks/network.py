@@ -375,13 +375,12 @@ class Network(
         In evaluation mode, with the statistics that the state has, and in double precision, without weight
         decay: of the energy that is measured, by the Hessian's own means.
         """
-        found = []
+        points = []
         for weights, position in zip(x, positions, strict=True):
             values = dict(zip(self.twin.beside, (b[position] for b in state.buffers), strict=True))
             here = torch.from_numpy(weights).to(self.device)
-            found.append(kit.Point(self.twin, here, values, self._learned(int(position))).slope())
-        energies, gradients = zip(*found, strict=True)
-        return np.array(energies), np.stack(gradients)
+            points.append(kit.Point(self.twin, here, values, self._learned(int(position))))
+        return kit.slopes_of(points)
 
     def placed(self, state: kit.NetworkState, x: Array) -> kit.NetworkState:
         """Return the state with weights x, shape (R, M), in double precision, to be looked at there."""

@@ -39,7 +39,7 @@ from langevin.core.protocol import Protocol, bounds
 from langevin.core.schemes import Held
 from langevin.core.system import Array, Attributes, Model
 from langevin.machine.reports import report
-from langevin.systems.sphere import uniform_on_sphere
+from langevin.systems.sphere import onto_sphere, uniform_on_sphere
 
 from . import theory
 
@@ -188,8 +188,7 @@ class SphericalPerceptron(
 
     def constrain(self, x: Array) -> Array:
         """Rescale onto the sphere Σx² = N."""
-        scaled: Array = x * np.sqrt(self.n / np.sum(x * x, axis=1, keepdims=True))
-        return scaled
+        return onto_sphere(x)
 
     def observables(self, x: Array) -> dict[str, Array]:
         """Return how many patterns are unsatisfied, N_Δ, and which share N_Δ/P of them."""

@@ -42,7 +42,7 @@ from langevin.core.system import Array, Attributes, Model
 from langevin.errors import UserError
 from langevin.machine import processor
 from langevin.machine.memory import or_shards
-from langevin.systems.sphere import uniform_on_sphere
+from langevin.systems.sphere import onto_sphere, uniform_on_sphere
 
 from . import theory
 from .curvature import TangentHessian
@@ -380,8 +380,7 @@ class PSpin(
 
     def constrain(self, x: Array) -> Array:
         """Rescale onto the sphere Σσ² = N."""
-        scaled: Array = x * np.sqrt(self.n / np.sum(x * x, axis=1, keepdims=True))
-        return scaled
+        return onto_sphere(x)
 
     def fused_steps(
         self,

@@ -93,7 +93,8 @@ def _owner(keys: object, path: Path, start: Array) -> StoredPoint:
     named, time = Path(str(getattr(keys, "start", ""))), float(getattr(keys, "time", np.inf))
     if not named.exists() and not named.is_absolute():
         named = path.parent / named
-    run = configurations.read(named, time if np.isfinite(time) else None)
+    member = int(getattr(keys, "member", -1))
+    run = configurations.read(named, time if np.isfinite(time) else None, None if member < 0 else member)
     if run.x.shape[1] == start.size:
         away = np.linalg.norm(run.x - start, axis=1)
         nearest = int(np.argmin(away))

@@ -10,13 +10,14 @@ a run, whether that may be believed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from langevin.core.system import Array
@@ -77,9 +78,10 @@ class Twin:
         self.module.eval()
         self.layout, self.loss, self.examples, self.work, self.threads = layout, loss, examples, work, threads
         self.world, self.beside = world, list(beside(module))
-        #: None as long as nobody has seen that the closed form is this module's.
+        #: None as long as nobody has seen that the closed form, of Hessian or slopes, is this module's.
         self.closed: Shape | None = None
-        self.unseen = shape_of(module, loss)
+        self.closed_slope: Shape | None = None
+        self.unseen = self.unseen_slope = shape_of(module, loss)
         # A convolution of many vectors at once is slower than one after the other (benchmarks/hessian.py).
         self.batched = all(len(block.shape) <= 2 for block in layout.blocks)
         #: Whether the mean loss of all examples is that over parts of them. Weights of classes break this.
@@ -124,6 +126,11 @@ def _activations(module: nn.Module, inputs: Tensor) -> int:
         for hook in hooks:
             hook.remove()
     return sum(counted)
+
+
+def _weights_of(shape: Shape) -> int:
+    """Return the number of weights and biases of a fully connected net."""
+    return sum((a + 1) * b for a, b in pairwise(shape.sizes))
 
 
 class Point:
@@ -178,6 +185,11 @@ class Point:
 
     def slope(self) -> tuple[float, Array]:
         """Return the mean loss, and its gradient, shape (M,)."""
+        losses, gradients = slopes_of([self])
+        return float(losses[0]), gradients[0]
+
+    def _differentiated(self) -> tuple[float, Array]:
+        """Return loss and gradient of whatever module there is."""
         total = torch.zeros_like(self.weights)
         value = total.new_zeros(1)
         with self.twin.limited(len(self.index)):
@@ -187,6 +199,31 @@ class Point:
                 total += torch.autograd.grad(loss, leaf, materialize_grads=True)[0]
                 value += loss.detach()
         return float(self.summed(value)), self.summed(total).cpu().numpy()
+
+    def _flat_examples(self) -> tuple[Array, NDArray[np.int64]]:
+        """Return inputs, shape (P, n_0), and labels, as closed forms take them."""
+        inputs, labels = (part.cpu().numpy() for part in self.twin.gather(self.index))
+        return inputs.reshape(len(labels), -1), labels
+
+    def _moved(self, rng: np.random.Generator) -> tuple[Twin, Tensor, Mapping[str, Tensor], Tensor]:
+        """Return what makes a point near this one, where no unit is at the kink of ReLU, of few examples."""
+        scale = 0.01 * float(self.weights.square().mean().sqrt()) or 0.01
+        moved = self.weights + scale * torch.from_numpy(rng.standard_normal(self.size)).to(self.weights)
+        return self.twin, moved, self.beside, self.index[:FEW]
+
+    def require_seen_slope(self) -> None:
+        """Take the closed form of slopes if it is this module's: both slopes differ by rounding, or by more.
+
+        Processes that share examples each have a part of them, and sum up: they differentiate.
+        """
+        shape, self.twin.unseen_slope = self.twin.unseen_slope, None
+        if shape is None or self.twin.world is not None or _weights_of(shape) != self.size:
+            return
+        near = Point(*self._moved(np.random.default_rng(0)))
+        (loss, expected), (own, found) = near._differentiated(), closed_slopes([near], shape)
+        same = np.linalg.norm(found[0] - expected) <= ROUNDING * np.linalg.norm(expected)
+        if same and abs(own[0] - loss) <= ROUNDING * abs(loss):
+            self.twin.closed_slope = shape
 
     def together(self, piece: Tensor) -> int:
         """Return for how many vectors derivatives are taken at once."""
@@ -209,6 +246,29 @@ class Point:
     def rows(self, vectors: Array) -> Tensor:
         """Return vectors, shape (M, k), as rows on the device."""
         return torch.from_numpy(np.ascontiguousarray(vectors.T)).to(self.weights.device)
+
+
+def slopes_of(points: Sequence[Point]) -> tuple[Array, Array]:
+    """Return mean losses, shape (n,), and gradients, (n, M), at points of one twin.
+
+    Of fully connected nets in closed form, all at once.
+    """
+    points[0].require_seen_slope()
+    shape = points[0].twin.closed_slope
+    if shape is not None:
+        return closed_slopes(points, shape)
+    losses, gradients = zip(*(point._differentiated() for point in points), strict=True)
+    return np.array(losses), np.stack(gradients)
+
+
+def closed_slopes(points: Sequence[Point], shape: Shape) -> tuple[Array, Array]:
+    """Return the same of fully connected nets, with equally many examples each (`perceptron_slope`)."""
+    from .perceptron_slope import slopes
+
+    weights = np.stack([point.weights.cpu().numpy() for point in points])
+    inputs, labels = zip(*(point._flat_examples() for point in points), strict=True)
+    turned = np.stack([np.ascontiguousarray(one.T) for one in inputs])
+    return slopes(weights, shape, turned, np.stack(labels), points[0].twin.loss.margin)
 
 
 def products(output: Tensor, leaf: Tensor, rows: Tensor) -> Tensor:
@@ -249,8 +309,7 @@ class LossHessian(Point):
     def _closed(self, shape: Shape) -> Array:
         from .perceptron_hessian import hessian
 
-        inputs, labels = (part.cpu().numpy() for part in self.twin.gather(self.index))
-        return hessian(self.weights.cpu().numpy(), shape, inputs.reshape(len(labels), -1), labels)
+        return hessian(self.weights.cpu().numpy(), shape, *self._flat_examples(), self.twin.loss.margin)
 
     def _require_seen(self) -> None:
         """Take the closed form if it is this module's: layers of the right types may compute something else.
@@ -259,12 +318,10 @@ class LossHessian(Point):
         rounding, 10⁻¹⁶ of the product, or by what the form does not know.
         """
         shape, self.twin.unseen = self.twin.unseen, None
-        if shape is None or sum((a + 1) * b for a, b in pairwise(shape.sizes)) != self.size:
+        if shape is None or _weights_of(shape) != self.size:
             return
         rng = np.random.default_rng(0)
-        scale = 0.01 * float(self.weights.square().mean().sqrt()) or 0.01
-        moved = self.weights + scale * torch.from_numpy(rng.standard_normal(self.size)).to(self.weights)
-        near = LossHessian(self.twin, moved, self.beside, self.index[:FEW])
+        near = LossHessian(*self._moved(rng))
         v = rng.standard_normal((self.size, 1))
         expected = near.matvec(v)
         if np.linalg.norm(near._closed(shape) @ v - expected) <= ROUNDING * np.linalg.norm(expected):

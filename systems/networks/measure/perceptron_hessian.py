@@ -31,7 +31,9 @@ Array: TypeAlias = NDArray[np.float64]
 PIECE = 2**20
 
 
-def hessian(weights: Array, shape: Shape, inputs: Array, labels: NDArray[np.int64]) -> Array:
+def hessian(
+    weights: Array, shape: Shape, inputs: Array, labels: NDArray[np.int64], margin: float = 1.0
+) -> Array:
     """Return the Hessian of the mean loss.
 
     Parameters
@@ -41,6 +43,8 @@ def hessian(weights: Array, shape: Shape, inputs: Array, labels: NDArray[np.int6
     shape : Shape
     inputs : ndarray, shape (P, n_0)
     labels : ndarray of int, shape (P,)
+    margin : float
+        ε of the quadratic hinge.
 
     Returns
     -------
@@ -54,7 +58,7 @@ def hessian(weights: Array, shape: Shape, inputs: Array, labels: NDArray[np.int6
     piece = max(1, PIECE // _widest(sizes))
     for first in range(0, len(inputs), piece):
         part = slice(first, first + piece)
-        _add(total, layers, starts, shape, np.ascontiguousarray(inputs[part].T), labels[part])
+        _add(total, layers, starts, shape, np.ascontiguousarray(inputs[part].T), labels[part], margin)
     # Blocks below the diagonal are the transposed ones above it.
     lower = np.tril(total, -1)
     return (lower + lower.T + np.diag(np.diag(total))) / len(inputs)
@@ -83,6 +87,7 @@ def _add(
     shape: Shape,
     inputs: Array,
     labels: NDArray[np.int64],
+    margin: float,
 ) -> None:
     """Add the second derivatives of some examples' losses, inputs of shape (n_0, P), to the blocks k ≤ m."""
     count = len(layers)
@@ -94,7 +99,7 @@ def _add(
             inside.append(value)
             slopes.append(slope)
             bends.append(bend)
-    delta, curved = _loss(shape, z, labels)
+    delta, curved = _loss(shape, z, labels, margin)
     extended = [np.vstack([a, np.ones((1, a.shape[1]))]) for a in inside]
     behind = _derivatives(layers, slopes, bends, delta, curved)
     for k in range(count):
@@ -139,8 +144,12 @@ def _activation(kind: str, z: Array) -> tuple[Array, Array, Array]:
     return z * slope, slope, np.zeros_like(z)
 
 
-def _loss(shape: Shape, z: Array, labels: NDArray[np.int64]) -> tuple[Array, Array]:
+def _loss(shape: Shape, z: Array, labels: NDArray[np.int64], margin: float) -> tuple[Array, Array]:
     """Return ∂ℓ/∂z and ∂²ℓ/∂z∂z of every example, shapes (K, P) and (K, K, P), z being the last layer's."""
+    if shape.loss == "quadratic_hinge":
+        signs = 2.0 * labels - 1
+        gap = margin - signs * z
+        return -signs * np.maximum(gap, 0), (gap > 0).astype(np.float64)[None]
     number = len(z)
     target = (labels == np.arange(number)[:, None]).astype(np.float64)
     diagonal = np.arange(number)

@@ -161,7 +161,6 @@ class _Walk:
         first, second = self._root(one.group), self._root(other.group)
         if one.repeat == other.repeat and self.sizes[first] == self.sizes[second]:
             self.above[second] = first
-            self.fixed |= {first} if second in self.fixed else set()
         else:
             self.fixed |= {first, second}
         return one
