@@ -19,10 +19,10 @@ VARIABLE = "LANGEVIN_SPOKEN_TO"
 FLAGS = frozenset(("align", "cover", "extrapolate", "force", "overlay", "random", "resume", "trust"))
 
 #: Options that may be given more than once. In Python they are lists.
-LISTS = frozenset(("at", "label", "scale"))
+LISTS = frozenset(("at", "label"))
 
 #: Option of the shell → argument in Python, where these are not called alike.
-ARGUMENTS = {"set": "overrides"}
+ARGUMENTS = {"set": "overrides", "axis": "axes"}
 
 #: Command of the shell → function of `langevin`: those of the same name, and `info`.
 FUNCTIONS = {

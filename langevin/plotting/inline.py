@@ -7,6 +7,8 @@ from typing import Any
 
 from matplotlib import figure
 
+from .png import write_png
+
 #: Pixels of a notebook for an inch of a figure; its image has more, for screens that show more.
 PIXELS = 100
 
@@ -20,8 +22,6 @@ class Figure(figure.Figure):
 
     def _repr_png_(self) -> tuple[bytes, dict[str, Any]]:
         """Return the image, and the size at which it is shown."""
-        from .layout import write_png
-
         image = io.BytesIO()
         write_png(self, image)
         width, height = (round(PIXELS * float(inches)) for inches in self.get_size_inches())

@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 
 from langevin.errors import UserError, first_line, shortened
+from langevin.speech import option
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def laid_on(width: str | None = None, style: str | Path | None = None) -> Iterat
         If there is no such width or style, or the file holds anything else.
     """
     if width is not None and width not in SHEETS:
-        raise UserError(f"--width {shortened(str(width))!r}: allowed: {', '.join(SHEETS)}")
+        raise UserError(f"{option('width', repr(shortened(str(width))))}: allowed: {', '.join(SHEETS)}")
     given = {} if style is None else _settings(style)
     sheet = _DEFAULT if width is None else SHEETS[width]
     chosen = width is not None
@@ -164,7 +165,7 @@ def _settings(style: str | Path) -> dict[str, Any]:
 
         like = nearest(name, sorted(styles.library))
         raise UserError(
-            f"--style {shortened(name)!r}: no such file, nor a style of matplotlib; nearest: {like}; "
+            f"{option('style', repr(shortened(name)))}: no such file, nor a style of matplotlib; nearest: {like}; "
             "allowed: a file such as paper.mplstyle, or a name of matplotlib.style.available"
         )
     return {key: value for key, value in found.items() if not key.startswith(_OF_SESSIONS)}
@@ -187,13 +188,13 @@ def _read(path: Path) -> Mapping[str, Any]:
     try:
         found: Mapping[str, Any] = matplotlib.rc_params_from_file(path, use_default_template=False)
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--style {path}: {first_line(error)}") from None
+        raise UserError(f"{option('style', path)}: {first_line(error)}") from None
     finally:
         log.removeHandler(heard)
         log.propagate = silent
     if heard.lines:
         said = " ".join(" ".join(heard.lines).split())
-        raise UserError(f"--style {path}: no file of matplotlib's settings: {shortened(said, 160)}")
+        raise UserError(f"{option('style', path)}: no file of matplotlib's settings: {shortened(said, 160)}")
     return found
 
 

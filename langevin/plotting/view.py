@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from langevin.errors import UserError, shortened
+from langevin.speech import option
 
 from .numerals import numbers
 
@@ -55,7 +56,7 @@ def selecting(waiting_times: Sequence[float] | None) -> Iterator[None]:
         yield
         return
     if not len(waiting_times):
-        raise UserError("--waiting-times: none given; allowed: one or more, such as 1,10,100")
+        raise UserError(f"{option('waiting-times')}: none given; allowed: one or more, such as 1,10,100")
     selection = _Selection(tuple(map(float, waiting_times)))
     token = _SELECTED.set(selection)
     try:
@@ -63,7 +64,7 @@ def selecting(waiting_times: Sequence[float] | None) -> Iterator[None]:
     finally:
         _SELECTED.reset(token)
     if not selection.asked:
-        raise UserError("--waiting-times: the figure draws no waiting times to choose from")
+        raise UserError(f"{option('waiting-times')}: the figure draws no waiting times to choose from")
 
 
 def wanted(waiting: Any, known: Sequence[int]) -> list[int]:
@@ -85,7 +86,9 @@ def wanted(waiting: Any, known: Sequence[int]) -> list[int]:
         near = [i for i in known if abs(times[i] - time) <= _NEAR * abs(time)]
         if not near:
             there = ", ".join(re.sub(r"[${}]|\\times ", "", t) for t in numbers(times[list(known)]))
-            raise UserError(f"--waiting-times {time:g}: none like this is drawn; allowed: {there or 'none'}")
+            raise UserError(
+                f"{option('waiting-times', f'{time:g}')}: none like this is drawn; allowed: {there or 'none'}"
+            )
         chosen.add(min(near, key=lambda i: abs(times[i] - time)))
     return sorted(chosen)
 
@@ -102,7 +105,9 @@ def parsed_times(text: str) -> list[float]:
     except ValueError:
         times = []
     if not times or not all(map(math.isfinite, times)):
-        raise UserError(f"--waiting-times {shortened(text)!r}: allowed: numbers by commas, such as 1,10,100")
+        raise UserError(
+            f"{option('waiting-times', repr(shortened(text)))}: allowed: numbers by commas, such as 1,10,100"
+        )
     return times
 
 
@@ -112,7 +117,9 @@ def parsed_axes(assignments: Sequence[str]) -> dict[str, str]:
     for assignment in assignments:
         name, equals, value = (part.strip() for part in assignment.partition("="))
         if not equals:
-            raise UserError(f"--axis {shortened(assignment)!r}: write x=log, y=linear or b.y=1e-3:1")
+            raise UserError(
+                f"{option('axis', repr(shortened(assignment)))}: write x=log, y=linear or b.y=1e-3:1"
+            )
         # A scale and limits of one axis are two assignments.
         given[name] = f"{given[name]},{value}" if name in given else value
     return given
@@ -138,8 +145,10 @@ def set_axes(drawn: Figure, axes: Mapping[str, Any]) -> None:
         panel = match["panel"] if match else None
         if match is None or (panel is not None and panel not in lettered):
             allowed = ", ".join(f"{letter}.x, {letter}.y" for letter in lettered)
-            raise UserError(f"--axis {shortened(str(key))!r}: no such axis; allowed: x, y, {allowed}")
-        said = f"--axis {key}={value}"
+            raise UserError(
+                f"{option('axis', repr(shortened(str(key))))}: no such axis; allowed: x, y, {allowed}"
+            )
+        said = option("axis", f"'{key}={value}'")
         wishes = value.split(",") if isinstance(value, str) else [value]
         for ax in [lettered[panel]] if panel else list(lettered.values()):
             for wish in wishes:

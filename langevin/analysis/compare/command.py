@@ -53,11 +53,10 @@ def compared(
     if order is not None and not limit:
         raise UserError(f"{option('order')} is the order of the fit in 1/N: it needs {option('extrapolate')}")
     if not match >= 1:
-        raise UserError(f"{option('match')} {match:g}: a factor, so it must be ≥ 1")
+        raise UserError(f"{option('match', f'{match:g}')}: a factor, so it must be ≥ 1")
     if width not in overlay_figure.WIDTHS:
-        raise UserError(
-            f"{option('width')} {shortened(width)!r}: allowed: {', '.join(overlay_figure.WIDTHS)}"
-        )
+        known = ", ".join(overlay_figure.WIDTHS)
+        raise UserError(f"{option('width', repr(shortened(width)))}: allowed: {known}")
     scales = scaling.parsed(scale)
     overlaid = overlaid or bool(scale) or (quantity is not None and "," in quantity)
     if limit and (overlaid or at or labels):

@@ -185,7 +185,7 @@ def _quantities(datasets: Sequence[xr.Dataset], asked: str | None) -> list[str]:
     wanted = list(dict.fromkeys(name.strip() for name in asked.split(",")))
     for name in wanted:
         if name not in there:
-            said = f"{option('quantity')} {shortened(name)!r}"
+            said = option("quantity", repr(shortened(name)))
             raise UserError(f"{said}: in none of the files; allowed: {', '.join(there) or 'none'}")
     return wanted
 

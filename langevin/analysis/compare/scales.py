@@ -79,7 +79,7 @@ def parsed(given: Mapping[str, str] | Iterable[str] | None) -> Scales:
     pairs = list(given.items()) if isinstance(given, Mapping) else [_pair(text) for text in given or ()]
     chosen: dict[str, str] = {}
     for key, value in pairs:
-        said = f"{option('scale')} {shortened(f'{key}={value}')!r}"
+        said = option("scale", repr(shortened(f"{key}={value}")))
         if key not in ALLOWED:
             raise UserError(f"{said}: unknown key; allowed: {', '.join(ALLOWED)}")
         if value not in ALLOWED[key]:
@@ -93,6 +93,6 @@ def _pair(text: str) -> tuple[str, str]:
     key, equals, value = (part.strip() for part in text.partition("="))
     if not equals:
         raise UserError(
-            f"{option('scale')} {shortened(text)!r}: write key=value; allowed keys: {', '.join(ALLOWED)}"
+            f"{option('scale', repr(shortened(text)))}: write key=value; allowed keys: {', '.join(ALLOWED)}"
         )
     return key, value

@@ -40,7 +40,7 @@ def selected(datasets: Sequence[xr.Dataset], at: Sequence[str]) -> list[xr.Datas
     for assignment in at:
         if assignment not in used:
             known = ", ".join(name for d in datasets for name in _names(d)) or "none, no file is a sweep"
-            said = f"{option('at')} {shortened(assignment)!r}"
+            said = option("at", repr(shortened(assignment)))
             raise UserError(f"{said}: no sweep has this name or file; allowed names: {known}")
     return found
 
