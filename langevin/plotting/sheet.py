@@ -165,8 +165,8 @@ def _settings(style: str | Path) -> dict[str, Any]:
 
         like = nearest(name, sorted(styles.library))
         raise UserError(
-            f"{option('style', repr(shortened(name)))}: no such file, nor a style of matplotlib; nearest: {like}; "
-            "allowed: a file such as paper.mplstyle, or a name of matplotlib.style.available"
+            f"{option('style', repr(shortened(name)))}: no such file, nor a style of matplotlib; "
+            f"nearest: {like}; allowed: a file such as paper.mplstyle, or one of matplotlib.style.available"
         )
     return {key: value for key, value in found.items() if not key.startswith(_OF_SESSIONS)}
 
