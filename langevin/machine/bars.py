@@ -46,7 +46,9 @@ def bar(title: str, shown: bool, **how: Any) -> Any:
         disable = False
         widget = importlib.util.find_spec("ipywidgets") is not None
         if widget:
-            from tqdm.notebook import tqdm as kind
+            from tqdm import notebook
+
+            kind = notebook.tqdm
     known = terminal_columns()
     width = known or _said() or USUAL
     room = min(max(width - REST, SHORTEST), LONGEST)
