@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,8 @@ from .style import BLACK, GREY, PALETTE, panels
 
 #: The key of the run file that is swept, and the markers of what else is.
 PATTERNS, MARKERS = "data.train", "osv^DP"
+#: Ratios that differ by more than this factor stand on a logarithmic axis.
+WIDE = 5.0
 #: What legends call values of data.labels and data.inputs.
 STRUCTURE = {
     ("labels", "given"): "labels as given",
@@ -109,9 +112,10 @@ def spoken(name: str, value: Any) -> str:
         layers = str(value).strip("[]").split(",")
         return f"{len(layers)} hidden layer{'s' * (len(layers) > 1)} of {layers[0].strip()}"
     if name == "file":
-        return f"begun {str(value).removesuffix('.nc').replace('_', ' ')}"
+        return f"begun {Path(str(value)).stem.replace('_', ' ')}"
     if name in ("labels", "inputs"):
-        return STRUCTURE.get((name, str(value)), f"{name} {value}")
+        said = str(value).strip('"')
+        return STRUCTURE.get((name, said), f"{name} {said}")
     return f"{name.replace('_', ' ')} = {text(value)}"
 
 
@@ -151,7 +155,10 @@ def jamming_figure(dataset: xr.Dataset) -> Figure:
         _draw_nets(axes[2], line, line.loss, colour, marker, shift)
         if with_gaps:
             _draw_gaps(axes[3], line, colour)
+    ratios = np.concatenate([line.ratios for line in lines])
     for ax in axes[:3]:
+        if ratios.max() > WIDE * ratios.min():
+            ax.set_xscale("log")
         ax.set_xlabel("patterns for each weight $r = P/N$")
     axes[0].set_ylabel("unsatisfied patterns\nfor each weight $N_\\Delta/N$")
     axes[1].set(ylabel="fraction of jammed nets", ylim=(-0.04, 1.04))

@@ -77,6 +77,7 @@ def jamming_aging_figure(dataset: xr.Dataset) -> Figure:
         draw_exponents(
             exponents, fits, hues, [one.labels[RATIO] for one in fits], r"of each its own $\Delta^*$"
         )
+        exponents.legend(loc="best")
     exponents.set_xlabel(RATIO)
     _draw_corners(corners, own)
     left.set_ylabel(r"displacement $\Delta(t_w, 2t_w)$")
@@ -147,7 +148,9 @@ def _draw_corners(ax: Axes, own: list[Member]) -> None:
     ax.set(yscale="log", xlabel=RATIO, ylabel="time (steps)")
     ax.set_xlim(own[0].ratio - 0.2, own[-1].ratio + 0.2)
     if ax.get_legend_handles_labels()[0]:
-        ax.legend(loc="best")
+        # Room for the words above the times.
+        ax.set_ylim(top=30 * ax.get_ylim()[1])
+        ax.legend(loc="upper right")
 
 
 def _still(member: xr.Dataset) -> float:
