@@ -23,7 +23,7 @@ from .minor_ticks import as_marks
 from .numerals import finish
 from .registry import Drawing, chosen, drawings
 from .sheet import grown, laid_on, remember, styled
-from .style import entitle
+from .style import entitle, fit_legends
 from .view import selecting, set_axes
 
 
@@ -83,6 +83,7 @@ def figure(
         set_axes(drawn, axes or {})
         entitle(drawn, str(dataset.attrs.get("title", "")) if title is None else title)
         finish(drawn)
+        fit_legends(drawn)
         grown(drawn)
         remember(drawn)
     return drawn
