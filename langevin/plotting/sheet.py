@@ -74,6 +74,7 @@ _LESS = {
 
 _HOUSE: Any = {
     "legend.frameon": False,
+    "legend.handlelength": 1.6,
     "xtick.direction": "in",
     "ytick.direction": "in",
     "xtick.top": True,
