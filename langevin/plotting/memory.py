@@ -70,7 +70,9 @@ def memory_figure(dataset: xr.Dataset) -> Figure:
     if responds:
         _draw_ratios(axes[5], starts)
     named = [number(1 / start.inverse) if start.inverse else "∞" for start in starts]
-    member_legend(drawn, [{"start in equilibrium at": name} for name in named], colours)
+    member_legend(
+        drawn, [{"start in equilibrium at (bars: errors of limits)": name} for name in named], colours
+    )
     return drawn
 
 

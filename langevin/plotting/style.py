@@ -303,7 +303,8 @@ def _samples(values: xr.DataArray) -> int:
 
 def axis_label(values: xr.DataArray, symbol: str) -> str:
     """Return name, symbol and unit of a quantity, in lines that an axis has room for."""
-    name = values.attrs.get("long_name", str(values.name))
+    # Underscores are of code: "cross_entropy".
+    name = str(values.attrs.get("long_name", values.name)).replace("_", " ")
     unit = values.attrs.get("units", "1")
     # "of A" stays together, and apart from the symbol.
     most = sheet.label_letters(_LINE)
