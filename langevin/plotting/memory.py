@@ -177,7 +177,8 @@ def _draw_exponents(ax: Axes, starts: list[Start]) -> None:
     about = starts[0].member.get("integrated_response")
     if about is not None and float(about.attrs.get("temperature", np.nan)) == 0:
         ax.axhline(2 / 3, color=GREY, ls=":", lw=1, label="2/3: pure models, $E(t)$")
-    ax.set_ylim(0, min(max(ax.get_ylim()[1], 1.0), 2.0))
+    # Room for the legend above most errors.
+    ax.set_ylim(0, 1.35 * min(max(ax.get_ylim()[1], 1.0), 2.0))
     _finish(ax, starts, "exponent of the approach")
 
 
