@@ -240,6 +240,32 @@ def test_letters_with_an_index_are_set_and_names_are_not() -> None:
     assert style.as_written("run_a.nc, ck_far, $x_1$") == "run_a.nc, ck_far, $x_1$"
 
 
+# Exponents
+
+
+@pytest.mark.parametrize(("curvature", "curved"), [(0.0, False), (0.02, True)])
+def test_a_power_that_is_none_is_not_stated_as_one(curvature: float, curved: bool) -> None:
+    from langevin.plotting.aging import described, fit_of, is_curved
+
+    waiting, lag = np.geomspace(1, 1e4, 9), np.geomspace(1e-2, 1e6, 161)
+    t_star = np.exp(0.8 * np.log(waiting) + curvature * np.log(waiting) ** 2)
+    noise = np.random.default_rng(1).normal(0, 0.02, (12, 9, 1))
+    msd = np.exp(noise) * (lag / t_star[:, None]) ** 0.5
+    dims = ("replica", "waiting_time", "lag")
+    labels = {
+        "replica": np.arange(12),
+        "waiting_time": waiting,
+        "lag": lag,
+        "sample": ("replica", np.arange(12)),
+    }
+    fit = fit_of(xr.Dataset({"msd": (dims, msd)}, labels), 1.0)
+    assert np.isfinite(fit["exponent"]) and is_curved(fit) == curved
+    words = described(fit, False)
+    assert words.startswith(
+        "no single power: $\\mu$ rises\neffective $\\mu$ = " if curved else "$\\mu$ = 0.8"
+    )
+
+
 # Energies
 
 

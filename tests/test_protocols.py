@@ -510,7 +510,7 @@ def test_figures_show_the_temperature(quantity: str | None) -> None:
     given = with_temperature([[0, 1.0], [1.0, 0.3], [2.0, 0.7]], record=record, title="Steps")
     drawn = plotting.figure(langevin.run(given), quantity)
     legends = [legend for ax in drawn.axes if (legend := ax.get_legend()) is not None]
-    words = [text.get_text() for legend in legends for text in legend.get_texts()]
+    words = [" ".join(text.get_text().split()) for legend in legends for text in legend.get_texts()]
     if quantity == "fdt":
         assert not any("FDT" in word for word in words)
     else:

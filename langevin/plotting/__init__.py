@@ -4,5 +4,18 @@ from matplotlib.figure import Figure
 
 from .layout import check_format, figure, save, write
 from .registry import quantities, register
+from .sheet import laid_on, styled
+from .style import panels
 
-__all__ = ["Figure", "check_format", "figure", "quantities", "register", "save", "write"]
+__all__ = [
+    "Figure",
+    "check_format",
+    "figure",
+    "laid_on",
+    "panels",
+    "quantities",
+    "register",
+    "save",
+    "styled",
+    "write",
+]

@@ -38,6 +38,8 @@ AGING = "aging"
 
 #: Waiting times that the fit of a power needs.
 LEAST = 4
+#: Standard errors by which halves differ that do not belong to one power; and a difference that nobody sees.
+_SIGMAS, _STRAIGHT = 3.0, 0.01
 #: Of the bootstrap: they give an error bar to 3 %.
 RESAMPLES = 500
 
@@ -95,12 +97,25 @@ def described(fit: xr.Dataset, numerical: bool) -> str:
     why = exponent_words.reason(fit)
     if not why:
         lines = [rf"$\mu$ = {exponent_words.exponent(fit)}"]
+        if is_curved(fit):
+            way = "rises" if float(fit["exponent_late"]) > float(fit["exponent_early"]) else "falls"
+            lines = [f"no single power: $\\mu$ {way}", f"effective {lines[0]}"]
         lines += [_printed(exponent_words.parts(fit, numerical)).replace(", ", ",\n", 1)]
         return "\n".join([*lines, f"halves of $t_w$: {exponent_words.halves(fit)}"])
     local = exponent_words.local(fit)
     lines = textwrap.wrap(f"no exponent: {why}", 34)
     lines += textwrap.wrap(f"local: {local}", 38) if local else []
     return "\n".join(lines)
+
+
+def is_curved(fit: xr.Dataset) -> bool:
+    """Say whether the exponents of both halves of the waiting times differ by more than noise makes them.
+
+    A half has half of the points over half of the span: the variance of its slope is 2 · 2² = 8 times that of
+    the whole, that of half the difference of two halves 4 times.
+    """
+    drift = abs(float(fit["exponent_late"]) - float(fit["exponent_early"])) / 2
+    return drift > max(_SIGMAS * 2 * float(np.nan_to_num(fit["exponent_error"])), _STRAIGHT)
 
 
 def _printed(words: str) -> str:
@@ -138,11 +153,13 @@ def draw_times(ax: Axes, dataset: xr.Dataset, fit: xr.Dataset, colours: Mapping[
         colour = colours.get(i, GREY)
         look: Any = {"color": colour, "mfc": colour if used[i] else "white", "zorder": 3}
         ax.errorbar(waiting[i], times[i], bar, fmt="o", ms=5, capsize=2.5, lw=1.2, **look)
+    if used.any() and (np.isfinite(times) & (waiting > 0) & ~used).any():
+        ax.plot([], [], color=GREY, ls="", marker="o", ms=5, mfc="white", label="not in the fit")
     words = described(fit, exponent_words.accuracy(dataset) is not None)
     if np.isfinite(fit["exponent"]):
         ends = waiting[used][[0, -1]]
         power = float(fit["prefactor"]) * ends ** float(fit["exponent"])
-        ax.plot(ends, power, color=VERMILION, label=words)
+        ax.plot(ends, power, color=VERMILION, ls=":" if is_curved(fit) else "-", label=words)
     else:
         ax.plot([], [], ls="", label=words)
     if used.any():

@@ -62,7 +62,8 @@ def draw_baths(ax: Axes, members: Sequence[xr.Dataset], colours: Sequence[Any]) 
         return
     # Room for a legend above the curves, and for the strip below them.
     legend = ax.get_legend()
-    above = 0.02 + 0.09 * len(legend.get_texts()) if legend is not None else 0.0
+    lines = 0 if legend is None else sum(t.get_text().count("\n") + 1 for t in legend.get_texts())
+    above = 0.02 + 0.09 * lines if lines else 0.0
     low, high = ax.get_ylim()
     if ax.get_yscale() == "log":
         high *= (high / low) ** above

@@ -121,5 +121,7 @@ def minima_figure(dataset: xr.Dataset) -> Figure:
 def _points(ax: Axes, x: Any, values: xr.DataArray, words: str) -> None:
     mean, error = average(values)
     bars = np.where(np.isfinite(error), error, 0.0)
-    ax.errorbar(x, mean, bars, color=BLUE, marker="o", ms=4, ls="", capsize=2, label="measured")
+    ax.errorbar(
+        x, mean, bars, color=BLUE, marker="o", ms=4, ls="", capsize=2, label="measured, standard error"
+    )
     ax.set_ylabel(words)

@@ -22,7 +22,7 @@ from .numerals import finish
 from .png import write_png
 from .registry import Drawing, chosen, drawings
 from .sheet import grown, laid_on, remember, styled
-from .style import entitle
+from .style import entitle, fit_legends
 from .view import selecting, set_axes
 
 
@@ -82,6 +82,7 @@ def figure(
         set_axes(drawn, axes or {})
         entitle(drawn, str(dataset.attrs.get("title", "")) if title is None else title)
         finish(drawn)
+        fit_legends(drawn)
         grown(drawn)
         remember(drawn)
     return shown(drawn)

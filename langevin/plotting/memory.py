@@ -70,7 +70,9 @@ def memory_figure(dataset: xr.Dataset) -> Figure:
     if responds:
         _draw_ratios(axes[5], starts)
     named = [number(1 / start.inverse) if start.inverse else "∞" for start in starts]
-    member_legend(drawn, [{"start in equilibrium at": name} for name in named], colours)
+    member_legend(
+        drawn, [{"start in equilibrium at (bars: errors of limits)": name} for name in named], colours
+    )
     return drawn
 
 
@@ -175,7 +177,8 @@ def _draw_exponents(ax: Axes, starts: list[Start]) -> None:
     about = starts[0].member.get("integrated_response")
     if about is not None and float(about.attrs.get("temperature", np.nan)) == 0:
         ax.axhline(2 / 3, color=GREY, ls=":", lw=1, label="2/3: pure models, $E(t)$")
-    ax.set_ylim(0, min(max(ax.get_ylim()[1], 1.0), 2.0))
+    # Room for the legend above most errors.
+    ax.set_ylim(0, 1.35 * min(max(ax.get_ylim()[1], 1.0), 2.0))
     _finish(ax, starts, "exponent of the approach")
 
 

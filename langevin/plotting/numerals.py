@@ -89,7 +89,7 @@ class Numbers(Formatter):
 
     def format_ticks(self, values: Sequence[float]) -> list[str]:
         """Return all ticks; those beyond the ends of the axis, which are not drawn, have no say."""
-        self.set_locs(values)  # type: ignore[no-untyped-call]
+        self.set_locs(list(values))
         low, high = sorted(self.axis.get_view_interval()) if self.axis is not None else (-math.inf, math.inf)
         near = 1e-9
         seen = [float(v) for v in values if low - near * abs(low) <= v <= high + near * abs(high)]

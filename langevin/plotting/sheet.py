@@ -75,6 +75,7 @@ _LESS = {
 
 _HOUSE: Any = {
     "legend.frameon": False,
+    "legend.handlelength": 1.6,
     "xtick.direction": "in",
     "ytick.direction": "in",
     "xtick.top": True,
@@ -244,7 +245,7 @@ def label_letters(most: int) -> int:
     It may be somewhat longer than the frame, which leaves room for its ticks, its label and its title.
     """
     frame = _ROW.get() - 0.06 * _SHEET.get().points
-    return min(most, letters(1.2 * frame, matplotlib.rcParams["axes.labelsize"]))
+    return min(most, int(1.3 * letters(frame, matplotlib.rcParams["axes.labelsize"])))
 
 
 def _room(sheet: Sheet) -> float:

@@ -178,6 +178,39 @@ def columns_for(labels: Sequence[str], inches: float, most: int, by_rows: bool =
     return 1
 
 
+#: A blank outside of a formula: formulas stand between two dollars.
+_BLANK = re.compile(r" (?=(?:[^$]*\$[^$]*\$)*[^$]*$)")
+
+
+def wrapped(text: str, most: int) -> str:
+    """Return a text in lines of so many letters that are seen, broken between words and formulas."""
+    lines: list[str] = []
+    for line in text.split("\n"):
+        lines.append("")
+        for word in _BLANK.split(line):
+            longer = f"{lines[-1]} {word}" if lines[-1] else word
+            if lines[-1] and visible(longer) > most:
+                lines.append(word)
+            else:
+                lines[-1] = longer
+    return "\n".join(lines)
+
+
+def fit_legends(drawn: Figure) -> None:
+    """Break the lines of legends that are wider than their panels."""
+    for ax in drawn.axes:
+        legend, place = ax.get_legend(), ax.get_subplotspec()
+        if legend is None or place is None:
+            continue
+        columns = place.get_gridspec().ncols / len(place.colspan)
+        # Beside the frame there are ticks and labels; in it a sample of the line.
+        inches = drawn.get_figwidth() / columns - 0.08 * sheet.points()
+        most = sheet.letters(inches, sheet.small()) - 7
+        for entry in legend.get_texts():
+            if visible(entry.get_text()) > most:
+                entry.set_text(wrapped(entry.get_text(), most))
+
+
 def legend_below(drawn: Figure, handles: Sequence[Any], labels: Sequence[str], title: str = "") -> None:
     """Put a legend below the panels, in as many columns as the width has room for, read along its rows."""
     if not handles:
@@ -270,7 +303,8 @@ def _samples(values: xr.DataArray) -> int:
 
 def axis_label(values: xr.DataArray, symbol: str) -> str:
     """Return name, symbol and unit of a quantity, in lines that an axis has room for."""
-    name = values.attrs.get("long_name", str(values.name))
+    # Underscores are of code: "cross_entropy".
+    name = str(values.attrs.get("long_name", values.name)).replace("_", " ")
     unit = values.attrs.get("units", "1")
     # "of A" stays together, and apart from the symbol.
     most = sheet.label_letters(_LINE)
@@ -285,4 +319,4 @@ def axis_label(values: xr.DataArray, symbol: str) -> str:
 
 
 #: Letters in a line of an axis label.
-_LINE = 30
+_LINE = 34

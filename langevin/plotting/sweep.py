@@ -278,7 +278,11 @@ def _draw_final(
         if "energy" in member and "asymptote" in member["energy"].attrs
     )
     if limits and not lines:
-        ax.plot(*zip(*limits, strict=True), color=BLACK, ls=":", lw=1, marker="_", ms=6, label=r"$E_\infty$")
+        # Where another number is swept, too, there may be several at a place.
+        joined = ":" if len(set(limits)) == len({x for x, _ in limits}) else ""
+        ax.plot(
+            *zip(*limits, strict=True), color=BLACK, ls=joined, lw=1, marker="_", ms=6, label=r"$E_\infty$"
+        )
     draw_lines(ax, lines)
     if (any(curves) or (limits and not lines)) and len(curves) <= NAMED // 2:
         ax.legend(loc="upper left" if lines else "best")
