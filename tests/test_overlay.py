@@ -1,6 +1,7 @@
 """Results of any systems laid over each other: scales against closed forms, names, axes, what a user meets.
 
-Harmonic oscillators (k = 1, from variance s² at T) have closed forms: v(t) = T + (s² − T) e^{−2t}, E = v/2, C(t_w, t_w + t) = v(t_w) e^{−t}, Δ = v(t_w) + v(t_w + t) − 2C.
+Harmonic oscillators (k = 1, from variance s² at T) have closed forms: v(t) = T + (s² − T) e^{−2t}, E = v/2,
+C(t_w, t_w + t) = v(t_w) e^{−t}, Δ = v(t_w) + v(t_w + t) − 2C.
 """
 
 from __future__ import annotations
@@ -328,21 +329,15 @@ def test_twelve_results_are_told_apart_and_more_refused() -> None:
 # Members of sweeps.
 
 
-@pytest.fixture(scope="module")
-def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("swept") / "swept.nc"
-    langevin.run(
-        {
-            "system": {"name": "harmonic", "n": 10},
-            "dynamics": {"temperature": 0.5, "dt": 0.1, "t_max": 1.0},
-            "ensemble": {"replicas": 4},
-            "record": {"waiting_times": [0.2], "lags": [0.1, 0.2, 0.5], "configurations": "never"},
-            "sweep": {"dynamics.temperature": [0.5, 1.0, 1.5]},
-            "output": {"path": str(path), "figure": False},
-        },
-        threads=1,
-    ).close()
-    return path
+@pytest.fixture
+def swept(tmp_path: Path) -> Path:
+    """A sweep over three temperatures as the program writes it; energies of the second and third are shifted."""
+    own = springs(settings=json.dumps({"system": {"name": "harmonic", "n": 10}, "sweep": {}}))
+    parts = [own.assign(energy=own["energy"] + shift) for shift in (0.0, 1.0, 2.0)]
+    sweep = xr.concat(parts, xr.DataArray([0.5, 1.0, 1.5], dims="temperature", name="temperature"))
+    sweep["temperature"].attrs["sweep_key"] = "dynamics.temperature"
+    sweep.assign_attrs(sweep_dimensions="temperature").to_netcdf(tmp_path / "swept.nc")
+    return tmp_path / "swept.nc"
 
 
 def test_members_of_sweeps_stand_beside_others(swept: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,7 +87,7 @@ class Overlay:
             for quantity, curves in result.curves.items():
                 for curve in curves:
                     n = curve.x.size
-                    columns = {
+                    columns: dict[str, Any] = {
                         "system": [words.plain(result.name)] * n,
                         "quantity": [quantity] * n,
                         "waiting_time": np.full(n, curve.waiting),
