@@ -331,7 +331,7 @@ def test_twelve_results_are_told_apart_and_more_refused() -> None:
 
 @pytest.fixture
 def swept(tmp_path: Path) -> Path:
-    """A sweep over three temperatures as the program writes it; energies of the second and third are shifted."""
+    """A sweep over three temperatures, as the program writes it; each has an energy of its own."""
     own = springs(settings=json.dumps({"system": {"name": "harmonic", "n": 10}, "sweep": {}}))
     parts = [own.assign(energy=own["energy"] + shift) for shift in (0.0, 1.0, 2.0)]
     sweep = xr.concat(parts, xr.DataArray([0.5, 1.0, 1.5], dims="temperature", name="temperature"))
