@@ -171,6 +171,9 @@ def test_different_units_are_scaled_and_all_curves_meet() -> None:
     np.testing.assert_allclose(a.x * np.log(2) / 2, TIMES[1:], rtol=1e-3)
     np.testing.assert_allclose(a.x, b.x, rtol=1e-3)
     assert langevin.compare(springs(), network()).overlay.scales.msd == "limit"  # type: ignore[union-attr]
+    high = [d.assign(msd=d["msd"].assign_attrs(plateau=0.4)) for d in (springs(), network())]
+    over = drawn(langevin.compare(*high, scale={"msd": "plateau"}), "msd", 1)[2]
+    np.testing.assert_allclose(over.y, high[0]["msd"][0, 2] / 0.4)
 
 
 def test_a_rate_that_changes_counts_by_its_sum() -> None:
@@ -240,6 +243,11 @@ def test_one_quantity_is_tested_and_others_are_not() -> None:
     # Losses on different data are different quantities, though every word is the same.
     assert langevin.compare(network(), network(data="cifar10")).overlay is not None
     assert langevin.compare(network(), network()).overlay is None
+    # Of other systems with one limit, as finite N and its equations, differences are tested; of others not.
+    assert langevin.compare(springs(), springs("pspin")).overlay is None
+    colder = springs("pspin")
+    colder["energy"].attrs["asymptote"] = 0.2
+    assert "energies that lead to 0.25 and to 0.2" in langevin.compare(springs(), colder).text()
     asked = langevin.compare(springs(), springs(), overlay=True).overlay
     assert asked is not None and asked.scales.time == "measured" and asked.scales.energy == "measured"
 
@@ -512,6 +520,10 @@ def test_what_is_missing_is_said_and_the_rest_drawn() -> None:
     assert "p-spin model: energy: it does not move" in langevin.compare(network(), still).text()
     limit = langevin.compare(springs(), particles(), scale={"msd": "limit"}).text()
     assert "Kob-Andersen mixture: msd: grows without bound, as far as the file knows" in limit
+    slow = springs("pspin")
+    slow["energy"].attrs["asymptote"] = -9.0
+    relaxed = langevin.compare(network(), slow, scale={"time": "relaxation"}).text()
+    assert "p-spin model: msd: τ₀ is not known: half of the descent of the energy is not made" in relaxed
     with pytest.raises(UserError, match="compare needs two results or more; given: 1"):
         langevin.compare(springs(), overlay=True)
     with pytest.raises(UserError, match="per_decade = 0: must be ≥ 1"):

@@ -73,7 +73,7 @@ def _common_axis(datasets: Sequence[xr.Dataset]) -> str:
     for dataset in datasets:
         if not sweep_dims(dataset):
             one = next(d for d in datasets if sweep_dims(d))
-            hint = "; sweeps are compared with sweeps (`langevin.members` gives the members of one)"
+            hint = "; sweeps are compared with sweeps (--at chooses members of one)"
             require_run(one, files.source(one), hint)
     sizes = [swept_numbers(dataset) for dataset in datasets]
     common = [name for name in sizes[0] if all(name in other for other in sizes[1:])]
