@@ -19,6 +19,7 @@ import pytest
 import xarray as xr
 from click.testing import CliRunner, Result
 from conftest import ROOT, SIGMAS
+from matplotlib.figure import Figure
 
 import langevin
 from langevin.analysis.compare import overlay_figure
@@ -405,6 +406,8 @@ def test_results_concatenate_along_a_new_dimension() -> None:
 def test_the_lines_of_the_document_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With files of these names that hold oscillators; the slow test has those of the five systems."""
     monkeypatch.chdir(tmp_path)
+    # Two thirds of the time of a figure; that nothing overlaps is tested above.
+    monkeypatch.setattr(Figure, "get_layout_engine", lambda figure: None)
     for name, made in STAND_INS.items():
         made().to_netcdf(f"{name}.nc")
     run_the_lines()
@@ -460,7 +463,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_one_command_makes_figure_and_table(folder: Path) -> None:
+def test_one_command_makes_figure_and_table(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Figure, "get_layout_engine", lambda figure: None)
     labels = ["--label", "springs", "--label", "a net"]
     done = command("springs.nc", "net.nc", "--csv", "t.csv", "--scale", "msd=at_waiting_time", *labels)
     assert done.exit_code == 0 and (folder / "springs-net.png").exists(), done.output
