@@ -171,7 +171,7 @@ def test_different_units_are_scaled_and_all_curves_meet() -> None:
     a, b = (drawn(relaxed, "energy", k)[0] for k in (0, 1))
     np.testing.assert_allclose(a.x * np.log(2) / 2, TIMES[1:], rtol=1e-3)
     np.testing.assert_allclose(a.x, b.x, rtol=1e-3)
-    assert langevin.compare(springs(), network()).overlay.scales.msd == "limit"  # type: ignore[union-attr]
+    assert langevin.compare(springs(), network(), scale="lag=time").overlay.scales.msd == "limit"  # type: ignore
     high = [d.assign(msd=d["msd"].assign_attrs(plateau=0.4)) for d in (springs(), network())]
     over = drawn(langevin.compare(*high, scale={"msd": "plateau"}), "msd", 1)[2]
     np.testing.assert_allclose(over.y, high[0]["msd"][0, 2] / 0.4)

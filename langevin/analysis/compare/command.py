@@ -54,7 +54,7 @@ def compared(
     if not match >= 1:
         raise UserError(f"--match {match:g}: a factor, so it must be ≥ 1")
     if width not in overlay_figure.WIDTHS:
-        raise UserError(f"--width {shortened(width)!r}: allowed: {', '.join(overlay_figure.WIDTHS)}")
+        raise UserError(f"--width {shortened(str(width))!r}: allowed: {', '.join(overlay_figure.WIDTHS)}")
     scales = scaling.parsed(scale)
     overlaid = overlaid or bool(scale) or (quantity is not None and "," in quantity)
     if limit and (overlaid or at or labels):
