@@ -337,10 +337,8 @@ def scaled(
     ----------
     *files : path or Dataset
         Results of single runs, or sweeps, whose members are taken.
-    quantity, scale, at, label
-        As for an overlay of `compare`.
-    per_decade : int
-        Common times and lags in a decade.
+    quantity, scale, at, label, per_decade
+        As for an overlay of `compare`; common times and lags in a decade.
 
     Returns
     -------

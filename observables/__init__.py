@@ -10,7 +10,7 @@ Rooms and modules stand in this order, and import only from those before them:
    `relaxation` (powers of an energy), `asymptote` (limits of slow approaches), `equal_time` and `fixed_time`
    (pairs at one time), `response` and `displacement_response` (temperatures, from χ), `plateau` (q_EA),
    `overlaps` (fluctuations between replicas), `power_laws` (of gaps and forces; thresholds), `ensembles` (of
-   classifiers) and `clocks` (of algorithms).
+   classifiers), `clocks` (of algorithms) and `scaling` (by what curves of different systems are divided).
 
 A room is imported by its name, `from langevin.observables import aging`, and offers its functions as its own:
 `aging.aging_exponent(msd)`.

@@ -1,7 +1,7 @@
 """Results of any systems laid over each other: scales against closed forms, names, axes, what a user meets.
 
-Harmonic oscillators (k = 1, from variance s² at T) have closed forms: E = v/2,
-v(t) = T + (s² − T) e^{−2t}, C(t_w, t_w + t) = v(t_w) e^{−t}, Δ = v(t_w) + v(t_w + t) − 2C.
+Harmonic oscillators (k = 1, from variance s² at T) have closed forms: v(t) = T + (s² − T) e^{−2t}, E = v/2,
+C(t_w, t_w + t) = v(t_w) e^{−t}, Δ = v(t_w) + v(t_w + t) − 2C.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import pytest
 import xarray as xr
 from click.testing import CliRunner, Result
 from conftest import ROOT, SIGMAS
+from matplotlib.figure import Figure
 
 import langevin
 from langevin.analysis.compare import overlay_figure
@@ -170,7 +171,10 @@ def test_different_units_are_scaled_and_all_curves_meet() -> None:
     a, b = (drawn(relaxed, "energy", k)[0] for k in (0, 1))
     np.testing.assert_allclose(a.x * np.log(2) / 2, TIMES[1:], rtol=1e-3)
     np.testing.assert_allclose(a.x, b.x, rtol=1e-3)
-    assert langevin.compare(springs(), network()).overlay.scales.msd == "limit"  # type: ignore[union-attr]
+    assert langevin.compare(springs(), network(), scale="lag=time").overlay.scales.msd == "limit"  # type: ignore
+    high = [d.assign(msd=d["msd"].assign_attrs(plateau=0.4)) for d in (springs(), network())]
+    over = drawn(langevin.compare(*high, scale={"msd": "plateau"}), "msd", 1)[2]
+    np.testing.assert_allclose(over.y, high[0]["msd"][0, 2] / 0.4)
 
 
 def test_a_rate_that_changes_counts_by_its_sum() -> None:
@@ -240,6 +244,11 @@ def test_one_quantity_is_tested_and_others_are_not() -> None:
     # Losses on different data are different quantities, though every word is the same.
     assert langevin.compare(network(), network(data="cifar10")).overlay is not None
     assert langevin.compare(network(), network()).overlay is None
+    # Of other systems with one limit, as finite N and its equations, differences are tested; of others not.
+    assert langevin.compare(springs(), springs("pspin")).overlay is None
+    colder = springs("pspin")
+    colder["energy"].attrs["asymptote"] = 0.2
+    assert "energies that lead to 0.25 and to 0.2" in langevin.compare(springs(), colder).text()
     asked = langevin.compare(springs(), springs(), overlay=True).overlay
     assert asked is not None and asked.scales.time == "measured" and asked.scales.energy == "measured"
 
@@ -329,21 +338,15 @@ def test_twelve_results_are_told_apart_and_more_refused() -> None:
 # Members of sweeps.
 
 
-@pytest.fixture(scope="module")
-def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("swept") / "swept.nc"
-    langevin.run(
-        {
-            "system": {"name": "harmonic", "n": 10},
-            "dynamics": {"temperature": 0.5, "dt": 0.1, "t_max": 1.0},
-            "ensemble": {"replicas": 4},
-            "record": {"waiting_times": [0.2], "lags": [0.1, 0.2, 0.5], "configurations": "never"},
-            "sweep": {"dynamics.temperature": [0.5, 1.0, 1.5]},
-            "output": {"path": str(path), "figure": False},
-        },
-        threads=1,
-    ).close()
-    return path
+@pytest.fixture
+def swept(tmp_path: Path) -> Path:
+    """A sweep over three temperatures, as the program writes it; each has an energy of its own."""
+    own = springs(settings=json.dumps({"system": {"name": "harmonic", "n": 10}, "sweep": {}}))
+    parts = [own.assign(energy=own["energy"] + shift) for shift in (0.0, 1.0, 2.0)]
+    sweep = xr.concat(parts, xr.DataArray([0.5, 1.0, 1.5], dims="temperature", name="temperature"))
+    sweep["temperature"].attrs["sweep_key"] = "dynamics.temperature"
+    sweep.assign_attrs(sweep_dimensions="temperature").to_netcdf(tmp_path / "swept.nc")
+    return tmp_path / "swept.nc"
 
 
 def test_members_of_sweeps_stand_beside_others(swept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -403,6 +406,8 @@ def test_results_concatenate_along_a_new_dimension() -> None:
 def test_the_lines_of_the_document_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With files of these names that hold oscillators; the slow test has those of the five systems."""
     monkeypatch.chdir(tmp_path)
+    # Two thirds of the time of a figure; that nothing overlaps is tested above.
+    monkeypatch.setattr(Figure, "get_layout_engine", lambda figure: None)
     for name, made in STAND_INS.items():
         made().to_netcdf(f"{name}.nc")
     run_the_lines()
@@ -458,7 +463,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_one_command_makes_figure_and_table(folder: Path) -> None:
+def test_one_command_makes_figure_and_table(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Figure, "get_layout_engine", lambda figure: None)
     labels = ["--label", "springs", "--label", "a net"]
     done = command("springs.nc", "net.nc", "--csv", "t.csv", "--scale", "msd=at_waiting_time", *labels)
     assert done.exit_code == 0 and (folder / "springs-net.png").exists(), done.output
@@ -518,6 +524,10 @@ def test_what_is_missing_is_said_and_the_rest_drawn() -> None:
     assert "p-spin model: energy: it does not move" in langevin.compare(network(), still).text()
     limit = langevin.compare(springs(), particles(), scale={"msd": "limit"}).text()
     assert "Kob-Andersen mixture: msd: grows without bound, as far as the file knows" in limit
+    slow = springs("pspin")
+    slow["energy"].attrs["asymptote"] = -9.0
+    relaxed = langevin.compare(network(), slow, scale={"time": "relaxation"}).text()
+    assert "p-spin model: msd: τ₀ is not known: half of the descent of the energy is not made" in relaxed
     with pytest.raises(UserError, match="compare needs two results or more; given: 1"):
         langevin.compare(springs(), overlay=True)
     with pytest.raises(UserError, match="per_decade = 0: must be ≥ 1"):

@@ -56,7 +56,7 @@ def compared(
         raise UserError(f"{option('match', f'{match:g}')}: a factor, so it must be ≥ 1")
     if width not in overlay_figure.WIDTHS:
         known = ", ".join(overlay_figure.WIDTHS)
-        raise UserError(f"{option('width', repr(shortened(width)))}: allowed: {known}")
+        raise UserError(f"{option('width', repr(shortened(str(width))))}: allowed: {known}")
     scales = scaling.parsed(scale)
     overlaid = overlaid or bool(scale) or (quantity is not None and "," in quantity)
     if limit and (overlaid or at or labels):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -88,7 +89,7 @@ class Overlay:
             for quantity, curves in result.curves.items():
                 for curve in curves:
                     n = curve.x.size
-                    columns = {
+                    columns: dict[str, Any] = {
                         "system": [words.plain(result.name)] * n,
                         "quantity": [quantity] * n,
                         "waiting_time": np.full(n, curve.waiting),
@@ -105,7 +106,8 @@ class Overlay:
 def same_quantities(a: xr.Dataset, b: xr.Dataset, quantities: Sequence[str]) -> str:
     """Return why two results are not of the same quantities in the same units; "" if they are.
 
-    Losses of different networks, or on different data, are not the same.
+    Losses of different networks, or on different data, are not the same; nor are energies of different
+    systems that theory leads to different limits. Finite N and its equations have one limit.
     """
     for name in ("time", *quantities):
         if name not in a or name not in b:
@@ -117,10 +119,15 @@ def same_quantities(a: xr.Dataset, b: xr.Dataset, quantities: Sequence[str]) -> 
             first.meaning and second.meaning and first.meaning != second.meaning
         ):
             return f"{first.meaning or name} and {second.meaning or name}"
-    for attribute in ("data", "system"):
-        values = [d.attrs.get(attribute) for d in (a, b)]
-        if any("data" in d.attrs for d in (a, b)) and values[0] != values[1]:
-            return f"{attribute} {values[0]} and {values[1]}"
+    systems = [d.attrs.get("system") for d in (a, b)]
+    data = [d.attrs.get("data") for d in (a, b)]
+    if data[0] != data[1]:
+        return f"data {data[0]} and {data[1]}"
+    if data != [None, None] and systems[0] != systems[1]:
+        return f"losses of {systems[0]} and of {systems[1]}"
+    ends = [float(d["energy"].attrs["asymptote"]) for d in (a, b) if "asymptote" in d.get("energy", d).attrs]
+    if systems[0] != systems[1] and len(ends) == 2 and not math.isclose(*ends, rel_tol=1e-6):
+        return f"energies that lead to {ends[0]:.6g} and to {ends[1]:.6g}"
     return ""
 
 

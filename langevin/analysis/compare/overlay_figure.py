@@ -198,7 +198,7 @@ def _values(found: Overlay, quantity: str) -> str:
     symbols = {str(a["symbol"]) for a in own if "symbol" in a}
     symbol = symbols.pop() if len(symbols) == 1 else symbol
     unit = f" ({style.unit_label(units)})" if units != "1" else ""
-    return "\n".join(textwrap.wrap(long_name, 26)) + f"\n{symbol}{unit}".rstrip()
+    return "\n".join(textwrap.wrap(long_name, 22)) + f"\n{symbol}{unit}".rstrip()
 
 
 def _legend_names(found: Overlay, width: str) -> tuple[list[str], int]:

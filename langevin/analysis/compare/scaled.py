@@ -151,10 +151,10 @@ def scaled(dataset: xr.Dataset, name: str, scales: Scales, quantities: Sequence[
     way = descent(dataset)
     notes: list[str] = []
     clock = _Clock.of(dataset, scales, way)
-    notes += clock.notes
     curves: dict[str, list[ScaledCurve]] = {}
     for quantity in quantities:
         try:
+            clock.require()
             found = (
                 _energy(dataset, scales, way, clock)
                 if quantity == "energy"
@@ -187,7 +187,6 @@ class _Clock:
     over_waiting: bool
     times: Array
     elapsed: Array
-    notes: tuple[str, ...] = ()
 
     @staticmethod
     def of(dataset: xr.Dataset, scales: Scales, way: Descent | None) -> _Clock:
@@ -195,10 +194,7 @@ class _Clock:
         none = np.empty(0)
         over = scales.lag == "over_waiting_time"
         if scales.time == "relaxation":
-            unit = math.nan
-            if way is not None and way.start != way.limit:
-                unit = scaling.half_time(dataset["energy"], way.start, way.limit)
-            words = "τ₀ of the energy"
+            unit, words = _half_time(dataset, way), "τ₀ of the energy"
         elif scales.time == "scaled" and "scaled_time" in dataset.coords:
             if "scaled_lag" not in dataset.coords:
                 pairs = [np.asarray(dataset[n], dtype=float) for n in ("time", "scaled_time")]
@@ -208,6 +204,11 @@ class _Clock:
             unit = float(t[-1] / s[-1])
             words = f"1/α, α = {1 / unit:g}"
         return _Clock(unit, words, over, none, none)
+
+    def require(self) -> None:
+        """Raise NotKnown where there is no unit of time."""
+        if not (self.times.size or math.isfinite(self.unit)):
+            raise NotKnown("τ₀ is not known: half of the descent of the energy is not made")
 
     def time(self, t: Array) -> Array:
         """Return times of the file on the axis of time."""
@@ -222,6 +223,13 @@ class _Clock:
         if self.over_waiting:
             shown = shown / begun if begun > 0 else np.full_like(shown, np.nan)
         return shown, begun
+
+
+def _half_time(dataset: xr.Dataset, way: Descent | None) -> float:
+    """Return τ₀ of the energy; NaN where there is none."""
+    if way is None or way.start == way.limit:
+        return math.nan
+    return scaling.half_time(dataset["energy"], way.start, way.limit)
 
 
 def _unit(dataset: xr.Dataset) -> str:

@@ -76,7 +76,10 @@ def parsed(given: Mapping[str, str] | Iterable[str] | None) -> Scales:
     UserError
         If there is no such key or value, or a key stands there twice.
     """
-    pairs = list(given.items()) if isinstance(given, Mapping) else [_pair(text) for text in given or ()]
+    if isinstance(given, Mapping):
+        pairs = list(given.items())
+    else:
+        pairs = [_pair(text) for text in ([given] if isinstance(given, str) else given or ())]
     chosen: dict[str, str] = {}
     for key, value in pairs:
         said = option("scale", repr(shortened(f"{key}={value}")))

@@ -13,7 +13,7 @@ from langevin.observables.fits.curves import MeasuredCurve
 from langevin.plotting.final import lines_of, swept_label, swept_numbers
 from langevin.results.kinds import ONE_TIME, has, require_run
 from langevin.results.members import members, shortened_labels, sweep_dims, text
-from langevin.speech import command, option
+from langevin.speech import option
 
 from . import files
 from .files import Curves
@@ -76,7 +76,7 @@ def _common_axis(datasets: Sequence[xr.Dataset]) -> str:
     for dataset in datasets:
         if not sweep_dims(dataset):
             one = next(d for d in datasets if sweep_dims(d))
-            hint = f"; sweeps are compared with sweeps ({command('members')} gives the members of one)"
+            hint = f"; sweeps are compared with sweeps ({option('at')} chooses members of one)"
             require_run(one, files.source(one), hint)
     sizes = [swept_numbers(dataset) for dataset in datasets]
     common = [name for name in sizes[0] if all(name in other for other in sizes[1:])]
