@@ -187,6 +187,10 @@ def _for_user(key: str, target: str, module: str, folders: list[Path]) -> Code:
         raise UserError(f"{key} = {target!r}: {module} is of Python's library; allowed: {allowed}")
     code = _imported(code, folders, is_closed=False)
     if given is not None and code.named is not given:
+        if in_memory.there(target) is not given:
+            raise UserError(
+                f"{key} = {target!r}: its module has another object of this name by now; give that"
+            )
         raise UserError(
             f"{key} = {target!r}: {code.source.file} may have changed since this process imported it; "
             f"importlib.reload({module}) and give {given.__name__} again, or its name, {target!r}"
