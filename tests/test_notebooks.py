@@ -1,8 +1,10 @@
-"""Notebooks are executed, and show what they should: bars, figures once, tables; in threads and in any locale."""
+"""Notebooks are executed, and show what they should: bars, figures once, tables; in any locale."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +58,8 @@ def require_shown_well(notebook: Any) -> None:
             assert "<pre" in cell.outputs[-1].data["text/html"], cell.source
         if "progress=True" in cell.source:
             said = printed(cell)
-            widgets = [
-                o for o in cell.outputs if "application/vnd.jupyter.widget-view+json" in o.get("data", {})
-            ]
+            widget = "application/vnd.jupyter.widget-view+json"
+            widgets = [output for output in cell.outputs if widget in output.get("data", {})]
             assert "100%|" in said or widgets, cell.source
             assert "start, t =" not in said, "no lines besides"
 
@@ -84,3 +85,68 @@ def test_there_are_notebooks_and_they_hold_no_outputs() -> None:
         assert notebook.cells[0].source.startswith("# ")
         for cell in notebook.cells:
             assert not cell.get("outputs") and cell.get("execution_count") is None, path
+
+
+RUN = """
+import langevin
+given = {
+    "system": {"name": "harmonic", "n": 8},
+    "dynamics": {"temperature": 0.5, "dt": 0.05, "t_max": 5.0},
+    "record": {"waiting_times": [1.0]},
+}
+"""
+
+
+@pytest.mark.slow
+def test_figures_are_shown_once_whatever_pyplot_does(tmp_path: Path) -> None:
+    cells = [
+        RUN + "ds = langevin.run(given)\nf = langevin.plot(ds)",
+        "langevin.plot(ds)",
+        "import matplotlib.pyplot as plt\nlangevin.plot(ds)",
+        "%matplotlib inline\nlangevin.plot(ds)",
+        "import pickle, copy\npickle.loads(pickle.dumps(f)), copy.deepcopy(f)",
+    ]
+    notebook = executed(written(*cells), tmp_path)
+    assert [images(cell) for cell in notebook.cells] == [0, 1, 1, 1, 0]
+    assert notebook.cells[1].outputs[0].data["text/plain"].startswith("<Figure size")
+
+
+@pytest.mark.slow
+def test_kernels_in_other_places(tmp_path: Path) -> None:
+    """In the locale C, and in a thread of the kernel."""
+    threaded = """
+import subprocess
+import sys
+found = []
+thread = threading.Thread(target=lambda: found.append(langevin.run(given, progress=True)))
+thread.start()
+thread.join()
+found[0].langevin.summary()
+"""
+    notebook = executed(written(RUN, threaded), tmp_path, LC_ALL="C", LANG="C", PYTHONUTF8="0")
+    assert "100%|" in printed(notebook.cells[1]) or len(notebook.cells[1].outputs) > 1
+    assert "energy at t = 5" in notebook.cells[1].outputs[-1].data["text/html"]
+
+
+def test_ipython_without_a_notebook_has_no_bar_and_completes(tmp_path: Path) -> None:
+    script = RUN + (
+        "from IPython.core.completer import provisionalcompleter\n"
+        "from IPython.core.interactiveshell import InteractiveShell\n"
+        "from langevin.machine.bars import in_notebook\n"
+        "shell = InteractiveShell.instance()\n"
+        "assert not in_notebook()\n"
+        "shell.run_cell('import langevin')\n"
+        "def completed(text):\n"
+        "    with provisionalcompleter():\n"
+        "        return {c.text for c in shell.Completer.completions(text, len(text))}\n"
+        "assert {'run', 'open', 'plot', 'observables'} <= completed('langevin.')\n"
+        "assert not {'sys', 'importlib', 'Finder'} & completed('langevin.')\n"
+        "assert {'aging', 'response'} <= completed('langevin.observables.')\n"
+        "shell.run_cell('import xarray as xr; ds = xr.Dataset()')\n"
+        "assert {'plot', 'aging', 'summary', 'members'} <= completed('ds.langevin.')\n"
+    )
+    environment = {**os.environ, "IPYTHONDIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
