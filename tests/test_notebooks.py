@@ -128,6 +128,7 @@ found[0].langevin.summary()
     assert "energy at t = 5" in notebook.cells[1].outputs[-1].data["text/html"]
 
 
+@pytest.mark.slow
 def test_ipython_without_a_notebook_has_no_bar_and_completes(tmp_path: Path) -> None:
     script = RUN + (
         "from IPython.core.completer import provisionalcompleter\n"

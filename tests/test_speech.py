@@ -45,7 +45,10 @@ SHELL_ALONE = {"every", "set"}
 @cache
 def sources() -> list[tuple[str, ast.Module]]:
     paths = (path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py")))
-    return [(path.relative_to(ROOT).as_posix(), ast.parse(path.read_text())) for path in paths]
+    texts = ((path.relative_to(ROOT).as_posix(), path.read_text()) for path in paths)
+    # Others hold nothing that is looked for.
+    spoken = re.compile(f"{OPTION.pattern}|{ARGUMENT.pattern}|option\\(|command\\(")
+    return [(file, ast.parse(text)) for file, text in texts if spoken.search(text)]
 
 
 @cache

@@ -68,7 +68,8 @@ def has_no_file(target: str, folders: Sequence[Path] = ()) -> bool:
     if NAMELESS in target:
         return True
     source = sources.locate(target.partition(":")[0], folders)
-    return source is not None and source.kind == "memory"
+    # Of a module that is nowhere there may be an object all the same.
+    return given(target) is not None if source is None else source.kind == "memory"
 
 
 def inside(module: types.ModuleType | None, path: str) -> Any:
