@@ -215,7 +215,7 @@ def test_a_part_of_a_result_will_do(result: Path) -> None:
         lone = ds[["energy"]].rename(energy="gradient_norm")
         assert set(lone.langevin.average()) == {"gradient_norm", "gradient_norm_error"}
         lone.langevin.plot("gradient_norm")
-        with pytest.raises(UserError, match="no figure .* quantity=: gradient_norm"):
+        with pytest.raises(UserError, match=r"no figure .* quantity=: gradient_norm"):
             lone.langevin.plot()
 
 

@@ -115,8 +115,7 @@ def test_figures_are_shown_once_whatever_pyplot_does(tmp_path: Path) -> None:
 def test_kernels_in_other_places(tmp_path: Path) -> None:
     """In the locale C, and in a thread of the kernel."""
     threaded = """
-import subprocess
-import sys
+import threading
 found = []
 thread = threading.Thread(target=lambda: found.append(langevin.run(given, progress=True)))
 thread.start()
@@ -151,3 +150,37 @@ def test_ipython_without_a_notebook_has_no_bar_and_completes(tmp_path: Path) -> 
         [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_the_button_that_interrupts_leaves_a_checkpoint(tmp_path: Path) -> None:
+    """A kernel that is interrupted says how its run goes on, in one line, and goes on."""
+    from jupyter_client.manager import start_new_kernel
+
+    manager, client = start_new_kernel(kernel_name="python3", cwd=str(tmp_path))
+    shown: list[dict[str, Any]] = []
+
+    def heard(message: dict[str, Any]) -> None:
+        shown.append(message)
+        # The bar moves: the run is under way.
+        if "energy" in message["content"].get("text", "") and not heard.pressed:  # type: ignore[attr-defined]
+            heard.pressed = True  # type: ignore[attr-defined]
+            manager.interrupt_kernel()
+
+    heard.pressed = False  # type: ignore[attr-defined]
+    try:
+        given = RUN + "given |= {'output': {'path': 'a.nc'}}\ngiven['dynamics']['t_max'] = 1e6\n"
+        reply = client.execute_interactive(
+            given + "langevin.run(given, progress=True)", output_hook=heard, timeout=300
+        )["content"]
+        assert heard.pressed and reply["status"] == "error"  # type: ignore[attr-defined]
+        assert reply["evalue"].startswith("stopped by Ctrl-C at t = ")
+        assert reply["evalue"].endswith("continue with `langevin.resume('a.nc')`")
+        assert reply["traceback"] == [f"KeyboardInterrupt: {reply['evalue']}"]
+        assert (tmp_path / "a.checkpoint.nc").exists()
+        check = "import sys\nassert isinstance(sys.last_value, KeyboardInterrupt)\n"
+        check += "try:\n    langevin.resume('a.nc', wall_time=1e-3)\nexcept KeyboardInterrupt:\n    pass"
+        assert client.execute_interactive(check, timeout=300)["content"]["status"] == "ok"
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
