@@ -32,5 +32,7 @@ def bar(shown: bool, **keywords: Any) -> Any:
     if shown and in_notebook():
         disable = False
         if importlib.util.find_spec("ipywidgets") is not None:
-            from tqdm.notebook import tqdm as kind
+            from tqdm.notebook import tqdm as widget
+
+            kind = widget
     return kind(disable=disable, **keywords)

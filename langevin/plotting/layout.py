@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import matplotlib
 import xarray as xr
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.image import imsave
 
 from langevin.errors import UserError
 from langevin.files.disk import replacing
@@ -19,8 +17,7 @@ from langevin.results.kinds import kind_of
 from langevin.results.members import text
 from langevin.speech import option
 
-from .inline import shown
-from .minor_ticks import as_marks
+from .inline import shown, write_png
 from .registry import Drawing, chosen, drawings
 from .style import STYLE, entitle
 
@@ -92,23 +89,6 @@ def write(drawn: Figure, path: Path) -> Path:
         else:
             drawn.savefig(aside, format=path.suffix.lstrip("."))
     return path
-
-
-def write_png(drawn: Figure, path: Path | BinaryIO) -> None:
-    """Write the pixels that `savefig` writes: it draws a figure twice, once to lay it out."""
-    canvas, dpi = drawn.canvas, drawn.dpi
-    chosen = matplotlib.rcParams["savefig.dpi"]
-    try:
-        drawn.dpi = dpi if chosen == "figure" else chosen
-        pixels: Any = FigureCanvasAgg(drawn)
-        with as_marks(drawn) as marks:
-            pixels.draw()
-        if any(mark.labelled for mark in marks):
-            pixels.draw()
-        imsave(path, pixels.buffer_rgba(), format="png", origin="upper", dpi=drawn.dpi)
-    finally:
-        drawn.dpi = dpi
-        drawn.set_canvas(canvas)
 
 
 def save(
