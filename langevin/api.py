@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from langevin.code.trust import trusting
+from langevin.results.kinds import require_result
 from langevin.results.members import members, select
 from langevin.results.open import open_result as open
 from langevin.sweep.simulation import resume, run
@@ -447,6 +448,7 @@ def summary(file: str | Path | xr.Dataset, *, at: Sequence[str] = ()) -> Summary
     from langevin.results.shown import Summary
 
     with shell.reading([file]) as (dataset,):
+        require_result(dataset)
         return Summary.of(select(dataset, at))
 
 

@@ -107,6 +107,10 @@ class Interrupted(KeyboardInterrupt):
         super().__init__(message)
         self.how, self.exit_code = how, exit_code
 
+    def _render_traceback_(self) -> list[str]:
+        """Return what a notebook shows of it: who has stopped a run asks for no place in the program."""
+        return [f"KeyboardInterrupt: {self}"]
+
     def saying(self, what: str) -> Interrupted:
         """Return it with another message: "stopped by … " and this."""
         return Interrupted(f"stopped {self.how}{what}", self.how, self.exit_code)

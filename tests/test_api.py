@@ -75,8 +75,8 @@ def test_nothing_is_written_unless_a_path_is_given(
 
 def test_what_the_command_line_refuses_python_refuses(spins: Path) -> None:
     for keys, words in (
-        ({"grid": 1}, "--grid 1: must be ≥ 2"),
-        ({"margin": -0.5}, r"--margin -0\.5: must be a finite number ≥ 0"),
+        ({"grid": 1}, "grid=1: must be ≥ 2"),
+        ({"margin": -0.5}, r"margin=-0\.5: must be a finite number ≥ 0"),
         ({"normalise": "filters", "random": True}, "--normalise filters: must be one of none, layer, filter"),
     ):
         given: dict[str, Any] = keys

@@ -264,7 +264,7 @@ def test_failed_shards_are_nan_and_are_tried_again(tmp_path: Path) -> None:
         langevin.run(given, executor=_Some([0]))
     assert str(caught.value) == (
         f"1 of 2 shards failed: shard 1 (replicas 1, 3): no such luck; the others are in {tmp_path}/a.nc; "
-        f"`langevin resume {tmp_path}/a.nc` tries again"
+        f"`langevin.resume({str(tmp_path / 'a.nc')!r})` tries again"
     )
     with langevin.open(tmp_path / "a.nc") as partial:
         assert partial.attrs["status"] == "incomplete: 1 of 2 shards failed"

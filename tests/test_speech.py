@@ -45,7 +45,10 @@ SHELL_ALONE = {"every", "set"}
 @cache
 def sources() -> list[tuple[str, ast.Module]]:
     paths = (path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py")))
-    return [(path.relative_to(ROOT).as_posix(), ast.parse(path.read_text())) for path in paths]
+    texts = ((path.relative_to(ROOT).as_posix(), path.read_text()) for path in paths)
+    # Others hold nothing that is looked for.
+    spoken = re.compile(f"{OPTION.pattern}|--{{|{ARGUMENT.pattern}|option\\(|command\\(")
+    return [(file, ast.parse(text)) for file, text in texts if spoken.search(text)]
 
 
 @cache
@@ -55,11 +58,13 @@ def said() -> list[tuple[str, int, str]]:
     for file, tree in sources():
         nodes = list(ast.walk(tree))
         docstrings = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
-        found += [
-            (file, node.lineno, node.value)
-            for node in nodes
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings
-        ]
+        for node in nodes:
+            if isinstance(node, ast.JoinedStr):
+                # What is filled in may be the name of an option: f"--{name}".
+                parts = (p.value if isinstance(p, ast.Constant) else "x" for p in node.values)
+                found.append((file, node.lineno, "".join(map(str, parts))))
+            elif isinstance(node, ast.Constant) and id(node) not in docstrings:
+                found.append((file, node.lineno, str(node.value)))
     return found
 
 

@@ -362,7 +362,7 @@ def test_a_long_sweep_says_so(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> N
     # 10⁻⁴ of a member in a second.
     said = [line for line in capsys.readouterr().err.splitlines() if "to go" in line]
     assert said == [
-        f"about {spoken(1e5)} to go for 10 members; Ctrl-C stops it, `langevin resume a.nc` goes on"
+        f"about {spoken(1e5)} to go for 10 members; Ctrl-C stops it, `langevin.resume('a.nc')` goes on"
     ]
 
 

@@ -11,6 +11,7 @@ from langevin.errors import UserError
 from langevin.files import zarr_folder
 from langevin.results import export as frames
 from langevin.results.members import select
+from langevin.speech import option
 
 from . import shell
 
@@ -44,7 +45,7 @@ def export(
     shell.ending(*ENDINGS)(output)
     folder = output.suffix == zarr_folder.ENDING
     if folder and given:
-        options = ", ".join(f"--{name}" for name in given)
+        options = ", ".join(option(name) for name in given)
         raise UserError(f"{options}: of frames of a .gsd; a {zarr_folder.ENDING} folder holds all")
     said: list[str] = []
 

@@ -25,8 +25,8 @@ from .sources import SourceFile
 #: Name → object, of what is given while settings are read.
 _given: ContextVar[dict[str, Any] | None] = ContextVar("given", default=None)
 
-#: What stands in the name of an object that a function defined.
-LOCAL = "<locals>"
+#: What stands in the names of objects that no module knows: "<locals>" of a function, "<lambda>".
+NAMELESS = "<"
 
 
 @contextmanager
@@ -65,10 +65,11 @@ def has_no_file(target: str, folders: Sequence[Path] = ()) -> bool:
 
     `folders` are those in which its module is looked for first.
     """
-    if LOCAL in target:
+    if NAMELESS in target:
         return True
     source = sources.locate(target.partition(":")[0], folders)
-    return source is not None and source.kind == "memory"
+    # Of a module that is nowhere there may be an object all the same.
+    return given(target) is not None if source is None else source.kind == "memory"
 
 
 def inside(module: types.ModuleType | None, path: str) -> Any:

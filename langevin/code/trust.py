@@ -187,6 +187,10 @@ def _for_user(key: str, target: str, module: str, folders: list[Path]) -> Code:
         raise UserError(f"{key} = {target!r}: {module} is of Python's library; allowed: {allowed}")
     code = _imported(code, folders, is_closed=False)
     if given is not None and code.named is not given:
+        if in_memory.there(target) is not given:
+            raise UserError(
+                f"{key} = {target!r}: its module has another object of this name by now; give that"
+            )
         raise UserError(
             f"{key} = {target!r}: {code.source.file} may have changed since this process imported it; "
             f"importlib.reload({module}) and give {given.__name__} again, or its name, {target!r}"
@@ -199,7 +203,7 @@ def _for_a_file(key: str, target: str, module: str, folders: list[Path]) -> Code
     asking = _origin.get()
     assert asking is not None
     before = asking.recorded.get(target)
-    if in_memory.has_no_file(target, folders):
+    if in_memory.has_no_file(target, folders) or (held.is_held(target) and _is_nowhere(module, folders)):
         return _defined_again(key, target, asking)
     folders = list(dict.fromkeys([*folders, *known.places(target, before)]))
     code = _recorded(key, target, module, folders, before)
@@ -226,6 +230,10 @@ def _recorded(key: str, target: str, module: str, folders: list[Path], before: H
     if before is None and places[:1] != [near]:
         _require_one(key, target, module, places)
     return _code(key, target, module, [*(places[0] if places else []), *near], before)
+
+
+def _is_nowhere(module: str, folders: Sequence[Path]) -> bool:
+    return sources.locate(module, folders) is None
 
 
 def _defined_again(key: str, target: str, asking: Origin) -> Code:

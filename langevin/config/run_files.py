@@ -56,13 +56,8 @@ def _load(
     if isinstance(source, Mapping):
         if beyond := [*toml_text.limit_faults(source), *faults]:
             raise ConfigError(beyond)
-        given, text, name, folder = (
-            toml_text.plain(objects.with_network(source)),
-            "",
-            "settings",
-            folder or Path.cwd(),
-        )
-        name = name if origin is None else origin.file
+        given, text = toml_text.plain(objects.with_network(source)), ""
+        name, folder = "settings" if origin is None else origin.file, folder or Path.cwd()
     else:
         path = Path(source)
         text = toml_text.read(path)

@@ -11,7 +11,7 @@ import xarray as xr
 from langevin import api
 from langevin.errors import UserError
 from langevin.results import exponent_words
-from langevin.results.kinds import TWO_TIME, has, kind_of, recognised, two_time_names
+from langevin.results.kinds import TWO_TIME, has, is_result, kind_of, require_result, two_time_names
 from langevin.results.members import members, sweep_dims
 from langevin.results.shown import Summary
 
@@ -186,17 +186,12 @@ class Accessor:
 
     def _result(self) -> xr.Dataset:
         """Return the data set; `UserError` if it is no result."""
-        if recognised(self._dataset) is None:
-            there = ", ".join(map(str, self._dataset.data_vars)) or "no variables"
-            raise UserError(
-                f"not a result of langevin: it holds {there}; a run has energy(replica, time), or "
-                "msd(replica, waiting_time, lag)"
-            )
+        require_result(self._dataset)
         return self._dataset
 
     def __repr__(self) -> str:
         """Say what it is, and what it offers."""
-        if recognised(self._dataset) is None:
+        if not is_result(self._dataset):
             return "<langevin: the data set is no result>"
         offered = ", ".join(name for name in dir(type(self)) if not name.startswith("_"))
         return f"<langevin: {kind_of(self._dataset).called(self._dataset)}; {offered}>"

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import io
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
+import matplotlib
 from matplotlib import figure
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.image import imsave
 
-from .png import write_png
+from .minor_ticks import as_marks
 
 #: Pixels of a notebook for an inch of a figure; its image has more, for screens that show more.
 PIXELS = 100
@@ -34,3 +38,20 @@ def shown(drawn: figure.Figure) -> figure.Figure:
         # Whoever draws it makes it as matplotlib does.
         drawn.__class__ = Figure
     return drawn
+
+
+def write_png(drawn: figure.Figure, path: Path | BinaryIO) -> None:
+    """Write the pixels that `savefig` writes: it draws a figure twice, once to lay it out."""
+    canvas, dpi = drawn.canvas, drawn.dpi
+    chosen = matplotlib.rcParams["savefig.dpi"]
+    try:
+        drawn.dpi = dpi if chosen == "figure" else chosen
+        pixels: Any = FigureCanvasAgg(drawn)
+        with as_marks(drawn) as marks:
+            pixels.draw()
+        if any(mark.labelled for mark in marks):
+            pixels.draw()
+        imsave(path, pixels.buffer_rgba(), format="png", origin="upper", dpi=drawn.dpi)
+    finally:
+        drawn.dpi = dpi
+        drawn.set_canvas(canvas)

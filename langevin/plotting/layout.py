@@ -17,9 +17,8 @@ from langevin.results.kinds import kind_of
 from langevin.results.members import text
 from langevin.speech import option
 
-from .inline import shown
+from .inline import shown, write_png
 from .numerals import finish
-from .png import write_png
 from .registry import Drawing, chosen, drawings
 from .sheet import grown, laid_on, remember, styled
 from .style import entitle, fit_legends

@@ -25,7 +25,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from langevin.errors import UserError, shortened
-from langevin.results.kinds import ResultKind, kind_of
+from langevin.results.kinds import ResultKind, kind_of, recognised
 from langevin.speech import option
 
 #: Entry points of this group name modules that register figures.
@@ -134,6 +134,10 @@ def chosen(dataset: xr.Dataset, quantity: str | None) -> Drawing:
     UserError if there is nothing of that name to draw.
     """
     known = drawings(kind_of(dataset))
+    if quantity is None and recognised(dataset) is None:
+        # What somebody took out of a result.
+        allowed = ", ".join(quantities(dataset)) or "none"
+        raise UserError(f"no figure shows this part of a result by itself; {option('quantity')}: {allowed}")
     if quantity is None:
         ranked = sorted((d for d in known if d.priority), key=lambda d: -d.priority)
         return next(drawing for drawing in ranked if drawing.fits(dataset))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from langevin.errors import UserError
+from langevin.errors import UserError, shortened
 
 from .at_hand import at_hand
 from .members import sweep_dims
@@ -147,6 +147,27 @@ def recognised(dataset: xr.Dataset) -> ResultKind | None:
 def kind_of(dataset: xr.Dataset) -> ResultKind:
     """Return the kind of a result; what somebody took out of a result counts as a sweep or a run."""
     return recognised(dataset) or (SWEEP if sweep_dims(dataset) else RUN)
+
+
+def is_result(dataset: xr.Dataset) -> bool:
+    """Say whether a dataset is a result, or what somebody took out of one."""
+    return recognised(dataset) is not None or "replica" in dataset.dims
+
+
+def require_result(dataset: xr.Dataset) -> None:
+    """Make sure that a dataset is a result, or what somebody took out of one.
+
+    Raises
+    ------
+    UserError
+        If it is something else.
+    """
+    if not is_result(dataset):
+        there = ", ".join(map(str, dataset.variables)) or "no variables"
+        raise UserError(
+            f"not a result of langevin: it holds {shortened(there)}; a run has energy(replica, time), or "
+            "msd(replica, waiting_time, lag)"
+        )
 
 
 def require_run(dataset: xr.Dataset, name: str = "", hint: str = "") -> None:

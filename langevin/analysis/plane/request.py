@@ -9,6 +9,7 @@ from typing import get_args
 
 from langevin.errors import UserError
 from langevin.observables.landscape.random_directions import Normalise
+from langevin.speech import option
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class PlaneRequest:
             ("margin", 0 <= self.margin < math.inf, "a finite number ≥ 0"),
         ):
             if not is_allowed:
-                raise UserError(f"--{name} {getattr(self, name)}: must be {words}")
+                raise UserError(f"{option(name, getattr(self, name))}: must be {words}")
 
     @property
     def sources(self) -> list[Path]:
