@@ -31,6 +31,7 @@ from .options import (
         "langevin run runs/pspin.toml --set dynamics.t_max=5 --set ensemble.replicas=2 -o short.nc",
         "langevin run runs/pspin.toml --set record.lags=unset",
         "langevin run runs/pspin.toml --resume --wall-time 23h50m",
+        "langevin run runs/mlp.toml --track tensorboard",
     )
 )
 @click.argument("run_file", type=FILE)
@@ -41,6 +42,13 @@ from .options import (
     type=FILE,
     help="Result file (.nc), in place of output.path; the figure is drawn beside it.  [default: that of the "
     "run file, or its name, here]",
+)
+@click.option(
+    "--track",
+    metavar="TRACKER",
+    shell_complete=completion.trackers,
+    help="Tell a tracker of one-time observables, such as the loss, while it runs, in place of output.track: "
+    "tensorboard, or your own MODULE:FUNCTION.",
 )
 @click.option("--force", is_flag=True, help="Overwrite an existing result; discard an unfinished run.")
 @click.option(
@@ -58,6 +66,7 @@ def run(
     run_file: Path,
     assignments: tuple[str, ...],
     output: Path | None,
+    track: str | None,
     force: bool,
     resume: bool,
     wall_time: str | None,
@@ -87,7 +96,7 @@ def run(
         from langevin.sweep import simulation
 
         settle()
-    settings = run_files.load(run_file, overrides(assignments, shards, output))
+    settings = run_files.load(run_file, overrides(assignments, shards, output, track))
     if settings.code:
         # Nobody knows what code of the user's leaves to be given up.
         collect_to_the_end()

@@ -31,6 +31,7 @@ from langevin.record.references import References
 
 from .log import Log
 from .progress import Progress, preparing
+from .tracking import Tracking
 
 Value = TypeVar("Value")
 
@@ -136,6 +137,7 @@ class Session:
         self._held: tuple[float, int] | None = None
         self._took, self._lapses = 0.0, (0.0, 0.0)
         result = paths.result if settings.output.path else None
+        self.tracking = Tracking(settings, paths, run)
         self.progress = Progress(run, recorder, settings.title, result, manner.progress, manner.log)
 
     def _opened(self, stored: Sequence[Stored], checksums: Mapping[str, str]) -> list[Trajectory]:
@@ -158,6 +160,7 @@ class Session:
             raise error.saying(f" at t = {self.run.time:g}; {going_on(self.settings, self.paths)}") from None
         finally:
             self.progress.close()
+            self.tracking.close()
         return self.paths.result
 
     def _carry_out(self) -> None:
@@ -261,12 +264,15 @@ class Session:
             arrays |= {f"{PROBE}{probe.name}.{name}": array for name, array in probe.state_dict().items()}
         storage.write_checkpoint(self.paths.checkpoint, dataset, arrays, notes)
         self.references.settle()
+        self.tracking.show(dataset)
         now = time.monotonic()
         self._held, self._took = (run.time, run.position), now - began
         self.due = now + pace.rest(self.settings.output.checkpoint_interval, now - began)
 
     def _finish(self, status: str) -> None:
-        storage.write_result(self._dataset(status), self.paths.result, self.trajectories, self.run.position)
+        dataset = self._dataset(status)
+        storage.write_result(dataset, self.paths.result, self.trajectories, self.run.position)
+        self.tracking.show(dataset)
         for trajectory in self.trajectories:
             trajectory.close()
         self.references.close()
