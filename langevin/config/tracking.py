@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from langevin.code import trust
+from langevin.code.user_code import is_open
 from langevin.errors import UserError
 from langevin.machine.extras import require_package
 
@@ -47,10 +48,13 @@ def read(name: str, folder: Path, faults: list[str]) -> Callable[[Any], Any] | N
     said = f"{KEY} = {shown(name)}"
     try:
         if name in TRACKERS:
-            require_package(TRACKERS[name].package, said, "track")
+            if trust.origin() is None:
+                # Whoever reads a result, or goes on with a run of another machine, may do without.
+                require_package(TRACKERS[name].package, said, "track")
             module, _, function = TRACKERS[name].function.partition(":")
             return later(module, function)
-        if ":" not in name:
+        if ":" not in name or is_open(name.partition(":")[0]):
+            # What any file may name holds no trackers, and much that can be called.
             raise UserError(f"{said}: no such tracker; allowed: {_ALLOWED}")
         found, source = trust.find(KEY, name, folder)
     except UserError as error:
