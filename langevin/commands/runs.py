@@ -155,12 +155,19 @@ def resume(
     epilog=examples(
         "langevin validate runs/pspin.toml",
         "langevin validate runs/pspin.toml --set dynamics.dt=0.01",
+        "langevin validate runs/pspin.toml --forecast",
     )
 )
 @click.argument("run_file", type=FILE)
 @overrides_option
+@click.option(
+    "--forecast",
+    is_flag=True,
+    help="Compute the beginning, for some ten seconds, and say how long all of it would take here; nothing "
+    "is kept of it.",
+)
 @trust_option
-def validate(run_file: Path, assignments: tuple[str, ...]) -> None:
+def validate(run_file: Path, assignments: tuple[str, ...], forecast: bool) -> None:
     """Check RUN_FILE without running it; report every fault, and what code of yours it imports."""
     from langevin.code import user_code
     from langevin.config import run_files
@@ -170,6 +177,10 @@ def validate(run_file: Path, assignments: tuple[str, ...]) -> None:
     Paths(Path(settings.output.path)).check(force=True)
     remark(settings, quiet=False)
     click.echo(f"{run_file}: valid ({settings.size}){user_code.imports(settings.code)}")
+    if forecast:
+        from langevin.running import forecast as forecasts
+
+        click.echo(f"{run_file}: {forecasts.forecast(settings)}")
 
 
 @click.command(epilog=examples("langevin systems", "langevin systems pspin", "langevin systems mine:Wells"))
