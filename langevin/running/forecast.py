@@ -16,7 +16,7 @@ from . import progress
 from .execution import execute
 
 #: Seconds that a forecast may take; most are done sooner.
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 class _Enough(LangevinError):
