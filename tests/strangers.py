@@ -50,6 +50,10 @@ def net(shape, classes):
 
 def loss(outputs, labels, reduction):
     return nn.functional.cross_entropy(outputs, labels, reduction=reduction)
+
+
+def tracker(run):
+    return lambda step, scalars: None
 """
 
 #: A module that needs no torch.

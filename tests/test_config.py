@@ -160,7 +160,7 @@ def test_a_template_says_what_only_the_user_knows(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     text = templates.template(name)
-    assert text.startswith("# To fill in before it is valid: system.start")
+    assert text.splitlines()[1].startswith("# To fill in before it is valid: system.start")
     Path("a.toml").write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError, match=r'^a.toml: system.start = "a.nc": no such file$'):
         run_files.load("a.toml")

@@ -6,6 +6,7 @@ import fcntl
 import io
 import os
 import pty
+import re
 import struct
 import subprocess
 import sys
@@ -13,11 +14,14 @@ import termios
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from test_progress import Clock, Terminal
 from test_terminals import RUN, command
 
+from langevin.commands.cli import main
 from langevin.core.schedule import Grid, Schedule
 from langevin.machine import bars, streams
+from langevin.running import progress
 from langevin.running.log import Log
 from langevin.running.progress import Forecast
 from langevin.sweep import progress as sweep_progress
@@ -130,3 +134,28 @@ def test_lines_are_flushed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(written, encoding="utf-8"))
     Log(True).say("walk", "start")
     assert written.getvalue() == b"walk: start\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], r"quench.toml: [\d.]+ \w+: it was carried out"),
+        (["--set", "dynamics.t_max=1e8"], r"quench.toml: about [\d.]+ (min|h|days), start included"),
+        (
+            ["--set", "sweep.dynamics.temperature=[1.0,2.0]", "--set", "dynamics.t_max=1e8"],
+            r"quench.toml: first of 2 members: about [\d.]+ (min|h|days), start included",
+        ),
+    ],
+)
+def test_validate_forecasts(
+    words: list[str], said: str, quench: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(quench)
+    monkeypatch.setattr(progress, "MEASURED", 0.05)
+    done = CliRunner().invoke(main, ["validate", "quench.toml", "--forecast", *words])
+    assert done.exit_code == 0, done.output
+    valid, forecast = done.stdout.splitlines()
+    assert valid.startswith("quench.toml: valid (harmonic, ")
+    assert re.fullmatch(said, forecast)
+    # Nothing is left of it.
+    assert [p.name for p in quench.iterdir()] == ["quench.toml"]

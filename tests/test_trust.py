@@ -63,6 +63,7 @@ NAMED = {
     "function": ("system.module", "{}:net"),
     "data": ("data.name", "{}:Data"),
     "loss": ("system.loss", "{}:loss"),
+    "tracker": ("output.track", "{}:tracker"),
 }
 
 #: Commands that build the system of a file → their arguments, given the folder and the settings in the file.

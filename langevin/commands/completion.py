@@ -61,6 +61,12 @@ def _executors(context: click.Context) -> Iterable[str]:
     return executors.named()
 
 
+def _trackers(context: click.Context) -> Iterable[str]:
+    from langevin.config import tracking
+
+    return tracking.TRACKERS
+
+
 def _quantities(context: click.Context) -> Iterable[str]:
     """Return the figures of the file that stands on the line; without one, those of a run of any system."""
     from langevin import plotting
@@ -149,4 +155,5 @@ def assignments(context: click.Context, parameter: click.Parameter, incomplete: 
 systems = _beginning(_systems)
 data_sets = _beginning(_data_sets)
 executors = _beginning(_executors)
+trackers = _beginning(_trackers)
 quantities = _beginning(_quantities)

@@ -177,16 +177,20 @@ def carrier(executor: str | None, scheduler: str | None, cluster: Path | None, t
 
 
 def overrides(
-    assignments: tuple[str, ...], shards: int | None = None, output: Path | None = None
+    assignments: tuple[str, ...],
+    shards: int | None = None,
+    output: Path | None = None,
+    track: str | None = None,
 ) -> dict[str, Any]:
-    """Return what --set, --shards and --output were given: "section.key" → value."""
+    """Return what --set, --shards, --output and --track were given: "section.key" → value."""
     from langevin.config.toml_text import parse_assignment
 
     given = dict(parse_assignment(a) for a in assignments)
     if output is not None and "output.path" in given:
         raise UserError(f"--output {output}: --set output.path says it, too: give one of them")
-    further: dict[str, Any] = {} if shards is None else {"ensemble.shards": shards}
-    return given | further | ({} if output is None else {"output.path": str(output)})
+    path = None if output is None else str(output)
+    further = {"ensemble.shards": shards, "output.path": path, "output.track": track}
+    return given | {key: value for key, value in further.items() if value is not None}
 
 
 def remark(settings: Settings, quiet: bool) -> None:

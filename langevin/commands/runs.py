@@ -31,6 +31,7 @@ from .options import (
         "langevin run runs/pspin.toml --set dynamics.t_max=5 --set ensemble.replicas=2 -o short.nc",
         "langevin run runs/pspin.toml --set record.lags=unset",
         "langevin run runs/pspin.toml --resume --wall-time 23h50m",
+        "langevin run runs/mlp.toml --track tensorboard",
     )
 )
 @click.argument("run_file", type=FILE)
@@ -41,6 +42,13 @@ from .options import (
     type=FILE,
     help="Result file (.nc), in place of output.path; the figure is drawn beside it.  [default: that of the "
     "run file, or its name, here]",
+)
+@click.option(
+    "--track",
+    metavar="TRACKER",
+    shell_complete=completion.trackers,
+    help="Tell a tracker of one-time observables, such as the loss, while it runs, in place of output.track: "
+    "tensorboard, or your own MODULE:FUNCTION.",
 )
 @click.option("--force", is_flag=True, help="Overwrite an existing result; discard an unfinished run.")
 @click.option(
@@ -58,6 +66,7 @@ def run(
     run_file: Path,
     assignments: tuple[str, ...],
     output: Path | None,
+    track: str | None,
     force: bool,
     resume: bool,
     wall_time: str | None,
@@ -87,7 +96,7 @@ def run(
         from langevin.sweep import simulation
 
         settle()
-    settings = run_files.load(run_file, overrides(assignments, shards, output))
+    settings = run_files.load(run_file, overrides(assignments, shards, output, track))
     if settings.code:
         # Nobody knows what code of the user's leaves to be given up.
         collect_to_the_end()
@@ -146,12 +155,19 @@ def resume(
     epilog=examples(
         "langevin validate runs/pspin.toml",
         "langevin validate runs/pspin.toml --set dynamics.dt=0.01",
+        "langevin validate runs/pspin.toml --forecast",
     )
 )
 @click.argument("run_file", type=FILE)
 @overrides_option
+@click.option(
+    "--forecast",
+    is_flag=True,
+    help="Compute the beginning, for some ten seconds, and say how long all of it would take here; nothing "
+    "is kept of it.",
+)
 @trust_option
-def validate(run_file: Path, assignments: tuple[str, ...]) -> None:
+def validate(run_file: Path, assignments: tuple[str, ...], forecast: bool) -> None:
     """Check RUN_FILE without running it; report every fault, and what code of yours it imports."""
     from langevin.code import user_code
     from langevin.config import run_files
@@ -161,6 +177,10 @@ def validate(run_file: Path, assignments: tuple[str, ...]) -> None:
     Paths(Path(settings.output.path)).check(force=True)
     remark(settings, quiet=False)
     click.echo(f"{run_file}: valid ({settings.size}){user_code.imports(settings.code)}")
+    if forecast:
+        from langevin.running import forecast as forecasts
+
+        click.echo(f"{run_file}: {forecasts.forecast(settings)}")
 
 
 @click.command(epilog=examples("langevin systems", "langevin systems pspin", "langevin systems mine:Wells"))

@@ -92,11 +92,6 @@ class Section(BaseModel):
         return cls
 
     @classmethod
-    def variants(cls) -> Sequence[Mapping[str, Any]]:
-        """Return tables of one key each, of the same name, for which `for_table` brings other keys along."""
-        return ()
-
-    @classmethod
     def unknown(cls, name: str) -> str:
         """Say why a key of this name is none."""
         return "unknown key"

@@ -12,7 +12,8 @@ import math
 import types
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, runtime_checkable
+from typing import Protocol as TypingProtocol
 from urllib.parse import quote
 
 from pydantic.fields import FieldInfo
@@ -39,6 +40,16 @@ FILE = "langevin.schema.json"
 _NUMBER: Schema = {"type": "number"}
 _POSITIVE: Schema = {"type": "number", "exclusiveMinimum": 0}
 _TIMES: Schema = {"type": "array", "items": {"type": "number", "minimum": 0}}
+
+
+@runtime_checkable
+class Varies(TypingProtocol):
+    """A section in which the name that one key gives brings other keys along (`Section.for_table`)."""
+
+    @classmethod
+    def variants(cls) -> Sequence[Mapping[str, Any]]:
+        """Return a table with that key for each name of ours."""
+
 
 #: Names of keys without a type of JSON's own.
 _OWN: Mapping[Any, Schema] = {
@@ -204,7 +215,7 @@ class _Parts:
 
     def _made(self, kind: type[Section], name: str) -> Schema:
         plain = kind.for_table({})
-        variants = list(kind.variants())
+        variants = list(kind.variants()) if issubclass(kind, Varies) else []
         made = _of_section(plain, name)
         if issubclass(kind, RecordKeys):
             made["properties"]["probes"] = _PROBES

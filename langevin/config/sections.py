@@ -100,6 +100,11 @@ class OutputKeys(Section):
         "result file; without it: the run file's name with .nc, in the working directory", default=""
     )
     figure: bool = key("draw the figure when the run ends", default=True)
+    track: str = key(
+        "tracker that is told of one-time observables, such as the loss, while the run goes on: "
+        '"tensorboard", or your own "package.module:function"; none by default',
+        default="",
+    )
     checkpoint_interval: float = key(
         "time between checkpoints; longer where writing them would take more than 1 % of the run; "
         "0: twice a second, whatever it takes",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,8 @@ class Settings:
         Of which part of the replicas these settings are carried out; None: of all.
     left_out : str
         What of the run file was left out, since its overrides leave no room for it; empty if nothing was.
+    track : callable or None
+        Makes the tracker that `output.track` names (`langevin.running.tracking`).
     """
 
     title: str
@@ -90,6 +93,7 @@ class Settings:
     origin: Origin | None = None
     shard: Shard | None = None
     left_out: str = ""
+    track: Callable[[Any], Any] | None = None
 
     @property
     def size(self) -> str:

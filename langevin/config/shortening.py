@@ -130,15 +130,16 @@ def _within_members(
         if last not in TIMES or f"sweep.{name}" in changed or not isinstance(values, list):
             continue
         # In a group they change together with the end.
-        new, old = (table.get(f"{group}{END}") for table in (swept, swept_before))
-        rows = zip(new, old, strict=True) if group and _as_many(values, new, old) else [ends] * len(values)
+        own = [table.get(f"{group}{END}") if group else None for table in (swept, swept_before)]
+        rows = zip(*own, strict=True) if _as_many(values, own) else [ends] * len(values)
         made = [_cut(value, *row) for value, row in zip(values, rows, strict=True)]
         cut[name] = [times for times, _ in made]
         gone += [f"{name} {left_out}" for _, left_out in made if left_out][:1]
     return {**given, "sweep": cut}
 
 
-def _as_many(values: Sequence[Any], *lists: Any) -> bool:
+def _as_many(values: Sequence[Any], lists: Sequence[Any]) -> bool:
+    """Return whether each is a list of as many numbers as there are values."""
     return all(
         isinstance(one, list) and len(one) == len(values) and all(map(_is_number, one)) for one in lists
     )
@@ -213,7 +214,7 @@ def _collects(tables: Mapping[str, Any], folder: Path) -> bool:
 def _samples(given: Mapping[str, Any]) -> float:
     ensemble = given.get("ensemble")
     samples = ensemble.get("samples") if isinstance(ensemble, Mapping) else None
-    return samples if _is_number(samples) else 0
+    return float(samples) if samples is not None and _is_number(samples) else 0.0
 
 
 def _fewer(before: Mapping[str, Any], given: Mapping[str, Any], changed: Collection[str]) -> list[str]:
@@ -222,4 +223,4 @@ def _fewer(before: Mapping[str, Any], given: Mapping[str, Any], changed: Collect
     touched = _given(changed, REPLICAS) and not _given(changed, SAMPLES)
     if not (touched and new < samples <= old < math.inf):
         return []
-    return [f"{REPLICAS} = {new:.10g} in place of {old:.10g} leaves as many {SAMPLES}, not {samples}"]
+    return [f"{REPLICAS} = {new:.10g} in place of {old:.10g} leaves as many {SAMPLES}, not {samples:.10g}"]

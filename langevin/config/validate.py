@@ -13,7 +13,7 @@ from langevin.core.capabilities import LearnsFromData
 from langevin.core.schedule import Grid
 from langevin.errors import LONGEST_VALUE, UserError, shortened
 
-from . import checks, probes, registry
+from . import checks, probes, registry, tracking
 from .keys import Section, StartKeys, section, shown
 from .sections import (
     LONGEST_TITLE,
@@ -88,6 +88,7 @@ def _validated(given: dict[str, Any], text: str, folder: Path, faults: list[str]
         folder=folder,
         **data,
         start=start,
+        track=tracking.read(fixed["output"].track, folder, faults) if fixed["output"] else None,
         probes=probes.read(tables, fixed["record"].times if fixed["record"] else Grid(), folder, faults),
     )
     known = list(checks.cross_faults(settings))

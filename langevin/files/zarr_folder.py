@@ -26,10 +26,10 @@ from typing import Any
 import xarray as xr
 
 from langevin.errors import StorageError, UserError, first_line
+from langevin.machine.extras import require_package
 from langevin.machine.interruption import heed
 
 from . import disk, netcdf
-from .extras import require_package
 
 #: How the name of such a folder ends.
 ENDING = ".zarr"

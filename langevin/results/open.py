@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from langevin.errors import UserError
 from langevin.files import disk
-from langevin.files.extras import require_package
 from langevin.files.paths import Paths
+from langevin.machine.extras import require_package
 from langevin.machine.later import later
 from langevin.speech import command
 

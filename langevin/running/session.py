@@ -32,6 +32,7 @@ from langevin.speech import command
 
 from .log import Log
 from .progress import Progress, preparing
+from .tracking import Tracking
 
 Value = TypeVar("Value")
 
@@ -137,6 +138,7 @@ class Session:
         self._held: tuple[float, int] | None = None
         self._took, self._lapses = 0.0, (0.0, 0.0)
         result = paths.result if settings.output.path else None
+        self.tracking = Tracking(settings, paths, run)
         self.progress = Progress(run, recorder, settings.title, result, manner.progress, manner.log)
 
     def _opened(self, stored: Sequence[Stored], checksums: Mapping[str, str]) -> list[Trajectory]:
@@ -159,6 +161,7 @@ class Session:
             raise error.saying(f" at t = {self.run.time:g}; {going_on(self.settings, self.paths)}") from None
         finally:
             self.progress.close()
+            self.tracking.close()
         return self.paths.result
 
     def _carry_out(self) -> None:
@@ -262,12 +265,15 @@ class Session:
             arrays |= {f"{PROBE}{probe.name}.{name}": array for name, array in probe.state_dict().items()}
         storage.write_checkpoint(self.paths.checkpoint, dataset, arrays, notes)
         self.references.settle()
+        self.tracking.show(dataset)
         now = time.monotonic()
         self._held, self._took = (run.time, run.position), now - began
         self.due = now + pace.rest(self.settings.output.checkpoint_interval, now - began)
 
     def _finish(self, status: str) -> None:
-        storage.write_result(self._dataset(status), self.paths.result, self.trajectories, self.run.position)
+        dataset = self._dataset(status)
+        storage.write_result(dataset, self.paths.result, self.trajectories, self.run.position)
+        self.tracking.show(dataset)
         for trajectory in self.trajectories:
             trajectory.close()
         self.references.close()

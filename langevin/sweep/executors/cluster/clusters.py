@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langevin.errors import UserError, shortened
-from langevin.files.extras import require_package
+from langevin.machine.extras import require_package
 from langevin.machine.interruption import SIGNALS
 
 from ..base import Abandoned

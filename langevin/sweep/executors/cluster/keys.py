@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from langevin.config import toml_text
 from langevin.config.keys import Section, key, section, shown
 from langevin.errors import ConfigError, UserError
-from langevin.files.extras import require_package
 from langevin.machine.duration import seconds
+from langevin.machine.extras import require_package
 from langevin.machine.interruption import handlers_kept
 
 if TYPE_CHECKING:
