@@ -100,7 +100,7 @@ def test_the_page_of_the_file_names_what_a_file_holds() -> None:
             "system": {"name": "mlp", "widths": [3]},
             "data": {"name": "synthetic", "train": 20, "test": 10},
             "dynamics": {"learning_rate": 0.05, "batch_size": 10, "t_max": 4},
-            "record": {"waiting_times": [1], "lags": [1, 2], "hessian": [2]},
+            "record": {"waiting_times": [1], "lags": [1, 2]},
         }
     )
     for ds in (physical, network):
