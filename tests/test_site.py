@@ -17,6 +17,8 @@ from conftest import ROOT
 
 import langevin
 from langevin.observables import aging, overlaps
+from langevin.plotting import registry
+from langevin.results import kinds
 
 PAGES = sorted(ROOT.glob("docs/*.md")) + sorted(ROOT.glob("docs/reference/*.md"))
 DOCUMENTS = [*PAGES, *sorted(ROOT.glob("*.md"))]
@@ -98,12 +100,25 @@ def test_the_page_of_the_file_names_what_a_file_holds() -> None:
             "system": {"name": "mlp", "widths": [3]},
             "data": {"name": "synthetic", "train": 20, "test": 10},
             "dynamics": {"learning_rate": 0.05, "batch_size": 10, "t_max": 4},
-            "record": {"waiting_times": [1], "lags": [1, 2], "hessian": [2]},
+            "record": {"waiting_times": [1], "lags": [1, 2]},
         }
     )
     for ds in (physical, network):
         held = {str(name).removesuffix("_error") for name in (*ds.variables, *ds.dims, *ds.attrs)}
         assert held - named == set()
+
+
+def test_figures_in_documents_exist() -> None:
+    figures = {"train_error"}  # of planes, a quantity on the grid
+    for kind in kinds.KINDS:
+        assert registry.drawings(kind)
+        figures |= set(registry._REGISTERED[kind.name])
+    # Any variable over time, or over waiting times and lags, is drawn by its name.
+    figures |= set(re.findall(r"`([\w-]+)`", (ROOT / "docs/file.md").read_text()))
+    assert "response" not in figures
+    for file in DOCUMENTS:
+        for name in re.findall(r"--quantity ([\w-]+)", file.read_text()):
+            assert name in figures, (file.name, name)
 
 
 def test_the_reference_lists_what_modules_define_themselves() -> None:

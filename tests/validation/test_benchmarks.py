@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import shutil
 import subprocess
 import sys
@@ -11,35 +10,18 @@ import sys
 import pytest
 from conftest import ROOT
 
+sys.path.insert(0, str(ROOT / "benchmarks"))
+import track
+
 pytestmark = pytest.mark.slow
 
-#: Name of a benchmark → a line of its output that holds a ratio, in parentheses.
-RATIOS = {
-    "channels": r"\d ms +(\S+)  (?:inner|outer)most$",
-    "cluster": r"Dask / processes: (\S+) ",
-    "convolution": r": ratio (\S+)$",
-    "cugliandolo_kurchan": r"finest over coarsest tolerance: (\S+)$",
-    "curves": r" (\S+) times the plain step",
-    "engine_overhead": r"overhead, pair by pair +(\S+) %",
-    "hessian": r" (\S+) ×$",
-    "kob_andersen": r"; over lammps: +(\S+) ",
-    "network_gpu": r"takes (\S+) times the fastest bare step$",
-    "network_parallel": r"over one thread: (\S+) ",
-    "networks": r"%  +(\S+) \(",
-    "pspin_force": r"^packed f32 .* (\S+) +\S+$",
-    "pspin_gpu": r", dense over packed: (\S+)$",
-    "tiny_nets": r" over \w+: +(\S+) \(",
-}
 
-
-@pytest.mark.parametrize(
-    "name", [f.stem for f in sorted(ROOT.glob("benchmarks/*.py")) if "__main__" in f.read_text()]
-)
+@pytest.mark.parametrize("name", track.RATIOS)
 def test_a_benchmark_runs_in_its_quick_form(name: str) -> None:
     if name == "kob_andersen" and shutil.which("lmp") is None:
         pytest.skip("no LAMMPS to compare with")
     command = [sys.executable, str(ROOT / f"benchmarks/{name}.py"), "--quick"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    ratios = re.findall(RATIOS[name], done.stdout, re.MULTILINE)
-    assert ratios and all(math.isfinite(float(ratio)) for ratio in ratios), done.stdout
+    ratios = track.ratios(name, done.stdout)
+    assert ratios and all(map(math.isfinite, ratios.values())), done.stdout
