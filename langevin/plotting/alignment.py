@@ -14,7 +14,7 @@ from langevin.observables.statistics import average
 from langevin.results.members import members
 
 from .registry import register
-from .style import BLUE, GREY, VERMILION, few, panels
+from .style import BLUE, GREY, VERMILION, few, label_log, panels
 
 #: Whether the units were permuted → label, colour, marker, line.
 LOOKS: dict[bool, tuple[str, str, str, str]] = {
@@ -76,6 +76,7 @@ def alignment_figure(dataset: xr.Dataset) -> Figure:
     right.set_ylim(bottom=0)
     for ax in (left, right):
         ax.set(xscale="log", xlabel="weights of a net $M$")
+        label_log(ax)
     lacking = few(dataset["shortest_barrier"])
     drawn.legend(
         *left.get_legend_handles_labels(), title=lacking or None, loc="outside lower center", ncols=3
