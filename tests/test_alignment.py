@@ -295,7 +295,7 @@ def test_ends_may_be_a_member_of_a_sweep_and_the_figure_shows_what_alignment_doe
     }
     with langevin.run(curves, threads=1) as found:
         points = alignment.points_of(found)
-        # Ten components, bias; one output for each of two classes.
+        # Eight inputs, w units, ten classes, and a bias of each unit and output.
         classes = 10
         weights = [8 * w + w + w * classes + classes for w in (4, 8)]
         assert [(p.weights, p.aligned) for p in points] == [(m, a) for m in weights for a in (False, True)]
@@ -306,7 +306,7 @@ def test_ends_may_be_a_member_of_a_sweep_and_the_figure_shows_what_alignment_doe
         for aligned, line in zip((False, True), lines, strict=False):
             shown = [p.barrier[0] for p in points if p.aligned == aligned]
             assert line.lines[0].get_ydata().tolist() == shown
-    for member, said in ((2, r"member 2 is asked for; allowed: 0 … 1"), (-1, r"is a sweep over widths")):
+    for member, said in ((2, r"member 2 is asked for; allowed: 0 … 1"), (-1, r"holds a sweep over widths")):
         wrong = {**curves, "system": curves["system"] | {"member": member}, "sweep": {}}
         with pytest.raises(ConfigError, match=said):
             run_files.load({k: v for k, v in wrong.items() if k != "sweep"})
