@@ -16,8 +16,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 import langevin
+from langevin import plotting
 from langevin.config import run_files
 from langevin.errors import ConfigError, UserError
+from langevin.plotting import alignment
 from langevin.systems.networks.nets import deep_modules as deep
 from langevin.systems.networks.nets import modules as plain
 from langevin.systems.networks.nets.recurrent_modules import GRULayer
@@ -238,10 +240,9 @@ def test_what_has_no_graph_is_refused() -> None:
 # --- curves ---
 
 
-def left(folder: Path, system: dict[str, Any]) -> Path:
-    """Leave a result with two trained networks of one sample."""
-    path = folder / "ends.nc"
-    given = {
+def ends_of(system: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return the run file of two networks of one sample."""
+    return {
         "system": system,
         "data": {"name": "synthetic", "train": 60, "test": 40, "noise": 1.0, "components": 8},
         "dynamics": {"learning_rate": 0.2, "batch_size": 20, "t_max": 20, "backend": "torch"},
@@ -249,7 +250,12 @@ def left(folder: Path, system: dict[str, Any]) -> Path:
         "record": {"times": [], "waiting_times": [], "lags": [], "snapshots": [20]},
         "output": {"path": str(path), "figure": False},
     }
-    langevin.run(given, threads=1).close()
+
+
+def left(folder: Path, system: dict[str, Any]) -> Path:
+    """Leave a result with two trained networks of one sample."""
+    path = folder / "ends.nc"
+    langevin.run(ends_of(system, path), threads=1).close()
     return path
 
 
@@ -273,6 +279,37 @@ def test_a_curve_joins_aligned_ends(tmp_path: Path) -> None:
     np.testing.assert_array_equal(control[0][0], control[1][0])
     assert (control[0][-1] != control[1][-1]).any()
     np.testing.assert_allclose(np.sort(control[0][-1]), np.sort(control[1][-1]), rtol=0)
+
+
+def test_ends_may_be_a_member_of_a_sweep_and_the_figure_shows_what_alignment_does(tmp_path: Path) -> None:
+    ends = tmp_path / "ends.nc"
+    given = ends_of({"name": "mlp", "activation": "relu"}, ends)
+    langevin.run({**given, "sweep": {"system.widths": [[4], [8]]}}, threads=1).close()
+    curves = {
+        "system": {"name": "network_curve", "start": str(ends), "member": 0},
+        "dynamics": {"learning_rate": 0.1, "batch_size": 20, "t_max": 1, "backend": "torch"},
+        "ensemble": {"replicas": 1, "samples": 1, "seed": 1},
+        "record": {"times": [], "waiting_times": [], "lags": [], "positions": 3},
+        "output": {"path": str(tmp_path / "curves.nc"), "figure": False},
+        "sweep": {"system.member": [0, 1], "system.align": [False, True]},
+    }
+    with langevin.run(curves, threads=1) as found:
+        points = alignment.points_of(found)
+        # Eight inputs, w units, ten classes, and a bias of each unit and output.
+        classes = 10
+        weights = [8 * w + w + w * classes + classes for w in (4, 8)]
+        assert [(p.weights, p.aligned) for p in points] == [(m, a) for m in weights for a in (False, True)]
+        for stored, moved in zip(points[::2], points[1::2], strict=True):
+            assert moved.distance[0] < stored.distance[0]
+            assert moved.end[0] == pytest.approx(stored.end[0], rel=1e-5)
+        lines = plotting.figure(found, "alignment").axes[0].containers
+        for aligned, line in zip((False, True), lines, strict=False):
+            shown = [p.barrier[0] for p in points if p.aligned == aligned]
+            assert line.lines[0].get_ydata().tolist() == shown
+    for member, said in ((2, r"member 2 is asked for; allowed: 0 … 1"), (-1, r"holds a sweep over widths")):
+        wrong = {**curves, "system": curves["system"] | {"member": member}, "sweep": {}}
+        with pytest.raises(ConfigError, match=said):
+            run_files.load({k: v for k, v in wrong.items() if k != "sweep"})
 
 
 def test_curves_of_models_have_nothing_to_align() -> None:

@@ -20,6 +20,7 @@ from langevin import plotting
 from langevin.core.ensemble import Ensemble
 from langevin.errors import ConfigError, UserError
 from langevin.observables import jamming
+from langevin.plotting.bad_minima import quenches_of
 from langevin.plotting.jamming import beside_patterns, lines_of, spoken
 from langevin.systems.networks.data.gaussian import Gaussian
 from langevin.systems.networks.descent.perceptron import Compiled
@@ -322,27 +323,8 @@ def test_a_sweep_over_patterns_has_its_figure(sweep: Any) -> None:
     assert figure.axes[0].get_xlabel() == "patterns for each weight $r = P/N$"
 
 
-def test_nets_of_several_sizes_are_lines_of_their_own() -> None:
-    def swept(key: str, values: list[Any]) -> tuple[str, list[Any], dict[str, str]]:
-        return ("net", values, {"sweep_key": key})
-
-    sizes = xr.Dataset(
-        coords={
-            "net": list("abcd"),
-            "dimension": swept("data.dimension", [5, 5, 8, 8]),
-            "widths": swept("system.widths", ["5, 5", "5, 5", "8, 8", "8, 8"]),
-            "train": swept("data.train", [9, 18, 20, 40]),
-        }
-    )
-    # Widths and dimension go together: one of them says it.
-    assert beside_patterns(sizes, "net") == {"widths": ["5, 5", "5, 5", "8, 8", "8, 8"]}
-    assert spoken("widths", "5, 5") == "2 hidden layers of 5"
-    sets = sizes.drop_vars(["widths", "dimension"]).assign_coords(
-        labels=swept("data.labels", ["given", "given", "shuffled", "given"]),
-        inputs=swept("data.inputs", ["given", "gaussian_matched", "given", "given"]),
-    )
-    assert list(beside_patterns(sets, "net")) == ["labels", "inputs"]
-    assert beside_patterns(sets.drop_vars(["labels", "inputs"]), "net") == {}
+from langevin.plotting.bad_minima import quenches_of
+from langevin.plotting.jamming import beside_patterns, lines_of, spoken
 
 
 def test_run_files_have_the_published_protocol() -> None:

@@ -21,6 +21,8 @@ LOOKS: dict[bool, tuple[str, str, str, str]] = {
     False: ("as stored", BLUE, "o", "-"),
     True: ("aligned", VERMILION, "s", "--"),
 }
+#: Sizes that are named along an axis, at most.
+TICKS = 8
 
 
 class Point(NamedTuple):
@@ -65,6 +67,8 @@ def alignment_figure(dataset: xr.Dataset) -> Figure:
     """
     points = points_of(dataset)
     drawn, (left, right) = panels(2, 2, (8.2, 3.7))
+    sizes = sorted({point.weights for point in points})
+    ticks = sizes[:: -(-len(sizes) // TICKS)]
     for aligned, look in LOOKS.items():
         own = [point for point in points if point.aligned == aligned]
         _line(left, own, "barrier", look)
@@ -76,6 +80,8 @@ def alignment_figure(dataset: xr.Dataset) -> Figure:
     right.set_ylim(bottom=0)
     for ax in (left, right):
         ax.set(xscale="log", xlabel="weights of a net $M$")
+        ax.set_xticks(ticks, [str(m) for m in ticks])
+        ax.minorticks_off()
     lacking = few(dataset["shortest_barrier"])
     drawn.legend(
         *left.get_legend_handles_labels(), title=lacking or None, loc="outside lower center", ncols=3
