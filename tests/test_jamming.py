@@ -323,8 +323,50 @@ def test_a_sweep_over_patterns_has_its_figure(sweep: Any) -> None:
     assert figure.axes[0].get_xlabel() == "patterns for each weight $r = P/N$"
 
 
-from langevin.plotting.bad_minima import quenches_of
-from langevin.plotting.jamming import beside_patterns, lines_of, spoken
+def test_nets_of_several_sizes_are_lines_of_their_own() -> None:
+    def swept(key: str, values: list[Any]) -> tuple[str, list[Any], dict[str, str]]:
+        return ("net", values, {"sweep_key": key})
+
+    sizes = xr.Dataset(
+        coords={
+            "net": list("abcd"),
+            "dimension": swept("data.dimension", [5, 5, 8, 8]),
+            "widths": swept("system.widths", ["5, 5", "5, 5", "8, 8", "8, 8"]),
+            "train": swept("data.train", [9, 18, 20, 40]),
+        }
+    )
+    # Widths and dimension go together: one of them says it.
+    assert beside_patterns(sizes, "net") == {"widths": ["5, 5", "5, 5", "8, 8", "8, 8"]}
+    assert spoken("widths", "5, 5") == "2 hidden layers of 5"
+    sets = sizes.drop_vars(["widths", "dimension"]).assign_coords(
+        labels=swept("data.labels", ["given", "given", "shuffled", "given"]),
+        inputs=swept("data.inputs", ["given", "gaussian_matched", "given", "given"]),
+    )
+    assert list(beside_patterns(sets, "net")) == ["labels", "inputs"]
+    assert beside_patterns(sets.drop_vars(["labels", "inputs"]), "net") == {}
+
+
+def test_quenches_that_end_above_zero_are_counted_at_every_ratio(sweep: Any) -> None:
+    """Losses below 10⁻⁶ are the bottom; from t = 0 all quenches above it are those of the large P."""
+    found = sweep.expand_dims(inherent_time=[0.0, 400.0], axis=-1)["energy"].isel(time=-1, drop=True) * 0
+    (dim,) = [str(d) for d in found.dims if d not in ("replica", "inherent_time")]
+    late = xr.where(found["replica"] < 2, 1e-9, 1e-2)
+    early = xr.DataArray([5e-7, 0.3], dims=dim)
+    losses = xr.concat([found[..., 0] + early, found[..., 1] + late], "inherent_time")
+    given = sweep.assign(inherent_energy=losses.transpose(dim, "replica", "inherent_time"))
+    given = given.assign_coords(inherent_time=("inherent_time", [0.0, 400.0], {"units": "steps"}))
+    quenches = quenches_of(given)
+    assert list(quenches) == [0.0, 400.0]
+    np.testing.assert_allclose(quenches[0.0].ratios, [4 / 12, 40 / 12])
+    np.testing.assert_array_equal(quenches[0.0].loss > 1e-6, [[False] * 4, [True] * 4])
+    np.testing.assert_array_equal(quenches[400.0].loss > 1e-6, [[False, False, True, True]] * 2)
+    point = quenches[0.0].point
+    assert point is not None and 4 / 12 < point.value < 40 / 12
+    assert plotting.quantities(given).count("bad_minima") == 1
+    left, right = plotting.figure(given).axes
+    assert left.get_ylabel() == "loss of the inherent structure"
+    (words,) = [t.get_text() for t in right.get_legend().get_texts() if f"{point.value:.2f}" in t.get_text()]
+    assert words == f"half at {point.value:.2f} ± {point.error:.2f}"
 
 
 def test_run_files_have_the_published_protocol() -> None:
