@@ -293,7 +293,7 @@ def compare(
         Members of sweeps: "name=value", or "FILE:name=value"; several values of one name are several members.
     label : sequence of str
         Names of the results, in their order (default: system, data, and what tells them apart).
-    width : {"column", "page"}
+    width : {"column", "page", "slide"}
         Of the figure of an overlay: 3.4 or 7 inches.
     output : path, optional
         Figure file (.png, .pdf, .svg).

@@ -162,7 +162,7 @@ def plot(
     "--width",
     default="column",
     metavar="WIDTH",
-    help="Of the figure of an overlay: column or page.",
+    help="Of the figure of an overlay: column, page or slide.",
     show_default=True,
 )
 @force_option

@@ -66,7 +66,7 @@ def alignment_figure(dataset: xr.Dataset) -> Figure:
     end; (b) distances of the ends.
     """
     points = points_of(dataset)
-    drawn, (left, right) = panels(2, 2, (8.2, 3.7))
+    drawn, (left, right) = panels(2, 2)
     sizes = sorted({point.weights for point in points})
     ticks = sizes[:: -(-len(sizes) // TICKS)]
     for aligned, look in LOOKS.items():

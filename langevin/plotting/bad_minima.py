@@ -73,7 +73,7 @@ def bad_minima_figure(dataset: xr.Dataset) -> Figure:
     """
     found = quenches_of(dataset)
     colours = colours_of(range(len(found)))
-    drawn, (left, right) = panels(2, 2, (8.2, 4.0))
+    drawn, (left, right) = panels(2, 2)
     shifts = _shifts([q.ratios for q in found.values()])
     for k, (quenched, shift) in enumerate(zip(found.values(), shifts, strict=True)):
         _draw(left, quenched, colours[k], "o^vDPX"[k % 6], shift)

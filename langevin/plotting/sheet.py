@@ -135,15 +135,16 @@ def laid_on(width: str | None = None, style: str | Path | None = None) -> Iterat
     chosen = width is not None
     if not chosen and "figure.figsize" in given:
         sheet, chosen = replace(sheet, inches=float(given["figure.figsize"][0])), True
-    rc = {**settings(sheet), **given}
+    rc: Any = {**settings(sheet), **given}
     with matplotlib.rc_context(rc):
         points = float(matplotlib.rcParams["font.size"])
-        tokens = _SHEET.set(replace(sheet, points=points)), _CHOSEN.set(chosen), _SETTINGS.set(rc)
+        on, by, of = _SHEET.set(replace(sheet, points=points)), _CHOSEN.set(chosen), _SETTINGS.set(rc)
         try:
             yield
         finally:
-            for variable, token in zip((_SHEET, _CHOSEN, _SETTINGS), tokens, strict=True):
-                variable.reset(token)  # type: ignore[arg-type]
+            _SHEET.reset(on)
+            _CHOSEN.reset(by)
+            _SETTINGS.reset(of)
 
 
 def settings(sheet: Sheet = _DEFAULT) -> dict[str, Any]:
@@ -158,7 +159,7 @@ def _settings(style: str | Path) -> dict[str, Any]:
 
     path, name = Path(style), str(style)
     if name in styles.library:
-        found: Mapping[str, Any] = styles.library[name]
+        found: Any = styles.library[name]
     elif path.is_file():
         found = _read(path)
     else:
@@ -187,7 +188,7 @@ def _read(path: Path) -> Mapping[str, Any]:
     silent, log.propagate = log.propagate, False
     log.addHandler(heard)
     try:
-        found: Mapping[str, Any] = matplotlib.rc_params_from_file(path, use_default_template=False)
+        found: Any = matplotlib.rc_params_from_file(path, use_default_template=False)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{option('style', path)}: {first_line(error)}") from None
     finally:
@@ -255,11 +256,12 @@ def _room(sheet: Sheet) -> float:
 
 def grown(drawn: Figure) -> None:
     """Make a figure higher by its title and by the legends around its panels, as far as the sheet allows."""
-    renderer = drawn.canvas.get_renderer() if hasattr(drawn.canvas, "get_renderer") else None
-    if renderer is None:
+    canvas: Any = drawn.canvas
+    if not hasattr(canvas, "get_renderer"):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-        renderer = FigureCanvasAgg(drawn).get_renderer()
+        canvas = FigureCanvasAgg(drawn)
+    renderer = canvas.get_renderer()
     title = drawn._suptitle  # type: ignore[attr-defined]
     around = [*drawn.legends, *([title] if title is not None and title.get_text() else [])]
     further = sum(own.get_window_extent(renderer).height for own in around) / drawn.dpi
@@ -276,5 +278,6 @@ def remember(drawn: Figure) -> None:
 @contextmanager
 def styled(drawn: Figure) -> Iterator[None]:
     """Write a figure in the style that it was drawn in."""
-    with matplotlib.rc_context(_STYLES.get(drawn, {})):
+    kept: Any = _STYLES.get(drawn, {})
+    with matplotlib.rc_context(kept):
         yield

@@ -8,6 +8,7 @@ from pathlib import Path
 import xarray as xr
 
 from langevin.errors import UserError, shortened
+from langevin.plotting.sheet import SHEETS
 from langevin.results import words
 from langevin.results.kinds import ONE_TIME, TWO_TIME, has, require_run
 from langevin.results.members import sweep_dims
@@ -54,8 +55,8 @@ def compared(
         raise UserError(f"{option('order')} is the order of the fit in 1/N: it needs {option('extrapolate')}")
     if not match >= 1:
         raise UserError(f"{option('match', f'{match:g}')}: a factor, so it must be ≥ 1")
-    if width not in overlay_figure.WIDTHS:
-        known = ", ".join(overlay_figure.WIDTHS)
+    if width not in SHEETS:
+        known = ", ".join(SHEETS)
         raise UserError(f"{option('width', repr(shortened(str(width))))}: allowed: {known}")
     scales = scaling.parsed(scale)
     overlaid = overlaid or bool(scale) or (quantity is not None and "," in quantity)

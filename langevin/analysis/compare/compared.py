@@ -21,7 +21,7 @@ class Compared(list[Comparison]):
         With each other result that is of the same quantities as the first.
     overlay : Overlay, optional
         Of all results, where any is not, or where it was asked for.
-    width : {"column", "page"}
+    width : {"column", "page", "slide"}
         Of the figure of an overlay.
     """
 

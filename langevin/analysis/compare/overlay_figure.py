@@ -1,7 +1,7 @@
 """The figure of an overlay: a panel for each quantity, a colour and a marker for each result.
 
-It has the size in which it is printed, with text of 7 and 8 points: a column of a journal, panels below each
-other, or a page, side by side.
+It has the size in which it is printed (`plotting.sheet`): a column of a journal, panels below each other, or
+a page or slide, side by side.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from itertools import pairwise
 from string import ascii_lowercase
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
@@ -25,31 +24,16 @@ from matplotlib.patches import Patch
 from langevin.observables.statistics import interval
 from langevin.observables.sufficiency import too_few
 from langevin.plotting import style
+from langevin.plotting.numerals import finish
+from langevin.plotting.sheet import SHEETS, laid_on, remember
 from langevin.plotting.style import BLACK, GREY, PALETTE
 
 from .overlay import Overlay
 from .report import spread
 from .scaled import ScaledCurve, ScaledResult
 
-#: Inches of a column and of a page of a journal.
-WIDTHS = {"column": 3.4, "page": 7.0}
-#: Inches that a panel is high, by width; and of a line of the legend.
-_HEIGHTS = {"column": 1.75, "page": 2.2}
-_LINE = 0.14
-
-#: Points, as printed.
-_SIZES: Any = {
-    "font.size": 8,
-    "axes.labelsize": 8,
-    "axes.titlesize": 8,
-    "legend.fontsize": 7,
-    "legend.title_fontsize": 7,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "lines.linewidth": 1.2,
-    "axes.linewidth": 0.7,
-    "savefig.dpi": 300,
-}
+#: Inches that a panel is high, by width.
+_HEIGHTS = {"column": 1.75, "page": 2.2, "slide": 3.4}
 
 #: As many as results can be: colours first, then the same with other markers.
 _COLOURS = (BLACK, *PALETTE)
@@ -59,8 +43,8 @@ _MARKERS = ("", "o", "s", "^", "D", "v", "P", "*", "X", "<", ">", "p")
 _WAITING = 3
 #: Marks on a curve.
 _MARKS = 6
-#: Least letters in an inch of a legend.
-_LETTERS = 17
+#: Least letters in an inch of a legend, and inches of its line, at 8 points.
+_LETTERS, _LINE = 17, 0.14
 
 _SYMBOLS = {
     "energy": {"fraction": r"$(E-E_\infty)/(E_0-E_\infty)$", "measured": "$E(t)$"},
@@ -83,16 +67,16 @@ def figure(found: Overlay, width: str = "column") -> Figure:
     Parameters
     ----------
     found : Overlay
-    width : {"column", "page"}
-        3.4 inches, panels below each other, or 7 inches, side by side.
+    width : {"column", "page", "slide"}
+        3.4 inches, panels below each other; 7 or 10 inches, side by side.
     """
-    count = len(found.quantities)
+    count, sheet = len(found.quantities), SHEETS[width]
     names, columns = _legend_names(found, width)
     lines = math.ceil(sum(name.count("\n") + 1 for name in names) / columns) + 2
     rows, across = (count, 1) if width == "column" else (1, count)
-    height = _HEIGHTS[width] * rows + _LINE * lines + 0.25
-    with matplotlib.rc_context({**style.STYLE, **_SIZES}):
-        drawn = Figure(figsize=(WIDTHS[width], height), layout="constrained")
+    height = _HEIGHTS[width] * rows + sheet.points / 8 * (_LINE * lines + 0.25)
+    with laid_on(width):
+        drawn = Figure(figsize=(sheet.inches, height), layout="constrained")
         axes = drawn.subplots(rows, across, squeeze=False).ravel().tolist()
         for k, (ax, quantity) in enumerate(zip(axes, found.quantities, strict=True)):
             if count > 1:
@@ -101,6 +85,8 @@ def figure(found: Overlay, width: str = "column") -> Figure:
         if width == "column":
             _share_lags(axes, found.quantities)
         _legends(drawn, found, names, columns)
+        finish(drawn)
+        remember(drawn)
     return drawn
 
 
@@ -120,7 +106,6 @@ def _panel(ax: Axes, found: Overlay, quantity: str) -> None:
         ax.axhline(0.0, color=GREY, lw=0.6, ls=":", zorder=0)
     ax.set_xlabel(_times(found, quantity))
     ax.set_ylabel(_values(found, quantity))
-    style.label_log(ax)
 
 
 def _is_logarithmic(found: Overlay, quantity: str) -> bool:
@@ -203,7 +188,8 @@ def _values(found: Overlay, quantity: str) -> str:
 
 def _legend_names(found: Overlay, width: str) -> tuple[list[str], int]:
     """Return the names as the legend has room for them, and in how many columns they stand."""
-    room = int(_LETTERS * WIDTHS[width]) - 6
+    sheet = SHEETS[width]
+    room = int(_LETTERS * sheet.inches * 8 / sheet.points) - 6
     longest = max(len(r.name.replace("$", "")) for r in found.results)
     columns = max(1, min(len(found.results), room // (longest + 8)))
     return ["\n".join(textwrap.wrap(r.name, max(room // columns, 20))) for r in found.results], columns
