@@ -59,7 +59,6 @@ def test_two_panels_with_limits_and_waiting_times(quench: xr.Dataset) -> None:
         "time $t$",
         "lag $t$",
         "energy per spin",
-        "exponential",
         "-0.8867",
         "q_{EA}",
         "waiting time",

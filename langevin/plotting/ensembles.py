@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,8 +19,8 @@ from langevin.observables.sufficiency import least
 
 from .numerals import number
 from .registry import register
-from .sheet import columns_of, label_letters, size_of
-from .style import BLACK, GREY, PALETTE, as_written, legend_below
+from .sheet import columns_of, size_of
+from .style import BLACK, GREY, PALETTE, as_written, legend_above, legend_below
 
 #: A marker for each colour, so that print in grey tells them apart, too.
 COLOURS = (*PALETTE, BLACK)
@@ -132,13 +131,13 @@ def _draw_cycles(top: Axes, middle: Axes, bottom: Axes, dataset: xr.Dataset, met
         _bars(middle, cost[1:], first[:, 1:], 1, **look, linestyle="--", label="from the first member")
     if middle.get_legend_handles_labels()[1]:
         middle.set_ylim(bottom=0)
-        middle.legend(loc="best", handlelength=3.2)
+        legend_above(middle)
     middle.set_ylabel("distance of weights")
     bottom.plot(dataset["rate_cost"][method], dataset["learning_rate"][method], color=GREY, linewidth=1)
     for at in cost:
         label = "members" if at == cost[0] else "_"
         bottom.axvline(at, color=look["color"], linewidth=0.9, linestyle=":", label=label)
-    bottom.legend(loc="upper right")
+    legend_above(bottom)
     bottom.set_ylim(bottom=0)
     bottom.set_ylabel("learning\nrate")
     bottom.set_xlabel("steps spent")
@@ -205,8 +204,8 @@ def _draw_disagreement(ax: Axes, dataset: xr.Dataset) -> None:
     for face, label in styles:
         filled = face or GREY
         ax.plot([], [], "o", color=GREY, markerfacecolor=filled, label=label)
-    short = ["\n".join(textwrap.wrap(name, max(8, label_letters(36) // len(names)))) for name in names]
-    ax.set_xticks(range(len(names)), short)
+    # The legend below names them by their marks.
+    ax.set_xticks([])
     ax.set_xlim(-0.5, len(names) - 0.5)
     ax.set_ylim(bottom=0)
     ax.set_ylabel("disagreement of two members\nover their mean test error")

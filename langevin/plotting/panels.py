@@ -113,21 +113,22 @@ def heed(ax: Axes) -> None:
 
 
 def evenly(time: Array) -> Array:
-    """Return which of ascending times > 0 stand at least a part of a decade apart, the last of them included.
+    """Return which of ascending times > 0 stand apart by half of the usual gap in ln t; the last does.
 
     Where the grids of two measurements meet, the density of times jumps, and with it the noise that is seen.
+    The usual gap is the median along the axis.
     """
-    logs, kept = np.log10(time), np.zeros(time.shape, dtype=bool)
-    last = -np.inf
+    logs = np.log(time)
+    gaps = np.sort(np.diff(logs))
+    if gaps.size < 2:
+        return np.ones(time.shape, dtype=bool)
+    usual = gaps[np.searchsorted(np.cumsum(gaps), gaps.sum() / 2)]
+    kept, last = np.zeros(time.shape, dtype=bool), -np.inf
     for i, value in enumerate(logs):
-        if value >= last + 1 / _IN_A_DECADE - 1e-9:
+        if value >= last + usual / 2 * (1 - 1e-9):
             kept[i], last = True, value
     kept[-1:] = True
     return kept
-
-
-#: Times of a decade that a single curve has, at most.
-_IN_A_DECADE = 30
 
 
 def draw_one_time(ax: Axes, dataset: xr.Dataset, name: str) -> None:

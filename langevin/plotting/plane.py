@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from .numerals import number, numbers
 from .registry import register
-from .sheet import columns_of, points, size_of, small
+from .sheet import columns_of, frame, points, size_of, small
 from .style import VERMILION, as_written, axis_label, legend_below, panels, unit_label
 
 #: Contours: their number, and over which power of ten they spread at most.
@@ -72,13 +72,15 @@ def plane_figure(dataset: xr.Dataset, quantity: str | None = None) -> Figure:
     shown = [quantity] if quantity else ["energy", *[n for n in BESIDE if n in allowed][:1]]
     width, height = (float(np.ptp(dataset[axis].to_numpy())) for axis in "xy")
     # Wide ones stand one above the other.
-    stacked = width > WIDE * height
+    stacked = WIDE < width / height <= STRIP
     columns = columns_of(len(shown), 1 if stacked else 2)
     # The panel is as high as the field that has room beside labels and the colour bar.
-    inches, usual = size_of(1, columns)
+    inches, usual = size_of(1, columns, wide=stacked)
     beside = _BESIDE * points()
-    field = (inches / columns - beside) * min(max(height / width, 1 / STRIP), 1.6) + 0.07 * points()
-    drawn, axes = panels(len(shown), columns, max(field, 1.4) / usual, named=len(shown) > 1)
+    field = (inches / columns - beside) * (
+        min(height / width, 1.6) if width <= STRIP * height else 0.8
+    ) + 0.07 * points()
+    drawn, axes = panels(len(shown), columns, max(field, 1.4) / usual, named=len(shown) > 1, wide=stacked)
     for ax, name in zip(axes, shown, strict=True):
         _contours(drawn, ax, dataset[name])
         _drawn_in(ax, dataset)
@@ -153,8 +155,11 @@ def _contours(drawn: Figure, ax: Axes, values: xr.DataArray) -> None:
     norm = BoundaryNorm(levels, shades.N, extend=extend)
     filled = ax.contourf(x, y, finite, levels=levels, cmap=shades, norm=norm, extend=extend)
     ax.contour(x, y, finite, levels=levels[1:], colors="white", linewidths=0.4, alpha=0.6)
-    bar = drawn.colorbar(filled, ax=ax, ticks=levels[1:], spacing="uniform", pad=0.02, shrink=0.9)
-    bar.ax.set_yticklabels(_printed(levels[1:]))
+    # As many labels as the bar has lines for.
+    every = math.ceil((levels.size - 1) / max(2.0, 0.9 * frame() * 72 / (1.4 * points())))
+    named = levels[1:][::every]
+    bar = drawn.colorbar(filled, ax=ax, ticks=named, spacing="uniform", pad=0.02, shrink=0.9)
+    bar.ax.set_yticklabels(_printed(named))
     bar.ax.minorticks_off()
     what = f"{str(values.name).replace('_', ' ')} (%)" if percent else axis_label(values, "").strip()
     bar.set_label(f"{what}\nminimum {_precise(float(levels[0]))}")
@@ -187,7 +192,8 @@ def _drawn_in(ax: Axes, dataset: xr.Dataset) -> None:
     x, y = dataset["point_x"].to_numpy(), dataset["point_y"].to_numpy()
     ax.plot(x, y, ls="", marker="o", ms=6, mfc="white", mec="black", mew=1.1, zorder=6)
     ends = dataset["y"].to_numpy()[[0, -1]].astype(float)
-    middle, near = float(ends.mean()), 0.12 * float(np.ptp(ends))
+    # A label takes two and a half lines.
+    middle, near = float(ends.mean()), float(np.ptp(ends)) * 2.5 * points() / (72 * frame())
     for name, px, py in zip(dataset["point"].to_numpy(), x, y, strict=True):
         # Away from the middle of the figure, where lines between the points may run, but not onto the ticks.
         above = (py > middle) != (min(abs(py - ends)) < near)

@@ -227,17 +227,25 @@ def columns_of(count: int, most: int) -> int:
     return math.ceil(count / math.ceil(count / columns))
 
 
-def size_of(rows: int, columns: int, tall: float = 1.0) -> tuple[float, float]:
+def size_of(rows: int, columns: int, tall: float = 1.0, wide: bool = False) -> tuple[float, float]:
     """Return width and height in inches of a figure of panels, `tall` times as high as usual.
 
-    Legends and titles around them are not in it (`grown`).
+    Legends and titles around them are not in it (`grown`). `wide` panels have a page where no width is asked
+    for, a single one as well.
     """
     sheet = _SHEET.get()
-    inches = sheet.inches if _CHOSEN.get() or columns > 1 else min(sheet.inches, SHEETS["column"].inches)
+    inches = (
+        sheet.inches if _CHOSEN.get() or columns > 1 or wide else min(sheet.inches, SHEETS["column"].inches)
+    )
     panel = min(max(_SHAPE * inches / columns, _LOWEST * sheet.points), _HIGHEST * sheet.points)
     height = min(rows * panel * tall, _room(sheet))
     _ROW.set(height / rows)
     return inches, height
+
+
+def frame() -> float:
+    """Return about how many inches the frame of a panel is high, without its ticks, label and letter."""
+    return _ROW.get() - 0.06 * _SHEET.get().points
 
 
 def label_letters(most: int) -> int:
@@ -245,8 +253,7 @@ def label_letters(most: int) -> int:
 
     It may be somewhat longer than the frame, which leaves room for its ticks, its label and its title.
     """
-    frame = _ROW.get() - 0.06 * _SHEET.get().points
-    return min(most, int(1.3 * letters(frame, matplotlib.rcParams["axes.labelsize"])))
+    return min(most, int(1.3 * letters(frame(), matplotlib.rcParams["axes.labelsize"])))
 
 
 def _room(sheet: Sheet) -> float:

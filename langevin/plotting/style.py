@@ -77,7 +77,7 @@ def _line(text: str) -> str:
 
 
 def panels(
-    count: int, columns: int, tall: float = 1.0, named: bool = True, **shared: Any
+    count: int, columns: int, tall: float = 1.0, named: bool = True, wide: bool = False, **shared: Any
 ) -> tuple[Figure, list[Axes]]:
     """Return a figure with panels in rows, several of them named by letters, if at all.
 
@@ -87,12 +87,14 @@ def panels(
         How many stand side by side where there is room for them.
     tall : float
         How much higher than usual a panel is.
+    wide : bool
+        Panels are wide: where no width is asked for, a single one has a page.
     **shared
         What matplotlib's `subplots` takes besides, such as sharey.
     """
     columns = sheet.columns_of(count, columns)
     rows = math.ceil(count / columns)
-    drawn = Figure(figsize=sheet.size_of(rows, columns, tall), layout="constrained")
+    drawn = Figure(figsize=sheet.size_of(rows, columns, tall, wide), layout="constrained")
     axes = drawn.subplots(rows, columns, squeeze=False, **shared).ravel().tolist()
     for ax in axes[count:]:
         ax.remove()

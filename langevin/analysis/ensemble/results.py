@@ -150,7 +150,10 @@ def _add_rates(ensembles: xr.Dataset, methods: Sequence[Method]) -> None:
 def _attributes(evaluated: Sequence[Evaluated], budget: float) -> dict[str, Any]:
     first = evaluated[0]
     origin = first.method.dataset.attrs
-    names = ", ".join(e.method.name for e in evaluated)
+    # What the titles of the runs have in common, such as the data; their files, if that is nothing.
+    titles = [[part.strip() for part in e.method.settings.title.split(",")] for e in evaluated]
+    shared = [part for part in titles[0] if part and all(part in other for other in titles)]
+    names = ", ".join(shared or [e.method.name for e in evaluated])
     return {
         "Conventions": "CF-1.11",
         "title": f"Ensembles: {names}",
