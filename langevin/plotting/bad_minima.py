@@ -15,7 +15,7 @@ from langevin.results.members import members
 
 from .jamming import has_jamming
 from .registry import register
-from .style import colours_of, few, panels, waiting_time_legend
+from .style import GREY, colours_of, few, panels, waiting_time_legend
 
 #: A quench has come to the bottom with a loss below this: of P = 500 patterns, with margin 1, the largest gap
 #: is then below 0.03.
@@ -30,12 +30,15 @@ class Quenched(NamedTuple):
     ratios : ndarray, shape (n,)
         r, ascending.
     loss : ndarray, shape (n, nets)
+    rest : ndarray of bool, shape (n, nets)
+        Whether the gradient that was left is within the tolerance: else the quench ended for another reason.
     point : JammingPoint or None
         Where half of the quenches end above the bottom, if the sweep holds that.
     """
 
     ratios: np.ndarray
     loss: np.ndarray
+    rest: np.ndarray
     point: jamming.JammingPoint | None
 
 
@@ -55,8 +58,15 @@ def quenches_of(dataset: xr.Dataset) -> dict[float, Quenched]:
         loss = np.array([m["inherent_energy"].sel(inherent_time=time).to_numpy() for m in ordered])
         above = loss > BOTTOM
         known = len(ratios) > 1 and above.any() and not above.all()
-        found[float(time)] = Quenched(ratios, loss, jamming.jamming_point(ratios, above) if known else None)
+        point = jamming.jamming_point(ratios, above) if known else None
+        rest = np.array([_at_rest(m).sel(inherent_time=time).to_numpy() for m in ordered])
+        found[float(time)] = Quenched(ratios, loss, rest, point)
     return found
+
+
+def _at_rest(member: xr.Dataset) -> xr.DataArray:
+    tolerance = float(member["inherent_energy"].attrs.get("tolerance", np.inf))
+    return member.get("inherent_gradient", xr.zeros_like(member["inherent_energy"])) <= tolerance
 
 
 def _ratio(member: xr.Dataset) -> float:
@@ -68,8 +78,8 @@ def _ratio(member: xr.Dataset) -> float:
 def bad_minima_figure(dataset: xr.Dataset) -> Figure:
     """Draw the losses of inherent structures against r, a colour for each time at which quenches begin.
 
-    (a) Every quench. (b) The part that ends above loss 0, with the logistic function of the largest
-    likelihood, whose middle the legend says.
+    (a) Every quench, filled where it came to rest. (b) The part that ends above loss 0, with the logistic
+    function of the largest likelihood, whose middle the legend says.
     """
     found = quenches_of(dataset)
     colours = colours_of(range(len(found)))
@@ -84,7 +94,10 @@ def bad_minima_figure(dataset: xr.Dataset) -> Figure:
     right.set(ylabel="part of the quenches\nthat end above 0", ylim=(-0.04, 1.04))
     for ax in (left, right):
         ax.set_xlabel("patterns for each weight $r = P/N$")
-    right.legend(loc="upper left", fontsize="x-small")
+    for fill, words in (("full", "at rest"), ("none", "still descending")):
+        left.plot([], [], color=GREY, marker="o", ls="", ms=3.5, fillstyle=fill, label=words)
+    left.legend(loc="lower right", fontsize="x-small")
+    right.legend(loc="lower right", fontsize="x-small")
     times = xr.DataArray(list(found), dims="inherent_time", attrs=dataset["inherent_time"].attrs)
     note = few(dataset["inherent_energy"])
     waiting_time_legend(drawn, times, colours, "time $t$ at which the quench begins", note)
@@ -99,11 +112,11 @@ def _shifts(ratios: Sequence[np.ndarray]) -> list[float]:
 
 def _draw(ax: Axes, quenched: Quenched, colour: Any, marker: str, shift: float) -> None:
     """Draw a point for each quench; a loss below `BOTTOM` is on the axis."""
-    for ratio, values in zip(quenched.ratios, quenched.loss, strict=True):
+    for ratio, values, rest in zip(quenched.ratios, quenched.loss, quenched.rest, strict=True):
         shown = np.where(values > BOTTOM, values, 0.0)
-        ax.plot(
-            np.full(len(values), ratio + shift), shown, color=colour, marker=marker, ls="", ms=3.5, mfc="none"
-        )
+        for chosen, fill in ((rest, "full"), (~rest, "none")):
+            at = np.full(int(chosen.sum()), ratio + shift)
+            ax.plot(at, shown[chosen], color=colour, marker=marker, ls="", ms=3.5, fillstyle=fill)
 
 
 def _draw_fraction(ax: Axes, quenched: Quenched, colour: Any, marker: str) -> None:

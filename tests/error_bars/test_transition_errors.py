@@ -40,7 +40,9 @@ def jamming_points() -> Iterator[Row]:
         counts = np.arange(12, 29, 2)
         jammed = 1 - jamming.separable(counts, 10)[:, None]
         linear = [rng.random((len(counts), nets)) < jammed for _ in range(RUNS)]
-        yield _points("r_J of linear classifiers", nets, 2.0, counts / 10, linear)
+        # Cover's law is skew: the middle of the logistic function is not where it is 1/2, at r = 2.
+        many = jamming.jamming_point(counts / 10, rng.random((len(counts), 10_000)) < jammed, resamples=2)
+        yield _points("r_J of linear classifiers", nets, many.value, counts / 10, linear)
 
 
 def _points(words: str, nets: int, truth: float, ratios: Array, jammed: list[Array]) -> Row:

@@ -15,7 +15,7 @@ from langevin.results.members import sweep_dims
 from langevin.speech import command, option
 
 from ..shell import Output, Source, check_inputs, figure, reading
-from . import files, overlay_figure, overlay_report, report, sweeps
+from . import files, overlay_report, report, sweeps
 from . import scales as scaling
 from .common_times import on_common_times
 from .compared import Compared

@@ -149,7 +149,8 @@ def _loss(shape: Shape, z: Array, labels: NDArray[np.int64], margin: float) -> t
     if shape.loss == "quadratic_hinge":
         signs: Array = 2.0 * labels - 1
         gap: Array = margin - signs * z
-        return -signs * np.maximum(gap, 0), (gap > 0).astype(np.float64)[None]
+        first: Array = -signs * np.maximum(gap, 0)
+        return first, (gap > 0).astype(np.float64)[None]
     number = len(z)
     target = (labels == np.arange(number)[:, None]).astype(np.float64)
     diagonal = np.arange(number)

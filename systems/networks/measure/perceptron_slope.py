@@ -70,7 +70,8 @@ def _loss(shape: Shape, z: Array, labels: NDArray[np.int64], margin: float) -> t
     if shape.loss == "quadratic_hinge":
         signs: Array = 2.0 * label - 1
         gap: Array = np.maximum(margin - signs * z, 0)
-        return np.mean(gap[:, 0] ** 2, axis=1) / 2, -signs * gap
+        first: Array = -signs * gap
+        return np.mean(gap[:, 0] ** 2, axis=1) / 2, first
     target = (label == np.arange(number)[:, None]).astype(np.float64)
     if shape.loss == "cross_entropy":
         shifted = z - z.max(1, keepdims=True)
