@@ -369,9 +369,9 @@ def test_members_of_sweeps_stand_beside_others(swept: Path, monkeypatch: pytest.
         assert len(langevin.scaled("swept.nc")) == 3
     (one,) = langevin.compare("swept.nc", at=["temperature=0.5", "temperature=1.5"])
     assert one.of("energy"), "members of one sweep are of the same quantities"
-    with pytest.raises(UserError, match=r"--at 'temperature=7': no such member; allowed: 0\.5, 1, 1\.5"):
+    with pytest.raises(UserError, match=r"at=\['temperature=7'\]: no such member; allowed: 0\.5, 1, 1\.5"):
         langevin.compare("swept.nc", at=["temperature=7", "temperature=1"])
-    with pytest.raises(UserError, match=r"--at 'n=7': no sweep has this name or file; allowed names: temp"):
+    with pytest.raises(UserError, match=r"at=\['n=7'\]: no sweep has this name or file; allowed names: temp"):
         langevin.compare("swept.nc", at=["n=7"])
 
 

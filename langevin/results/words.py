@@ -27,6 +27,7 @@ SYSTEMS = {
     "resnet18": "ResNet-18",
     "lenet": "LeNet-5",
     "mlp": "multilayer perceptron",
+    "thermal_mlp": "multilayer perceptron at a temperature",
     "vgg16": "VGG-16",
     "preresnet": "pre-activation ResNet",
     "resnet158": "ResNet-158",
