@@ -97,12 +97,12 @@ def _sections(context: click.Context) -> tuple[dict[str, type[Section]], list[st
         dynamics_keys,
     )
 
-    plain: dict[str, type[Section]] = {
+    sections: dict[str, type[Section]] = {
         "dynamics": LangevinDynamics,
         "ensemble": EnsembleKeys,
         "record": RecordKeys,
+        "output": OutputKeys,
     }
-    sections: dict[str, type[Section]] = {**plain, "output": OutputKeys}
     file = _on_the_line(context)
     if file is None or not file.is_file():
         return sections, ["system.name"]

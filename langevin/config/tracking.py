@@ -10,7 +10,7 @@ from typing import Any
 
 from langevin.code import trust
 from langevin.code.user_code import is_open
-from langevin.errors import UserError
+from langevin.errors import LONGEST_VALUE, UserError
 from langevin.machine.extras import require_package
 
 from .keys import shown
@@ -53,7 +53,7 @@ def read(name: str, folder: Path, faults: list[str]) -> Callable[[Any], Any] | N
                 require_package(TRACKERS[name].package, said, "track")
             module, _, function = TRACKERS[name].function.partition(":")
             return later(module, function)
-        if ":" not in name or is_open(name.partition(":")[0]):
+        if ":" not in name or len(name) > LONGEST_VALUE or is_open(name.partition(":")[0]):
             # What any file may name holds no trackers, and much that can be called.
             raise UserError(f"{said}: no such tracker; allowed: {_ALLOWED}")
         found, source = trust.find(KEY, name, folder)

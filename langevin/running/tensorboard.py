@@ -35,7 +35,8 @@ class Events:
                 file.unlink()
             files = []
         self.last = max((step for file in files for step in steps(file)), default=-1)
-        self._writer = FileWriter(str(run.folder))
+        # Names tell seconds: two processes within one would write the same file.
+        self._writer = FileWriter(str(run.folder), filename_suffix=f".{len(files)}")
 
     def __call__(self, step: int, scalars: Mapping[str, float]) -> None:
         """Write the scalars of a step."""
