@@ -24,7 +24,7 @@ trained = langevin.run(
             "loss": "cross_entropy",
         },
         "data": {"name": "synthetic", "train": 200, "test": 100},
-        "dynamics": {"learning_rate": 0.1, "batch_size": 20, "t_max": 2000},
+        "dynamics": {"learning_rate": 0.1, "batch_size": 20, "t_max": 1000},
         "ensemble": {"replicas": 4, "seed": 1},
         "record": {"waiting_times": {"start": 10, "per_decade": 1}, "lags": {"start": 1, "per_decade": 8}},
     }

@@ -6,7 +6,7 @@ You stop a run in the middle and go on with it: the result has the same bits as 
 Ctrl-C, the signals of a queue, a limit of time and ``kill -9`` all leave a checkpoint; the last one at
 most a minute old.
 
-Here the limit is a second of time. The run ends with an exception that says where it stands.
+Here the limit is a fifth of a second. The run ends with an exception that says where it stands.
 """
 
 import tempfile
@@ -18,13 +18,13 @@ from langevin.errors import Interrupted
 folder = Path(tempfile.mkdtemp())
 settings = {
     "title": "Oscillators",
-    "system": {"name": "harmonic", "n": 3000},
+    "system": {"name": "harmonic", "n": 1500},
     "dynamics": {"temperature": 1.0, "initial_temperature": 0.1, "dt": 0.002, "t_max": 20.0},
     "ensemble": {"replicas": 8, "seed": 1},
     "record": {"configurations": "never"},
 }
 try:
-    langevin.run(settings, overrides={"output.path": str(folder / "stopped.nc")}, wall_time=1.0)
+    langevin.run(settings, overrides={"output.path": str(folder / "stopped.nc")}, wall_time=0.2)
 except Interrupted:
     print(sorted(file.name for file in folder.iterdir()))
 
