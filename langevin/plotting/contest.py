@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from langevin.observables.clocks import Arrival
 from langevin.observables.statistics import average
+from langevin.observables.sufficiency import too_few
 from langevin.results import contest
 from langevin.results.contest import Competitor
 
@@ -41,8 +42,15 @@ def contest_figure(dataset: xr.Dataset) -> Figure:
     left.set_title(f"gradients to $E = {energy:.4g}$, dotted", loc="left", fontsize="small")
     _draw_triangles(right, dataset)
     handles, labels = left.get_legend_handles_labels()
-    drawn.legend(handles, labels, loc="outside lower center", ncols=2, fontsize="x-small")
+    lacking = too_few("steps_to", min(_samples(one) for one, _ in scored))
+    note = f"intervals: {lacking}" if lacking else None
+    drawn.legend(handles, labels, title=note, loc="outside lower center", ncols=2, fontsize="x-small")
     return drawn
+
+
+def _samples(one: Competitor) -> int:
+    """Return how many independent samples a competitor ran."""
+    return int(average(one.result["energy"]).error.attrs["samples"])
 
 
 def said(arrival: Arrival) -> str:
