@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from langevin.observables.clocks import Arrival
 from langevin.observables.statistics import average
+from langevin.observables.sufficiency import too_few
 from langevin.results import contest
 from langevin.results.contest import Competitor
 
@@ -41,8 +42,15 @@ def contest_figure(dataset: xr.Dataset) -> Figure:
     left.set_title(f"(a) gradients to $E = {energy:.4g}$ (dotted)", loc="left")
     _draw_triangles(right, dataset)
     handles, labels = left.get_legend_handles_labels()
-    legend_below(drawn, handles, labels, "half of the runs are there after (68 % interval)")
+    lacking = too_few("steps_to", min(_samples(one) for one, _ in scored))
+    said_of = f"intervals: {lacking}" if lacking else "half of the runs are there after (68 % interval)"
+    legend_below(drawn, handles, labels, said_of)
     return drawn
+
+
+def _samples(one: Competitor) -> int:
+    """Return how many independent samples a competitor ran."""
+    return int(average(one.result["energy"]).error.attrs["samples"])
 
 
 def said(arrival: Arrival) -> str:

@@ -11,6 +11,7 @@ import xarray as xr
 from judging import Row, judge
 
 from langevin.observables import clocks, jamming, power_laws
+from langevin.observables.sufficiency import LEAST
 
 RUNS, RESAMPLES = 200, 100
 Array = np.ndarray[Any, Any]
@@ -31,7 +32,7 @@ def rows() -> Iterator[Row]:
 def jamming_points() -> Iterator[Row]:
     """r_J of nets that jam at a threshold of their own, or anew at each ratio, or by Cover's probability."""
     ratios, truth = np.linspace(1.6, 3.4, 7), 2.5
-    for nets in (8, 24):
+    for nets in (4, 8, 24):
         rng = np.random.default_rng(1)
         own = [ratios[:, None] > truth + 0.2 * rng.logistic(size=nets) for _ in range(RUNS)]
         yield _points("r_J, each net its threshold", nets, truth, ratios, own)
@@ -104,7 +105,7 @@ def medians() -> Iterator[Row]:
     """Steps to an energy: passages of a log-normal law, all seen, or those above its 70th percentile lost."""
     times = np.geomspace(1, 1000, 200)
     for words, last in (("all arrive", 1000.0), ("30 % never arrive", 20 * np.exp(0.6 * 0.524))):
-        for samples in (8, 12, 24):
+        for samples in (LEAST["steps_to"], 24):
             rng, found = np.random.default_rng(4), []
             for k in range(RUNS):
                 passages = 20 * np.exp(0.6 * rng.standard_normal(samples))
@@ -141,7 +142,7 @@ def _inside(ends: dict[float, Any], truth: float) -> dict[str, float]:
 
 def collapses() -> Iterator[Row]:
     """How far apart triangles of one law on two clocks are: 0, of displacements that scatter."""
-    for samples in (8, 16):
+    for samples in (4, 8, 16):
         rng = np.random.default_rng(5)
         found = [
             clocks.collapse(*(_triangle(rng, samples, power) for power in (1.5, 1.0)))
