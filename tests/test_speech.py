@@ -47,7 +47,7 @@ def sources() -> list[tuple[str, ast.Module]]:
     paths = (path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py")))
     texts = ((path.relative_to(ROOT).as_posix(), path.read_text()) for path in paths)
     # Others hold nothing that is looked for.
-    spoken = re.compile(f"{OPTION.pattern}|--{{|{ARGUMENT.pattern}|option\\(|command\\(")
+    spoken = re.compile(f"{OPTION.pattern}|--{{|[\"'].*(?:{ARGUMENT.pattern})|import .*speech|speech import")
     return [(file, ast.parse(text)) for file, text in texts if spoken.search(text)]
 
 
