@@ -119,7 +119,9 @@ class _Likelihood:
 
     def deviation(self, counts: Array, nets: int) -> float:
         """Return the standard deviation of r_J under the likelihood of counts, shape (1, n)."""
-        share = np.exp(logsumexp(self._logarithms(counts, nets)[0], axis=1))
+        logs = logsumexp(self._logarithms(counts, nets)[0], axis=1)
+        # Of a thousand nets the largest itself is below the smallest number.
+        share = np.exp(logs - logs.max())
         share /= share.sum()
         mean = share @ self.places
         return float(np.sqrt(share @ (self.places - mean) ** 2))

@@ -65,8 +65,10 @@ def quenches_of(dataset: xr.Dataset) -> dict[float, Quenched]:
 
 
 def _at_rest(member: xr.Dataset) -> xr.DataArray:
-    tolerance = float(member["inherent_energy"].attrs.get("tolerance", np.inf))
-    return member.get("inherent_gradient", xr.zeros_like(member["inherent_energy"])) <= tolerance
+    energy = member["inherent_energy"]
+    left = member["inherent_gradient"] if "inherent_gradient" in member else xr.zeros_like(energy)
+    rest: xr.DataArray = left <= float(energy.attrs.get("tolerance", np.inf))
+    return rest
 
 
 def _ratio(member: xr.Dataset) -> float:
