@@ -56,7 +56,10 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("first", ["langevin, xarray as xr", "xarray as xr, langevin"])
+@pytest.mark.parametrize(
+    "first",
+    ["langevin, xarray as xr", pytest.param("xarray as xr, langevin", marks=pytest.mark.slow)],
+)
 def test_data_sets_have_it_whichever_is_imported_first(first: str) -> None:
     words = (
         f"import {first}, sys\n"

@@ -77,7 +77,7 @@ def test_what_the_command_line_refuses_python_refuses(spins: Path) -> None:
     for keys, words in (
         ({"grid": 1}, "grid=1: must be ≥ 2"),
         ({"margin": -0.5}, r"margin=-0\.5: must be a finite number ≥ 0"),
-        ({"normalise": "filters", "random": True}, "--normalise filters: must be one of none, layer, filter"),
+        ({"normalise": "filters", "random": True}, "normalise='filters': must be one of none, layer, filter"),
     ):
         given: dict[str, Any] = keys
         with pytest.raises(UserError, match=words):

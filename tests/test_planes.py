@@ -483,7 +483,7 @@ def test_faults_are_one_line(springs: list[Path], spins: Path, tmp_path: Path) -
         ((a, "--trajectory", spins), "system.name = 'pspin'; must be 'harmonic'"),
         ((a, "--trajectory", bare), "bare.nc: no stored configuration"),
         ((a, "--curve", b), "no curve in it"),
-        (("--principal", a, b), "--principal: allowed without FILES"),
+        (("--principal", a, b), "--principal: allowed without other files"),
         # At T = 0 an oscillator moves on a line through the origin.
         (("--principal", a), "all points lie on one line"),
         ((a, "-o", tmp_path / "no" / "p.nc"), "there is no folder"),
