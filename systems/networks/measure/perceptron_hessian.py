@@ -147,9 +147,9 @@ def _activation(kind: str, z: Array) -> tuple[Array, Array, Array]:
 def _loss(shape: Shape, z: Array, labels: NDArray[np.int64], margin: float) -> tuple[Array, Array]:
     """Return ∂ℓ/∂z and ∂²ℓ/∂z∂z of every example, shapes (K, P) and (K, K, P), z being the last layer's."""
     if shape.loss == "quadratic_hinge":
-        signs: Array = 2.0 * labels - 1
-        gap: Array = margin - signs * z
-        first: Array = -signs * np.maximum(gap, 0)
+        signs = np.asarray(2.0 * labels - 1, dtype=np.float64)
+        gap = np.asarray(margin - signs * z, dtype=np.float64)
+        first = np.asarray(-signs * np.maximum(gap, 0), dtype=np.float64)
         return first, (gap > 0).astype(np.float64)[None]
     number = len(z)
     target = (labels == np.arange(number)[:, None]).astype(np.float64)

@@ -68,9 +68,9 @@ def _loss(shape: Shape, z: Array, labels: NDArray[np.int64], margin: float) -> t
     """Return mean losses, and ∂ℓ/∂z of every example, shape (R, K, P), z being the last layer's."""
     number, label = z.shape[1], labels[:, None]
     if shape.loss == "quadratic_hinge":
-        signs: Array = 2.0 * label - 1
-        gap: Array = np.maximum(margin - signs * z, 0)
-        first: Array = -signs * gap
+        signs = np.asarray(2.0 * label - 1, dtype=np.float64)
+        gap = np.asarray(np.maximum(margin - signs * z, 0), dtype=np.float64)
+        first = np.asarray(-signs * gap, dtype=np.float64)
         return np.mean(gap[:, 0] ** 2, axis=1) / 2, first
     target = (label == np.arange(number)[:, None]).astype(np.float64)
     if shape.loss == "cross_entropy":
