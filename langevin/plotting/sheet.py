@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -18,6 +18,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import matplotlib
+from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 
@@ -134,15 +135,16 @@ def laid_on(width: str | None = None, style: str | Path | None = None) -> Iterat
     chosen = width is not None
     if not chosen and "figure.figsize" in given:
         sheet, chosen = replace(sheet, inches=float(given["figure.figsize"][0])), True
-    rc = {**settings(sheet), **given}
+    rc: Any = {**settings(sheet), **given}
     with matplotlib.rc_context(rc):
         points = float(matplotlib.rcParams["font.size"])
         tokens = _SHEET.set(replace(sheet, points=points)), _CHOSEN.set(chosen), _SETTINGS.set(rc)
         try:
             yield
         finally:
-            for variable, token in zip((_SHEET, _CHOSEN, _SETTINGS), tokens, strict=True):
-                variable.reset(token)  # type: ignore[arg-type]
+            _SHEET.reset(tokens[0])
+            _CHOSEN.reset(tokens[1])
+            _SETTINGS.reset(tokens[2])
 
 
 def settings(sheet: Sheet = _DEFAULT) -> dict[str, Any]:
@@ -157,7 +159,7 @@ def _settings(style: str | Path) -> dict[str, Any]:
 
     path, name = Path(style), str(style)
     if name in styles.library:
-        found: Mapping[str, Any] = styles.library[name]
+        found: Any = styles.library[name]
     elif path.is_file():
         found = _read(path)
     else:
@@ -180,13 +182,13 @@ class _Heard(logging.Handler):
         self.lines.append(record.getMessage())
 
 
-def _read(path: Path) -> Mapping[str, Any]:
+def _read(path: Path) -> Any:
     """Return the settings of a file; UserError where matplotlib finds a fault in it."""
     heard, log = _Heard(), logging.getLogger("matplotlib")
     silent, log.propagate = log.propagate, False
     log.addHandler(heard)
     try:
-        found: Mapping[str, Any] = matplotlib.rc_params_from_file(path, use_default_template=False)
+        found: Any = matplotlib.rc_params_from_file(path, use_default_template=False)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--style {path}: {first_line(error)}") from None
     finally:
@@ -261,11 +263,9 @@ def _room(sheet: Sheet) -> float:
 
 def grown(drawn: Figure) -> None:
     """Make a figure higher by its title and by the legends around its panels, as far as the sheet allows."""
-    renderer = drawn.canvas.get_renderer() if hasattr(drawn.canvas, "get_renderer") else None
-    if renderer is None:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-        renderer = FigureCanvasAgg(drawn).get_renderer()
+    # Sizes of text need no canvas.
+    of_text: Any = RendererAgg
+    renderer = of_text(1, 1, drawn.dpi)
     title = drawn._suptitle  # type: ignore[attr-defined]
     around = [*drawn.legends, *([title] if title is not None and title.get_text() else [])]
     further = sum(own.get_window_extent(renderer).height for own in around) / drawn.dpi
@@ -282,5 +282,6 @@ def remember(drawn: Figure) -> None:
 @contextmanager
 def styled(drawn: Figure) -> Iterator[None]:
     """Write a figure in the style that it was drawn in."""
-    with matplotlib.rc_context(_STYLES.get(drawn, {})):
+    kept: Any = _STYLES.get(drawn, {})
+    with matplotlib.rc_context(kept):
         yield

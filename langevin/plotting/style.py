@@ -29,7 +29,7 @@ BLUE, VERMILION = PALETTE[:2]
 BLACK, GREY = "#000000", "#555555"
 
 #: The house's settings of matplotlib, for a page.
-STYLE = sheet.settings()
+STYLE: Any = sheet.settings()
 
 #: Letters of the names above panels in an inch of a figure's width.
 LETTERS = 13

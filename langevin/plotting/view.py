@@ -108,7 +108,7 @@ def parsed_times(text: str) -> list[float]:
 
 def parsed_axes(assignments: Sequence[str]) -> dict[str, str]:
     """Return what --axis was given: "x" or "b.y" → "log", "linear" or "1e-3:1"."""
-    given = {}
+    given: dict[str, str] = {}
     for assignment in assignments:
         name, equals, value = (part.strip() for part in assignment.partition("="))
         if not equals:
