@@ -138,7 +138,10 @@ def steps(name: str, quick: bool) -> list[list[str]]:
     if name == _PAGE:
         file = _of_page()
     own = (*run.arguments, *(() if quick else run.full))
-    return [*found, ["run", str(file), *own, *_set(f'output.path="{name}.nc"', "output.figure=false")]]
+    return [
+        *found,
+        ["run", str(file), "--resume", *own, *_set(f'output.path="{name}.nc"', "output.figure=false")],
+    ]
 
 
 #: A run file that stands on the page of its name.

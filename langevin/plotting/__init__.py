@@ -5,17 +5,17 @@ from matplotlib.figure import Figure
 from .layout import check_format, figure, save, write
 from .registry import quantities, register
 from .sheet import laid_on, styled
-from .style import panels
+from .style import panels as subplots
 
 __all__ = [
     "Figure",
     "check_format",
     "figure",
     "laid_on",
-    "panels",
     "quantities",
     "register",
     "save",
     "styled",
+    "subplots",
     "write",
 ]

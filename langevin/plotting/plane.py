@@ -216,7 +216,8 @@ def _trails(dataset: xr.Dataset, kind: str) -> Iterator[tuple[str, Any, Any]]:
     for k, name in enumerate(dataset[kind].to_numpy()):
         x, y = (dataset[f"{kind}_{axis}"][k].to_numpy() for axis in "xy")
         there = np.isfinite(x)
-        yield f"{kind} {name}", x[there], y[there]
+        # One of its kind needs no name.
+        yield kind if dataset.sizes[kind] == 1 else f"{kind} {name}", x[there], y[there]
 
 
 def _frame(ax: Axes, dataset: xr.Dataset) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -18,6 +18,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import matplotlib
+from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 
@@ -142,9 +143,15 @@ def laid_on(width: str | None = None, style: str | Path | None = None) -> Iterat
         try:
             yield
         finally:
+<<<<<<< HEAD
             _SHEET.reset(on)
             _CHOSEN.reset(by)
             _SETTINGS.reset(of)
+=======
+            _SHEET.reset(tokens[0])
+            _CHOSEN.reset(tokens[1])
+            _SETTINGS.reset(tokens[2])
+>>>>>>> figures
 
 
 def settings(sheet: Sheet = _DEFAULT) -> dict[str, Any]:
@@ -182,7 +189,7 @@ class _Heard(logging.Handler):
         self.lines.append(record.getMessage())
 
 
-def _read(path: Path) -> Mapping[str, Any]:
+def _read(path: Path) -> Any:
     """Return the settings of a file; UserError where matplotlib finds a fault in it."""
     heard, log = _Heard(), logging.getLogger("matplotlib")
     silent, log.propagate = log.propagate, False
@@ -263,12 +270,18 @@ def _room(sheet: Sheet) -> float:
 
 def grown(drawn: Figure) -> None:
     """Make a figure higher by its title and by the legends around its panels, as far as the sheet allows."""
+<<<<<<< HEAD
     canvas: Any = drawn.canvas
     if not hasattr(canvas, "get_renderer"):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
 
         canvas = FigureCanvasAgg(drawn)
     renderer = canvas.get_renderer()
+=======
+    # Sizes of text need no canvas.
+    of_text: Any = RendererAgg
+    renderer = of_text(1, 1, drawn.dpi)
+>>>>>>> figures
     title = drawn._suptitle  # type: ignore[attr-defined]
     around = [*drawn.legends, *([title] if title is not None and title.get_text() else [])]
     further = sum(own.get_window_extent(renderer).height for own in around) / drawn.dpi
