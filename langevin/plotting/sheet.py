@@ -143,15 +143,9 @@ def laid_on(width: str | None = None, style: str | Path | None = None) -> Iterat
         try:
             yield
         finally:
-<<<<<<< HEAD
             _SHEET.reset(on)
             _CHOSEN.reset(by)
             _SETTINGS.reset(of)
-=======
-            _SHEET.reset(tokens[0])
-            _CHOSEN.reset(tokens[1])
-            _SETTINGS.reset(tokens[2])
->>>>>>> figures
 
 
 def settings(sheet: Sheet = _DEFAULT) -> dict[str, Any]:
@@ -270,18 +264,9 @@ def _room(sheet: Sheet) -> float:
 
 def grown(drawn: Figure) -> None:
     """Make a figure higher by its title and by the legends around its panels, as far as the sheet allows."""
-<<<<<<< HEAD
-    canvas: Any = drawn.canvas
-    if not hasattr(canvas, "get_renderer"):
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-        canvas = FigureCanvasAgg(drawn)
-    renderer = canvas.get_renderer()
-=======
     # Sizes of text need no canvas.
     of_text: Any = RendererAgg
     renderer = of_text(1, 1, drawn.dpi)
->>>>>>> figures
     title = drawn._suptitle  # type: ignore[attr-defined]
     around = [*drawn.legends, *([title] if title is not None and title.get_text() else [])]
     further = sum(own.get_window_extent(renderer).height for own in around) / drawn.dpi
