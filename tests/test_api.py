@@ -14,6 +14,7 @@ from click.testing import CliRunner
 import langevin
 from langevin.commands.cli import COMMANDS, main
 from langevin.errors import UserError
+from langevin.speech import ARGUMENTS
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def test_arguments_are_the_options_of_the_commands() -> None:
             for parameter in command.params
             if isinstance(parameter, click.Option)
         } - silent
-        options = {{"set": "overrides"}.get(name, name) for name in options}
+        options = {ARGUMENTS.get(name, name).replace("-", "_") for name in options}
         known = set(inspect.signature(getattr(langevin, str(command.name))).parameters)
         assert options <= known, (command.name, options - known)
         arguments = {p.name for p in command.params if isinstance(p, click.Argument)}

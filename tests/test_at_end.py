@@ -198,7 +198,7 @@ def test_the_bar_says_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", terminal)
     # Else it is drawn after a second.
     at_once = {"delay": 0, "mininterval": 0}
-    monkeypatch.setattr(progress, "bar", lambda shown, **keys: bars.bar(shown, **{**keys, **at_once}))
+    monkeypatch.setattr(progress, "bar", lambda *about, **keys: bars.bar(*about, **{**keys, **at_once}))
     seen: list[float] = []
     with progress.preparing("oscillators", True, "quantiles", lambda done, place: seen.append(done)):
         report(0.5)
