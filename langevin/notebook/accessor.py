@@ -58,10 +58,11 @@ class Accessor:
         at: Sequence[str] = (),
         output: str | Path | None = None,
         force: bool = False,
+        **look: Any,
     ) -> Figure:
         """Draw the result; arguments, figure and errors are those of `langevin.plot`."""
         return api.plot(
-            self._result(), quantity=quantity, threshold=threshold, at=at, output=output, force=force
+            self._result(), quantity=quantity, threshold=threshold, at=at, output=output, force=force, **look
         )
 
     def quantities(self) -> list[str]:
