@@ -30,6 +30,7 @@ e = −α ∫Dz ∂_β ln Z.
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,13 +80,19 @@ def minimum_energy(load: float, margin: float) -> float:
     return max(0.0, math.sqrt(load / jamming_load(margin)) - 1) ** 2 / 2
 
 
+@cache
+def _normal_nodes() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return nodes z and weights of averages over the normal distribution, from an eigenvalue problem."""
+    nodes, weights = np.polynomial.legendre.leggauss(_NODES)
+    z = _FAR * nodes
+    return z, _FAR * weights * np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+
+
 def _terms(q: float, beta: float, margin: float) -> tuple[NDArray[np.float64], ...]:
     """Return nodes' weights, ∂_m ln Z and ∂_β ln Z."""
     from scipy.special import log_ndtr
 
-    nodes, weights = np.polynomial.legendre.leggauss(_NODES)
-    z = _FAR * nodes
-    weights = _FAR * weights * np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+    z, weights = _normal_nodes()
     s2 = 1 - q
     s, c2 = math.sqrt(s2), 1 + beta * s2
     c = math.sqrt(c2)
@@ -119,6 +126,7 @@ def equilibrium_energy(load: float, margin: float, temperature: float) -> float:
     return -load * float(weights @ by_beta)
 
 
+@cache
 def energy(load: float, margin: float, temperature: float) -> float:
     """Return H/N of equilibrium at T ≥ 0, for σ ≥ 0."""
     if temperature == 0:
