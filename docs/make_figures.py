@@ -65,6 +65,54 @@ RUNS = {
         "kob_andersen_inherent",
         full=_set("system.n=150", "system.equilibration_time=0.5", "ensemble.replicas=4"),
     ),
+    "alignment": Run("alignment", needs=("alignment_ends",)),
+    "five_ck": Run(
+        "smoke/ck",
+        full=_set(
+            "dynamics.t_max=1e4",
+            "record.waiting_times=[1, 30, 1000]",
+            "record.times={start=0.01, per_decade=10}",
+            "record.lags={start=0.01, per_decade=8}",
+        ),
+    ),
+    "five_pspin": Run(
+        "smoke/pspin",
+        full=_set(
+            "system.n=64",
+            "dynamics.t_max=300",
+            "dynamics.dt=0.05",
+            "record.waiting_times=[1, 10, 100]",
+            "record.lags={start=0.05, per_decade=10}",
+        ),
+    ),
+    "five_kob_andersen": Run(
+        "smoke/kob_andersen",
+        full=_set(
+            "dynamics.t_max=6",
+            "record.waiting_times=[0.02, 0.2, 2]",
+            "record.lags={start=0.001, per_decade=8}",
+        ),
+    ),
+    "five_fully_connected": Run(
+        "smoke/fully_connected",
+        full=_set(
+            "dynamics.t_max=1000",
+            "dynamics.learning_rate=0.1",
+            "dynamics.batch_size=20",
+            "record.waiting_times=[3, 30, 300]",
+            "record.lags={start=1, per_decade=8}",
+        ),
+    ),
+    "five_resnet18": Run(
+        "smoke/resnet18",
+        full=_set(
+            "dynamics.t_max=300",
+            "dynamics.learning_rate=0.05",
+            "record.waiting_times=[3, 10, 100]",
+            "record.times={start=1, per_decade=6}",
+            "record.lags={start=1, per_decade=8}",
+        ),
+    ),
     "fashion_sse": Run("fashion_sse"),
     "fashion_fge": Run("fashion_fge", needs=("fashion_ind",)),
     "ensembles": Run("ensemble", ("fashion_ind.nc", "fashion_sse.nc", "fashion_fge.nc")),
@@ -97,10 +145,17 @@ RECIPES = {
     "pspin_barriers": Recipe(("pspin_barriers",), "half an hour"),
     "speed_up_pspin": Recipe(("speed_up_pspin",), "10 minutes", ("plot", "--quantity", "contest")),
     "speed_up_network": Recipe(("speed_up_network",), "10 minutes", ("plot", "--quantity", "contest")),
+    "speed_up_thermal": Recipe(("speed_up_thermal",), "10 minutes", ("plot", "--quantity", "contest")),
+    "bad_minima": Recipe(("jamming_inherent",), "half an hour", ("plot", "--quantity", "bad_minima")),
+    "alignment": Recipe(("alignment",), "half an hour", ("plot", "--quantity", "alignment")),
     "kob_andersen": Recipe(("kob_andersen",), "half an hour"),
     "kob_andersen_aging": Recipe(("kob_andersen",), "half an hour", ("plot", "--quantity", "aging")),
     "kob_andersen_cycle": Recipe(("kob_andersen_cycle",), "20 minutes"),
-    "pspin_kob_andersen": Recipe(("pspin", "kob_andersen"), "half an hour", ("compare",)),
+    "five_systems": Recipe(
+        ("five_ck", "five_pspin", "five_kob_andersen", "five_fully_connected", "five_resnet18"),
+        "4 minutes",
+        ("compare",),
+    ),
     "perceptron": Recipe(("perceptron",), "10 minutes"),
     "perceptron_convex": Recipe(("perceptron_convex",), "5 minutes"),
     "jamming": Recipe(("jamming_random_small",), "half an hour", ("plot", "--quantity", "jamming")),
@@ -134,7 +189,7 @@ def steps(name: str, quick: bool) -> list[list[str]]:
         arguments = ["7" if quick and before == "--grid" else part
                      for before, part in zip(("", *run.arguments), run.arguments, strict=False)]  # fmt: skip
         return [*found, [run.file, *arguments, "-o", f"{name}.nc"]]
-    file = ROOT / "runs" / ("smoke" if quick else "") / f"{run.file}.toml"
+    file = ROOT / "runs" / ("smoke" if quick else "") / f"{run.file.removeprefix('smoke/' * quick)}.toml"
     if name == _PAGE:
         file = _of_page()
     own = (*run.arguments, *(() if quick else run.full))

@@ -275,13 +275,13 @@ class Kernel:
 
 def test_bars_are_drawn_where_they_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     # Under pytest stderr is no terminal.
-    with bars.bar(True, total=1) as bar:
+    with bars.bar("a run", True, total=1) as bar:
         assert bar.disable
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: None))
     assert not bars.in_notebook()
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: Kernel))
     assert bars.in_notebook()
-    with bars.bar(True, total=1) as bar:
+    with bars.bar("a run", True, total=1) as bar:
         assert not bar.disable
-    with bars.bar(False, total=1) as bar:
+    with bars.bar("a run", False, total=1) as bar:
         assert bar.disable

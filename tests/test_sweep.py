@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from collections.abc import Callable
@@ -542,12 +543,13 @@ def test_a_member_that_fails_can_be_tried_again(
         output={"path": str(tmp_path / "a.nc"), "checkpoint_interval": 0.0},
     )
     execute = running.execute
+    stops = itertools.count()
 
     def failing(settings: Any, *arguments: Any, **more: Any) -> Path:
         if settings.sweep is None and settings.dynamics.temperature == 1.0:
 
             def stumble(part: float) -> None:
-                if part > 0.5:
+                if next(stops) == 3:
                     raise LangevinError("the test wants it so")
 
             more["watch"] = stumble

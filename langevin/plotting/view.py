@@ -148,7 +148,7 @@ def set_axes(drawn: Figure, axes: Mapping[str, Any]) -> None:
             raise UserError(
                 f"{option('axis', repr(shortened(str(key))))}: no such axis; allowed: x, y, {allowed}"
             )
-        said = option("axis", f"'{key}={value}'")
+        said = option("axis", f"{key}={value}")
         wishes = value.split(",") if isinstance(value, str) else [value]
         for ax in [lettered[panel]] if panel else list(lettered.values()):
             for wish in wishes:

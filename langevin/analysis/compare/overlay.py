@@ -177,7 +177,7 @@ def overlay(
     of_panels = [note for r in results for note in r.notes if any(f": {q}: " in note for q in shown)]
     units = {str(d["time"].attrs.get("units", "1")) for d in datasets if "time" in d.coords}
     few = [said for d, n in zip(datasets, names, strict=True) if (said := files.few(d, "energy", n))]
-    notes += [*of_panels, *few]
+    notes += [*of_panels, *few, *_statistics(datasets, names)]
     return Overlay(
         results, chosen, shown, units.pop() if len(units) == 1 else None, [words.plain(n) for n in notes]
     )
@@ -211,3 +211,13 @@ def _default(datasets: Sequence[xr.Dataset], quantities: Sequence[str], notes: l
         msd="limit" if every else "at_waiting_time",
         correlation="start",
     )
+
+
+def _statistics(datasets: Sequence[xr.Dataset], names: Sequence[str]) -> list[str]:
+    """Return a note where losses have statistics of batch-norm that are not of one kind."""
+    own = [(n, d["energy"].attrs.get("batch_norm_statistics")) for d, n in zip(datasets, names, strict=True)]
+    kinds = {str(kind): name for name, kind in own if kind is not None}
+    if len(kinds) < 2:
+        return []
+    said = ", ".join(f"{kind} in {words.plain(name)}" for kind, name in kinds.items())
+    return [f"energy: batch-norm has statistics {said}: of the same weights these are two values"]
