@@ -77,7 +77,10 @@ def jamming_aging_figure(dataset: xr.Dataset) -> Figure:
         draw_exponents(
             exponents, fits, hues, [one.labels[RATIO] for one in fits], r"of each its own $\Delta^*$"
         )
-        exponents.legend(loc="best")
+        # Room for the words below the bars.
+        low, high = exponents.get_ylim()
+        exponents.set_ylim(low - 0.35 * (high - low), high)
+        exponents.legend(loc="lower right")
     exponents.set_xlabel(RATIO)
     _draw_corners(corners, own)
     left.set_ylabel(r"displacement $\Delta(t_w, 2t_w)$")
